@@ -1,0 +1,108 @@
+"""The HTTP application: routes under ``/api``, the state of the server, and a page for people.
+
+Made for one ``Manifold``, by the host process or by a function; it starts and stops nothing itself.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import manifold_common
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from manifold_common.bootstrap import Manifold
+from manifold_common.errors import InvalidInput, ManifoldError
+from starlette.exceptions import HTTPException
+
+from functions.api.areas import OnDemand, load
+from functions.api.caller import Api, PrincipalOf, local_principal
+from functions.api.guard import Guard, HostRule
+from functions.api.openapi import describe
+from functions.api.problem import problem, problem_of
+from functions.api.upload import Uploads
+
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+_NAMED_FAULTS = 20
+
+
+def create_app(
+    manifold: Manifold,
+    *,
+    principal_of: PrincipalOf = local_principal,
+    hosts: HostRule | None = None,
+    on_demand: bool = False,
+) -> FastAPI:
+    """Return the application.
+
+    Args:
+        principal_of: tells on whose behalf a request is made.
+        hosts: which Host headers are this server's; see ``guard.local_hosts``. ``None``: not checked.
+        on_demand: load each part of the application when the first request for it comes.
+    """
+    settings = manifold.settings
+    app = FastAPI(
+        title="Manifold",
+        version=manifold_common.__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+        redirect_slashes=False,
+    )
+    app.state.api = Api(
+        manifold=manifold,
+        uploads=Uploads(settings.server.max_upload_bytes),
+        principal_of=principal_of,
+    )
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.state.areas = set()
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(RequestValidationError, _validation_problem)
+    if on_demand:
+        app.add_middleware(OnDemand)
+    else:
+        load(app)
+    public = settings.server.public_url
+    app.add_middleware(
+        Guard,
+        hosts=hosts,
+        public_origin=_origin(str(public)) if public else None,
+        discreet=settings.projects.encrypt,
+    )
+    return app
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    """Answer what the router or the framework refuses."""
+    assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, ManifoldError):  # met while a body was read
+        return problem_of(error.__cause__, request, request.state.correlation_id)
+    code = _CODES.get(error.status_code, "invalid_input")
+    detail = {
+        404: f"there is nothing at this address for {request.method}",
+        405: f"this address does not take {request.method}",
+    }.get(error.status_code, "the request's body cannot be read")
+    return problem(
+        error.status_code, code, detail, hint="see /api/openapi.json for what there is", headers=error.headers
+    )
+
+
+async def _validation_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        {"where": ".".join(str(part) for part in fault["loc"]), "problem": fault["msg"].removeprefix("Value error, ")}
+        for fault in error.errors()[:_NAMED_FAULTS]
+    ]
+    shown = "; ".join(f"{fault['where']}: {fault['problem']}" for fault in faults[:3])
+    refused = InvalidInput(
+        f"the request is not valid: {shown}", hint="see /api/openapi.json for the shape of requests", errors=faults
+    )
+    return problem_of(refused, request)
+
+
+__all__ = ["create_app"]

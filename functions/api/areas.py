@@ -1,0 +1,57 @@
+"""The parts of the application, each loaded when the first request for it comes.
+
+Building all routes takes longer than anything else that a function does before its first answer, and one request needs
+one part. A host loads them all at its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+AREAS = {
+    "functions.api.routes.projects": ("projects", "fork"),
+    "functions.api.routes.tree": ("tree",),
+    "functions.api.routes.files": ("files",),
+    "functions.api.routes.archive": ("archive",),
+    "functions.api.routes.changes": ("dirs", "move", "commits", "restore"),
+    "functions.api.routes.history": ("commits", "diff"),
+    "functions.api.routes.sessions": ("sessions", "checkout", "status", "save", "commit"),
+    "functions.api.routes.data_plane": ("plan", "uploads", "verify", "publish", "keep"),
+    "functions.api.routes.health": ("health", "livez", "readyz"),
+    "functions.api.pages.status_page": ("", "static"),
+}
+"""The words that ``word_of`` finds in the paths of each part's routes."""
+
+
+def word_of(path: str) -> str:
+    """Return the word of a path that tells what it is about: in ``/api/projects/<project>/tree/src``, ``tree``."""
+    _, first, *rest = f"{path}/".split("/")
+    if first != "api":
+        return first
+    return rest[2] if len(rest) > 2 and rest[2] else rest[0] or first
+
+
+class OnDemand:
+    """An ASGI layer before the router: it has what a request is about loaded."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            word = word_of(scope["path"])
+            load(scope["app"], (area for area, words in AREAS.items() if word in words))
+        await self._app(scope, receive, send)
+
+
+def load(app: FastAPI, areas: Iterable[str] = AREAS) -> None:
+    """Add the routes of these parts to the application, if they are not there yet."""
+    loaded: set[str] = app.state.areas
+    for area in areas:
+        if area not in loaded:
+            app.include_router(import_module(area).router)
+            loaded.add(area)

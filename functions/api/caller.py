@@ -1,0 +1,71 @@
+"""Who asks, and with what the answer is made. Every route gets one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast
+
+from fastapi import Depends, Path, Request
+from manifold_common.bootstrap import Manifold
+from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
+from manifold_common.errors import InvalidInput, NotFound
+from manifold_common.ids import Generation, ProjectId, parse_project_id
+
+from functions.api.upload import Uploads
+
+if TYPE_CHECKING:
+    from functions.shapes.projects import ProjectFacts
+
+PrincipalOf = Callable[[Request], Principal]
+
+
+def local_principal(request: Request) -> Principal:  # noqa: ARG001 - the shape of a principal provider
+    """Everyone is the local user, where there is no sign-in."""
+    return LOCAL_PRINCIPAL
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the application holds for its whole life."""
+
+    manifold: Manifold
+    uploads: Uploads
+    principal_of: PrincipalOf
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request: who asks, and the services."""
+
+    api: Api
+    principal: Principal
+
+    @property
+    def manifold(self) -> Manifold:
+        return self.api.manifold
+
+    def project(self, name_or_id: str) -> ProjectFacts:
+        """Return the caller's project of that id, or else of that name. Raises NotFound."""
+        projects = self.manifold.projects
+        try:
+            return projects.get(self.principal, parse_project_id(name_or_id))
+        except (InvalidInput, NotFound):
+            return projects.resolve(self.principal, name_or_id)
+
+    def project_id(self, name_or_id: str) -> ProjectId:
+        """Raises NotFound."""
+        return self.project(name_or_id).project
+
+
+async def _call(request: Request) -> Call:
+    api = cast(Api, request.app.state.api)
+    return Call(api, api.principal_of(request))
+
+
+Caller = Annotated[Call, Depends(_call)]
+ProjectRef = Annotated[str, Path(description="Name or id of a project.", examples=["demo"])]
+
+
+def generation_of(number: int | None) -> Generation | None:
+    return None if number is None else Generation(number)

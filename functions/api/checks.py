@@ -1,0 +1,61 @@
+"""The health of the server, in the shape that the API answers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import anyio
+import manifold_common
+from manifold_common.bootstrap import Manifold
+from manifold_common.services.health import Dependency
+from pydantic import BaseModel, Field
+
+StateName = Literal["ok", "degraded", "failed", "off"]
+
+_AT_ONCE = 4
+_turns: anyio.CapacityLimiter | None = None
+
+
+class DependencyOut(BaseModel):
+    name: str = Field(examples=["postgres"])
+    state: StateName
+    latency_ms: float = Field(description="How long the check took.", examples=[0.4])
+    detail: str = Field(examples=["schema is current"])
+    without_it: str = Field(description="What still works while this is down.")
+    see: str = Field(description="Where the documents say what to do.", examples=["docs/operations.md#redis"])
+
+
+class HealthOut(BaseModel):
+    status: Literal["ok", "degraded", "failed"] = Field(
+        description="`failed`: something needed is down. `degraded`: work goes on, with less."
+    )
+    version: str
+    dependencies: list[DependencyOut]
+    warnings: list[str] = Field(description="What an operator should know.")
+
+
+async def check_all(manifold: Manifold) -> HealthOut:
+    """Look at every dependency at once."""
+    found = await anyio.to_thread.run_sync(manifold.health.look, limiter=_limiter())
+    return HealthOut.model_validate(
+        {
+            "status": found.state.value,
+            "version": manifold_common.__version__,
+            "dependencies": list(map(_dependency_out, found.dependencies)),
+            "warnings": manifold.warnings,
+        }
+    )
+
+
+def _dependency_out(found: Dependency) -> DependencyOut:
+    return DependencyOut.model_validate(
+        {**found._asdict(), "state": found.state.value, "latency_ms": round(found.latency_seconds * 1000, 2)}
+    )
+
+
+def _limiter() -> anyio.CapacityLimiter:
+    """Threads of their own: checks answer even when all others are busy."""
+    global _turns
+    if _turns is None:
+        _turns = anyio.CapacityLimiter(_AT_ONCE)
+    return _turns

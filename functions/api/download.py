@@ -1,0 +1,78 @@
+"""Answers of any size, made piece by piece: the next piece is read when the client has taken the last one."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
+from urllib.parse import quote_from_bytes
+
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+from manifold_common.errors import UnsatisfiableRange
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+_ONE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*\Z", re.IGNORECASE)
+_UNSAFE = re.compile(r"[^A-Za-z0-9._ -]")
+_TEXT_APPLICATIONS = frozenset(
+    {"application/json", "application/javascript", "application/xml", "application/x-sh", "application/toml",
+     "application/yaml", "application/sql", "image/svg+xml"}
+)  # fmt: skip
+_TEXT_SUFFIXES = (".md", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".ts", ".tsx", ".rs", ".go", ".sql", ".lock")
+
+
+def stream(pieces: Iterable[Buffer], *, status: int = 200, headers: Mapping[str, str], media_type: str) -> Response:
+    """Return a streamed answer. What goes wrong before the first piece still gets a problem document."""
+    iterator = iter(pieces)
+    first = next(iterator, b"")
+    return StreamingResponse(
+        _as_bytes(first, iterator), status_code=status, headers=dict(headers), media_type=media_type
+    )
+
+
+def _as_bytes(first: Buffer, rest: Iterator[Buffer]) -> Iterator[bytes]:
+    yield bytes(first)
+    for piece in rest:
+        yield bytes(piece)
+
+
+def requested_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return (start, length) of a Range header, or ``None`` for the whole file.
+
+    Anything but one range of bytes is answered with the whole file, as the HTTP specification allows.
+
+    Raises:
+        UnsatisfiableRange: the range begins at or after the end of the file.
+    """
+    match = _ONE_RANGE.match(header.strip()) if header else None
+    if match is None or not (match[1] or match[2]):
+        return None
+    if not match[1]:
+        length = min(int(match[2]), size)
+        start, end = size - length, size
+    else:
+        start = int(match[1])
+        end = min(int(match[2]) + 1, size) if match[2] else size
+        if match[2] and int(match[2]) < start:
+            return None
+    if start >= size or end <= start:
+        raise UnsatisfiableRange(
+            f"the range lies outside the file's {size} bytes", hint="ask for bytes that exist", size=size
+        )
+    return start, end - start
+
+
+def media_type_of(path: bytes) -> str:
+    """Return a type that no browser runs: plain text, or bytes."""
+    name = path.rpartition(b"/")[2].decode("utf-8", "replace").lower()
+    guessed = mimetypes.guess_type(name)[0] or ""
+    is_text = guessed.startswith("text/") or guessed in _TEXT_APPLICATIONS or name.endswith(_TEXT_SUFFIXES)
+    return "text/plain; charset=utf-8" if is_text else "application/octet-stream"
+
+
+def attachment(name: bytes) -> str:
+    """Return a Content-Disposition that saves the answer under ``name``."""
+    plain = _UNSAFE.sub("_", name.decode("utf-8", "replace"))[:150] or "download"
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote_from_bytes(name, safe='')}"

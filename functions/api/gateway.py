@@ -1,0 +1,113 @@
+"""The HTTP application behind an HTTP API or a function URL: events in, answers out, by Mangum.
+
+What is added to it: the exact bytes of a path, which Mangum leaves out; answers that do not pass through a function are
+refused with what to do instead; and a Host header is this server's if AWS itself gave the name out.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from mangum import Mangum
+from mangum.handlers import HTTPGateway
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from functions.api.guard import HostRule, local_hosts
+from functions.invocation.http import MAX_ANSWER_BYTES, body_of, headers_of, problem_answer, raw_path_of
+from functions.invocation.problems import MEDIA_TYPE, AnswerTooLarge, ProblemAnswer, answer_to
+
+if TYPE_CHECKING:
+    from manifold_common.settings import Settings
+
+_OF_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".on.aws", ".execute-api.127.0.0.1")
+"""The last is a stand-in's on this machine. No browser takes it for a name."""
+_SURELY_SMALL = 1 << 20
+"""Whatever JSON makes of so many characters passes."""
+_TEXT = ["text/", "application/json", MEDIA_TYPE, "image/svg+xml"]
+"""What goes as it is, where it is UTF-8; the rest as base64."""
+_LENGTH = "content-length"
+
+
+class _Gateway(HTTPGateway):
+    @property
+    def scope(self) -> Any:
+        scope = super().scope
+        raw = raw_path_of(self.event)
+        # The context's id is the one under which Lambda's own log lines stand.
+        state = {"correlation_id": getattr(self.context, "aws_request_id", None)}
+        return {**scope, "path": unquote(raw), "raw_path": raw.encode("ascii", "replace"), "state": state}
+
+
+class _Bounded:
+    """Lets an answer through when it is complete, if it is small enough. No more of it than that is held in memory."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        held: list[Message] = []
+        size = 0
+        refused: AnswerTooLarge | None = None
+
+        async def hold(message: Message) -> None:
+            nonlocal size, refused
+            announced = 0 if scope["method"] == "HEAD" else int(Headers(raw=message.get("headers", [])).get(_LENGTH, 0))
+            size += len(message.get("body", b""))
+            if max(size, announced) > MAX_ANSWER_BYTES:
+                refused = too_large(max(size, announced))
+                raise refused
+            held.append(message)
+
+        try:
+            await self._app(scope, receive, hold)
+        except Exception:
+            if refused is None:
+                raise
+        if refused is not None:
+            held = _messages(answer_to(refused, {}, scope["state"]["correlation_id"]))
+        for message in held:
+            await send(message)
+
+
+def serve(app: ASGIApp, event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Return the application's answer to an event, as Lambda passes it on. Raises MalformedEvent."""
+    body_of(event)  # may not be the base64 that it says it is
+    headers = headers_of(event)
+    if not headers.get("x-forwarded-port", "").isdecimal():
+        headers.pop("x-forwarded-port", None)  # of a use to the adapter only if it is a number
+    event = {**event, "headers": headers}
+    adapter = Mangum(_Bounded(app), lifespan="off", custom_handlers=[_Gateway], text_mime_types=_TEXT)
+    answer: dict[str, Any] = adapter(event, context)  # type: ignore[arg-type]
+    body = answer.get("body", "")
+    if len(body) > _SURELY_SMALL and len(json.dumps(body, ensure_ascii=False).encode()) > MAX_ANSWER_BYTES:
+        return problem_answer(answer_to(too_large(len(body)), {}, getattr(context, "aws_request_id", None)))
+    return answer
+
+
+def too_large(size: int) -> AnswerTooLarge:
+    return AnswerTooLarge(
+        f"the answer takes {size} bytes, and a function passes on {MAX_ANSWER_BYTES} at most",
+        hint="ask for a part with the Range header, or read from the store by a plan (docs/functions.md)",
+        size=size,
+        limit=MAX_ANSWER_BYTES,
+    )
+
+
+def _messages(found: ProblemAnswer) -> list[Message]:
+    headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **found.headers}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return [
+        {"type": "http.response.start", "status": found.status, "headers": raw},
+        {"type": "http.response.body", "body": found.encode()},
+    ]
+
+
+def function_hosts(settings: Settings) -> HostRule:
+    """Return the rule for Host headers: this machine's names, the public one, and those that AWS gives out. No page can
+    make a browser send any of these to somebody else's function."""
+    public = settings.server.public_url
+    known = local_hosts([urlsplit(str(public)).hostname or ""] if public else [])
+    return lambda host: host.endswith(_OF_AWS) or known(host)

@@ -1,0 +1,192 @@
+"""What every request passes first: an unambiguous path, a Host that is this server's, no write from another site's
+page, a body that is not too large; and what every answer carries.
+
+There is no sign-in yet, so whoever reaches the port may do anything. A browser on this machine reaches it on behalf of
+any page it shows: by a request across sites, or under a name that the page's owner points at 127.0.0.1 (DNS rebinding).
+Both are refused here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from fastapi import Request
+from manifold_common.errors import Denied, ErrorKind, ManifoldError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from functions.api.paths import check_raw_path, raw_path_of
+from functions.api.problem import internal_problem, problem_of
+from functions.api.upload import too_large
+
+_log = logging.getLogger("manifold.api")
+
+_LOGGED = (ErrorKind.UNAVAILABLE, ErrorKind.CORRUPT, ErrorKind.INTERNAL)
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_STREAMED = re.compile(r"/api/projects/[^/]+/(files/|archive\Z)")
+_MANY_CHANGES = re.compile(r"/api/projects/[^/]+/commits\Z")
+_JSON_BYTES = 1 << 20
+MANY_CHANGES_BYTES = 64 << 20
+
+_ANSWER_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+_NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; sandbox"
+
+HostRule = Callable[[str], bool]
+"""Tells whether a name or address, without its port, is this server's."""
+
+
+def local_hosts(names: Iterable[str] = (), *, any_address: bool = False) -> HostRule:
+    """Return a rule for a server without sign-in.
+
+    Args:
+        names: further names that are this server's.
+        any_address: the server is reached from other machines: take any IP address, and names without a dot, which no
+            stranger can register. A page cannot be rebound to either.
+    """
+    known = {"localhost", *(name.lower() for name in names)}
+
+    def is_ours(host: str) -> bool:
+        if host in known:
+            return True
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return any_address and bool(host) and "." not in host
+        return any_address or address.is_loopback
+
+    return is_ours
+
+
+class Guard:
+    """The outermost ASGI layer. Args: ``hosts``: ``None`` where something else checks them, as on Lambda."""
+
+    def __init__(self, app: ASGIApp, *, hosts: HostRule | None, public_origin: str | None, discreet: bool) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._public_origin = public_origin
+        self._discreet = discreet
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.monotonic()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(MutableHeaders(scope=message))
+            await send(message)
+
+        request = Request(scope, receive)
+        correlation_id = scope.setdefault("state", {}).setdefault("correlation_id", uuid4().hex)
+        try:
+            check_raw_path(raw_path_of(scope))
+            self._check_host(Headers(scope=scope))
+            self._check_site(scope["method"], Headers(scope=scope))
+            await self._app(scope, _limited(scope, receive), answer)
+        except ManifoldError as error:
+            if error.kind in _LOGGED:
+                log_failure(error, correlation_id, discreet=self._discreet)
+            if status:
+                raise AnswerCutShort from None
+            await problem_of(error, request, correlation_id)(scope, receive, answer)
+        except Exception as error:
+            # Nothing of it may reach the client; and its text may name files, which a log must not.
+            log_failure(error, correlation_id, discreet=self._discreet)
+            if status:
+                raise AnswerCutShort from None
+            await internal_problem(correlation_id)(scope, receive, answer)
+        finally:
+            route = getattr(scope.get("route"), "path", "(no route)")
+            taken_ms = (time.monotonic() - started) * 1000
+            _log.debug("%s %s %s %.1f ms", scope["method"], route, status or "-", taken_ms)
+
+    def _check_host(self, headers: Headers) -> None:
+        if self._hosts is None:
+            return
+        host = _name_of(headers.get("host", ""))
+        if not self._hosts(host):
+            raise Denied(
+                f"this server is not {host[:80]!r}",
+                hint="use http://127.0.0.1, or set server.publicUrl to the address under which clients reach it",
+            )
+
+    def _check_site(self, method: str, headers: Headers) -> None:
+        if method in _READS:
+            return
+        origin = headers.get("origin")
+        if origin is not None and origin in (self._public_origin, f"http://{headers.get('host', '')}"):
+            return
+        site = headers.get("sec-fetch-site")
+        if origin is not None or site not in (None, "none", "same-origin"):
+            raise Denied(
+                "a page of another site cannot change anything here", hint="use curl, the CLI, or this server's page"
+            )
+
+
+class AnswerCutShort(Exception):
+    """An answer had begun and cannot be finished: the connection is closed, so that the client notices."""
+
+
+def log_failure(error: Exception, correlation_id: str, *, discreet: bool) -> None:
+    """Log an error with where it happened; with ``discreet``, without its text."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    text = f" {error.code}" if isinstance(error, ManifoldError) else ""
+    text += "" if discreet else f": {error}"
+    _log.error("[%s] %s%s at %s", correlation_id, type(error).__name__, text, " < ".join(reversed(frames[-12:])))
+
+
+def _add_headers(headers: MutableHeaders) -> None:
+    for name, value in _ANSWER_HEADERS.items():
+        headers[name] = value
+    headers.setdefault("Content-Security-Policy", _NOTHING_RUNS)
+    headers.setdefault("Cache-Control", "no-store")
+
+
+def _name_of(host: str) -> str:
+    """Return the name or address of a Host header: lower case, no port, no brackets; ``""`` for a malformed one."""
+    if set(host) & set("/?#@ \\"):
+        return ""
+    try:
+        parts = urlsplit(f"//{host}")
+        return "" if parts.port == 0 else parts.hostname or ""
+    except ValueError:
+        return ""
+
+
+def _limited(scope: Scope, receive: Receive) -> Receive:
+    """Return ``receive`` with a bound on bodies that are read whole. Streamed ones have a bound of their own."""
+    path = scope["path"]
+    if scope["method"] in _READS or _STREAMED.match(path):
+        return receive
+    limit = MANY_CHANGES_BYTES if _MANY_CHANGES.match(path) else _JSON_BYTES
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise too_large(limit)
+        return message
+
+    return bounded

@@ -1,0 +1,86 @@
+"""The description of the API, as OpenAPI 3.1. It says what really happens: wrong input is 400, and every error is a
+problem document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from functions.api.areas import load
+
+_ABOUT = """Encrypted, versioned project workspaces.
+
+Every change to a project makes a *generation*. Reads take any generation; a write with `If-Match: "<generation>"`
+happens only on top of that one. A path in a URL is written name by name with `/` between; any byte of a name may be
+written as `%NN`. Errors are problem documents (RFC 9457) with a stable `code`.
+"""
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, made once."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    from functions.shapes.problem import Problem  # nothing else needs it
+
+    load(app)
+    document = get_openapi(
+        title=app.title, version=app.version, description=_ABOUT, routes=app.routes, openapi_version="3.1.0"
+    )
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            operation["responses"].pop("422", None)
+            _add_parameters(path, method, operation)
+            for parameter in operation.get("parameters", []):
+                parameter.get("schema", {}).pop("title", None)
+    schemas = document["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = Problem.model_json_schema()
+    app.openapi_schema = document
+    return document
+
+
+_PATH = {
+    "name": "path",
+    "in": "path",
+    "required": True,
+    "description": "A path in the project, name by name; other bytes than letters and digits as `%NN`.",
+    "schema": {"type": "string"},
+    "example": "src/main.py",
+}
+_IF_MATCH = 'A generation in quotes, such as `"7"`: do it only on top of that one. On a file, also its ETag.'
+_IDEMPOTENCY_KEY = (
+    "A name for this request, unique in the project. Sent again under that name, it changes nothing and is answered "
+    "with the commit that it made."
+)
+_MAKE_COMMITS = ("/dirs", "/move", "/commits", "/commit", "/restore", "/archive", "/publish", "/files/{path}")
+_IF_NONE_MATCH = {
+    "put": "`*`: only if there is no such file yet.",
+    "get": "ETags of versions that the client has.",
+    "head": "ETags of versions that the client has.",
+}
+
+
+def _add_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
+    """Declare what routes read from the request itself."""
+    parameters: list[dict[str, Any]] = operation.get("parameters", [])
+    declared = {parameter["name"] for parameter in parameters}
+    if "{path}" in path and "path" not in declared:
+        parameters.append(_PATH)
+    if "412" in operation["responses"]:
+        parameters.append(_header("If-Match", _IF_MATCH))
+        if path.endswith(_MAKE_COMMITS):
+            parameters.append(_header("Idempotency-Key", _IDEMPOTENCY_KEY))
+    if path.endswith("/files/{path}") and method in _IF_NONE_MATCH:
+        parameters.append(_header("If-None-Match", _IF_NONE_MATCH[method]))
+        if method == "get":
+            parameters.append(_header("Range", "One range of bytes, such as `bytes=0-99` or `bytes=-100`."))
+            parameters.append(_header("If-Range", "An ETag: take the range only of that version."))
+    if parameters:
+        operation["parameters"] = parameters
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}

@@ -1,0 +1,78 @@
+"""A whole tree as one archive, out and in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from manifold_common.domain.paths import ROOT, from_text
+from manifold_common.services.archive import ArchiveFormat
+from manifold_common.services.edits import EditOptions
+
+from functions.api.caller import Caller, ProjectRef, generation_of
+from functions.api.conditions import expected_generation, request_id
+from functions.api.download import attachment, stream
+from functions.api.problem import responses
+from functions.api.upload import Body
+from functions.shapes.base import LISTED_PATHS, MAX_GENERATION
+from functions.shapes.changes import ImportedOut, edited_out
+from functions.shapes.paths import path_out
+
+router = APIRouter(prefix="/api/projects/{project}", tags=["archive"])
+
+_MEDIA_TYPES = {ArchiveFormat.TAR_GZ: "application/gzip", ArchiveFormat.ZIP: "application/zip"}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FOUND: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The archive.", "content": dict.fromkeys(_MEDIA_TYPES.values(), _BINARY)}
+}
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": dict.fromkeys(("application/gzip", "application/x-tar", "application/zip"), _BINARY),
+    }
+}
+
+
+@router.get("/archive", response_class=Response, responses={**_FOUND, **responses(404)})
+def download_archive(
+    caller: Caller,
+    project: ProjectRef,
+    archive_format: Annotated[ArchiveFormat, Query(alias="format")] = ArchiveFormat.TAR_GZ,
+    generation: Annotated[int | None, Query(ge=0, le=MAX_GENERATION)] = None,
+) -> Response:
+    """Download a generation as one archive: modes, times, links and empty folders included."""
+    row = caller.project(project)
+    found = caller.manifold.archives.export(caller.principal, row.project, archive_format, generation_of(generation))
+    headers = {
+        "Content-Disposition": attachment(f"{row.name}-{found.generation}.{archive_format.value}".encode()),
+        "Manifold-Generation": str(found.generation),
+    }
+    return stream(found.pieces, headers=headers, media_type=_MEDIA_TYPES[archive_format])
+
+
+@router.post("/archive", status_code=201, openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 507))
+async def upload_archive(
+    request: Request,
+    caller: Caller,
+    project: ProjectRef,
+    message: Annotated[str, Query(max_length=10_000, description="Message of the commit.")] = "",
+    folder: Annotated[str, Query(description="Put the archive below this folder.")] = "",
+    replace: Annotated[bool, Query(description="Remove what stands there and is not in the archive.")] = False,
+) -> ImportedOut:
+    """Put a tar, tar.gz or zip into the project as one commit, or nothing of it. The body is the archive."""
+    expected, named = expected_generation(request), request_id(request)
+    below = from_text(folder) if folder else ROOT
+
+    def work(body: Body) -> ImportedOut:
+        options = EditOptions(message, expected=expected, request=named)
+        done = caller.manifold.archives.load(
+            caller.principal, caller.project_id(project), body, options, folder=below, replace=replace
+        )
+        return ImportedOut(
+            **edited_out(done.edited).model_dump(),
+            entries=done.entries,
+            total_bytes=done.total_bytes,
+            skipped=[path_out(path) for path in done.skipped[:LISTED_PATHS]],
+        )
+
+    return await caller.api.uploads.run(request, work)

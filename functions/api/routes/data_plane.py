@@ -1,0 +1,78 @@
+"""Clients that read and store content by themselves: plans and uploads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from manifold_common.ids import Generation, parse_session_id
+
+from functions.api.caller import Caller, ProjectRef, generation_of
+from functions.api.conditions import expected_generation, request_id
+from functions.api.problem import responses
+from functions.data_plane.answers import keep_uploads, plan_session, publish_uploads, verify_uploads, wanted_by
+from functions.data_plane.shapes import (
+    PlanOut,
+    ProjectPlanIn,
+    PublishIn,
+    SessionPlanIn,
+    SessionPlanOut,
+    SlotsOut,
+    UploadsIn,
+    VerifiedOut,
+    VerifyIn,
+    plan_out,
+    slots_out,
+)
+from functions.shapes.sessions import CommittedOut, SavedOut
+
+router = APIRouter(prefix="/api", tags=["direct access"])
+
+SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
+
+
+@router.post("/projects/{project}/plan", responses=responses(404))
+def plan_project(caller: Caller, project: ProjectRef, body: ProjectPlanIn | None = None) -> PlanOut:
+    """Say how to read a generation from the object store: links to its objects, and the key of each."""
+    body = body or ProjectPlanIn()
+    found = caller.project_id(project)
+    plans = caller.manifold.plans
+    return plan_out(plans.plan(caller.principal, found, generation_of(body.generation), wanted_by(body)))
+
+
+@router.post("/sessions/{session}/plan", responses=responses(404, 409))
+def plan_working_set(caller: Caller, session: SessionRef, body: SessionPlanIn | None = None) -> SessionPlanOut:
+    """Open a session whose working set is on the client's machine, or bring it to another generation."""
+    return plan_session(caller.manifold, caller.principal, parse_session_id(session), body or SessionPlanIn())
+
+
+@router.post("/sessions/{session}/uploads", responses=responses(404))
+def open_uploads(caller: Caller, session: SessionRef, body: UploadsIn) -> SlotsOut:
+    """Give room for packs and a draft in the object store: links that create each object once, and its key."""
+    base = Generation(body.base_generation)
+    return slots_out(caller.manifold.uploads.open(caller.principal, parse_session_id(session), base, body.packs))
+
+
+@router.post("/sessions/{session}/verify", responses=responses(404, 413))
+def verify(caller: Caller, session: SessionRef, body: VerifyIn) -> VerifiedOut:
+    """Check packs ahead, for a draft with more than one request can check."""
+    return verify_uploads(caller.manifold, caller.principal, parse_session_id(session), body)
+
+
+@router.post("/sessions/{session}/publish", responses=responses(404, 409, 412, 413, 507))
+def publish(request: Request, caller: Caller, session: SessionRef, body: PublishIn) -> CommittedOut:
+    """Publish an uploaded draft as the next generation. All that was uploaded is checked before."""
+    return publish_uploads(
+        caller.manifold,
+        caller.principal,
+        parse_session_id(session),
+        body,
+        expected=expected_generation(request, body.expected_generation),
+        request=request_id(request),
+    )
+
+
+@router.post("/sessions/{session}/keep", responses=responses(404, 413, 507))
+def keep(caller: Caller, session: SessionRef, body: VerifyIn) -> SavedOut:
+    """Keep an uploaded draft as the session's saved work, without publishing it."""
+    return keep_uploads(caller.manifold, caller.principal, parse_session_id(session), body)

@@ -1,0 +1,166 @@
+"""Files: read at any generation, write at the head. A write is one commit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound
+from manifold_common.ids import Generation, ProjectId, RequestId
+from manifold_common.services.edits import Delete, EditOptions, PutFile
+from manifold_common.services.history import OpenFile
+
+from functions.api.caller import Call, Caller, ProjectRef, generation_of
+from functions.api.conditions import Condition, condition_of, create_only, is_current, request_id
+from functions.api.download import attachment, media_type_of, requested_range, stream
+from functions.api.paths import trailing_path
+from functions.api.problem import responses
+from functions.api.upload import Body
+from functions.shapes.base import MAX_GENERATION, Mode
+from functions.shapes.changes import EditedOut, edited_out
+from functions.shapes.trees import time_text
+
+router = APIRouter(prefix="/api/projects/{project}", tags=["files"])
+
+SEGMENTS_BEFORE_PATH = 4  # api, projects, the project, files
+
+At = Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="The newest generation by default.")]
+Why = Annotated[str, Query(max_length=10_000, description="Message of the commit.")]
+FileMode = Annotated[Mode | None, Query(description="Permission bits in octal; those of the file replaced, or 644.")]
+
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_FOUND: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": _BYTES},
+    206: {"description": "The part asked for.", "content": _BYTES},
+    304: {"description": "The client has this version already."},
+}
+_UPLOAD = {"requestBody": {"required": True, "content": _BYTES}}
+
+
+@router.get("/files/{path:rest}", response_class=Response, responses={**_FOUND, **responses(404, 416)})
+def read_file(request: Request, caller: Caller, project: ProjectRef, generation: At = None) -> Response:
+    """Read a file. Takes Range (one range of bytes), If-None-Match and If-Range."""
+    file = _open(request, caller, project, generation)
+    headers = _headers(file, caller)
+    if is_current(request.headers.get("if-none-match"), file.etag):
+        return Response(status_code=304, headers=headers)
+    wanted = None
+    if request.headers.get("if-range", file.etag) == file.etag:
+        wanted = requested_range(request.headers.get("range"), file.size)
+    media_type = media_type_of(file.path)
+    if wanted is None:
+        headers["Content-Length"] = str(file.size)
+        return stream(file.read(), headers=headers, media_type=media_type)
+    start, length = wanted
+    headers["Content-Length"] = str(length)
+    headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size}"
+    return stream(file.read(start, length), status=206, headers=headers, media_type=media_type)
+
+
+@router.head("/files/{path:rest}", response_class=Response, responses={**_FOUND, **responses(404)})
+def look_at_file(request: Request, caller: Caller, project: ProjectRef, generation: At = None) -> Response:
+    """Say what reading the file would answer, without its content."""
+    file = _open(request, caller, project, generation)
+    headers = _headers(file, caller)
+    if is_current(request.headers.get("if-none-match"), file.etag):
+        return Response(status_code=304, headers=headers)
+    headers["Content-Length"] = str(file.size)
+    return Response(headers=headers, media_type=media_type_of(file.path))
+
+
+@router.put("/files/{path:rest}", openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 507))
+async def put_file(
+    request: Request, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
+) -> EditedOut:
+    """Create or replace a file; missing folders are made. The body is the file."""
+    return await _write(request, caller, project, message, mode, create_only(request))
+
+
+@router.post(
+    "/files/{path:rest}", status_code=201, openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 507)
+)
+async def create_file(
+    request: Request, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
+) -> EditedOut:
+    """Create a file that is not there yet."""
+    return await _write(request, caller, project, message, mode, True)
+
+
+@router.delete("/files/{path:rest}", responses=responses(404, 409, 412))
+def delete_path(
+    request: Request,
+    caller: Caller,
+    project: ProjectRef,
+    recursive: Annotated[bool, Query(description="Needed for a folder that is not empty.")] = False,
+    message: Why = "",
+) -> EditedOut:
+    """Remove a file, a link or a folder."""
+    path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    found = caller.project_id(project)
+    options = _options(caller, found, path, condition_of(request), request_id(request), message)
+    return edited_out(caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], options))
+
+
+async def _write(
+    request: Request, caller: Call, project: str, message: str, mode: str | None, only_new: bool
+) -> EditedOut:
+    path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    condition, named = condition_of(request), request_id(request)
+
+    def work(body: Body) -> EditedOut:
+        found = caller.project_id(project)
+        options = _options(caller, found, path, condition, named, message)
+        edit = PutFile(path, body, mode=int(mode, 8) if mode else None, create_only=only_new)
+        return edited_out(caller.manifold.edits.apply(caller.principal, found, [edit], options))
+
+    return await caller.api.uploads.run(request, work)
+
+
+def _open(request: Request, caller: Call, project: str, generation: int | None) -> OpenFile:
+    path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    return caller.manifold.history.open_file(
+        caller.principal, caller.project_id(project), path, generation_of(generation)
+    )
+
+
+def _headers(file: OpenFile, caller: Call) -> dict[str, str]:
+    sealed = caller.manifold.settings.projects.encrypt
+    return {
+        "ETag": file.etag,
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": attachment(file.path.rpartition(b"/")[2]),
+        # What is encrypted at rest must not lie in a browser's cache on some disk.
+        "Cache-Control": "no-store" if sealed else "private, no-cache",
+        "Manifold-Generation": str(file.generation),
+        "Manifold-Mode": f"{file.entry.mode:03o}",
+        "Manifold-Modified-At": time_text(file.entry.mtime_ns),
+    }
+
+
+def _options(
+    caller: Call, project: ProjectId, path: bytes, condition: Condition, request: RequestId | None, message: str
+) -> EditOptions:
+    """Raises GenerationMismatch, unless the request was done before, which is then its answer."""
+    if condition.etag is not None and caller.manifold.edits.earlier(caller.principal, project, request) is not None:
+        return EditOptions(message, request=request)
+    return EditOptions(message, expected=_expected(caller, project, path, condition), request=request)
+
+
+def _expected(caller: Call, project: ProjectId, path: bytes, condition: Condition) -> Generation | None:
+    """Return the generation that a write depends on.
+
+    Where the condition is a file's ETag, that is the generation at which the file was seen to have it: a commit that
+    comes between is then a mismatch, even if it left the file alone.
+
+    Raises:
+        GenerationMismatch: the file has another ETag, or is gone.
+    """
+    if condition.etag is None:
+        return condition.generation
+    try:
+        file = caller.manifold.history.open_file(caller.principal, project, path)
+    except (NotFound, InvalidInput):
+        file = None
+    if file is None or file.etag != condition.etag:
+        raise GenerationMismatch("the file is not the version that If-Match names", hint="read it again")
+    return file.generation

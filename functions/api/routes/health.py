@@ -1,0 +1,33 @@
+"""How the server is: ``/livez`` (the process answers), ``/readyz`` (it can do its work), ``/health`` (every part)."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from functions.api.caller import Caller
+from functions.api.checks import HealthOut, check_all
+
+router = APIRouter(tags=["health"])
+
+_NOT_WELL: dict[int | str, dict[str, object]] = {503: {"model": HealthOut, "description": "Something needed is down."}}
+
+
+@router.get("/health", responses=_NOT_WELL)
+async def health(caller: Caller, response: Response) -> HealthOut:
+    """Say how each dependency is, and what works without it. 503 when one that is needed is down."""
+    found = await check_all(caller.manifold)
+    if found.status == "failed":
+        response.status_code = 503
+    return found
+
+
+@router.get("/readyz", responses=_NOT_WELL)
+async def ready(caller: Caller, response: Response) -> HealthOut:
+    """As ``/health``; for load balancers."""
+    return await health(caller, response)
+
+
+@router.get("/livez")
+async def live() -> dict[str, str]:
+    """Say that the process answers. Looks at nothing else."""
+    return {"status": "ok"}

@@ -1,0 +1,71 @@
+"""A project's commits, and what differs between two generations."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from manifold_common.ids import Generation
+
+from functions.api.caller import Caller, ProjectRef, generation_of
+from functions.api.paging import cursor_of, path_after
+from functions.api.problem import responses
+from functions.shapes.base import MAX_GENERATION
+from functions.shapes.history import CommitOut, CommitPage, DiffPage, commit_out, difference_out
+
+router = APIRouter(prefix="/api/projects/{project}", tags=["history"])
+
+MAX_PAGE = 500
+MAX_DIFFERENCES = 10_000
+
+Number = Annotated[int, Query(ge=0, le=MAX_GENERATION)]
+
+
+@router.get("/commits", responses=responses(404))
+def list_commits(
+    caller: Caller,
+    project: ProjectRef,
+    before: Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+) -> CommitPage:
+    """List commits, newest first."""
+    entries = caller.manifold.history.log(
+        caller.principal, caller.project_id(project), before=generation_of(before), limit=limit + 1
+    )
+    page = [commit_out(entry) for entry in entries[:limit]]
+    return CommitPage(items=page, next=page[-1].generation if len(entries) > limit else None)
+
+
+@router.get("/commits/{generation}", responses=responses(404))
+def get_commit(
+    caller: Caller, project: ProjectRef, generation: Annotated[int, Path(ge=1, le=MAX_GENERATION)]
+) -> CommitOut:
+    """Return the commit that made a generation."""
+    entry = caller.manifold.history.commit(caller.principal, caller.project_id(project), Generation(generation))
+    return commit_out(entry)
+
+
+@router.get("/diff", responses=responses(404))
+def diff(
+    caller: Caller,
+    project: ProjectRef,
+    before: Number,
+    after: Number,
+    after_path: Annotated[str, Query(description="`next` of the page before.")] = "",
+    limit: Annotated[int, Query(ge=1, le=MAX_DIFFERENCES)] = 1000,
+) -> DiffPage:
+    """Say which paths differ between two generations."""
+    last = path_after(after_path)
+    found = caller.manifold.history.diff(
+        caller.principal, caller.project_id(project), Generation(before), Generation(after)
+    )
+    start = bisect_right(found, last, key=lambda difference: difference.path) if last else 0
+    page = found[start : start + limit]
+    more = start + limit < len(found)
+    return DiffPage(
+        before=before,
+        after=after,
+        items=[difference_out(difference) for difference in page],
+        next=cursor_of(page[-1].path) if more else None,
+    )

@@ -1,0 +1,62 @@
+"""What is in a project's folders, at any generation."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from manifold_common.domain.paths import ROOT
+
+from functions.api.caller import Call, Caller, ProjectRef, generation_of
+from functions.api.paging import cursor_of, path_after
+from functions.api.paths import trailing_path
+from functions.api.problem import responses
+from functions.shapes.base import MAX_GENERATION
+from functions.shapes.trees import TreePage, entry_out
+
+router = APIRouter(prefix="/api/projects/{project}", tags=["files"])
+
+SEGMENTS_BEFORE_PATH = 4  # api, projects, the project, tree
+MAX_PAGE = 10_000
+
+Recursive = Annotated[bool, Query(description="Everything below the folder, not only what is in it.")]
+At = Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="The newest generation by default.")]
+After = Annotated[str, Query(description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+
+
+@router.get("/tree", responses=responses(404))
+def list_root(
+    caller: Caller, project: ProjectRef, recursive: Recursive = False, generation: At = None, after: After = "",
+    limit: Limit = 1000,
+) -> TreePage:  # fmt: skip
+    """List the project's root folder."""
+    return _list(caller, project, ROOT, recursive, generation, after, limit)
+
+
+@router.get("/tree/{path:rest}", responses=responses(404))
+def list_folder(
+    request: Request, caller: Caller, project: ProjectRef, recursive: Recursive = False, generation: At = None,
+    after: After = "", limit: Limit = 1000,
+) -> TreePage:  # fmt: skip
+    """List a folder."""
+    folder = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    return _list(caller, project, folder, recursive, generation, after, limit)
+
+
+def _list(
+    caller: Call, project: str, folder: bytes, recursive: bool, generation: int | None, after: str, limit: int
+) -> TreePage:
+    last = path_after(after)
+    listing = caller.manifold.history.list_tree(
+        caller.principal, caller.project_id(project), folder, generation_of(generation), recursive=recursive
+    )
+    start = bisect_right(listing.entries, last, key=lambda item: item[0]) if last else 0
+    page = listing.entries[start : start + limit]
+    more = start + limit < len(listing.entries)
+    return TreePage(
+        generation=listing.generation,
+        items=[entry_out(path, entry) for path, entry in page],
+        next=cursor_of(page[-1][0]) if more else None,
+    )

@@ -1,0 +1,68 @@
+"""Checks a session out: into this function's own storage, where it stays warm for the session's next invocation."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from manifold_common.ids import Generation, parse_session_id
+from manifold_common.services.sessions import CheckedOut
+
+from functions.checkout.request import CheckoutRequest
+from functions.invocation import metrics
+from functions.invocation.decode import action_of, request_of
+from functions.invocation.entry import Call, function
+from functions.invocation.http import answer, direct_event, is_http
+from functions.invocation.principal import project_of
+
+
+@function("checkout")
+def handler(event: Any, call: Call) -> dict[str, Any]:
+    """Do the event's action and answer a summary of what is there now."""
+    if is_http(event):
+        return answer(_act(direct_event(event), call))
+    return _act(event, call)
+
+
+def _act(event: Any, call: Call) -> dict[str, Any]:
+    if action_of(event, ("checkout", "plan")) == "plan":
+        from functions.data_plane import direct  # its shapes are costly to load, and a checkout has no use for them
+
+        return direct.plan(event, call)
+    return _checkout(request_of(CheckoutRequest, event), call)
+
+
+def _checkout(request: CheckoutRequest, call: Call) -> dict[str, Any]:
+    principal = request.principal()
+    session = parse_session_id(request.session) if request.session is not None else None
+    manifold = call.enter(principal, session)
+    begun = time.monotonic()
+    done = manifold.sessions.checkout(
+        principal,
+        session,
+        project_of(manifold, principal, request.project) if request.project is not None else None,
+        generation=_generation(request.generation),
+        patterns=request.paths,
+        strategy=request.strategy,
+        seen_generation=_generation(request.seen_generation),
+    )
+    metrics.milliseconds("workspace.checkout.duration", time.monotonic() - begun)
+    return _summary(done)
+
+
+def _summary(done: CheckedOut) -> dict[str, Any]:
+    return {
+        "session": done.session,
+        "project": done.project,
+        "path": done.path,
+        "kind": done.kind.value,
+        "generation": done.generation,
+        "head_generation": done.head_generation,
+        "entries": done.files,
+        "total_bytes": done.total_bytes,
+        "expires_at": done.expires_at.isoformat(),
+    }
+
+
+def _generation(number: int | None) -> Generation | None:
+    return None if number is None else Generation(number)

@@ -1,0 +1,29 @@
+"""What may be asked of the checkout function."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from manifold_common.domain.conflict import Strategy
+from msgspec import Meta
+
+from functions.invocation.principal import OnBehalf
+
+GenerationNumber = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+
+class CheckoutRequest(OnBehalf, tag_field="action", tag="checkout", kw_only=True):
+    """Bring a session's working set, in this container, to a generation."""
+
+    session: str | None = None
+    """Id of a session, new or not; made up when absent."""
+    project: str | None = None
+    """Name or id; needed for a new session."""
+    generation: GenerationNumber | None = None
+    """The newest one by default."""
+    paths: tuple[str, ...] = ()
+    """Restrict a new session to these (gitignore syntax)."""
+    strategy: Strategy = Strategy.FAIL
+    """What to do where others changed the same paths."""
+    seen_generation: GenerationNumber | None = None
+    """The highest generation seen before; a store that has less is refused."""

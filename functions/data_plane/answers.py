@@ -1,0 +1,74 @@
+"""What is done with requests of the data plane, whoever serves them."""
+
+from __future__ import annotations
+
+from manifold_common.bootstrap import Manifold
+from manifold_common.domain.access import Principal
+from manifold_common.ids import Generation, ProjectId, RequestId, SessionId
+from manifold_common.services.commit import CommitRequest
+from manifold_common.services.plans import Wanted
+
+from functions.data_plane.shapes import (
+    ProjectPlanIn,
+    PublishIn,
+    SessionPlanIn,
+    SessionPlanOut,
+    VerifiedOut,
+    VerifyIn,
+    session_plan_out,
+)
+from functions.shapes.sessions import CommittedOut, SavedOut, committed_out, saved_out
+
+
+def wanted_by(body: ProjectPlanIn) -> Wanted:
+    return Wanted(tuple(body.paths), generation_of(body.known_generation), body.first, body.content)
+
+
+def plan_session(
+    manifold: Manifold, principal: Principal, session: SessionId | None, body: SessionPlanIn
+) -> SessionPlanOut:
+    """Return a plan for a session, which is opened if need be. Raises as ``SessionPlans.plan``."""
+    project: ProjectId | None = None
+    if body.project is not None:
+        project = manifold.projects.resolve(principal, body.project).project
+    return session_plan_out(
+        manifold.session_plans.plan(
+            principal,
+            session,
+            project,
+            generation=generation_of(body.generation),
+            patterns=tuple(body.paths),
+            wanted=wanted_by(body),
+            restore=body.restore,
+            seen_generation=generation_of(body.seen_generation),
+        )
+    )
+
+
+def verify_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyIn) -> VerifiedOut:
+    """Raises as ``Uploads.check``."""
+    return VerifiedOut(checked=manifold.uploads.check(principal, session, body.draft.receipt(), body.receipts()))
+
+
+def publish_uploads(
+    manifold: Manifold,
+    principal: Principal,
+    session: SessionId,
+    body: PublishIn,
+    *,
+    expected: Generation | None,
+    request: RequestId | None,
+) -> CommittedOut:
+    """Raises as ``Uploads.publish``."""
+    wanted = CommitRequest(body.message, body.provenance, body.strategy, expected, request)
+    done = manifold.uploads.publish(principal, session, body.draft.receipt(), body.receipts(), wanted)
+    return committed_out(done)
+
+
+def keep_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyIn) -> SavedOut:
+    """Raises as ``Uploads.save``."""
+    return saved_out(manifold.uploads.save(principal, session, body.draft.receipt(), body.receipts()))
+
+
+def generation_of(number: int | None) -> Generation | None:
+    return None if number is None else Generation(number)

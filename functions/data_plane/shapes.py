@@ -1,0 +1,212 @@
+"""Plans and uploads, as JSON says them. Keys and bytes are base64; nothing of them is ever logged."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+
+from manifold_common.domain.conflict import Strategy
+from manifold_common.services.plans import MAX_OBJECTS, Grant, Plan, TreeGrant
+from manifold_common.services.session_plans import SessionPlan
+from manifold_common.services.uploaded import Receipt
+from manifold_common.services.uploads import MAX_SLOTS, Slot, Slots
+from pydantic import BaseModel, Field
+
+from functions.shapes.base import GenerationNumber, Message, Provenance, Shape
+from functions.shapes.paths import bytes_of
+
+_ID = r"^[a-z2-7]{26}$"
+
+
+# --- plans ------------------------------------------------------------------------------------------------------
+
+
+class GrantOut(BaseModel):
+    """What it takes to read one stored object (docs/format-v1.md says what is in it)."""
+
+    key: str = Field(description="The object's name, which its seal is bound to.")
+    kind: int = Field(description="Kind of the object: 1 pack, 2 commit object, 3 checkpoint.")
+    object_id: str
+    dek: str = Field(description="Id of the data key, which is not given.")
+    object_key: str = Field(description="Key of this object alone, base64; empty for an object without encryption.")
+    url: str = Field(description="Link to its bytes; empty where they come along.")
+
+
+class TreeOut(BaseModel):
+    grant: GrantOut
+    data: str | None = Field(description="The whole checkpoint object, base64; null when it is read by its link.")
+
+
+class PlanOut(BaseModel):
+    """All that is needed to read one generation from the object store."""
+
+    tenant: str
+    user: str
+    project: str
+    generation: int
+    commit: str | None
+    record_hash: str = Field(description="Keyed hash of the generation's commit record, base64.")
+    skills_generation: int
+    head_generation: int = Field(description="The project's newest.")
+    tree: TreeOut | None = Field(description="Null for generation 0, and where `first` is not 0.")
+    objects: list[GrantOut] = Field(description=f"At most {MAX_OBJECTS}; ask for the rest with `first`.")
+    objects_total: int
+    expires_at: datetime = Field(description="When the links end. Plan again then.")
+
+
+class DraftOut(BaseModel):
+    commit: str
+    grant: GrantOut
+
+
+class SessionPlanOut(BaseModel):
+    session: str
+    opened_at: datetime
+    expires_at: datetime
+    paths: list[str] = Field(description="What the session is restricted to; empty: nothing.")
+    id_key: str = Field(description="Key that names chunks, base64. It opens nothing.")
+    plan: PlanOut
+    draft: DraftOut | None = Field(description="Saved work to bring back: changes to the plan's generation.")
+
+
+class ProjectPlanIn(Shape):
+    generation: GenerationNumber | None = Field(default=None, description="The newest by default.")
+    paths: list[str] = Field(default=[], max_length=1000, description="Only what matches (gitignore syntax).")
+    known_generation: GenerationNumber | None = Field(
+        default=None, description="Leave out what the client has: the content of this generation."
+    )
+    first: int = Field(default=0, ge=0, description="Number of the first object.")
+    content: bool = Field(default=True, description="False: the tree alone.")
+
+
+class SessionPlanIn(ProjectPlanIn):
+    project: str | None = Field(default=None, description="Name or id. Needed to open a session.")
+    restore: bool = Field(default=False, description="The client has no working set: bring saved work back.")
+    seen_generation: GenerationNumber | None = None
+
+
+def grant_out(grant: Grant) -> GrantOut:
+    seal = grant.seal
+    return GrantOut(
+        key=seal.key,
+        kind=int(seal.kind),
+        object_id=seal.object_id,
+        dek=seal.dek,
+        object_key=_base64(grant.object_key),
+        url=grant.url,
+    )
+
+
+def plan_out(plan: Plan) -> PlanOut:
+    return PlanOut(
+        tenant=plan.principal.tenant,
+        user=plan.principal.user,
+        project=plan.project,
+        generation=plan.head.generation,
+        commit=plan.head.commit,
+        record_hash=_base64(plan.head.record_hash),
+        skills_generation=plan.head.skills_generation,
+        head_generation=plan.head_generation,
+        tree=None if plan.tree is None else _tree_out(plan.tree),
+        objects=[grant_out(grant) for grant in plan.objects],
+        objects_total=plan.objects_total,
+        expires_at=plan.expires_at,
+    )
+
+
+def session_plan_out(found: SessionPlan) -> SessionPlanOut:
+    draft = found.draft
+    return SessionPlanOut(
+        session=found.session,
+        opened_at=found.opened_at,
+        expires_at=found.expires_at,
+        paths=list(found.patterns),
+        id_key=_base64(found.id_key),
+        plan=plan_out(found.plan),
+        draft=None if draft is None else DraftOut(commit=draft.commit, grant=grant_out(draft.grant)),
+    )
+
+
+def _tree_out(tree: TreeGrant) -> TreeOut:
+    return TreeOut(grant=grant_out(tree.grant), data=None if tree.data is None else _base64(tree.data))
+
+
+# --- uploads ----------------------------------------------------------------------------------------------------
+
+
+class UploadsIn(Shape):
+    base_generation: GenerationNumber = Field(description="What the draft is made on.")
+    packs: int = Field(default=1, ge=0, le=MAX_SLOTS)
+
+
+class SlotOut(BaseModel):
+    """One object that the client may store, once."""
+
+    key: str
+    object_id: str
+    object_key: str = Field(description="Key to seal it with, base64; empty without encryption.")
+    url: str = Field(description="PUT the object here.")
+    headers: dict[str, str] = Field(description="To be sent with it, exactly so.")
+
+
+class SlotsOut(BaseModel):
+    plan: PlanOut = Field(description="The tree that the draft is made on.")
+    write_dek: str = Field(description="Id of the data key that new objects name.")
+    id_key: str = Field(description="Key that names chunks, base64. It opens nothing.")
+    draft_commit: str = Field(description="Id of the draft, a commit object.")
+    draft: SlotOut
+    packs: list[SlotOut]
+
+
+class ReceiptIn(Shape):
+    name: str = Field(pattern=_ID, description="A pack's id, or the draft's commit id.")
+    size: int = Field(ge=1, le=2**40, description="Bytes of the stored object.")
+    blake3: str = Field(description="BLAKE3-256 of them, base64.")
+
+    def receipt(self) -> Receipt:
+        """Raises InvalidInput: the checksum is not base64."""
+        return Receipt(self.name, self.size, bytes_of(self.blake3, "blake3"))
+
+
+class VerifyIn(Shape):
+    draft: ReceiptIn
+    packs: list[ReceiptIn] = Field(default=[], max_length=10_000)
+
+    def receipts(self) -> list[Receipt]:
+        return [pack.receipt() for pack in self.packs]
+
+
+class VerifiedOut(BaseModel):
+    checked: int = Field(description="Packs that were read back by this call.")
+
+
+class PublishIn(VerifyIn):
+    message: Message = ""
+    provenance: Provenance = Field(default={})
+    strategy: Strategy = Strategy.FAIL
+    expected_generation: GenerationNumber | None = None
+
+
+def slots_out(slots: Slots) -> SlotsOut:
+    return SlotsOut(
+        plan=plan_out(slots.plan),
+        write_dek=slots.write_dek,
+        id_key=_base64(slots.id_key),
+        draft_commit=slots.draft_commit,
+        draft=_slot_out(slots.draft),
+        packs=[_slot_out(slot) for slot in slots.packs],
+    )
+
+
+def _slot_out(slot: Slot) -> SlotOut:
+    return SlotOut(
+        key=slot.seal.key,
+        object_id=slot.seal.object_id,
+        object_key=_base64(slot.object_key),
+        url=slot.link.url,
+        headers=dict(slot.link.headers),
+    )
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,1 @@
+"""What every function does around its work: settings, services, logs, metrics, errors, the fan-out."""

@@ -1,0 +1,152 @@
+"""HTTP API events (payload format 2.0), as functions without a web framework take and answer them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+
+import msgspec
+from manifold_common.errors import ManifoldError
+
+from functions.invocation.decode import json_of, refusal_of, request_of
+from functions.invocation.problems import MEDIA_TYPE, AnswerTooLarge, ProblemAnswer, answer_to, internal_answer
+
+MAX_ANSWER_BYTES = 6 * 2**20 - 64 * 2**10
+"""Lambda passes on 6 MiB at most, with all that is around the body."""
+
+_ROUTE = re.compile(r"/api/sessions/([^/]+)/([a-z_]+)\Z")
+_GENERATION = re.compile(r'"[0-9]{1,15}"\Z')
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def is_http(event: object) -> bool:
+    return (
+        isinstance(event, dict) and isinstance(event.get("requestContext"), dict) and "http" in event["requestContext"]
+    )
+
+
+class _Http(msgspec.Struct):
+    method: str
+    path: str
+    sourceIp: str  # noqa: N815 - the names are Amazon's
+
+
+class _RequestContext(msgspec.Struct):
+    http: _Http
+    stage: str = "$default"
+    domainName: str = ""  # noqa: N815
+
+
+class _HttpEvent(msgspec.Struct):
+    """What is used of an event. There is more in it."""
+
+    version: Literal["2.0"]
+    rawPath: str  # noqa: N815
+    requestContext: _RequestContext  # noqa: N815
+    rawQueryString: str = ""  # noqa: N815
+    headers: dict[str, str] | None = None
+    cookies: list[str] | None = None
+    body: str | None = None
+    isBase64Encoded: bool = False  # noqa: N815
+
+
+def check_http(event: Mapping[str, Any]) -> None:
+    """Raises MalformedEvent: it is not of payload format 2.0."""
+    request_of(_HttpEvent, event)
+
+
+def headers_of(event: Mapping[str, Any]) -> dict[str, str]:
+    found = event.get("headers")
+    return {str(name).lower(): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def raw_path_of(event: Mapping[str, Any]) -> str:
+    """Return the path as a client would write it, percent-encoded, without the stage's name.
+
+    A function URL passes on what was sent. An HTTP API decodes it first: then what it says is encoded again, so that it
+    is decoded once in all. What its decoding loses (a slash or a question mark in a name, bytes that are not UTF-8) is
+    lost.
+    """
+    context = event["requestContext"]
+    path, stage = str(event.get("rawPath") or "/"), context.get("stage", "$default")
+    if stage != "$default" and (path == f"/{stage}" or path.startswith(f"/{stage}/")):
+        path = path[len(stage) + 1 :] or "/"
+    is_encoded = ".lambda-url." in str(context.get("domainName", ""))
+    return path if is_encoded else quote(path, safe="/")
+
+
+def body_of(event: Mapping[str, Any]) -> bytes:
+    """Raises InvalidInput."""
+    body = event.get("body") or ""
+    if not isinstance(body, str):
+        raise refusal_of("body", "expected `str`")
+    if not event.get("isBase64Encoded"):
+        return body.encode()
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise refusal_of("body", "it is not base64, as isBase64Encoded says") from None
+
+
+def direct_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a program would have sent directly to say the same: the session and the action of the path, and the
+    fields of the body. Who asks is not among them: that is not for a body to say.
+
+    Raises:
+        InvalidInput.
+    """
+    route = _ROUTE.match(raw_path_of(event))
+    if route is None:
+        raise refusal_of("rawPath", "expected /api/sessions/<session>/<action>")
+    body = json_of(body_of(event) or b"{}")
+    if not isinstance(body, dict):
+        raise refusal_of("body", "expected an object")
+    for name in ("tenant", "user", "session", "action", "errors"):
+        if name in body:
+            raise refusal_of(f"body.{name}", "there is no such field")
+    return {**body, **_conditions(headers_of(event)), "session": unquote(route[1]), "action": route[2]}
+
+
+def _conditions(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return what headers say that bodies can say too: If-Match, Idempotency-Key."""
+    found: dict[str, Any] = {}
+    match = headers.get("if-match", "*").strip()
+    if match != "*":
+        if not _GENERATION.match(match):
+            raise refusal_of("headers.if-match", 'expected a generation in quotes, such as "7"')
+        found["expected_generation"] = int(match.strip('"'))
+    if "idempotency-key" in headers:
+        found["request_id"] = headers["idempotency-key"].strip().strip('"')
+    return found
+
+
+def answer(result: Any) -> dict[str, Any]:
+    """Return the answer of a request that was served. Raises AnswerTooLarge."""
+    body = msgspec.json.encode(result)
+    if len(body) > MAX_ANSWER_BYTES:
+        raise AnswerTooLarge(
+            f"the answer has {len(body)} bytes, and a function passes on {MAX_ANSWER_BYTES} at most",
+            hint="ask for less at a time",
+            limit=MAX_ANSWER_BYTES,
+        )
+    return _answer(200, {"Content-Type": "application/json"}, body)
+
+
+def problem(error: Exception, event: Mapping[str, Any], correlation_id: str) -> dict[str, Any]:
+    """Return the answer of a request that was not."""
+    found = internal_answer(correlation_id)
+    if isinstance(error, ManifoldError):
+        found = answer_to(error, headers_of(event), correlation_id)
+    return problem_answer(found)
+
+
+def problem_answer(found: ProblemAnswer) -> dict[str, Any]:
+    return _answer(found.status, {"Content-Type": MEDIA_TYPE, **found.headers}, found.encode())
+
+
+def _answer(status: int, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    return {"statusCode": status, "headers": {**_HEADERS, **headers}, "body": body.decode(), "isBase64Encoded": False}

@@ -1,0 +1,15 @@
+"""A path as JSON says it. Apart from the shapes, which cost a function that only names paths more than its own work."""
+
+from __future__ import annotations
+
+import base64
+
+from manifold_common.domain.paths import to_display
+
+
+def path_fields(path: bytes, name: str = "path") -> dict[str, str]:
+    """Return ``path``, and ``path_base64`` where the text does not say it all."""
+    shown = to_display(path)
+    if shown.encode("utf-8", "replace") == path:
+        return {name: shown}
+    return {name: shown, f"{name}_base64": base64.b64encode(path).decode("ascii")}

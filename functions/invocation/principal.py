@@ -1,0 +1,40 @@
+"""Who asks, and about which project, as direct events say it. Whoever may invoke a function is trusted to say so."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from manifold_common.bootstrap import Manifold
+from manifold_common.domain.access import Principal
+from manifold_common.errors import InvalidInput, NotFound
+from manifold_common.ids import (
+    DEFAULT_TENANT,
+    DEFAULT_USER,
+    ProjectId,
+    parse_project_id,
+    parse_tenant_id,
+    parse_user_id,
+)
+
+from functions.invocation.decode import Request
+
+
+class OnBehalf(Request):
+    """Base of events that are on somebody's behalf."""
+
+    tenant: str = DEFAULT_TENANT
+    user: str = DEFAULT_USER
+    errors: Literal["raise", "return"] = "raise"
+    """How a refusal comes back: as a failed invocation, or as ``{"error": ...}`` in the answer, with all details."""
+
+    def principal(self) -> Principal:
+        """Raises InvalidInput."""
+        return Principal(parse_tenant_id(self.tenant), parse_user_id(self.user))
+
+
+def project_of(manifold: Manifold, principal: Principal, name_or_id: str) -> ProjectId:
+    """Return the principal's project of that id, or else of that name. Raises NotFound."""
+    try:
+        return manifold.projects.get(principal, parse_project_id(name_or_id)).project
+    except (InvalidInput, NotFound):
+        return manifold.projects.resolve(principal, name_or_id).project

@@ -1,0 +1,141 @@
+"""Errors as RFC 9457 problem documents, whatever speaks HTTP. One table says which status each kind of error has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from manifold_common.errors import (
+    AlreadyExists,
+    ConfigError,
+    ErrorKind,
+    GenerationMismatch,
+    InvalidInput,
+    ManifoldError,
+    NoSpace,
+    QuotaExceeded,
+    UnsatisfiableRange,
+)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+
+STATUS_OF_KIND = {
+    ErrorKind.CONFLICT: 409,
+    ErrorKind.NOT_FOUND: 404,
+    ErrorKind.INVALID: 400,
+    ErrorKind.DENIED: 403,
+    ErrorKind.UNAVAILABLE: 503,
+    ErrorKind.CORRUPT: 500,
+    ErrorKind.INTERNAL: 500,
+}
+
+
+class IncompleteBody(InvalidInput):
+    """The request's body stopped before its end. Nothing was changed."""
+
+    code = "incomplete_body"
+
+
+class AnswerTooLarge(InvalidInput):
+    """The answer does not pass through a function."""
+
+    code = "answer_too_large"
+
+
+STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
+    IncompleteBody: 408,
+    QuotaExceeded: 413,
+    AnswerTooLarge: 413,
+    UnsatisfiableRange: 416,
+    NoSpace: 507,
+    ConfigError: 500,  # the operator's mistake, never the caller's
+}
+
+PRECONDITIONS: Mapping[type[ManifoldError], str] = {
+    GenerationMismatch: "if-match",
+    AlreadyExists: "if-none-match",
+}
+"""Errors that mean "precondition failed" (412) when the request carried the header that sets the precondition. Without
+the header the condition came from elsewhere, and the state that moved on is an ordinary conflict (409)."""
+
+
+class ProblemAnswer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    document: dict[str, Any]
+
+    def encode(self) -> bytes:
+        # ASCII: a path with bytes that are not UTF-8 has lone surrogates, which no UTF-8 stands for.
+        return json.dumps(_printable(self.document), default=str).encode("ascii")
+
+
+def status_of(error: ManifoldError, headers: Mapping[str, str]) -> int:
+    """Return the HTTP status of an error, given the headers of the request that met it."""
+    for kind in type(error).__mro__:
+        if kind in PRECONDITIONS and PRECONDITIONS[kind] in headers:
+            return 412
+        if kind in STATUS_OF_CLASS:
+            return STATUS_OF_CLASS[kind]
+    return STATUS_OF_KIND[error.kind]
+
+
+def answer_to(error: ManifoldError, headers: Mapping[str, str], correlation_id: str | None = None) -> ProblemAnswer:
+    """Return the answer to a request that met ``error``. What it says of a bug is only where to find it."""
+    if error.kind is ErrorKind.INTERNAL:
+        return internal_answer(correlation_id)
+    status = status_of(error, headers)
+    more = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+    if status == 416 and "size" in error.details:
+        more["Content-Range"] = f"bytes */{error.details['size']}"
+    document = document_of(
+        status, error.code, error.message, hint=error.hint, correlation_id=correlation_id, details=error.details
+    )
+    return ProblemAnswer(status, more, document)
+
+
+def internal_answer(correlation_id: str | None) -> ProblemAnswer:
+    document = document_of(
+        500,
+        "internal",
+        "something went wrong inside Manifold",
+        hint="report this with the correlation id; the server's log has the rest",
+        correlation_id=correlation_id,
+    )
+    return ProblemAnswer(500, {}, document)
+
+
+def document_of(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    hint: str | None = None,
+    correlation_id: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "type": f"urn:manifold:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    if hint:
+        document["hint"] = hint
+    if correlation_id:
+        document["correlation_id"] = correlation_id
+    document["details"] = dict(details or {})
+    return document
+
+
+def _printable(value: Any) -> Any:
+    """Return ``value`` with every text fit for any JSON reader."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, Mapping):
+        return {str(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_printable(item) for item in value]
+    return value

@@ -1,0 +1,24 @@
+"""What EventBridge sends by the clock."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from functions.invocation.decode import Request, request_of
+
+OF_THE_TEMPLATE = {"source": "manifold.schedule"}
+
+R = TypeVar("R", bound=Request)
+
+
+def scheduled(kind: type[R], event: object) -> R:
+    """Return the request of an event that a program, a person or a schedule sends.
+
+    A schedule asks for everything: with the input of infra/template.yaml, or, without one, by a notice about itself.
+
+    Raises:
+        InvalidInput.
+    """
+    if event == OF_THE_TEMPLATE or (isinstance(event, dict) and event.get("detail-type") == "Scheduled Event"):
+        return kind()
+    return request_of(kind, event)

@@ -1,0 +1,48 @@
+"""Works a slice of what is to be done for keys: wraps them anew under the key of the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from manifold_common.ids import DekId, decode_id, parse_project_id, parse_tenant_id
+from manifold_common.services.rewrap import Cursor
+
+from functions.invocation import metrics
+from functions.invocation.decode import Request, refusal_of
+from functions.invocation.entry import Call, function
+from functions.invocation.schedule import scheduled
+
+_MARGIN_SECONDS = 10.0
+"""One key takes a few seconds at most."""
+
+
+class ReencryptRequest(Request):
+    """Rewrap keys that are not under the newest version of the key of the settings."""
+
+    after: str | None = None
+    """Go on there: ``next`` of an earlier answer. The beginning by default, which also tries again what failed."""
+
+
+@function("reencrypt")
+def handler(event: Any, call: Call) -> dict[str, Any]:
+    """Rewrap until all is done or time runs out; answer how far it came."""
+    request = scheduled(ReencryptRequest, event)
+    after = _cursor_of(request.after) if request.after is not None else None
+    done = call.manifold.rewrap.run(after, stop=call.ends_within(_MARGIN_SECONDS))
+    metrics.count("keys.rewrapped", done.rewrapped)
+    metrics.count("keys.failed", len(done.failed))
+    return {
+        "kek": done.kek._asdict() if done.kek else None,
+        "rewrapped": done.rewrapped,
+        "failed": dict(done.failed),
+        "next": "/".join(done.next) if done.next else None,
+    }
+
+
+def _cursor_of(text: str) -> Cursor:
+    parts = text.split("/")
+    if len(parts) != 3:
+        raise refusal_of("after", "expected <tenant>/<project>/<key>, as an answer's next has it")
+    tenant, project, dek = parts
+    decode_id(dek)
+    return parse_tenant_id(tenant), parse_project_id(project), DekId(dek)

@@ -1,0 +1,57 @@
+"""What all shapes are made of."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+MAX_GENERATION = 2**53 - 1
+"""The largest whole number that every JSON reader keeps."""
+LISTED_PATHS = 1000
+"""So many paths at most are listed in an answer that is about something else; the rest are counted."""
+
+GenerationNumber = Annotated[int, Field(ge=0, le=MAX_GENERATION)]
+
+
+def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what Python reads from JSON, but no JSON can say again."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (UnicodeEncodeError, ValueError, RecursionError):
+        raise ValueError("it holds numbers or text that JSON cannot hold") from None
+    return value
+
+
+Provenance = Annotated[
+    dict[str, Any],
+    AfterValidator(_plain_json),
+    Field(description="What made the change: agent run, model, tool calls, cost.", max_length=64),
+]
+Message = Annotated[str, Field(max_length=10_000, description="Why the change was made.")]
+Mode = Annotated[str, Field(pattern=r"^[0-7]{3,4}$", description="Permission bits in octal.", examples=["644"])]
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Shape(BaseModel):
+    """Base of request bodies: unknown fields are refused, and input does not appear in errors."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _real_text(cls, data: Any) -> Any:
+        """Refuse lone surrogates, which Python takes from JSON but which no bytes stand for."""
+        for value in data.values() if isinstance(data, dict) else ():
+            for text in value if isinstance(value, list) else (value,):
+                if isinstance(text, str) and not _is_text(text):
+                    raise ValueError("it holds text that is not Unicode")
+        return data

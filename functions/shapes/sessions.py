@@ -1,0 +1,188 @@
+"""Sessions: what they are asked for, and what they answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Protocol
+
+from manifold_common.domain.conflict import Strategy
+from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.services.commit import Committed, Saved
+from manifold_common.services.sessions import CheckedOut, Status
+from pydantic import BaseModel, ConfigDict, Field
+
+from functions.shapes.base import LISTED_PATHS, GenerationNumber, Message, Provenance, Shape
+from functions.shapes.history import DifferenceOut, difference_out
+from functions.shapes.paths import PathOut, path_out
+
+
+class DraftFacts(Protocol):
+    @property
+    def saved_at(self) -> datetime: ...
+
+
+class SessionFacts(Protocol):
+    """What the services say of a session."""
+
+    @property
+    def session(self) -> SessionId: ...
+    @property
+    def project(self) -> ProjectId: ...
+    @property
+    def base_generation(self) -> Generation: ...
+    @property
+    def draft(self) -> DraftFacts | None: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def expires_at(self) -> datetime: ...
+
+
+class OpenSession(Shape):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"project": "demo", "session": "agent-1"}]})
+
+    project: str | None = Field(None, description="Name or id; needed for a new session.")
+    session: str | None = Field(None, description="Id of a session, new or not; made up when absent.")
+    generation: GenerationNumber | None = Field(default=None, description="The newest one by default.")
+    paths: list[str] = Field(default_factory=list, description="Restrict a new session to these (gitignore syntax).")
+    strategy: Strategy = Strategy.FAIL
+    seen_generation: GenerationNumber | None = Field(
+        default=None, description="The highest generation seen before; a store that has less is refused."
+    )
+
+
+class Checkout(Shape):
+    generation: GenerationNumber | None = Field(default=None, description="The newest one by default.")
+    strategy: Strategy = Strategy.FAIL
+    seen_generation: GenerationNumber | None = None
+
+
+class CommitSession(Shape):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message": "fix the parser"}]})
+
+    message: Message = ""
+    provenance: Provenance = Field(default_factory=dict)
+    strategy: Strategy = Field(default=Strategy.FAIL, description="What to do where others changed the same paths.")
+    expected_generation: GenerationNumber | None = None
+
+
+class CheckedOutOut(BaseModel):
+    session: str
+    project: str
+    path: str = Field(description="The working directory, on the server's machine.")
+    kind: Literal["new", "warm", "refreshed", "restored"]
+    generation: int
+    head_generation: int
+    entries: int = Field(description="Files, folders and links in the working set.")
+    total_bytes: int = Field(description="Bytes of all files of the generation.")
+    expires_at: datetime
+
+
+def checked_out_out(done: CheckedOut) -> CheckedOutOut:
+    return CheckedOutOut(
+        session=done.session,
+        project=done.project,
+        path=done.path,
+        kind=done.kind.value,
+        generation=done.generation,
+        head_generation=done.head_generation,
+        entries=done.files,
+        total_bytes=done.total_bytes,
+        expires_at=done.expires_at,
+    )
+
+
+class SessionOut(BaseModel):
+    session: str
+    project: str
+    base_generation: int = Field(description="The generation that the working set started from.")
+    draft_saved_at: datetime | None = Field(description="When its uncommitted changes were last saved.")
+    created_at: datetime
+    expires_at: datetime
+
+
+class SessionList(BaseModel):
+    items: list[SessionOut]
+
+
+def session_out(row: SessionFacts) -> SessionOut:
+    return SessionOut(
+        session=row.session,
+        project=row.project,
+        base_generation=row.base_generation,
+        draft_saved_at=row.draft.saved_at if row.draft else None,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+    )
+
+
+class StatusOut(BaseModel):
+    session: str
+    project: str
+    path: str
+    base_generation: int
+    head_generation: int
+    differences: list[DifferenceOut] = Field(description=f"What is not committed; at most {LISTED_PATHS}.")
+    differences_total: int
+    skipped: list[PathOut] = Field(description="Sockets, FIFOs and devices, which are never committed.")
+
+
+def status_out(status: Status) -> StatusOut:
+    return StatusOut(
+        session=status.session,
+        project=status.project,
+        path=status.path,
+        base_generation=status.base_generation,
+        head_generation=status.head_generation,
+        differences=[difference_out(difference) for difference in status.differences[:LISTED_PATHS]],
+        differences_total=len(status.differences),
+        skipped=[path_out(path) for path in status.skipped[:LISTED_PATHS]],
+    )
+
+
+class SavedOut(BaseModel):
+    session: str
+    project: str
+    base_generation: int
+    draft: str | None = Field(description="Id of the draft; null when there was nothing to save.")
+    changed: int = Field(description="Paths in the draft.")
+
+
+def saved_out(saved: Saved) -> SavedOut:
+    return SavedOut(
+        session=saved.session,
+        project=saved.project,
+        base_generation=saved.base_generation,
+        draft=saved.commit,
+        changed=saved.changed,
+    )
+
+
+class CommittedOut(BaseModel):
+    project: str
+    generation: int = Field(description="The new generation, or the working set's when nothing had changed.")
+    commit: str | None = Field(description="Null when nothing had changed.")
+    added: int
+    modified: int
+    deleted: int
+    new_bytes: int
+    rebased: bool = Field(description="Others had committed meanwhile; their changes are now in the working set too.")
+    conflicts: list[PathOut] = Field(description="Paths on which the strategy decided.")
+    skipped: list[PathOut] = Field(description="Sockets, FIFOs and devices.")
+    unstable: list[PathOut] = Field(description="Files that were being written to; committed as they were read.")
+
+
+def committed_out(done: Committed) -> CommittedOut:
+    return CommittedOut(
+        project=done.project,
+        generation=done.generation,
+        commit=done.commit,
+        added=done.added,
+        modified=done.modified,
+        deleted=done.deleted,
+        new_bytes=done.new_bytes,
+        rebased=done.rebased,
+        conflicts=[path_out(path) for path in done.conflicts],
+        skipped=[path_out(path) for path in done.skipped[:LISTED_PATHS]],
+        unstable=[path_out(path) for path in done.unstable[:LISTED_PATHS]],
+    )

@@ -1,0 +1,1 @@
+"""AWS services that a function calls by itself, without an SDK: importing one costs more than the call."""

@@ -1,0 +1,27 @@
+"""What nodes without Redis hear of each other: the events of commits, read from the Kafka topic.
+
+Each node reads all of it by itself, and nothing is committed: what was said while nobody listened is found in the
+catalog when it is asked for. Hints and turns are not to be had here.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from manifold_common.adapters.kafka.options import KafkaOptions
+from manifold_common.ports.generation_cache import CacheHealth, Listener, NoGenerationCache
+
+
+class KafkaGenerations(NoGenerationCache):
+    """Implements the GenerationCache port as far as a log can. What it hears, the relay has said."""
+
+    def __init__(self, options: KafkaOptions) -> None:
+        self._options = options
+
+    def listen(self) -> AbstractContextManager[Listener]:
+        from manifold_common.adapters.kafka.listener import listen  # loads the client
+
+        return listen(self._options)
+
+    def health(self) -> CacheHealth:
+        return CacheHealth(True, "commits of other nodes come through Kafka", 0.0)

@@ -1,0 +1,65 @@
+"""The catalog on PostgreSQL.
+
+Each method is one statement, and so one transaction and one round trip. Statements are prepared by the second use on
+a connection, and run in autocommit, so no BEGIN, COMMIT or parsing is added. In the life of the data:
+``publish_commit`` is the commit point; everything before it may be lost, nothing after it is.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from manifold_common.adapters.postgres.commits import Commits
+from manifold_common.adapters.postgres.database import Database
+from manifold_common.adapters.postgres.migrations import refuse_other_version
+from manifold_common.adapters.postgres.outbox import Outbox
+from manifold_common.adapters.postgres.pool import Dsn, Limits
+from manifold_common.adapters.postgres.projects import Projects
+from manifold_common.adapters.postgres.sessions import Sessions
+from manifold_common.adapters.postgres.turns import Turns
+from manifold_common.adapters.postgres.uploads import Uploads
+from manifold_common.errors import ManifoldError, SchemaMismatch
+from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ports.clock import Clock
+
+_HEALTH_SECONDS = 3.0
+
+_VERSION = "SELECT coalesce(max(version), 0) FROM schema_migrations"
+_HEALTH = "SELECT current_setting('server_version')"
+
+
+class PostgresCatalog(Projects, Commits, Sessions, Uploads, Outbox):
+    """Implements the Catalog port. Safe for threads; connects at the first use."""
+
+    def __init__(self, dsn: str, *, clock: Clock, limits: Limits | None = None) -> None:
+        """Raises ConfigError: ``dsn`` is not a connection string."""
+        parsed = Dsn(dsn)
+        limits = limits or Limits()
+        self._clock = clock
+        self._db = Database(parsed, limits)
+        self._turns = Turns(parsed, limits)
+
+    def check_schema(self) -> None:
+        """Raises SchemaMismatch: the database is older or newer than this program; the hint says what to run."""
+        try:
+            found = int(self._db.read(_VERSION, ())[0][0])
+        except SchemaMismatch:
+            found = 0
+        refuse_other_version(found)
+
+    def commit_turn(
+        self, tenant: TenantId, project: ProjectId, *, timeout_seconds: float
+    ) -> AbstractContextManager[bool]:
+        return self._turns.hold(tenant, project, timeout_seconds)
+
+    def health(self) -> tuple[bool, str, float]:
+        started = self._clock.monotonic()
+        try:
+            version = self._db.read(_HEALTH, (), patience_seconds=_HEALTH_SECONDS)[0][0]
+            return True, f"PostgreSQL {version}", self._clock.monotonic() - started
+        except ManifoldError as error:
+            return False, error.message, self._clock.monotonic() - started
+
+    def close(self) -> None:
+        self._db.close()
+        self._turns.close()

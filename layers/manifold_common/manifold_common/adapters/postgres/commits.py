@@ -1,0 +1,249 @@
+"""The commit point, and the history it leaves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from psycopg.types.json import Jsonb
+
+from manifold_common.adapters.postgres import rows
+from manifold_common.adapters.postgres.database import Database
+from manifold_common.adapters.postgres.projects import no_project
+from manifold_common.adapters.postgres.sessions import no_session
+from manifold_common.errors import NotFound, SessionMoved
+from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, TenantId
+from manifold_common.ports.catalog import CheckpointRow, CommitRow, Head, Publication, ReadPlan
+
+# One statement, one round trip. The session is locked first: whoever closes it at the same time either comes before
+# (then there is nothing in s and nothing happens) or waits. The project's row is where writers queue: the one that had
+# to wait looks at the new head, finds that it is not its base, and changes nothing. All else hangs on p.
+_PUBLISH = """
+WITH s AS (
+    SELECT FROM sessions
+    WHERE tenant_id = %(tenant)s AND user_id = %(session_user)s AND session_id = %(session)s
+      AND project_id = %(project)s AND (%(working_set)s::text IS NULL OR working_set_id IS NULL
+                                        OR working_set_id = %(working_set)s)
+    FOR NO KEY UPDATE
+), p AS (
+    UPDATE projects SET
+        generation = %(generation)s,
+        head_commit_id = %(commit)s,
+        head_hash = %(hash)s,
+        skills_generation = CASE WHEN %(touches_skills)s THEN %(generation)s ELSE skills_generation END,
+        tree_bytes = %(tree_bytes)s,
+        tree_files = %(tree_files)s,
+        updated_at = greatest(updated_at, %(now)s)
+    WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
+      AND generation = %(base_generation)s AND head_commit_id IS NOT DISTINCT FROM %(base_commit)s
+      AND (NOT %(moves_session)s OR EXISTS (SELECT FROM s))
+    RETURNING tenant_id, project_id, skills_generation
+), c AS (
+    INSERT INTO commits (tenant_id, project_id, generation, commit_id, parent_id, record_hash, dek_id, object_bytes,
+                         author_id, session_id, note, request_id, created_at)
+    SELECT tenant_id, project_id, %(generation)s, %(commit)s, %(base_commit)s, %(hash)s, %(dek)s, %(object_bytes)s,
+           %(author)s, %(session)s, %(note)s, %(request)s, %(now)s
+    FROM p
+), o AS (
+    INSERT INTO outbox (tenant_id, project_id, type, generation, data, created_at)
+    SELECT tenant_id, project_id, %(type)s, %(generation)s, %(data)s, %(now)s FROM p
+), m AS (
+    UPDATE sessions SET
+        base_generation = %(generation)s, base_commit_id = %(commit)s, draft_generation = NULL,
+        draft_commit_id = NULL, draft_parent_id = NULL, draft_dek_id = NULL, draft_bytes = NULL, draft_saved_at = NULL
+    FROM p
+    WHERE sessions.tenant_id = %(tenant)s AND user_id = %(session_user)s AND session_id = %(session)s
+)
+SELECT
+    (SELECT skills_generation FROM p),
+    EXISTS (SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL),
+    NOT %(moves_session)s OR EXISTS (SELECT FROM s),
+    EXISTS (SELECT FROM sessions WHERE tenant_id = %(tenant)s AND user_id = %(session_user)s
+            AND session_id = %(session)s AND project_id = %(project)s)
+"""
+
+_HEAD = f"""
+SELECT {rows.HEAD} FROM projects AS p
+WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL
+"""
+
+# Each row repeats the head and the checkpoint beside one commit: one statement sees one state. OFFSET 0 keeps the
+# bounds inside, where they limit what is read of the index; as join conditions they would be tried on every commit.
+_READ_PLAN = f"""
+SELECT {rows.HEAD}, {rows.CHECKPOINT}, {rows.COMMIT}
+FROM projects AS p
+CROSS JOIN LATERAL (
+    SELECT coalesce(%(generation)s::bigint, p.generation) AS generation
+) AS target
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN %(known)s::bigint <= target.generation THEN %(known)s::bigint ELSE -1 END AS generation
+) AS known
+LEFT JOIN LATERAL (
+    SELECT * FROM checkpoints AS k
+    WHERE k.tenant_id = p.tenant_id AND k.project_id = p.project_id
+      AND k.generation <= target.generation AND k.generation > known.generation
+    ORDER BY k.generation DESC LIMIT 1
+) AS k ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM commits AS c
+    WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id
+      AND c.generation > coalesce(k.generation, known.generation) AND c.generation <= target.generation
+    OFFSET 0
+) AS c ON true
+WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
+ORDER BY c.generation
+"""
+_COMMIT_START: Final = rows.HEAD_WIDTH + rows.CHECKPOINT_WIDTH
+
+_FIND_COMMIT = f"""
+SELECT {rows.COMMIT} FROM projects AS p JOIN commits AS c USING (tenant_id, project_id)
+WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL AND c.commit_id = %s
+"""
+
+_FIND_REQUEST = f"""
+SELECT {rows.COMMIT} FROM projects AS p JOIN commits AS c USING (tenant_id, project_id)
+WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL AND c.request_id = %s
+"""
+
+_COMMIT_AT = f"""
+SELECT {rows.COMMIT} FROM projects AS p JOIN commits AS c USING (tenant_id, project_id)
+WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL AND c.generation = %s
+"""
+
+_LIST_COMMITS = f"""
+SELECT {rows.COMMIT} FROM projects AS p LEFT JOIN LATERAL (
+    SELECT * FROM commits AS c
+    WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id
+      AND c.generation < coalesce(%(before)s::bigint, p.generation + 1)
+    ORDER BY c.generation DESC LIMIT %(limit)s
+) AS c ON true
+WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
+ORDER BY c.generation DESC
+"""
+
+_ADD_CHECKPOINT = """
+INSERT INTO checkpoints (tenant_id, project_id, generation, commit_id, dek_id, object_bytes)
+SELECT c.tenant_id, c.project_id, c.generation, c.commit_id, %(dek)s, %(object_bytes)s
+FROM projects AS p JOIN commits AS c USING (tenant_id, project_id)
+WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
+  AND c.generation = %(generation)s AND c.commit_id = %(commit)s
+ON CONFLICT (tenant_id, project_id, generation) DO UPDATE
+    SET commit_id = EXCLUDED.commit_id, dek_id = EXCLUDED.dek_id, object_bytes = EXCLUDED.object_bytes
+RETURNING 1
+"""
+
+_LIST_CHECKPOINTS = f"""
+SELECT {rows.CHECKPOINT} FROM projects AS p LEFT JOIN checkpoints AS k USING (tenant_id, project_id)
+WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL
+ORDER BY k.generation DESC
+"""
+
+
+class Commits:
+    _db: Database
+
+    def publish_commit(self, publication: Publication) -> Head | None:
+        commit = publication.commit
+        params = {
+            "tenant": publication.tenant,
+            "project": publication.project,
+            "base_generation": publication.base.generation,
+            "base_commit": publication.base.commit,
+            "generation": commit.generation,
+            "commit": commit.commit,
+            "hash": commit.record_hash,
+            "dek": commit.dek,
+            "object_bytes": commit.object_bytes,
+            "author": commit.author,
+            "session": commit.session,
+            "session_user": publication.session_user,
+            "working_set": publication.working_set,
+            "moves_session": publication.session_user is not None and commit.session is not None,
+            "note": commit.note,
+            "request": commit.request,
+            "now": commit.created_at,
+            "touches_skills": publication.touches_skills,
+            "tree_bytes": publication.tree_bytes,
+            "tree_files": publication.tree_files,
+            "type": publication.event.type,
+            "data": Jsonb(publication.event.data),
+        }
+        skills_generation, project_exists, session_is_here, session_exists = self._db.write(_PUBLISH, params)[0]
+        if skills_generation is not None:
+            return Head(commit.generation, commit.commit, commit.record_hash, skills_generation)
+        if not project_exists:
+            raise no_project(publication.project)
+        if not session_is_here:
+            assert commit.session is not None
+            raise SessionMoved(commit.session) if session_exists else no_session(commit.session)
+        return None
+
+    def head(self, tenant: TenantId, project: ProjectId) -> Head:
+        found = self._db.read(_HEAD, (tenant, project))
+        if not found:
+            raise no_project(project)
+        return rows.head(found[0])
+
+    def read_plan(
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        generation: Generation | None = None,
+        *,
+        known: Generation | None = None,
+    ) -> ReadPlan:
+        params = {"tenant": tenant, "project": project, "generation": generation, "known": known}
+        found = self._db.read(_READ_PLAN, params)
+        if not found:
+            raise no_project(project)
+        head = rows.head(found[0][: rows.HEAD_WIDTH])
+        target = head.generation if generation is None else generation
+        if not 0 <= target <= head.generation:
+            raise NotFound(f"project {project} has no generation {target}")
+        checkpoint = found[0][rows.HEAD_WIDTH : _COMMIT_START]
+        return ReadPlan(
+            head,
+            target,
+            rows.checkpoint(checkpoint) if checkpoint[0] is not None else None,
+            [rows.commit(row[_COMMIT_START:]) for row in found if row[_COMMIT_START] is not None],
+        )
+
+    def find_commit(self, tenant: TenantId, project: ProjectId, commit: CommitId) -> CommitRow | None:
+        found = self._db.read(_FIND_COMMIT, (tenant, project, commit))
+        return rows.commit(found[0]) if found else None
+
+    def find_request(self, tenant: TenantId, project: ProjectId, request: RequestId) -> CommitRow | None:
+        found = self._db.read(_FIND_REQUEST, (tenant, project, request))
+        return rows.commit(found[0]) if found else None
+
+    def commit_at(self, tenant: TenantId, project: ProjectId, generation: Generation) -> CommitRow:
+        found = self._db.read(_COMMIT_AT, (tenant, project, generation))
+        if not found:
+            raise NotFound(f"project {project} has no commit of generation {generation}")
+        return rows.commit(found[0])
+
+    def list_commits(
+        self, tenant: TenantId, project: ProjectId, *, before: Generation | None = None, limit: int = 100
+    ) -> list[CommitRow]:
+        params = {"tenant": tenant, "project": project, "before": before, "limit": limit}
+        found = self._db.read(_LIST_COMMITS, params)
+        if not found:
+            raise no_project(project)
+        return [rows.commit(row) for row in found if row[0] is not None]
+
+    def add_checkpoint(self, tenant: TenantId, project: ProjectId, row: CheckpointRow) -> None:
+        params = {
+            "tenant": tenant,
+            "project": project,
+            "generation": row.generation,
+            "commit": row.commit,
+            "dek": row.dek,
+            "object_bytes": row.object_bytes,
+        }
+        if not self._db.write(_ADD_CHECKPOINT, params):
+            raise NotFound(f"project {project} has no commit {row.commit} of generation {row.generation}")
+
+    def list_checkpoints(self, tenant: TenantId, project: ProjectId) -> list[CheckpointRow]:
+        found = self._db.read(_LIST_CHECKPOINTS, (tenant, project))
+        if not found:
+            raise no_project(project)
+        return [rows.checkpoint(row) for row in found if row[0] is not None]

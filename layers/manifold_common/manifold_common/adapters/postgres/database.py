@@ -1,0 +1,66 @@
+"""Runs one statement, with the retries that are safe for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString, TypeAlias
+
+import psycopg
+
+from manifold_common.adapters.postgres.errors import is_lost, is_undone, translate
+from manifold_common.adapters.postgres.pool import Connection, Dsn, Limits, Pool
+from manifold_common.errors import InvalidInput, ManifoldError
+
+Row: TypeAlias = tuple[Any, ...]
+Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+_BACKOFF_SECONDS = 0.02
+
+
+class Database:
+    """Each statement is a transaction of its own and one round trip."""
+
+    def __init__(self, dsn: Dsn, limits: Limits) -> None:
+        self._dsn = dsn
+        self._limits = limits
+        self._pool = Pool(dsn, limits)
+
+    def read(self, statement: LiteralString, params: Params, *, patience_seconds: float | None = None) -> list[Row]:
+        """Return the rows; a lost connection is replaced and the statement sent again.
+
+        Raises:
+            CatalogUnavailable: it did not work in time.
+        """
+        patience = self._limits.patience_seconds if patience_seconds is None else patience_seconds
+        return self._run(statement, params, time.monotonic() + patience, repeatable=True)
+
+    def write(self, statement: LiteralString, params: Params) -> list[Row]:
+        """Return the rows. Repeated only while it is certain that nothing happened.
+
+        Raises:
+            CatalogUnavailable: it cannot be known whether it happened.
+        """
+        return self._run(statement, params, time.monotonic() + self._limits.patience_seconds, repeatable=False)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _run(self, statement: LiteralString, params: Params, deadline: float, *, repeatable: bool) -> list[Row]:
+        while True:
+            with self._pool.connection(patience_seconds=max(0.0, deadline - time.monotonic())) as connection:
+                try:
+                    return connection.execute(statement, params, binary=True).fetchall()
+                except UnicodeEncodeError as error:
+                    raise InvalidInput(f"the catalog cannot hold a text that is not Unicode: {error.reason}") from error
+                except psycopg.Error as error:
+                    again = is_undone(error) or (repeatable and is_lost(error))
+                    failure = self._failure(connection, error)
+                    if not again or time.monotonic() + _BACKOFF_SECONDS >= deadline:
+                        raise failure from error
+            time.sleep(_BACKOFF_SECONDS)
+
+    def _failure(self, connection: Connection, error: psycopg.Error) -> ManifoldError:
+        if is_lost(error):
+            connection.close()
+        return translate(error, self._dsn.password)

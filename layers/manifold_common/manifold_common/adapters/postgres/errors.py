@@ -1,0 +1,84 @@
+"""What psycopg raises, in Manifold's words. The only place that knows both."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors as pg
+
+from manifold_common.errors import (
+    AlreadyExists,
+    CatalogUnavailable,
+    InternalError,
+    InvalidInput,
+    ManifoldError,
+    SchemaMismatch,
+)
+
+MIGRATE_HINT = "run 'manifold migrate-db'"
+
+_TAKEN = {
+    "projects_living_name": "there is a project of that name already",
+    "projects_pkey": "there is a project of that id already",
+    "project_keys_pkey": "the project has a key of that id already",
+    "commits_id": "that commit is published already",
+    "commits_request": "that request has made a commit already",
+}
+_PERMANENT = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "SSL")
+"""Parts of connection errors that waiting will not cure (libpq gives no code for them)."""
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Tell whether the connection is of no more use, so that what was under way may or may not have happened."""
+    state = error.sqlstate or ""
+    return is_demoted(error) or (
+        isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        and (not state or state.startswith(("08", "57P0")))
+    )
+
+
+def is_undone(error: psycopg.Error) -> bool:
+    """Tell whether the server itself gave the statement up, so that nothing happened and it may be sent again."""
+    return is_demoted(error) or isinstance(error, pg.DeadlockDetected | pg.SerializationFailure)
+
+
+def is_demoted(error: psycopg.Error) -> bool:
+    """Tell whether the server has become a read-only standby; a new connection leads to its successor."""
+    return isinstance(error, pg.ReadOnlySqlTransaction)
+
+
+def is_permanent(error: psycopg.Error) -> bool:
+    """Tell whether connecting fails for a reason that only an operator can remove."""
+    text = str(error)
+    return any(part in text for part in _PERMANENT) and "starting up" not in text
+
+
+def translate(error: psycopg.Error, secret: str = "") -> ManifoldError:
+    """Return the error to raise instead.
+
+    Args:
+        secret: the password of the connection string, kept out of the message wherever it may have got into it.
+    """
+    constraint = error.diag.constraint_name or ""
+    if isinstance(error, pg.UniqueViolation):
+        return AlreadyExists(_TAKEN.get(constraint, f"{constraint} is taken"), hint="choose another")
+    if isinstance(error, psycopg.IntegrityError):
+        return InternalError(f"the catalog refuses a row that makes no sense: {error.diag.message_primary}")
+    if isinstance(error, psycopg.DataError):
+        return InvalidInput(f"the catalog cannot hold a value: {error.diag.message_primary or error}")
+    if isinstance(error, pg.UndefinedTable | pg.UndefinedColumn | pg.UndefinedObject):
+        return SchemaMismatch(
+            f"the database schema is not this program's: {error.diag.message_primary}", hint=MIGRATE_HINT
+        )
+    if isinstance(error, pg.InsufficientPrivilege):
+        return CatalogUnavailable(
+            f"the database refuses: {error.diag.message_primary}", hint="grant the role of DATABASE_URL what it lacks"
+        )
+    if isinstance(error, psycopg.ProgrammingError):
+        return InternalError(f"the database does not understand a statement: {error.diag.message_primary or error}")
+    reason = " ".join((error.diag.message_primary or str(error) or type(error).__name__).split())
+    if secret:
+        reason = reason.replace(secret, "***")
+    return CatalogUnavailable(
+        f"the database did not answer as it should: {reason}",
+        hint="check DATABASE_URL, and that the server is up and reachable",
+    )

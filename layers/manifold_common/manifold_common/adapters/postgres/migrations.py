@@ -1,0 +1,149 @@
+"""The schema, as numbered SQL files, each applied once, in order and wholly.
+
+``migrations/0001_catalog.sql`` is version 1, and so on. A file is never edited after its release: its checksum is kept
+in the database, and a file that no longer matches is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from typing import Any, Final, NamedTuple
+
+import psycopg
+from psycopg import errors as pg
+
+from manifold_common.adapters.postgres.errors import MIGRATE_HINT, translate
+from manifold_common.adapters.postgres.pool import Connection, Dsn, connect
+from manifold_common.errors import CatalogUnavailable, SchemaMismatch
+
+_LOCK: Final = (0x6D616E69, 1)  # "mani"; the two-number form shares no key with the catalog's other locks
+_LOCK_SECONDS = 60
+_STATEMENT_SECONDS = 300.0
+
+_HISTORY = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)"""
+
+
+class Migration(NamedTuple):
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def known_migrations() -> list[Migration]:
+    """Return this program's migrations, by version."""
+    folder = resources.files("manifold_common.adapters.postgres") / "migrations"
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return [Migration(int(file.name[:4]), file.name[:-4], file.read_text(encoding="utf-8")) for file in files]
+
+
+def migrate(dsn: str, *, known: list[Migration] | None = None) -> list[str]:
+    """Bring the database to this program's schema and return the names of the migrations that were applied.
+
+    Several processes may do so at once; one works, the others wait for it. An interrupted migration leaves nothing.
+
+    Raises:
+        SchemaMismatch: the database is newer than this program, or a migration was edited after it was applied.
+        CatalogUnavailable: the database cannot be reached or refuses.
+    """
+    parsed = Dsn(dsn)
+    migrations = known_migrations() if known is None else known
+    try:
+        with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection:
+            pending = _pending(_history(connection), migrations)
+            if not pending:
+                return []
+            _require_utf8(connection)
+            _take_turn(connection)
+            connection.execute(_HISTORY)
+            pending = _pending(_history(connection), migrations)
+            for migration in pending:
+                with connection.transaction():
+                    connection.execute(migration.sql, prepare=False)
+                    connection.execute(
+                        "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
+                        (migration.version, migration.name, migration.checksum),
+                    )
+            return [migration.name for migration in pending]
+    except psycopg.Error as error:
+        raise translate(error, parsed.password) from error
+
+
+def schema_version(dsn: str) -> int:
+    """Return the version of the database's schema, 0 if there is none. Raises CatalogUnavailable."""
+    parsed = Dsn(dsn)
+    try:
+        with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection:
+            return max(_history(connection), default=0)
+    except psycopg.Error as error:
+        raise translate(error, parsed.password) from error
+
+
+def refuse_other_version(found: int) -> None:
+    """Raises SchemaMismatch unless ``found`` is the version this program works with."""
+    wanted = known_migrations()[-1].version
+    if found < wanted:
+        raise SchemaMismatch(
+            f"the database schema is version {found}, and this program needs version {wanted}",
+            hint=MIGRATE_HINT,
+            found=found,
+            wanted=wanted,
+        )
+    if found > wanted:
+        raise SchemaMismatch(
+            f"the database schema is version {found}, and this program only knows version {wanted}",
+            hint="upgrade this program; a newer one has run 'manifold migrate-db' on the database",
+            found=found,
+            wanted=wanted,
+        )
+
+
+def _history(connection: Connection) -> dict[int, str]:
+    try:
+        rows: list[tuple[Any, ...]] = connection.execute("SELECT version, checksum FROM schema_migrations").fetchall()
+    except pg.UndefinedTable:
+        return {}
+    return dict(rows)
+
+
+def _pending(applied: dict[int, str], known: list[Migration]) -> list[Migration]:
+    if (newest := max(applied, default=0)) > known[-1].version:
+        raise SchemaMismatch(
+            f"the database schema is version {newest}, and this program only knows version {known[-1].version}",
+            hint="upgrade this program",
+        )
+    for migration in known:
+        if applied.get(migration.version, migration.checksum) != migration.checksum:
+            raise SchemaMismatch(
+                f"migration {migration.name} was applied to the database in another form than this program's",
+                hint="use the release that applied it; to change the schema, add a new migration",
+            )
+    return [migration for migration in known if migration.version not in applied]
+
+
+def _require_utf8(connection: Connection) -> None:
+    if connection.info.parameter_status("server_encoding") != "UTF8":
+        raise CatalogUnavailable(
+            "the database's encoding is not UTF8", hint="make one with: createdb --encoding=UTF8 --template=template0"
+        )
+
+
+def _take_turn(connection: Connection) -> None:
+    """Wait for the other migrating processes. The lock goes with the connection."""
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{_LOCK_SECONDS}s",))
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s::int, %s::int)", _LOCK)
+    except pg.LockNotAvailable:
+        raise CatalogUnavailable(
+            f"another process has been migrating the database for more than {_LOCK_SECONDS} seconds", hint="try again"
+        ) from None

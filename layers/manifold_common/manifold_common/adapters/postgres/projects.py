@@ -1,0 +1,270 @@
+"""Projects and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg.types.json import Jsonb
+
+from manifold_common.adapters.postgres import rows
+from manifold_common.adapters.postgres.database import Database
+from manifold_common.domain.keys import NO_PROVIDER, Kek, KeyRecord, WrappedKey
+from manifold_common.errors import NotFound
+from manifold_common.ids import DekId, Generation, ProjectId, TenantId, UserId
+from manifold_common.ports.catalog import OutboxEvent, ProjectRow, Publication
+from manifold_common.ports.clock import Clock
+
+_CREATE = """
+WITH allowed AS (
+    SELECT WHERE %(fork)s::text IS NULL OR EXISTS (
+        SELECT FROM projects
+        WHERE tenant_id = %(tenant)s AND project_id = %(fork)s AND generation >= %(fork_generation)s)
+), t AS (
+    INSERT INTO tenants (tenant_id, created_at) SELECT %(tenant)s, %(now)s FROM allowed ON CONFLICT DO NOTHING
+), u AS (
+    INSERT INTO users (tenant_id, user_id, created_at) SELECT %(tenant)s, %(owner)s, %(now)s FROM allowed
+    ON CONFLICT DO NOTHING
+), p AS (
+    INSERT INTO projects (tenant_id, project_id, owner_id, name, generation, head_commit_id, head_hash,
+                          skills_generation, tree_bytes, tree_files, fork_of_project_id, fork_of_generation, created_at,
+                          updated_at)
+    SELECT %(tenant)s, %(project)s, %(owner)s, %(name)s, %(generation)s, %(commit)s, %(hash)s, %(skills_generation)s,
+           %(tree_bytes)s, %(tree_files)s, %(fork)s, %(fork_generation)s, %(now)s, %(updated)s
+    FROM allowed
+    RETURNING tenant_id, project_id
+), k AS (
+    INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext, created_at)
+    SELECT p.tenant_id, p.project_id, k.dek_id, k.provider, k.key_name, k.key_version, k.ciphertext, k.created_at
+    FROM p, unnest(%(deks)s::text[], %(providers)s::text[], %(key_names)s::text[], %(key_versions)s::int[],
+                   %(ciphertexts)s::bytea[], %(created)s::timestamptz[])
+            WITH ORDINALITY AS k (dek_id, provider, key_name, key_version, ciphertext, created_at, position)
+    ORDER BY k.position
+), c AS (
+    INSERT INTO commits (tenant_id, project_id, generation, commit_id, parent_id, record_hash, dek_id, object_bytes,
+                         author_id, session_id, note, created_at)
+    SELECT p.tenant_id, p.project_id, %(generation)s, %(commit)s, NULL, %(hash)s, %(commit_dek)s, %(object_bytes)s,
+           %(author)s, %(session)s, %(note)s, %(committed)s
+    FROM p WHERE %(commit)s::text IS NOT NULL
+), o AS (
+    INSERT INTO outbox (tenant_id, project_id, type, generation, data, created_at)
+    SELECT p.tenant_id, p.project_id, e.type, e.position - 1, e.data, e.created_at
+    FROM p, unnest(%(types)s::text[], %(data)s::jsonb[], %(event_times)s::timestamptz[])
+            WITH ORDINALITY AS e (type, data, created_at, position)
+    ORDER BY e.position
+)
+SELECT FROM p
+"""
+
+_RENAME = f"""
+WITH p AS (
+    UPDATE projects AS p SET name = %(name)s, updated_at = greatest(p.updated_at, %(now)s)
+    WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
+    RETURNING p.*
+), o AS (
+    INSERT INTO outbox (tenant_id, project_id, type, generation, data, created_at)
+    SELECT p.tenant_id, p.project_id, %(type)s, p.generation, %(data)s, %(now)s FROM p
+)
+SELECT {rows.PROJECT} FROM p
+"""
+
+# Sessions first, then the project: the order in which a commit locks them, so that the two never wait in a circle.
+_DELETE = """
+WITH s AS (
+    DELETE FROM sessions WHERE tenant_id = %(tenant)s AND project_id = %(project)s RETURNING 1
+), p AS (
+    UPDATE projects AS p SET deleted_at = %(now)s
+    WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
+      AND (SELECT count(*) FROM s) >= 0
+    RETURNING p.tenant_id, p.project_id, p.generation
+), o AS (
+    INSERT INTO outbox (tenant_id, project_id, type, generation, data, created_at)
+    SELECT p.tenant_id, p.project_id, %(type)s, p.generation, %(data)s, %(now)s FROM p
+)
+SELECT FROM p
+"""
+
+_GET = f"""
+SELECT {rows.PROJECT} FROM projects AS p
+WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL
+"""
+
+_FIND = f"""
+SELECT {rows.PROJECT} FROM projects AS p
+WHERE p.tenant_id = %s AND p.owner_id = %s AND p.name = %s AND p.deleted_at IS NULL
+"""
+
+_LIST = f"""
+SELECT {rows.PROJECT} FROM projects AS p
+WHERE p.tenant_id = %s AND p.owner_id = %s AND p.name > %s AND p.deleted_at IS NULL
+ORDER BY p.name LIMIT %s
+"""
+
+_ALL = f"""
+SELECT {rows.PROJECT} FROM projects AS p
+WHERE (p.tenant_id, p.project_id) > (%s, %s) AND p.deleted_at IS NULL
+ORDER BY p.tenant_id, p.project_id LIMIT %s
+"""
+
+_FORKS = """
+WITH RECURSIVE line (project_id, generation) AS (
+    SELECT project_id, fork_of_generation FROM projects
+    WHERE tenant_id = %(tenant)s AND fork_of_project_id = %(source)s
+    UNION
+    SELECT f.project_id, line.generation FROM line
+    JOIN projects AS f ON f.tenant_id = %(tenant)s AND f.fork_of_project_id = line.project_id
+)
+SELECT line.project_id, line.generation FROM line
+JOIN projects AS p ON p.tenant_id = %(tenant)s AND p.project_id = line.project_id AND p.deleted_at IS NULL
+ORDER BY line.project_id
+"""
+
+_KEYS = f"""
+SELECT {rows.KEY} FROM projects AS p LEFT JOIN project_keys AS k USING (tenant_id, project_id)
+WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL
+ORDER BY k.position DESC
+"""
+
+# The project's row is locked before the position is drawn, so positions follow the order of the transactions.
+_ADD_KEY = """
+WITH p AS (
+    SELECT tenant_id, project_id FROM projects
+    WHERE tenant_id = %s AND project_id = %s AND deleted_at IS NULL FOR NO KEY UPDATE
+)
+INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext, created_at)
+SELECT p.tenant_id, p.project_id, %s, %s, %s, %s, %s, %s FROM p
+RETURNING 1
+"""
+
+_KEYS_NOT_UNDER = f"""
+SELECT k.tenant_id, k.project_id, {rows.KEY} FROM project_keys AS k
+WHERE (k.tenant_id, k.project_id, k.dek_id) > (%s, %s, %s)
+  AND k.provider <> %s AND (k.provider, k.key_name, k.key_version) <> (%s, %s, %s)
+ORDER BY k.tenant_id, k.project_id, k.dek_id LIMIT %s
+"""
+
+_REPLACE_WRAPPED = """
+UPDATE project_keys SET provider = %s, key_name = %s, key_version = %s, ciphertext = %s
+WHERE tenant_id = %s AND project_id = %s AND dek_id = %s
+  AND provider = %s AND key_name = %s AND key_version = %s AND ciphertext = %s
+RETURNING 1
+"""
+
+_WRAPPED = """
+SELECT provider, key_name, key_version, ciphertext FROM project_keys
+WHERE tenant_id = %s AND project_id = %s AND dek_id = %s
+"""
+
+
+class Projects:
+    _db: Database
+    _clock: Clock
+
+    def create_project(
+        self,
+        row: ProjectRow,
+        keys: Sequence[KeyRecord],
+        event: OutboxEvent,
+        *,
+        fork_of: tuple[ProjectId, Generation] | None = None,
+        first: Publication | None = None,
+    ) -> None:
+        commit = first.commit if first else None
+        events = [(event, row.created_at)] + ([(first.event, first.commit.created_at)] if first else [])
+        params = {
+            "tenant": row.tenant,
+            "project": row.project,
+            "owner": row.owner,
+            "name": row.name,
+            "generation": commit.generation if commit else 0,
+            "commit": commit.commit if commit else None,
+            "hash": commit.record_hash if commit else b"",
+            "commit_dek": commit.dek if commit else None,
+            "object_bytes": commit.object_bytes if commit else None,
+            "author": commit.author if commit else None,
+            "session": commit.session if commit else None,
+            "note": commit.note if commit else None,
+            "committed": commit.created_at if commit else None,
+            "skills_generation": commit.generation if first and commit and first.touches_skills else 0,
+            "tree_bytes": first.tree_bytes if first else row.tree_bytes,
+            "tree_files": first.tree_files if first else row.tree_files,
+            "now": row.created_at,
+            "updated": max(row.updated_at, commit.created_at) if commit else row.updated_at,
+            "fork": fork_of[0] if fork_of else None,
+            "fork_generation": fork_of[1] if fork_of else None,
+            "deks": [key.dek for key in keys],
+            "providers": [key.wrapped.provider for key in keys],
+            "key_names": [key.wrapped.key_name for key in keys],
+            "key_versions": [key.wrapped.key_version for key in keys],
+            "ciphertexts": [key.wrapped.ciphertext for key in keys],
+            "created": [key.created_at for key in keys],
+            "types": [event.type for event, _ in events],
+            "data": [Jsonb(event.data) for event, _ in events],
+            "event_times": [at for _, at in events],
+        }
+        if not self._db.write(_CREATE, params):
+            assert fork_of is not None
+            raise NotFound(f"there is no generation {fork_of[1]} of project {fork_of[0]} to fork")
+
+    def get_project(self, tenant: TenantId, project: ProjectId) -> ProjectRow:
+        found = self._db.read(_GET, (tenant, project))
+        if not found:
+            raise no_project(project)
+        return rows.project(found[0])
+
+    def find_project(self, tenant: TenantId, owner: UserId, name: str) -> ProjectRow | None:
+        found = self._db.read(_FIND, (tenant, owner, name))
+        return rows.project(found[0]) if found else None
+
+    def list_projects(
+        self, tenant: TenantId, owner: UserId, *, after_name: str = "", limit: int = 100
+    ) -> list[ProjectRow]:
+        return [rows.project(row) for row in self._db.read(_LIST, (tenant, owner, after_name, limit))]
+
+    def all_projects(self, *, after: tuple[TenantId, ProjectId] | None = None, limit: int = 100) -> list[ProjectRow]:
+        tenant, project = after or ("", "")
+        return [rows.project(row) for row in self._db.read(_ALL, (tenant, project, limit))]
+
+    def rename_project(self, tenant: TenantId, project: ProjectId, name: str, event: OutboxEvent) -> ProjectRow:
+        found = self._db.write(_RENAME, {**self._change(tenant, project, event), "name": name})
+        if not found:
+            raise no_project(project)
+        return rows.project(found[0])
+
+    def delete_project(self, tenant: TenantId, project: ProjectId, event: OutboxEvent) -> None:
+        if not self._db.write(_DELETE, self._change(tenant, project, event)):
+            raise no_project(project)
+
+    def forks_of(self, tenant: TenantId, source: ProjectId) -> list[tuple[ProjectId, Generation]]:
+        found = self._db.read(_FORKS, {"tenant": tenant, "source": source})
+        return [(project, generation) for project, generation in found]
+
+    def project_keys(self, tenant: TenantId, project: ProjectId) -> list[KeyRecord]:
+        found = self._db.read(_KEYS, (tenant, project))
+        if not found:
+            raise no_project(project)
+        return [rows.key(row, tenant, project) for row in found if row[0] is not None]
+
+    def add_project_key(self, key: KeyRecord) -> None:
+        params = (key.tenant, key.project, key.dek, *key.wrapped, key.created_at)
+        if not self._db.write(_ADD_KEY, params):
+            raise no_project(key.project)
+
+    def keys_not_under(
+        self, kek: Kek, *, after: tuple[TenantId, ProjectId, DekId] | None = None, limit: int = 100
+    ) -> list[KeyRecord]:
+        found = self._db.read(_KEYS_NOT_UNDER, (*(after or ("", "", "")), NO_PROVIDER, *kek, limit))
+        return [rows.key(row[2:], row[0], row[1]) for row in found]
+
+    def replace_wrapped_key(self, before: KeyRecord, wrapped: WrappedKey) -> WrappedKey | None:
+        if self._db.write(_REPLACE_WRAPPED, (*wrapped, *before.context, *before.wrapped)):
+            return wrapped
+        found = self._db.read(_WRAPPED, tuple(before.context))
+        return WrappedKey(*found[0]) if found else None
+
+    def _change(self, tenant: TenantId, project: ProjectId, event: OutboxEvent) -> dict[str, object]:
+        now = self._clock.now()
+        return {"tenant": tenant, "project": project, "now": now, "type": event.type, "data": Jsonb(event.data)}
+
+
+def no_project(project: ProjectId) -> NotFound:
+    return NotFound(f"there is no project {project}")

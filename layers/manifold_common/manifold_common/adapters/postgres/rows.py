@@ -1,0 +1,144 @@
+"""From columns to the catalog's types. Each list of columns stands beside the function that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from manifold_common.adapters.postgres.database import Row
+from manifold_common.domain.keys import KeyRecord, WrappedKey
+from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ports.catalog import (
+    CheckpointRow,
+    CommitRow,
+    DraftRef,
+    Head,
+    ProjectRow,
+    SessionRow,
+)
+from manifold_common.ports.outbox import EventStream, OutboxRow
+from manifold_common.ports.uploads import Upload
+
+HEAD: Final = "p.generation, p.head_commit_id, p.head_hash, p.skills_generation"
+HEAD_WIDTH: Final = 4
+PROJECT: Final = (
+    "p.tenant_id, p.project_id, p.owner_id, p.name, p.generation, p.head_commit_id, p.head_hash, p.skills_generation, "
+    "p.tree_bytes, p.tree_files, p.created_at, p.updated_at"
+)
+COMMIT: Final = (
+    "c.generation, c.commit_id, c.parent_id, c.record_hash, c.dek_id, c.object_bytes, c.author_id, c.session_id, "
+    "c.note, c.request_id, c.created_at"
+)
+CHECKPOINT: Final = "k.generation, k.commit_id, k.dek_id, k.object_bytes"
+CHECKPOINT_WIDTH: Final = 4
+KEY: Final = "k.dek_id, k.provider, k.key_name, k.key_version, k.ciphertext, k.created_at"
+SESSION: Final = (
+    "s.tenant_id, s.user_id, s.session_id, s.project_id, s.base_generation, s.base_commit_id, s.draft_generation, "
+    "s.draft_commit_id, s.draft_parent_id, s.draft_dek_id, s.draft_bytes, s.draft_saved_at, s.scope, s.created_at, "
+    "s.expires_at, s.working_set_id"
+)
+SESSION_WIDTH: Final = 16
+UPLOAD: Final = (
+    "u.tenant_id, u.project_id, u.user_id, u.session_id, u.kind, u.name, u.object_id, u.generation, u.dek_id, "
+    "u.created_at, u.expires_at, u.claimed"
+)
+OUTBOX: Final = "o.sequence, o.tenant_id, o.project_id, o.type, o.generation, o.data, o.created_at"
+
+
+def head(row: Row) -> Head:
+    return Head(*row)
+
+
+def project(row: Row) -> ProjectRow:
+    tenant, project_id, owner, name, *rest = row
+    tree_bytes, tree_files, created_at, updated_at = rest[HEAD_WIDTH:]
+    return ProjectRow(
+        tenant=tenant,
+        project=project_id,
+        owner=owner,
+        name=name,
+        head=Head(*rest[:HEAD_WIDTH]),
+        tree_bytes=tree_bytes,
+        tree_files=tree_files,
+        created_at=_utc(created_at),
+        updated_at=_utc(updated_at),
+    )
+
+
+def commit(row: Row) -> CommitRow:
+    *fields, request, created_at = row
+    return CommitRow(*[*fields, _utc(created_at), request])
+
+
+def checkpoint(row: Row) -> CheckpointRow:
+    return CheckpointRow(*row)
+
+
+def key(row: Row, tenant: TenantId, project_id: ProjectId) -> KeyRecord:
+    dek, provider, key_name, key_version, ciphertext, created_at = row
+    wrapped = WrappedKey(provider, key_name, key_version, ciphertext)
+    return KeyRecord(tenant, project_id, dek, wrapped, _utc(created_at))
+
+
+def session(row: Row) -> SessionRow:
+    tenant, user, session_id, project_id, base_generation, base_commit, *rest = row
+    *draft, scope, created_at, expires_at, working_set = rest
+    return SessionRow(
+        tenant=tenant,
+        user=user,
+        session=session_id,
+        project=project_id,
+        base_generation=base_generation,
+        base_commit=base_commit,
+        draft=DraftRef(*_with_utc(draft)) if draft[0] is not None else None,
+        scope=scope,
+        created_at=_utc(created_at),
+        expires_at=_utc(expires_at),
+        working_set=working_set,
+    )
+
+
+def draft_params(draft: DraftRef | None) -> Mapping[str, Any]:
+    return {
+        "draft_generation": draft.generation if draft else None,
+        "draft_commit": draft.commit if draft else None,
+        "draft_parent": draft.parent if draft else None,
+        "draft_dek": draft.dek if draft else None,
+        "draft_bytes": draft.object_bytes if draft else None,
+        "draft_saved_at": draft.saved_at if draft else None,
+    }
+
+
+def upload(row: Row) -> Upload:
+    *fields, created_at, expires_at, claimed = row
+    return Upload(*[*fields, _utc(created_at), _utc(expires_at), claimed])
+
+
+def outbox(row: Row) -> OutboxRow:
+    return OutboxRow(*_with_utc(row))
+
+
+def event_stream(row: Row) -> EventStream:
+    sink, tenant, project_id, sequence, waiting, oldest_at, refusals, retry_at, parked_at, error = row
+    return EventStream(
+        sink=sink,
+        tenant=tenant,
+        project=project_id,
+        next_sequence=sequence,
+        waiting=waiting,
+        oldest_at=_utc(oldest_at),
+        refusals=refusals,
+        retry_at=_utc(retry_at) if retry_at is not None else None,
+        parked_at=_utc(parked_at) if parked_at is not None else None,
+        error=error,
+    )
+
+
+def _with_utc(row: Sequence[Any]) -> list[Any]:
+    """Return the columns, of which the last is a time."""
+    return [*row[:-1], _utc(row[-1])]
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)  # the connection's time zone is UTC

@@ -1,0 +1,207 @@
+"""Sessions: where each one stands, and the draft it holds. Those of a deleted project are never seen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from manifold_common.adapters.postgres import rows
+from manifold_common.adapters.postgres.database import Database
+from manifold_common.adapters.postgres.projects import no_project
+from manifold_common.errors import AlreadyExists, NotFound, SessionMoved
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
+from manifold_common.ports.catalog import DraftRef, SessionRow, SessionView
+
+_LIVING = "p.tenant_id = s.tenant_id AND p.project_id = s.project_id AND p.deleted_at IS NULL"
+
+# A session that came too late for its project's deletion is invisible; its id is free again.
+_OPEN = f"""
+WITH p AS (
+    SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
+), u AS (
+    INSERT INTO users (tenant_id, user_id, created_at) SELECT %(tenant)s, %(user)s, %(created_at)s FROM p
+    ON CONFLICT DO NOTHING
+), opened AS (
+    INSERT INTO sessions AS s (
+        tenant_id, user_id, session_id, project_id, base_generation, base_commit_id, draft_generation,
+        draft_commit_id, draft_parent_id, draft_dek_id, draft_bytes, draft_saved_at, scope, created_at, expires_at,
+        working_set_id)
+    SELECT %(tenant)s, %(user)s, %(session)s, %(project)s, %(base_generation)s, %(base_commit)s,
+           %(draft_generation)s, %(draft_commit)s, %(draft_parent)s, %(draft_dek)s, %(draft_bytes)s,
+           %(draft_saved_at)s, %(scope)s, %(created_at)s, %(expires_at)s, %(working_set)s
+    FROM p
+    ON CONFLICT (tenant_id, user_id, session_id) DO UPDATE SET
+        project_id = EXCLUDED.project_id, base_generation = EXCLUDED.base_generation,
+        base_commit_id = EXCLUDED.base_commit_id, draft_generation = EXCLUDED.draft_generation,
+        draft_commit_id = EXCLUDED.draft_commit_id, draft_parent_id = EXCLUDED.draft_parent_id,
+        draft_dek_id = EXCLUDED.draft_dek_id, draft_bytes = EXCLUDED.draft_bytes,
+        draft_saved_at = EXCLUDED.draft_saved_at, scope = EXCLUDED.scope, created_at = EXCLUDED.created_at,
+        expires_at = EXCLUDED.expires_at, working_set_id = EXCLUDED.working_set_id
+    WHERE NOT EXISTS (SELECT FROM projects AS p WHERE {_LIVING})
+    RETURNING 1
+)
+SELECT EXISTS (SELECT FROM p), EXISTS (SELECT FROM opened)
+"""
+
+_VIEW = f"""
+SELECT {rows.SESSION}, {rows.HEAD} FROM sessions AS s JOIN projects AS p ON {_LIVING}
+WHERE s.tenant_id = %s AND s.user_id = %s AND s.session_id = %s
+"""
+
+_LIST = f"""
+SELECT {rows.SESSION} FROM sessions AS s JOIN projects AS p ON {_LIVING}
+WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.project_id = coalesce(%(project)s, s.project_id)
+ORDER BY s.session_id
+"""
+
+_EXPIRED = f"""
+SELECT {rows.SESSION} FROM sessions AS s JOIN projects AS p ON {_LIVING}
+WHERE s.expires_at <= %s
+ORDER BY s.expires_at LIMIT %s
+"""
+
+_MINE = f"""
+FROM projects AS p WHERE s.tenant_id = %s AND s.user_id = %s AND s.session_id = %s AND {_LIVING}
+"""
+
+_MOVE = f"UPDATE sessions AS s SET base_generation = %s, base_commit_id = %s {_MINE} RETURNING 1"
+
+_PROLONG = f"UPDATE sessions AS s SET expires_at = %s {_MINE} RETURNING 1"
+
+_DROP_DRAFT = f"""
+WITH found AS (
+    SELECT s.tenant_id, s.user_id, s.session_id FROM sessions AS s JOIN projects AS p ON {_LIVING}
+    WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s
+), dropped AS (
+    UPDATE sessions AS s SET
+        draft_generation = NULL, draft_commit_id = NULL, draft_parent_id = NULL, draft_dek_id = NULL,
+        draft_bytes = NULL, draft_saved_at = NULL
+    FROM found AS f
+    WHERE s.tenant_id = f.tenant_id AND s.user_id = f.user_id AND s.session_id = f.session_id
+      AND s.draft_commit_id = %(commit)s
+    RETURNING 1
+)
+SELECT EXISTS (SELECT FROM dropped) FROM found
+"""
+
+_SAVE_DRAFT = f"""
+UPDATE sessions AS s SET
+    draft_generation = %(draft_generation)s, draft_commit_id = %(draft_commit)s, draft_parent_id = %(draft_parent)s,
+    draft_dek_id = %(draft_dek)s, draft_bytes = %(draft_bytes)s, draft_saved_at = %(draft_saved_at)s,
+    expires_at = %(expires_at)s
+FROM projects AS p
+WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s AND {_LIVING}
+  AND (%(working_set)s::text IS NULL OR s.working_set_id IS NULL OR s.working_set_id = %(working_set)s)
+RETURNING 1
+"""
+
+_TAKE = f"""
+UPDATE sessions AS s SET working_set_id = %(working_set)s
+FROM projects AS p
+WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s AND {_LIVING}
+  AND s.created_at = %(created_at)s AND s.working_set_id IS NOT DISTINCT FROM %(seen)s
+  AND s.base_generation = %(base_generation)s AND s.draft_commit_id IS NOT DISTINCT FROM %(draft_commit)s
+RETURNING 1
+"""
+
+_CLOSE = "DELETE FROM sessions WHERE tenant_id = %s AND user_id = %s AND session_id = %s RETURNING 1"
+
+
+class Sessions:
+    _db: Database
+
+    def open_session(self, row: SessionRow) -> None:
+        params = {
+            "tenant": row.tenant,
+            "user": row.user,
+            "session": row.session,
+            "project": row.project,
+            "base_generation": row.base_generation,
+            "base_commit": row.base_commit,
+            "scope": row.scope,
+            "created_at": row.created_at,
+            "expires_at": row.expires_at,
+            "working_set": row.working_set,
+            **rows.draft_params(row.draft),
+        }
+        project_exists, opened = self._db.write(_OPEN, params)[0]
+        if not project_exists:
+            raise no_project(row.project)
+        if not opened:
+            raise AlreadyExists(f"session {row.session} is open already", hint="use it, or choose another name")
+
+    def view_session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
+        found = self._db.read(_VIEW, (tenant, user, session))
+        if not found:
+            return None
+        row = found[0]
+        return SessionView(rows.session(row[: rows.SESSION_WIDTH]), rows.head(row[rows.SESSION_WIDTH :]))
+
+    def list_sessions(self, tenant: TenantId, user: UserId, project: ProjectId | None = None) -> list[SessionRow]:
+        found = self._db.read(_LIST, {"tenant": tenant, "user": user, "project": project})
+        return [rows.session(row) for row in found]
+
+    def move_session(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        session: SessionId,
+        *,
+        base_generation: Generation,
+        base_commit: CommitId | None,
+    ) -> None:
+        if not self._db.write(_MOVE, (base_generation, base_commit, tenant, user, session)):
+            raise no_session(session)
+
+    def prolong_session(self, tenant: TenantId, user: UserId, session: SessionId, expires_at: datetime) -> None:
+        if not self._db.write(_PROLONG, (expires_at, tenant, user, session)):
+            raise no_session(session)
+
+    def drop_draft(self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId) -> bool:
+        found = self._db.write(_DROP_DRAFT, {"tenant": tenant, "user": user, "session": session, "commit": commit})
+        if not found:
+            raise no_session(session)
+        return bool(found[0][0])
+
+    def save_draft(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        session: SessionId,
+        draft: DraftRef,
+        *,
+        expires_at: datetime,
+        working_set: WorkingSetId | None = None,
+    ) -> None:
+        params = {
+            "tenant": tenant,
+            "user": user,
+            "session": session,
+            "expires_at": expires_at,
+            "working_set": working_set,
+            **rows.draft_params(draft),
+        }
+        if not self._db.write(_SAVE_DRAFT, params):
+            raise no_session(session) if self.view_session(tenant, user, session) is None else SessionMoved(session)
+
+    def take_session(self, seen: SessionRow, working_set: WorkingSetId) -> bool:
+        params = {
+            "tenant": seen.tenant,
+            "user": seen.user,
+            "session": seen.session,
+            "created_at": seen.created_at,
+            "base_generation": seen.base_generation,
+            "draft_commit": seen.draft.commit if seen.draft else None,
+            "seen": seen.working_set,
+            "working_set": working_set,
+        }
+        return bool(self._db.write(_TAKE, params))
+
+    def close_session(self, tenant: TenantId, user: UserId, session: SessionId) -> None:
+        self._db.write(_CLOSE, (tenant, user, session))
+
+    def expired_sessions(self, now: datetime, *, limit: int = 100) -> list[SessionRow]:
+        return [rows.session(row) for row in self._db.read(_EXPIRED, (now, limit))]
+
+
+def no_session(session: SessionId) -> NotFound:
+    return NotFound(f"there is no session {session}")

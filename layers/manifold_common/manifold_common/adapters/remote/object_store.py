@@ -1,0 +1,169 @@
+"""Objects in a server's store, by the links that it has given out. What no link was given for cannot be reached."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NoReturn
+
+import urllib3
+
+from manifold_common.errors import AlreadyExists, CorruptObject, ObjectNotFound, StoreUnavailable
+from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.object_store import Buffer, check_ranges
+from manifold_common.ports.remote import ObjectGrant, UploadSlot
+from manifold_common.ports.retry import RetryPolicy, retry
+
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_CONNECTIONS = 16
+
+
+class LinkedObjects:
+    """Implements ObjectAccess. Safe for threads."""
+
+    def __init__(
+        self, *, clock: Clock, randomness: Randomness, timeout_seconds: float = 60.0, policy: RetryPolicy | None = None
+    ) -> None:
+        self._clock = clock
+        self._randomness = randomness
+        self._policy = policy or RetryPolicy()
+        self._urls: dict[str, str] = {}
+        self._slots: dict[str, tuple[str, Mapping[str, str]]] = {}
+        self._lock = threading.Lock()
+        self._renewing = threading.Lock()
+        self._renew: Callable[[], None] = _no_more
+        timeout = urllib3.Timeout(connect=10.0, read=timeout_seconds)
+        self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, timeout=timeout, retries=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("links are never pickled or copied")
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def grant(self, grants: Iterable[ObjectGrant]) -> None:
+        """Take links to read. Of two for one object the newer counts."""
+        with self._lock:
+            self._urls.update({grant.key: grant.url for grant in grants if grant.url})
+
+    def offer(self, slots: Iterable[UploadSlot]) -> None:
+        """Take links to create."""
+        with self._lock:
+            self._slots.update({slot.key: (slot.url, slot.headers) for slot in slots})
+
+    def renew_with(self, renew: Callable[[], None]) -> None:
+        self._renew = renew
+
+    def put(self, key: str, data: Buffer, *, if_absent: bool = False) -> None:  # noqa: ARG002 - a slot is always so
+        with self._lock:
+            slot = self._slots.get(key)
+        if slot is None:
+            raise StoreUnavailable(f"the server has given no link to store object {key}", hint="try again")
+        url, headers = slot
+        body = bytes(data)
+        sent = 0
+
+        def send() -> None:
+            nonlocal sent
+            sent += 1
+            status, _ = self._request("PUT", url, key, headers=headers, body=body)
+            if status in (409, 412) and sent > 1:
+                return  # an earlier try got through, and only its answer was lost
+            if status in (409, 412):
+                raise AlreadyExists(f"object {key} is there already")
+            _refuse(status, key)
+
+        retry(self._policy, self._clock, self._randomness, send)
+
+    def get(self, key: str, *, max_bytes: int) -> Buffer:
+        def receive() -> Buffer:
+            status, data = self._read(key, {}, max_bytes)
+            _refuse(status, key)
+            return data
+
+        return retry(self._policy, self._clock, self._randomness, receive)
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[Buffer]:
+        check_ranges(ranges)
+        return [self._range(key, start, length) for start, length in ranges]
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Nothing: no link removes an object. The server removes what nothing refers to, in its time."""
+
+    def _range(self, key: str, start: int, length: int) -> Buffer:
+        def receive() -> Buffer:
+            headers = {"Range": f"bytes={start}-{start + length - 1}"}
+            status, data = self._read(key, headers, length)
+            _refuse(status, key)
+            if status != 206 or len(data) != length:
+                raise CorruptObject(key, f"it ends before the range {start}+{length}")
+            return data
+
+        return retry(self._policy, self._clock, self._randomness, receive)
+
+    def _read(self, key: str, headers: Mapping[str, str], most: int) -> tuple[int, Buffer]:
+        """Return status and body; a link that has ended is renewed once."""
+        url = self._url(key)
+        status, data = self._request("GET", url, key, headers=headers, most=most)
+        if status != 403:
+            return status, data
+        with self._renewing:
+            if self._url(key) == url:  # else another thread has seen to it
+                self._renew()
+        return self._request("GET", self._url(key), key, headers=headers, most=most)
+
+    def _url(self, key: str) -> str:
+        with self._lock:
+            url = self._urls.get(key)
+        if url is None:
+            raise StoreUnavailable(f"the server has given no link to object {key}", hint="check out again")
+        return url
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        key: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        most: int = 1 << 20,
+    ) -> tuple[int, Buffer]:
+        """Return status and body. Raises CorruptObject: the body is longer than ``most``."""
+        try:
+            answer = self._pool.request(
+                method, url, headers=dict(headers or {}), body=body, redirect=False, preload_content=False
+            )
+            try:
+                wanted = int(answer.headers.get("Content-Length") or 0)
+                if answer.status < 300 and wanted > most:
+                    answer.close()
+                    raise CorruptObject(key, f"it has {wanted} bytes, more than the {most} it may have")
+                data = answer.read(most)
+            finally:
+                answer.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise StoreUnavailable(
+                f"object {key} cannot be reached: {type(error).__name__}",
+                hint="check that this machine reaches the server's object store (S3_PUBLIC_ENDPOINT on the server)",
+                retryable=True,
+            ) from None
+        if answer.status < 300 and len(data) < min(wanted, most):
+            raise StoreUnavailable(f"the answer for object {key} broke off", retryable=True)
+        return answer.status, data
+
+
+def _no_more() -> None:
+    """There is nobody who would grant anew."""
+
+
+def _refuse(status: int, key: str) -> None:
+    if status < 300:
+        return
+    if status == 404:
+        raise ObjectNotFound(f"there is no object {key}")
+    if status == 403:
+        raise StoreUnavailable(f"the link to object {key} has ended", hint="do it again: a new plan has new links")
+    raise StoreUnavailable(
+        f"the store answered {status} for object {key}", hint="try again later", retryable=status in _PASSING
+    )

@@ -1,0 +1,320 @@
+"""A Manifold server, over its HTTP API.
+
+What may be sent again is sent again when the connection breaks or a gateway is overtasked: reads and plans always, a
+publication because it has a name (``Idempotency-Key``), so that it happens once. Redirects are not followed: nothing is
+to be sent to an address that the user has not named.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+import urllib3
+
+from manifold_common.adapters.remote.problems import error_of
+from manifold_common.errors import InternalError, ManifoldError, NotFound, Unavailable
+from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
+from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.remote import (
+    RemoteCommit,
+    RemoteCommitted,
+    RemoteEdited,
+    RemotePlan,
+    RemoteProject,
+    RemoteSession,
+    RemoteSessionPlan,
+    UploadReceipt,
+    UploadSlots,
+)
+from manifold_common.ports.retry import RetryPolicy, retry
+
+T = TypeVar("T")
+
+Signer = Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]
+"""Given method, URL, headers and body, returns the headers to send."""
+
+_POLICY = RetryPolicy(attempts=5, budget_seconds=60.0, base_seconds=0.1)
+_PAGE = 500
+_CONNECTIONS = 8
+_MAX_ANSWER_BYTES = 64 << 20
+
+
+class _ProjectPage(msgspec.Struct):
+    items: list[RemoteProject]
+    next: str | None
+
+
+class _Sessions(msgspec.Struct):
+    items: list[RemoteSession]
+
+
+class _Commits(msgspec.Struct):
+    items: list[RemoteCommit]
+
+
+class _Kept(msgspec.Struct):
+    draft: CommitId | None
+
+
+class _Verified(msgspec.Struct):
+    checked: int
+
+
+_PROJECT = msgspec.json.Decoder(RemoteProject)
+_PROJECT_PAGE = msgspec.json.Decoder(_ProjectPage)
+_PLAN = msgspec.json.Decoder(RemotePlan)
+_SESSION_PLAN = msgspec.json.Decoder(RemoteSessionPlan)
+_SLOTS = msgspec.json.Decoder(UploadSlots)
+_COMMITTED = msgspec.json.Decoder(RemoteCommitted)
+_SESSION = msgspec.json.Decoder(RemoteSession)
+_SESSIONS = msgspec.json.Decoder(_Sessions)
+_COMMITS = msgspec.json.Decoder(_Commits)
+_EDITED = msgspec.json.Decoder(RemoteEdited)
+_KEPT = msgspec.json.Decoder(_Kept)
+_VERIFIED = msgspec.json.Decoder(_Verified)
+
+
+class HttpServer:
+    """Implements RemoteServer. Safe for threads.
+
+    Args:
+        url: what stands before ``/api``.
+        timeout_seconds: for one answer, counted from the last byte that came.
+        sign: signs requests, where the gateway wants that.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float,
+        clock: Clock,
+        randomness: Randomness,
+        sign: Signer | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._clock = clock
+        self._randomness = randomness
+        self._sign = sign
+        timeout = urllib3.Timeout(connect=min(10.0, timeout_seconds), read=timeout_seconds)
+        self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, timeout=timeout, retries=False)
+
+    def __repr__(self) -> str:
+        return f"HttpServer({self._url!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a connection to a server is never pickled or copied")
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    # --- projects -------------------------------------------------------------------------------------------------
+
+    def project(self, name_or_id: str) -> RemoteProject:
+        return self._ask("GET", f"/api/projects/{quote(name_or_id, safe='')}", _PROJECT)
+
+    def projects(self) -> list[RemoteProject]:
+        found: list[RemoteProject] = []
+        after = ""
+        while True:
+            page = self._ask("GET", f"/api/projects?{urlencode({'after': after, 'limit': _PAGE})}", _PROJECT_PAGE)
+            found += page.items
+            if page.next is None:
+                return found
+            after = page.next
+
+    def create_project(self, name: str) -> RemoteProject:
+        return self._ask("POST", "/api/projects", _PROJECT, {"name": name}, again=False)
+
+    def delete_project(self, project: ProjectId) -> None:
+        self._ask("DELETE", f"/api/projects/{project}", None, again=False)
+
+    def rename_project(self, project: ProjectId, name: str) -> RemoteProject:
+        return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, {"name": name}, again=False)
+
+    def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[RemoteCommit]:
+        query = {"limit": limit, **({} if before is None else {"before": before})}
+        return self._ask("GET", f"/api/projects/{project}/commits?{urlencode(query)}", _COMMITS).items
+
+    def restore(
+        self,
+        project: ProjectId,
+        generation: Generation,
+        paths: Sequence[bytes],
+        *,
+        message: str,
+        provenance: Mapping[str, Any],
+        strategy: str,
+        expected: Generation | None,
+    ) -> RemoteEdited:
+        body = {
+            "generation": generation,
+            "paths": [{"path_base64": base64.b64encode(path).decode()} for path in paths],
+            "message": message,
+            "provenance": provenance,
+            "strategy": strategy,
+            "expected_generation": expected,
+        }
+        request = RequestId(self._randomness.token(16).hex())
+        return self._ask("POST", f"/api/projects/{project}/restore", _EDITED, body, request=request)
+
+    # --- plans ----------------------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        project: ProjectId,
+        generation: Generation | None = None,
+        paths: Sequence[str] = (),
+        *,
+        first: int = 0,
+        content: bool = True,
+    ) -> RemotePlan:
+        body = {"generation": generation, "paths": list(paths), "first": first, "content": content}
+        return self._ask("POST", f"/api/projects/{project}/plan", _PLAN, body)
+
+    def plan_session(
+        self,
+        session: SessionId,
+        project: ProjectId | None = None,
+        *,
+        generation: Generation | None = None,
+        paths: Sequence[str] = (),
+        known: Generation | None = None,
+        first: int = 0,
+        content: bool = True,
+        restore: bool = False,
+        seen: Generation | None = None,
+    ) -> RemoteSessionPlan:
+        body = {
+            "project": project,
+            "generation": generation,
+            "paths": list(paths),
+            "known_generation": known,
+            "first": first,
+            "content": content,
+            "restore": restore,
+            "seen_generation": seen,
+        }
+        return self._ask("POST", f"/api/sessions/{session}/plan", _SESSION_PLAN, body)
+
+    # --- uploads --------------------------------------------------------------------------------------------------
+
+    def open_uploads(self, session: SessionId, base: Generation, packs: int) -> UploadSlots:
+        body = {"base_generation": base, "packs": packs}
+        return self._ask("POST", f"/api/sessions/{session}/uploads", _SLOTS, body)
+
+    def verify(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> int:
+        body = {"draft": draft, "packs": list(packs)}
+        return self._ask("POST", f"/api/sessions/{session}/verify", _VERIFIED, body).checked
+
+    def publish(
+        self,
+        session: SessionId,
+        draft: UploadReceipt,
+        packs: Sequence[UploadReceipt],
+        *,
+        message: str,
+        provenance: Mapping[str, Any],
+        strategy: str,
+        expected: Generation | None,
+        request: RequestId,
+    ) -> RemoteCommitted:
+        body = {
+            "draft": draft,
+            "packs": list(packs),
+            "message": message,
+            "provenance": provenance,
+            "strategy": strategy,
+            "expected_generation": expected,
+        }
+        return self._ask("POST", f"/api/sessions/{session}/publish", _COMMITTED, body, request=request)
+
+    def keep(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> CommitId | None:
+        body = {"draft": draft, "packs": list(packs)}
+        return self._ask("POST", f"/api/sessions/{session}/keep", _KEPT, body, again=False).draft
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    def sessions(self, project: ProjectId | None = None) -> list[RemoteSession]:
+        query = "" if project is None else f"?{urlencode({'project': project})}"
+        return self._ask("GET", f"/api/sessions{query}", _SESSIONS).items
+
+    def session(self, session: SessionId) -> RemoteSession:
+        return self._ask("GET", f"/api/sessions/{session}", _SESSION)
+
+    def close_session(self, session: SessionId) -> None:
+        self._ask("DELETE", f"/api/sessions/{session}", None)
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        shape: msgspec.json.Decoder[T] | None,
+        body: Any = None,
+        *,
+        again: bool = True,
+        request: RequestId | None = None,
+    ) -> T:
+        """Return the answer. Args: ``again``: the request may be sent again when it is not known what became of it."""
+        data = b"" if body is None else msgspec.json.encode(body)
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if request is not None:
+            headers["Idempotency-Key"] = request
+
+        def attempt() -> T:
+            answer = self._send(method, path, headers, data, again)
+            if shape is None:
+                return None  # type: ignore[return-value]
+            try:
+                return shape.decode(answer)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise InternalError(
+                    f"{method} {path} was answered with something that this client does not understand: {error}",
+                    hint="is the server of the same release?",
+                ) from None
+
+        return retry(_POLICY, self._clock, self._randomness, attempt)
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], data: bytes, again: bool) -> bytes:
+        url, what = self._url + path, f"{method} {path.partition('?')[0]}"
+        signed = headers if self._sign is None else self._sign(method, url, headers, data)
+        try:
+            answer = self._pool.request(
+                method, url, body=data or None, headers=dict(signed), redirect=False, preload_content=False
+            )
+            try:
+                content = answer.read(_MAX_ANSWER_BYTES)
+            finally:
+                answer.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(
+                f"the server {self._url} cannot be reached: {_short(error)}",
+                hint="check the address and the network",
+                retryable=again or isinstance(error, urllib3.exceptions.NewConnectionError),
+            ) from None
+        if answer.status >= 300:
+            raise self._refusal(answer.status, content, what, again)
+        return content
+
+    @staticmethod
+    def _refusal(status: int, content: bytes, what: str, again: bool) -> ManifoldError:
+        error = error_of(status, content, what)
+        if not again:
+            error.details.pop("retryable", None)
+        if isinstance(error, NotFound):
+            error.details.setdefault("status", status)
+        return error
+
+
+def _short(error: Exception) -> str:
+    """Return the reason without the object that urllib3 puts before it."""
+    text = str(error)
+    return text.rpartition(">: ")[2] if ">: " in text else text

@@ -1,0 +1,157 @@
+"""Making a bucket ready: what obstore cannot do, and no request of a running Manifold needs. Through boto3."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from manifold_common.adapters.s3.options import S3Options
+from manifold_common.domain.object_key import check_folder
+from manifold_common.errors import ConfigError, StoreUnavailable
+
+RULE_ID = "manifold-abort-unfinished-uploads"
+ABANDONED_AFTER_DAYS = 1
+"""No upload of Manifold takes an hour; what is older was left by a process that died."""
+_NO_BUCKET = frozenset({"404", "NoSuchBucket"})
+_NO_RULES = frozenset({"NoSuchLifecycleConfiguration", "404"})
+_UNKNOWN_TO_SERVER = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
+_ONE_REGION = "us-east-1"
+
+
+def prepare_bucket(options: S3Options) -> list[str]:
+    """Create the bucket where it is missing, and have the server end uploads in parts that were never finished.
+
+    Other lifecycle rules of the bucket stay as they are. May be repeated.
+
+    Returns:
+        What was done, a sentence each.
+
+    Raises:
+        ConfigError: the credentials may not do it. StoreUnavailable: the server cannot be reached or refuses.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    done: list[str] = []
+    with _client(options) as client:
+        try:
+            if not _bucket_exists(client, options):
+                _create(client, options)
+                done.append(f"created bucket {options.bucket}")
+            done.append(_set_rule(client, options))
+        except ClientError as error:
+            raise _refused(error, options) from None
+        except BotoCoreError as error:
+            raise StoreUnavailable(
+                f"bucket {options.bucket!r} at {_where(options)}: {type(error).__name__}",
+                hint="check s3.endpoint, the credentials, the network, and that the server runs",
+            ) from None
+    return done
+
+
+@contextmanager
+def _client(options: S3Options) -> Iterator[Any]:
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=options.connect_timeout_seconds,
+        read_timeout=options.request_timeout_seconds,
+        retries={"total_max_attempts": options.retries.attempts, "mode": "standard"},
+        s3={"addressing_style": "path" if options.use_path_style else "virtual"},
+    )
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as authorities:
+        authorities.write(options.ca_certificates or "")
+        authorities.flush()
+        trusted = authorities.name if options.ca_certificates else True
+        client = boto3.session.Session().client(
+            "s3",
+            region_name=options.region,
+            endpoint_url=options.endpoint,
+            aws_access_key_id=options.access_key_id,
+            aws_secret_access_key=options.secret_access_key,
+            aws_session_token=options.session_token,
+            verify=trusted if options.verify_tls else False,
+            config=config,
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+def _bucket_exists(client: Any, options: S3Options) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        client.head_bucket(Bucket=options.bucket)
+    except ClientError as error:
+        if _code(error) not in _NO_BUCKET:
+            raise
+        return False
+    return True
+
+
+def _create(client: Any, options: S3Options) -> None:
+    elsewhere = options.endpoint is None and options.region != _ONE_REGION
+    place = {"CreateBucketConfiguration": {"LocationConstraint": options.region}} if elsewhere else {}
+    client.create_bucket(Bucket=options.bucket, **place)
+
+
+def _set_rule(client: Any, options: S3Options) -> str:
+    from botocore.exceptions import ClientError
+
+    folder = check_folder(options.prefix)
+    wanted = {
+        "ID": RULE_ID,
+        "Status": "Enabled",
+        "Filter": {"Prefix": f"{folder}/" if folder else ""},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABANDONED_AFTER_DAYS},
+    }
+    try:
+        rules = _rules(client, options)
+        if wanted in rules:
+            return f"rule {RULE_ID} stands already"
+        kept = [rule for rule in rules if rule.get("ID") != RULE_ID]
+        client.put_bucket_lifecycle_configuration(
+            Bucket=options.bucket, LifecycleConfiguration={"Rules": [*kept, wanted]}
+        )
+    except ClientError as error:
+        if _code(error) not in _UNKNOWN_TO_SERVER:
+            raise
+        return "this server knows no rule for unfinished uploads: remove them by its own means"
+    return f"rule {RULE_ID}: uploads in parts that are older than {ABANDONED_AFTER_DAYS} day are ended"
+
+
+def _rules(client: Any, options: S3Options) -> list[dict[str, Any]]:
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = client.get_bucket_lifecycle_configuration(Bucket=options.bucket)
+    except ClientError as error:
+        if _code(error) not in _NO_RULES:
+            raise
+        return []
+    rules: list[dict[str, Any]] = answer.get("Rules", [])
+    return rules
+
+
+def _refused(error: Any, options: S3Options) -> ConfigError | StoreUnavailable:
+    code, operation = _code(error), str(error.operation_name)
+    text = f"bucket {options.bucket!r} at {_where(options)}: {operation} was answered with {code}"
+    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (401, 403):
+        return ConfigError(
+            text,
+            hint="allow s3:CreateBucket, s3:ListBucket, s3:GetLifecycleConfiguration and "
+            "s3:PutLifecycleConfiguration to these credentials, or have an administrator prepare the bucket",
+        )
+    return StoreUnavailable(text, hint="look into the server's log")
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _where(options: S3Options) -> str:
+    return options.endpoint or f"AWS {options.region}"

@@ -1,0 +1,208 @@
+"""An object store in an S3 bucket, through obstore.
+
+Who retries: this adapter does, around each request, and obstore's own retries are off. obstore's rule knows neither
+the codes that compatible stores answer (SlowDown as 400, ConditionalRequestConflict), nor bodies that broke off, and
+its waits cannot be tested. Listings are the exception: their pages hang on a token that only obstore holds, so there
+obstore retries (bounded by the same policy) and this adapter does not. A page that breaks off in its body is not
+retried: the listing raises StoreUnavailable.
+
+After a lost acknowledgement a conditional put may find its own object and raise AlreadyExists, as the port says.
+
+obstore's threads do not survive a fork: make the store in the process that uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import NoReturn, TypeVar
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from manifold_common.adapters.s3.client import make_client
+from manifold_common.adapters.s3.coalesce import coalesce
+from manifold_common.adapters.s3.failures import read_failure, translate
+from manifold_common.adapters.s3.options import S3Options
+from manifold_common.domain.object_key import check_folder, check_object_key
+from manifold_common.errors import CorruptObject, ManifoldError, ObjectNotFound, StoreUnavailable
+from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.object_store import Buffer, ObjectInfo, StoreHealth, check_ranges
+from manifold_common.ports.retry import retry
+
+T = TypeVar("T")
+
+SINGLE_PUT_BYTES = 64 * 2**20
+"""A larger object is put in parts: a request should fit well into its timeout."""
+PART_BYTES = 16 * 2**20
+_PARTS_AT_ONCE = 4
+_DELETE_AT_ONCE = 1000
+_LIST_AT_ONCE = 1000
+_COALESCE_BYTES = 2**20
+_PROBE_KEY = "health-probe"
+_FOREIGN = (BaseError, OSError)  # FileNotFoundError above all
+
+
+class S3ObjectStore:
+    """Thread-safe. Clients are made when first used."""
+
+    def __init__(self, options: S3Options, *, clock: Clock, randomness: Randomness) -> None:
+        self.options = options
+        self._clock = clock
+        self._randomness = randomness
+
+    def __repr__(self) -> str:
+        return f"S3ObjectStore({self.options.bucket!r} at {self.options.endpoint or 'AWS'})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an S3 store holds credentials and is never pickled or copied")
+
+    def put(self, key: str, data: Buffer, *, if_absent: bool = False) -> None:
+        check_object_key(key)
+        view = memoryview(data).cast("B")
+        parts = len(view) > SINGLE_PUT_BYTES and not if_absent  # only a single request can be conditional
+
+        def send() -> None:
+            obstore.put(
+                self._bulk,
+                key,
+                view,
+                mode="create" if if_absent else "overwrite",
+                use_multipart=parts,
+                chunk_size=PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+
+        self._do(key, send)
+
+    def get(self, key: str, *, max_bytes: int) -> Buffer:
+        check_object_key(key)
+
+        def receive() -> Buffer:
+            answer = obstore.get(self._bulk, key)
+            size = answer.meta["size"]
+            if size > max_bytes:
+                raise CorruptObject(key, f"it has {size} bytes, more than the {max_bytes} it may have")
+            data = memoryview(answer.bytes())
+            if len(data) != size:
+                raise StoreUnavailable(f"the answer for object {key} broke off", retryable=True)
+            return data
+
+        return self._do(key, receive)
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[Buffer]:
+        check_object_key(key)
+        check_ranges(ranges)
+        if not ranges:
+            return []
+        merged, holder = coalesce(ranges, _COALESCE_BYTES)
+        starts, lengths = zip(*merged, strict=True)
+
+        def receive() -> list[memoryview]:
+            # coalesce=0: obstore would panic on a merged answer that ends before one of its parts.
+            found = obstore.get_ranges(self._bulk, key, starts=starts, lengths=lengths, coalesce=0)
+            return [memoryview(part) for part in found]
+
+        found = self._do(key, receive)
+        parts: list[Buffer] = []
+        for (start, length), index in zip(ranges, holder, strict=True):
+            at = start - merged[index][0]
+            part = found[index][at : at + length]
+            if len(part) != length:
+                end = merged[index][0] + len(found[index])
+                raise CorruptObject(key, f"it ends at byte {end}, before the range {start}+{length}")
+            parts.append(part)
+        return parts
+
+    def head(self, key: str) -> ObjectInfo | None:
+        check_object_key(key)
+
+        def ask() -> ObjectInfo | None:
+            try:
+                facts = obstore.head(self._bulk, key)
+            except FileNotFoundError:
+                return None
+            return ObjectInfo(key, facts["size"], facts["last_modified"])
+
+        found = self._do(key, ask)
+        # A HEAD that answers 404 has no body to say whether the object is missing or the bucket, or whether it was a
+        # proxy that spoke. A GET has.
+        return found or self._do(key, lambda: self._look(self._bulk, key))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self._list(check_folder(prefix))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            check_object_key(key)
+        for at in range(0, len(keys), _DELETE_AT_ONCE):
+            batch = keys[at : at + _DELETE_AT_ONCE]
+            try:
+                self._do(batch[0], partial(self._delete_batch, batch))
+            except ObjectNotFound:  # from stores that say so
+                continue
+
+    def health(self) -> StoreHealth:
+        begun = self._clock.monotonic()
+        try:
+            self._look(self._probe, _PROBE_KEY)
+        except _FOREIGN as error:
+            problem = translate(error, "", self.options)
+            return StoreHealth(False, str(problem), self._clock.monotonic() - begun)
+        except ManifoldError as error:
+            return StoreHealth(False, str(error), self._clock.monotonic() - begun)
+        return StoreHealth(True, repr(self), self._clock.monotonic() - begun)
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def _do(self, key: str, request: Callable[[], T]) -> T:
+        def attempt() -> T:
+            try:
+                return request()
+            except _FOREIGN as error:
+                problem = translate(error, key, self.options)
+            raise problem
+
+        return retry(self.options.retries, self._clock, self._randomness, attempt)
+
+    def _delete_batch(self, batch: Sequence[str]) -> None:
+        obstore.delete(self._bulk, batch)
+
+    def _look(self, client: S3Store, key: str) -> ObjectInfo | None:
+        """Ask for the object with a GET whose body is not read."""
+        try:
+            facts = obstore.get(client, key).meta
+        except FileNotFoundError as error:
+            if read_failure(error).code != "NoSuchKey":
+                raise
+            return None
+        return ObjectInfo(key, facts["size"], facts["last_modified"])
+
+    def _list(self, folder: str) -> Iterator[ObjectInfo]:
+        try:
+            for page in obstore.list(self._listing, folder or None, chunk_size=_LIST_AT_ONCE):
+                for facts in page:
+                    yield ObjectInfo(facts["path"], facts["size"], facts["last_modified"])
+            return
+        except _FOREIGN as error:
+            problem = translate(error, folder, self.options)
+        raise problem
+
+    # --- clients --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _bulk(self) -> S3Store:
+        return make_client(self.options, timeout_seconds=self.options.request_timeout_seconds, retries=0)
+
+    @cached_property
+    def _listing(self) -> S3Store:
+        return make_client(
+            self.options,
+            timeout_seconds=self.options.request_timeout_seconds,
+            retries=self.options.retries.attempts - 1,
+        )
+
+    @cached_property
+    def _probe(self) -> S3Store:
+        return make_client(self.options, timeout_seconds=self.options.health_timeout_seconds, retries=0)

@@ -1,0 +1,1 @@
+"""Events posted to HTTP endpoints, signed as Standard Webhooks has it."""

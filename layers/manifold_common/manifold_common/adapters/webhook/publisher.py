@@ -1,0 +1,143 @@
+"""Events posted to one URL, each as a signed request of its own.
+
+Only the URL that was configured is ever called: a redirect is an answer like any other, no proxy is taken from the
+environment, and of an answer nothing is used but its status. An answer is awaited for a bounded time and read to a
+bounded length.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from urllib.parse import urlsplit
+
+import manifold_common
+from manifold_common.adapters.webhook.names import name_of
+from manifold_common.adapters.webhook.signature import key_of, sign
+from manifold_common.domain.event import MEDIA_TYPE, CloudEvent
+from manifold_common.ports.clock import Clock
+from manifold_common.ports.event_publisher import Delivery, Outcome
+
+_MAX_ANSWER_BYTES = 64 * 1024
+_STEPS = 3
+"""Each takes the time-out at most: the connection, TLS, and the request with its answer."""
+
+_ABOUT_THE_EVENT = {400, 406, 409, 413, 415, 422, 431}
+"""Statuses with which an endpoint turns down what was sent. With any other, the endpoint itself is the trouble."""
+
+_TAKEN = Outcome(Delivery.TAKEN)
+_UNSENT = Outcome(Delivery.UNSENT)
+
+
+class WebhookPublisher:
+    """Implements the EventPublisher port."""
+
+    def __init__(self, url: str, secret: str, *, timeout_seconds: float, clock: Clock) -> None:
+        """Raises ConfigError: the secret cannot be used."""
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._key = key_of(secret)
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._name = name_of(url)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def timeout_seconds(self) -> float:
+        return self._timeout_seconds * _STEPS
+
+    def publish(self, events: Sequence[CloudEvent], *, seconds: float) -> list[Outcome]:
+        until = time.monotonic() + seconds
+        outcomes = [_UNSENT] * len(events)
+        stopped: set[str] = set()
+        with closing(self._connection()) as connection:
+            for index, event in enumerate(events):
+                if event.key in stopped:
+                    continue
+                if time.monotonic() >= until:
+                    break
+                try:
+                    outcomes[index] = self._post(connection, event)
+                except (OSError, http.client.HTTPException) as error:
+                    outcomes[index] = Outcome(Delivery.FAILED, _reason(error))
+                    break
+                if outcomes[index].delivery is not Delivery.TAKEN:
+                    stopped.add(event.key)
+        return outcomes
+
+    def close(self) -> None:
+        """Nothing is held between two calls."""
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_seconds)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_seconds, context=self._tls)
+
+    def _post(self, connection: http.client.HTTPConnection, event: CloudEvent) -> Outcome:
+        """Raises OSError, HTTPException: there was no answer."""
+        body = event.encode()
+        timestamp = int(self._clock.now().timestamp())
+        headers = {
+            "content-type": f"{MEDIA_TYPE}; charset=UTF-8",
+            "user-agent": f"Manifold/{manifold_common.__version__}",
+            "webhook-id": event.id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(self._key, event.id, timestamp, body),
+        }
+        if connection.sock is None:
+            connection.connect()
+        with _limited(connection, self._timeout_seconds):
+            connection.request("POST", self._target, body, headers)
+            response = connection.getresponse()
+            response.read(_MAX_ANSWER_BYTES)
+        if not response.isclosed():
+            connection.close()  # there is more that nobody wants
+        if 200 <= response.status < 300:
+            return _TAKEN
+        delivery = Delivery.REFUSED if response.status in _ABOUT_THE_EVENT else Delivery.FAILED
+        return Outcome(delivery, f"the endpoint answered {response.status}")
+
+
+@contextmanager
+def _limited(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
+    """Cut the connection when the block takes longer. Its own time-out bounds silences only, not what trickles in.
+
+    Raises:
+        TimeoutError: it was cut; what was read until then is not to be trusted.
+    """
+    is_cut = False
+
+    def cut() -> None:
+        nonlocal is_cut
+        is_cut = True
+        with suppress(OSError, AttributeError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if is_cut:
+            raise TimeoutError
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "the endpoint did not answer in time"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or type(error).__name__}"
+    text = error.strerror if isinstance(error, OSError) else None
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,39 @@
+"""Where settings become objects: the only importer of adapters."""
+
+from __future__ import annotations
+
+from manifold_common.bootstrap.adapters import (
+    build_catalog,
+    build_generation_cache,
+    build_key_providers,
+    build_links,
+    build_store,
+    event_sinks,
+    migrate_catalog,
+    prepare_store,
+)
+from manifold_common.bootstrap.functions import anew, build_function, build_nudge_queue, load_function_settings
+from manifold_common.bootstrap.relays import build_relays
+from manifold_common.bootstrap.services import Manifold
+from manifold_common.bootstrap.wiring import assemble, build
+from manifold_common.ports.nudge_queue import NudgeQueue
+
+__all__ = [
+    "Manifold",
+    "NudgeQueue",
+    "anew",
+    "assemble",
+    "build",
+    "build_catalog",
+    "build_function",
+    "build_generation_cache",
+    "build_key_providers",
+    "build_links",
+    "build_nudge_queue",
+    "build_relays",
+    "build_store",
+    "event_sinks",
+    "load_function_settings",
+    "migrate_catalog",
+    "prepare_store",
+]

@@ -1,0 +1,239 @@
+"""From settings to adapters. Each is imported inside the builder that needs it, so that a function loads no client that
+it does not use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from manifold_common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from manifold_common.adapters.kafka.options import KafkaOptions
+    from manifold_common.adapters.s3.options import S3Options
+    from manifold_common.adapters.vault.options import SignIn
+    from manifold_common.ports.catalog import Catalog
+    from manifold_common.ports.clock import Clock, Randomness
+    from manifold_common.ports.generation_cache import GenerationCache
+    from manifold_common.ports.key_provider import KeyProvider
+    from manifold_common.ports.object_links import ObjectLinks
+    from manifold_common.ports.object_store import ObjectStore
+    from manifold_common.settings import Settings, Vault
+
+
+def build_catalog(settings: Settings, dsn: str, clock: Clock) -> Catalog:
+    """Raises ConfigError; SchemaMismatch: the schema is another than this program's; CatalogUnavailable."""
+    from manifold_common.adapters.postgres.catalog import PostgresCatalog
+    from manifold_common.adapters.postgres.pool import Limits as PoolLimits
+
+    timeout = settings.database_timeout_seconds
+    catalog = PostgresCatalog(
+        dsn,
+        clock=clock,
+        limits=PoolLimits(connections=settings.database_pool_max, statement_seconds=timeout, patience_seconds=timeout),
+    )
+    try:
+        catalog.check_schema()
+    except BaseException:
+        catalog.close()
+        raise
+    return catalog
+
+
+def migrate_catalog(dsn: str) -> list[str]:
+    """Bring the database's schema up to date; return the names of the migrations that were run."""
+    from manifold_common.adapters.postgres.migrations import migrate
+
+    return migrate(dsn)
+
+
+def build_store(settings: Settings, clock: Clock, randomness: Randomness) -> ObjectStore:
+    """Raises ConfigError, StoreUnavailable, NoSpace."""
+    projects = settings.projects
+    if projects.backend == "filesystem":
+        from manifold_common.adapters.filesystem.object_store import FilesystemObjectStore
+
+        return FilesystemObjectStore(projects.filesystem.root, clock=clock, randomness=randomness)
+
+    from manifold_common.adapters.s3.object_store import S3ObjectStore
+
+    return S3ObjectStore(_s3_options(settings), clock=clock, randomness=randomness)
+
+
+def build_links(settings: Settings) -> ObjectLinks | None:
+    """Return what gives clients links to objects, or ``None`` where the store can give none. Raises ConfigError."""
+    s3 = settings.projects.s3
+    if settings.projects.backend != "s3":
+        return None
+    from manifold_common.adapters.s3.links import S3Links
+
+    return S3Links(replace(_s3_options(settings), endpoint=s3.public_endpoint or s3.endpoint))
+
+
+def prepare_store(settings: Settings) -> list[str]:
+    """Make the place for objects ready and return what was done. Raises ConfigError, StoreUnavailable."""
+    if settings.projects.backend == "filesystem":
+        return ["a directory needs no preparation"]
+    from manifold_common.adapters.s3.bucket import prepare_bucket
+
+    return prepare_bucket(_s3_options(settings))
+
+
+def _s3_options(settings: Settings) -> S3Options:
+    from manifold_common.adapters.s3.options import S3Options
+    from manifold_common.ports.retry import RetryPolicy
+
+    s3 = settings.projects.s3
+    if s3.bucket is None:
+        raise ConfigError("projects.s3.bucket is not set", hint="set S3_BUCKET")
+    return S3Options(
+        bucket=s3.bucket,
+        prefix=s3.prefix,
+        endpoint=s3.endpoint,
+        region=s3.region,
+        use_path_style=s3.use_path_style,
+        access_key_id=s3.access_key_id,
+        secret_access_key=s3.secret_access_key.get_secret_value() if s3.secret_access_key else None,
+        session_token=s3.session_token.get_secret_value() if s3.session_token else None,
+        ca_certificates=s3.tls.ca_file.read_text() if s3.tls.ca_file else None,
+        verify_tls=s3.tls.verify,
+        server_side_encryption=None if s3.sse_mode == "none" else s3.sse_mode,
+        kms_key_id=s3.sse_kms_key_id,
+        connect_timeout_seconds=s3.connect_timeout_seconds,
+        request_timeout_seconds=s3.request_timeout_seconds,
+        retries=RetryPolicy(attempts=s3.max_retries + 1, budget_seconds=s3.retry_timeout_seconds),
+    )
+
+
+def build_generation_cache(settings: Settings, clock: Clock, randomness: Randomness) -> GenerationCache | None:
+    """Return the cache, or ``None`` where nodes cannot hear of each other.
+
+    It connects, and loads its client, when it is first used.
+    """
+    redis = settings.projects.redis
+    if not redis.enabled:
+        if not settings.projects.events.enabled:
+            return None
+        from manifold_common.adapters.kafka.generations import KafkaGenerations
+
+        return KafkaGenerations(kafka_options(settings))
+    from manifold_common.adapters.redis.generation_cache import RedisGenerationCache
+    from manifold_common.adapters.redis.options import RedisOptions
+
+    host, _, port = redis.addr.rpartition(":")
+    tls = redis.tls
+    options = RedisOptions(
+        host=host.strip("[]"),
+        port=int(port),
+        db=redis.db,
+        username=redis.username,
+        password=redis.password.get_secret_value() if redis.password else None,
+        timeout_seconds=redis.timeout_seconds,
+        lock_seconds=redis.lock_seconds,
+        tls=tls.enabled,
+        verify_tls=tls.verify,
+        ca_file=str(tls.ca_file) if tls.ca_file else None,
+        cert_file=str(tls.cert_file) if tls.cert_file else None,
+        key_file=str(tls.key_file) if tls.key_file else None,
+    )
+    return RedisGenerationCache(options, clock=clock, randomness=randomness)
+
+
+def event_sinks(settings: Settings) -> list[str]:
+    """Return the names of the sinks that get events."""
+    from manifold_common.adapters.kafka.options import SINK
+    from manifold_common.adapters.webhook.names import name_of
+
+    events = settings.projects.events
+    return [SINK] * events.enabled + [name_of(url) for url in events.webhooks.urls]
+
+
+def kafka_options(settings: Settings) -> KafkaOptions:
+    from manifold_common.adapters.kafka.options import KafkaOptions
+
+    events = settings.projects.events
+    tls, sasl = events.tls, events.sasl
+    return KafkaOptions(
+        brokers=events.brokers,
+        topic=events.topic,
+        partitions=events.partitions,
+        replication_factor=events.replication_factor,
+        timeout_seconds=events.timeout_seconds,
+        mechanism=sasl.mechanism,
+        username=sasl.username,
+        password=sasl.password.get_secret_value() if sasl.password else None,
+        tls=tls.enabled,
+        verify_tls=tls.verify,
+        ca_file=str(tls.ca_file) if tls.ca_file else None,
+        cert_file=str(tls.cert_file) if tls.cert_file else None,
+        key_file=str(tls.key_file) if tls.key_file else None,
+    )
+
+
+def build_key_providers(settings: Settings, clock: Clock, randomness: Randomness) -> dict[str, KeyProvider]:
+    """Return the providers that can open keys, by name: the one that is set, and every other that is configured.
+
+    So projects stay readable after the provider was changed, for as long as the settings of the old one are kept. No
+    provider connects, or loads its client, before it is used.
+
+    Raises:
+        ConfigError: the settings of the provider that is set are incomplete, or those of any provider are wrong.
+    """
+    encryption = settings.projects.encryption
+    providers: dict[str, KeyProvider] = {}
+    if encryption.provider == "file" or encryption.file.keystore_path.is_dir():
+        from manifold_common.adapters.keyfile.provider import FileKeyProvider
+
+        providers["file"] = FileKeyProvider(
+            encryption.file.keystore_path, key_name=encryption.file.key_name, clock=clock, randomness=randomness
+        )
+    vault = _build_vault(encryption.vault, clock, randomness)
+    if vault is not None:
+        providers["vault"] = vault
+    if encryption.awskms.key_id:
+        from manifold_common.adapters.kms.options import KmsOptions
+        from manifold_common.adapters.kms.provider import KmsKeyProvider
+
+        kms = encryption.awskms
+        assert kms.key_id is not None
+        options = KmsOptions(kms.key_id, region=kms.region, endpoint=kms.endpoint, timeout_seconds=kms.timeout_seconds)
+        providers["awskms"] = KmsKeyProvider(options, clock=clock, randomness=randomness)
+    if settings.projects.encrypt and encryption.provider not in providers:
+        raise ConfigError(
+            f"the key provider {encryption.provider} is not configured",
+            hint=f"set what projects.encryption.{encryption.provider} needs; 'manifold config check' names it",
+        )
+    return providers
+
+
+def _build_vault(vault: Vault, clock: Clock, randomness: Randomness) -> KeyProvider | None:
+    """Return the provider, or ``None`` if its settings lack the address or what the sign-in method needs."""
+    if vault.address is None:
+        return None
+    from manifold_common.adapters.vault.options import AppRoleSignIn, KubernetesSignIn, TokenSignIn, VaultOptions
+    from manifold_common.adapters.vault.provider import VaultKeyProvider
+
+    auth = vault.auth
+    sign_in: SignIn | None = None
+    if auth.method == "token" and vault.token is not None:
+        sign_in = TokenSignIn(vault.token.get_secret_value())
+    elif auth.method == "approle" and auth.role_id is not None and auth.secret_id is not None:
+        sign_in = AppRoleSignIn(auth.role_id, auth.secret_id.get_secret_value(), auth.mount_path or "approle")
+    elif auth.method == "kubernetes" and auth.role is not None:
+        sign_in = KubernetesSignIn(auth.role, str(auth.jwt_file), auth.mount_path or "kubernetes")
+    if sign_in is None:
+        return None
+    tls = vault.tls
+    options = VaultOptions(
+        address=vault.address,
+        key_name=vault.key_name,
+        sign_in=sign_in,
+        mount_path=vault.mount_path,
+        namespace=vault.namespace,
+        timeout_seconds=vault.timeout_seconds,
+        verify_tls=tls.verify,
+        ca_file=str(tls.ca_file) if tls.ca_file else None,
+        cert_file=str(tls.cert_file) if tls.cert_file else None,
+        key_file=str(tls.key_file) if tls.key_file else None,
+    )
+    return VaultKeyProvider(options, clock=clock, randomness=randomness)

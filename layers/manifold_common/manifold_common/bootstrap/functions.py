@@ -1,0 +1,102 @@
+"""What a function needs around the services: settings from a secret, services that forget, what wakes the fan-out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from manifold_common.bootstrap.services import Manifold
+from manifold_common.bootstrap.wiring import assemble, build
+from manifold_common.errors import ConfigError
+from manifold_common.ports.generation_cache import NoGenerationCache
+
+if TYPE_CHECKING:
+    from manifold_common.adapters.aws.service import AwsOptions
+    from manifold_common.ports.clock import Clock
+    from manifold_common.ports.nudge_queue import NudgeQueue
+    from manifold_common.settings import Aws, Settings
+
+
+def load_function_settings() -> Settings:
+    """Return the settings of this function: its variables, over those of the secret that one of them may name.
+
+    Raises:
+        ConfigError. Denied, Unavailable: the secret cannot be read.
+    """
+    from manifold_common.settings import load_settings
+
+    return load_settings(open_secret=_open_secret)
+
+
+def build_function(settings: Settings) -> Manifold:
+    """Wire everything for one container.
+
+    Raises:
+        ConfigError: ``DATABASE_URL`` is not set. SchemaMismatch: the hint says what to run. Others as ``build``.
+    """
+    if settings.database_url is None:
+        raise ConfigError(
+            "databaseUrl is not set, and a function has no database of its own",
+            hint="set DATABASE_URL, or put it into the secret that MANIFOLD_SECRETS_ID names",
+        )
+    return build(settings, settings.database_url.get_secret_value())
+
+
+def anew(manifold: Manifold) -> Manifold:
+    """Return new services over the same connections. What the old ones held in memory goes with them.
+
+    The old services are not used afterwards; close the new ones.
+
+    Raises:
+        RamUnavailable: then the old ones go on.
+    """
+    context = manifold.context
+    generations = context.generations
+    made = assemble(
+        manifold.settings,
+        catalog=context.catalog,
+        store=context.store,
+        providers=manifold.providers,
+        clock=context.clock,
+        randomness=context.randomness,
+        generations=None if isinstance(generations, NoGenerationCache) else generations,
+        links=manifold.links,
+    )
+    context.workers.close()
+    return made
+
+
+def build_nudge_queue(settings: Settings, clock: Clock) -> NudgeQueue | None:
+    """Return what wakes the function that delivers events, or ``None`` where that wakes by itself only.
+
+    Raises:
+        ConfigError: region or credentials are missing.
+    """
+    if settings.functions.nudge_queue_url is None:
+        return None
+    from manifold_common.adapters.aws.nudge_queue import SqsNudgeQueue
+
+    return SqsNudgeQueue(settings.functions.nudge_queue_url, _aws_options(settings.aws), clock=clock)
+
+
+def _open_secret(secrets_id: str, aws: Aws) -> dict[str, str]:
+    from manifold_common.adapters.aws.secret import read_secret
+    from manifold_common.adapters.system.clock import SystemClock
+
+    return read_secret(secrets_id, _aws_options(aws), clock=SystemClock())
+
+
+def _aws_options(aws: Aws) -> AwsOptions:
+    from manifold_common.adapters.aws.service import AwsOptions
+    from manifold_common.adapters.aws.signature import Credentials
+
+    if aws.region is None or aws.access_key_id is None or aws.secret_access_key is None:
+        raise ConfigError(
+            "access to AWS is not configured: aws.region, aws.accessKeyId or aws.secretAccessKey is missing",
+            hint="Lambda sets AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; elsewhere, set them yourself",
+        )
+    credentials = Credentials(
+        aws.access_key_id,
+        aws.secret_access_key.get_secret_value(),
+        aws.session_token.get_secret_value() if aws.session_token else None,
+    )
+    return AwsOptions(aws.region, credentials, aws.endpoint_url)

@@ -1,0 +1,80 @@
+"""A server's projects on a client's machine: no database, no store, no key service of one's own."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from manifold_common.bootstrap.wiring import limits_of
+from manifold_common.engine.object_cache import ObjectCache
+from manifold_common.engine.workers import Workers
+from manifold_common.engine.working_set.bench import Bench
+from manifold_common.engine.working_set.location import WorkingSets, WorkspaceMode
+from manifold_common.engine.working_set.ram import forbid_core_dumps, prepare_ram_folder
+from manifold_common.services.context import Policy
+from manifold_common.services.remote.context import RemoteContext
+from manifold_common.services.remote.projects import RemoteProjects
+from manifold_common.services.remote.sessions import RemoteSessions
+from manifold_common.services.remote.transfer import RemoteTransfer
+from manifold_common.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteManifold:
+    """What a client can do with a server. Close it when done."""
+
+    context: RemoteContext
+    projects: RemoteProjects
+    sessions: RemoteSessions
+    transfer: RemoteTransfer
+    warnings: list[str]
+    """What a user should know, such as a RAM folder that could be swapped out."""
+
+    def close(self) -> None:
+        self.context.close()
+
+
+def connect(settings: Settings, url: str) -> RemoteManifold:
+    """Wire the client's side for the server at ``url``. Makes no request.
+
+    Working sets lie in RAM, beside those of a Manifold of this machine, apart from those of other servers.
+
+    Raises:
+        ConfigError, RamUnavailable.
+    """
+    from manifold_common.adapters.remote.object_store import LinkedObjects
+    from manifold_common.adapters.remote.server import HttpServer
+    from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
+
+    clock, randomness = SystemClock(), SystemRandomness()
+    workspace = settings.projects.workspace
+    forbid_core_dumps()
+    above = workspace.tmpfs_dir.with_name(workspace.tmpfs_dir.name + "-remote")
+    warnings = prepare_ram_folder(above, require_ram=True)
+    folder = above / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    prepare_ram_folder(folder, require_ram=True)
+    sign = None
+    if settings.remote.signing == "aws":
+        from manifold_common.adapters.remote.aws_signer import AwsSigner
+
+        sign = AwsSigner(settings.remote.region)
+    sets = WorkingSets(WorkspaceMode.EPHEMERAL, settings.workdir, folder, clock=clock)
+    context = RemoteContext(
+        server=HttpServer(
+            url, timeout_seconds=settings.remote.timeout_seconds, clock=clock, randomness=randomness, sign=sign
+        ),
+        links=LinkedObjects(clock=clock, randomness=randomness),
+        cache=ObjectCache(workspace.cache_dir, workspace.cache_max_bytes, clock=clock, randomness=randomness),
+        bench=Bench(sets, lock_timeout_seconds=Policy().lock_timeout_seconds),
+        workers=Workers(),
+        clock=clock,
+        randomness=randomness,
+        limits=limits_of(settings),
+    )
+    return RemoteManifold(
+        context=context,
+        projects=RemoteProjects(context.server),
+        sessions=RemoteSessions(context),
+        transfer=RemoteTransfer(context),
+        warnings=warnings,
+    )

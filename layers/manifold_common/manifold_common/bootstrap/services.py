@@ -1,0 +1,253 @@
+"""Every service, wired over one context when it is first asked for: a process loads and makes only what it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+if TYPE_CHECKING:
+    from manifold_common.engine.working_set.bench import Bench
+    from manifold_common.ports.key_provider import KeyProvider
+    from manifold_common.ports.object_links import ObjectLinks
+    from manifold_common.services.archive import Archives
+    from manifold_common.services.commit import Commits
+    from manifold_common.services.context import Context
+    from manifold_common.services.drafts import Drafts
+    from manifold_common.services.edits import Edits
+    from manifold_common.services.events import Events
+    from manifold_common.services.follow import Follower
+    from manifold_common.services.fork import Forks
+    from manifold_common.services.health import Health
+    from manifold_common.services.history import History
+    from manifold_common.services.maintenance import Maintenance
+    from manifold_common.services.occupancy import Occupancy
+    from manifold_common.services.plans import Plans
+    from manifold_common.services.projects import Projects
+    from manifold_common.services.publish import Publisher
+    from manifold_common.services.rewrap import Rewrap
+    from manifold_common.services.session_plans import SessionPlans
+    from manifold_common.services.sessions import Sessions
+    from manifold_common.services.transfer import Transfer
+    from manifold_common.services.uploads import Uploads
+    from manifold_common.services.verify import Verify
+    from manifold_common.services.workspaces import Workspaces
+    from manifold_common.settings import Settings
+
+S = TypeVar("S")
+
+
+class wired(Generic[S]):  # noqa: N801 - it is used as a decorator
+    """A service that is made once, whichever thread asks for it first."""
+
+    def __init__(self, make: Callable[[Any], S]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, manifold: None, owner: type) -> wired[S]: ...
+    @overload
+    def __get__(self, manifold: Manifold, owner: type) -> S: ...
+    def __get__(self, manifold: Manifold | None, owner: type) -> wired[S] | S:
+        if manifold is None:
+            return self
+        made = manifold.__dict__
+        with manifold._wiring:
+            if self._name not in made:
+                made[self._name] = self._make(manifold)
+        service: S = made[self._name]  # from now on Python finds it there by itself
+        return service
+
+
+class Manifold:
+    """Every service. Close it when done."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        context: Context,
+        bench: Bench,
+        *,
+        providers: dict[str, KeyProvider],
+        links: ObjectLinks | None,
+        listens: bool,
+        caches: bool,
+        warnings: list[str],
+    ) -> None:
+        self.settings = settings
+        self.context = context
+        self.bench = bench
+        self.providers = providers
+        self.links = links
+        self.listens = listens
+        """Whether other nodes can be heard of."""
+        self.caches = caches
+        """Whether sealed objects are kept on this machine."""
+        self.warnings = warnings
+        """What an operator should know, such as a RAM folder that could be swapped out."""
+        self._wiring = RLock()
+
+    def close(self) -> None:
+        self.context.workers.close()
+        self.context.generations.close()
+        self.context.catalog.close()
+
+    # --- projects and their content ---------------------------------------------------------------------------------
+
+    @wired
+    def projects(self) -> Projects:
+        from manifold_common.services.projects import Projects
+
+        return Projects(self.context)
+
+    @wired
+    def history(self) -> History:
+        from manifold_common.services.history import History
+
+        return History(self.context, self.projects)
+
+    @wired
+    def edits(self) -> Edits:
+        from manifold_common.services.edits import Edits
+
+        return Edits(self.context, self.projects, self.publisher)
+
+    @wired
+    def transfer(self) -> Transfer:
+        from manifold_common.services.transfer import Transfer
+
+        return Transfer(self.context, self.history, self.edits)
+
+    @wired
+    def archives(self) -> Archives:
+        from manifold_common.services.archive import Archives
+
+        return Archives(self.context, self.history, self.edits, spool_folder=self.bench.sets.root)
+
+    @wired
+    def forks(self) -> Forks:
+        from manifold_common.services.fork import Forks
+
+        return Forks(self.context, self.projects, self.history, self.publisher)
+
+    @wired
+    def verify(self) -> Verify:
+        from manifold_common.services.verify import Verify
+
+        return Verify(self.context, self.projects)
+
+    @wired
+    def publisher(self) -> Publisher:
+        from manifold_common.services.publish import Publisher
+
+        return Publisher(self.context)
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    @wired
+    def sessions(self) -> Sessions:
+        from manifold_common.services.sessions import Sessions
+
+        return Sessions(self.context, self.workspaces, self.projects)
+
+    @wired
+    def commits(self) -> Commits:
+        from manifold_common.services.commit import Commits
+
+        return Commits(self.context, self.workspaces, self.sessions, self.drafts, self.publisher)
+
+    @wired
+    def drafts(self) -> Drafts:
+        from manifold_common.services.drafts import Drafts
+
+        return Drafts(self.context, self.bench)
+
+    @wired
+    def workspaces(self) -> Workspaces:
+        from manifold_common.services.generations import LogGenerations
+        from manifold_common.services.workspaces import Workspaces
+
+        return Workspaces(LogGenerations(self.context), self.bench)
+
+    @wired
+    def occupancy(self) -> Occupancy:
+        from manifold_common.services.occupancy import Occupancy
+
+        return Occupancy(self.context, self.bench, lambda principal, work: self.commits.save_open(principal, work))
+
+    # --- clients that read and store content themselves -------------------------------------------------------------
+
+    @wired
+    def plans(self) -> Plans:
+        from manifold_common.services.plans import Plans
+
+        return Plans(self.context, self.history, self.links, self.settings.projects.s3.link_seconds)
+
+    @wired
+    def session_plans(self) -> SessionPlans:
+        from manifold_common.services.session_plans import SessionPlans
+
+        return SessionPlans(self.context, self.projects, self.sessions, self.plans)
+
+    @wired
+    def uploads(self) -> Uploads:
+        from manifold_common.services.uploads import Uploads
+
+        return Uploads(self.context, self.sessions, self.commits, self.publisher, self.plans)
+
+    # --- upkeep -----------------------------------------------------------------------------------------------------
+
+    @wired
+    def maintenance(self) -> Maintenance:
+        from manifold_common.services.maintenance import CheckpointRule, Maintenance
+
+        rule = CheckpointRule(commits=self.settings.projects.maintenance.checkpoint_commits)
+        return Maintenance(self.context, self.bench, self.commits, rule)
+
+    @wired
+    def rewrap(self) -> Rewrap:
+        from manifold_common.services.rewrap import Rewrap
+
+        return Rewrap(self.context, self.providers, self.key_provider)
+
+    @wired
+    def events(self) -> Events:
+        from manifold_common.bootstrap.adapters import event_sinks
+        from manifold_common.services.events import Events
+
+        return Events(
+            self.context,
+            self.projects,
+            event_sinks(self.settings),
+            kept_days=self.settings.projects.events.retention_days,
+            base_url=self.settings.server.public_url or "",
+        )
+
+    @wired
+    def health(self) -> Health:
+        from manifold_common.services.health import Health
+
+        return Health(
+            self.context,
+            self.bench,
+            self.providers,
+            self.events,
+            provider_in_use=self.key_provider,
+            cache_folder=self.settings.projects.workspace.cache_dir,
+            listens=self.listens,
+        )
+
+    @wired
+    def follower(self) -> Follower | None:
+        """For a process that lives long: fetches in advance what other nodes commit. ``None``: nothing to hear or
+        keep."""
+        from manifold_common.services.follow import Follower
+
+        return Follower(self.context, self.bench) if self.listens and self.caches else None
+
+    @property
+    def key_provider(self) -> str | None:
+        """The name of the provider that wraps new keys; ``None``: projects are not encrypted."""
+        projects = self.settings.projects
+        return projects.encryption.provider if projects.encrypt else None

@@ -1,0 +1,139 @@
+"""From settings and adapters to the context that all services work with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from manifold_common.bootstrap.adapters import (
+    build_catalog,
+    build_generation_cache,
+    build_key_providers,
+    build_links,
+    build_store,
+)
+from manifold_common.bootstrap.services import Manifold
+from manifold_common.domain.quota import Limits
+from manifold_common.engine.commit_writer import CommitWriter
+from manifold_common.engine.data_keys import DataKeys
+from manifold_common.engine.object_cache import ObjectCache
+from manifold_common.engine.objects import SealedObjects
+from manifold_common.engine.tree_log import TreeLog
+from manifold_common.engine.workers import Workers
+from manifold_common.engine.working_set.bench import Bench
+from manifold_common.engine.working_set.location import WorkingSets, WorkspaceMode
+from manifold_common.engine.working_set.ram import forbid_core_dumps, prepare_ram_folder, total_bytes
+from manifold_common.ports.generation_cache import NoGenerationCache
+from manifold_common.services.context import Context, Policy
+
+if TYPE_CHECKING:
+    from manifold_common.ports.catalog import Catalog
+    from manifold_common.ports.clock import Clock, Randomness
+    from manifold_common.ports.generation_cache import GenerationCache
+    from manifold_common.ports.key_provider import KeyProvider
+    from manifold_common.ports.object_links import ObjectLinks
+    from manifold_common.ports.object_store import ObjectStore
+    from manifold_common.settings import Settings
+
+
+def build(settings: Settings, dsn: str) -> Manifold:
+    """Wire everything for one process.
+
+    Args:
+        dsn: of the catalog: ``settings.database_url``, or that of an embedded server.
+
+    Raises:
+        ConfigError, RamUnavailable, SchemaMismatch, StoreUnavailable, CatalogUnavailable.
+    """
+    from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
+
+    clock, randomness = SystemClock(), SystemRandomness()
+    return assemble(
+        settings,
+        catalog=build_catalog(settings, dsn, clock),
+        store=build_store(settings, clock, randomness),
+        providers=build_key_providers(settings, clock, randomness),
+        generations=build_generation_cache(settings, clock, randomness),
+        links=build_links(settings),
+        clock=clock,
+        randomness=randomness,
+    )
+
+
+def assemble(
+    settings: Settings,
+    *,
+    catalog: Catalog,
+    store: ObjectStore,
+    providers: dict[str, KeyProvider],
+    clock: Clock,
+    randomness: Randomness,
+    generations: GenerationCache | None = None,
+    links: ObjectLinks | None = None,
+) -> Manifold:
+    """Wire the services over given adapters."""
+    projects_settings = settings.projects
+    workspace, encryption = projects_settings.workspace, projects_settings.encryption
+    events = projects_settings.events
+    forbid_core_dumps()
+    mode = WorkspaceMode(workspace.mode)
+    warnings: list[str] = []
+    on_lambda = settings.functions.name is not None
+    if mode is WorkspaceMode.EPHEMERAL:
+        warnings += prepare_ram_folder(workspace.tmpfs_dir, require_ram=projects_settings.encrypt and not on_lambda)
+        if warnings and on_lambda:
+            warnings = [f"{warnings[0]}; it is the function's ephemeral storage, which Lambda encrypts and throws away"]
+    policy = Policy(
+        limits=limits_of(settings),
+        session_ttl_seconds=workspace.ttl_seconds,
+        listed_paths=events.max_paths if events.include_paths or not projects_settings.encrypt else None,
+    )
+    # A working folder on disk holds plaintext anyway: there the cache would only cost space.
+    cache_bytes = workspace.cache_max_bytes if mode is WorkspaceMode.EPHEMERAL else 0
+    if on_lambda:
+        cache_bytes = min(cache_bytes, total_bytes(workspace.tmpfs_dir) // 2)  # the other half is for working sets
+    cache = ObjectCache(workspace.cache_dir, cache_bytes, clock=clock, randomness=randomness)
+    keys_from = encryption.provider if projects_settings.encrypt else None
+    keys = DataKeys(
+        catalog,
+        providers,
+        keys_from,
+        clock=clock,
+        randomness=randomness,
+        ttl_seconds=encryption.dek_cache_seconds,
+    )
+    workers = Workers()
+    objects = SealedObjects(store, cache)
+    context = Context(
+        catalog=catalog,
+        keys=keys,
+        store=store,
+        objects=objects,
+        log=TreeLog(catalog, keys, objects, workers),
+        writer=CommitWriter(keys, objects, clock, randomness),
+        workers=workers,
+        clock=clock,
+        randomness=randomness,
+        policy=policy,
+        generations=generations or NoGenerationCache(),
+    )
+    sets = WorkingSets(mode, settings.workdir, workspace.tmpfs_dir, clock=clock)
+    return Manifold(
+        settings,
+        context,
+        Bench(sets, lock_timeout_seconds=policy.lock_timeout_seconds),
+        providers=providers,
+        links=links,
+        listens=generations is not None,
+        caches=cache_bytes > 0,
+        warnings=warnings,
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    quotas = settings.projects.quotas
+    return Limits(
+        max_project_bytes=quotas.max_project_bytes,
+        max_files=quotas.max_files,
+        max_file_bytes=quotas.max_file_bytes,
+        max_session_ram_bytes=quotas.max_session_ram_bytes,
+    )

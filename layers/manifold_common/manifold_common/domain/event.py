@@ -1,0 +1,133 @@
+"""What is said to the outside world when something has happened: CloudEvents 1.0. The names are stable.
+
+docs/events.md explains them and docs/asyncapi.yaml has their JSON schemas. Whoever changes what an event carries, other
+than by adding to it, gives it a new version.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from manifold_common.domain.paths import ROOT, to_display
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId
+
+PROJECT_CREATED: Final = "manifold.project.created"
+PROJECT_RENAMED: Final = "manifold.project.renamed"
+PROJECT_DELETED: Final = "manifold.project.deleted"
+PROJECT_COMMIT: Final = "manifold.project.commit"
+
+MEDIA_TYPE: Final = "application/cloudevents+json"
+DEFAULT_LISTED_PATHS: Final = 200
+MAX_LISTED_BYTES: Final = 256 * 1024
+"""Of the paths in one event, so that it fits into a Kafka message (1 MiB by default) whatever the paths are."""
+
+_SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CloudEvent:
+    """An event as it is sent."""
+
+    id: str
+    """Unique for its source. A second delivery of the same event has the same id."""
+    type: str
+    tenant: TenantId
+    project: ProjectId
+    generation: Generation
+    """Where the project stood after it."""
+    time: datetime
+    data: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """What orders events: those of one key stay in order."""
+        return f"{self.tenant}:{self.project}"
+
+    def document(self) -> dict[str, Any]:
+        """Return the event in CloudEvents' JSON format."""
+        return {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": f"/tenants/{self.tenant}/projects/{self.project}",
+            "type": self.type,
+            "time": self.time.isoformat(),
+            "datacontenttype": "application/json",
+            "dataschema": f"urn:manifold:event:{self.type.removeprefix('manifold.')}:{_SCHEMA_VERSION}",
+            "partitionkey": self.project,
+            "sequence": f"{self.generation:012d}",
+            "data": dict(self.data),
+        }
+
+    def encode(self) -> bytes:
+        """Return the document as UTF-8."""
+        return json.dumps(self.document(), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def project_event(
+    tenant: TenantId, project: ProjectId, user: UserId, timestamp: datetime, **more: Any
+) -> dict[str, Any]:
+    """Return the data of an event about a project as a whole."""
+    return {
+        "tenant_id": tenant,
+        "project_id": project,
+        "user_id": user,
+        "timestamp": timestamp.isoformat(),
+        **more,
+    }
+
+
+def commit_event(
+    tenant: TenantId,
+    project: ProjectId,
+    user: UserId,
+    session: SessionId | None,
+    generation: Generation,
+    skills_generation: Generation,
+    commit: CommitId,
+    paths: Collection[bytes],
+    timestamp: datetime,
+    *,
+    listed_paths: int | None,
+) -> dict[str, Any]:
+    """Return the data of a commit's event.
+
+    Args:
+        listed_paths: at most so many paths are named, and ``MAX_LISTED_BYTES`` of them; ``None``: paths are not to be
+            named at all, and ``changed_paths`` is ``None``.
+
+    The root folder, whose time changes with what is in it, is not counted: it has no name.
+    """
+    named = [path for path in paths if path != ROOT]
+    return {
+        "tenant_id": tenant,
+        "project_id": project,
+        "user_id": user,
+        "session_id": session,
+        "generation": generation,
+        "skills_generation": skills_generation,
+        "commit_id": commit,
+        "changed_count": len(named),
+        "changed_paths": None if listed_paths is None else _listed(named, listed_paths),
+        "timestamp": timestamp.isoformat(),
+    }
+
+
+def diff_link(base_url: str, project: ProjectId, generation: Generation) -> str:
+    """Return where all changes of a generation can be read; relative when ``base_url`` is empty."""
+    return f"{base_url.rstrip('/')}/api/projects/{project}/diff?before={generation - 1}&after={generation}"
+
+
+def _listed(paths: Collection[bytes], count: int) -> list[str]:
+    listed, size = [], 0
+    for path in heapq.nsmallest(count, paths):
+        shown = to_display(path)
+        size += len(shown.encode())
+        if size > MAX_LISTED_BYTES:
+            break
+        listed.append(shown)
+    return listed

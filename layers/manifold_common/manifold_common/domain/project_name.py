@@ -1,0 +1,28 @@
+"""What a project may be called."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from manifold_common.errors import InvalidInput
+
+MAX_NAME_BYTES = 200
+
+
+def check_project_name(name: str) -> None:
+    """Raises InvalidInput unless ``name`` is 1 to 200 bytes of printable text without slashes, not a dot name, and
+    without space around it."""
+    reason = None
+    if not name or name != name.strip():
+        reason = "it is empty, or has space around it"
+    elif len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        reason = f"it is longer than {MAX_NAME_BYTES} bytes"
+    elif "/" in name or "\\" in name or name.startswith("."):
+        reason = "it has a slash or begins with a dot"
+    elif any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in name):
+        reason = "it has characters that cannot be seen"
+    if reason:
+        raise InvalidInput(
+            f"{name[:80]!r} cannot be a project's name: {reason}",
+            hint="use letters, digits, spaces and marks such as - _ .",
+        )

@@ -1,0 +1,209 @@
+"""Commit objects and checkpoints on their way into the store. Nothing here is visible to readers: that is the
+catalog's word alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from manifold_common.domain.tree import Changes
+from manifold_common.engine.data_keys import DataKeys, ProjectKeys
+from manifold_common.engine.objects import SealedObjects
+from manifold_common.engine.pack_writer import NewContent
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.errors import CorruptObject
+from manifold_common.format.commit_object import CheckpointMeta, CommitMeta, build_checkpoint, build_commit
+from manifold_common.format.layout import commit_key, note_key
+from manifold_common.format.places import Container, Places
+from manifold_common.format.sealed import ObjectKind, Payload, Seal, unpack_header
+from manifold_common.ids import (
+    CommitId,
+    Generation,
+    ObjectId,
+    ProjectId,
+    RequestId,
+    SessionId,
+    TenantId,
+    UserId,
+    encode_id,
+)
+from manifold_common.ports.catalog import CheckpointRow, CommitRow, DraftRef
+from manifold_common.ports.clock import Clock, Randomness
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOTE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Authorship:
+    """Who made a commit, in which session, and what is said about it."""
+
+    author: UserId
+    session: SessionId | None = None
+    message: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    request: RequestId | None = None
+    """The request that this is done for: no two commits of a project are for the same one."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What a history listing shows of a commit; kept sealed in the catalog."""
+
+    message: str
+    provenance: dict[str, Any]
+    added: int
+    modified: int
+    deleted: int
+    new_bytes: int
+    """Raw bytes of content that was not stored before."""
+
+
+_NOTE = msgspec.msgpack.Decoder(Note)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCommit:
+    """A commit object that is stored, and not yet published."""
+
+    row: CommitRow
+    places: Places
+
+    def draft(self, saved_at: datetime) -> DraftRef:
+        row = self.row
+        return DraftRef(row.generation, row.commit, row.parent, row.dek, row.object_bytes, saved_at)
+
+
+class CommitWriter:
+    def __init__(self, keys: DataKeys, objects: SealedObjects, clock: Clock, randomness: Randomness) -> None:
+        self._keys = keys
+        self._objects = objects
+        self._clock = clock
+        self._randomness = randomness
+
+    def write(
+        self, base: Snapshot, changes: Changes, content: NewContent, known: Places, by: Authorship, note: Note
+    ) -> StoredCommit:
+        """Store the commit object that would follow ``base``: one PUT.
+
+        Args:
+            content: the new chunks; those of its inline blocks travel inside the object.
+            known: places of the chunks that were stored before.
+        """
+        tenant, project = base.tenant, base.project
+        keys = self._keys.of(tenant, project)
+        commit = CommitId(self._new_id())
+        generation = Generation(base.head.generation + 1)
+        own = Container(
+            tenant, project, ObjectKind.COMMIT, generation, commit, ObjectId(self._new_id()), keys.write_dek
+        )
+        now = self._clock.now()
+        meta = CommitMeta(
+            tenant=tenant,
+            project=project,
+            generation=generation,
+            commit=commit,
+            parent=base.head.commit or "",
+            parent_hash=base.head.record_hash,
+            author=by.author,
+            session=by.session or "",
+            time_ns=_nanoseconds(now),
+            message=by.message,
+            provenance=dict(by.provenance),
+        )
+        seal = own.seal()
+        new = content.places(own)
+        built = build_commit(
+            meta, changes, {**known, **new} if new else known, content.inline, own, keys.sealer(seal), keys.id_key
+        )
+        self._objects.write(seal.key, built.data)
+        row = CommitRow(
+            generation=generation,
+            commit=commit,
+            parent=base.head.commit,
+            record_hash=built.record_hash,
+            dek=own.dek,
+            object_bytes=len(built.data),
+            author=by.author,
+            session=by.session,
+            note=self.seal_note(tenant, project, commit, msgspec.msgpack.encode(note)),
+            created_at=now,
+            request=by.request,
+        )
+        return StoredCommit(row, built.places)
+
+    def write_checkpoint(self, snapshot: Snapshot) -> CheckpointRow:
+        """Store the whole tree of a snapshot: one PUT."""
+        return self.store_checkpoint(*self.seal_checkpoint(snapshot))
+
+    def seal_checkpoint(self, snapshot: Snapshot) -> tuple[Container, bytearray]:
+        """Return the whole tree of a snapshot as an object that is not stored. Each call makes another object."""
+        tenant, project, head = snapshot.tenant, snapshot.project, snapshot.head
+        assert head.commit is not None
+        keys = self._keys.of(tenant, project)
+        own = Container(
+            tenant,
+            project,
+            ObjectKind.CHECKPOINT,
+            head.generation,
+            head.commit,
+            ObjectId(self._new_id()),
+            keys.write_dek,
+        )
+        meta = CheckpointMeta(
+            tenant=tenant,
+            project=project,
+            generation=head.generation,
+            commit=head.commit,
+            record_hash=head.record_hash,
+            time_ns=_nanoseconds(self._clock.now()),
+        )
+        return own, build_checkpoint(meta, Changes(snapshot.tree, set()), snapshot.places, keys.sealer(own.seal()))
+
+    def store_checkpoint(self, own: Container, data: bytearray) -> CheckpointRow:
+        """Store what ``seal_checkpoint`` made: one PUT."""
+        self._objects.write(own.seal().key, data)
+        return CheckpointRow(own.generation, CommitId(own.name), own.dek, len(data))
+
+    def discard(self, tenant: TenantId, project: ProjectId, commit: CommitRow | DraftRef) -> None:
+        """Remove a commit object that was never published and that no draft names."""
+        self.discard_object(tenant, project, commit.generation, commit.commit)
+
+    def discard_object(self, tenant: TenantId, project: ProjectId, generation: Generation, commit: CommitId) -> None:
+        """Like ``discard``, by generation and id."""
+        self._objects.discard([commit_key(tenant, project, generation, commit)])
+
+    def seal_note(self, tenant: TenantId, project: ProjectId, subject: str, data: bytes) -> bytes:
+        """Return ``data`` sealed under the project's key and bound to ``subject``, for a field of the catalog."""
+        keys = self._keys.of(tenant, project)
+        seal = Seal(ObjectKind.NOTE, note_key(tenant, project, subject), ObjectId(self._new_id()), keys.write_dek)
+        return bytes(keys.sealer(seal).seal_object([Payload.of(data)]))
+
+    def _new_id(self) -> str:
+        return encode_id(self._randomness.token(16))
+
+
+def open_note(keys: ProjectKeys, tenant: TenantId, project: ProjectId, subject: str, sealed: bytes) -> bytes:
+    """Return what ``seal_note`` was given. Raises CorruptObject."""
+    name = note_key(tenant, project, subject)
+    opener = keys.opener(unpack_header(sealed, name, ObjectKind.NOTE))
+    frames = opener.split(sealed)
+    if len(frames) != 1:
+        raise CorruptObject(name, f"it has {len(frames)} frames instead of one")
+    return bytes(opener.open_frame(0, frames[0][1], max_raw_bytes=_NOTE_BYTES))
+
+
+def decode_note(keys: ProjectKeys, tenant: TenantId, project: ProjectId, row: CommitRow) -> Note:
+    """Return a commit's note. Raises CorruptObject."""
+    data = open_note(keys, tenant, project, row.commit, row.note)
+    try:
+        return _NOTE.decode(data)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise CorruptObject(note_key(tenant, project, row.commit), f"it is not a note: {error}") from None
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000

@@ -1,0 +1,269 @@
+"""The log of a project, folded into trees.
+
+A generation's tree is the newest checkpoint at or before it and the commits since. Every commit read is held against
+its catalog row (id, generation, record hash, key) and against its parent's hash, so that an object store that was
+rolled back, spliced or swapped is noticed. Snapshots are immutable and shared; the last one of each project stays in
+memory, and going on from it costs only the commits missed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from manifold_common.domain.tree import Changes, Tree, apply, chunk_ids, growth, misfit
+from manifold_common.engine.data_keys import DataKeys, ProjectKeys
+from manifold_common.engine.objects import SealedObjects
+from manifold_common.engine.workers import Workers
+from manifold_common.errors import CorruptObject
+from manifold_common.format.buffers import Buffer
+from manifold_common.format.commit_object import ReadCheckpoint, ReadCommit, read_checkpoint, read_commit
+from manifold_common.format.layout import checkpoint_key, commit_key
+from manifold_common.format.places import Container, Places
+from manifold_common.format.sealed import ObjectKind, unpack_header
+from manifold_common.ids import Generation, ProjectId, TenantId
+from manifold_common.ports.catalog import Catalog, CheckpointRow, CommitRow, DraftRef, Head, ReadPlan
+
+_CHECKPOINT_SLACK_BYTES = 1 << 20
+"""Two nodes may write a checkpoint of one generation: for a moment the row may be about the other, shorter one."""
+_PRUNE_FACTOR = 2
+_PRUNE_SLACK = 4096
+_PREFETCHED_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A project's whole tree at one generation. Not to be changed by anyone."""
+
+    tenant: TenantId
+    project: ProjectId
+    head: Head
+    tree: Tree
+    places: Places
+    """Of every chunk of the tree, and perhaps of some that it no longer has."""
+    tree_bytes: int
+
+    def advanced(self, head: Head, changes: Changes, places: Places) -> Snapshot:
+        """Return the snapshot after one more commit."""
+        tree, known = dict(self.tree), dict(self.places)
+        size = self.tree_bytes + growth(self.tree, changes)[0]
+        apply(tree, changes)
+        known.update(places)
+        if len(known) > _PRUNE_FACTOR * len(tree) + _PRUNE_SLACK:
+            used = {chunk for entry in tree.values() for chunk in chunk_ids(entry)}
+            if len(known) > _PRUNE_FACTOR * len(used):
+                known = {chunk: known[chunk] for chunk in used}
+        return Snapshot(self.tenant, self.project, head, tree, known, size)
+
+
+EMPTY_HEAD = Head(Generation(0), None, b"", Generation(0))
+
+
+def empty_snapshot(tenant: TenantId, project: ProjectId) -> Snapshot:
+    return Snapshot(tenant, project, EMPTY_HEAD, {}, {}, 0)
+
+
+class TreeLog:
+    """Reads trees. Safe for several threads. Args: ``remembered``: how many projects' snapshots stay in memory."""
+
+    def __init__(
+        self, catalog: Catalog, keys: DataKeys, objects: SealedObjects, workers: Workers, *, remembered: int = 8
+    ) -> None:
+        self._catalog = catalog
+        self._keys = keys
+        self._objects = objects
+        self._workers = workers
+        self._remembered = remembered
+        self._snapshots: OrderedDict[tuple[TenantId, ProjectId], Snapshot] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def remember(self, snapshot: Snapshot) -> None:
+        """Keep the newest snapshot of its project in memory."""
+        owner = (snapshot.tenant, snapshot.project)
+        with self._lock:
+            known = self._snapshots.get(owner)
+            if known is None or known.head.generation <= snapshot.head.generation:
+                self._snapshots[owner] = snapshot
+            self._snapshots.move_to_end(owner)
+            while len(self._snapshots) > self._remembered:
+                self._snapshots.popitem(last=False)
+
+    def forget(self, tenant: TenantId, project: ProjectId) -> None:
+        with self._lock:
+            self._snapshots.pop((tenant, project), None)
+
+    def remembered(self) -> dict[tuple[TenantId, ProjectId], Generation]:
+        """Return the projects in memory, and the generation of each."""
+        with self._lock:
+            return {owner: snapshot.head.generation for owner, snapshot in self._snapshots.items()}
+
+    def load(
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        generation: Generation | None = None,
+        *,
+        start: Snapshot | None = None,
+    ) -> Snapshot:
+        """Return the tree of ``generation`` (``None``: the head).
+
+        Args:
+            start: a snapshot the caller has; the fold goes on from it if that is shorter.
+
+        Raises:
+            NotFound: no such project or generation. CorruptObject: the log does not hold together.
+        """
+        base = self._nearest(tenant, project, generation, start)
+        known = base.head.generation if base.head.generation else None
+        plan = self._catalog.read_plan(tenant, project, generation, known=known)
+        if known is not None and known == plan.generation:
+            if plan.generation < plan.head.generation or base.head.commit == plan.head.commit:
+                return base
+            # Another commit than this process has seen: the catalog was restored from a backup, and history went on.
+            base = empty_snapshot(tenant, project)
+            plan = self._catalog.read_plan(tenant, project, generation)
+        elif known is not None and known > plan.generation:
+            # The catalog knows less than this process has seen (it was restored from a backup): begin anew.
+            base = empty_snapshot(tenant, project)
+        snapshot = self._fold(tenant, project, plan, base)
+        if snapshot.head.generation == plan.head.generation:
+            self.remember(snapshot)
+        return snapshot
+
+    def prefetch(
+        self, tenant: TenantId, project: ProjectId, known: Generation, *, most_bytes: int
+    ) -> tuple[Generation, int]:
+        """Fetch into the cache what folding from ``known`` to the head will read, sealed as it is, the newest first.
+
+        Returns:
+            The head's generation (``known``, if that is beyond it), and how many objects were fetched.
+
+        Raises:
+            NotFound: no such project.
+        """
+        plan = self._catalog.read_plan(tenant, project, known=known or None)
+        if plan.generation <= known:
+            return known, 0
+        wanted: list[tuple[str, int]] = []
+        for row in reversed(plan.commits):
+            most_bytes -= row.object_bytes
+            wanted.append((commit_key(tenant, project, row.generation, row.commit), row.object_bytes))
+            if most_bytes < 0:
+                break
+        else:
+            if plan.checkpoint is not None:
+                key = checkpoint_key(tenant, project, plan.checkpoint.generation, plan.checkpoint.commit)
+                wanted.append((key, _most_checkpoint_bytes(plan.checkpoint)))
+        fetched = 0
+        for start in range(0, len(wanted), _PREFETCHED_AT_ONCE):  # others wait for these threads too
+            some = wanted[start : start + _PREFETCHED_AT_ONCE]
+            fetched += sum(
+                self._workers.requests.map(lambda one: self._objects.prefetch(one[0], max_bytes=one[1]), some)
+            )
+        return plan.generation, fetched
+
+    def _nearest(
+        self, tenant: TenantId, project: ProjectId, generation: Generation | None, start: Snapshot | None
+    ) -> Snapshot:
+        with self._lock:
+            remembered = self._snapshots.get((tenant, project))
+        usable = [
+            snapshot
+            for snapshot in (start, remembered)
+            if snapshot is not None and (generation is None or snapshot.head.generation <= generation)
+        ]
+        return max(usable, key=lambda s: s.head.generation, default=empty_snapshot(tenant, project))
+
+    def _fold(self, tenant: TenantId, project: ProjectId, plan: ReadPlan, base: Snapshot) -> Snapshot:
+        keys = self._keys.of(tenant, project)
+        tree, places = dict(base.tree), dict(base.places)
+        last = base.head.record_hash
+        if plan.checkpoint is not None:
+            found = self.read_checkpoint(tenant, project, plan.checkpoint, keys)
+            key = checkpoint_key(tenant, project, plan.checkpoint.generation, plan.checkpoint.commit)
+            tree, places = {}, dict(found.places)
+            _change(tree, found.changes, key)
+            last = found.meta.record_hash
+        rows = list(plan.commits)
+        read = self._workers.requests.map(lambda row: self.read_commit(tenant, project, row, keys), rows)
+        for row, commit in zip(rows, read, strict=True):
+            key = commit_key(tenant, project, row.generation, row.commit)
+            if commit.meta.parent_hash != last:
+                raise CorruptObject(key, "it does not follow the commit before it")
+            _change(tree, commit.changes, key)
+            places.update(commit.places)
+            last = commit.record_hash
+        commit_id = rows[-1].commit if rows else plan.checkpoint.commit if plan.checkpoint else base.head.commit
+        head = (
+            plan.head
+            if plan.generation == plan.head.generation
+            else Head(plan.generation, commit_id, last, Generation(0))
+        )
+        if head.record_hash != last:
+            raise CorruptObject(
+                f"t/{tenant}/p/{project} at generation {plan.generation}", "the log does not end in the head's commit"
+            )
+        return Snapshot(tenant, project, head, tree, places, sum([entry[3] for entry in tree.values()]))
+
+    def read_commit(
+        self, tenant: TenantId, project: ProjectId, row: CommitRow | DraftRef, keys: ProjectKeys | None = None
+    ) -> ReadCommit:
+        """Return one commit object, published or a draft, after holding it against its row."""
+        keys = keys or self._keys.of(tenant, project)
+        key = commit_key(tenant, project, row.generation, row.commit)
+
+        def use(data: Buffer) -> ReadCommit:
+            own = _container(data, key, ObjectKind.COMMIT, tenant, project, row)
+            commit = read_commit(data, own, keys.opener(own.seal()), keys.id_key)
+            meta = commit.meta
+            said = (meta.tenant, meta.project, meta.generation, meta.commit, meta.parent)
+            if said != (tenant, project, row.generation, row.commit, row.parent or ""):
+                raise CorruptObject(key, "it is another commit than the catalog names")
+            if isinstance(row, CommitRow) and commit.record_hash != row.record_hash:
+                raise CorruptObject(key, "its record is not the one that was published")
+            return commit
+
+        return self._objects.read(key, use, max_bytes=row.object_bytes)
+
+    def read_checkpoint(
+        self, tenant: TenantId, project: ProjectId, row: CheckpointRow, keys: ProjectKeys
+    ) -> ReadCheckpoint:
+        """Return one checkpoint, after holding it against its row."""
+        key = checkpoint_key(tenant, project, row.generation, row.commit)
+
+        def use(data: Buffer) -> ReadCheckpoint:
+            own = _container(data, key, ObjectKind.CHECKPOINT, tenant, project, row)
+            found = read_checkpoint(data, own, keys.opener(own.seal()))
+            meta = found.meta
+            said = (meta.tenant, meta.project, meta.generation, meta.commit)
+            if said != (tenant, project, row.generation, row.commit):
+                raise CorruptObject(key, "it is another checkpoint than the catalog names")
+            return found
+
+        return self._objects.read(key, use, max_bytes=_most_checkpoint_bytes(row))
+
+
+def _most_checkpoint_bytes(row: CheckpointRow) -> int:
+    return 2 * row.object_bytes + _CHECKPOINT_SLACK_BYTES
+
+
+def _change(tree: Tree, changes: Changes, key: str) -> None:
+    """Make the changes. Raises CorruptObject when they do not fit."""
+    if misfit(tree, changes) is not None:
+        raise CorruptObject(key, "it puts a path where there is no folder, or leaves one there")
+    apply(tree, changes)
+
+
+def _container(
+    data: Buffer,
+    key: str,
+    kind: ObjectKind,
+    tenant: TenantId,
+    project: ProjectId,
+    row: CommitRow | DraftRef | CheckpointRow,
+) -> Container:
+    seal = unpack_header(data, key, kind)
+    if seal.dek != row.dek:
+        raise CorruptObject(key, "it is sealed under another key than the catalog names")
+    return Container(tenant, project, kind, row.generation, row.commit, seal.object_id, row.dek)

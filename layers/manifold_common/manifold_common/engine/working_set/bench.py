@@ -1,0 +1,161 @@
+"""The working sets this process has open: locked while in use, their states kept in memory between uses."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from manifold_common.domain.access import Principal
+from manifold_common.engine.working_set.folders import translate
+from manifold_common.engine.working_set.location import Location, Owner, WorkingSets, read_id
+from manifold_common.engine.working_set.state import (
+    DurableChanges,
+    Step,
+    StoredState,
+    WorkingState,
+    load_state,
+    load_step,
+    save_durable,
+    save_state,
+    save_step,
+)
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, WorkingSetId
+
+_REMEMBERED = 32
+_KNOWN_OWNERS = 4096
+
+
+@dataclass(slots=True)
+class OpenSet:
+    """A working set that is locked."""
+
+    owner: Owner
+    location: Location
+    state: WorkingState | None
+    """``None`` when this process does not have it in memory."""
+    stored: StoredState | None
+    """As found on the disk; ``None`` when there is none that can be used."""
+    step: Step | None = None
+    """What it was in the middle of when its process ended."""
+    id: WorkingSetId | None = None
+    """``None``: it has no name of its own, as in legacy mode."""
+
+    @property
+    def base(self) -> tuple[Generation, CommitId | None] | None:
+        """Generation and commit of the state, as far as one is known."""
+        if self.state is not None:
+            return self.state.base.head.generation, self.state.base.head.commit
+        return None if self.stored is None else (self.stored.generation, self.stored.commit)
+
+
+class Bench:
+    def __init__(self, sets: WorkingSets, *, lock_timeout_seconds: float) -> None:
+        self.sets = sets
+        self._timeout_seconds = lock_timeout_seconds
+        self._states: OrderedDict[str, tuple[tuple[int, int], WorkingState]] = OrderedDict()
+        self._owners: OrderedDict[tuple[Principal, SessionId], Owner] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def know(self, owner: Owner) -> None:
+        """Remember which project a session works on."""
+        with self._lock:
+            self._owners[(owner.principal, owner.session)] = owner
+            while len(self._owners) > _KNOWN_OWNERS:
+                self._owners.popitem(last=False)
+
+    def forget(self, owner: Owner) -> None:
+        """Look up again, next time, which project the session works on."""
+        with self._lock:
+            self._owners.pop((owner.principal, owner.session), None)
+
+    def known(self, principal: Principal, session: SessionId) -> Owner | None:
+        with self._lock:
+            return self._owners.get((principal, session))
+
+    def bases(self) -> dict[tuple[TenantId, ProjectId], Generation]:
+        """Return the projects of the working sets in memory, with the newest generation that one stands on."""
+        with self._lock:
+            bases = [state.base for _, state in self._states.values()]
+        found: dict[tuple[TenantId, ProjectId], Generation] = {}
+        for base in bases:
+            owner = (base.tenant, base.project)
+            found[owner] = max(base.head.generation, found.get(owner, base.head.generation))
+        return found
+
+    @contextmanager
+    def open(self, owner: Owner, *, timeout_seconds: float | None = None) -> Iterator[OpenSet]:
+        """Lock a working set and load its state. One that an earlier session left behind is removed first.
+
+        Raises SessionBusy.
+        """
+        wait = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        while True:
+            with self.sets.locked(owner, timeout_seconds=wait) as location:
+                if not self.sets.is_left_behind(owner):
+                    state, stored = self._load(owner, location)
+                    yield OpenSet(owner, location, state, stored, load_step(location.step), read_id(location))
+                    return
+                self.wipe(OpenSet(owner, location, None, None))  # and with it the lock
+
+    def begin(self, work: OpenSet, step: Step) -> None:
+        """Note a step that is about to change more than one thing. Raises NoSpace, Unavailable."""
+        try:
+            save_step(work.location.step, step)
+        except OSError as error:
+            raise translate(error, os.fsencode(work.location.step)) from None
+
+    def settle(self, work: OpenSet) -> None:
+        """Forget the step: it is done, or did not happen."""
+        work.step = None
+        with suppress(FileNotFoundError):
+            os.unlink(work.location.step)
+
+    def keep(self, work: OpenSet, state: WorkingState) -> None:
+        """Write the new state, which ends a step. Raises NoSpace, Unavailable: the old state, and the note of the
+        step, are then still there."""
+        path = work.location.state
+        try:
+            save_state(path, state)
+            stamp = _stamp(path)
+        except OSError as error:
+            raise translate(error, os.fsencode(path)) from None
+        work.state = state
+        self.settle(work)
+        with self._lock:
+            self._states[path] = (stamp, state)
+            while len(self._states) > _REMEMBERED:
+                self._states.popitem(last=False)
+
+    def note_durable(self, work: OpenSet, durable: DurableChanges | None) -> None:
+        """Keep in mind what is durable beyond the base, as well as that can be done."""
+        with suppress(OSError):
+            save_durable(work.location.durable, durable)
+
+    def wipe(self, work: OpenSet) -> None:
+        """Remove the working set."""
+        with self._lock:
+            self._states.pop(work.location.state, None)
+            self._owners.pop((work.owner.principal, work.owner.session), None)
+        self.sets.wipe(work.location)
+        work.state = work.stored = work.id = None
+
+    def _load(self, owner: Owner, location: Location) -> tuple[WorkingState | None, StoredState | None]:
+        path = location.state
+        try:
+            stamp = _stamp(path)
+        except OSError:
+            return None, None
+        with self._lock:
+            known = self._states.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1], None
+        return None, load_state(path, owner.tenant, owner.project)
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_ino

@@ -1,0 +1,76 @@
+"""Which paths of a tree a sparse session has. Patterns are gitignore's syntax, and include what they match.
+
+A pattern matches what it names and everything below it, and the last one that matches decides: ``src`` and then
+``!src/vendor`` give all of ``src`` but what is in ``vendor``.
+"""
+
+from __future__ import annotations
+
+from manifold_common.domain.paths import ROOT, ancestors_of, parent_of
+from manifold_common.domain.tree import DIRECTORY, Tree
+from manifold_common.engine.working_set.pattern_syntax import BadPattern, Pattern, parse_pattern
+from manifold_common.engine.working_set.patterns import Patterns
+from manifold_common.errors import InvalidInput
+
+MAX_PATTERNS_CHARACTERS = 16 << 10
+"""Of all patterns together. It bounds the time that one path takes."""
+
+_HINT = "use gitignore syntax, such as 'src/**' or '*.md'"
+_SHOWN = 80
+
+
+class Scope:
+    """The paths that match ``patterns``; every path when there are none."""
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        """Raises InvalidInput: a text that is no pattern, only patterns that leave out, or too much of them."""
+        self.patterns = patterns
+        if sum(map(len, patterns)) > MAX_PATTERNS_CHARACTERS:
+            raise InvalidInput(
+                f"the path patterns are longer than {MAX_PATTERNS_CHARACTERS} characters together",
+                hint="name folders instead of the files in them",
+            )
+        parsed = [_parse(pattern) for pattern in patterns]
+        if parsed and not any(pattern.includes for pattern in parsed):
+            raise InvalidInput(
+                "the path patterns only leave out, so that there is nothing to leave it out of",
+                hint="put '*' before them to start with everything",
+            )
+        self._patterns = Patterns(parsed)
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.patterns
+
+    def select(self, tree: Tree) -> Tree:
+        """Return the entries of ``tree`` that are in scope, and the folders above them."""
+        if self.is_whole:
+            return tree
+        patterns = self._patterns
+        chosen = {ROOT} if ROOT in tree else set()
+        folders: dict[bytes, int] = {}
+        for path in sorted(tree):  # a folder comes before what is in it
+            if not path:
+                continue
+            is_folder = tree[path].kind == DIRECTORY
+            rank = max(patterns.last_match(path, is_folder=is_folder), folders.get(parent_of(path), -1))
+            if is_folder:
+                folders[path] = rank
+            if rank >= 0 and patterns.includes[rank]:
+                chosen.add(path)
+                for above in ancestors_of(path):
+                    if above in chosen:
+                        break
+                    chosen.add(above)
+        return {path: entry for path, entry in tree.items() if path in chosen}
+
+
+def _parse(text: str) -> Pattern:
+    try:
+        pattern = parse_pattern(text.encode("utf-8", "surrogateescape"))
+    except (BadPattern, UnicodeEncodeError) as error:
+        reason = str(error) if isinstance(error, BadPattern) else "it is not text"
+        raise InvalidInput(f"{text[:_SHOWN]!r} is not a path pattern: {reason}", hint=_HINT) from None
+    if pattern is None:
+        raise InvalidInput(f"{text[:_SHOWN]!r} is blank or a comment, not a path pattern", hint=_HINT)
+    return pattern

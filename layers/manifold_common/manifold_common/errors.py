@@ -1,0 +1,239 @@
+"""Every error Manifold raises on purpose.
+
+An error belongs to one of seven *kinds*. The kind decides the HTTP status and the exit code (one table each, at the
+edges), whether a retry can help, and how loudly it is logged. The *code* is stable and machine-readable; the message
+says what was wrong and where; the *hint* says what to do next.
+
+Foreign exceptions (psycopg, obstore, OSError, ...) are translated once, in the adapter that met them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, ClassVar
+
+
+class ErrorKind(Enum):
+    """What the caller can do about an error."""
+
+    CONFLICT = "conflict"  # the state moved on: look again, then decide
+    NOT_FOUND = "not_found"
+    INVALID = "invalid"  # the request itself is wrong: change it
+    DENIED = "denied"
+    UNAVAILABLE = "unavailable"  # a dependency or resource is missing right now: try again later
+    CORRUPT = "corrupt"  # stored bytes are not what was written
+    INTERNAL = "internal"  # a bug in Manifold
+
+
+class ManifoldError(Exception):
+    """Base of every deliberate error.
+
+    Attributes:
+        kind: what the caller can do about it.
+        code: stable, snake_case, one per concrete class.
+        message: one sentence that names what was wrong and where.
+        hint: what to do next, or ``None``.
+        details: JSON-serialisable facts for programs (paths, generations, limits).
+    """
+
+    kind: ClassVar[ErrorKind] = ErrorKind.INTERNAL
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, hint: str | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details: dict[str, Any] = details
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+# --- conflict ---------------------------------------------------------------------------------------------------
+
+
+class Conflict(ManifoldError):
+    kind = ErrorKind.CONFLICT
+    code = "conflict"
+
+
+class CommitConflict(Conflict):
+    """Other commits changed the same paths. The caller's work is kept as a draft of its session."""
+
+    code = "commit_conflict"
+
+    def __init__(
+        self, message: str, *, paths: Sequence[str], base_generation: int, head_generation: int, **details: Any
+    ) -> None:
+        super().__init__(
+            message,
+            hint="check the session out again to merge, or commit with the strategy 'ours' or 'theirs'",
+            paths=list(paths),
+            base_generation=base_generation,
+            head_generation=head_generation,
+            **details,
+        )
+        self.paths = list(paths)
+
+
+class GenerationMismatch(Conflict):
+    """A conditional write named a generation that is not the head."""
+
+    code = "generation_mismatch"
+
+
+class AlreadyExists(Conflict):
+    code = "already_exists"
+
+
+class SessionBusy(Conflict):
+    """Another process is working on the same working set."""
+
+    code = "session_busy"
+
+
+class SessionMoved(Conflict):
+    """The session has gone on in another working set since this one was checked out."""
+
+    code = "session_moved"
+
+    def __init__(self, session: str) -> None:
+        super().__init__(
+            f"session '{session}' has gone on in another working set, on another machine or in another RAM folder",
+            hint="check it out here again: what was saved there is brought here, and merged with what is here",
+        )
+
+
+# --- not found --------------------------------------------------------------------------------------------------
+
+
+class NotFound(ManifoldError):
+    """Absent, or not the caller's: the two are never told apart."""
+
+    kind = ErrorKind.NOT_FOUND
+    code = "not_found"
+
+
+class ObjectNotFound(NotFound):
+    """The object store is certain that it holds no such object (never raised for a failed request)."""
+
+    code = "object_not_found"
+
+
+# --- invalid ----------------------------------------------------------------------------------------------------
+
+
+class InvalidInput(ManifoldError):
+    kind = ErrorKind.INVALID
+    code = "invalid_input"
+
+
+class ConfigError(InvalidInput):
+    """A setting is wrong. The message names the key and where it was set."""
+
+    code = "config_error"
+
+
+class UnsafePath(InvalidInput):
+    """A path that leaves the project, or that no project can hold."""
+
+    code = "unsafe_path"
+
+
+class QuotaExceeded(InvalidInput):
+    """The work would go over a configured limit. Checked before anything is written."""
+
+    code = "quota_exceeded"
+
+
+class BadUpload(InvalidInput):
+    """What a client has stored by itself is not what it should be. Nothing refers to it."""
+
+    code = "bad_upload"
+
+
+class UnsatisfiableRange(InvalidInput):
+    code = "unsatisfiable_range"
+
+
+# --- denied -----------------------------------------------------------------------------------------------------
+
+
+class Denied(ManifoldError):
+    kind = ErrorKind.DENIED
+    code = "denied"
+
+
+# --- unavailable ------------------------------------------------------------------------------------------------
+
+
+class Unavailable(ManifoldError):
+    """A dependency did not do its part; the same call may succeed later."""
+
+    kind = ErrorKind.UNAVAILABLE
+    code = "unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    code = "store_unavailable"
+
+
+class CatalogUnavailable(Unavailable):
+    code = "catalog_unavailable"
+
+
+class KeyUnavailable(Unavailable):
+    """The key provider cannot be reached or does not hold the key that a record names."""
+
+    code = "key_unavailable"
+
+
+class NoSpace(Unavailable):
+    """A disk or the RAM directory is full. Nothing half-written is left behind."""
+
+    code = "no_space"
+
+
+class RamUnavailable(Unavailable):
+    """The RAM directory cannot be had. Plaintext never falls back to disk."""
+
+    code = "ram_unavailable"
+
+
+class SchemaMismatch(Unavailable):
+    """The database schema is older or newer than this code."""
+
+    code = "schema_mismatch"
+
+
+# --- corrupt ----------------------------------------------------------------------------------------------------
+
+
+class CorruptObject(ManifoldError):
+    """Stored bytes are not what was written, or not where they were written."""
+
+    kind = ErrorKind.CORRUPT
+    code = "corrupt_object"
+
+    def __init__(self, object_name: str, reason: str, *, hint: str | None = None, **details: Any) -> None:
+        super().__init__(
+            f"object {object_name} is damaged: {reason}",
+            hint=hint or "run 'manifold verify --read-data' to see what is affected; restore the object from a backup",
+            object=object_name,
+            reason=reason,
+            **details,
+        )
+        self.object_name = object_name
+        self.reason = reason
+
+
+class StaleStore(ManifoldError):
+    """The store answers with less history than the caller has already seen."""
+
+    kind = ErrorKind.CORRUPT
+    code = "stale_store"
+
+
+class InternalError(ManifoldError):
+    """A bug: an invariant of Manifold itself does not hold."""

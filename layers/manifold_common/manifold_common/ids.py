@@ -1,0 +1,106 @@
+"""Identifiers, each a type of its own.
+
+Random ids are 128 bits, written as 26 characters of lower-case base32 without padding (RFC 4648), so that they are
+safe in a URL, a file name and an object key. Ids that people choose (tenant, user, session) are slugs.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import NewType
+
+from manifold_common.errors import InvalidInput
+
+TenantId = NewType("TenantId", str)
+UserId = NewType("UserId", str)
+SessionId = NewType("SessionId", str)
+ProjectId = NewType("ProjectId", str)
+CommitId = NewType("CommitId", str)
+DekId = NewType("DekId", str)
+"""A data key. ``PLAIN`` stands for "no key": the object is unsealed."""
+ObjectId = NewType("ObjectId", str)
+"""Salt of one stored object's key. Never used twice for different bytes."""
+WorkingSetId = NewType("WorkingSetId", str)
+"""One plaintext folder of a session, which may have left others behind on other machines."""
+ChunkId = NewType("ChunkId", bytes)
+"""Keyed BLAKE3-256 of a chunk's bytes: 32 bytes."""
+RequestId = NewType("RequestId", str)
+"""A caller's own name for a request: a second one of that name is the first one again."""
+Generation = NewType("Generation", int)
+"""A project's commit number, 0 while it is empty."""
+
+ID_BYTES = 16
+CHUNK_ID_BYTES = 32
+DEFAULT_TENANT = TenantId("default")
+DEFAULT_USER = UserId("local")
+PLAIN = DekId("a" * 26)  # sixteen zero bytes
+
+_ENCODED = re.compile(r"[a-z2-7]{26}\Z")
+_REQUEST = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}\Z")
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?\Z")
+
+
+def encode_id(raw: bytes) -> str:
+    """Return the text form of 16 random bytes."""
+    if len(raw) != ID_BYTES:
+        raise ValueError(f"an id has {ID_BYTES} bytes, not {len(raw)}")
+    return base64.b32encode(raw).decode("ascii").rstrip("=").lower()
+
+
+def decode_id(text: str) -> bytes:
+    """Return the 16 bytes of an id's text form.
+
+    Raises:
+        InvalidInput: not 26 characters of lower-case base32, or not the one canonical spelling.
+    """
+    if _ENCODED.match(text):
+        raw = base64.b32decode(text.upper() + "======")
+        if encode_id(raw) == text:
+            return raw
+    raise InvalidInput(f"{text[:64]!r} is not an id", hint="an id is 26 characters of a-z and 2-7")
+
+
+def _slug(text: str, what: str) -> str:
+    if not _SLUG.match(text) or ".." in text:
+        raise InvalidInput(
+            f"{text[:80]!r} is not a valid {what}",
+            hint="use 1 to 64 lower-case letters, digits and . _ @ -, beginning and ending with a letter or digit",
+        )
+    return text
+
+
+def parse_project_id(text: str) -> ProjectId:
+    """Raises InvalidInput unless ``text`` is a random id."""
+    decode_id(text)
+    return ProjectId(text)
+
+
+def parse_commit_id(text: str) -> CommitId:
+    """Raises InvalidInput unless ``text`` is a random id."""
+    decode_id(text)
+    return CommitId(text)
+
+
+def parse_tenant_id(text: str) -> TenantId:
+    """Raises InvalidInput unless ``text`` is a slug."""
+    return TenantId(_slug(text, "tenant id"))
+
+
+def parse_user_id(text: str) -> UserId:
+    """Raises InvalidInput unless ``text`` is a slug."""
+    return UserId(_slug(text, "user id"))
+
+
+def parse_session_id(text: str) -> SessionId:
+    """Raises InvalidInput unless ``text`` is a slug."""
+    return SessionId(_slug(text, "session id"))
+
+
+def parse_request_id(text: str) -> RequestId:
+    """Raises InvalidInput unless ``text`` can name a request."""
+    if not _REQUEST.match(text):
+        raise InvalidInput(
+            f"{text[:80]!r} is not a valid request id", hint="use 1 to 128 letters, digits and . _ : @ / + = -"
+        )
+    return RequestId(text)

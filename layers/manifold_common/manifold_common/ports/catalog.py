@@ -1,0 +1,386 @@
+"""What the catalog promises: the one place where commits become order.
+
+The catalog (PostgreSQL) is the only serialisation point. Each method is one transaction: it happens wholly or not
+at all. Every row belongs to a tenant, and a method never answers with another tenant's rows: what is not the
+tenant's is ``NotFound``, exactly like what does not exist.
+
+Every method may raise ``CatalogUnavailable``. Reads have then been retried already. After a write the caller cannot
+know whether it happened: ids are made before the attempt, so the caller looks the id up (``find_commit``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from manifold_common.domain.keys import Kek, KeyRecord, WrappedKey
+from manifold_common.errors import InternalError
+from manifold_common.ids import (
+    CommitId,
+    DekId,
+    Generation,
+    ProjectId,
+    RequestId,
+    SessionId,
+    TenantId,
+    UserId,
+    WorkingSetId,
+)
+from manifold_common.ports.outbox import Outbox
+from manifold_common.ports.uploads import Uploads
+
+
+class Head(NamedTuple):
+    """Where a project stands."""
+
+    generation: Generation
+    commit: CommitId | None
+    """``None`` at generation 0."""
+    record_hash: bytes
+    """Keyed hash of the head's commit record, ``b""`` at generation 0."""
+    skills_generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRow:
+    tenant: TenantId
+    project: ProjectId
+    owner: UserId
+    name: str
+    head: Head
+    tree_bytes: int
+    """Sum of file sizes at the head."""
+    tree_files: int
+    """Entries of any kind at the head, the root folder not counted."""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRow:
+    """One generation. ``note`` is sealed when the project is encrypted: message, provenance and counts."""
+
+    generation: Generation
+    commit: CommitId
+    parent: CommitId | None
+    record_hash: bytes
+    dek: DekId
+    """The key of the commit object (PLAIN when unsealed)."""
+    object_bytes: int
+    author: UserId
+    session: SessionId | None
+    note: bytes
+    created_at: datetime
+    request: RequestId | None = None
+    """The request that made it, where that has a name: unique in the project."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A whole tree kept as one object, for the generation it names."""
+
+    generation: Generation
+    commit: CommitId
+    dek: DekId
+    object_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DraftRef:
+    """A commit object that is stored but not published."""
+
+    generation: Generation
+    """The generation it would have become: its base + 1."""
+    commit: CommitId
+    parent: CommitId | None
+    dek: DekId
+    object_bytes: int
+    saved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    tenant: TenantId
+    user: UserId
+    session: SessionId
+    project: ProjectId
+    base_generation: Generation
+    base_commit: CommitId | None
+    draft: DraftRef | None
+    scope: bytes
+    """Sealed list of path patterns of a sparse session; ``b""`` for a whole one."""
+    created_at: datetime
+    expires_at: datetime
+    working_set: WorkingSetId | None = None
+    """Where the session is. Others may have been left behind; they must not change it. ``None``: any may."""
+
+    def is_at(self, working_set: WorkingSetId | None) -> bool:
+        return self.working_set is None or self.working_set == working_set
+
+
+class SessionView(NamedTuple):
+    """What a warm checkout needs, in one round trip."""
+
+    session: SessionRow
+    head: Head
+
+
+class ReadPlan(NamedTuple):
+    """What has to be read to know the tree of a generation."""
+
+    head: Head
+    generation: Generation
+    """The one asked for, or the head's."""
+    checkpoint: CheckpointRow | None
+    """The newest at or before ``generation`` (and after ``known``, if one was given)."""
+    commits: Sequence[CommitRow]
+    """Those after the checkpoint (or after ``known``, or from the first), oldest first, up to ``generation``."""
+
+
+class OutboxEvent(NamedTuple):
+    """A fact for the outside world, written in the transaction that made it true."""
+
+    type: str
+    """For instance ``manifold.project.commit``."""
+    data: Mapping[str, Any]
+    """JSON-serialisable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Everything the commit point writes."""
+
+    tenant: TenantId
+    project: ProjectId
+    base: Head
+    """The head this commit was built on; the publication happens only if it still is."""
+    commit: CommitRow
+    touches_skills: bool
+    tree_bytes: int
+    tree_files: int
+    event: OutboxEvent
+    session_user: UserId | None = None
+    """With ``commit.session``: whose session to move to the new base, dropping its draft."""
+    working_set: WorkingSetId | None = None
+    """Where the session must be for that. ``None``: anywhere."""
+
+    def __post_init__(self) -> None:
+        if (self.commit.generation, self.commit.parent) != (self.base.generation + 1, self.base.commit):
+            raise InternalError(
+                f"commit {self.commit.commit} does not follow the head it is built on",
+                generation=self.commit.generation,
+                base_generation=self.base.generation,
+            )
+
+
+class Catalog(Outbox, Uploads, Protocol):
+    # --- projects -------------------------------------------------------------------------------------------------
+
+    def create_project(
+        self,
+        row: ProjectRow,
+        keys: Sequence[KeyRecord],
+        event: OutboxEvent,
+        *,
+        fork_of: tuple[ProjectId, Generation] | None = None,
+        first: Publication | None = None,
+    ) -> None:
+        """Add an empty project (its head is generation 0) with its keys, oldest first.
+
+        With ``fork_of``, also record that this project refers to objects of another one of its tenant (alive or
+        deleted), which keeps those from being collected. With ``first``, a publication on the empty project that
+        moves no session, its first commit becomes visible together with it, as if it had been published right after.
+
+        Raises:
+            AlreadyExists: the owner has a project of that name, or the project id is taken.
+            NotFound: the tenant has no project ``fork_of``, or that project never reached the generation.
+            InternalError: the key of the first commit is not one of ``keys``.
+        """
+
+    def get_project(self, tenant: TenantId, project: ProjectId) -> ProjectRow:
+        """Raises NotFound: no such project in this tenant, or it was deleted."""
+
+    def find_project(self, tenant: TenantId, owner: UserId, name: str) -> ProjectRow | None:
+        """Return the owner's project of that name."""
+
+    def list_projects(
+        self, tenant: TenantId, owner: UserId, *, after_name: str = "", limit: int = 100
+    ) -> list[ProjectRow]:
+        """Return up to ``limit`` projects by name, those after ``after_name``."""
+
+    def rename_project(self, tenant: TenantId, project: ProjectId, name: str, event: OutboxEvent) -> ProjectRow:
+        """Raises NotFound; AlreadyExists: the owner has another project of that name."""
+
+    def delete_project(self, tenant: TenantId, project: ProjectId, event: OutboxEvent) -> None:
+        """Make the project, its sessions and its history invisible; its name is free again at once.
+
+        The row stays as a tombstone, because the stored objects outlive it until they are collected, and forks may
+        refer to them.
+
+        Raises:
+            NotFound: no such project, or it is deleted already.
+        """
+
+    # --- keys -----------------------------------------------------------------------------------------------------
+
+    def project_keys(self, tenant: TenantId, project: ProjectId) -> list[KeyRecord]:
+        """Return the keys, newest first. The first is the one to write with. Raises NotFound."""
+
+    def add_project_key(self, key: KeyRecord) -> None:
+        """Add a key, which becomes the newest. Raises NotFound; AlreadyExists: that DEK id is there already."""
+
+    def keys_not_under(
+        self, kek: Kek, *, after: tuple[TenantId, ProjectId, DekId] | None = None, limit: int = 100
+    ) -> list[KeyRecord]:
+        """Return keys that are wrapped under another KEK than this, by tenant, project and id, those after ``after``.
+
+        Of every tenant, and of deleted projects too, which a KEK may not be retired before. Records of projects that
+        are not encrypted are under no KEK and are left out.
+        """
+
+    def replace_wrapped_key(self, before: KeyRecord, wrapped: WrappedKey) -> WrappedKey | None:
+        """Replace how a key is wrapped, unless somebody else has done so since it was read as ``before``.
+
+        Returns how it is wrapped now: as ``wrapped``, or as the other one did it; ``None`` if the key is gone.
+        """
+
+    # --- the commit point -----------------------------------------------------------------------------------------
+
+    def publish_commit(self, publication: Publication) -> Head | None:
+        """Advance the head, add the commit, write the outbox row and move the session, in one statement.
+
+        Returns:
+            The new head, or ``None`` when the head is no longer ``publication.base`` (nothing was changed).
+
+        Raises:
+            NotFound: the project is gone, or the named session is, or it works on another project.
+            SessionMoved: it is not at ``publication.working_set``.
+            AlreadyExists: the head is ``publication.base``, but the commit id is published already, or the request is.
+            InternalError: the commit's key is not one of the project's (the same for checkpoints and drafts).
+        """
+
+    def commit_turn(
+        self, tenant: TenantId, project: ProjectId, *, timeout_seconds: float
+    ) -> AbstractContextManager[bool]:
+        """Wait for this project's turn among contending writers of all processes; yields whether it was had.
+
+        A politeness, so that writers queue instead of racing; correctness never depends on it.
+        """
+
+    # --- history --------------------------------------------------------------------------------------------------
+
+    def head(self, tenant: TenantId, project: ProjectId) -> Head:
+        """Raises NotFound."""
+
+    def read_plan(
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        generation: Generation | None = None,
+        *,
+        known: Generation | None = None,
+    ) -> ReadPlan:
+        """Return what to read for ``generation`` (``None``: the head), given the tree of ``known`` if there is one.
+
+        A ``known`` beyond ``generation`` is of no use and is ignored.
+
+        Raises:
+            NotFound: no such project, or ``generation`` is beyond its head.
+        """
+
+    def forks_of(self, tenant: TenantId, source: ProjectId) -> list[tuple[ProjectId, Generation]]:
+        """Return the living forks of a project (alive or deleted) and the generation each was made from.
+
+        A fork of a fork counts too, even if the one between was deleted, since it still refers to the objects of
+        ``source``; the generation is then the one of ``source`` that its line left from.
+        """
+
+    def find_commit(self, tenant: TenantId, project: ProjectId, commit: CommitId) -> CommitRow | None:
+        """Return the published commit of that id."""
+
+    def find_request(self, tenant: TenantId, project: ProjectId, request: RequestId) -> CommitRow | None:
+        """Return the commit that a request of that name has made."""
+
+    def commit_at(self, tenant: TenantId, project: ProjectId, generation: Generation) -> CommitRow:
+        """Raises NotFound."""
+
+    def list_commits(
+        self, tenant: TenantId, project: ProjectId, *, before: Generation | None = None, limit: int = 100
+    ) -> list[CommitRow]:
+        """Return up to ``limit`` commits, newest first, those before ``before``. Raises NotFound."""
+
+    def add_checkpoint(self, tenant: TenantId, project: ProjectId, row: CheckpointRow) -> None:
+        """Record a checkpoint whose object is stored; a second one for a generation replaces the first.
+
+        Raises NotFound: no such project, or it has no such commit at that generation.
+        """
+
+    def list_checkpoints(self, tenant: TenantId, project: ProjectId) -> list[CheckpointRow]:
+        """Return all, newest first. Raises NotFound."""
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    def open_session(self, row: SessionRow) -> None:
+        """Add a session. Raises NotFound: no such project; AlreadyExists: the user has one of that id."""
+
+    def view_session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
+        """Return the session and its project's head, or ``None``. A deleted project has no sessions."""
+
+    def list_sessions(self, tenant: TenantId, user: UserId, project: ProjectId | None = None) -> list[SessionRow]:
+        """Return the user's sessions, by id."""
+
+    def move_session(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        session: SessionId,
+        *,
+        base_generation: Generation,
+        base_commit: CommitId | None,
+    ) -> None:
+        """Replace the session's base, and nothing else. Raises NotFound."""
+
+    def prolong_session(self, tenant: TenantId, user: UserId, session: SessionId, expires_at: datetime) -> None:
+        """Replace the session's expiry, and nothing else. Raises NotFound."""
+
+    def drop_draft(self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId) -> bool:
+        """Take the draft ``commit`` off the session; tell whether it was still the session's draft. Raises NotFound."""
+
+    def save_draft(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        session: SessionId,
+        draft: DraftRef,
+        *,
+        expires_at: datetime,
+        working_set: WorkingSetId | None = None,
+    ) -> None:
+        """Replace the session's draft and expiry. Raises NotFound; SessionMoved: it is not at ``working_set``."""
+
+    def take_session(self, seen: SessionRow, working_set: WorkingSetId) -> bool:
+        """Note that the session is at ``working_set`` now.
+
+        Returns:
+            Whether it was: not if the session's working set, base or draft are no longer those of ``seen``.
+        """
+
+    def close_session(self, tenant: TenantId, user: UserId, session: SessionId) -> None:
+        """Remove the session and forget its draft. One that is absent already is no error."""
+
+    def expired_sessions(self, now: datetime, *, limit: int = 100) -> list[SessionRow]:
+        """Return sessions of every tenant whose time is over (for the host's housekeeping)."""
+
+    # --- housekeeping (the outbox: ports/outbox.py; uploads: ports/uploads.py) --------------------------------------
+
+    def all_projects(self, *, after: tuple[TenantId, ProjectId] | None = None, limit: int = 100) -> list[ProjectRow]:
+        """Return living projects of every tenant, by tenant and id (for the host's housekeeping)."""
+
+    def health(self) -> tuple[bool, str, float]:
+        """Return (ok, detail, latency in seconds) of one cheap query. Never raises."""
+
+    def close(self) -> None:
+        """Give connections back. The catalog is not used afterwards."""

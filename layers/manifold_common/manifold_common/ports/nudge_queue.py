@@ -1,0 +1,15 @@
+"""What wakes the deliverer of events where it is another process than the one that wrote them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class NudgeQueue(Protocol):
+    """Nothing depends on it: without it the deliverer looks by itself, only later."""
+
+    def send(self) -> bool:
+        """Ask for a look into the outbox. Returns whether the request was taken, within a few seconds. Never raises."""
+
+    def close(self) -> None:
+        """Give the connection back."""

@@ -1,0 +1,58 @@
+"""Repeating what failed for a passing reason: the one rule for every adapter that talks to a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from manifold_common.errors import ManifoldError
+from manifold_common.ports.clock import Clock, Randomness
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff with full jitter (a wait is uniform between nought and a bound that doubles).
+
+    Full jitter because clients that failed together would otherwise come back together.
+    """
+
+    attempts: int = 5
+    """Of the operation, the first one included."""
+    budget_seconds: float = 30.0
+    """No attempt begins later than this after the first began. One attempt is bounded by the adapter's own timeout."""
+    base_seconds: float = 0.05
+    """Bound of the first wait."""
+    cap_seconds: float = 3.0
+    """Bound of any wait."""
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or min(self.budget_seconds, self.base_seconds, self.cap_seconds) < 0:
+            raise ValueError(f"{self!r} makes no sense")
+
+
+def is_passing(error: Exception) -> bool:
+    """Say whether an adapter marked ``error`` as one that may be gone the next time (``retryable=True``)."""
+    return isinstance(error, ManifoldError) and error.details.get("retryable") is True
+
+
+def retry(policy: RetryPolicy, clock: Clock, randomness: Randomness, operation: Callable[[], T]) -> T:
+    """Return what ``operation`` returns, calling it again while it raises an error that ``is_passing``.
+
+    Raises:
+        Exception: the last error of ``operation``, when it is not passing, or attempts or time are used up.
+    """
+    begun = clock.monotonic()
+    for attempt in range(policy.attempts):
+        try:
+            return operation()
+        except Exception as error:
+            bound = min(policy.cap_seconds, policy.base_seconds * 2**attempt)
+            wait = bound * randomness.uniform()
+            spent = clock.monotonic() - begun
+            if not is_passing(error) or attempt + 1 == policy.attempts or spent + wait > policy.budget_seconds:
+                raise
+        clock.sleep(wait)
+    raise AssertionError("a policy has at least one attempt")

@@ -1,0 +1,199 @@
+"""Whole trees in and out as one stream: tar, tar.gz, zip. Memory stays bounded however large the tree.
+
+Out: entries by path, content read as the receiver takes it. In: one commit or nothing. What an archive may hold is
+checked by what it declares, and again by what it really brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from enum import Enum
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
+from manifold_common.domain.tree import Tree
+from manifold_common.ids import Generation, ProjectId
+from manifold_common.services.archive.content import Contents
+from manifold_common.services.archive.limits import ArchiveLimits
+from manifold_common.services.archive.read_tar import read_tar
+from manifold_common.services.archive.read_zip import read_zip
+from manifold_common.services.archive.source import Item, ItemKind, Source, gunzip
+from manifold_common.services.archive.write_tar import write_tar_gz
+from manifold_common.services.archive.write_zip import write_zip
+from manifold_common.services.context import Context
+from manifold_common.services.edits import (
+    NO_OPTIONS,
+    Copy,
+    Delete,
+    Edit,
+    Edited,
+    EditOptions,
+    Edits,
+    MakeFolder,
+    PutFile,
+    PutLink,
+    ReadInto,
+)
+from manifold_common.services.history import History
+
+_SNIFFED_BYTES = 512
+_GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+
+
+class ArchiveFormat(Enum):
+    TAR_GZ = "tar.gz"
+    ZIP = "zip"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedArchive:
+    generation: Generation
+    pieces: Iterator[bytes]
+    """The archive, read from the store as it is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedArchive:
+    edited: Edited
+    entries: int
+    total_bytes: int
+    """Of all files in the archive."""
+    skipped: list[bytes]
+    """Devices and FIFOs."""
+
+
+class Archives:
+    """Args: ``spool_folder``: where a zip is kept, unlinked, while it is read; in RAM when projects are encrypted."""
+
+    def __init__(self, context: Context, history: History, edits: Edits, *, spool_folder: str) -> None:
+        self._context = context
+        self._history = history
+        self._edits = edits
+        self._spool_folder = spool_folder
+
+    def export(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        archive_format: ArchiveFormat,
+        generation: Generation | None = None,
+    ) -> ExportedArchive:
+        """Return a generation (``None``: the head) as an archive. Raises NotFound; while read: CorruptObject."""
+        snapshot = self._history.snapshot(principal, project, generation)
+        entries = sorted((path, entry) for path, entry in snapshot.tree.items() if path != ROOT)
+        reader = self._context.block_reader(snapshot.tenant, snapshot.project)
+        contents = Contents(entries, snapshot.places, reader)
+        write = write_tar_gz if archive_format is ArchiveFormat.TAR_GZ else write_zip
+        return ExportedArchive(snapshot.head.generation, write(entries, contents))
+
+    def load(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        read: ReadInto,
+        options: EditOptions = NO_OPTIONS,
+        *,
+        folder: bytes = ROOT,
+        replace: bool = False,
+    ) -> ImportedArchive:
+        """Put what a tar, tar.gz or zip holds into the project, as one commit.
+
+        Args:
+            folder: put it below this folder.
+            replace: remove what stands there and is not in the archive.
+
+        Raises:
+            InvalidInput: not such an archive, damaged, or holding what no project can. UnsafePath: a path in it leaves
+                the project. QuotaExceeded: it holds too much, or expands too far. NoSpace. Others as ``Edits.apply``.
+        """
+        if folder != ROOT:
+            check_path(folder)
+        base = self._edits.base(principal, project, options.expected)
+        limits = ArchiveLimits.of(self._context.policy.limits)
+        arrivals = _Arrivals(limits, folder)
+        options = EditOptions(
+            options.message or "import an archive",
+            options.provenance,
+            base.head.generation if replace else options.expected,
+            options.strategy,
+            options.request,
+        )
+        making_way = _standing(base.tree, folder) if replace else []
+        with (
+            closing(self._items(Source(read), limits)) as items,
+            closing(arrivals.edits(items, making_way)) as edits,
+        ):
+            edited = self._edits.apply(principal, project, edits, options)
+        return ImportedArchive(edited, arrivals.entries, arrivals.total_bytes, arrivals.skipped)
+
+    def _items(self, source: Source, limits: ArchiveLimits) -> Generator[Item, None, None]:
+        start = source.peek(_SNIFFED_BYTES)
+        if start.startswith(_ZIP):
+            return read_zip(source, limits, self._spool_folder)
+        return read_tar(Source(gunzip(source, limits)) if start.startswith(_GZIP) else source)
+
+
+class _Arrivals:
+    """Turns items into edits, and keeps count."""
+
+    def __init__(self, limits: ArchiveLimits, folder: bytes) -> None:
+        self._limits = limits
+        self._folder = folder
+        self._seen = 0
+        self.entries = 0
+        self.total_bytes = 0
+        self.skipped: list[bytes] = []
+
+    def edits(self, items: Iterator[Item], removed_first: list[bytes]) -> Generator[Edit, None, None]:
+        """Yield what to do. Args: ``removed_first``: paths that make way.
+
+        Raises:
+            QuotaExceeded, InvalidInput, UnsafePath: see ``Archives.load``.
+        """
+        for path in removed_first:
+            yield Delete(path, recursive=True)
+        if self._folder:
+            yield MakeFolder(self._folder)
+        folders: list[MakeFolder] = []
+        for item in items:
+            self._count(item)
+            if not item.path:
+                continue
+            path = check_path(self._below(item.path))
+            if item.kind is ItemKind.UNSUPPORTED:
+                self.skipped.append(path)
+                continue
+            self.entries += 1
+            if item.kind is ItemKind.FOLDER:
+                folders.append(MakeFolder(path, item.mode, item.mtime_ns))
+            yield self._edit(path, item)
+        # Again, for their times: whatever was put into a folder changed them.
+        yield from folders
+
+    def _edit(self, path: bytes, item: Item) -> Edit:
+        if item.kind is ItemKind.FOLDER:
+            return MakeFolder(path, item.mode)
+        if item.kind is ItemKind.LINK:
+            return PutLink(path, item.target, item.mtime_ns)
+        if item.kind is ItemKind.HARD_LINK:
+            return Copy(self._below(item.target), path, overwrite=True)
+        assert item.read is not None
+        return PutFile(path, item.read, item.mode, item.mtime_ns)
+
+    def _count(self, item: Item) -> None:
+        self._seen += 1
+        self.total_bytes += item.size
+        self._limits.check_entries(self._seen)
+        self._limits.quotas.check_file(to_display(item.path), item.size)
+        self._limits.check_bytes(self.total_bytes)
+
+    def _below(self, path: bytes) -> bytes:
+        return self._folder + b"/" + path if self._folder else path
+
+
+def _standing(tree: Tree, folder: bytes) -> list[bytes]:
+    """Return what stands in ``folder``."""
+    return [path for path in tree if path != ROOT and parent_of(path) == folder]

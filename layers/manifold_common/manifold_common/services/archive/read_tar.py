@@ -1,0 +1,155 @@
+"""Items of a tar, as they stream by: ustar, pax and GNU long names. Nothing is read into memory but bounded headers."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Generator, Mapping
+from decimal import Decimal, InvalidOperation
+
+from manifold_common.domain.paths import to_display
+from manifold_common.errors import InvalidInput
+from manifold_common.services.archive.source import Item, ItemKind, Source, clean_path
+from manifold_common.services.edits import ReadInto
+
+_RECORD_BYTES = 512
+_MAX_PAX_BYTES = 1 << 20
+_MAX_NAME_BYTES = 64 << 10
+_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK = b"x", b"g", b"L", b"K"
+_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_SPECIAL = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
+_MAX_TIME_NS = 2**63 - 1
+
+
+def read_tar(source: Source) -> Generator[Item, None, None]:
+    """Yield the items.
+
+    Raises:
+        InvalidInput: not a tar, damaged, or with entries that cannot be kept (sparse files). UnsafePath.
+    """
+    fixed: dict[bytes, bytes] = {}
+    extra: dict[bytes, bytes] = {}
+    while True:
+        header = _header(source)
+        if header is None:
+            source.skip_all()  # the rest of the last block, so that a request's body is read to its end
+            return
+        kind = header.type
+        if kind in (_PAX, _PAX_GLOBAL):
+            records = _pax_records(source.take_exactly(_bounded(header.size, _MAX_PAX_BYTES)))
+            source.skip(-header.size % _RECORD_BYTES)
+            (fixed if kind == _PAX_GLOBAL else extra).update(records)
+            continue
+        if kind in (_GNU_NAME, _GNU_LINK):
+            name = source.take_exactly(_bounded(header.size, _MAX_NAME_BYTES)).rstrip(b"\0")
+            source.skip(-header.size % _RECORD_BYTES)
+            extra.setdefault(b"path" if kind == _GNU_NAME else b"linkpath", name)
+            continue
+        facts = {**fixed, **extra}
+        extra = {}
+        size = _number(facts[b"size"]) if b"size" in facts else header.size
+        left = _Content(source, size)
+        yield _item(header, facts, size, left)
+        left.finish()
+        source.skip(-size % _RECORD_BYTES)
+
+
+class _Content:
+    """What is left of one entry."""
+
+    def __init__(self, source: Source, size: int) -> None:
+        self._source = source
+        self._left = size
+
+    def read(self, into: memoryview) -> int:
+        piece = self._source.take(min(self._left, len(into)))
+        if not piece and self._left:
+            self._source.take_exactly(self._left)
+        into[: len(piece)] = piece
+        self._left -= len(piece)
+        return len(piece)
+
+    def finish(self) -> None:
+        self._source.skip(self._left)
+
+
+def _header(source: Source) -> tarfile.TarInfo | None:
+    """Return the next header, or ``None`` at the end mark."""
+    try:
+        info = tarfile.TarInfo.frombuf(source.take_exactly(_RECORD_BYTES), "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        if type(error).__name__ == "EOFHeaderError":
+            return None
+        raise InvalidInput(
+            "this is not a tar archive, or it is damaged", hint="send a tar, tar.gz or zip archive"
+        ) from None
+    if info.size < 0:
+        raise InvalidInput("the archive is damaged: an entry has a negative size")
+    return info
+
+
+def _item(header: tarfile.TarInfo, facts: Mapping[bytes, bytes], size: int, content: _Content) -> Item:
+    path = clean_path(facts.get(b"path", _bytes(header.name)))
+    if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith(b"GNU.sparse") for key in facts):
+        raise InvalidInput(f"{to_display(path)!r} is stored as a sparse file", hint="make the archive without --sparse")
+    target = facts.get(b"linkpath", _bytes(header.linkname))
+    mtime_ns = _time_ns(facts[b"mtime"]) if b"mtime" in facts else _in_range(int(header.mtime) * 1_000_000_000)
+    read: ReadInto | None = None
+    if header.type in _FILES:
+        kind, read = ItemKind.FILE, content.read
+    elif header.type == tarfile.DIRTYPE:
+        kind = ItemKind.FOLDER
+    elif header.type == tarfile.SYMTYPE:
+        kind = ItemKind.LINK
+    elif header.type == tarfile.LNKTYPE:
+        kind, target = ItemKind.HARD_LINK, clean_path(target)
+    elif header.type in _SPECIAL:
+        kind = ItemKind.UNSUPPORTED
+    else:
+        raise InvalidInput(
+            f"{to_display(path)!r} is an entry of the unknown type {header.type!r}",
+            hint="make the archive with GNU tar",
+        )
+    return Item(path, kind, header.mode, mtime_ns, size if kind is ItemKind.FILE else 0, target, read)
+
+
+def _pax_records(data: bytes) -> dict[bytes, bytes]:
+    """Return the records ``b"LENGTH KEY=VALUE\\n"`` of a pax header."""
+    records = {}
+    at = 0
+    while at < len(data) and data[at] != 0:
+        digits, space, _ = data[at : at + 20].partition(b" ")
+        length = _number(digits)
+        record = data[at + len(digits) + 1 : at + length]
+        key, equals, value = record[:-1].partition(b"=")
+        if not (space and equals and length > len(digits) and at + length <= len(data) and record.endswith(b"\n")):
+            raise InvalidInput("the archive is damaged: a pax header does not hold together")
+        records[key] = value
+        at += length
+    return records
+
+
+def _bounded(size: int, limit: int) -> int:
+    if size > limit:
+        raise InvalidInput(f"the archive has a header of {size} bytes", hint="it is damaged, or made to do harm")
+    return size
+
+
+def _number(digits: bytes) -> int:
+    if not digits.isdigit() or len(digits) > 18:
+        raise InvalidInput("the archive is damaged: a pax header has a wrong number")
+    return int(digits)
+
+
+def _time_ns(text: bytes) -> int:
+    try:
+        return _in_range(int(Decimal(text[:64].decode("ascii")) * 1_000_000_000))
+    except (InvalidOperation, ValueError, OverflowError):
+        raise InvalidInput("the archive is damaged: an entry has a time that is none") from None
+
+
+def _in_range(time_ns: int) -> int:
+    return max(-_MAX_TIME_NS, min(time_ns, _MAX_TIME_NS))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

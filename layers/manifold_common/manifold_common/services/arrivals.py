@@ -1,0 +1,143 @@
+"""A session arrives at a working set: one that is built from what is durable, or one that the session had left before.
+
+Order of effects: the files, the working set's state, then the session's row, in a statement that does nothing if the
+session has gone on elsewhere meanwhile; then all is looked at again. Until that statement, nothing is the session's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.tree import Tree, apply, between
+from manifold_common.engine.tree_log import Snapshot, empty_snapshot
+from manifold_common.engine.working_set.bench import OpenSet
+from manifold_common.engine.working_set.location import WorkspaceMode
+from manifold_common.engine.working_set.materialise import Progress
+from manifold_common.engine.working_set.refresh import refresh
+from manifold_common.engine.working_set.state import NO_TRUST, DurableChanges, Trust, WorkingState, load_durable
+from manifold_common.errors import SessionBusy
+from manifold_common.format.places import Places
+from manifold_common.ids import Generation, WorkingSetId
+from manifold_common.ports.catalog import SessionRow
+from manifold_common.services.context import Context
+from manifold_common.services.generations import unknown_session
+from manifold_common.services.scopes import scope_of
+from manifold_common.services.workspaces import Workspaces, working_conflict
+
+_TRIES = 3
+
+
+class _Durable(NamedTuple):
+    """What a session would be built from anywhere."""
+
+    base: Snapshot
+    snapshot: Snapshot
+    """The base with the draft made."""
+    draft: DurableChanges | None
+
+
+class Arrivals:
+    """Every method works on a working set that is open."""
+
+    def __init__(self, context: Context, workspaces: Workspaces) -> None:
+        self._context = context
+        self._workspaces = workspaces
+        self._bench = workspaces.bench
+
+    def new_id(self) -> WorkingSetId | None:
+        """Return a name for a working set that is about to be built; ``None`` where folders are shared."""
+        return WorkingSetId(self._context.new_id()) if self._bench.sets.mode is WorkspaceMode.EPHEMERAL else None
+
+    def arrive(
+        self, work: OpenSet, row: SessionRow, strategy: Strategy, progress: Progress | None
+    ) -> tuple[bool, SessionRow]:
+        """Make the session be at this working set.
+
+        Returns:
+            Whether it was elsewhere, and its row as it was when that was done.
+
+        Raises:
+            CommitConflict: what was left here and what was saved elsewhere have changed the same paths; nothing was
+                touched. SessionBusy: the session goes on elsewhere at this moment. NoSpace, QuotaExceeded.
+        """
+        if work.location.exists() and row.is_at(work.id):
+            return False, row
+        for _ in range(_TRIES):
+            row = self._row(work)
+            if not work.location.exists():
+                self._restore(work, row, progress)
+            elif not row.is_at(work.id):
+                self._rejoin(work, row, strategy)
+            if work.id is None or self._context.catalog.take_session(row, work.id):
+                return True, row
+        raise SessionBusy(
+            f"session '{row.session}' goes on elsewhere at this very moment", hint="use it in one place at a time"
+        )
+
+    def _restore(self, work: OpenSet, row: SessionRow, progress: Progress | None) -> None:
+        base, durable, draft = self._durable(row)
+        patterns = scope_of(self._context, row)
+        changed = durable.tree if draft else None
+        self._workspaces.build(work, base, patterns, changed, durable.places, progress, working_set=self.new_id())
+        self._bench.note_durable(work, draft)
+
+    def _rejoin(self, work: OpenSet, row: SessionRow, strategy: Strategy) -> None:
+        """Bring a working set that its session has left to where the session stands now, its draft included.
+
+        What the working set has of its own is kept, and merged with that: all that it did not have when the session
+        left it, as far as that is known.
+        """
+        left = self._as_left(work, row, strategy)
+        base, durable, draft = self._durable(row)
+        keys = self._context.keys.of(row.tenant, row.project)
+        reader = self._context.block_reader(row.tenant, row.project)
+        # No note of the step is needed: what a crash leaves of it agrees with what the next checkout brings.
+        done = refresh(work.location, left, durable, reader, keys.chunker, strategy, begin=lambda: None)
+        if done.conflicts and strategy is Strategy.FAIL:
+            raise working_conflict(done.conflicts, left.base.head.generation, base.head.generation)
+        trust = done.state.trust
+        differing = trust.exceptions | between(base.tree, durable.tree).paths()
+        self._bench.keep(work, WorkingState(base, Trust(trust.before_ns, differing, trust.folders), left.scope))
+        self._bench.note_durable(work, draft)
+
+    def _as_left(self, work: OpenSet, row: SessionRow, strategy: Strategy) -> WorkingState:
+        """Return the state of a working set as if it stood on what was durable when its session left it."""
+        if work.base is None:
+            # Nobody knows what it was made from: what differs from the session is a conflict, as in legacy mode.
+            return WorkingState(empty_snapshot(row.tenant, row.project), NO_TRUST, scope_of(self._context, row))
+        state = self._workspaces.state_of(work, strategy)
+        noted = load_durable(work.location.durable)
+        if noted is None:
+            return state
+        tree = dict(self._context.log.load(row.tenant, row.project, noted.generation).tree)
+        apply(tree, noted.changes)
+        trust = state.trust
+        differing = trust.exceptions | between(state.base.tree, tree).paths()
+        standing = _with_tree(state.base, tree, state.base.places)
+        return WorkingState(standing, Trust(trust.before_ns, differing, trust.folders), state.scope)
+
+    def _durable(self, row: SessionRow) -> _Durable:
+        log = self._context.log
+        # A draft was made on the generation before its own, to which the working set may have been refreshed.
+        generation = Generation(row.draft.generation - 1) if row.draft else row.base_generation
+        base = log.load(row.tenant, row.project, generation)
+        if row.draft is None:
+            return _Durable(base, base, None)
+        draft = log.read_commit(row.tenant, row.project, row.draft)
+        tree = dict(base.tree)
+        apply(tree, draft.changes)
+        changed = _with_tree(base, tree, {**base.places, **draft.places})
+        return _Durable(base, changed, DurableChanges.of(generation, draft.changes))
+
+    def _row(self, work: OpenSet) -> SessionRow:
+        owner = work.owner
+        view = self._context.catalog.view_session(owner.tenant, owner.user, owner.session)
+        if view is None:
+            raise unknown_session(owner.session)
+        return view.session
+
+
+def _with_tree(base: Snapshot, tree: Tree, places: Places) -> Snapshot:
+    size = sum(entry.size for entry in tree.values())
+    return Snapshot(base.tenant, base.project, base.head, tree, places, size)

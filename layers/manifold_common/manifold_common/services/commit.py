@@ -1,0 +1,305 @@
+"""A session's changes become the next generation, or are saved as a draft."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.paths import ROOT, ancestors_of
+from manifold_common.domain.tree import Changes, Tree, growth, is_significant, tally
+from manifold_common.engine.commit_writer import Authorship, StoredCommit, decode_note
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.working_set.bench import OpenSet
+from manifold_common.engine.working_set.folders import open_root
+from manifold_common.engine.working_set.scan import Progress, scan
+from manifold_common.engine.working_set.scope import Scope
+from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, file_clock_ns
+from manifold_common.errors import CatalogUnavailable, GenerationMismatch, ManifoldError, NotFound
+from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
+from manifold_common.services.context import Context
+from manifold_common.services.drafts import Drafts, SavedDraft
+from manifold_common.services.publish import Published, Publisher, Work
+from manifold_common.services.sessions import Sessions
+from manifold_common.services.workspaces import Workspaces, standing_on
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRequest:
+    message: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """What made the change: agent run, model, tool calls, cost. JSON-compatible."""
+    strategy: Strategy = Strategy.FAIL
+    expected: Generation | None = None
+    """Commit only on top of this very generation."""
+    request: RequestId | None = None
+    """A name for this request: a second one of that name changes nothing, and is answered like the first."""
+
+
+NO_REQUEST = CommitRequest()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    project: ProjectId
+    generation: Generation
+    commit: CommitId | None
+    """``None`` when there was nothing to commit; ``generation`` is then the working set's base."""
+    added: int
+    modified: int
+    deleted: int
+    new_bytes: int
+    """Raw bytes of content that was not stored before."""
+    rebased: bool
+    conflicts: list[bytes]
+    """Paths on which the strategy decided."""
+    skipped: list[bytes]
+    """Sockets, FIFOs and devices."""
+    unstable: list[bytes]
+    """Files that were being written to; committed as they were read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    session: SessionId
+    project: ProjectId
+    base_generation: Generation
+    commit: CommitId | None
+    """The draft's id, or ``None`` when there was nothing to save."""
+    changed: int
+
+
+class _Scanned(NamedTuple):
+    trust: Trust
+    skipped: list[bytes]
+    unstable: list[bytes]
+
+
+class Commits:
+    def __init__(
+        self, context: Context, workspaces: Workspaces, sessions: Sessions, drafts: Drafts, publisher: Publisher
+    ) -> None:
+        self._context = context
+        self._workspaces = workspaces
+        self._bench = workspaces.bench
+        self._sessions = sessions
+        self._drafts = drafts
+        self._publisher = publisher
+
+    def commit(
+        self,
+        principal: Principal,
+        session: SessionId,
+        request: CommitRequest = NO_REQUEST,
+        *,
+        progress: Progress | None = None,
+    ) -> Committed:
+        """Publish what the working set has changed. With nothing changed, nothing happens.
+
+        Raises:
+            CommitConflict: others changed the same paths; the work is kept as the session's draft.
+            GenerationMismatch: the head is not ``request.expected``.
+            QuotaExceeded: the project would grow too large; nothing was published.
+            NotFound: no such session, or no working set here. SessionBusy.
+            SessionMoved: the session has gone on elsewhere; a checkout brings that here.
+        """
+        owner = self._sessions.owner(principal, session)
+        with self._bench.open(owner) as work:
+            state = self._workspaces.state_of(work, strategy=request.strategy)
+            earlier = self._publisher.earlier(principal.tenant, owner.project, request.request)
+            if earlier is not None:
+                return self.answer_again(earlier)
+            by = Authorship(principal.user, session, request.message, request.provenance, request.request)
+            prepared, found = self._prepare(work, state, by, self._drafts.last(work), progress)
+            if request.expected is not None and request.expected != state.base.head.generation:
+                self._save_work(work, prepared)
+                raise GenerationMismatch(
+                    f"the working set is based on generation {state.base.head.generation}, "
+                    f"not on {request.expected} as expected",
+                    hint="check the session out again, then commit with the new generation",
+                    expected=request.expected,
+                    base_generation=state.base.head.generation,
+                )
+            if not is_significant(state.base.tree, prepared.changes):
+                self._drafts.forget(work)
+                self._bench.keep(work, WorkingState(state.base, found.trust, state.scope))
+                return _nothing(owner.project, state.base.head.generation, found)
+            try:
+                published = self._publisher.publish(
+                    prepared,
+                    strategy=request.strategy,
+                    expected=request.expected,
+                    session_user=principal.user,
+                    working_set=work.id,
+                    announce=lambda stored: self._bench.begin(
+                        work, Step("commit", stored.row.generation, stored.row.commit, Strategy.FAIL.value)
+                    ),
+                    keep_draft=lambda stored: self._drafts.save(work, stored, prepared.changes),
+                )
+            except CatalogUnavailable:
+                raise  # it may have been published: whoever opens the working set next finds out
+            except ManifoldError as error:
+                self._bench.settle(work)
+                if isinstance(error, NotFound):
+                    self._bench.forget(owner)
+                raise
+            if published.commit is None:
+                self._rest_on(work, published.head)
+            else:
+                self._drafts.published(work)
+            try:
+                self._advance(work, state, prepared.changes, found.trust, published)
+            except ManifoldError as error:
+                # The commit is made and stays made. The working set finds its place again at the next checkout.
+                _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
+            return committed(published, prepared, found.skipped, found.unstable)
+
+    def answer_again(self, earlier: Published) -> Committed:
+        """Return what the request that published this was answered, as far as that was kept."""
+        head, row = earlier.head, earlier.commit
+        assert row is not None
+        note = decode_note(self._context.keys.of(head.tenant, head.project), head.tenant, head.project, row)
+        return Committed(
+            project=head.project,
+            generation=row.generation,
+            commit=row.commit,
+            added=note.added,
+            modified=note.modified,
+            deleted=note.deleted,
+            new_bytes=note.new_bytes,
+            rebased=False,
+            conflicts=[],
+            skipped=[],
+            unstable=[],
+        )
+
+    def save(self, principal: Principal, session: SessionId) -> Saved:
+        """Store what the working set has changed, durably, without publishing it. Raises as ``commit``."""
+        owner = self._sessions.owner(principal, session)
+        with self._bench.open(owner) as work:
+            return self.save_open(principal, work)
+
+    def save_open(self, principal: Principal, work: OpenSet) -> Saved:
+        """Like ``save``, for a working set that is open already."""
+        session, state = work.owner.session, self._workspaces.standing_state(work)
+        last = self._drafts.last(work)
+        prepared, _ = self._prepare(work, state, Authorship(principal.user, session), last, None)
+        generation = state.base.head.generation
+        changed = len(prepared.changes.upserts) + len(prepared.changes.deletes)
+        if not is_significant(state.base.tree, prepared.changes):
+            self._drafts.forget(work)
+            return Saved(session, work.owner.project, generation, None, 0)
+        if last is not None and (last.base, last.changes) == (generation, prepared.changes):
+            return Saved(session, work.owner.project, generation, last.commit, changed)
+        stored = self._save_work(work, prepared)
+        return Saved(session, work.owner.project, generation, stored.row.commit, changed)
+
+    def _prepare(
+        self,
+        work: OpenSet,
+        state: WorkingState,
+        by: Authorship,
+        draft: SavedDraft | None,
+        progress: Progress | None,
+    ) -> tuple[Work, _Scanned]:
+        """Scan the working set and store its new content."""
+        context, base = self._context, state.base
+        known = {**base.places, **draft.packed} if draft else base.places
+        keys = context.keys.of(base.tenant, base.project)
+        scope = Scope(state.scope).select(base.tree)
+        root = open_root(work.location.work)
+        try:
+            trusted_before_ns = file_clock_ns(work.location.meta)
+            with context.pack_writer(base, known) as writer:
+                found = scan(
+                    root,
+                    scope,
+                    state.trust,
+                    chunker=keys.chunker,
+                    add=writer.add,
+                    limits=context.policy.limits,
+                    progress=progress,
+                )
+                changes = found.changes if not state.scope else within_scope(found.changes, scope, base.tree)
+                more_bytes, more_files = growth(base.tree, changes)
+                context.policy.limits.check_project(
+                    base.tree_bytes + more_bytes, len(base.tree) - (ROOT in base.tree) + more_files
+                )
+                content = writer.finish()
+        finally:
+            os.close(root)
+        prepared = Work(base, changes, content, known, by, writer.new_bytes)
+        trust = Trust(trusted_before_ns, frozenset(found.unstable), found.folders)
+        return prepared, _Scanned(trust, found.skipped, found.unstable)
+
+    def _advance(
+        self,
+        work: OpenSet,
+        state: WorkingState,
+        mine: Changes,
+        trust: Trust,
+        published: Published,
+    ) -> None:
+        """Make the working set stand on the new generation, and bring in what others had committed."""
+        head = published.head
+        if not published.rebased:
+            self._bench.keep(work, WorkingState(head, trust, state.scope))
+            return
+        work.state = standing_on(state, mine, trust)
+        if self._workspaces.move_to(work, head, Strategy.FAIL):
+            # Files that others changed too were edited again since the scan. The working set stays on its old base,
+            # against which the next checkout or commit finds that out by itself.
+            self._bench.keep(work, WorkingState(state.base, NO_TRUST, state.scope))
+
+    def _rest_on(self, work: OpenSet, head: Snapshot) -> None:
+        """Others had committed all of it: no publication moves the session's base and takes its draft off its row."""
+        owner, base = work.owner, head.head
+        self._drafts.forget(work)
+        self._context.catalog.move_session(
+            owner.tenant, owner.user, owner.session, base_generation=base.generation, base_commit=base.commit
+        )
+
+    def keep_draft(self, principal: Principal, session: SessionId, stored: StoredCommit) -> None:
+        """Make ``stored``, which is in no working set of this machine, the session's draft."""
+        self._drafts.put(principal, session, stored)
+
+    def _save_work(self, work: OpenSet, prepared: Work) -> StoredCommit:
+        stored = self._publisher.store(prepared)
+        self._drafts.save(work, stored, prepared.changes)
+        return stored
+
+
+def within_scope(changes: Changes, scope: Tree, tree: Tree) -> Changes:
+    """Return ``changes`` without the removal of folders that still hold what this working set never had."""
+    left_out = {folder for path in tree if path not in scope for folder in ancestors_of(path)}
+    return Changes(changes.upserts, changes.deletes - left_out)
+
+
+def _nothing(project: ProjectId, generation: Generation, found: _Scanned) -> Committed:
+    return Committed(project, generation, None, 0, 0, 0, 0, False, [], found.skipped, found.unstable)
+
+
+def committed(
+    published: Published, work: Work, skipped: Sequence[bytes] = (), unstable: Sequence[bytes] = ()
+) -> Committed:
+    """Return what is to be said of a publication."""
+    counted = tally(work.base.tree, published.changes)
+    return Committed(
+        project=work.base.project,
+        generation=published.head.head.generation,
+        commit=published.commit.commit if published.commit else None,
+        added=counted.added,
+        modified=counted.modified,
+        deleted=counted.deleted,
+        new_bytes=work.new_bytes,
+        rebased=published.rebased,
+        conflicts=published.conflicts,
+        skipped=list(skipped),
+        unstable=list(unstable),
+    )

@@ -1,0 +1,71 @@
+"""What every service works with. Built once, in ``bootstrap``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from manifold_common.domain.event import DEFAULT_LISTED_PATHS
+from manifold_common.domain.quota import UNLIMITED, Limits
+from manifold_common.engine.block_reader import BlockReader
+from manifold_common.engine.commit_writer import CommitWriter
+from manifold_common.engine.data_keys import DataKeys
+from manifold_common.engine.objects import SealedObjects
+from manifold_common.engine.pack_writer import PackWriter
+from manifold_common.engine.tree_log import Snapshot, TreeLog
+from manifold_common.engine.workers import Workers
+from manifold_common.format.places import Places
+from manifold_common.ids import ProjectId, TenantId, encode_id
+from manifold_common.ports.catalog import Catalog
+from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.generation_cache import GenerationCache, NoGenerationCache
+from manifold_common.ports.object_store import ObjectStore
+from manifold_common.services.nudge import Nudge
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Choices an operator makes."""
+
+    limits: Limits = UNLIMITED
+    session_ttl_seconds: float = 86_400.0
+    lock_timeout_seconds: float = 30.0
+    commit_turn_seconds: float = 10.0
+    listed_paths: int | None = DEFAULT_LISTED_PATHS
+    """How many changed paths an event names at most; ``None``: paths are not to be named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    catalog: Catalog
+    keys: DataKeys
+    store: ObjectStore
+    objects: SealedObjects
+    """What stands in the store, by way of the cache."""
+    log: TreeLog
+    writer: CommitWriter
+    workers: Workers
+    clock: Clock
+    randomness: Randomness
+    policy: Policy
+    generations: GenerationCache = field(default_factory=NoGenerationCache)
+    """Hints and messages between nodes: never what anything is decided by."""
+    nudge: Nudge = field(default_factory=Nudge)
+    """To be given after whatever wrote an event."""
+
+    def new_id(self) -> str:
+        return encode_id(self.randomness.token(16))
+
+    def pack_writer(self, base: Snapshot, known: Places | None = None) -> PackWriter:
+        """Return a writer for a commit on ``base``. Use it as a context manager."""
+        return PackWriter(
+            base.tenant,
+            base.project,
+            self.keys.of(base.tenant, base.project),
+            self.objects,
+            self.workers,
+            self.randomness,
+            base.places if known is None else known,
+        )
+
+    def block_reader(self, tenant: TenantId, project: ProjectId) -> BlockReader:
+        return BlockReader(self.keys.of(tenant, project), self.objects, self.workers)

@@ -1,0 +1,90 @@
+"""Where a working set's generations come from. On a server that is the log itself."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from manifold_common.domain.quota import Limits
+from manifold_common.domain.tree import Changes
+from manifold_common.engine.block_reader import BlockReader
+from manifold_common.engine.keyring import Keyring
+from manifold_common.engine.objects import SealedObjects
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.working_set.location import Owner
+from manifold_common.errors import NotFound
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId
+from manifold_common.ports.catalog import Head
+from manifold_common.services.context import Context
+from manifold_common.services.scopes import scope_of
+
+
+class Standing(NamedTuple):
+    """What is known of a session apart from its working set."""
+
+    project: ProjectId
+    generation: Generation
+    patterns: tuple[str, ...]
+
+
+class Generations(Protocol):
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def objects(self) -> SealedObjects: ...
+
+    def load(
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        generation: Generation | None = None,
+        *,
+        start: Snapshot | None = None,
+    ) -> Snapshot:
+        """Return a generation's tree, the newest by default. Raises NotFound."""
+
+    def head(self, tenant: TenantId, project: ProjectId) -> Head:
+        """Raises NotFound."""
+
+    def keys(self, tenant: TenantId, project: ProjectId) -> Keyring:
+        """Raises NotFound."""
+
+    def block_reader(self, tenant: TenantId, project: ProjectId) -> BlockReader: ...
+
+    def published(self, tenant: TenantId, project: ProjectId, commit: CommitId) -> Changes | None:
+        """Return the changes of a commit, or ``None`` if it was never published."""
+
+    def standing(self, owner: Owner) -> Standing:
+        """Raises NotFound: there is no such session."""
+
+
+class LogGenerations:
+    """Read from the project's log."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.limits = context.policy.limits
+        self.objects = context.objects
+        self.load = context.log.load
+        self.head = context.catalog.head
+        self.block_reader = context.block_reader
+
+    def keys(self, tenant: TenantId, project: ProjectId) -> Keyring:
+        return self._context.keys.of(tenant, project)
+
+    def published(self, tenant: TenantId, project: ProjectId, commit: CommitId) -> Changes | None:
+        row = self._context.catalog.find_commit(tenant, project, commit)
+        return None if row is None else self._context.log.read_commit(tenant, project, row).changes
+
+    def standing(self, owner: Owner) -> Standing:
+        view = self._context.catalog.view_session(owner.tenant, owner.user, owner.session)
+        if view is None:
+            raise unknown_session(owner.session)
+        row = view.session
+        return Standing(row.project, row.base_generation, scope_of(self._context, row))
+
+
+def unknown_session(session: SessionId) -> NotFound:
+    return NotFound(
+        f"there is no session '{session}'", hint="'manifold checkout PROJECT --session NAME' opens a session"
+    )

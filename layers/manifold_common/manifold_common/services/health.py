@@ -1,0 +1,194 @@
+"""How everything that Manifold depends on is: each part by itself, given up after a while, and what it means."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from manifold_common.engine.working_set.bench import Bench
+from manifold_common.engine.working_set.location import WorkspaceMode
+from manifold_common.errors import ManifoldError
+from manifold_common.ports.clock import Clock
+from manifold_common.ports.key_provider import KeyProvider
+from manifold_common.services.context import Context
+from manifold_common.services.events import Events
+
+CHECK_SECONDS = 5.0
+GUIDE = "docs/operations.md"
+_LOW_FRACTION = 0.05
+
+
+class State(Enum):
+    OK = "ok"
+    DEGRADED = "degraded"
+    """Work goes on, with less."""
+    FAILED = "failed"
+    OFF = "off"
+
+
+class Dependency(NamedTuple):
+    name: str
+    state: State
+    latency_seconds: float
+    """How long the look at it took."""
+    detail: str
+    without_it: str
+    """What still works while it is down."""
+    see: str
+    """Where the documents say what to do."""
+
+
+class HealthReport(NamedTuple):
+    dependencies: tuple[Dependency, ...]
+
+    @property
+    def state(self) -> State:
+        """``FAILED``: something needed is down. ``DEGRADED``: work goes on, with less."""
+        states = {dependency.state for dependency in self.dependencies}
+        return next((state for state in (State.FAILED, State.DEGRADED) if state in states), State.OK)
+
+
+Finding = tuple[State, str]
+
+
+@dataclass(slots=True)
+class _Check:
+    name: str
+    look: Callable[[], Finding]
+    without_it: str
+    entry: str
+    """The heading of the guide's entry, as its link."""
+    busy: threading.Lock = field(default_factory=threading.Lock)
+    """Held by a look that runs. One that hangs is not joined by others."""
+
+
+class Health:
+    """Looks at the parts. Safe for several threads."""
+
+    def __init__(
+        self,
+        context: Context,
+        bench: Bench,
+        providers: Mapping[str, KeyProvider],
+        events: Events,
+        *,
+        provider_in_use: str | None,
+        cache_folder: Path,
+        listens: bool,
+    ) -> None:
+        """``listens``: whether this node hears of others through Redis."""
+        self._clock = context.clock
+        root = str(bench.sets.root)
+        self._checks = [
+            _Check(
+                "postgres",
+                lambda: _of(context.catalog.health()),
+                "nothing: projects are neither read nor changed",
+                "postgresql",
+            ),
+            _Check(
+                "object store",
+                lambda: _of(context.store.health()),
+                "lists of projects and commits, warm sessions, and what the cache holds",
+                "object-store",
+            ),
+        ]
+        for name, provider in providers.items():
+            look = _key_look(provider, needed=name == provider_in_use)
+            self._checks.append(_Check(f"keys ({name})", look, "projects whose key is in memory", "encryption-errors"))
+        if bench.sets.mode is WorkspaceMode.EPHEMERAL:
+            self._checks += [
+                _Check("RAM folder", lambda: _folder(root), "everything but sessions", "ram-folder"),
+                _Check("cache", lambda: _folder(str(cache_folder), needed=False), "everything, more slowly", "cache"),
+            ]
+        else:
+            off = State.OFF, "not used: working sets are plain folders"
+            self._checks += [
+                _Check("working folder", lambda: _folder(root), "everything but sessions", "working-folder"),
+                _Check("cache", lambda: off, "everything", "cache"),
+            ]
+        if listens:
+            without = "everything; what other nodes commit is fetched when it is asked for"
+            look_at_redis = lambda: _of(context.generations.health(), needed=False)  # noqa: E731
+            self._checks.append(_Check("redis", look_at_redis, without, "redis"))
+        if events.sinks:
+            without = "everything; events are delivered later"
+            self._checks.append(_Check("events", lambda: _backlog(events), without, "kafka-and-events"))
+
+    def look(self, within_seconds: float = CHECK_SECONDS) -> HealthReport:
+        """Look at every part at once. Never raises, and takes hardly longer than ``within_seconds``."""
+        deadline = self._clock.monotonic() + within_seconds
+        looks = [_Look(check, self._clock) for check in self._checks]
+        return HealthReport(tuple(look.result(max(0.0, deadline - self._clock.monotonic())) for look in looks))
+
+
+class _Look:
+    """One check under way, in a thread of its own."""
+
+    def __init__(self, check: _Check, clock: Clock) -> None:
+        self._check = check
+        self._clock = clock
+        self._begun = clock.monotonic()
+        self._done = threading.Event()
+        self._finding: Finding = (State.FAILED, "the look before this one has not come back yet")
+        self._seconds = 0.0
+        if check.busy.acquire(blocking=False):
+            threading.Thread(target=self._run, name=f"health-{check.name}", daemon=True).start()
+        else:
+            self._done.set()
+
+    def result(self, timeout_seconds: float) -> Dependency:
+        check = self._check
+        if self._done.wait(timeout_seconds):
+            (state, detail), seconds = self._finding, self._seconds
+        else:
+            seconds = self._clock.monotonic() - self._begun
+            state, detail = State.FAILED, f"no answer within {seconds:.1f} seconds"
+        return Dependency(check.name, state, seconds, detail, check.without_it, f"{GUIDE}#{check.entry}")
+
+    def _run(self) -> None:
+        try:
+            self._finding = self._check.look()
+        except ManifoldError as error:
+            self._finding = State.FAILED, str(error)
+        except Exception as error:
+            # The text of a foreign error may hold a secret; its type does not.
+            self._finding = State.FAILED, f"it cannot be looked at ({type(error).__name__})"
+        finally:
+            self._seconds = self._clock.monotonic() - self._begun
+            self._check.busy.release()
+            self._done.set()
+
+
+def _key_look(provider: KeyProvider, *, needed: bool) -> Callable[[], Finding]:
+    return lambda: _of(provider.health(), needed=needed)
+
+
+def _of(health: tuple[bool, str, float], *, needed: bool = True) -> Finding:
+    ok, detail, _ = health
+    return (State.OK if ok else State.FAILED if needed else State.DEGRADED), detail
+
+
+def _backlog(events: Events) -> Finding:
+    """Tell whether events reach the sinks."""
+    backlog = events.backlog()
+    if backlog.parked_streams:
+        return State.DEGRADED, f"{backlog.parked_streams} streams are parked: see 'manifold events list'"
+    detail = f"{backlog.waiting} waiting" + (f"; {backlog.trouble}" if backlog.trouble else "")
+    return (State.DEGRADED if backlog.late else State.OK), detail
+
+
+def _folder(folder: str, *, needed: bool = True) -> Finding:
+    """Tell whether a folder is there, can be written to, and has room."""
+    bad = State.FAILED if needed else State.DEGRADED
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return bad, f"{folder} is missing, or cannot be written to"
+    status = os.statvfs(folder)
+    free, whole = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+    text = f"{free / 2**30:.1f} GiB of {whole / 2**30:.1f} GiB free"
+    return (State.DEGRADED if free < whole * _LOW_FRACTION else State.OK), text

@@ -1,0 +1,185 @@
+"""Background work: safety drafts, the end of sessions, what dead processes left, checkpoints.
+
+Each method is one task, safe to run at any time, on any number of nodes, and to be cut off: the next run goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from manifold_common.engine.working_set.bench import Bench, OpenSet
+from manifold_common.engine.working_set.location import Owner, WorkspaceMode
+from manifold_common.errors import ManifoldError, NotFound, SessionBusy, SessionMoved
+from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ports.catalog import ProjectRow, SessionRow
+from manifold_common.services.commit import Commits
+from manifold_common.services.context import Context
+from manifold_common.services.workspaces import owner_of
+
+_log = logging.getLogger(__name__)
+
+DRAFT_KEPT_SECONDS = 30 * 86_400.0
+"""How long a draft is kept, at least, when nobody comes back to its session."""
+_PAGE = 100
+
+Stop = Callable[[], bool]
+"""Tells whether to end early: there is no time left."""
+
+
+def never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRule:
+    """When a checkpoint is due: after ``commits`` commits at the latest; earlier when reading the commits since the
+    last one costs more than reading a whole tree would."""
+
+    commits: int = 64
+    at_least_bytes: int = 1 << 20
+
+
+class Maintenance:
+    def __init__(self, context: Context, bench: Bench, commits: Commits, rule: CheckpointRule) -> None:
+        self._context = context
+        self._bench = bench
+        self._commits = commits
+        self._rule = rule
+        self._checkpointed: tuple[TenantId, ProjectId] | None = None
+        """The last project that was looked at, when ``write_checkpoints`` was stopped."""
+
+    def save_drafts(self) -> int:
+        """Save the changes of every working set on this machine. Returns how many drafts there are now."""
+        if self._bench.sets.mode is WorkspaceMode.LEGACY:
+            return 0  # the plaintext folder itself is durable
+        saved = 0
+        for owner in self._bench.sets.found():
+            try:
+                with self._bench.open(owner, timeout_seconds=0) as work:
+                    if work.location.exists():
+                        saved += self._commits.save_open(owner.principal, work).commit is not None
+            except (SessionBusy, SessionMoved):
+                continue  # it is being worked on: the next round; or not here any more
+            except ManifoldError as error:
+                _log.warning("session %s: its changes could not be saved: %s", owner.session, error.code)
+        return saved
+
+    def sweep_working_sets(self) -> int:
+        """Remove the working sets on this machine whose session is closed or over. Changes are saved first.
+
+        Returns how many were removed.
+        """
+        if self._bench.sets.mode is WorkspaceMode.LEGACY:
+            return 0  # the plaintext folders are the users'
+        removed = 0
+        for owner in self._bench.sets.found():
+            try:
+                with self._bench.open(owner, timeout_seconds=0) as work:
+                    removed += self._sweep(owner, work)
+            except (SessionBusy, SessionMoved):
+                continue
+            except ManifoldError as error:
+                _log.warning("session %s: its working set could not be removed: %s", owner.session, error.code)
+        return removed
+
+    def _sweep(self, owner: Owner, work: OpenSet) -> bool:
+        catalog = self._context.catalog
+        view = catalog.view_session(owner.tenant, owner.user, owner.session)
+        if view is None or owner_of(view.session) != owner:
+            self._bench.wipe(work)
+            return True
+        if view.session.expires_at > self._context.clock.now():
+            return False
+        if not view.session.is_at(work.id):
+            self._bench.wipe(work)  # the session has ended elsewhere, with all that was saved since
+            return True
+        draft = None
+        if work.location.exists():
+            draft = self._commits.save_open(owner.principal, work).commit
+        self._bench.wipe(work)
+        if draft is None and view.session.draft is None:
+            catalog.close_session(owner.tenant, owner.user, owner.session)
+        else:
+            until = self._context.clock.now() + timedelta(seconds=DRAFT_KEPT_SECONDS)
+            catalog.prolong_session(owner.tenant, owner.user, owner.session, until)
+        return True
+
+    def sweep_sessions(self, *, stop: Stop = never) -> int:
+        """Close sessions that are over and whose machine did not do it: it has been gone for a whole time to live.
+
+        One that has a draft stays for as long as drafts are kept. ``stop`` is asked before each.
+        Returns how many were closed.
+        """
+        context = self._context
+        gone_since = context.clock.now() - timedelta(seconds=context.policy.session_ttl_seconds)
+        closed = 0
+        while True:
+            rows = context.catalog.expired_sessions(gone_since, limit=_PAGE)
+            for row in rows:
+                if stop():
+                    return closed
+                closed += self._end(row)
+            if len(rows) < _PAGE:
+                return closed
+
+    def _end(self, row: SessionRow) -> bool:
+        context = self._context
+        if row.draft is not None:
+            until = row.draft.saved_at + timedelta(seconds=DRAFT_KEPT_SECONDS)
+            if until > context.clock.now():
+                with suppress(NotFound):  # closed at this very moment
+                    context.catalog.prolong_session(row.tenant, row.user, row.session, until)
+                return False
+        context.catalog.close_session(row.tenant, row.user, row.session)
+        if row.draft is not None:
+            try:
+                context.writer.discard(row.tenant, row.project, row.draft)
+            except ManifoldError as error:
+                _log.info("a draft of session %s stays until garbage collection: %s", row.session, error.code)
+        return True
+
+    def write_checkpoints(self, *, stop: Stop = never) -> int:
+        """Write a checkpoint for every project that is due. Returns how many were written.
+
+        ``stop`` is asked before each. The next call then goes on where this one stopped.
+        """
+        written = 0
+        for row in self._all_projects(self._checkpointed):
+            if stop():
+                return written
+            self._checkpointed = (row.tenant, row.project)
+            try:
+                written += self.checkpoint_if_due(row.tenant, row.project)
+            except NotFound:
+                continue  # deleted meanwhile
+            except ManifoldError as error:
+                _log.warning("project %s: no checkpoint could be written: %s", row.project, error.code)
+        self._checkpointed = None
+        return written
+
+    def checkpoint_if_due(self, tenant: TenantId, project: ProjectId) -> bool:
+        """Write a checkpoint of the head if reading the log since the last one has become dear."""
+        context = self._context
+        plan = context.catalog.read_plan(tenant, project)
+        size = sum(row.object_bytes for row in plan.commits)
+        whole = plan.checkpoint.object_bytes if plan.checkpoint else 0
+        # The first commit holds a whole tree, so a log of one commit is as good as a checkpoint.
+        since = len(plan.commits) - (plan.checkpoint is None)
+        dear = since > 1 and size > max(2 * whole, self._rule.at_least_bytes) and plan.checkpoint is not None
+        if since < self._rule.commits and not dear:
+            return False
+        snapshot = context.log.load(tenant, project, plan.generation)
+        context.catalog.add_checkpoint(tenant, project, context.writer.write_checkpoint(snapshot))
+        return True
+
+    def _all_projects(self, after: tuple[TenantId, ProjectId] | None) -> Iterator[ProjectRow]:
+        while True:
+            rows = self._context.catalog.all_projects(after=after, limit=_PAGE)
+            yield from rows
+            if len(rows) < _PAGE:
+                return
+            after = (rows[-1].tenant, rows[-1].project)

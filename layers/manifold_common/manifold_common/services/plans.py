@@ -1,0 +1,185 @@
+"""Plans: what a client needs to read a generation from the object store by itself.
+
+A plan holds a link to each stored object that the generation needs, each for a while, and the key of just that object.
+The tree comes along as a checkpoint object of its own. Nothing that came after the generation is in it, no data key,
+and no link that could change anything. What a client may have is decided here and nowhere else: the store only checks
+links, and the seal only keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.tree import Tree, chunk_ids
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.working_set.scope import Scope
+from manifold_common.errors import ConfigError
+from manifold_common.format.layout import checkpoint_key
+from manifold_common.format.places import Container, Places
+from manifold_common.format.sealed import HEADER_BYTES, ObjectKind, Seal, unpack_header
+from manifold_common.ids import Generation, ProjectId
+from manifold_common.ports.catalog import Head
+from manifold_common.ports.object_links import ObjectLinks
+from manifold_common.services.context import Context
+from manifold_common.services.history import History
+
+INLINE_TREE_BYTES = 3 << 20
+"""A larger tree is stored as a checkpoint and read through a link: a function's answer holds 6 MB, in base64."""
+MAX_OBJECTS = 2000
+"""In one plan. The rest is asked for with ``first``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What it takes to read one stored object."""
+
+    seal: Seal
+    object_key: bytes
+    """``b""`` for an object that is not encrypted."""
+    url: str
+    """Empty where the bytes come along."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeGrant:
+    grant: Grant
+    data: bytes | None
+    """The object itself, unless it is too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    principal: Principal
+    project: ProjectId
+    head: Head
+    """Of the generation that the plan is for. ``skills_generation`` is known of the newest only; else it is 0."""
+    head_generation: Generation
+    """The newest."""
+    tree: TreeGrant | None
+    """The whole tree; ``None`` for generation 0, and where ``first`` is not 0."""
+    objects: list[Grant]
+    """In a fixed order. Those from ``first`` on, as many as one plan holds."""
+    objects_total: int
+    expires_at: datetime
+    """When the links end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a plan is to be good for."""
+
+    patterns: tuple[str, ...] = ()
+    """Content of these paths only; none: of all."""
+    known: Generation | None = None
+    """Content that this generation does not have."""
+    first: int = 0
+    content: bool = True
+    """``False``: the tree alone."""
+
+
+EVERYTHING = Wanted()
+
+
+class Plans:
+    """Args: ``links``: ``None`` where the store gives none. ``link_seconds``: how long they last."""
+
+    def __init__(self, context: Context, history: History, links: ObjectLinks | None, link_seconds: int) -> None:
+        self._context = context
+        self._history = history
+        self._links = links
+        self.link_seconds = link_seconds
+
+    @property
+    def links(self) -> ObjectLinks:
+        """Raises ConfigError: the store gives no links."""
+        if self._links is None:
+            raise ConfigError(
+                "this server's object store cannot be reached by clients",
+                hint="use the server's own files and sessions, or set projects.backend to s3",
+            )
+        return self._links
+
+    def plan(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        generation: Generation | None = None,
+        wanted: Wanted = EVERYTHING,
+    ) -> Plan:
+        """Return what it takes to read a generation (``None``: the newest).
+
+        Raises:
+            NotFound: no such project or generation. ConfigError: the store gives no links. InvalidInput: a pattern.
+        """
+        snapshot = self._history.snapshot(principal, project, generation)
+        newest = snapshot.head.generation
+        if generation is not None:
+            newest = self._context.catalog.head(principal.tenant, project).generation
+        known: Tree = {}
+        if wanted.known is not None and wanted.content:
+            known = self._context.log.load(principal.tenant, project, wanted.known).tree
+        tree = Scope(wanted.patterns).select(snapshot.tree) if wanted.content else {}
+        return self.of_tree(principal, snapshot, newest, self.containers(tree, snapshot.places, known), wanted.first)
+
+    def of_tree(
+        self,
+        principal: Principal,
+        snapshot: Snapshot,
+        newest: Generation,
+        containers: Iterable[Container],
+        first: int = 0,
+    ) -> Plan:
+        """Return a plan for a snapshot that the caller may see, with the objects that it names."""
+        every = sorted({container.seal() for container in containers})
+        return Plan(
+            principal=principal,
+            project=snapshot.project,
+            head=snapshot.head,
+            head_generation=newest,
+            tree=None if first else self._tree(snapshot),
+            objects=self.grants(principal, snapshot.project, every[first : first + MAX_OBJECTS]),
+            objects_total=len(every),
+            expires_at=self._context.clock.now() + timedelta(seconds=self.link_seconds),
+        )
+
+    @staticmethod
+    def containers(tree: Tree, places: Places, known: Mapping[bytes, object] | None = None) -> set[Container]:
+        """Return the objects that hold the content of ``tree``, but for files that ``known`` has just so."""
+        known = known or {}
+        return {
+            places[chunk].block.container
+            for path, entry in tree.items()
+            if known.get(path) != entry
+            for chunk in chunk_ids(entry)
+        }
+
+    def grants(self, principal: Principal, project: ProjectId, seals: list[Seal]) -> list[Grant]:
+        """Return the right to read each of these objects."""
+        keys = self._context.keys.of(principal.tenant, project)
+        urls = self.links.to_read([seal.key for seal in seals], seconds=self.link_seconds)
+        return [Grant(seal, keys.object_key(seal), url) for seal, url in zip(seals, urls, strict=True)]
+
+    def _tree(self, snapshot: Snapshot) -> TreeGrant | None:
+        """Return the tree as a checkpoint object: sealed for this answer alone, or stored where it is too large."""
+        head, tenant, project = snapshot.head, snapshot.tenant, snapshot.project
+        if head.commit is None:
+            return None
+        context = self._context
+        keys = context.keys.of(tenant, project)
+        stored = context.catalog.read_plan(tenant, project, head.generation).checkpoint
+        if stored is not None and stored.commit == head.commit and stored.object_bytes > INLINE_TREE_BYTES:
+            key = checkpoint_key(tenant, project, stored.generation, stored.commit)
+            (start,) = context.store.get_ranges(key, [(0, HEADER_BYTES)])
+            seal = unpack_header(start, key, ObjectKind.CHECKPOINT)
+        else:
+            container, data = context.writer.seal_checkpoint(snapshot)
+            seal = container.seal()
+            if len(data) <= INLINE_TREE_BYTES:
+                return TreeGrant(Grant(seal, keys.object_key(seal), ""), bytes(data))
+            row = context.writer.store_checkpoint(container, data)
+            context.catalog.add_checkpoint(tenant, project, row)
+        (url,) = self.links.to_read([seal.key], seconds=self.link_seconds)
+        return TreeGrant(Grant(seal, keys.object_key(seal), url), None)

@@ -1,0 +1,159 @@
+"""Projects: create, find, list, rename, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.event import PROJECT_CREATED, PROJECT_DELETED, PROJECT_RENAMED, project_event
+from manifold_common.domain.keys import KeyRecord
+from manifold_common.domain.project_name import check_project_name
+from manifold_common.engine.tree_log import EMPTY_HEAD
+from manifold_common.errors import AlreadyExists, CatalogUnavailable, InvalidInput, ManifoldError, NotFound
+from manifold_common.format.key_record import encode_key_record
+from manifold_common.format.layout import commit_key, wrapped_key_key
+from manifold_common.ids import Generation, ProjectId, parse_project_id
+from manifold_common.ports.catalog import Head, OutboxEvent, ProjectRow, Publication
+from manifold_common.services.context import Context
+
+MAX_PAGE = 1000
+_ACKNOWLEDGEMENT_TRIES = 3
+_ACKNOWLEDGEMENT_PAUSE_SECONDS = 0.25
+
+
+class Projects:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def create(self, principal: Principal, name: str) -> ProjectRow:
+        """Make an empty project.
+
+        Raises:
+            InvalidInput: the name cannot be used. AlreadyExists: the user has a project of that name.
+        """
+        check_project_name(name)
+        context = self._context
+        project = ProjectId(context.new_id())
+        return self.register(principal, project, name, [context.keys.make(principal.tenant, project)])
+
+    def register(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        name: str,
+        keys: Sequence[KeyRecord],
+        *,
+        fork_of: tuple[ProjectId, Generation] | None = None,
+        first: Publication | None = None,
+    ) -> ProjectRow:
+        """Add a project with its keys, oldest first: to the bucket (so that it can be opened without the catalog),
+        then to the catalog, in one transaction with its first commit, whose object is stored already.
+
+        Where it is certain that the project does not come to be, what was stored for it is removed.
+        """
+        context = self._context
+        tenant = principal.tenant
+        now = context.clock.now()
+        row = ProjectRow(tenant, project, principal.user, name, EMPTY_HEAD, 0, 0, now, now)
+        event = OutboxEvent(PROJECT_CREATED, project_event(tenant, project, principal.user, now))
+        stored = [commit_key(tenant, project, first.commit.generation, first.commit.commit)] if first else []
+        unknown: CatalogUnavailable | None = None
+        try:
+            for key in keys:
+                stored.append(wrapped_key_key(tenant, project, key.dek))
+                context.store.put(stored[-1], encode_key_record(key))
+            for attempt in range(_ACKNOWLEDGEMENT_TRIES):
+                if attempt:
+                    context.clock.sleep(_ACKNOWLEDGEMENT_PAUSE_SECONDS * 2**attempt)
+                try:
+                    context.catalog.create_project(row, keys, event, fork_of=fork_of, first=first)
+                except CatalogUnavailable as error:
+                    unknown = error
+                    continue
+                except AlreadyExists:
+                    # After a try with an unknown outcome that may be this very project: only the answer was lost.
+                    if unknown is None or not self._exists(row):
+                        raise
+                context.nudge.give()
+                return _with_first(row, first)
+        except ManifoldError:
+            if unknown is None:  # else an earlier try might still get through
+                with suppress(ManifoldError):
+                    context.objects.discard(stored)
+            raise
+        assert unknown is not None
+        raise CatalogUnavailable(
+            f"it is not known whether the project {name!r} was created: {unknown.message}",
+            hint="look for it in the list of projects before trying again",
+        ) from unknown
+
+    def _exists(self, row: ProjectRow) -> bool:
+        try:
+            self._context.catalog.get_project(row.tenant, row.project)
+        except NotFound:
+            return False
+        return True
+
+    def get(self, principal: Principal, project: ProjectId) -> ProjectRow:
+        """Raises NotFound: no such project, or not this user's."""
+        try:
+            row = self._context.catalog.get_project(principal.tenant, project)
+        except NotFound:
+            raise unknown_project(project) from None
+        if row.owner != principal.user:
+            raise unknown_project(project)
+        return row
+
+    def resolve(self, principal: Principal, name_or_id: str) -> ProjectRow:
+        """Return the user's project of that name, or of that id. Raises NotFound."""
+        row = self._context.catalog.find_project(principal.tenant, principal.user, name_or_id)
+        if row is not None:
+            return row
+        try:
+            return self.get(principal, parse_project_id(name_or_id))
+        except InvalidInput:
+            raise unknown_project(name_or_id) from None
+
+    def page(self, principal: Principal, *, after_name: str = "", limit: int = 100) -> list[ProjectRow]:
+        """Return up to ``limit`` (at most MAX_PAGE) projects by name, those after ``after_name``."""
+        limit = max(1, min(limit, MAX_PAGE))
+        return self._context.catalog.list_projects(principal.tenant, principal.user, after_name=after_name, limit=limit)
+
+    def rename(self, principal: Principal, project: ProjectId, name: str) -> ProjectRow:
+        """Raises InvalidInput, AlreadyExists, NotFound."""
+        check_project_name(name)
+        self.get(principal, project)
+        event = project_event(principal.tenant, project, principal.user, self._context.clock.now())
+        row = self._context.catalog.rename_project(principal.tenant, project, name, OutboxEvent(PROJECT_RENAMED, event))
+        self._context.nudge.give()
+        return row
+
+    def delete(self, principal: Principal, project: ProjectId) -> None:
+        """Make the project and its history invisible. What it stored is collected later. Raises NotFound."""
+        self.get(principal, project)
+        event = project_event(principal.tenant, project, principal.user, self._context.clock.now())
+        self._context.catalog.delete_project(principal.tenant, project, OutboxEvent(PROJECT_DELETED, event))
+        self._context.nudge.give()
+        self._context.keys.forget(principal.tenant, project)
+        self._context.log.forget(principal.tenant, project)
+
+
+def unknown_project(name_or_id: str) -> NotFound:
+    return NotFound(f"there is no project {name_or_id[:80]!r}", hint="'manifold project list' shows the projects")
+
+
+def _with_first(row: ProjectRow, first: Publication | None) -> ProjectRow:
+    """Return what the catalog says of a project after its first commit."""
+    if first is None:
+        return row
+    commit = first.commit
+    skills = commit.generation if first.touches_skills else row.head.skills_generation
+    return replace(
+        row,
+        head=Head(commit.generation, commit.commit, commit.record_hash, skills),
+        tree_bytes=first.tree_bytes,
+        tree_files=first.tree_files,
+        updated_at=max(row.updated_at, commit.created_at),
+    )

@@ -1,0 +1,376 @@
+"""The commit protocol from the commit object to the commit point (docs/commit-protocol.md).
+
+Order of effects: packs are stored already; then the commit object (one PUT); then one statement in the catalog, which
+is the commit point. When the head has moved meanwhile, the changes are rebased by metadata alone and tried again, in
+turn with other writers. A lost acknowledgement is answered by looking the commit's id up. A request that has a name is
+answered once: whoever comes again with the same one gets the commit that it made. Other nodes are told after the commit
+point, where they can be; nothing depends on that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from manifold_common.domain.conflict import Strategy, rebase
+from manifold_common.domain.event import PROJECT_COMMIT, commit_event
+from manifold_common.domain.paths import ROOT, to_display, to_text
+from manifold_common.domain.skill import touches_skills
+from manifold_common.domain.tree import Changes, between, growth, is_significant, misfit, tally
+from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
+from manifold_common.engine.pack_writer import NewContent
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.errors import (
+    AlreadyExists,
+    CatalogUnavailable,
+    CommitConflict,
+    GenerationMismatch,
+    InvalidInput,
+    ManifoldError,
+)
+from manifold_common.format.places import Places
+from manifold_common.ids import Generation, ProjectId, RequestId, TenantId, UserId, WorkingSetId
+from manifold_common.ports.catalog import CommitRow, Head, OutboxEvent, Publication
+from manifold_common.ports.generation_cache import Invalidation
+from manifold_common.services.context import Context
+from manifold_common.services.staleness import refuse_stale
+
+_CONTENDED_SECONDS = 5.0
+_POLITE_SECONDS = 0.25
+_ATTEMPTS = 50
+_NAMED_CONFLICTS = 5
+_ACKNOWLEDGEMENT_TRIES = 6
+_ACKNOWLEDGEMENT_PAUSE_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Changes that are ready to be published."""
+
+    base: Snapshot
+    """The tree they were made on."""
+    changes: Changes
+    content: NewContent
+    known: Places
+    """Places of the chunks that were stored before."""
+    by: Authorship
+    new_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    head: Snapshot
+    commit: CommitRow | None
+    """``None`` when, after a rebase, nothing was left to change."""
+    changes: Changes
+    """As published, on top of whatever others had committed."""
+    rebased: bool
+    conflicts: list[bytes]
+    """Paths on which a strategy decided."""
+    repeated: bool = False
+    """Done by an earlier request of the same name, and not again."""
+
+
+UseStored = Callable[[StoredCommit], None]
+
+
+class Publisher:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._contended: dict[tuple[TenantId, ProjectId], float] = {}
+        self._lock = threading.Lock()
+
+    def store(self, work: Work) -> StoredCommit:
+        """Store the commit object that would follow ``work.base``, without publishing it."""
+        return self.store_on(work, work.base, work.changes)
+
+    def publish(
+        self,
+        work: Work,
+        *,
+        strategy: Strategy = Strategy.FAIL,
+        expected: Generation | None = None,
+        session_user: UserId | None = None,
+        working_set: WorkingSetId | None = None,
+        announce: UseStored | None = None,
+        keep_draft: UseStored | None = None,
+    ) -> Published:
+        """Make ``work`` the next generation.
+
+        Args:
+            expected: publish only on top of this very generation.
+            session_user: whose session (``work.by.session``) moves to the new base.
+            working_set: where the session has to be for that.
+            announce: called with each commit that is about to be published, right before the commit point.
+            keep_draft: called with the stored work when it cannot be published.
+
+        Raises:
+            CommitConflict: others changed the same paths. GenerationMismatch: the head is not ``expected``.
+            SessionMoved: the session is not at ``working_set``. InvalidInput: the changes do not fit together.
+            QuotaExceeded: the project would grow too large.
+        """
+        attempt = _Attempt(
+            self, self._context, work, strategy, expected, session_user, working_set, announce, keep_draft
+        )
+        return attempt.run()
+
+    def earlier(self, tenant: TenantId, project: ProjectId, request: RequestId | None) -> Published | None:
+        """Return what a request of that name has published already, or ``None``."""
+        if request is None:
+            return None
+        row = self._context.catalog.find_request(tenant, project, request)
+        if row is None:
+            return None
+        log = self._context.log
+        changes = log.read_commit(tenant, project, row).changes
+        return Published(log.load(tenant, project, row.generation), row, changes, False, [], repeated=True)
+
+    def is_contended(self, tenant: TenantId, project: ProjectId) -> bool:
+        with self._lock:
+            return self._contended.get((tenant, project), 0.0) > self._context.clock.monotonic()
+
+    def note_contention(self, tenant: TenantId, project: ProjectId) -> None:
+        now = self._context.clock.monotonic()
+        with self._lock:
+            self._contended = {owner: until for owner, until in self._contended.items() if until > now}
+            self._contended[(tenant, project)] = now + _CONTENDED_SECONDS
+
+    def store_on(self, work: Work, target: Snapshot, changes: Changes) -> StoredCommit:
+        """Store the commit object that would follow ``target``, which ``work`` was rebased on as ``changes``."""
+        counted = tally(target.tree, changes)
+        note = Note(
+            message=work.by.message,
+            provenance=dict(work.by.provenance),
+            added=counted.added,
+            modified=counted.modified,
+            deleted=counted.deleted,
+            new_bytes=work.new_bytes,
+        )
+        known = work.known if target is work.base else {**target.places, **work.known}
+        return self._context.writer.write(target, changes, work.content, known, work.by, note)
+
+
+class _DoneBefore(Exception):
+    def __init__(self, published: Published) -> None:
+        self.published = published
+
+
+class _Attempt:
+    """One publication, through as many rounds as others' commits force on it."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        context: Context,
+        work: Work,
+        strategy: Strategy,
+        expected: Generation | None,
+        session_user: UserId | None,
+        working_set: WorkingSetId | None,
+        announce: UseStored | None,
+        keep_draft: UseStored | None,
+    ) -> None:
+        self._publisher = publisher
+        self._context = context
+        self._work = work
+        self._strategy = strategy
+        self._expected = expected
+        self._session_user = session_user
+        self._working_set = working_set
+        self._announce = announce
+        self._keep_draft = keep_draft
+        self._target = work.base
+        self._changes = work.changes
+        self._conflicts: list[bytes] = []
+
+    def run(self) -> Published:
+        try:
+            self._look_for_earlier()
+            with ExitStack() as turn:
+                published = self._publish(turn)
+        except _DoneBefore as done:
+            published = done.published
+        if published.commit is not None:
+            head = published.head
+            self._context.nudge.give()
+            self._context.generations.announce(
+                Invalidation(head.tenant, head.project, head.head.generation, head.head.skills_generation)
+            )
+        return published
+
+    def _publish(self, turn: ExitStack) -> Published:
+        tenant, project = self._work.base.tenant, self._work.base.project
+        policy = self._context.policy
+        waited = False
+        for number in range(_ATTEMPTS):
+            if not waited and self._publisher.is_contended(tenant, project):
+                # Others are at it: queue up, and look first, rather than store an object that will be too late.
+                turn.enter_context(
+                    self._context.catalog.commit_turn(tenant, project, timeout_seconds=policy.commit_turn_seconds)
+                )
+                if number == 0:  # for writers of other nodes to see; those in the queue need it no more
+                    turn.enter_context(self._context.generations.turn(tenant, project, wait_seconds=0))
+                waited = True
+                self._catch_up()
+            elif number == 0:
+                self._give_way(turn)
+            if not is_significant(self._target.tree, self._changes) and self._target is not self._work.base:
+                return Published(self._target, None, Changes({}, set()), True, self._conflicts)
+            self._check()
+            stored = self._publisher.store_on(self._work, self._target, self._changes)
+            head = self._commit_point(stored)
+            if head is not None:
+                after = self._target.advanced(head, self._changes, stored.places)
+                self._context.log.remember(after)
+                rebased = self._target is not self._work.base
+                return Published(after, stored.row, self._changes, rebased, self._conflicts)
+            self._publisher.note_contention(tenant, project)
+            self._discard(stored)
+            if waited:
+                self._catch_up()
+        raise CatalogUnavailable(
+            f"project {project} had {_ATTEMPTS} other commits while this one was being made",
+            hint="try again; the work is kept in its session",
+        )
+
+    def _give_way(self, turn: ExitStack) -> None:
+        """Let a writer of another node finish, and look at the head first if it is said to have moved: what is stored
+        on an old head is stored in vain."""
+        generations, target = self._context.generations, self._target
+        if not turn.enter_context(generations.turn(target.tenant, target.project, wait_seconds=0)):
+            self._publisher.note_contention(target.tenant, target.project)  # the next commits join the queue at once
+            turn.enter_context(generations.turn(target.tenant, target.project, wait_seconds=_POLITE_SECONDS))
+        hint = generations.hint(target.tenant, target.project)
+        if hint is not None and hint.generation > target.head.generation:
+            self._catch_up()
+
+    def _commit_point(self, stored: StoredCommit) -> Head | None:
+        publication = self._publication(stored)
+        if self._announce is not None:
+            self._announce(stored)
+        catalog, row = self._context.catalog, stored.row
+        tenant, project = publication.tenant, publication.project
+        lost = False
+        for attempt in range(_ACKNOWLEDGEMENT_TRIES):
+            try:
+                head = catalog.publish_commit(publication)
+            except AlreadyExists:
+                head = None
+                lost = True
+            except CatalogUnavailable:
+                if attempt == _ACKNOWLEDGEMENT_TRIES - 1:
+                    raise
+                lost = True
+                self._context.clock.sleep(_ACKNOWLEDGEMENT_PAUSE_SECONDS * 2**attempt)
+                continue
+            except ManifoldError:
+                if not lost:
+                    self._discard(stored)
+                raise
+            if head is None and lost and catalog.find_commit(tenant, project, row.commit) is not None:
+                # An earlier try got through, and only its answer was lost.
+                head = Head(row.generation, row.commit, row.record_hash, self._skills_generation(publication))
+            return head
+        raise AssertionError("the loop above returns or raises")
+
+    def _publication(self, stored: StoredCommit) -> Publication:
+        target, changes, row = self._target, self._changes, stored.row
+        tree_bytes, tree_files = self._totals()
+        touches = touches_skills(changes.paths())
+        by = self._work.by
+        event = commit_event(
+            target.tenant,
+            target.project,
+            by.author,
+            by.session,
+            row.generation,
+            row.generation if touches else target.head.skills_generation,
+            row.commit,
+            changes.paths(),
+            row.created_at,
+            listed_paths=self._context.policy.listed_paths,
+        )
+        return Publication(
+            tenant=target.tenant,
+            project=target.project,
+            base=target.head,
+            commit=row,
+            touches_skills=touches,
+            tree_bytes=tree_bytes,
+            tree_files=tree_files,
+            event=OutboxEvent(PROJECT_COMMIT, event),
+            session_user=self._session_user,
+            working_set=self._working_set,
+        )
+
+    @staticmethod
+    def _skills_generation(publication: Publication) -> Generation:
+        return publication.commit.generation if publication.touches_skills else publication.base.skills_generation
+
+    def _totals(self) -> tuple[int, int]:
+        """Return (bytes, entries) of the tree as it will be."""
+        tree = self._target.tree
+        more_bytes, more_files = growth(tree, self._changes)
+        return self._target.tree_bytes + more_bytes, len(tree) - (ROOT in tree) + more_files
+
+    def _check(self) -> None:
+        self._context.policy.limits.check_project(*self._totals())
+        stray = misfit(self._target.tree, self._changes)
+        if stray is not None:
+            raise InvalidInput(
+                f"{to_display(stray)!r} would stand where there is no folder",
+                hint="create the folder in the same commit, or delete what is below it as well",
+            )
+
+    def _catch_up(self) -> None:
+        """Rebase the work on the head, if that has moved.
+
+        Raises:
+            CommitConflict, GenerationMismatch: it cannot be; the work is kept as a draft.
+            StaleStore: the head is behind what was seen of it.
+        """
+        base = self._work.base
+        self._look_for_earlier()
+        head = self._context.log.load(base.tenant, base.project, start=self._target)
+        if head.head.commit == self._target.head.commit:
+            return
+        refuse_stale(head.head, self._target.head.generation, self._target.head.commit)
+        if self._expected is not None:
+            self._keep()
+            raise GenerationMismatch(
+                f"the project is at generation {head.head.generation}, not at {self._expected} as expected",
+                hint="read the project again, then repeat the change with the new generation",
+                expected=self._expected,
+                head_generation=head.head.generation,
+            )
+        merge = rebase(base.tree, self._work.changes, between(base.tree, head.tree), self._strategy)
+        if merge.conflicts and self._strategy is Strategy.FAIL:
+            self._keep()
+            paths = [to_text(path) for path in merge.conflicts]
+            raise CommitConflict(
+                f"{len(paths)} path(s) were also changed since generation {base.head.generation}: "
+                + ", ".join(map(to_display, merge.conflicts[:_NAMED_CONFLICTS])),
+                paths=paths,
+                base_generation=base.head.generation,
+                head_generation=head.head.generation,
+            )
+        self._target, self._changes, self._conflicts = head, merge.changes, merge.conflicts
+
+    def _look_for_earlier(self) -> None:
+        """Raises _DoneBefore: the request that this is done for has made its commit already."""
+        base = self._work.base
+        earlier = self._publisher.earlier(base.tenant, base.project, self._work.by.request)
+        if earlier is not None:
+            raise _DoneBefore(earlier)
+
+    def _keep(self) -> None:
+        if self._keep_draft is not None:
+            self._keep_draft(self._publisher.store(self._work))
+
+    def _discard(self, stored: StoredCommit) -> None:
+        """Remove an object that lost the race. It is harmless where that fails."""
+        base = self._work.base
+        with suppress(ManifoldError):
+            self._context.writer.discard(base.tenant, base.project, stored.row)

@@ -1,0 +1,88 @@
+"""Projects of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId
+from manifold_common.ports.catalog import Head, ProjectRow
+from manifold_common.ports.remote import RemoteCommit, RemoteProject, RemoteServer
+from manifold_common.services.edits import NO_OPTIONS, Edited, EditOptions
+from manifold_common.services.history import LogEntry
+
+
+class RemoteProjects:
+    def __init__(self, server: RemoteServer) -> None:
+        self._server = server
+
+    def all(self) -> list[ProjectRow]:
+        """Return all, by name."""
+        return [_row(found) for found in self._server.projects()]
+
+    def resolve(self, name_or_id: str) -> ProjectRow:
+        """Return the project of that name, or of that id. Raises NotFound."""
+        return _row(self._server.project(name_or_id))
+
+    def create(self, name: str) -> ProjectRow:
+        """Raises AlreadyExists, InvalidInput."""
+        return _row(self._server.create_project(name))
+
+    def delete(self, project: ProjectId) -> None:
+        """Raises NotFound."""
+        self._server.delete_project(project)
+
+    def rename(self, project: ProjectId, name: str) -> ProjectRow:
+        """Raises NotFound, AlreadyExists, InvalidInput."""
+        return _row(self._server.rename_project(project, name))
+
+    def log(self, project: ProjectId, *, before: Generation | None = None, limit: int = 100) -> list[LogEntry]:
+        """Return up to ``limit`` commits, newest first, those before ``before``. Raises NotFound."""
+        return [_entry(found) for found in self._server.commits(project, before=before, limit=limit)]
+
+    def restore(
+        self, project: ProjectId, generation: Generation, paths: Sequence[bytes] = (), options: EditOptions = NO_OPTIONS
+    ) -> Edited:
+        """Make a new generation in which ``paths`` (none: everything) are as they were. Raises as ``Edits.restore``."""
+        done = self._server.restore(
+            project,
+            generation,
+            paths,
+            message=options.message,
+            provenance=options.provenance,
+            strategy=options.strategy.value,
+            expected=options.expected,
+        )
+        changed = [found.path_base64 or found.path.encode() for found in done.paths]
+        return Edited(project, done.generation, done.commit, changed)
+
+
+def _entry(found: RemoteCommit) -> LogEntry:
+    return LogEntry(
+        generation=found.generation,
+        commit=found.id,
+        parent=found.parent,
+        author=found.author,
+        session=found.session,
+        created_at=found.created_at,
+        message=found.message,
+        provenance=found.provenance,
+        added=found.added,
+        modified=found.modified,
+        deleted=found.deleted,
+        new_bytes=found.new_bytes,
+    )
+
+
+def _row(found: RemoteProject) -> ProjectRow:
+    """Return what is known here of a project. Whose it is, the server does not say: it is the caller's."""
+    return ProjectRow(
+        tenant=DEFAULT_TENANT,
+        project=found.id,
+        owner=DEFAULT_USER,
+        name=found.name,
+        head=Head(found.generation, found.commit, b"", found.skills_generation),
+        tree_bytes=found.total_bytes,
+        tree_files=found.entries,
+        created_at=found.created_at,
+        updated_at=found.updated_at,
+    )

@@ -1,0 +1,303 @@
+"""Sessions of a server, with their working sets on this machine.
+
+Order of effects of a checkout: the session's row on the server first, then the working set here. Of a commit: packs and
+draft in the store, then the server's commit point, then the state beside the working set. A crash in between leaves a
+working set on its old base; its next checkout finds that files and new generation are alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.tree import Changes, apply, differences, is_significant
+from manifold_common.engine.pack_writer import NewContent
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.working_set.bench import OpenSet
+from manifold_common.engine.working_set.folders import open_root
+from manifold_common.engine.working_set.location import Owner
+from manifold_common.engine.working_set.materialise import Progress
+from manifold_common.engine.working_set.scan import ScanResult, scan
+from manifold_common.engine.working_set.scope import Scope
+from manifold_common.engine.working_set.state import NO_TRUST, Trust, WorkingState, file_clock_ns
+from manifold_common.errors import ManifoldError, NotFound
+from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ports.remote import RemoteSession, RemoteSessionPlan
+from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed, Saved, within_scope
+from manifold_common.services.remote.context import RemoteContext
+from manifold_common.services.remote.generations import PlannedGenerations
+from manifold_common.services.remote.uploading import Upload
+from manifold_common.services.sessions import CheckedOut, CheckoutKind, Status, checked_out
+from manifold_common.services.workspaces import Workspaces, standing_on, working_conflict
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A working set that was scanned, its new content stored."""
+
+    state: WorkingState
+    changes: Changes
+    found: ScanResult
+    trust: Trust
+    new_bytes: int
+    content: NewContent
+
+
+class RemoteSessions:
+    def __init__(self, context: RemoteContext) -> None:
+        self._context = context
+        self._bench = context.bench
+        self._generations = PlannedGenerations(context)
+        self._workspaces = Workspaces(self._generations, context.bench)
+
+    def all(self, project: ProjectId | None = None) -> list[RemoteSession]:
+        return self._context.server.sessions(project)
+
+    def here(self) -> list[Owner]:
+        """Return whose working sets are on this machine."""
+        return self._bench.sets.found()
+
+    def folder_of(self, owner: Owner) -> str:
+        return self._bench.sets.locate(owner).work
+
+    # --- checkout -------------------------------------------------------------------------------------------------
+
+    def checkout(
+        self,
+        session: SessionId,
+        project: ProjectId | None = None,
+        *,
+        generation: Generation | None = None,
+        patterns: tuple[str, ...] = (),
+        strategy: Strategy = Strategy.FAIL,
+        seen_generation: Generation | None = None,
+        progress: Progress | None = None,
+    ) -> CheckedOut:
+        """Bring the session's working set on this machine to a generation, making both if need be.
+
+        Raises as ``Sessions.checkout``; ConfigError: the server's store gives no links.
+        """
+        server, generations = self._context.server, self._generations
+        local = self._find(session)
+        known = None if local is None else self._base_of(local)
+
+        def plan(known: Generation | None, restore: bool) -> RemoteSessionPlan:
+            return server.plan_session(
+                session,
+                project,
+                generation=generation,
+                paths=patterns,
+                known=known,
+                restore=restore,
+                seen=seen_generation,
+            )
+
+        found = plan(known, local is None)
+        owner = _owner(found)
+        if local is not None and local != owner:
+            # An earlier session of that name, which was closed elsewhere: what is here is of no more use.
+            known, found = None, plan(None, True)
+        generations.complete(generations.enter(found), known)
+        with self._bench.open(owner) as work:
+            kind = self._bring(work, found, strategy, progress)
+            if found.draft is not None and generation is None and found.plan.generation < found.plan.head_generation:
+                found = plan(found.plan.generation, False)
+                generations.complete(generations.enter(found), found.plan.generation)
+                self._bring(work, found, strategy, progress)
+            return checked_out(work, kind, found.plan.head_generation, found.expires_at)
+
+    def _bring(
+        self, work: OpenSet, found: RemoteSessionPlan, strategy: Strategy, progress: Progress | None
+    ) -> CheckoutKind:
+        """Make the working set be at the plan's generation. Its lock is held."""
+        target = self._generations.take(found.plan)
+        if not work.location.exists():
+            return self._build(work, found, target, progress)
+        state = self._workspaces.state_of(work, strategy)
+        if state.base.head.commit == target.head.commit:
+            return CheckoutKind.WARM
+        self._workspaces.check_growth(state, target)
+        conflicts = self._workspaces.move_to(work, target, strategy)
+        if conflicts and strategy is Strategy.FAIL:
+            raise working_conflict(conflicts, state.base.head.generation, target.head.generation)
+        return CheckoutKind.REFRESHED
+
+    def _build(
+        self, work: OpenSet, found: RemoteSessionPlan, base: Snapshot, progress: Progress | None
+    ) -> CheckoutKind:
+        patterns = tuple(found.paths)
+        if found.draft is None:
+            self._workspaces.build(work, base, patterns, progress=progress)
+            return CheckoutKind.NEW
+        draft = self._generations.read_draft(found.plan, found.draft)
+        changed = dict(base.tree)
+        apply(changed, draft.changes)
+        self._workspaces.build(work, base, patterns, changed, {**base.places, **draft.places}, progress)
+        return CheckoutKind.RESTORED
+
+    # --- commit ---------------------------------------------------------------------------------------------------
+
+    def commit(
+        self, session: SessionId, request: CommitRequest = NO_REQUEST, *, progress: Progress | None = None
+    ) -> Committed:
+        """Publish what the working set has changed. With nothing changed, nothing happens.
+
+        Raises:
+            NotFound: no such session, or no working set here. BadUpload: what the server found in the store is not what
+                was sent. Others as ``Commits.commit``; after a conflict the work is the session's saved work, too.
+        """
+        owner = self._owner(session)
+        with self._bench.open(owner) as work:
+            upload, prepared = self._prepare(work, progress)
+            state, found = prepared.state, prepared.found
+            if not is_significant(state.base.tree, prepared.changes):
+                self._bench.keep(work, WorkingState(state.base, prepared.trust, state.scope))
+                return _nothing(owner.project, state.base.head.generation, found)
+            upload.store(prepared.changes, prepared.content)
+            done = upload.publish(request)
+            try:
+                self._advance(work, prepared, done.generation, done.rebased or done.commit is None)
+            except ManifoldError as error:
+                # The commit is made and stays made. The working set finds its place again at the next checkout.
+                _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
+            return Committed(
+                project=done.project,
+                generation=done.generation,
+                commit=done.commit,
+                added=done.added,
+                modified=done.modified,
+                deleted=done.deleted,
+                new_bytes=done.new_bytes,
+                rebased=done.rebased,
+                conflicts=[],
+                skipped=found.skipped,
+                unstable=found.unstable,
+            )
+
+    def save(self, session: SessionId) -> Saved:
+        """Store what the working set has changed on the server, without publishing it. Raises as ``commit``."""
+        owner = self._owner(session)
+        with self._bench.open(owner) as work:
+            upload, prepared = self._prepare(work, None)
+            base = prepared.state.base
+            if not is_significant(base.tree, prepared.changes):
+                return Saved(session, owner.project, base.head.generation, None, 0)
+            upload.store(prepared.changes, prepared.content)
+            changed = len(prepared.changes.upserts) + len(prepared.changes.deletes)
+            return Saved(session, owner.project, base.head.generation, upload.keep(), changed)
+
+    def _prepare(self, work: OpenSet, progress: Progress | None) -> tuple[Upload, _Prepared]:
+        """Scan the working set and store its new content."""
+        if not work.location.exists():
+            raise _not_here(work.owner.session)
+        base = work.base[0] if work.base else self._generations.standing(work.owner).generation
+        upload = Upload(self._context, self._generations, work.owner.session, base)
+        state = self._workspaces.state_of(work)
+        scope = Scope(state.scope).select(state.base.tree)
+        root = open_root(work.location.work)
+        try:
+            trusted_before_ns = file_clock_ns(work.location.meta)
+            with upload.writer(state.base.places) as writer:
+                found = scan(
+                    root,
+                    scope,
+                    state.trust,
+                    chunker=upload.keys.chunker,
+                    add=writer.add,
+                    limits=self._context.limits,
+                    progress=progress,
+                )
+                content = writer.finish()
+        finally:
+            os.close(root)
+        changes = found.changes if not state.scope else within_scope(found.changes, scope, state.base.tree)
+        trust = Trust(trusted_before_ns, frozenset(found.unstable), found.folders)
+        return upload, _Prepared(state, changes, found, trust, writer.new_bytes, content)
+
+    def _advance(self, work: OpenSet, prepared: _Prepared, generation: Generation, moved: bool) -> None:
+        """Make the working set stand on the new generation, and bring in what others had committed."""
+        state = prepared.state
+        known = state.base.head.generation if moved else generation
+        found = self._generations.enter(
+            self._context.server.plan_session(work.owner.session, generation=generation, known=known, content=moved)
+        )
+        self._generations.complete(found, known)
+        head = self._generations.take(found.plan)
+        if not moved:
+            self._bench.keep(work, WorkingState(head, prepared.trust, state.scope))
+            return
+        work.state = standing_on(state, prepared.changes, prepared.trust)
+        if self._workspaces.move_to(work, head, Strategy.FAIL):
+            self._bench.keep(work, WorkingState(state.base, NO_TRUST, state.scope))
+
+    # --- status and close -----------------------------------------------------------------------------------------
+
+    def status(self, session: SessionId) -> Status:
+        """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy."""
+        owner = self._owner(session)
+        with self._bench.open(owner) as work:
+            if not work.location.exists():
+                raise _not_here(session)
+            plan = self._generations.enter(self._context.server.plan_session(session, content=False)).plan
+            state = self._workspaces.standing_state(work)
+            root = open_root(work.location.work)
+            try:
+                chunker = self._generations.keys(owner.tenant, owner.project).chunker
+                scope = Scope(state.scope).select(state.base.tree)
+                found = scan(root, scope, state.trust, chunker=chunker, add=chunker.chunk_id)
+            finally:
+                os.close(root)
+            after = dict(state.base.tree)
+            apply(after, found.changes)
+            return Status(
+                session=session,
+                project=owner.project,
+                path=work.location.work,
+                base_generation=state.base.head.generation,
+                head_generation=plan.head_generation,
+                differences=differences(state.base.tree, after),
+                skipped=found.skipped,
+            )
+
+    def close(self, session: SessionId) -> None:
+        """Drop the session, on the server and here. Closing one that is closed already is no error."""
+        local = self._find(session)
+        if local is None:
+            self._context.server.close_session(session)
+            return
+        with self._bench.open(local) as work:
+            self._context.server.close_session(session)
+            self._bench.wipe(work)
+
+    def _find(self, session: SessionId) -> Owner | None:
+        return next((owner for owner in self.here() if owner.session == session), None)
+
+    def _owner(self, session: SessionId) -> Owner:
+        found = self._find(session)
+        if found is None:
+            raise _not_here(session)
+        return found
+
+    def _base_of(self, owner: Owner) -> Generation | None:
+        with self._bench.open(owner) as work:
+            return work.base[0] if work.base and work.location.exists() else None
+
+
+def _owner(found: RemoteSessionPlan) -> Owner:
+    plan = found.plan
+    return Owner(plan.tenant, plan.user, found.session, plan.project, found.opened_at)
+
+
+def _not_here(session: SessionId) -> NotFound:
+    return NotFound(
+        f"session '{session}' has no working set on this machine",
+        hint=f"'manifold --remote URL checkout PROJECT --session {session}' brings it here",
+    )
+
+
+def _nothing(project: ProjectId, generation: Generation, found: ScanResult) -> Committed:
+    return Committed(project, generation, None, 0, 0, 0, 0, False, [], found.skipped, found.unstable)

@@ -1,0 +1,106 @@
+"""Whole directories in and out of a server's projects, past the server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from manifold_common.domain.paths import ROOT
+from manifold_common.domain.tree import Changes, is_significant, totals
+from manifold_common.engine.working_set.folders import open_root
+from manifold_common.engine.working_set.materialise import materialise
+from manifold_common.engine.working_set.scan import Progress, scan
+from manifold_common.engine.working_set.state import NO_TRUST
+from manifold_common.errors import GenerationMismatch, InvalidInput
+from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.services.commit import CommitRequest
+from manifold_common.services.remote.context import RemoteContext
+from manifold_common.services.remote.generations import PlannedGenerations
+from manifold_common.services.remote.uploading import Upload
+from manifold_common.services.transfer import Exported, Imported, imported, new_folder
+
+_SESSION = "import-"
+
+
+class RemoteTransfer:
+    def __init__(self, context: RemoteContext) -> None:
+        self._context = context
+
+    def import_folder(
+        self,
+        project: ProjectId,
+        folder: Path,
+        request: CommitRequest,
+        *,
+        keep: bool = False,
+        progress: Progress | None = None,
+    ) -> Imported:
+        """Make the project's tree equal to ``folder``, as one commit. Raises as ``Transfer.import_folder``."""
+        context = self._context
+        if not folder.is_dir():
+            raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
+        session = SessionId(_SESSION + context.randomness.token(8).hex())
+        generations = PlannedGenerations(context)
+        opened = generations.enter(context.server.plan_session(session, project, content=False))
+        try:
+            head = opened.plan.generation
+            if request.expected is not None and request.expected != head:
+                raise GenerationMismatch(
+                    f"the project is at generation {head}, not at {request.expected} as expected",
+                    hint="look at what has changed, then repeat the import with the new generation",
+                    expected=request.expected,
+                    head_generation=head,
+                )
+            return self._import(Upload(context, generations, session, head), folder, request, keep, progress)
+        finally:
+            context.server.close_session(session)
+
+    def _import(
+        self, upload: Upload, folder: Path, request: CommitRequest, keep: bool, progress: Progress | None
+    ) -> Imported:
+        base = upload.base
+        root = open_root(os.path.realpath(folder))
+        try:
+            with upload.writer() as writer:
+                found = scan(
+                    root,
+                    base.tree,
+                    NO_TRUST,
+                    chunker=upload.keys.chunker,
+                    add=writer.add,
+                    limits=self._context.limits,
+                    progress=progress,
+                )
+                content = writer.finish()
+        finally:
+            os.close(root)
+        changes = Changes(found.changes.upserts, set()) if keep else found.changes
+        generation, commit = base.head.generation, None
+        if is_significant(base.tree, changes) or ROOT not in base.tree:
+            upload.store(changes, content)
+            done = upload.publish(request)
+            generation, commit = done.generation, done.commit
+        return imported(base, found, generation, commit, writer.new_bytes)
+
+    def export(
+        self,
+        project: ProjectId,
+        destination: Path,
+        generation: Generation | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write a generation into a folder that is empty or does not exist. Raises as ``Transfer.export``."""
+        context = self._context
+        generations = PlannedGenerations(context)
+        plan = context.server.plan(project, generation)
+        snapshot = generations.take(plan)
+        generations.turn_pages(plan, lambda start: context.server.plan(project, snapshot.head.generation, first=start))
+        size, files = totals(snapshot.tree)
+        root = open_root(new_folder(destination, size))
+        try:
+            reader = generations.block_reader(snapshot.tenant, snapshot.project)
+            materialise(root, snapshot.tree, snapshot.places, reader, progress)
+        finally:
+            os.close(root)
+        return Exported(snapshot.head.generation, files, size)

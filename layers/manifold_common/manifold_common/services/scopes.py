@@ -1,0 +1,34 @@
+"""The path patterns of a sparse session, as its row keeps them: sealed, since they are names of the project's files."""
+
+from __future__ import annotations
+
+import msgspec
+
+from manifold_common.engine.commit_writer import open_note
+from manifold_common.ids import ProjectId, SessionId, TenantId
+from manifold_common.ports.catalog import SessionRow
+from manifold_common.services.context import Context
+
+_PATTERNS = msgspec.msgpack.Decoder(list[str])
+
+
+def seal_scope(
+    context: Context, tenant: TenantId, project: ProjectId, session: SessionId, patterns: tuple[str, ...]
+) -> bytes:
+    """Return the patterns of a session as its row keeps them; ``b""`` for a whole one."""
+    if not patterns:
+        return b""
+    return context.writer.seal_note(tenant, project, _subject(session), msgspec.msgpack.encode(list(patterns)))
+
+
+def scope_of(context: Context, row: SessionRow) -> tuple[str, ...]:
+    """Return the patterns of a session, none for a whole one. Raises CorruptObject."""
+    if not row.scope:
+        return ()
+    keys = context.keys.of(row.tenant, row.project)
+    data = open_note(keys, row.tenant, row.project, _subject(row.session), row.scope)
+    return tuple(_PATTERNS.decode(data))
+
+
+def _subject(session: SessionId) -> str:
+    return f"scope/{session}"

@@ -1,0 +1,160 @@
+"""Sessions whose working set is on a client's machine: the server keeps their row, and gives plans for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.tree import apply
+from manifold_common.engine.working_set.scope import Scope
+from manifold_common.errors import AlreadyExists
+from manifold_common.format.layout import commit_key
+from manifold_common.format.sealed import MAX_RAW_BYTES, ObjectKind, Seal, unpack_header
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
+from manifold_common.ports.catalog import DraftRef, SessionRow
+from manifold_common.services.context import Context
+from manifold_common.services.generations import unknown_session
+from manifold_common.services.plans import EVERYTHING, Grant, Plan, Plans, Wanted
+from manifold_common.services.projects import Projects
+from manifold_common.services.scopes import scope_of
+from manifold_common.services.sessions import Sessions
+from manifold_common.services.staleness import refuse_stale
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDraft:
+    """Saved work that a client without a working set has to bring back: changes to the plan's generation."""
+
+    commit: CommitId
+    grant: Grant
+    """Of the commit object that holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    session: SessionId
+    opened_at: datetime
+    expires_at: datetime
+    patterns: tuple[str, ...]
+    id_key: bytes
+    """Names chunks, so that the client can tell what has changed. It opens nothing."""
+    plan: Plan
+    draft: PlannedDraft | None
+
+
+class SessionPlans:
+    def __init__(self, context: Context, projects: Projects, sessions: Sessions, plans: Plans) -> None:
+        self._context = context
+        self._projects = projects
+        self._sessions = sessions
+        self._plans = plans
+
+    def plan(
+        self,
+        principal: Principal,
+        session: SessionId | None = None,
+        project: ProjectId | None = None,
+        *,
+        generation: Generation | None = None,
+        patterns: tuple[str, ...] = (),
+        wanted: Wanted = EVERYTHING,
+        restore: bool = False,
+        seen_generation: Generation | None = None,
+    ) -> SessionPlan:
+        """Return what a client needs to bring its working set to a generation (``None``: the newest); open the session
+        if need be.
+
+        Args:
+            patterns: restrict a new session to these paths.
+            wanted: its ``patterns`` are not looked at; the session has its own.
+            restore: the client has no working set. If work of the session was saved, the plan is for the generation
+                that it was done on, and for that work.
+
+        Raises:
+            NotFound: no such project, session or generation. InvalidInput: the session is of another project.
+            ConfigError: the store gives no links. StaleStore.
+        """
+        context = self._context
+        view = None if session is None else context.catalog.view_session(principal.tenant, principal.user, session)
+        if view is None:
+            row = self._open(principal, session, project, generation, patterns, seen_generation)
+            restore = False
+        else:
+            row = view.session
+            self._sessions.check_same(row, project, patterns)
+            refuse_stale(view.head, seen_generation)
+            row = replace(row, expires_at=self._sessions.prolong(row))
+        wanted = replace(wanted, patterns=scope_of(context, row))
+        draft = None
+        if restore and row.draft is not None:
+            plan, draft = self._restoring(principal, row, row.draft, wanted)
+        else:
+            plan = self._plans.plan(principal, row.project, generation, wanted)
+            if wanted.content:
+                self._move(row, plan)
+        return SessionPlan(
+            session=row.session,
+            opened_at=row.created_at,
+            expires_at=row.expires_at,
+            patterns=wanted.patterns,
+            id_key=bytes(context.keys.of(principal.tenant, row.project).id_key),
+            plan=plan,
+            draft=draft,
+        )
+
+    def _open(
+        self,
+        principal: Principal,
+        session: SessionId | None,
+        project: ProjectId | None,
+        generation: Generation | None,
+        patterns: tuple[str, ...],
+        seen_generation: Generation | None,
+    ) -> SessionRow:
+        if project is None:
+            raise unknown_session(session or SessionId(""))
+        context = self._context
+        refuse_stale(self._projects.get(principal, project).head, seen_generation)
+        Scope(patterns)
+        base = context.log.load(principal.tenant, project, generation)
+        row = self._sessions.new_row(principal, session, base, patterns)
+        try:
+            context.catalog.open_session(row)
+        except AlreadyExists:
+            # Someone else opened it at this very moment.
+            row = self._sessions.view(principal, row.session).session
+            self._sessions.check_same(row, project, patterns)
+        return row
+
+    def _move(self, row: SessionRow, plan: Plan) -> None:
+        """Let the session stand on the generation that its client goes on to."""
+        if row.base_generation != plan.head.generation:
+            self._context.catalog.move_session(
+                row.tenant,
+                row.user,
+                row.session,
+                base_generation=plan.head.generation,
+                base_commit=plan.head.commit,
+            )
+
+    def _restoring(
+        self, principal: Principal, row: SessionRow, draft: DraftRef, wanted: Wanted
+    ) -> tuple[Plan, PlannedDraft]:
+        context = self._context
+        base = context.log.load(row.tenant, row.project, Generation(draft.generation - 1))
+        found = context.log.read_commit(row.tenant, row.project, draft)
+        tree = dict(base.tree)
+        apply(tree, found.changes)
+        places = {**base.places, **found.places}
+        containers = self._plans.containers(Scope(wanted.patterns).select(tree), places)
+        newest = context.catalog.head(row.tenant, row.project).generation
+        plan = self._plans.of_tree(principal, base, newest, containers, wanted.first)
+        (grant,) = self._plans.grants(principal, row.project, [self._seal_of(row, draft)])
+        return plan, PlannedDraft(draft.commit, grant)
+
+    def _seal_of(self, row: SessionRow, draft: DraftRef) -> Seal:
+        key = commit_key(row.tenant, row.project, draft.generation, draft.commit)
+        return self._context.objects.read(
+            key, lambda data: unpack_header(data, key, ObjectKind.COMMIT), max_bytes=MAX_RAW_BYTES
+        )

@@ -1,0 +1,330 @@
+"""Sessions: a user's working set of a project, from checkout to close.
+
+Order of effects of a checkout: the session's row first, then the working set, then its state. A crash in between leaves
+a session whose working set the next checkout builds again from its base and draft.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.paths import ROOT
+from manifold_common.domain.tree import Difference, apply, differences, totals
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.working_set.bench import OpenSet
+from manifold_common.engine.working_set.folders import open_root
+from manifold_common.engine.working_set.location import Owner, WorkspaceMode
+from manifold_common.engine.working_set.materialise import Progress
+from manifold_common.engine.working_set.scan import scan
+from manifold_common.engine.working_set.scope import Scope
+from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
+from manifold_common.ids import Generation, ProjectId, SessionId, parse_session_id
+from manifold_common.ports.catalog import Head, SessionRow, SessionView
+from manifold_common.services.arrivals import Arrivals
+from manifold_common.services.context import Context
+from manifold_common.services.generations import unknown_session
+from manifold_common.services.projects import Projects
+from manifold_common.services.scopes import scope_of, seal_scope
+from manifold_common.services.staleness import refuse_stale
+from manifold_common.services.workspaces import Workspaces, owner_of, working_conflict
+
+
+class CheckoutKind(Enum):
+    NEW = "new"
+    WARM = "warm"
+    """The generation had not changed: nothing was touched."""
+    REFRESHED = "refreshed"
+    RESTORED = "restored"
+    """Built again from its base and its draft, on this or another machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedOut:
+    session: SessionId
+    project: ProjectId
+    path: str
+    """The plaintext folder."""
+    kind: CheckoutKind
+    generation: Generation
+    head_generation: Generation
+    files: int
+    """Entries of the working set's base, as far as they are in scope."""
+    total_bytes: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    session: SessionId
+    project: ProjectId
+    path: str
+    base_generation: Generation
+    head_generation: Generation
+    differences: list[Difference]
+    skipped: list[bytes]
+    """Sockets, FIFOs and devices, which are never committed."""
+
+
+class Sessions:
+    def __init__(self, context: Context, workspaces: Workspaces, projects: Projects) -> None:
+        self._context = context
+        self._workspaces = workspaces
+        self._arrivals = Arrivals(context, workspaces)
+        self._bench = workspaces.bench
+        self._projects = projects
+
+    # --- finding --------------------------------------------------------------------------------------------------
+
+    def view(self, principal: Principal, session: SessionId) -> SessionView:
+        """Raises NotFound: the user has no such session."""
+        found = self._context.catalog.view_session(principal.tenant, principal.user, session)
+        if found is None:
+            raise unknown_session(session)
+        return found
+
+    def all(self, principal: Principal, project: ProjectId | None = None) -> list[SessionRow]:
+        return self._context.catalog.list_sessions(principal.tenant, principal.user, project)
+
+    def owner(self, principal: Principal, session: SessionId) -> Owner:
+        """Return whose working set it is, without the catalog where this process knows. Raises NotFound."""
+        known = self._bench.known(principal, session)
+        if known is None:
+            known = owner_of(self.view(principal, session).session)
+            self._bench.know(known)
+        return known
+
+    # --- checkout -------------------------------------------------------------------------------------------------
+
+    def checkout(
+        self,
+        principal: Principal,
+        session: SessionId | None = None,
+        project: ProjectId | None = None,
+        *,
+        generation: Generation | None = None,
+        patterns: tuple[str, ...] = (),
+        strategy: Strategy = Strategy.FAIL,
+        seen_generation: Generation | None = None,
+        progress: Progress | None = None,
+    ) -> CheckedOut:
+        """Bring a session's working set to a generation (``None``: the head), making both if need be.
+
+        Uncommitted changes are kept, and merged with what others committed.
+
+        Args:
+            patterns: restrict a new session to these paths (gitignore syntax).
+            seen_generation: the highest generation the caller knows of; a store that has less is refused.
+
+        Raises:
+            NotFound: no such project, session or generation. InvalidInput: the session is of another project.
+            CommitConflict: the working set and others' commits changed the same paths; nothing was touched.
+            RamUnavailable, NoSpace, QuotaExceeded: there is no room. SessionBusy. StaleStore.
+        """
+        view = None
+        if session is not None:
+            view = self._context.catalog.view_session(principal.tenant, principal.user, session)
+        if view is None:
+            return self._open(principal, session, project, generation, patterns, seen_generation, progress)
+        row, head = view
+        self.check_same(row, project, patterns)
+        with self._bench.open(owner_of(row)) as work:
+            if work.base is None or work.base[0] > head.generation:
+                # Looked up before the lock was had: whoever held it may have committed, or saved a draft.
+                row, head = self.view(principal, row.session)
+            refuse_stale(head, seen_generation)
+            return self._go_on(work, row, head, generation, strategy, progress)
+
+    def _open(
+        self,
+        principal: Principal,
+        session: SessionId | None,
+        project: ProjectId | None,
+        generation: Generation | None,
+        patterns: tuple[str, ...],
+        seen_generation: Generation | None,
+        progress: Progress | None,
+    ) -> CheckedOut:
+        context = self._context
+        if project is None:
+            raise unknown_session(session or SessionId(""))
+        head = self._projects.get(principal, project).head
+        refuse_stale(head, seen_generation)
+        base = context.log.load(principal.tenant, project, generation)
+        Scope(patterns)
+        row = replace(self.new_row(principal, session, base, patterns), working_set=self._arrivals.new_id())
+        session = row.session
+        self._workspaces.check_room(Scope(patterns).select(base.tree))
+        try:
+            context.catalog.open_session(row)
+        except AlreadyExists:
+            # Someone else opened it at this very moment.
+            return self.checkout(principal, session, project, generation=generation, patterns=patterns)
+        with self._bench.open(owner_of(row)) as work:
+            if work.location.exists() and self._bench.sets.mode is WorkspaceMode.EPHEMERAL:
+                # Someone else found the session, and was here first.
+                row, head = self.view(principal, session)
+                return self._go_on(work, row, head, generation, Strategy.FAIL, progress)
+            try:
+                if work.location.exists():
+                    self._bring(work, row, base.head.generation, Strategy.FAIL)
+                else:
+                    self._workspaces.build(work, base, patterns, progress=progress, working_set=row.working_set)
+                return self._result(work, CheckoutKind.NEW, head.generation, row.expires_at)
+            except BaseException:
+                with suppress(ManifoldError):
+                    context.catalog.close_session(principal.tenant, principal.user, session)
+                raise
+
+    def new_row(
+        self, principal: Principal, session: SessionId | None, base: Snapshot, patterns: tuple[str, ...]
+    ) -> SessionRow:
+        """Return the row of a session that begins on ``base``. Raises InvalidInput: the id cannot be one."""
+        context = self._context
+        session = parse_session_id(session) if session else SessionId(context.new_id())
+        now = context.clock.now()
+        return SessionRow(
+            tenant=principal.tenant,
+            user=principal.user,
+            session=session,
+            project=base.project,
+            base_generation=base.head.generation,
+            base_commit=base.head.commit,
+            draft=None,
+            scope=seal_scope(context, principal.tenant, base.project, session, patterns),
+            created_at=now,
+            expires_at=now + timedelta(seconds=context.policy.session_ttl_seconds),
+        )
+
+    def check_same(self, row: SessionRow, project: ProjectId | None, patterns: tuple[str, ...]) -> None:
+        """Raises InvalidInput: the session was opened on another project, or with other paths."""
+        if project is not None and row.project != project:
+            raise InvalidInput(
+                f"session '{row.session}' works on another project",
+                hint="choose another session id, or close that session",
+            )
+        if patterns and patterns != scope_of(self._context, row):
+            raise InvalidInput(
+                f"session '{row.session}' was opened with other paths",
+                hint="open a new session for another set of paths",
+            )
+
+    def _go_on(
+        self,
+        work: OpenSet,
+        row: SessionRow,
+        head: Head,
+        generation: Generation | None,
+        strategy: Strategy,
+        progress: Progress | None,
+    ) -> CheckedOut:
+        """Check out a session that there is. Its lock is held."""
+        if work.base is not None:
+            refuse_stale(head, *work.base)
+        arrived, row = self._arrivals.arrive(work, row, strategy, progress)
+        moved = self._bring(work, row, head.generation if generation is None else generation, strategy)
+        kind = CheckoutKind.RESTORED if arrived else CheckoutKind.REFRESHED if moved else CheckoutKind.WARM
+        return self._result(work, kind, head.generation, self.prolong(row))
+
+    def _bring(self, work: OpenSet, row: SessionRow, target: Generation, strategy: Strategy) -> bool:
+        """Make the working set be at ``target``; tell whether it was not. Its lock is held."""
+        state = self._workspaces.state_of(work, strategy)
+        if state.base.head.generation == target:
+            return False
+        snapshot = self._context.log.load(row.tenant, row.project, target, start=state.base)
+        self._workspaces.check_growth(state, snapshot)
+        conflicts = self._workspaces.move_to(work, snapshot, strategy)
+        if conflicts and strategy is Strategy.FAIL:
+            raise working_conflict(conflicts, state.base.head.generation, target)
+        self._context.catalog.move_session(
+            row.tenant,
+            row.user,
+            row.session,
+            base_generation=snapshot.head.generation,
+            base_commit=snapshot.head.commit,
+        )
+        return True
+
+    def prolong(self, row: SessionRow) -> datetime:
+        """Push the session's end back when half its time is over (a warm checkout should not write)."""
+        context = self._context
+        ttl = timedelta(seconds=context.policy.session_ttl_seconds)
+        now = context.clock.now()
+        if row.expires_at - now > ttl / 2:
+            return row.expires_at
+        context.catalog.prolong_session(row.tenant, row.user, row.session, now + ttl)
+        return now + ttl
+
+    def _result(self, work: OpenSet, kind: CheckoutKind, head: Generation, expires_at: datetime) -> CheckedOut:
+        self._bench.know(work.owner)
+        return checked_out(work, kind, head, expires_at)
+
+    # --- status and close -----------------------------------------------------------------------------------------
+
+    def status(self, principal: Principal, session: SessionId) -> Status:
+        """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy."""
+        view = self.view(principal, session)
+        context = self._context
+        with self._bench.open(owner_of(view.session)) as work:
+            state = self._workspaces.standing_state(work)
+            keys = context.keys.of(principal.tenant, view.session.project)
+            root = open_root(work.location.work)
+            try:
+                found = scan(
+                    root,
+                    Scope(state.scope).select(state.base.tree),
+                    state.trust,
+                    chunker=keys.chunker,
+                    add=keys.chunker.chunk_id,
+                )
+            finally:
+                os.close(root)
+            after = dict(state.base.tree)
+            apply(after, found.changes)
+            return Status(
+                session=session,
+                project=view.session.project,
+                path=work.location.work,
+                base_generation=state.base.head.generation,
+                head_generation=view.head.generation,
+                differences=differences(state.base.tree, after),
+                skipped=found.skipped,
+            )
+
+    def close(self, principal: Principal, session: SessionId) -> None:
+        """Drop the session, its working set and its draft. Closing one that is closed already is no error."""
+        view = self._context.catalog.view_session(principal.tenant, principal.user, session)
+        if view is None:
+            return
+        row = view.session
+        with self._bench.open(owner_of(row)) as work:
+            self._context.catalog.close_session(principal.tenant, principal.user, session)
+            self._bench.wipe(work)
+        if row.draft is not None:
+            with suppress(Exception):
+                self._context.writer.discard(row.tenant, row.project, row.draft)
+
+
+def checked_out(work: OpenSet, kind: CheckoutKind, head: Generation, expires_at: datetime) -> CheckedOut:
+    """Return what is to be said of a working set that was brought to where it is."""
+    assert work.state is not None
+    base, scope = work.state.base, Scope(work.state.scope)
+    size, files = base.tree_bytes, len(base.tree) - (ROOT in base.tree)
+    if not scope.is_whole:
+        size, files = totals(scope.select(base.tree))
+    return CheckedOut(
+        session=work.owner.session,
+        project=work.owner.project,
+        path=work.location.work,
+        kind=kind,
+        generation=base.head.generation,
+        head_generation=head,
+        files=files,
+        total_bytes=size,
+        expires_at=expires_at,
+    )

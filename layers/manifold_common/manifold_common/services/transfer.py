@@ -1,0 +1,167 @@
+"""Whole directories in and out: import a folder as one commit, export a generation to a folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.paths import ROOT
+from manifold_common.domain.tree import Changes, is_significant, totals
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.working_set.folders import open_root, translate
+from manifold_common.engine.working_set.materialise import materialise
+from manifold_common.engine.working_set.ram import free_bytes
+from manifold_common.engine.working_set.scan import Progress, ScanResult, scan
+from manifold_common.engine.working_set.state import NO_TRUST
+from manifold_common.errors import AlreadyExists, InvalidInput, NoSpace
+from manifold_common.ids import CommitId, Generation, ProjectId
+from manifold_common.services.context import Context
+from manifold_common.services.edits import NO_OPTIONS, EditOptions, Edits
+from manifold_common.services.history import History
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    project: ProjectId
+    generation: Generation
+    commit: CommitId | None
+    """``None`` when the project already was like the folder."""
+    files: int
+    total_bytes: int
+    new_bytes: int
+    skipped: list[bytes]
+    unstable: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    generation: Generation
+    files: int
+    total_bytes: int
+
+
+class Transfer:
+    def __init__(self, context: Context, history: History, edits: Edits) -> None:
+        self._context = context
+        self._history = history
+        self._edits = edits
+
+    def import_folder(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        folder: Path,
+        options: EditOptions = NO_OPTIONS,
+        *,
+        keep: bool = False,
+        progress: Progress | None = None,
+    ) -> Imported:
+        """Make the project's tree equal to ``folder``, as one commit.
+
+        Args:
+            keep: leave alone what the project has and the folder has not.
+
+        Raises:
+            InvalidInput: no such folder. QuotaExceeded; others as ``Edits.apply``. Nothing is committed then.
+        """
+        context = self._context
+        base = self._edits.base(principal, project, options.expected)
+        keys = context.keys.of(principal.tenant, project)
+        if not folder.is_dir():
+            raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
+        root = open_root(os.path.realpath(folder))
+        try:
+            with context.pack_writer(base) as writer:
+                found = scan(
+                    root,
+                    base.tree,
+                    NO_TRUST,
+                    chunker=keys.chunker,
+                    add=writer.add,
+                    limits=context.policy.limits,
+                    progress=progress,
+                )
+                content = writer.finish()
+        finally:
+            os.close(root)
+        changes = Changes(found.changes.upserts, set()) if keep else found.changes
+        generation, commit = base.head.generation, None
+        if is_significant(base.tree, changes) or ROOT not in base.tree:  # an empty folder is a first commit too
+            message = options.message or f"import {folder.name}"
+            done = self._edits.publish(
+                principal,
+                base,
+                changes,
+                content,
+                replace(options, message=message),
+                writer.new_bytes,
+            )
+            generation, commit = done.generation, done.commit
+        return imported(base, found, generation, commit, writer.new_bytes)
+
+    def export(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        destination: Path,
+        generation: Generation | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write a generation into a folder that is empty or does not exist.
+
+        This leaves Manifold: the folder is plaintext, wherever it lies.
+
+        Raises:
+            AlreadyExists: the folder has something in it. NoSpace: it would not fit; nothing was written.
+        """
+        snapshot = self._history.snapshot(principal, project, generation)
+        size, files = totals(snapshot.tree)
+        root = open_root(new_folder(destination, size))
+        try:
+            reader = self._context.block_reader(snapshot.tenant, snapshot.project)
+            materialise(root, snapshot.tree, snapshot.places, reader, progress)
+        finally:
+            os.close(root)
+        return Exported(snapshot.head.generation, files, size)
+
+
+def imported(
+    base: Snapshot, found: ScanResult, generation: Generation, commit: CommitId | None, new_bytes: int
+) -> Imported:
+    """Return what is to be said of a folder that was scanned against ``base``, and published."""
+    size = sum(entry.size for entry in found.changes.upserts.values())
+    size += sum(base.tree[path].size for path in found.seen if path not in found.changes.upserts)
+    return Imported(
+        project=base.project,
+        generation=generation,
+        commit=commit,
+        files=len(found.seen) - 1,
+        total_bytes=size,
+        new_bytes=new_bytes,
+        skipped=found.skipped,
+        unstable=found.unstable,
+    )
+
+
+def new_folder(destination: Path, size: int) -> str:
+    """Make a folder for an export, where there is none; return its real path.
+
+    Raises:
+        AlreadyExists: it has something in it. NoSpace: ``size`` bytes would not fit; nothing was made.
+    """
+    made = not destination.exists()
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+        if any(destination.iterdir()):
+            raise AlreadyExists(f"{destination} is not empty", hint="name a new folder")
+    except OSError as error:
+        raise translate(error, os.fsencode(destination)) from None
+    free = free_bytes(destination)
+    if size > free:
+        if made:
+            destination.rmdir()
+        raise NoSpace(f"the project has {size} bytes and {destination} has room for {free}", hint="make room")
+    return os.path.realpath(destination)

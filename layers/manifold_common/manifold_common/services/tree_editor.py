@@ -1,0 +1,321 @@
+"""A tree under edit: files put, folders made, things moved and deleted, one after another. Nothing is published here.
+
+New content streams through in bounded memory. An edit takes time by what it touches, not by what the project holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from manifold_common.domain.paths import ROOT, ancestors_of, check_path, parent_of, to_display
+from manifold_common.domain.tree import (
+    DEFAULT_FILE_MODE,
+    DIRECTORY,
+    FILE,
+    MODE_MASK,
+    SYMLINK,
+    Changes,
+    Entry,
+    Tree,
+    between,
+    directory,
+    kept_time,
+)
+from manifold_common.engine.pack_writer import PackWriter
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.errors import AlreadyExists, InvalidInput, NotFound, QuotaExceeded
+from manifold_common.format.chunker import WHOLE_FILE_BYTES
+from manifold_common.format.tree_columns import MAX_TARGET_BYTES
+from manifold_common.services.context import Context
+
+MAX_MOVED_ENTRIES = 1_000_000
+"""Moved and copied by the edits of one commit. Two folders copied into each other in turn double each time."""
+
+ReadInto: TypeAlias = Callable[[memoryview], int]
+"""Fills a buffer and returns how many bytes it wrote; 0 at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutFile:
+    """Create or replace a file; missing folders are made."""
+
+    path: bytes
+    read: ReadInto
+    mode: int | None = None
+    """Permission bits; ``None`` keeps those of the file that is replaced."""
+    mtime_ns: int | None = None
+    """``None``: now."""
+    create_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutLink:
+    path: bytes
+    target: bytes
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MakeFolder:
+    """Create a folder, and those above it; one that exists already is left alone."""
+
+    path: bytes
+    mode: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    path: bytes
+    recursive: bool = False
+    """Needed for a folder that is not empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    source: bytes
+    destination: bytes
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Make what is at ``source`` appear a second time. No content is read or sent."""
+
+    source: bytes
+    destination: bytes
+    overwrite: bool = False
+
+
+Edit: TypeAlias = PutFile | PutLink | MakeFolder | Delete | Move | Copy
+
+
+class _EditedTree:
+    """A tree that knows what is in each folder, once that was asked for."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.entries = dict(tree)
+        self._inside: dict[bytes, set[bytes]] | None = None
+
+    def get(self, path: bytes) -> Entry | None:
+        return self.entries.get(path)
+
+    def put(self, path: bytes, entry: Entry) -> None:
+        self.entries[path] = entry
+        if self._inside is not None and path != ROOT:
+            self._inside.setdefault(parent_of(path), set()).add(path)
+
+    def take(self, path: bytes) -> Entry:
+        """Remove ``path`` and return what it was. What is below it is to be removed as well."""
+        entry = self.entries.pop(path)
+        if self._inside is not None:
+            self._inside.get(parent_of(path), set()).discard(path)
+            self._inside.pop(path, None)
+        return entry
+
+    def below(self, folder: bytes) -> list[bytes]:
+        """Return all that is below a folder, each folder before what is in it."""
+        if self._inside is None:
+            self._inside = {}
+            for path in self.entries:
+                if path != ROOT:
+                    self._inside.setdefault(parent_of(path), set()).add(path)
+        found: list[bytes] = []
+        waiting = [folder]
+        while waiting:
+            inside = self._inside.get(waiting.pop(), ())
+            found += inside
+            waiting += inside
+        return found
+
+
+class TreeEditor:
+    """A base, and an overlay of what was changed so far."""
+
+    def __init__(self, context: Context, base: Snapshot, writer: PackWriter) -> None:
+        self._limits = context.policy.limits
+        self._chunker = context.keys.of(base.tenant, base.project).chunker
+        self._now_ns = int(context.clock.now().timestamp() * 1_000_000) * 1000
+        self._base = base.tree
+        self._tree = _EditedTree(base.tree)
+        self._moved_entries = 0
+        self._writer = writer
+
+    def changes(self) -> Changes:
+        return between(self._base, self._tree.entries)
+
+    def edit(self, edit: Edit) -> None:
+        if isinstance(edit, PutFile):
+            self._put_file(edit)
+        elif isinstance(edit, PutLink):
+            self._put_link(edit)
+        elif isinstance(edit, MakeFolder):
+            self._make_folder(edit)
+        elif isinstance(edit, Delete):
+            self._delete(edit)
+        elif isinstance(edit, Move):
+            self._move(edit)
+        else:
+            self._copy(edit)
+
+    def _put_file(self, edit: PutFile) -> None:
+        path = check_path(edit.path)
+        before = self._tree.get(path)
+        if before is not None and edit.create_only:
+            raise AlreadyExists(f"{to_display(path)!r} is there already")
+        if before is not None and before.kind == DIRECTORY:
+            raise InvalidInput(f"{to_display(path)!r} is a folder", hint="delete it first, or choose another path")
+        self._make_parents(path)
+        size, content = self._content(path, edit.read)
+        mode = edit.mode
+        if mode is None:
+            mode = before.mode if before is not None and before.kind == FILE else DEFAULT_FILE_MODE
+        mtime_ns = self._now_ns if edit.mtime_ns is None else kept_time(edit.mtime_ns)
+        self._tree.put(path, Entry(FILE, mode & MODE_MASK, mtime_ns, size, content))
+        self._touch(parent_of(path), before is None)
+
+    def _content(self, path: bytes, read: ReadInto) -> tuple[int, bytes]:
+        shown = to_display(path)
+        first = memoryview(bytearray(WHOLE_FILE_BYTES + 1))
+        filled = 0
+        while filled < len(first) and (count := read(first[filled:])):
+            filled += count
+        self._limits.check_file(shown, filled)
+        if filled <= WHOLE_FILE_BYTES:
+            return filled, self._writer.add(bytes(first[:filled])) if filled else b""
+        size = 0
+        ids = []
+        for chunk in self._chunker.cut(_after(first, read)):
+            size += len(chunk)
+            self._limits.check_file(shown, size)
+            ids.append(self._writer.add(chunk))
+        return size, b"".join(ids)
+
+    def _put_link(self, edit: PutLink) -> None:
+        path = check_path(edit.path)
+        if not 0 < len(edit.target) <= MAX_TARGET_BYTES or b"\0" in edit.target:
+            raise InvalidInput(
+                f"the link {to_display(path)!r} has a target that no link can have",
+                hint=f"a target has 1 to {MAX_TARGET_BYTES} bytes, and no NUL",
+            )
+        before = self._tree.get(path)
+        if before is not None and before.kind == DIRECTORY:
+            raise InvalidInput(f"{to_display(path)!r} is a folder", hint="delete it first, or choose another path")
+        self._make_parents(path)
+        mtime_ns = self._now_ns if edit.mtime_ns is None else kept_time(edit.mtime_ns)
+        self._tree.put(path, Entry(SYMLINK, MODE_MASK, mtime_ns, 0, edit.target))
+        self._touch(parent_of(path), before is None)
+
+    def _make_folder(self, edit: MakeFolder) -> None:
+        path = check_path(edit.path)
+        before = self._tree.get(path)
+        if before is not None and before.kind != DIRECTORY:
+            raise InvalidInput(f"{to_display(path)!r} is there already, and is not a folder")
+        self._make_parents(path)
+        entry = before or directory(self._now_ns)
+        mode = entry.mode if edit.mode is None else edit.mode & MODE_MASK
+        mtime_ns = entry.mtime_ns if edit.mtime_ns is None else kept_time(edit.mtime_ns)
+        self._tree.put(path, entry._replace(mode=mode, mtime_ns=mtime_ns))
+        self._touch(parent_of(path), before is None)
+
+    def _delete(self, edit: Delete) -> None:
+        path = check_path(edit.path)
+        below = self._below(path)
+        if below and not edit.recursive:
+            raise InvalidInput(f"the folder {to_display(path)!r} is not empty", hint="delete it with all that is in it")
+        for gone in (*below, path):
+            self._tree.take(gone)
+        self._touch(parent_of(path), True)
+
+    def _move(self, edit: Move) -> None:
+        source, destination, below = self._clear_way(edit)
+        cut = len(source)
+        for path in (source, *below):
+            self._tree.put(check_path(destination + path[cut:]), self._tree.take(path))
+        self._touch(parent_of(source), True)
+        self._touch(parent_of(destination), True)
+
+    def _copy(self, edit: Copy) -> None:
+        source, destination, below = self._clear_way(edit)
+        cut = len(source)
+        for path in (source, *below):
+            self._tree.put(check_path(destination + path[cut:]), self._tree.entries[path])
+        self._touch(parent_of(destination), True)
+
+    def _clear_way(self, edit: Move | Copy) -> tuple[bytes, bytes, list[bytes]]:
+        """Return the source, the destination, which is free now, and what is below the source."""
+        source, destination = check_path(edit.source), check_path(edit.destination)
+        below = self._below(source)
+        if destination == source or destination.startswith(source + b"/"):
+            raise InvalidInput(f"{to_display(source)!r} cannot be put into itself")
+        if source.startswith(destination + b"/"):
+            raise InvalidInput(f"{to_display(source)!r} cannot take the place of a folder that it lies in")
+        self._count(1 + len(below))
+        if self._tree.get(destination) is not None:
+            if not edit.overwrite:
+                raise AlreadyExists(f"{to_display(destination)!r} is there already", hint="ask for it to be replaced")
+            self._delete(Delete(destination, recursive=True))
+        self._make_parents(destination)
+        return source, destination, below
+
+    def _below(self, path: bytes) -> list[bytes]:
+        """Return what is below an existing path. Raises NotFound."""
+        entry = self._tree.get(path)
+        if entry is None:
+            raise NotFound(f"there is no {to_display(path)!r}")
+        return self._tree.below(path) if entry.kind == DIRECTORY else []
+
+    def _count(self, entries: int) -> None:
+        self._moved_entries += entries
+        if self._moved_entries > MAX_MOVED_ENTRIES:
+            raise QuotaExceeded(
+                f"these changes move and copy more than {MAX_MOVED_ENTRIES} files and folders",
+                hint="make them in several commits",
+                limit=MAX_MOVED_ENTRIES,
+            )
+
+    def _make_parents(self, path: bytes) -> None:
+        for folder in ancestors_of(path):
+            entry = self._tree.get(folder)
+            if entry is None:
+                self._tree.put(folder, directory(self._now_ns))
+            elif entry.kind != DIRECTORY:
+                raise InvalidInput(f"{to_display(folder)!r} is not a folder")
+        if self._tree.get(ROOT) is None:
+            self._tree.put(ROOT, directory(self._now_ns))
+
+    def _touch(self, folder: bytes, changed: bool) -> None:
+        if changed:
+            self._tree.put(folder, self._tree.entries[folder]._replace(mtime_ns=self._now_ns))
+
+
+def reading(content: bytes) -> ReadInto:
+    """Return what reads ``content``."""
+    rest = memoryview(content)
+
+    def read(into: memoryview) -> int:
+        nonlocal rest
+        count = min(len(rest), len(into))
+        into[:count] = rest[:count]
+        rest = rest[count:]
+        return count
+
+    return read
+
+
+def _after(first: memoryview, read: ReadInto) -> ReadInto:
+    """Return a reader that gives ``first``, then what ``read`` gives."""
+    rest = first
+
+    def both(into: memoryview) -> int:
+        nonlocal rest
+        if not rest:
+            return read(into)
+        count = min(len(rest), len(into))
+        into[:count] = rest[:count]
+        rest = rest[count:]
+        return count
+
+    return both

@@ -1,0 +1,254 @@
+"""What a client has uploaded, read back and held against everything that it says.
+
+Nothing in a draft is believed. Each pack and each block of the draft's own must open under the key of its slot, each
+chunk must have the bytes that its id names, and the draft may refer to the session's own uploads and to what its base
+refers to, and to nothing else. Where the base has a chunk already, its place counts and not the draft's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.paths import to_display
+from manifold_common.domain.tree import FILE
+from manifold_common.engine.data_keys import ProjectKeys
+from manifold_common.engine.pack_writer import INLINE_BYTES, NewContent
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.errors import BadUpload, CorruptObject, ObjectNotFound
+from manifold_common.format.commit_object import ReadCommit, read_commit
+from manifold_common.format.pack import PACK_TARGET_BYTES
+from manifold_common.format.places import MAX_BLOCK_RAW_BYTES, Block, Container, Places
+from manifold_common.format.sealed import FRAME_OVERHEAD_BYTES, HEADER_BYTES, ObjectKind, Opener, Payload
+from manifold_common.ids import ChunkId, Generation, SessionId
+from manifold_common.ports.object_store import Buffer
+from manifold_common.ports.uploads import Upload
+from manifold_common.services.context import Context
+
+MAX_PACK_BYTES = PACK_TARGET_BYTES + MAX_BLOCK_RAW_BYTES + HEADER_BYTES + 2 * FRAME_OVERHEAD_BYTES
+MAX_DRAFT_BYTES = 256 << 20
+MAX_CHECKED_BYTES = 512 << 20
+"""Of packs that are checked at once."""
+_MAX_INLINE_RAW_BYTES = 64 << 20
+
+Part = tuple[ChunkId, int, int]
+"""A chunk in a block's raw bytes: id, offset, length."""
+
+
+class Receipt(NamedTuple):
+    """What a client says that it has stored."""
+
+    name: str
+    """A pack id, or a draft's commit id."""
+    size: int
+    """Bytes of the whole object."""
+    checksum: bytes
+    """BLAKE3-256 of them."""
+
+
+@dataclass(slots=True)
+class UploadedDraft:
+    """A draft that was read, and found to refer only to what it may."""
+
+    upload: Upload
+    base: Snapshot
+    commit: ReadCommit
+    content: NewContent
+    """Chunks in blocks of its own, which were checked."""
+    known: Places
+    """All other chunks."""
+    packs: dict[str, Upload]
+    """Those it refers to, by name; claimed ones were checked."""
+    parts: dict[str, dict[Block, list[Part]]] = field(default_factory=dict)
+    """What each pack must hold."""
+    new_bytes: int = 0
+    """Raw bytes of chunks that the base does not have."""
+
+
+def container_of(upload: Upload) -> Container:
+    kind = ObjectKind.COMMIT if upload.kind == "draft" else ObjectKind.PACK
+    return Container(upload.tenant, upload.project, kind, upload.generation, upload.name, upload.object_id, upload.dek)
+
+
+class Inspector:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def read(self, principal: Principal, session: SessionId, receipt: Receipt) -> UploadedDraft:
+        """Read a draft. Its packs are found, not looked into.
+
+        Raises:
+            BadUpload: it is not stored as the receipt says, does not open, refers to what it may not, or the session
+                has no such upload. QuotaExceeded.
+        """
+        context = self._context
+        upload = self._find(principal, session, [receipt.name], "draft")[receipt.name]
+        base = context.log.load(upload.tenant, upload.project, Generation(upload.generation - 1))
+        keys = context.keys.of(upload.tenant, upload.project)
+        own = container_of(upload)
+        data = self._fetch(own, receipt, MAX_DRAFT_BYTES)
+        with _blaming(own):
+            opener = keys.opener(own.seal())
+            commit = read_commit(data, own, opener, keys.id_key)
+            if (commit.meta.parent, commit.meta.parent_hash) != (base.head.commit or "", base.head.record_hash):
+                raise CorruptObject(own.seal().key, "it is not made on the generation that its slot was given for")
+        for path, entry in commit.changes.upserts.items():
+            if entry.kind == FILE:
+                context.policy.limits.check_file(to_display(path), entry.size)
+        draft = UploadedDraft(upload, base, commit, NewContent({}, {}, []), {}, {})
+        self._sort(draft, own, keys, data, opener)
+        draft.packs = self._find(principal, session, list(draft.parts), "pack")
+        for name, blocks in draft.parts.items():
+            for block in blocks:
+                if block.container != container_of(draft.packs[name]):
+                    raise _not_yours(block.container)
+        return draft
+
+    def check_packs(self, draft: UploadedDraft, receipts: Sequence[Receipt]) -> int:
+        """Read packs back, several at once, and claim them. Returns how many were read.
+
+        Packs that the draft does not refer to, or that were checked before, are passed over. Raises BadUpload.
+        """
+        wanted = [one for one in receipts if one.name in draft.packs and not draft.packs[one.name].claimed]
+        total = sum(one.size for one in wanted)
+        if total > MAX_CHECKED_BYTES:
+            raise BadUpload(
+                f"{len(wanted)} packs of {total} bytes are too much to check at once",
+                hint=f"have packs of at most {MAX_CHECKED_BYTES} bytes checked in one call",
+            )
+        list(self._context.workers.requests.map(lambda receipt: self._check_pack(draft, receipt), wanted))
+        self.claim(draft, [one.name for one in wanted])
+        return len(wanted)
+
+    def claim(self, draft: UploadedDraft, names: Sequence[str]) -> None:
+        """Raises BadUpload: one of them was removed meanwhile, since its time was over."""
+        upload = draft.upload
+        if names and self._context.catalog.claim_uploads(upload.tenant, upload.project, names) < len(set(names)):
+            raise _gone(upload.session, names[0])
+        draft.packs |= {name: replace(draft.packs[name], claimed=True) for name in names if name in draft.packs}
+
+    def _find(self, principal: Principal, session: SessionId, names: Sequence[str], kind: str) -> dict[str, Upload]:
+        if not names:
+            return {}
+        now = self._context.clock.now()
+        rows = self._context.catalog.find_uploads(principal.tenant, principal.user, session, names, now)
+        found = {one.name: one for one in rows if one.kind == kind}
+        for name in names:
+            if name not in found:
+                raise _gone(session, name)
+        return found
+
+    def _fetch(self, own: Container, receipt: Receipt, most: int) -> Buffer:
+        key = own.seal().key
+        if receipt.size > most:
+            raise BadUpload(f"upload {own.name} has {receipt.size} bytes, over the limit of {most}")
+        with _blaming(own):
+            try:
+                data = self._context.store.get(key, max_bytes=receipt.size)
+            except ObjectNotFound:
+                raise CorruptObject(key, "it was not stored") from None
+            if len(data) != receipt.size:
+                raise CorruptObject(key, f"{len(data)} bytes are stored, and not {receipt.size}")
+            if blake3(data).digest() != receipt.checksum:
+                raise CorruptObject(key, "other bytes are stored than its receipt says")
+        return data
+
+    def _sort(self, draft: UploadedDraft, own: Container, keys: ProjectKeys, data: Buffer, opener: Opener) -> None:
+        """Say where each chunk of the draft is: in the base, in the draft itself, or in a pack."""
+        inline: dict[Block, list[Part]] = defaultdict(list)
+        parts: dict[str, dict[Block, list[Part]]] = defaultdict(lambda: defaultdict(list))
+        for chunk, place in draft.commit.places.items():
+            block, offset, length = place
+            standing = draft.base.places.get(chunk)
+            if standing is not None:
+                if standing.length != length:
+                    raise BadUpload(f"draft {own.name} gives a chunk of {standing.length} bytes {length}")
+                draft.known[chunk] = standing
+                continue
+            draft.new_bytes += length
+            if block.container == own:
+                inline[block].append((chunk, offset, length))
+            elif block.container.kind is ObjectKind.PACK and block.container.project == own.project:
+                parts[block.container.name][block].append((chunk, offset, length))
+                draft.known[chunk] = place
+            else:
+                raise _not_yours(block.container)
+        draft.parts = {name: dict(blocks) for name, blocks in parts.items()}
+        with _blaming(own):
+            draft.content = _own_content(inline, keys, data, opener)
+
+    def _check_pack(self, draft: UploadedDraft, receipt: Receipt) -> None:
+        upload = draft.packs[receipt.name]
+        keys = self._context.keys.of(upload.tenant, upload.project)
+        own = container_of(upload)
+        data = self._fetch(own, receipt, MAX_PACK_BYTES)
+        with _blaming(own):
+            opener = keys.opener(own.seal())
+            frames = opener.split(data)
+            for block, parts in draft.parts[receipt.name].items():
+                _check_block(keys, opener, frames, block, parts)
+
+
+def _own_content(inline: dict[Block, list[Part]], keys: ProjectKeys, data: Buffer, opener: Opener) -> NewContent:
+    """Return the blocks that travel inside a draft, checked."""
+    blocks = sorted(inline, key=lambda block: block.frame)
+    if sum(block.stored_bytes for block in blocks) > INLINE_BYTES or (
+        sum(block.raw_bytes for block in blocks) > _MAX_INLINE_RAW_BYTES
+    ):
+        raise CorruptObject(opener.seal.key, "it has more content of its own than belongs into a draft")
+    frames = opener.split(data)
+    chunks: dict[ChunkId, tuple[int, int, int]] = {}
+    payloads: list[Payload] = []
+    for block in blocks:
+        raw = _check_block(keys, opener, frames, block, inline[block])
+        chunks |= {chunk: (len(payloads), offset, length) for chunk, offset, length in inline[block]}
+        payloads.append(Payload.of(bytes(raw)))
+    return NewContent(chunks, {}, payloads)
+
+
+def _check_block(
+    keys: ProjectKeys, opener: Opener, frames: list[tuple[int, memoryview]], block: Block, parts: list[Part]
+) -> Buffer:
+    """Return a block's raw bytes, which hold just what they should. Raises CorruptObject."""
+    at, frame = frames[block.frame] if block.frame < len(frames) else (-1, memoryview(b""))
+    if (at, len(frame)) != (block.offset, block.stored_bytes):
+        raise CorruptObject(opener.seal.key, f"frame {block.frame} is not where the draft says")
+    raw = opener.open_frame(block.frame, frame, max_raw_bytes=MAX_BLOCK_RAW_BYTES)
+    if len(raw) != block.raw_bytes:
+        raise CorruptObject(opener.seal.key, f"frame {block.frame} has another length than the draft says")
+    view = memoryview(raw)
+    for chunk, offset, length in parts:
+        if keys.chunker.chunk_id(view[offset : offset + length]) != chunk:
+            raise CorruptObject(opener.seal.key, f"frame {block.frame} holds other content than the draft says")
+    return raw
+
+
+@contextmanager
+def _blaming(own: Container) -> Iterator[None]:
+    """Damage in an upload is its client's affair, and no damage of the project."""
+    try:
+        yield
+    except CorruptObject as error:
+        if error.object_name != own.seal().key:
+            raise
+        raise BadUpload(f"upload {own.name} cannot be used: {error.reason}", hint="upload it again") from None
+
+
+def _gone(session: SessionId, name: str) -> BadUpload:
+    return BadUpload(
+        f"session '{session}' has no upload {name[:40]!r}",
+        hint="it is in use already, its time is over, or it is another session's: upload again",
+    )
+
+
+def _not_yours(container: Container) -> BadUpload:
+    return BadUpload(
+        f"the draft refers to object {container.name}, which is neither an upload of this session nor part of its base",
+        hint="upload the content itself",
+    )

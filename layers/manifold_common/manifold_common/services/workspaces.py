@@ -1,0 +1,215 @@
+"""The working set of a session: built, found again after a crash, moved to another generation.
+
+Every method works on a working set that is open, which means locked. Order of effects when one is built: files aside,
+then its state, then a rename that makes it appear; so it is never seen half made. When one is moved: a note of the
+step, then the files, then the state, which ends the step; so whoever opens it after a crash can go on.
+"""
+
+from __future__ import annotations
+
+import os
+
+from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.paths import to_display, to_text
+from manifold_common.domain.tree import Changes, Tree, apply, between, totals
+from manifold_common.engine.tree_log import Snapshot, empty_snapshot
+from manifold_common.engine.working_set.bench import Bench, OpenSet
+from manifold_common.engine.working_set.folders import open_root, translate
+from manifold_common.engine.working_set.location import Owner, WorkspaceMode
+from manifold_common.engine.working_set.materialise import Progress, materialise, room_for
+from manifold_common.engine.working_set.refresh import refresh
+from manifold_common.engine.working_set.scope import Scope
+from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, next_tick_ns
+from manifold_common.errors import CommitConflict, NoSpace, NotFound, SessionBusy
+from manifold_common.format.places import Places
+from manifold_common.ids import Generation, WorkingSetId
+from manifold_common.ports.catalog import SessionRow
+from manifold_common.services.generations import Generations
+from manifold_common.services.staleness import refuse_stale
+
+_NAMED_CONFLICTS = 5
+
+
+class Workspaces:
+    def __init__(self, generations: Generations, bench: Bench) -> None:
+        self._generations = generations
+        self.bench = bench
+
+    def state_of(self, work: OpenSet, strategy: Strategy = Strategy.FAIL) -> WorkingState:
+        """Return the state of an open working set; where it was lost, one under which everything is compared.
+
+        A step that a crash cut off is finished first.
+
+        Args:
+            strategy: decides conflicts with what was edited since the crash.
+
+        Raises:
+            NotFound: there is no working set on this machine. CommitConflict: the step cannot be finished.
+        """
+        state = self.standing_state(work)
+        if work.step is not None:
+            state = self._finish_step(work, state, work.step, strategy)
+        return state
+
+    def standing_state(self, work: OpenSet) -> WorkingState:
+        """Like ``state_of``, with a step that was cut off left as it is: what it changed counts as uncommitted changes
+        of the base before it. Good enough to save everything, never to commit."""
+        if work.state is None:
+            work.state = self._lost_state(work)
+        return work.state
+
+    def _lost_state(self, work: OpenSet) -> WorkingState:
+        """Return the state as stored, or one under which everything is compared by content."""
+        generations, owner, stored = self._generations, work.owner, work.stored
+        if not work.location.exists():
+            raise NotFound(
+                f"session '{owner.session}' has no working set on this machine",
+                hint=f"'manifold checkout --session {owner.session}' brings it here",
+            )
+        if stored is not None:
+            try:
+                base = generations.load(owner.tenant, owner.project, stored.generation)
+            except NotFound:
+                refuse_stale(generations.head(owner.tenant, owner.project), stored.generation)
+                raise
+            refuse_stale(base.head, stored.generation, stored.commit)
+            return WorkingState(base, stored.trust, tuple(stored.scope))
+        if self.bench.sets.mode is WorkspaceMode.LEGACY:
+            # Nobody knows which generation the folder came from. On an empty base, what equals the head agrees with
+            # it, and what differs is a conflict: nothing is taken for an edit or a deletion that may be neither.
+            return WorkingState(empty_snapshot(owner.tenant, owner.project))
+        standing = generations.standing(owner)
+        if standing.project != owner.project:
+            self.bench.forget(owner)
+            raise SessionBusy(
+                f"session '{owner.session}' was closed, and opened again on another project",
+                hint="try again: the other project is known now",
+            )
+        base = generations.load(owner.tenant, owner.project, standing.generation)
+        return WorkingState(base, NO_TRUST, standing.patterns)
+
+    def _finish_step(self, work: OpenSet, state: WorkingState, step: Step, strategy: Strategy) -> WorkingState:
+        """Bring to its end what a process was in the middle of when it died.
+
+        Raises:
+            CommitConflict: files were edited since, which others had changed as well.
+        """
+        generations, owner = self._generations, work.owner
+        if step.kind == "commit":
+            assert step.commit is not None
+            changes = generations.published(owner.tenant, owner.project, step.commit)
+            if changes is None:
+                self.bench.settle(work)
+                return state
+            # The files are already as that commit has them: stand on the base with its changes made.
+            work.state = standing_on(state, changes, NO_TRUST)
+        if strategy is Strategy.FAIL:
+            strategy = Strategy(step.strategy)
+        target = generations.load(owner.tenant, owner.project, step.generation, start=state.base)
+        conflicts = self.move_to(work, target, strategy)
+        if conflicts and strategy is Strategy.FAIL:
+            work.state = state
+            raise working_conflict(conflicts, state.base.head.generation, step.generation)
+        return work.state or state
+
+    def move_to(self, work: OpenSet, target: Snapshot, strategy: Strategy) -> list[bytes]:
+        """Refresh an open working set. Returns conflicts; with ``Strategy.FAIL`` these mean nothing was done."""
+        assert work.state is not None
+        state = work.state
+        keys = self._generations.keys(target.tenant, target.project)
+        reader = self._generations.block_reader(target.tenant, target.project)
+        step = Step("move", target.head.generation, target.head.commit, strategy.value)
+        done = refresh(
+            work.location,
+            state,
+            target,
+            reader,
+            keys.chunker,
+            strategy,
+            begin=lambda: self.bench.begin(work, step),
+        )
+        if not (done.conflicts and strategy is Strategy.FAIL):
+            self.bench.keep(work, done.state)
+        return done.conflicts
+
+    def build(
+        self,
+        work: OpenSet,
+        base: Snapshot,
+        patterns: tuple[str, ...],
+        changed: Tree | None = None,
+        places: Places | None = None,
+        progress: Progress | None = None,
+        *,
+        working_set: WorkingSetId | None = None,
+    ) -> None:
+        """Fill an empty working set with ``base``, or with ``changed``, which then counts as uncommitted changes.
+
+        Args:
+            working_set: what it is to be called.
+        """
+        scope = Scope(patterns)
+        wanted = scope.select(base.tree if changed is None else changed)
+        self.check_room(wanted)
+        work.id = working_set
+        with self.bench.sets.building(work.owner, working_set) as folder:
+            root = open_root(folder)
+            try:
+                reader = self._generations.block_reader(base.tenant, base.project)
+                folders = materialise(root, wanted, places or base.places, reader, progress)
+                trusted_before_ns = next_tick_ns(work.location.meta)
+            except OSError as error:
+                raise translate(error, os.fsencode(folder)) from None
+            finally:
+                os.close(root)
+            drafted = between(base.tree, changed).paths() if changed is not None else set()
+            trust = Trust(trusted_before_ns, frozenset(drafted), folders)
+            self.bench.keep(work, WorkingState(base, trust, patterns))
+
+    def check_room(self, tree: Tree) -> None:
+        """Raises QuotaExceeded; NoSpace: it would not fit, even if every copy in the cache made way."""
+        self._generations.limits.check_session(totals(tree)[0])
+        need = room_for(tree)
+        free = self._generations.objects.make_room(self.bench.sets.root, need)
+        if need > free:
+            raise NoSpace(
+                f"the working set needs about {need} bytes and {self.bench.sets.root} has {free} left",
+                hint="close sessions, enlarge it (Lambda: the ephemeral storage), or check out fewer paths with --path",
+                needed=need,
+                free=free,
+            )
+
+    def check_growth(self, state: WorkingState, target: Snapshot) -> None:
+        """Raises QuotaExceeded when going on to ``target`` takes a working set over a session's share of RAM."""
+        size = _size_in_scope(target, state.scope)
+        if size > _size_in_scope(state.base, state.scope):
+            self._generations.limits.check_session(size)
+
+
+def standing_on(state: WorkingState, changes: Changes, trust: Trust) -> WorkingState:
+    """Return the state of a working set whose files are as its base with ``changes`` made."""
+    base = state.base
+    tree = dict(base.tree)
+    apply(tree, changes)
+    standing = Snapshot(base.tenant, base.project, base.head, tree, base.places, base.tree_bytes)
+    return WorkingState(standing, trust, state.scope)
+
+
+def working_conflict(paths: list[bytes], base: Generation, head: Generation) -> CommitConflict:
+    return CommitConflict(
+        f"{len(paths)} path(s) of the working set were also changed by others: "
+        + ", ".join(map(to_display, paths[:_NAMED_CONFLICTS])),
+        paths=[to_text(path) for path in paths],
+        base_generation=base,
+        head_generation=head,
+    )
+
+
+def owner_of(row: SessionRow) -> Owner:
+    return Owner(row.tenant, row.user, row.session, row.project, row.created_at)
+
+
+def _size_in_scope(snapshot: Snapshot, patterns: tuple[str, ...]) -> int:
+    """Return the bytes of all files that a working set with these patterns has."""
+    scope = Scope(patterns)
+    return snapshot.tree_bytes if scope.is_whole else totals(scope.select(snapshot.tree))[0]

@@ -1,0 +1,147 @@
+"""The vocabulary in which settings are declared: one declaration drives validation, variables, masking and the docs.
+
+A *section* is a frozen pydantic model; a *setting* is a field of one. The name of its environment variable follows
+from where it stands (``projects.retention.days`` is ``PROJECTS_RETENTION_DAYS``), unless the declaration gives another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic.alias_generators import to_camel
+
+
+def yaml_key(attribute: str) -> str:
+    """Return the camelCase spelling of an attribute, with initialisms as the deployment guide writes them."""
+    return to_camel(attribute).replace("Ttl", "TTL")
+
+
+class Section(BaseModel):
+    """A group of settings. Immutable; unknown names are refused; input never appears in validation errors."""
+
+    model_config = ConfigDict(
+        alias_generator=yaml_key,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        # One schema for the whole tree instead of one per section: sections are built on first use alone.
+        defer_build=True,
+    )
+
+
+def setting(
+    default: Any,
+    description: str,
+    *,
+    env: str | Sequence[str] | None = None,
+    fallback: Sequence[str] = (),
+    **constraints: Any,
+) -> Any:
+    """Declare a setting.
+
+    Args:
+        default: the value when nothing sets it. In a path, ``{workdir}`` and ``{uid}`` stand for what they say.
+        description: what it does, with its unit.
+        env: the environment variable, or several of which the first that is set counts. Default: the section's
+            prefix and the attribute's name.
+        fallback: variables that count only when neither a variable of ``env`` nor the file sets the value.
+        constraints: ``ge``, ``le``, ... as for pydantic's ``Field``.
+    """
+    names = (env,) if isinstance(env, str) else tuple(env or ())
+    return Field(default, description=description, json_schema_extra={"env": list(names), "fallback": list(fallback)},
+                 **constraints)  # fmt: skip
+
+
+def section(model: type[Section], *, env: str | None = None) -> Any:
+    """Declare a group of settings; ``env`` is the prefix of its variables, if not the parent's and its own name."""
+    return Field(default_factory=model, json_schema_extra={"env": env})
+
+
+class Kind(NamedTuple):
+    """How a type is named to people: ``label`` in tables, ``allowed`` in errors."""
+
+    label: str
+    allowed: str
+
+
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
+_POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def _parse_size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("not a size")
+    number, unit, binary = match.groups()
+    factor = (1024 if binary else 1000) ** _POWER[unit.lower()] if unit else 1
+    if "." not in number:
+        return int(number) * factor
+    if factor == 1:
+        raise ValueError("not a whole number of bytes")
+    return round(float(number) * factor)
+
+
+def _url_with(*schemes: str) -> AfterValidator:
+    def check(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes or not parts.hostname or "@" in parts.netloc or re.search(r"\s", value):
+            raise ValueError("not a URL")
+        _ = parts.port  # raises ValueError when it is not a port
+        return value
+
+    return AfterValidator(check)
+
+
+def _check_address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or re.search(r"[\s/@,]", host) or not port.isascii() or not port.isdigit():
+        raise ValueError("not an address")
+    if not 0 < int(port) < 65536:
+        raise ValueError("not a port")
+    return value
+
+
+def _check_postgres_url(value: SecretStr) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        raise ValueError("not a PostgreSQL URL")
+    return value
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Bytes = Annotated[
+    int,
+    BeforeValidator(_parse_size),
+    Kind("size", "a size in bytes, for example 1048576, 16MiB or 2GiB"),
+]
+HttpUrl = Annotated[str, _url_with("http", "https"), Kind("URL", "an http:// or https:// URL without credentials")]
+PostgresUrl = Annotated[
+    SecretStr,
+    AfterValidator(_check_postgres_url),
+    Kind("secret", "a URL such as postgresql://manifold@localhost:5433/manifold"),
+]
+Address = Annotated[str, AfterValidator(_check_address), Kind("host:port", "an address such as localhost:6379")]
+Addresses = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_address)], ...],
+    BeforeValidator(_split),
+    Kind("list of host:port", "a list of addresses such as kafka:29092, separated by commas"),
+]
+HttpUrls = Annotated[
+    tuple[Annotated[str, _url_with("http", "https")], ...],
+    BeforeValidator(_split),
+    Kind("list of URLs", "a list of http:// or https:// URLs without credentials, separated by commas"),
+]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split), Kind("list", "a list of names, separated by commas")]
+Directory = Annotated[Path, Kind("path", "the path of a folder")]
+File = Annotated[Path, Kind("path", "the path of a file")]

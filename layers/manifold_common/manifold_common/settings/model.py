@@ -1,0 +1,246 @@
+"""Every setting of Manifold, once: its type, default, limits, description and environment variable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import PrivateAttr, SecretStr, model_validator
+
+from manifold_common.settings.fields import Bytes, Directory, HttpUrl, Names, PostgresUrl, Section, section, setting
+from manifold_common.settings.projects import Projects
+
+S = TypeVar("S", bound=Section)
+
+_ON_LAMBDA: Mapping[str, Any] = {
+    "workdir": Path("/tmp/manifold"),  # noqa: S108 - Lambda gives no other place; it is the function's own
+    "projects.workspace.mode": "ephemeral",
+    "projects.workspace.tmpfs_dir": Path("/tmp/manifold-sets"),  # noqa: S108
+}
+"""Defaults of a function that differ from those of a host."""
+
+
+class Server(Section):
+    """The HTTP server of `manifold up`."""
+
+    host: str = setting("127.0.0.1", "Address to listen on. `0.0.0.0` accepts connections from other machines.")
+    port: int = setting(32180, "TCP port to listen on. 0 lets the system choose.", ge=0, le=65535)
+    public_url: HttpUrl | None = setting(
+        None, "Address under which clients reach this server, for links in events and for the sign-in redirect."
+    )
+    max_upload_bytes: Bytes = setting(10 * 2**30, "Largest request body, in bytes. 0 means no limit.", ge=0)
+    shutdown_seconds: float = setting(
+        20.0, "Time given to running requests and background work at shutdown, in seconds.", ge=0, le=3600
+    )
+
+
+class Skills(Section):
+    """Skills that agents find in a project's skills folders."""
+
+    redis_cache_ttl_seconds: int = setting(
+        3600, "How long a rendered prompt stays in Redis, in seconds. 0 turns this cache off.", ge=0, le=30 * 86400
+    )
+    use_s3_loader: bool = setting(
+        True, "Read skills straight from the S3 store, without a checkout of the whole project."
+    )
+
+
+class Llm(Section):
+    """The language model service, OpenAI or compatible."""
+
+    api_key: SecretStr | None = setting(None, "Key of the service.", env="OPENAI_API_KEY")
+    base_url: HttpUrl = setting(
+        "https://api.openai.com/v1", "Address of the service; change it for a compatible one.", env="OPENAI_BASE_URL"
+    )
+    model: str = setting("gpt-4.1", "Model that agents use unless a request names one.", env="OPENAI_MODEL")
+    timeout_seconds: float = setting(120.0, "Longest wait for an answer, in seconds.", gt=0, le=3600)
+    max_retries: int = setting(2, "How often a failed request is sent again.", ge=0, le=20)
+
+
+class Auth(Section):
+    """Sign-in with OpenID Connect, and roles."""
+
+    enabled: bool = setting(False, "Require sign-in. Off, every request acts as the one local user.")
+    issuer_url: HttpUrl | None = setting(None, "Issuer of the identity provider; its discovery document is read.")
+    client_id: str | None = setting(None, "Client id of Manifold at the identity provider.")
+    client_secret: SecretStr | None = setting(None, "Client secret. Unset for a public client with PKCE.")
+    audience: str | None = setting(None, "Audience that access tokens must name. Unset: the client id.")
+    scopes: Names = setting(("openid", "profile", "email"), "Scopes asked for at sign-in.")
+    user_claim: str = setting("sub", "Claim that identifies the user.")
+    tenant_claim: str | None = setting(None, "Claim that names the tenant. Unset: everyone is in the default tenant.")
+    roles_claim: str = setting("roles", "Claim that lists the user's roles or groups; dots reach into nested claims.")
+    admin_roles: Names = setting(("manifold-admin",), "Values of the roles claim that grant administration.")
+    editor_roles: Names = setting(("manifold-editor",), "Values of the roles claim that grant reading and writing.")
+    viewer_roles: Names = setting(("manifold-viewer",), "Values of the roles claim that grant reading.")
+    session_secret: SecretStr | None = setting(
+        None, "Key that signs browser sessions, at least 32 characters; the same on every node."
+    )
+    session_seconds: int = setting(8 * 3600, "Life of a browser session, in seconds.", ge=60, le=30 * 86400)
+    jwks_cache_seconds: int = setting(
+        300, "How long the identity provider's public keys are kept, in seconds.", ge=10, le=86400
+    )
+
+
+class Otel(Section):
+    """Traces, metrics and logs over OpenTelemetry."""
+
+    service_name: str = setting("manifold", "Name of this service in telemetry.")
+    endpoint: HttpUrl | None = setting(
+        None,
+        "Collector, for example `http://otel-collector:4318`. Unset: no telemetry is sent.",
+        env="OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+    protocol: Literal["http/protobuf", "grpc"] = setting(
+        "http/protobuf", "Protocol spoken to the collector.", env="OTEL_EXPORTER_OTLP_PROTOCOL"
+    )
+    headers: SecretStr | None = setting(
+        None, "Headers for the collector, as `name=value,name=value`.", env="OTEL_EXPORTER_OTLP_HEADERS"
+    )
+    sample_ratio: float = setting(1.0, "Share of traces that are kept, from 0 to 1.", ge=0, le=1)
+    metrics_interval_seconds: float = setting(30.0, "Time between two metric exports, in seconds.", ge=1, le=3600)
+
+
+class Clickhouse(Section):
+    """The database that the collector writes to, read for reports."""
+
+    dsn: SecretStr | None = setting(None, "Address, for example `tcp://clickhouse:9000?database=otel`.")
+
+
+class Remote(Section):
+    """A server that the command line works with, instead of a Manifold of this machine."""
+
+    url: HttpUrl | None = setting(
+        None, "Address of the server, before `/api`. Unset: this machine.", env="MANIFOLD_REMOTE"
+    )
+    signing: Literal["none", "aws"] = setting(
+        "none",
+        "`aws`: sign requests with the AWS credentials of this machine, for a gateway that wants it.",
+        env="MANIFOLD_REMOTE_SIGNING",
+    )
+    region: str = setting("us-east-1", "Region of the gateway.", fallback=("AWS_REGION", "AWS_DEFAULT_REGION"))
+    timeout_seconds: float = setting(60.0, "Longest wait for an answer, in seconds.", gt=0, le=900)
+
+
+class Aws(Section):
+    """Access to the AWS services that functions call by themselves: SQS, to wake the fan-out, and Secrets Manager.
+    Lambda sets these variables.
+    """
+
+    region: str | None = setting(None, "Region.", env=("AWS_REGION", "AWS_DEFAULT_REGION"))
+    access_key_id: str | None = setting(None, "Access key.")
+    secret_access_key: SecretStr | None = setting(None, "Secret of the access key.")
+    session_token: SecretStr | None = setting(None, "Token of temporary credentials.")
+    endpoint_url: HttpUrl | None = setting(None, "Address of these services, if not AWS's own.")
+
+
+class Functions(Section):
+    """Manifold as AWS Lambda functions."""
+
+    name: str | None = setting(
+        None,
+        "Name of the function, which Lambda sets. With it, folders are made below `/tmp`, working sets are ephemeral, "
+        "and their folder need not be in RAM, since Lambda has none: the platform encrypts and drops `/tmp`.",
+        env="AWS_LAMBDA_FUNCTION_NAME",
+    )
+    nudge_queue_url: HttpUrl | None = setting(
+        None, "SQS queue that wakes the fan-out after a change. Unset: events wait for its next scheduled run."
+    )
+    secrets_id: str | None = setting(
+        None,
+        "Name or ARN of a secret in AWS Secrets Manager: a JSON object whose fields are variables of this page. They "
+        "count less than the environment and more than files.",
+        env="MANIFOLD_SECRETS_ID",
+    )
+
+
+class Settings(Section):
+    """The whole configuration of one process. Made by ``load_settings``; passed down, never read from the side."""
+
+    workdir: Directory = setting(
+        Path("/app/manifold"),
+        "Base folder: legacy working sets, the local store, the cache, the embedded database. "
+        "On Lambda: `/tmp/manifold`.",
+    )
+    database_url: PostgresUrl | None = setting(
+        None,
+        "PostgreSQL, as `postgresql://user:password@host:5432/name`. "
+        "Unset: an embedded server with its data in `<workdir>/.postgres`.",
+    )
+    database_password: SecretStr | None = setting(
+        None,
+        "Password for a database URL that names a user and no password; needs no percent-encoding here.",
+        fallback=("POSTGRES_PASSWORD",),
+    )
+    database_pool_max: int = setting(10, "Most connections to PostgreSQL per process.", ge=1, le=1000)
+    database_timeout_seconds: float = setting(
+        10.0, "Longest wait for a connection or one statement, in seconds.", gt=0, le=600
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe messages that are logged.")
+    log_payloads: bool = setting(
+        False,
+        "Also log requests to and answers from the language model. Never secrets; "
+        "never project content while encryption is on.",
+    )
+    server: Server = section(Server)
+    projects: Projects = section(Projects)
+    skills: Skills = section(Skills)
+    llm: Llm = section(Llm)
+    auth: Auth = section(Auth)
+    otel: Otel = section(Otel)
+    clickhouse: Clickhouse = section(Clickhouse)
+    remote: Remote = section(Remote)
+    functions: Functions = section(Functions)
+    aws: Aws = section(Aws)
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Where each value came from, by key: ``config.yaml:12``, ``variable X``, ``.env:3 (X)`` or ``default``.
+
+        Empty when the object was not made by ``load_settings``.
+        """
+        return self._sources
+
+    @model_validator(mode="after")
+    def _derive(self) -> Settings:
+        others = _ON_LAMBDA if self.functions.name is not None else {}
+        if "workdir" in others and "workdir" not in self.model_fields_set:
+            object.__setattr__(self, "workdir", others["workdir"])
+        facts = {"workdir": str(self.workdir), "uid": str(os.getuid())}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Section):
+                object.__setattr__(self, name, _fill_in_defaults(value, name, facts, others))
+        if self.database_url is not None and self.database_password is not None:
+            url = _with_password(self.database_url.get_secret_value(), self.database_password.get_secret_value())
+            object.__setattr__(self, "database_url", SecretStr(url))
+        return self
+
+
+def _fill_in_defaults(part: S, place: str, facts: Mapping[str, str], others: Mapping[str, Any]) -> S:
+    """Return ``part`` with the placeholders of its default paths replaced, and the defaults of ``others``. What was
+    set stays as it is."""
+    changes: dict[str, Any] = {}
+    for name in type(part).model_fields:
+        value, here = getattr(part, name), f"{place}.{name}"
+        if isinstance(value, Section):
+            changes[name] = _fill_in_defaults(value, here, facts, others)
+        elif name in part.model_fields_set:
+            continue
+        elif here in others:
+            changes[name] = others[here]
+        elif isinstance(value, Path):
+            changes[name] = Path(str(value).format_map(facts))
+    return part.model_copy(update=changes)
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    if parts.username is None or parts.password is not None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.removesuffix(':')}:{quote(password, safe='')}@{host}"))

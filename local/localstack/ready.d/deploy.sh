@@ -1,0 +1,42 @@
+#!/bin/sh
+# Runs in LocalStack's container once it is ready: deploys what `make functions` has built (docs/functions-local.md).
+set -eu
+
+build=${MANIFOLD_BUILD:-/opt/manifold/build}
+stack=manifold-local
+artifacts=manifold-artifacts
+packaged=$(mktemp)
+
+if [ ! -f "$build/template.yaml" ]; then
+  echo "error: nothing is built. Run 'make functions', then 'docker compose ... restart localstack'." >&2
+  exit 1
+fi
+
+awslocal s3 mb "s3://$artifacts" >/dev/null
+awslocal cloudformation package --template-file "$build/template.yaml" --s3-bucket "$artifacts" \
+  --output-template-file "$packaged" >/dev/null
+
+# By a pipe: a list of processes shows arguments.
+secret=$(python3 -c '
+import json, os
+names = "DATABASE_URL", "POSTGRES_PASSWORD", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "VAULT_TOKEN", "REDIS_PASSWORD"
+print(json.dumps({name: os.environ[name] for name in names if os.environ.get(name)}))
+' | awslocal secretsmanager create-secret --name manifold/local --secret-string file:///dev/stdin \
+  --query ARN --output text)
+
+awslocal cloudformation deploy --stack-name "$stack" --template-file "$packaged" \
+  --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
+  --parameter-overrides \
+  Stage=local ApiAuthorization=NONE Alarms=off \
+  PythonVersion="$LAMBDA_PYTHON" Architecture="$LAMBDA_ARCHITECTURE" \
+  PublicUrl="$PUBLIC_URL" SecretArn="$secret" \
+  BucketName="$S3_BUCKET" S3Endpoint=http://minio:9000 S3PublicEndpoint=http://127.0.0.1:9002 \
+  KeyProvider=vault VaultAddress=http://vault:8200 VaultKeyName="$VAULT_KEY_NAME" \
+  RedisAddress=redis:6379 RedisTls=false KafkaBrokers="$KAFKA_BROKERS" KafkaTls=false
+
+# This LocalStack has no HTTP APIs. A function URL hands the same events to the function, which serves every route.
+account=$(awslocal sts get-caller-identity --query Account --output text)
+awslocal lambda tag-resource --tags _custom_id_=manifold \
+  --resource "arn:aws:lambda:$AWS_DEFAULT_REGION:$account:function:$stack-api"
+awslocal lambda create-function-url-config --function-name "$stack-api" --auth-type NONE >/dev/null
+echo "Manifold's functions are ready at $PUBLIC_URL"

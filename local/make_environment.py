@@ -1,0 +1,126 @@
+"""Make a virtual environment that the Makefile's targets run in.
+
+``make_environment.py .venv`` installs exactly what ``requirements.lock`` lists, each file checked against its hash, and
+this project itself in editable form. ``make_environment.py .venv-aws infra/tools.lock`` installs what that lock lists
+and nothing else. Needs nothing but Python. Done once for each state of the lock; several may run at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+OLDEST_PYTHON = (3, 11)
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements.lock"
+PROJECT = ROOT / "pyproject.toml"
+
+NEUTRAL_PIP = {
+    "PIP_USER": "0",  # a user's configuration may ask for installs into the home folder, which an environment refuses
+    "PIP_REQUIRE_VIRTUALENV": "0",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_NO_INPUT": "1",
+    "PIP_ROOT_USER_ACTION": "ignore",
+    "PIP_PROGRESS_BAR": "off",
+}
+UNWANTED = (
+    "PIP_TARGET",
+    "PIP_PREFIX",
+    "PIP_ROOT",
+    "PIP_REQUIRE_HASHES",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "__PYVENV_LAUNCHER__",
+)
+
+
+def main() -> int:
+    if sys.version_info < OLDEST_PYTHON:
+        print(f"Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is needed, not {sys.version}", file=sys.stderr)
+        return 1
+    arguments = [Path(argument).absolute() for argument in sys.argv[1:3]]
+    environment = Environment(*arguments or [ROOT / ".venv"])
+    with environment.lock.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if environment.is_current():
+            return 0
+        started = time.monotonic()
+        print(f"Setting up {environment.folder} with Python {sys.version.split()[0]} ...", flush=True)
+        try:
+            environment.make()
+        except subprocess.CalledProcessError as error:
+            print(
+                f"error: {' '.join(map(str, error.cmd[:6]))} ... failed with code {error.returncode}", file=sys.stderr
+            )
+            return 1
+        print(f"Set up in {time.monotonic() - started:.0f} s.", flush=True)
+    return 0
+
+
+@dataclass(frozen=True)
+class Environment:
+    folder: Path
+    lock: Path = LOCK
+
+    def is_current(self) -> bool:
+        try:
+            return self._stamp.read_text() == self._wanted() and self._works()
+        except OSError:
+            return False
+
+    def make(self) -> None:
+        """Raises CalledProcessError."""
+        variables = {name: value for name, value in os.environ.items() if name not in UNWANTED} | NEUTRAL_PIP
+        if not self._works():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", self.folder], check=True, env=variables)
+        pip: list[str | Path] = [self._python, "-m", "pip"]
+        if subprocess.run([*pip, "--version"], capture_output=True, check=False, env=variables).returncode != 0:
+            subprocess.run([self._python, "-m", "ensurepip"], check=True, env=variables, stdout=subprocess.DEVNULL)
+        # A lock is complete, and pip 23 does not find what a lock pins once it is wanted with an extra, too.
+        listed: list[str | Path] = ["--no-deps", "--require-hashes", "-r", self.lock]
+        subprocess.run([*pip, "install", "--quiet", *listed], check=True, env=variables)
+        if self._has_project:
+            itself: list[str | Path] = ["--no-deps", "--no-build-isolation", "--editable", ROOT]
+            subprocess.run([*pip, "install", "--quiet", *itself], check=True, env=variables)
+        subprocess.run([*pip, "check"], check=True, env=variables, stdout=subprocess.DEVNULL)
+        self._stamp.write_text(self._wanted())
+
+    @property
+    def _has_project(self) -> bool:
+        return self.lock == LOCK
+
+    @property
+    def _python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    @property
+    def _stamp(self) -> Path:
+        return self.folder / ".manifold-stamp"
+
+    def _wanted(self) -> str:
+        """Return what the environment depends on, as one word."""
+        digest = hashlib.sha256(f"{sysconfig.get_platform()} {sys.implementation.cache_tag} {ROOT}".encode())
+        for file in (self.lock, *([PROJECT] if self._has_project else []), Path(__file__)):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+    def _works(self) -> bool:
+        """Tell whether the environment's Python is there, and is the version that is to be used."""
+        check = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]!r})"
+        try:
+            return subprocess.run([self._python, "-c", check], capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

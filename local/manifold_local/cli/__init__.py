@@ -1,0 +1,13 @@
+"""The command line, ``manifold``: the services of this process, with or without a running host beside it.
+
+Nothing is imported before it is needed: a command starts in the time that its own work takes.
+"""
+
+from __future__ import annotations
+
+
+def main() -> int:
+    """Run the command that the program's arguments name; return its exit code (docs/cli.md lists them)."""
+    from manifold_local.cli.run import run
+
+    return run()

@@ -1,0 +1,188 @@
+"""One run of a command: its common options, its settings, its Manifold, and what every command does alike."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
+
+import typer
+
+from manifold_local.cli.exit_codes import CLOSED_PIPE
+from manifold_local.cli.output import drop_output, print_error, print_json, safe_lines
+
+if TYPE_CHECKING:
+    from manifold_common.bootstrap import Manifold
+    from manifold_common.domain.access import Principal
+    from manifold_common.settings import Settings
+
+    from manifold_local.cli.work import Work
+
+P = ParamSpec("P")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; errors too, on standard error.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")]
+RemoteOption = Annotated[
+    str | None,
+    typer.Option("--remote", metavar="URL", help="Work in the projects of this server (or MANIFOLD_REMOTE)."),
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file.")]
+
+COMMON_OPTIONS: dict[str, Any] = {
+    "json": JsonOption,
+    "quiet": QuietOption,
+    "debug": DebugOption,
+    "config": ConfigOption,
+    "remote": RemoteOption,
+}
+_COMMON_DEFAULTS: dict[str, Any] = {"json": False, "quiet": False, "debug": False, "config": None, "remote": None}
+
+
+@dataclass(frozen=True)
+class Call:
+    """The common options, and what follows from them."""
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    config: Path | None = None
+    remote: str | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration. Raises ConfigError."""
+        from manifold_common.settings import load_settings
+
+        overrides = {} if self.remote is None else {"remote.url": self.remote}
+        return load_settings(self.config, overrides=overrides)
+
+    @property
+    def server(self) -> str | None:
+        """The address of the server to work with; ``None``: this machine."""
+        return self.settings.remote.url
+
+    @cached_property
+    def principal(self) -> Principal:
+        """On whose behalf the command works."""
+        from manifold_common.domain.access import LOCAL_PRINCIPAL
+
+        return LOCAL_PRINCIPAL
+
+    @contextmanager
+    def manifold(self) -> Iterator[Manifold]:
+        """Yield every service, for the time of the command. Raises InvalidInput: a server is to be worked with."""
+        from manifold_common.errors import InvalidInput
+
+        from manifold_local.runtime import open_manifold
+
+        if self.server is not None:
+            raise InvalidInput(
+                f"this command works on its own machine alone, and not at the server {self.server}",
+                hint="leave out --remote, unset MANIFOLD_REMOTE, or use the server's HTTP API",
+            )
+        with open_manifold(self.settings) as manifold:
+            for warning in manifold.warnings:
+                self.warn(warning)
+            yield manifold
+
+    @contextmanager
+    def work(self) -> Iterator[Work]:
+        """Yield what can be done with projects here, or at the server that was named."""
+        from manifold_local.cli.work import LocalWork, RemoteWork
+
+        if self.server is None:
+            with self.manifold() as manifold:
+                yield LocalWork(manifold, self.principal)
+            return
+        from manifold_common.bootstrap.remote import connect
+
+        from manifold_local.runtime import prepare_workdir
+
+        prepare_workdir(self.settings)
+        remote = connect(self.settings, self.server)
+        try:
+            for warning in remote.warnings:
+                self.warn(warning)
+            yield RemoteWork(remote)
+        finally:
+            remote.close()
+
+    def answer(self, document: Any, say: Callable[[], None]) -> None:
+        """Print ``document`` where JSON was asked for, and what ``say`` prints otherwise."""
+        if self.json:
+            print_json(document)
+        else:
+            say()
+
+    def note(self, text: str) -> None:
+        """Tell a person something on standard error. Only for people: never with ``--quiet`` or ``--json``."""
+        if not (self.quiet or self.json):
+            print_error(safe_lines(text))
+
+    def warn(self, text: str) -> None:
+        self.note(f"warning: {text}")
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Callable[Concatenate[Call, P], None]], Callable[..., None]]:
+    """Register a function as a command that also takes the common options, and gets them as its first argument."""
+
+    def register(function: Callable[Concatenate[Call, P], None]) -> Callable[..., None]:
+        hints = get_type_hints(function, include_extras=True)
+        first, *own = inspect.signature(function).parameters.values()
+        del hints[first.name]
+
+        def run(ctx: typer.Context, **values: Any) -> None:
+            given = {option: values.pop(option) for option in COMMON_OPTIONS}
+            before: Call = ctx.find_root().obj or Call()
+            try:
+                function(_merged(before, given), **values)  # type: ignore[call-arg]
+            except BrokenPipeError:
+                # Here, because typer makes a plain failure of it.
+                drop_output()
+                raise typer.Exit(CLOSED_PIPE) from None
+
+        run.__doc__ = function.__doc__
+        run.__name__ = function.__name__
+        run.__annotations__ = {"ctx": typer.Context, **hints, **COMMON_OPTIONS}
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+                *(p.replace(kind=keyword, annotation=hints[p.name]) for p in own),
+                *(
+                    inspect.Parameter(option, keyword, annotation=kind, default=_COMMON_DEFAULTS[option])
+                    for option, kind in COMMON_OPTIONS.items()
+                ),
+            ]
+        )
+        app.command(name)(run)
+        return run
+
+    return register
+
+
+def _merged(before: Call, given: dict[str, Any]) -> Call:
+    """Return the options of a command, with those given before its name."""
+    return Call(
+        json=before.json or given["json"],
+        quiet=before.quiet or given["quiet"],
+        debug=before.debug or given["debug"],
+        config=given["config"] or before.config,
+        remote=given["remote"] or before.remote,
+    )
+
+
+def project_path(argument: str) -> bytes:
+    """Return the project path that a command-line argument names; any bytes are possible. Raises UnsafePath."""
+    from manifold_common.domain.paths import check_path
+
+    path = os.fsencode(argument)
+    while path.startswith(b"./"):
+        path = path[2:].lstrip(b"/")
+    return check_path(path.rstrip(b"/") or path)

@@ -1,0 +1,167 @@
+"""Events and their delivery: ``manifold events tail``, ``list`` and ``redrive``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from manifold_common.errors import InvalidInput
+
+from manifold_local.cli.call import Call, command
+from manifold_local.cli.completion import complete_project, complete_sink
+from manifold_local.cli.output import human_time, plural, print_line, print_table, safe
+
+if TYPE_CHECKING:
+    from manifold_common.bootstrap import Manifold
+    from manifold_common.services.events import Owner, WaitingStream, WrittenEvent
+
+_LOOK_SECONDS = 0.5
+_LOOK_BACK = 200
+"""How far below the newest event one may turn up late, when its transaction was slow to finish."""
+
+ProjectOption = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PROJECT",
+        autocompletion=complete_project,
+        help="Name or id of a project; of a deleted one, its id. All by default.",
+    ),
+]
+SinkOption = Annotated[
+    str | None,
+    typer.Option("--sink", metavar="SINK", autocompletion=complete_sink, help="As 'manifold events list' names it."),
+]
+
+
+def tail(
+    call: Call,
+    project: ProjectOption = None,
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=0, max=10_000, help="How many.")] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C. With --json: one document a line.")
+    ] = False,
+) -> None:
+    """Show the newest events, delivered or not.
+
+    For people. Programs that must miss nothing read them from Kafka or get them as webhooks.
+    """
+    with call.manifold() as manifold:
+        owner = _owner(call, manifold, project)
+        found = manifold.events.recent(owner, limit=count)
+        if not follow:
+            call.answer({"events": [event.document for event in found]}, lambda: _print(call, found))
+            return
+        _print(call, found)
+        _follow(call, manifold, owner, found)
+
+
+def _follow(call: Call, manifold: Manifold, owner: Owner | None, seen: list[WrittenEvent]) -> None:
+    newest = seen[-1].sequence if seen else max((e.sequence for e in manifold.events.recent(owner, limit=1)), default=0)
+    known = {event.sequence for event in manifold.events.after(newest - _LOOK_BACK, owner) if event.sequence <= newest}
+    while True:
+        time.sleep(_LOOK_SECONDS)
+        found = [e for e in manifold.events.after(newest - _LOOK_BACK, owner) if e.sequence not in known]
+        _print(call, found)
+        newest = max([newest, *(event.sequence for event in found)])
+        known = {number for number in known | {e.sequence for e in found} if number > newest - _LOOK_BACK}
+
+
+def _print(call: Call, found: list[WrittenEvent]) -> None:
+    for event in found:
+        if call.json:
+            print_line(json.dumps(event.document))
+        else:
+            who = safe(str(event.document["data"].get("user_id", "-")))
+            what = event.type.removeprefix("manifold.")
+            print_line(f"{human_time(event.at)}  {what:16}  {event.project}  generation {event.generation}  by {who}")
+    sys.stdout.flush()
+
+
+def show_waiting(call: Call, sink: SinkOption = None) -> None:
+    """Show what waits to be delivered: parked first, then by age.
+
+    One line is one project's events on their way to one sink. Nothing overtakes there: what is parked, or fails, holds
+    back what came after it in that project.
+    """
+    with call.manifold() as manifold:
+        sinks = list(manifold.events.sinks)
+        streams = manifold.events.streams(sink)
+
+    def say() -> None:
+        if not sinks:
+            call.note("events go nowhere: neither projects.events.enabled nor projects.events.webhooks.urls is set")
+        elif not streams:
+            print_line(f"nothing waits; sinks: {', '.join(map(safe, sinks))}")
+        else:
+            print_table(
+                ("SINK", "PROJECT", "WAITING", "SINCE", "STATE", "LAST ERROR"),
+                [
+                    (
+                        safe(stream.sink),
+                        stream.project,
+                        str(stream.waiting),
+                        human_time(stream.oldest_at),
+                        _state(stream),
+                        safe(stream.error or "-"),
+                    )
+                    for stream in streams
+                ],
+                right=frozenset({2}),
+            )
+
+    call.answer({"sinks": sinks, "streams": [_stream_json(stream) for stream in streams]}, say)
+
+
+def redrive(
+    call: Call,
+    project: ProjectOption = None,
+    sink: SinkOption = None,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Leave out the event at which each stands: that sink will never get it.")
+    ] = False,
+) -> None:
+    """Let parked events go on, and those that wait for their next attempt.
+
+    A running host sends them at once.
+    """
+    if skip and project is None:
+        raise InvalidInput("--skip needs a PROJECT", hint="'manifold events list' shows which ones are parked")
+    with call.manifold() as manifold:
+        count = manifold.events.redrive(sink=sink, owner=_owner(call, manifold, project), skip=skip)
+    call.answer({"redriven": count}, lambda: print_line(f"{plural(count, 'stream')} let go on"))
+
+
+def _owner(call: Call, manifold: Manifold, project: str | None) -> Owner | None:
+    return None if project is None else manifold.events.owner(call.principal, project)
+
+
+def _state(stream: WaitingStream) -> str:
+    if stream.parked_at is not None:
+        return f"parked after {plural(stream.refusals, 'refusal')}"
+    return "waits to be sent again" if stream.error else "waits"
+
+
+def _stream_json(stream: WaitingStream) -> dict[str, Any]:
+    return {
+        "sink": stream.sink,
+        "tenant": stream.tenant,
+        "project": stream.project,
+        "next_sequence": stream.next_sequence,
+        "waiting": stream.waiting,
+        "oldest_at": stream.oldest_at.isoformat(),
+        "refusals": stream.refusals,
+        "retry_at": stream.retry_at.isoformat() if stream.retry_at else None,
+        "parked_at": stream.parked_at.isoformat() if stream.parked_at else None,
+        "error": stream.error,
+    }
+
+
+def add_to(app: typer.Typer) -> None:
+    group = typer.Typer(help="Show events, and what waits to be delivered.")
+    command(group, "tail")(tail)
+    command(group, "list")(show_waiting)
+    command(group, "redrive")(redrive)
+    app.add_typer(group, name="events")

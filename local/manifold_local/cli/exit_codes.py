@@ -1,0 +1,35 @@
+"""What the exit code of every command means. This is the one table; ``docs/cli.md`` shows it."""
+
+from __future__ import annotations
+
+from manifold_common.errors import ErrorKind
+
+OK = 0
+DIFFERENT = 8
+"""``--exit-code`` was given and there are differences."""
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+
+EXIT_CODES: dict[ErrorKind, int] = {
+    ErrorKind.INTERNAL: 1,
+    ErrorKind.INVALID: 2,
+    ErrorKind.NOT_FOUND: 3,
+    ErrorKind.CONFLICT: 4,
+    ErrorKind.DENIED: 5,
+    ErrorKind.UNAVAILABLE: 6,
+    ErrorKind.CORRUPT: 7,
+}
+
+MEANINGS: dict[int, str] = {
+    OK: "done",
+    EXIT_CODES[ErrorKind.INTERNAL]: "a bug in Manifold; `--debug` shows where",
+    EXIT_CODES[ErrorKind.INVALID]: "the command, its input or the configuration is wrong; nothing was changed",
+    EXIT_CODES[ErrorKind.NOT_FOUND]: "no such project, session, generation or path",
+    EXIT_CODES[ErrorKind.CONFLICT]: "others changed the same thing; the work is kept",
+    EXIT_CODES[ErrorKind.DENIED]: "not allowed",
+    EXIT_CODES[ErrorKind.UNAVAILABLE]: "the database, the store, a key, disk space or RAM is missing; try again later",
+    EXIT_CODES[ErrorKind.CORRUPT]: "stored data is damaged",
+    DIFFERENT: "there are differences, and `--exit-code` was given",
+    INTERRUPTED: "interrupted with Ctrl-C",
+    CLOSED_PIPE: "the reader of the output closed it, as `head` does",
+}

@@ -1,0 +1,275 @@
+"""Reading and restoring generations: ``manifold log``, ``show``, ``diff``, ``ls``, ``cat`` and ``restore``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from manifold_common.domain.conflict import Strategy
+from manifold_common.errors import NotFound
+from manifold_common.ids import Generation, ProjectId
+
+from manifold_local.cli.arguments import (
+    ExpectOption,
+    GenerationArgument,
+    GenerationOption,
+    MessageOption,
+    ProjectArgument,
+    ProvenanceOption,
+    StrategyOption,
+    parse_message,
+    parse_provenance,
+)
+from manifold_local.cli.call import Call, command, project_path
+from manifold_local.cli.exit_codes import DIFFERENT
+from manifold_local.cli.output import human_time_ns, plural, print_line, print_table, safe_path, write_bytes
+
+if TYPE_CHECKING:
+    from manifold_common.bootstrap import Manifold
+    from manifold_common.domain.tree import Difference
+    from manifold_common.services.history import LogEntry
+
+_PAGE = 500
+
+PatchOption = Annotated[bool, typer.Option("--patch", "-p", help="Print a patch, as 'git apply' takes it.")]
+
+
+def log(
+    call: Call,
+    project: ProjectArgument,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="COUNT", min=1, help="Most commits to show.")] = 50,
+    before: Annotated[
+        int | None, typer.Option("--before", metavar="N", min=0, help="Only those before this generation.")
+    ] = None,
+) -> None:
+    """Show a project's commits, newest first."""
+    from manifold_local.cli.views import log_json, print_log_entry
+
+    entries: list[LogEntry] = []
+    with call.work() as work:
+        row = work.project(project)
+        end = None if before is None else Generation(before)
+        while len(entries) < limit:
+            page = work.log(row.project, end, min(_PAGE, limit - len(entries)))
+            if not page:
+                break
+            entries += page
+            end = page[-1].generation
+
+    def say() -> None:
+        for entry in entries:
+            print_log_entry(entry)
+        if not entries:
+            call.note("there are no commits")
+
+    call.answer({"project": row.project, "commits": [log_json(entry) for entry in entries]}, say)
+
+
+def diff(
+    call: Call,
+    project: ProjectArgument,
+    before: Annotated[int, typer.Argument(metavar="A", min=0, help="Generation to start from.")],
+    after: Annotated[
+        int | None, typer.Argument(metavar="B", min=0, help="Generation to compare with; the newest by default.")
+    ] = None,
+    patch: PatchOption = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help=f"Exit with {DIFFERENT} when they differ.")] = False,
+) -> None:
+    """Show what differs between two generations."""
+    from manifold_local.cli.views import difference_json, summary
+
+    with call.manifold() as manifold:
+        row = manifold.projects.resolve(call.principal, project)
+        first = Generation(before)
+        second = row.head.generation if after is None else Generation(after)
+        found = manifold.history.diff(call.principal, row.project, first, second)
+
+        def say() -> None:
+            call.note(f"generation {first} to {second}: {summary(found)}")
+            _print_changes(call, manifold, row.project, first, second, found, patch=patch)
+
+        document = {
+            "project": row.project,
+            "before": first,
+            "after": second,
+            "differences": [difference_json(item) for item in found],
+        }
+        call.answer(document, say)
+    if exit_code and found:
+        raise typer.Exit(DIFFERENT)
+
+
+def show(call: Call, project: ProjectArgument, generation: GenerationArgument, patch: PatchOption = False) -> None:
+    """Show a commit and what it changed."""
+    from manifold_local.cli.views import difference_json, log_json, print_log_entry
+
+    with call.manifold() as manifold:
+        row = manifold.projects.resolve(call.principal, project)
+        if generation == 0:
+            raise NotFound("generation 0 is the empty project: no commit made it", hint="commits count from 1")
+        first, second = Generation(generation - 1), Generation(generation)
+        entry = manifold.history.commit(call.principal, row.project, second)
+        found = manifold.history.diff(call.principal, row.project, first, second)
+
+        def say() -> None:
+            print_log_entry(entry)
+            _print_changes(call, manifold, row.project, first, second, found, patch=patch)
+
+        call.answer({**log_json(entry), "differences": [difference_json(item) for item in found]}, say)
+
+
+def list_folder(
+    call: Call,
+    project: ProjectArgument,
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help="Folder; the project's root by default.")] = None,
+    generation: GenerationOption = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Everything below it as well.")] = False,
+) -> None:
+    """List what a folder of a generation holds."""
+    from manifold_common.domain.paths import ROOT
+    from manifold_common.domain.tree import DIRECTORY, SYMLINK
+
+    from manifold_local.cli.views import entry_json, paths_json
+
+    folder = ROOT if path in (None, ".", "./") else project_path(path or "")
+    with call.manifold() as manifold:
+        row = manifold.projects.resolve(call.principal, project)
+        chosen = None if generation is None else Generation(generation)
+        found = manifold.history.list_tree(call.principal, row.project, folder, chosen, recursive=recursive)
+
+    def say() -> None:
+        rows = []
+        for name, entry in found.entries:
+            mark = (
+                "/" if entry.kind == DIRECTORY else f" -> {safe_path(entry.content)}" if entry.kind == SYMLINK else ""
+            )
+            rows.append(
+                (f"{entry.mode:04o}", f"{entry.size:,}", human_time_ns(entry.mtime_ns), f"{safe_path(name)}{mark}")
+            )
+        if rows:
+            print_table(("MODE", "SIZE", "CHANGED", "PATH"), rows, right=frozenset({1}))
+
+    entries = [
+        {"path": shown, **(entry_json(entry) or {})}
+        for shown, (_, entry) in zip(paths_json(name for name, _ in found.entries), found.entries, strict=True)
+    ]
+    call.answer({"project": row.project, "generation": found.generation, "entries": entries}, say)
+
+
+def cat(
+    call: Call,
+    project: ProjectArgument,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="File in the project.")],
+    generation: GenerationOption = None,
+) -> None:
+    """Write a file to standard output, byte for byte.
+
+    With --json: only what kind of file it is.
+    """
+    from manifold_local.cli.views import entry_json, paths_json
+
+    name = project_path(path)
+    with call.manifold() as manifold:
+        row = manifold.projects.resolve(call.principal, project)
+        chosen = None if generation is None else Generation(generation)
+        file = manifold.history.open_file(call.principal, row.project, name, chosen)
+
+        def say() -> None:
+            for part in file.read():
+                write_bytes(part)
+
+        document = {
+            "project": row.project,
+            "generation": file.generation,
+            "path": paths_json([name])[0],
+            **(entry_json(file.entry) or {}),
+        }
+        call.answer(document, say)
+
+
+def restore(
+    call: Call,
+    project: ProjectArgument,
+    generation: GenerationArgument,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH", help="Files and folders; everything by default.")
+    ] = None,
+    message: MessageOption = "",
+    expect: ExpectOption = None,
+    strategy: StrategyOption = Strategy.FAIL,
+    provenance: ProvenanceOption = None,
+) -> None:
+    """Bring back what an earlier generation had.
+
+    This makes a new generation in which everything, or some paths, are as they were.
+    """
+    from manifold_common.services.edits import EditOptions
+
+    from manifold_local.cli.views import paths_json
+
+    options = EditOptions(
+        message=parse_message(message),
+        provenance=parse_provenance(provenance),
+        expected=None if expect is None else Generation(expect),
+        strategy=strategy,
+    )
+    names = [project_path(path) for path in paths or ()]
+    with call.work() as work:
+        row = work.project(project)
+        done = work.restore(row.project, Generation(generation), names, options)
+
+    def say() -> None:
+        if done.commit is None:
+            print_line(f"nothing to restore; generation {done.generation}")
+        else:
+            print_line(
+                f"restored {plural(len(done.paths), 'path')} of generation {generation} as generation {done.generation}"
+            )
+
+    call.answer(
+        {
+            "project": done.project,
+            "restored_generation": generation,
+            "generation": done.generation,
+            "commit": done.commit,
+            "paths": paths_json(done.paths),
+        },
+        say,
+    )
+
+
+def _print_changes(
+    call: Call,
+    manifold: Manifold,
+    project: ProjectId,
+    before: Generation,
+    after: Generation,
+    found: list[Difference],
+    *,
+    patch: bool,
+) -> None:
+    if not patch:
+        from manifold_local.cli.views import print_differences
+
+        print_differences(found)
+        return
+    from manifold_common.services.history import OpenFile
+
+    from manifold_local.cli.patch import print_patch
+
+    first = manifold.history.snapshot(call.principal, project, before)
+    second = manifold.history.snapshot(call.principal, project, after)
+    print_patch(
+        found,
+        lambda path, entry: b"".join(OpenFile(manifold.context, first, path, entry).read()),
+        lambda path, entry: b"".join(OpenFile(manifold.context, second, path, entry).read()),
+    )
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "log")(log)
+    command(app, "show")(show)
+    command(app, "diff")(diff)
+    command(app, "ls")(list_folder)
+    command(app, "cat")(cat)
+    command(app, "restore")(restore)

@@ -1,0 +1,267 @@
+"""Running and looking after Manifold: ``up``, ``verify``, ``config``, ``store``, ``migrate-db`` and ``health``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from manifold_common.errors import ErrorKind
+
+from manifold_local.cli.arguments import ProjectArgument
+from manifold_local.cli.call import Call, command
+from manifold_local.cli.exit_codes import EXIT_CODES
+from manifold_local.cli.output import human_bytes, plural, print_line, print_table, safe
+from manifold_local.cli.progress import progress
+
+if TYPE_CHECKING:
+    from manifold_common.settings import Settings
+
+
+def up(
+    call: Call,
+    host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port; 0 lets the system choose.")
+    ] = None,
+    enterprise: Annotated[
+        bool,
+        typer.Option(
+            "--enterprise", help="Also run S3, Redis, Kafka and Vault servers, with data in WORKDIR/enterprise."
+        ),
+    ] = False,
+) -> None:
+    """Serve the HTTP API until Ctrl-C.
+
+    The background work is done meanwhile: safety saves, the end of sessions, checkpoints.
+    """
+    from manifold_local.host import run_host
+    from manifold_local.runtime import prepare_workdir
+
+    prepare_workdir(call.settings)
+    with ExitStack() as stack:
+        settings = _enterprise(call, stack) if enterprise else call.settings
+        given: dict[str, Any] = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+        settings = settings.model_copy(update={"server": settings.server.model_copy(update=given)})
+        code = run_host(settings)
+    if code:
+        raise typer.Exit(code)
+
+
+def _enterprise(call: Call, stack: ExitStack) -> Settings:
+    """Start the servers of enterprise mode, say where they are, and return the settings that use them."""
+    from manifold_local.embedded.stack.stack import running_stack
+
+    call.note("starting S3, Redis, Kafka and Vault servers ...")
+    servers = stack.enter_context(running_stack(call.settings))
+    rows = [(one.what, one.address, str(one.pid or "-"), str(one.log)) for one in servers.table()]
+    print_table(("SERVER", "ADDRESS", "PROCESS", "LOG"), rows)
+    print_line(f"For other commands: export MANIFOLD_CONFIG={servers.config}")
+    return servers.settings
+
+
+def verify(
+    call: Call,
+    project: ProjectArgument,
+    read_data: Annotated[bool, typer.Option("--read-data", help="Also read and check every byte of content.")] = False,
+) -> None:
+    """Check that a project is whole.
+
+    All that it refers to must be in the store, and be what was written. Nothing is changed.
+    """
+    with call.manifold() as manifold:
+        row = manifold.projects.resolve(call.principal, project)
+        with progress(call, "verifying", things="objects") as report:
+            found = manifold.verify.run(call.principal, row.project, read_data=read_data, progress=report)
+
+    def say() -> None:
+        for problem in found.problems:
+            since = f" (since generation {problem.first_generation})" if problem.first_generation else ""
+            print_line(f"DAMAGED {safe(problem.object_name)}: {safe(problem.reason)}{since}")
+            for path in problem.paths:
+                print_line(f"    affects {safe(path)}")
+        what = "all content read" if read_data else "content not read; --read-data reads it"
+        print_line(
+            f"{'damage found' if found.problems else 'all is well'}: {plural(found.commits, 'commit')}, "
+            f"{plural(found.objects, 'object')}, {plural(found.chunks, 'chunk')}, "
+            f"{human_bytes(found.bytes_read)} read ({what})"
+        )
+
+    call.answer(
+        {
+            "project": found.project,
+            "ok": found.ok,
+            "generation": found.head,
+            "commits": found.commits,
+            "checkpoints": found.checkpoints,
+            "objects": found.objects,
+            "chunks": found.chunks,
+            "bytes_read": found.bytes_read,
+            "unreferenced_objects": found.unreferenced_objects,
+            "unreferenced_bytes": found.unreferenced_bytes,
+            "problems": [
+                {
+                    "object": problem.object_name,
+                    "reason": problem.reason,
+                    "first_generation": problem.first_generation,
+                    "paths": list(problem.paths),
+                }
+                for problem in found.problems
+            ],
+        },
+        say,
+    )
+    if not found.ok:
+        raise typer.Exit(EXIT_CODES[ErrorKind.CORRUPT])
+
+
+def config_check(call: Call) -> None:
+    """Say what is wrong with the configuration: everything at once."""
+    settings = call.settings
+    count = sum(source != "default" for source in settings.sources.values())
+    call.answer(
+        {"ok": True, "set": count}, lambda: print_line(f"the configuration is valid; {plural(count, 'setting')} given")
+    )
+
+
+def config_show(
+    call: Call,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is not at its default.")] = False,
+) -> None:
+    """Show each setting in force and where it comes from. Secrets are masked."""
+    from manifold_common.settings import describe_settings, masked
+
+    settings = call.settings
+    values = masked(settings)
+    shown: dict[str, dict[str, Any]] = {}
+    for setting in describe_settings():
+        value: Any = values
+        for part in setting.key.split("."):
+            value = value[part]
+        source = settings.sources.get(setting.key, "default")
+        if not changed or source != "default":
+            shown[setting.key] = {"value": value, "source": source}
+
+    def say() -> None:
+        rows = [(key, safe(_as_text(item["value"])), safe(item["source"])) for key, item in shown.items()]
+        if rows:
+            print_table(("SETTING", "VALUE", "FROM"), rows)
+
+    call.answer({"settings": shown}, say)
+
+
+def migrate_database(call: Call) -> None:
+    """Bring the database's schema up to date."""
+    from manifold_common import bootstrap
+
+    from manifold_local.runtime import open_database
+
+    with open_database(call.settings) as dsn:
+        done = bootstrap.migrate_catalog(dsn)
+
+    def say() -> None:
+        for name in done:
+            print_line(f"applied {name}")
+        if not done:
+            print_line("the schema is up to date")
+
+    call.answer({"applied": done}, say)
+
+
+def store_check(call: Call) -> None:
+    """Try, one by one, each thing that Manifold does in its object store.
+
+    With a small object of its own, which is removed again.
+    """
+    from manifold_common.services.store_check import check_store
+
+    with call.manifold() as manifold:
+        found = check_store(manifold.context.store, manifold.context.randomness)
+
+    def say() -> None:
+        print_table(
+            ("ABILITY", "PERMISSION", "STATE"),
+            [(one.name, one.permission, safe(one.problem) or "ok") for one in found.abilities],
+        )
+
+    call.answer({"ok": found.ok, "abilities": [one._asdict() for one in found.abilities]}, say)
+    if not found.ok:
+        raise typer.Exit(EXIT_CODES[ErrorKind.UNAVAILABLE])
+
+
+def store_prepare(call: Call) -> None:
+    """Create the bucket where it is missing, and have unfinished uploads ended after a day.
+
+    Needs more permissions than the rest of Manifold does. May be repeated.
+    """
+    from manifold_common.bootstrap import prepare_store
+
+    done = prepare_store(call.settings)
+
+    def say() -> None:
+        for sentence in done:
+            print_line(sentence)
+
+    call.answer({"done": done}, say)
+
+
+def health(call: Call) -> None:
+    """Say how everything is that Manifold depends on, what works without it, and where to read on."""
+    from manifold_common.services.health import State
+
+    from manifold_local.host import host_is_running
+
+    with call.manifold() as manifold:
+        found = manifold.health.look()
+        warnings = list(manifold.warnings)
+        host = host_is_running(manifold.settings.workdir)
+
+    def say() -> None:
+        print_table(
+            ("PART", "STATE", "TIME", "DETAIL"),
+            [
+                (one.name, one.state.value, f"{one.latency_seconds * 1000:.1f} ms", safe(one.detail))
+                for one in found.dependencies
+            ],
+            right=frozenset({2}),
+        )
+        for one in found.dependencies:
+            if one.state in (State.DEGRADED, State.FAILED):
+                print_line(f"{one.name} is {one.state.value}. Still works: {one.without_it}. See {one.see}.")
+        print_line(f"host: running at {host.url} (process {host.pid})" if host else "host: not running")
+
+    call.answer(
+        {
+            "ok": found.state is not State.FAILED,
+            "status": found.state.value,
+            "host": {"url": host.url, "pid": host.pid} if host else None,
+            "checks": [{**one._asdict(), "state": one.state.value} for one in found.dependencies],
+            "warnings": warnings,
+        },
+        say,
+    )
+    if found.state is State.FAILED:
+        raise typer.Exit(EXIT_CODES[ErrorKind.UNAVAILABLE])
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "up")(up)
+    command(app, "verify")(verify)
+    group = typer.Typer(help="Check and show the configuration.")
+    command(group, "check")(config_check)
+    command(group, "show")(config_show)
+    app.add_typer(group, name="config")
+    store = typer.Typer(help="Check and prepare the object store.")
+    command(store, "check")(store_check)
+    command(store, "prepare")(store_prepare)
+    app.add_typer(store, name="store")
+    command(app, "migrate-db")(migrate_database)
+    command(app, "health")(health)

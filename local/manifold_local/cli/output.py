@@ -1,0 +1,126 @@
+"""What a command prints: results on standard output, everything else on standard error.
+
+Names come from projects, and a project may come from anywhere: what a terminal would obey instead of show is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def safe(text: str) -> str:
+    """Return ``text`` on one line, with control, bidirectional and undefined characters as ``\\xNN`` or ``\\uNNNN``."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_safe_char, text))
+
+
+def safe_path(path: bytes) -> str:
+    """Return a path as text that a terminal shows and does not obey."""
+    return safe(path.decode("utf-8", "surrogateescape"))
+
+
+def safe_lines(text: str) -> str:
+    """Like ``safe``, but keeps line breaks."""
+    return "\n".join(map(safe, text.split("\n")))
+
+
+def _safe_char(char: str) -> str:
+    if unicodedata.category(char) not in _UNSAFE:
+        return char
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00  # a byte that is not UTF-8
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def print_line(text: str = "") -> None:
+    """Print a line whose unsafe characters are escaped already."""
+    write_bytes(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
+def write_bytes(data: bytes | bytearray | memoryview) -> None:
+    """Write bytes to standard output as they are."""
+    sys.stdout.buffer.write(data)
+
+
+def print_path(path: str) -> None:
+    """Print the path of a folder exactly, whatever bytes it has, for ``cd $(...)``."""
+    write_bytes(os.fsencode(path) + b"\n")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document. Bytes of names that are not UTF-8 are lone surrogates (PEP 383), escaped."""
+    print_line(json.dumps(value, indent=2))
+
+
+def print_error(text: str) -> None:
+    """Print a line to standard error; a reader that is gone is no error."""
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    with suppress(OSError, ValueError):
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+
+
+def drop_output() -> None:
+    """Nobody reads standard output any more: let what is still to be written, and the last flush, succeed."""
+    with suppress(OSError, ValueError):
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
+    """Print aligned columns.
+
+    Args:
+        right: numbers of the columns that are aligned to the right.
+    """
+    widths = [max(map(_width, column)) for column in zip(headings, *rows, strict=True)]
+    for row in (headings, *rows):
+        cells = [_fit(cell, widths[i], to_right=i in right) for i, cell in enumerate(row)]
+        print_line("  ".join(cells).rstrip())
+
+
+def _width(text: str) -> int:
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _fit(text: str, width: int, *, to_right: bool) -> str:
+    padding = " " * (width - _width(text))
+    return padding + text if to_right else text + padding
+
+
+def human_bytes(count: int) -> str:
+    """Return a number of bytes with a unit that leaves it short: ``1.5 MiB``."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def human_time(moment: datetime) -> str:
+    """Return a moment in the local time zone, to the second."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def human_time_ns(moment_ns: int) -> str:
+    """Return a moment, in nanoseconds since 1970, in the local time zone."""
+    return human_time(datetime.fromtimestamp(moment_ns / 1e9, UTC))
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``1 file``, ``2 files``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,101 @@
+"""Prints ``docs/cli.md``: ``python -m manifold_local.cli.reference > docs/cli.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+
+from manifold_local.cli.app import app
+from manifold_local.cli.call import COMMON_OPTIONS
+from manifold_local.cli.exit_codes import MEANINGS
+from manifold_local.cli.output import print_line
+from manifold_local.cli.views import LETTERS, Change
+
+_INTRODUCTION = """\
+# Command line
+
+<!-- Generated from the commands by `python -m manifold_local.cli.reference`. Do not edit. -->
+
+`manifold` works on its own or beside a running host (`manifold up`): every command opens the database and the store
+itself, and PostgreSQL and file locks keep them apart. Without `DATABASE_URL`, the first command starts an embedded
+PostgreSQL in `WORKDIR`, which stops half a minute after the last one.
+
+**Where things are.** The environment, `.env` and `config.yaml` decide, see [configuration](configuration.md). The
+folder `WORKDIR` is made, closed to other users, if it does not exist.
+
+**Projects** are named by name or by id. **Sessions** have ids of small letters, digits and `. _ @ -`. A command for a
+session may leave its id out inside the session's working set. **Paths** in a project are relative to its root; any
+bytes that a file name can have are possible.
+
+**Output.** Results go to standard output, everything else to standard error. `manifold checkout` prints the folder and
+nothing else, so that `cd "$(manifold checkout PROJECT)"` works. With `--json` a command prints one JSON document; an
+error is a JSON document `{"error": {"code", "kind", "message", "hint", "details"}}` on standard error, whose `code` is
+stable. In JSON, bytes of a name that are not UTF-8 are lone surrogates (`\\udc80` to `\\udcff`), as Python has it. For
+people, characters that a terminal would obey are escaped. Progress is shown only on a terminal.
+
+**Completion** of commands, options, projects and sessions: `manifold --install-completion`.
+"""
+
+
+def reference() -> str:
+    """Return the page."""
+    return "\n".join([_INTRODUCTION, _exit_codes(), _letters(), _common(), *_commands()])
+
+
+def _exit_codes() -> str:
+    rows = "".join(f"| {code} | {meaning} |\n" for code, meaning in sorted(MEANINGS.items()))
+    return f"## Exit codes\n\n| Code | Meaning |\n|---|---|\n{rows}"
+
+
+def _letters() -> str:
+    words = {
+        Change.ADDED: "added",
+        Change.DELETED: "deleted",
+        Change.MODIFIED: "content changed",
+        Change.KIND: "of another kind: a file became a link, or the like",
+        Change.MODE: "only permissions changed",
+        Change.TIME: "only the modification time changed",
+    }
+    rows = "".join(f"| `{LETTERS[change]}` | `{change.value}` | {words[change]} |\n" for change in Change)
+    return f"## Letters of `status`, `diff` and `show`\n\n| Letter | In JSON | Meaning |\n|---|---|---|\n{rows}"
+
+
+def _common() -> str:
+    some_command = typer.main.get_command(app).commands["up"]  # type: ignore[attr-defined]
+    rows = _rows(some_command, lambda parameter: parameter.name in COMMON_OPTIONS)
+    return f"## Options of every command\n\n| Option | Meaning |\n|---|---|\n{rows}"
+
+
+def _commands() -> Iterator[str]:
+    yield "## Commands\n"
+    yield from _below(typer.main.get_command(app), ("manifold",))
+
+
+def _below(command: Any, words: tuple[str, ...]) -> Iterator[str]:
+    context = typer.Context(command)
+    if hasattr(command, "commands"):
+        for name in command.list_commands(context):
+            yield from _below(command.commands[name], (*words, name))
+        return
+    pieces = [piece.replace("{", "").replace("}", "") for piece in command.collect_usage_pieces(context)[1:]]
+    rows = _rows(command, lambda parameter: parameter.name not in COMMON_OPTIONS)
+    table = f"\n| | |\n|---|---|\n{rows}" if rows else ""
+    yield f"### `{' '.join((*words, *pieces))}`\n\n{command.help}\n{table}"
+
+
+def _rows(command: Any, wanted: Callable[[Any], bool]) -> str:
+    """Return the rows of a table of arguments and options."""
+    context = typer.Context(command)
+    records = [parameter.get_help_record(context) for parameter in command.params if wanted(parameter)]
+    rows = []
+    for name, text in filter(None, records):
+        name = name.partition(" <")[0] if name[0].isupper() else name
+        text = " ".join(text.replace("[required]", "").replace("; required]", "]").split())
+        rows.append(f"| `{name}` | {text} |\n".replace("VALUE|@", "VALUE\\|@").replace("|ours|", "\\|ours\\|"))
+    return "".join(rows)
+
+
+if __name__ == "__main__":
+    print_line(reference().rstrip("\n"))

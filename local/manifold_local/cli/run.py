@@ -1,0 +1,89 @@
+"""Runs the program: one place where every error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import sys
+import traceback
+
+import typer
+from manifold_common.errors import InternalError, InvalidInput, ManifoldError, NoSpace
+
+from manifold_local.cli.app import app
+from manifold_local.cli.exit_codes import CLOSED_PIPE, EXIT_CODES, INTERRUPTED, OK
+from manifold_local.cli.output import drop_output, print_error, safe_lines
+
+UsageError = typer.BadParameter.__mro__[1]
+"""What typer raises for a command line that it does not understand; it has no public name of its own."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code. Errors are printed, never raised.
+
+    Args:
+        arguments: those after the program's name; ``sys.argv`` when None.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    flags = set(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    try:
+        try:
+            code = typer.main.get_command(app).main(arguments, prog_name="manifold", standalone_mode=False)
+            sys.stdout.flush()
+        except typer.TyperException as error:
+            if not isinstance(error, UsageError):
+                raise
+            raise _usage_error(error) from None
+        return code if isinstance(code, int) else OK
+    except (KeyboardInterrupt, typer.Abort):
+        # Whoever presses Ctrl-C a second time does not want to wait for anything.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return INTERRUPTED
+    except BrokenPipeError:
+        drop_output()
+        return CLOSED_PIPE
+    except ManifoldError as error:
+        return _report(error, flags)
+    except OSError as error:
+        return _report(_translate(error), flags)
+    except Exception as error:
+        return _report(
+            InternalError(f"unexpected {type(error).__name__}: {error}", hint="add --debug for details"), flags
+        )
+
+
+def _report(error: ManifoldError, flags: set[str]) -> int:
+    if "--debug" in flags:
+        print_error(safe_lines("".join(traceback.format_exception(error))))
+    if "--json" in flags:
+        content = {
+            "code": error.code,
+            "kind": error.kind.value,
+            "message": error.message,
+            "hint": error.hint,
+            "details": error.details,
+        }
+        print_error(json.dumps({"error": content}, indent=2, default=str))
+    else:
+        print_error(safe_lines(f"error: {error.message}"))
+        if error.hint:
+            print_error(safe_lines(f"hint: {error.hint}"))
+    return EXIT_CODES[error.kind]
+
+
+def _usage_error(error: typer.TyperException) -> ManifoldError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "manifold"
+    message = getattr(error, "format_message", lambda: str(error))()
+    return InvalidInput(message[:1].lower() + message[1:], hint=f"'{path} --help' shows how it is used")
+
+
+def _translate(error: OSError) -> ManifoldError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"cannot write: {error.strerror}", hint="make room, then try again")
+    return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> InternalError:
+    return InternalError(f"unexpected {type(error).__name__}: {error}", hint="add --debug to see where it arose")

@@ -1,0 +1,346 @@
+"""Working sets: ``manifold checkout``, ``status``, ``save``, ``commit``, ``close`` and ``sessions``."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from manifold_common.domain.conflict import Strategy
+from manifold_common.errors import Conflict, InvalidInput, NotFound
+from manifold_common.ids import Generation, SessionId, parse_session_id
+
+from manifold_local.cli.arguments import (
+    ExpectOption,
+    GenerationOption,
+    MessageOption,
+    ProjectArgument,
+    ProvenanceOption,
+    SessionArgument,
+    StrategyOption,
+    parse_message,
+    parse_provenance,
+)
+from manifold_local.cli.call import Call, command
+from manifold_local.cli.completion import complete_project, complete_session
+from manifold_local.cli.exit_codes import DIFFERENT
+from manifold_local.cli.output import (
+    human_bytes,
+    human_time,
+    plural,
+    print_line,
+    print_path,
+    print_table,
+    safe,
+    safe_path,
+)
+from manifold_local.cli.progress import progress
+
+if TYPE_CHECKING:
+    from manifold_local.cli.work import Work
+
+_NOT_SLUG = re.compile(r"[^a-z0-9]+")
+_NAME_PART_CHARS = 40
+
+
+def checkout(
+    call: Call,
+    project: ProjectArgument,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            "--session", "-s", metavar="SESSION", autocompletion=complete_session, help="Session; a new one by default."
+        ),
+    ] = None,
+    generation: GenerationOption = None,
+    patterns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--path",
+            "-p",
+            metavar="PATTERN",
+            help="Only what matches (gitignore syntax). Repeatable.",
+        ),
+    ] = None,
+    strategy: StrategyOption = Strategy.FAIL,
+    seen: Annotated[
+        int | None,
+        typer.Option("--seen-generation", metavar="N", min=0, help="Refuse a store that has only older ones."),
+    ] = None,
+) -> None:
+    """Make or refresh a working set, and print its folder.
+
+    For instance: cd "$(manifold checkout PROJECT)". Without --session, a new session is opened. Changes that are not
+    committed are kept, and merged with what others committed.
+    """
+    with call.work() as work:
+        row = work.project(project)
+        chosen = _new_session_id(row.name) if session is None else parse_session_id(session)
+        total = row.tree_bytes if generation is None and not patterns else None
+        with progress(call, "checking out", total_bytes=total) as report:
+            done = work.checkout(
+                chosen,
+                row.project,
+                generation=None if generation is None else Generation(generation),
+                patterns=tuple(patterns or ()),
+                strategy=strategy,
+                seen_generation=None if seen is None else Generation(seen),
+                progress=report,
+            )
+
+    call.note(
+        f"session {done.session}: generation {done.generation} of {safe(row.name)}, "
+        f"{plural(done.files, 'file')}, {human_bytes(done.total_bytes)} ({done.kind.value})"
+    )
+    if done.generation < done.head_generation:
+        call.note(f"the newest generation is {done.head_generation}")
+    call.answer(
+        {
+            "session": done.session,
+            "project": done.project,
+            "path": done.path,
+            "kind": done.kind.value,
+            "generation": done.generation,
+            "head_generation": done.head_generation,
+            "files": done.files,
+            "bytes": done.total_bytes,
+            "expires_at": done.expires_at.isoformat(),
+        },
+        lambda: print_path(done.path),
+    )
+
+
+def status(
+    call: Call,
+    session: SessionArgument = None,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help=f"Exit with {DIFFERENT} when something has changed.")
+    ] = False,
+) -> None:
+    """Show what a session's working set has changed."""
+    from manifold_local.cli.views import difference_json, paths_json, print_differences, summary
+
+    with call.work() as work:
+        found = work.status(_session(work, session))
+
+    def say() -> None:
+        behind = found.head_generation - found.base_generation
+        lag = f", {plural(behind, 'generation')} behind the newest" if behind > 0 else ""
+        call.note(f"session {found.session} at generation {found.base_generation}{lag}: {summary(found.differences)}")
+        print_differences(found.differences)
+
+    for path in found.skipped:
+        call.warn(f"{safe_path(path)} is not a file, a folder or a link: it is never committed")
+    call.answer(
+        {
+            "session": found.session,
+            "project": found.project,
+            "path": found.path,
+            "base_generation": found.base_generation,
+            "head_generation": found.head_generation,
+            "differences": [difference_json(difference) for difference in found.differences],
+            "skipped": paths_json(found.skipped),
+        },
+        say,
+    )
+    if exit_code and found.differences:
+        raise typer.Exit(DIFFERENT)
+
+
+def save(call: Call, session: SessionArgument = None) -> None:
+    """Store a session's changes durably, as a draft."""
+    with call.work() as work:
+        done = work.save(_session(work, session))
+
+    def say() -> None:
+        if done.commit is None:
+            print_line("nothing to save")
+        else:
+            print_line(f"saved {plural(done.changed, 'changed path')} of session {done.session} as a draft")
+
+    call.answer(
+        {
+            "session": done.session,
+            "project": done.project,
+            "base_generation": done.base_generation,
+            "commit": done.commit,
+            "changed": done.changed,
+        },
+        say,
+    )
+
+
+def commit(
+    call: Call,
+    session: SessionArgument = None,
+    message: MessageOption = "",
+    strategy: StrategyOption = Strategy.FAIL,
+    expect: ExpectOption = None,
+    provenance: ProvenanceOption = None,
+) -> None:
+    """Publish a session's changes as a new generation."""
+    from manifold_common.services.commit import CommitRequest
+
+    from manifold_local.cli.views import paths_json
+
+    request = CommitRequest(
+        message=parse_message(message),
+        provenance=parse_provenance(provenance),
+        strategy=strategy,
+        expected=None if expect is None else Generation(expect),
+    )
+    with call.work() as work:
+        chosen = _session(work, session)
+        with progress(call, "committing") as report:
+            done = work.commit(chosen, request, progress=report)
+
+    def say() -> None:
+        if done.commit is None:
+            print_line(f"nothing to commit; generation {done.generation}")
+            return
+        print_line(
+            f"committed generation {done.generation}: {done.added:,} added, {done.modified:,} modified, "
+            f"{done.deleted:,} deleted"
+        )
+        if done.rebased:
+            call.note("others had committed meanwhile; their changes are in the working set now")
+
+    for path in done.conflicts:
+        call.warn(f"{safe_path(path)} was also changed by others: kept {strategy.value}")
+    for path in done.skipped:
+        call.warn(f"{safe_path(path)} is not a file, a folder or a link: it was not committed")
+    for path in done.unstable:
+        call.warn(f"{safe_path(path)} was being written to while it was read")
+    call.answer(
+        {
+            "project": done.project,
+            "session": chosen,
+            "generation": done.generation,
+            "commit": done.commit,
+            "added": done.added,
+            "modified": done.modified,
+            "deleted": done.deleted,
+            "new_bytes": done.new_bytes,
+            "rebased": done.rebased,
+            "conflicts": paths_json(done.conflicts),
+            "skipped": paths_json(done.skipped),
+            "unstable": paths_json(done.unstable),
+        },
+        say,
+    )
+
+
+def close(
+    call: Call,
+    session: SessionArgument = None,
+    discard: Annotated[bool, typer.Option("--discard", help="Also when changes would be lost.")] = False,
+) -> None:
+    """End a session and remove its working set."""
+    with call.work() as work:
+        chosen = _session(work, session)
+        if not discard:
+            _refuse_loss(work, chosen)
+        work.close(chosen)
+    call.answer({"session": chosen, "closed": True}, lambda: print_line(f"closed {chosen}"))
+
+
+def show_all(
+    call: Call,
+    project: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROJECT", autocompletion=complete_project, help="Only sessions of this project (name or id)."
+        ),
+    ] = None,
+) -> None:
+    """List the open sessions."""
+    with call.work() as work:
+        rows = work.sessions(None if project is None else work.project(project).project)
+        names = {found: work.project(found).name for found in {row.project for row in rows}}
+
+    def say() -> None:
+        if not rows:
+            call.note("there are no open sessions: 'manifold checkout PROJECT' opens one")
+            return
+        print_table(
+            ("SESSION", "PROJECT", "GENERATION", "DRAFT", "HERE", "EXPIRES"),
+            [
+                (
+                    row.session,
+                    safe(names[row.project]),
+                    str(row.base_generation),
+                    human_time(row.draft_saved_at) if row.draft_saved_at else "-",
+                    "yes" if row.is_here else "no",
+                    human_time(row.expires_at),
+                )
+                for row in rows
+            ],
+            right=frozenset({2}),
+        )
+
+    call.answer(
+        {
+            "sessions": [
+                {
+                    "session": row.session,
+                    "project": row.project,
+                    "name": names[row.project],
+                    "base_generation": row.base_generation,
+                    "draft_saved_at": row.draft_saved_at.isoformat() if row.draft_saved_at else None,
+                    "has_working_set_here": row.is_here,
+                    "created_at": row.created_at.isoformat(),
+                    "expires_at": row.expires_at.isoformat(),
+                }
+                for row in rows
+            ]
+        },
+        say,
+    )
+
+
+def _session(work: Work, named: str | None) -> SessionId:
+    """Return the session that was named, or the one whose working set the current folder is in. Raises InvalidInput."""
+    if named is not None:
+        return parse_session_id(named)
+    here = os.getcwdb() + b"/"
+    found = [row.session for row in work.sessions() if row.folder and here.startswith(os.fsencode(row.folder) + b"/")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InvalidInput(f"several sessions share this folder: {', '.join(found)}", hint="name one of them")
+    raise InvalidInput(
+        "no session is named, and the current folder is in no working set", hint="'manifold sessions' lists them"
+    )
+
+
+def _refuse_loss(work: Work, session: SessionId) -> None:
+    """Raises Conflict: the session has changes that are not committed."""
+    try:
+        changed = len(work.status(session).differences)
+    except NotFound:
+        rows = [row for row in work.sessions() if row.session == session]
+        if not rows:
+            raise
+        changed = int(rows[0].draft_saved_at is not None)
+    if changed:
+        raise Conflict(
+            f"session '{session}' has changes that are not committed",
+            hint="commit them first, or close it with --discard",
+        )
+
+
+def _new_session_id(project_name: str) -> SessionId:
+    """Return a readable id that is not taken: a part of the project's name, and some random characters."""
+    readable = _NOT_SLUG.sub("-", project_name.lower())[:_NAME_PART_CHARS].strip("-")
+    return parse_session_id(f"{readable or 'session'}-{secrets.token_hex(4)}")
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "checkout")(checkout)
+    command(app, "status")(status)
+    command(app, "save")(save)
+    command(app, "commit")(commit)
+    command(app, "close")(close)
+    command(app, "sessions")(show_all)

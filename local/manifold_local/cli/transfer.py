@@ -1,0 +1,135 @@
+"""``manifold import`` and ``manifold export``."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from manifold_common.domain.conflict import Strategy
+
+from manifold_local.cli.arguments import (
+    ExpectOption,
+    GenerationOption,
+    MessageOption,
+    ProjectArgument,
+    ProvenanceOption,
+    StrategyOption,
+    parse_message,
+    parse_provenance,
+)
+from manifold_local.cli.call import Call, command
+from manifold_local.cli.output import human_bytes, plural, print_line, safe, safe_path
+from manifold_local.cli.progress import progress
+
+
+def import_folder(
+    call: Call,
+    project: ProjectArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder whose content the project takes on.")],
+    message: MessageOption = "",
+    create: Annotated[bool, typer.Option("--create", help="Make the project if there is none of that name.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep what the project has and the folder has not.")] = False,
+    expect: ExpectOption = None,
+    strategy: StrategyOption = Strategy.FAIL,
+    provenance: ProvenanceOption = None,
+) -> None:
+    """Take in a folder as one new generation.
+
+    The project's tree becomes equal to the folder.
+    """
+    from manifold_common.errors import InvalidInput, NotFound
+    from manifold_common.ids import Generation
+    from manifold_common.services.commit import CommitRequest
+
+    from manifold_local.cli.views import paths_json
+
+    request = CommitRequest(
+        message=parse_message(message),
+        provenance=parse_provenance(provenance),
+        expected=None if expect is None else Generation(expect),
+        strategy=strategy,
+    )
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
+    with call.work() as work:
+        try:
+            row = work.project(project)
+        except NotFound:
+            if not create:
+                raise
+            row = work.create(project)
+        started = time.perf_counter()
+        with progress(call, "importing") as report:
+            done = work.import_folder(row.project, folder, request, keep=keep, progress=report)
+        seconds = time.perf_counter() - started
+
+    def say() -> None:
+        took = f"{plural(done.files, 'file')}, {human_bytes(done.total_bytes)} in {seconds:.2f} s"
+        if done.commit is None:
+            print_line(f"nothing to import: generation {done.generation} is like the folder ({took})")
+        else:
+            print_line(
+                f"imported {took} as generation {done.generation} of {safe(row.name)} "
+                f"({human_bytes(done.new_bytes)} not stored before)"
+            )
+
+    for path in done.skipped:
+        call.warn(f"skipped {safe_path(path)}: not a file, a folder or a link")
+    for path in done.unstable:
+        call.warn(f"{safe_path(path)} was being written to while it was read")
+    call.answer(
+        {
+            "project": done.project,
+            "generation": done.generation,
+            "commit": done.commit,
+            "files": done.files,
+            "bytes": done.total_bytes,
+            "new_bytes": done.new_bytes,
+            "skipped": paths_json(done.skipped),
+            "unstable": paths_json(done.unstable),
+        },
+        say,
+    )
+
+
+def export_folder(
+    call: Call,
+    project: ProjectArgument,
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new or empty folder.")],
+    generation: GenerationOption = None,
+) -> None:
+    """Write a generation into a new folder."""
+    from manifold_common.errors import AlreadyExists
+    from manifold_common.ids import Generation
+
+    if os.path.lexists(destination) and not destination.is_dir():
+        raise AlreadyExists(f"{destination} is there already, and is not a folder", hint="name a new folder")
+    wanted = None if generation is None else Generation(generation)
+    with call.work() as work:
+        row = work.project(project)
+        total = row.tree_bytes if generation is None else None
+        started = time.perf_counter()
+        with progress(call, "exporting", total_bytes=total) as report:
+            done = work.export(row.project, destination, wanted, progress=report)
+        seconds = time.perf_counter() - started
+    call.answer(
+        {
+            "project": row.project,
+            "generation": done.generation,
+            "path": str(destination.absolute()),
+            "files": done.files,
+            "bytes": done.total_bytes,
+        },
+        lambda: print_line(
+            f"exported {plural(done.files, 'file')}, {human_bytes(done.total_bytes)} of generation {done.generation} "
+            f"to {safe(str(destination))} in {seconds:.2f} s"
+        ),
+    )
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "import")(import_folder)
+    command(app, "export")(export_folder)

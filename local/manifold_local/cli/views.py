@@ -1,0 +1,185 @@
+"""What commands say about projects, commits and changes: as JSON, and as short text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+
+from manifold_common.domain.paths import to_text
+from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry
+from manifold_common.ids import Generation, ProjectId
+from manifold_common.services.history import LogEntry
+
+from manifold_local.cli.output import human_time, plural, print_line, safe, safe_path
+
+KIND_NAMES = {FILE: "file", DIRECTORY: "folder", SYMLINK: "link"}
+
+
+class Change(Enum):
+    """How two versions of one path differ. The value is what JSON has."""
+
+    ADDED = "added"
+    DELETED = "deleted"
+    MODIFIED = "modified"
+    KIND = "kind"
+    """A file became a link, or the like."""
+    MODE = "mode"
+    """Only the permissions differ."""
+    TIME = "time"
+    """Only the modification time differs."""
+
+
+LETTERS = {
+    Change.ADDED: "A",
+    Change.DELETED: "D",
+    Change.MODIFIED: "M",
+    Change.KIND: "T",
+    Change.MODE: "P",
+    Change.TIME: ".",
+}
+
+
+class Head(Protocol):
+    @property
+    def generation(self) -> Generation: ...
+    @property
+    def skills_generation(self) -> int: ...
+
+
+class Project(Protocol):
+    """What is shown of a project."""
+
+    @property
+    def project(self) -> ProjectId: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def head(self) -> Head: ...
+    @property
+    def tree_bytes(self) -> int: ...
+    @property
+    def tree_files(self) -> int: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def updated_at(self) -> datetime: ...
+
+
+def change_of(difference: Difference) -> Change:
+    before, after = difference.before, difference.after
+    if before is None:
+        return Change.ADDED
+    if after is None:
+        return Change.DELETED
+    if before.kind != after.kind:
+        return Change.KIND
+    if before.content != after.content:
+        return Change.MODIFIED
+    return Change.MODE if before.mode != after.mode else Change.TIME
+
+
+def project_json(row: Project) -> dict[str, Any]:
+    return {
+        "project": row.project,
+        "name": row.name,
+        "owner": row.owner,
+        "generation": row.head.generation,
+        "skills_generation": row.head.skills_generation,
+        "files": row.tree_files,
+        "bytes": row.tree_bytes,
+        "created_at": row.created_at.isoformat(),
+        "updated_at": row.updated_at.isoformat(),
+    }
+
+
+def paths_json(paths: Iterable[bytes]) -> list[str]:
+    return [to_text(path) for path in paths]
+
+
+def entry_json(entry: Entry | None) -> dict[str, Any] | None:
+    if entry is None:
+        return None
+    shown: dict[str, Any] = {"kind": KIND_NAMES[entry.kind], "mode": f"{entry.mode:04o}", "mtime_ns": entry.mtime_ns}
+    if entry.kind == FILE:
+        shown["size"] = entry.size
+    if entry.kind == SYMLINK:
+        shown["target"] = to_text(entry.content)
+    return shown
+
+
+def difference_json(difference: Difference) -> dict[str, Any]:
+    return {
+        "path": to_text(difference.path),
+        "change": change_of(difference).value,
+        "before": entry_json(difference.before),
+        "after": entry_json(difference.after),
+    }
+
+
+def log_json(entry: LogEntry) -> dict[str, Any]:
+    return {
+        "generation": entry.generation,
+        "commit": entry.commit,
+        "parent": entry.parent,
+        "author": entry.author,
+        "session": entry.session,
+        "created_at": entry.created_at.isoformat(),
+        "message": entry.message,
+        "provenance": entry.provenance,
+        "added": entry.added,
+        "modified": entry.modified,
+        "deleted": entry.deleted,
+        "new_bytes": entry.new_bytes,
+    }
+
+
+def print_differences(differences: Sequence[Difference]) -> None:
+    """Print one line for each: a letter, the path, and what else is worth knowing."""
+    for difference in differences:
+        change = change_of(difference)
+        print_line(f"{LETTERS[change]} {_shown_path(difference)}{_remark(difference, change)}")
+
+
+def _shown_path(difference: Difference) -> str:
+    entry = difference.after or difference.before
+    slash = "/" if entry is not None and entry.kind == DIRECTORY else ""
+    return (safe_path(difference.path) or ".") + slash
+
+
+def _remark(difference: Difference, change: Change) -> str:
+    before, after = difference.before, difference.after
+    if after is not None and after.kind == SYMLINK:
+        return f" -> {safe_path(after.content)}"
+    if before is None or after is None:
+        return ""
+    if change is Change.TIME:
+        return "  (time only)"
+    return f"  ({before.mode:04o} -> {after.mode:04o})" if before.mode != after.mode else ""
+
+
+def summary(differences: Sequence[Difference]) -> str:
+    """Return ``2 added, 1 deleted``, or ``no changes``."""
+    counts = dict.fromkeys(Change, 0)
+    for difference in differences:
+        counts[change_of(difference)] += 1
+    said = {Change.KIND: "of another kind", Change.MODE: "with other permissions", Change.TIME: "with another time"}
+    parts = [f"{count:,} {said.get(change, change.value)}" for change, count in counts.items() if count]
+    return ", ".join(parts) or "no changes"
+
+
+def print_log_entry(entry: LogEntry) -> None:
+    """Print a commit over several lines."""
+    by = f"{safe(entry.author)}, session {entry.session}" if entry.session else safe(entry.author)
+    print_line(f"generation {entry.generation}  {entry.commit}")
+    print_line(f"  {human_time(entry.created_at)}  {by}")
+    counts = f"+{entry.added:,} ~{entry.modified:,} -{entry.deleted:,}"
+    print_line(f"  {counts}  {plural(entry.new_bytes, 'new byte')}")
+    for line in entry.message.splitlines():
+        print_line(f"    {safe(line)}")
+    for key, value in entry.provenance.items():
+        print_line(f"  {safe(str(key))}: {safe(str(value))}")
+    print_line()

@@ -1,0 +1,1 @@
+"""Servers that Manifold starts itself when no address is configured for them."""

@@ -1,0 +1,143 @@
+"""Which operating-system account the embedded PostgreSQL runs as, and how it gets there.
+
+PostgreSQL refuses to run as root. An ordinary user's server runs as that user. Root's server runs as the account that
+owns the data already, or else as ``postgres`` or ``nobody``. Folders above the data are never opened up for it: if the
+account cannot pass through one of them (a checkout below /root), the server alone is given the capability to.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifold_common.errors import CatalogUnavailable
+
+_CANDIDATES = ("postgres", "nobody")
+_CAPABILITY_BITS = {"dac_read_search": 2, "dac_override": 1}
+"""Least power first. The first suffices; container engines often grant only the second."""
+_HINT = "set DATABASE_URL to a PostgreSQL server of your own"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    uid: int
+    gid: int
+    name: str
+    prefix: tuple[str, ...] = ()
+    """Command that becomes this account, where a plain change of user is not enough."""
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        return [*self.prefix, *argv]
+
+    def process_options(self) -> dict[str, Any]:
+        """Return arguments for ``subprocess`` that make the child this account and give it nothing of ours."""
+        options: dict[str, Any] = {
+            "cwd": "/",
+            "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+            "umask": 0o077,
+        }
+        if os.geteuid() == 0 and not self.prefix:
+            options |= {"user": self.uid, "group": self.gid, "extra_groups": []}
+        return options
+
+
+def server_account(data: Path, must_reach: Sequence[Path]) -> Account:
+    """Return the account for the server of the folder ``data`` (which may not exist yet).
+
+    Args:
+        must_reach: existing folders that the server has to be able to enter.
+
+    Raises:
+        CatalogUnavailable: no account will do. The hint says to set DATABASE_URL.
+    """
+    if os.geteuid() != 0:
+        return _own_account()
+    account = _owner_of(data) or _unprivileged()
+    if all(_can_pass(path, account) for path in must_reach):
+        return account
+    return Account(account.uid, account.gid, account.name, _with_capability(account, must_reach))
+
+
+def _own_account() -> Account:
+    uid = os.geteuid()
+    try:
+        return Account(uid, os.getegid(), pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        raise CatalogUnavailable(
+            f"the embedded PostgreSQL cannot run: user id {uid} has no entry in the system's account database",
+            hint=f"add an account for it, or {_HINT}",
+        ) from None
+
+
+def _owner_of(data: Path) -> Account | None:
+    try:
+        found = data.stat()
+        return Account(found.st_uid, found.st_gid, pwd.getpwuid(found.st_uid).pw_name) if found.st_uid else None
+    except FileNotFoundError:
+        return None
+    except KeyError:
+        raise CatalogUnavailable(
+            f"the embedded PostgreSQL cannot run: the owner of {data}, user id {found.st_uid}, has no entry in the "
+            "system's account database",
+            hint=f"add an account for it, or {_HINT}",
+        ) from None
+
+
+def _unprivileged() -> Account:
+    for name in _CANDIDATES:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid != 0:
+            return Account(entry.pw_uid, entry.pw_gid, name)
+    raise CatalogUnavailable(
+        f"PostgreSQL refuses to run as root, and there is no account {' or '.join(_CANDIDATES)} to run it as",
+        hint=f"run manifold as an ordinary user, or {_HINT}",
+    )
+
+
+def _can_pass(folder: Path, account: Account) -> bool:
+    """Tell whether mode bits let the account enter ``folder`` and every folder above it."""
+    resolved = folder.resolve()
+    for step in (resolved, *resolved.parents):
+        found = step.stat()
+        if found.st_uid == account.uid:
+            allowed = found.st_mode & stat.S_IXUSR
+        elif found.st_gid == account.gid:
+            allowed = found.st_mode & stat.S_IXGRP
+        else:
+            allowed = found.st_mode & stat.S_IXOTH
+        if not allowed:
+            return False
+    return True
+
+
+def _with_capability(account: Account, must_reach: Sequence[Path]) -> tuple[str, ...]:
+    setpriv = shutil.which("setpriv")
+    held = _held_capabilities()
+    for name, bit in _CAPABILITY_BITS.items():
+        if setpriv is not None and held >> bit & 1:
+            become = (f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups")
+            return (setpriv, *become, f"--inh-caps=+{name}", f"--ambient-caps=+{name}", "--")
+    raise CatalogUnavailable(
+        f"the embedded PostgreSQL runs as the account {account.name}, which may not enter one of the folders above "
+        f"{' or '.join(str(path) for path in must_reach)}",
+        hint=f"move WORKDIR to a folder that it may enter (/var/lib/manifold), run as an ordinary user, or {_HINT}",
+    )
+
+
+def _held_capabilities() -> int:
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("CapPrm:"):
+                return int(line.split()[1], 16)
+    except OSError:
+        pass
+    return 0

@@ -1,0 +1,176 @@
+"""The host process: database, services, HTTP server and background work in one.
+
+Order of effects at start: the lock of WORKDIR, the port, the database, its schema, what dead processes left, then
+requests. At the end: no new requests, running ones finish, changes of working sets are saved as drafts, the database
+is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from manifold_common.bootstrap import Manifold, build, build_relays, build_store, migrate_catalog
+from manifold_common.errors import ConfigError
+from manifold_common.services.store_check import check_store
+from manifold_common.settings import Settings
+
+from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
+from manifold_local.host.following import following
+from manifold_local.host.lock import HostLock
+from manifold_local.host.logs import set_up_logging
+from manifold_local.host.memory import share_arenas
+from manifold_local.host.port import reserve
+from manifold_local.host.relaying import Relaying
+from manifold_local.host.scheduler import Scheduler, Task, run_task
+from manifold_local.runtime import EMBEDDED_FOLDER
+
+if TYPE_CHECKING:
+    from manifold_local.host.server import HostServer
+
+_log = logging.getLogger(__name__)
+
+_SHARE_OF_REQUESTS = 0.5
+_GRACE_SECONDS = 5.0
+_FOLLOWER_SECONDS = 2.0
+_RELAYS_SECONDS = 3.0
+_CHECK_SECONDS = 10.0
+_INTERRUPTED = 130
+_STUCK = 1
+
+
+def run_host(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. A second SIGINT ends the process at once.
+
+    For the main thread of a process.
+
+    Raises:
+        ConfigError, AlreadyExists: it cannot start, and the message says why. Others as ``bootstrap.build``.
+    """
+    set_up_logging(settings.log_level, discreet=settings.projects.encrypt)
+    if settings.auth.enabled:
+        raise ConfigError(
+            "auth.enabled: this release has no sign-in, and does not pretend to",
+            hint="turn it off, and let only trusted users reach the server",
+        )
+    share_arenas()
+    return _Host(settings).run()
+
+
+class _StoppedEarly(BaseException):
+    """A signal came before there was a server to stop."""
+
+
+class _Host:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._server: HostServer | None = None
+        self._stopping = False
+
+    def run(self) -> int:
+        before = {sign: signal.signal(sign, self._on_signal) for sign in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            with ExitStack() as stack:
+                self._run(stack)
+        except _StoppedEarly:
+            _log.info("stopped while starting")
+        finally:
+            for sign, handler in before.items():
+                signal.signal(sign, handler)
+        return 0
+
+    def _run(self, stack: ExitStack) -> None:
+        settings = self._settings
+        lock = HostLock(settings.workdir)
+        stack.callback(lock.close)
+        listener = stack.enter_context(reserve(settings.server.host, settings.server.port))
+        # The web framework takes a quarter of a second to import; meanwhile the database starts.
+        importing = threading.Thread(target=importlib.import_module, args=("manifold_local.host.app",), daemon=True)
+        importing.start()
+        postgres, dsn = self._database(stack)
+        for name in migrate_catalog(dsn):
+            _log.info("database migrated: %s", name)
+        manifold = build(settings, dsn)
+        stack.callback(manifold.close)
+        if settings.projects.backend == "s3":
+            _check_store(manifold)
+        run_task(Task("remove what dead processes left", 0, manifold.maintenance.sweep_working_sets))
+        importing.join()
+        self._serve(manifold, postgres, listener, lock)
+
+    def _database(self, stack: ExitStack) -> tuple[EmbeddedPostgres | None, str]:
+        if self._settings.database_url is not None:
+            return None, self._settings.database_url.get_secret_value()
+        postgres = ensure_embedded(self._settings.workdir / EMBEDDED_FOLDER)
+        stack.callback(postgres.close)
+        return postgres, postgres.dsn
+
+    def _serve(
+        self, manifold: Manifold, postgres: EmbeddedPostgres | None, listener: socket.socket, lock: HostLock
+    ) -> None:
+        from manifold_local.host.app import host_app
+        from manifold_local.host.server import HostServer
+        from manifold_local.host.tasks import background_tasks
+        from manifold_local.host.welcome import welcome
+
+        url = _url(self._settings.server.host, listener.getsockname()[1])
+        patience = self._settings.server.shutdown_seconds
+        server = HostServer(host_app(manifold), shutdown_seconds=patience * _SHARE_OF_REQUESTS)
+        relaying = Relaying(build_relays(manifold), manifold.context.nudge)
+        scheduler = Scheduler(background_tasks(manifold, postgres))
+        scheduler.start()
+        relaying.start()
+        listener.listen(server.config.backlog)
+        lock.tell(url)
+        self._server = server
+        server.should_exit = self._stopping
+        welcome(self._settings, manifold, url)
+        with following(manifold.follower, patience_seconds=_FOLLOWER_SECONDS):
+            asyncio.run(server.serve(sockets=[listener]))
+        started = time.monotonic()
+        if not scheduler.stop(patience * (1 - _SHARE_OF_REQUESTS)):
+            _log.warning("background work did not end in time")
+        run_task(Task("save drafts", 0, manifold.maintenance.save_drafts))
+        # Last, so that the requests just served have their events sent; what is not sent now, the next process sends.
+        if not relaying.stop(_RELAYS_SECONDS):
+            _log.warning("events were still being sent; they will be sent again")
+        _log.info("stopped; background work and drafts took %.1f s", time.monotonic() - started)
+
+    def _on_signal(self, sign: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the shape of a handler
+        if self._stopping:
+            if sign == signal.SIGINT:
+                os._exit(_INTERRUPTED)
+            return
+        self._stopping = True
+        watchdog = threading.Timer(self._settings.server.shutdown_seconds + _GRACE_SECONDS, os._exit, (_STUCK,))
+        watchdog.daemon = True
+        watchdog.start()
+        if self._server is None:
+            raise _StoppedEarly
+        self._server.should_exit = True
+
+
+def _check_store(manifold: Manifold) -> None:
+    """Raises ConfigError: the store lacks what only an operator can give. A store that is away may come back."""
+    settings, context = manifold.settings, manifold.context
+    s3 = settings.projects.s3.model_copy(update={"max_retries": 1, "retry_timeout_seconds": _CHECK_SECONDS})
+    impatient = settings.model_copy(update={"projects": settings.projects.model_copy(update={"s3": s3})})
+    report = check_store(build_store(impatient, context.clock, context.randomness), context.randomness)
+    report.require()
+    for ability in report.abilities:
+        if not ability.ok:
+            _log.warning("the object store cannot %s: %s", ability.name, ability.problem)
+
+
+def _url(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"

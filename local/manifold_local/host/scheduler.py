@@ -1,0 +1,81 @@
+"""Background work: tasks that come round again, each by itself, so that none can stop the others."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from manifold_common.errors import ManifoldError
+
+_log = logging.getLogger(__name__)
+
+_JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    name: str
+    period_seconds: float
+    """From the end of one run to the start of the next, give or take a tenth, so that nodes do not go in step."""
+    run: Callable[[], object]
+    """Returns how much it did, for the log; falsy for nothing."""
+
+
+@dataclass(order=True, slots=True)
+class _Due:
+    at: float
+    number: int
+    task: Task = field(compare=False)
+
+
+class Scheduler:
+    """Runs tasks one after another in a thread of its own. A task that fails is tried again in its next turn."""
+
+    def __init__(self, tasks: list[Task]) -> None:
+        self._stop = threading.Event()
+        self._jitter = random.Random()  # noqa: S311 - spreads load, guards nothing
+        now = time.monotonic()
+        self._due = [_Due(now + self._pause(task), number, task) for number, task in enumerate(tasks)]
+        heapq.heapify(self._due)
+        self._thread = threading.Thread(target=self._loop, name="manifold-scheduler", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Start nothing more, and wait for the running task. Returns whether it ended in time."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def _pause(self, task: Task) -> float:
+        return task.period_seconds * self._jitter.uniform(1 - _JITTER, 1 + _JITTER)
+
+    def _loop(self) -> None:
+        while self._due:
+            due = heapq.heappop(self._due)
+            if self._stop.wait(max(0.0, due.at - time.monotonic())):
+                return
+            run_task(due.task)
+            heapq.heappush(self._due, _Due(time.monotonic() + self._pause(due.task), due.number, due.task))
+        self._stop.wait()
+
+
+def run_task(task: Task) -> None:
+    """Run a task once. Whatever goes wrong is logged, not raised."""
+    started = time.monotonic()
+    try:
+        done = task.run()
+    except ManifoldError as error:
+        _log.warning("background task %s failed and will be tried again: %s", task.name, error.code)
+    except Exception:
+        _log.exception("background task %s failed and will be tried again", task.name)
+    else:
+        level = logging.INFO if done else logging.DEBUG
+        _log.log(level, "background task %s: %s in %.0f ms", task.name, done, (time.monotonic() - started) * 1000)

@@ -1,0 +1,68 @@
+"""A whole Manifold for one program: its working folder, its database, its services; closed in the reverse order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from manifold_common import bootstrap
+from manifold_common.errors import ConfigError, SchemaMismatch
+from manifold_common.settings import Settings
+
+EMBEDDED_FOLDER = ".postgres"
+LINGER_SECONDS = 30.0
+"""How long the embedded server outlives a command, so that the next one finds it running."""
+
+
+@contextmanager
+def open_manifold(settings: Settings, *, linger_seconds: float = LINGER_SECONDS) -> Iterator[bootstrap.Manifold]:
+    """Yield every service, wired to the configured database or to an embedded one, whose schema is brought up to date.
+
+    Raises:
+        ConfigError: the working folder cannot be used. SchemaMismatch: ``DATABASE_URL`` names a database whose schema
+            is another than this program's. Others as ``bootstrap.build``.
+    """
+    with open_database(settings, linger_seconds=linger_seconds) as dsn:
+        manifold = _build(settings, dsn)
+        try:
+            yield manifold
+        finally:
+            manifold.close()
+
+
+@contextmanager
+def open_database(settings: Settings, *, linger_seconds: float = LINGER_SECONDS) -> Iterator[str]:
+    """Yield the connection string of the catalog; an embedded server runs meanwhile, where none is configured."""
+    prepare_workdir(settings)
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    from manifold_local.embedded.postgres import ensure_embedded
+
+    with ensure_embedded(settings.workdir / EMBEDDED_FOLDER, linger_seconds=linger_seconds) as server:
+        yield server.dsn
+
+
+def prepare_workdir(settings: Settings) -> None:
+    """Make the working folder, closed to others, where it does not exist. Raises ConfigError."""
+    folder, set_by = settings.workdir, settings.sources.get("workdir", "default")
+    hint = "set WORKDIR to a folder that you may write to, such as ~/manifold"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise ConfigError(f"the working folder {folder} ({set_by}) cannot be made: {reason}", hint=hint) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"the working folder {folder} ({set_by}) cannot be written to", hint=hint)
+
+
+def _build(settings: Settings, dsn: str) -> bootstrap.Manifold:
+    try:
+        return bootstrap.build(settings, dsn)
+    except SchemaMismatch:
+        # The schema of an embedded server is nobody else's business: it follows the program.
+        if settings.database_url is not None:
+            raise
+    bootstrap.migrate_catalog(dsn)
+    return bootstrap.build(settings, dsn)

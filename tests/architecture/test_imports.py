@@ -1,0 +1,219 @@
+"""The arrows between packages are those of the table, read from the source: no module is imported to find out."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.imports import Arrow, all_arrows, arrows, modules
+
+BELOW_SERVICES = {"engine", "format", "ports", "domain", "errors", "ids"}
+EDGES = {"settings", "bootstrap", "services", "domain", "errors", "ids"}
+EVERYTHING = BELOW_SERVICES | {"services", "adapters", "settings"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "ids": {"errors"},  # one row of the table; an id that does not parse is an error
+    "domain": {"errors", "ids"},
+    "format": {"domain", "errors", "ids"},
+    "ports": {"domain", "errors", "ids"},
+    "engine": BELOW_SERVICES - {"engine"},
+    "services": BELOW_SERVICES,
+    "adapters": {"ports", "domain", "errors", "ids"},
+    "wrappers": {"ports"},
+    "settings": {"errors"},
+    "bootstrap": EVERYTHING,
+    "functions": EDGES,
+    "local": EDGES | {"functions"},
+}
+"""What each part of the house may import beside itself. ``wrappers`` is adapters over a port."""
+
+
+def part_of(dotted: str) -> str | None:
+    """Return the row of the table a dotted name belongs to; ``None`` for what is not ours."""
+    parts = dotted.split(".")
+    if parts[0] == "manifold_common":
+        if parts[1:3] == ["adapters", "wrappers"]:
+            return "wrappers"
+        return parts[1] if len(parts) > 1 and parts[1] != "__version__" else "root"
+    return {"manifold_local": "local", "functions": "functions", "tests": "tests"}.get(parts[0])
+
+
+def adapter_of(dotted: str) -> str | None:
+    parts = dotted.split(".")
+    return parts[2] if parts[:2] == ["manifold_common", "adapters"] and len(parts) > 2 else None
+
+
+def is_allowed(arrow: Arrow) -> bool:
+    source, target = part_of(arrow.source), part_of(arrow.target)
+    if target is None or target == "root":
+        return True
+    if source is None or source == "root":
+        return False
+    if source in ("adapters", "wrappers") and target in ("adapters", "wrappers"):
+        return adapter_of(arrow.source) == adapter_of(arrow.target)
+    return target == source or target in MAY_IMPORT[source]
+
+
+ALL = all_arrows()
+
+
+def test_every_import_is_on_the_table() -> None:
+    assert [str(arrow) for arrow in ALL if not is_allowed(arrow)] == []
+
+
+def test_every_part_of_the_table_exists_and_every_part_that_exists_is_on_it() -> None:
+    parts = {part_of(name) for name in modules()} - {"root"}
+    assert parts == MAY_IMPORT.keys()
+
+
+def test_the_reader_of_imports_sees_the_modules_it_should() -> None:
+    assert len(modules()) > 80
+    seen = {part_of(arrow.target) for arrow in ALL}
+    assert seen >= {"errors", "ids", "domain", "format", "ports", "engine", "services", "adapters"}
+
+
+def test_no_relative_import_climbs_out_of_its_package() -> None:
+    climbing = [
+        f"{name}:{node.lineno}"
+        for name, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level > len(name.split(".")) - (path.name != "__init__.py")
+    ]
+    assert climbing == []
+
+
+def test_only_bootstrap_knows_adapters_and_only_inside_its_builders() -> None:
+    users = {arrow.source for arrow in ALL if adapter_of(arrow.target) and not adapter_of(arrow.source)}
+    assert {part_of(user) for user in users} <= {"bootstrap"}
+    early = [
+        f"{name}:{node.lineno}"
+        for name in users
+        for node in _run_at_import(ast.parse(modules()[name].read_text()).body)
+        if isinstance(node, ast.ImportFrom) and adapter_of(f"{node.module}.{node.names[0].name}")
+    ]
+    assert early == [], "every function would load these adapters"
+
+
+def _run_at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements that run when a module is imported (not those that only type checkers see)."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from _run_at_import(node.orelse)
+        elif isinstance(node, ast.If | ast.Try | ast.With | ast.ClassDef):
+            for field in ("body", "orelse", "finalbody"):
+                yield from _run_at_import(getattr(node, field, []))
+
+
+NO_IO = {"os", "io", "pathlib", "shutil", "socket", "subprocess", "tempfile", "asyncio", "threading", "time", "random"}
+NO_IO |= {"secrets", "mmap", "http", "urllib", "logging"}
+
+
+@pytest.mark.parametrize("part", ["domain", "errors", "ids", "format"])
+def test_rules_and_bytes_are_free_of_io_time_and_chance(part: str) -> None:
+    allowed = {"manifold_common.format.compression": {"threading"}}  # one zstd context per thread
+    wrong = [
+        str(arrow)
+        for arrow in ALL
+        if part_of(arrow.source) == part and arrow.target.split(".")[0] in NO_IO - allowed.get(arrow.source, set())
+    ]
+    assert wrong == []
+
+
+WAITS_FOR_THE_KERNEL = {"manifold_common.engine.working_set.state"}
+"""Waits for a tick of the file system's own clock, which no clock of ours can move."""
+
+
+def test_time_and_chance_are_passed_in_below_bootstrap() -> None:
+    wrong = [
+        str(arrow)
+        for arrow in ALL
+        if part_of(arrow.source) in ("engine", "services", "ports")
+        and arrow.target.split(".")[0] in ("time", "random", "secrets", "uuid")
+        and not (arrow.source in WAITS_FOR_THE_KERNEL and arrow.target == "time")
+    ]
+    assert wrong == []
+
+
+RUNS_BEFORE_ANY_SETTINGS = {"manifold_local.functions_stack.container"}
+"""Is no part of a program of ours: it prepares a Python in which nothing of ours is installed."""
+
+
+def test_settings_alone_reads_the_environment() -> None:
+    readers = []
+    for name, path in modules().items():
+        if name in RUNS_BEFORE_ANY_SETTINGS:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            reads = isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")
+            named = isinstance(node, ast.ImportFrom) and node.module == "os"
+            named = named and any(alias.name in ("environ", "getenv") for alias in getattr(node, "names", []))
+            if (reads or named) and part_of(name) != "settings":
+                readers.append(f"{name}:{getattr(node, 'lineno', 0)}")
+    assert readers == []
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "found"),
+    [
+        ("from manifold_common.services import commit", "manifold_common.engine.x", "manifold_common.services.commit"),
+        ("def f():\n    import functions.api", "manifold_common.services.x", "functions.api"),
+        ("from ..s3 import client", "manifold_common.adapters.memory.x", "manifold_common.adapters.s3.client"),
+        ("from . import tree", "manifold_common.domain.x", "manifold_common.domain.tree"),
+        ("import importlib\nimportlib.import_module('tests.x')", "functions.api", "tests.x"),
+        ("if TYPE_CHECKING:\n    from manifold_local import cli", "functions.api", "manifold_local.cli"),
+    ],
+)
+def test_an_import_is_seen_wherever_it_stands(source: str, name: str, found: str) -> None:
+    assert found in {arrow.target for arrow in arrows(name, source, is_package=False)}
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("manifold_common.domain.x", "manifold_common.format.sealed"),
+        ("manifold_common.format.x", "manifold_common.ports.clock"),
+        ("manifold_common.ports.x", "manifold_common.format.sealed"),
+        ("manifold_common.engine.x", "manifold_common.services.commit"),
+        ("manifold_common.engine.x", "manifold_common.adapters.memory"),
+        ("manifold_common.services.x", "manifold_common.bootstrap"),
+        ("manifold_common.services.x", "manifold_common.settings.model"),
+        ("manifold_common.adapters.s3.x", "manifold_common.adapters.filesystem.folders"),
+        ("manifold_common.adapters.s3.x", "manifold_common.adapters.wrappers.counting"),
+        ("manifold_common.adapters.s3.x", "manifold_common.engine.workers"),
+        ("manifold_common.adapters.s3.x", "manifold_common.settings"),
+        ("manifold_common.adapters.wrappers.x", "manifold_common.adapters.memory.clock"),
+        ("manifold_common.adapters.wrappers.x", "manifold_common.errors"),
+        ("manifold_common.settings.x", "manifold_common.ids"),
+        ("functions.api.handler", "manifold_common.engine.workers"),
+        ("functions.api.handler", "manifold_common.adapters.s3"),
+        ("functions.api.handler", "manifold_local.cli"),
+        ("manifold_local.cli", "manifold_common.format.sealed"),
+        ("manifold_local.cli", "tests.support"),
+        ("manifold_common.services.x", "tests.support"),
+        ("manifold_common", "manifold_common.services"),
+    ],
+)
+def test_an_arrow_that_is_not_on_the_table_is_refused(source: str, target: str) -> None:
+    assert not is_allowed(Arrow(source, target, 1))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("manifold_common.adapters.s3.x", "manifold_common.adapters.s3.client"),
+        ("manifold_common.adapters.s3.x", "manifold_common.ports.retry"),
+        ("manifold_common.adapters.wrappers.x", "manifold_common.ports.object_store"),
+        ("manifold_common.settings.model", "manifold_common.settings.fields"),
+        ("manifold_common.bootstrap", "manifold_common.adapters.s3"),
+        ("manifold_local.host", "functions.api.app"),
+        ("functions.api.handler", "manifold_common.bootstrap"),
+        ("manifold_common.domain.x", "unicodedata"),
+        ("functions.api.app", "manifold_common.__version__"),
+    ],
+)
+def test_an_arrow_that_is_on_the_table_is_not_refused(source: str, target: str) -> None:
+    assert is_allowed(Arrow(source, target, 1))

@@ -1,0 +1,1 @@
+"""The measurements. Each takes the stage and returns one row."""

@@ -1,0 +1,27 @@
+"""Fixtures that every part of the suite shares. Each lives with what it starts, in ``tests/support``."""
+
+import signal
+
+# A shell starts its background jobs with SIGINT ignored, and the programs under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+pytest_plugins = [
+    "tests.support.stack",
+    "tests.support.artifacts",
+    "tests.support.cli",
+    "tests.support.functions",
+    "tests.support.host",
+    "tests.support.kafka",
+    "tests.support.kms",
+    "tests.support.manifold",
+    "tests.support.openbao",
+    "tests.support.postgres",
+    "tests.support.redis",
+    "tests.support.seaweedfs",
+    "tests.support.small_disk",
+    "tests.support.webhooks",
+    "tests.support.api",
+    "tests.support.remote",
+    "tests.support.emulator",  # these two import others, so they come last
+    "tests.support.scene",
+]

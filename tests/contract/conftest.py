@@ -1,0 +1,59 @@
+"""Fixtures that contract suites share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from manifold_common.adapters.memory.catalog import MemoryCatalog
+from manifold_common.adapters.postgres.catalog import PostgresCatalog
+from manifold_common.ports.catalog import Catalog
+
+from tests.contract.catalog_fixtures import SettableClock
+from tests.contract.vault_fixtures import KEY
+from tests.support.openbao import POLICY, OpenBao, running_openbao
+from tests.support.s3_proxy import S3Proxy, running_proxy
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def catalog(request: pytest.FixtureRequest, clock: SettableClock) -> Iterator[Catalog]:
+    """An empty catalog of each kind."""
+    made: Catalog
+    if request.param == "memory":
+        made = MemoryCatalog(clock=clock)
+    else:
+        made = PostgresCatalog(request.getfixturevalue("postgres_dsn"), clock=clock)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def mount(openbao: OpenBao, transit_mount: str) -> str:
+    """A Transit engine with the key that the guide names."""
+    openbao.make_key(KEY, transit_mount, derived=True)
+    return transit_mount
+
+
+@pytest.fixture
+def policy(openbao: OpenBao, mount: str) -> str:
+    return openbao.make_policy(POLICY.format(mount=mount, key="*"))
+
+
+@pytest.fixture(scope="module")
+def own_openbao() -> Iterator[OpenBao]:
+    """A server of this file, to be sealed and unsealed."""
+    with running_openbao() as server:
+        server.mount_transit()
+        server.make_key(KEY, derived=True)
+        yield server
+
+
+@pytest.fixture
+def vault_proxy(openbao: OpenBao) -> Iterator[S3Proxy]:
+    with running_proxy(openbao.url) as made:
+        yield made

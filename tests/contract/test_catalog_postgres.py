@@ -1,0 +1,488 @@
+"""What only a real server can show: lost answers, restarts, round trips, migrations, and what the schema refuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from manifold_common.adapters.postgres.catalog import PostgresCatalog
+from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate, schema_version
+from manifold_common.adapters.postgres.pool import Limits
+from manifold_common.errors import CatalogUnavailable, ConfigError, InvalidInput, ManifoldError, SchemaMismatch
+from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ports.catalog import OutboxEvent
+from manifold_local.embedded.postgres import ensure_embedded
+from psycopg import errors as pg
+
+from tests.contract.catalog_fixtures import (
+    EVENT,
+    LATER,
+    NOW,
+    SESSION,
+    TENANT,
+    USER,
+    SettableClock,
+    draft,
+    key,
+    make_project,
+    session,
+)
+from tests.support.postgres_proxy import PostgresProxy
+
+NO_PROJECT = ProjectId("p" * 26)
+IMPATIENT = Limits(connections=4, statement_seconds=1.0, patience_seconds=3.0)
+
+
+@contextmanager
+def connected(dsn: str, limits: Limits = IMPATIENT) -> Iterator[PostgresCatalog]:
+    catalog = PostgresCatalog(dsn, clock=SettableClock(), limits=limits)
+    try:
+        yield catalog
+    finally:
+        catalog.close()
+
+
+@pytest.fixture
+def proxy(postgres_dsn: str) -> Iterator[PostgresProxy]:
+    with PostgresProxy(postgres_dsn) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def catalog(proxy: PostgresProxy) -> Iterator[PostgresCatalog]:
+    with connected(proxy.dsn) as catalog:
+        yield catalog
+
+
+# --- lost answers -------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_acknowledgement_is_unavailable_not_a_conflict_and_the_commit_is_found(
+    catalog: PostgresCatalog, proxy: PostgresProxy
+) -> None:
+    made = make_project(catalog)
+    made.publish()
+    publication = made.publication()
+    proxy.fault = "cut_after_answer"
+    with pytest.raises(CatalogUnavailable):
+        catalog.publish_commit(publication)
+    assert catalog.find_commit(TENANT, made.id, publication.commit.commit) == publication.commit
+    assert catalog.head(TENANT, made.id).generation == 2
+
+
+def test_a_publication_that_never_arrived_is_unavailable_and_not_found(
+    catalog: PostgresCatalog, proxy: PostgresProxy
+) -> None:
+    made = make_project(catalog)
+    publication = made.publication()
+    proxy.fault = "cut_before_request"
+    with pytest.raises(CatalogUnavailable):
+        catalog.publish_commit(publication)
+    assert catalog.find_commit(TENANT, made.id, publication.commit.commit) is None
+    assert catalog.publish_commit(publication) is not None
+
+
+def test_every_write_says_so_when_its_answer_is_lost_and_none_is_sent_twice(
+    catalog: PostgresCatalog, proxy: PostgresProxy
+) -> None:
+    made = make_project(catalog)
+    made.publish()
+    catalog.open_session(session(made))
+    writes: list[Callable[[], object]] = [
+        lambda: make_project(catalog, "second"),
+        lambda: catalog.rename_project(TENANT, made.id, "thesis", EVENT),
+        lambda: catalog.add_project_key(key(made.id)),
+        lambda: catalog.open_session(session(made, SessionId("s2"))),
+        lambda: catalog.save_draft(TENANT, USER, SESSION, draft(made), expires_at=LATER),
+        lambda: catalog.close_session(TENANT, USER, SESSION),
+        lambda: catalog.delete_project(TENANT, made.id, EVENT),
+    ]
+    for write in writes:
+        catalog.all_projects()  # so that it is the write, not the making of a connection, that meets the fault
+        proxy.fault = "cut_after_answer"
+        with pytest.raises(CatalogUnavailable):
+            write()
+    assert [row.name for row in catalog.all_projects()] == ["second"]
+    assert [event.type for event in catalog.list_events()] == [EVENT.type] * 5
+
+
+def test_reads_go_on_over_a_new_connection_when_theirs_is_lost(catalog: PostgresCatalog, proxy: PostgresProxy) -> None:
+    made = make_project(catalog)
+    made.publish(2)
+    catalog.open_session(session(made))
+    reads: list[Callable[[], object]] = [
+        lambda: catalog.get_project(TENANT, made.id),
+        lambda: catalog.read_plan(TENANT, made.id),
+        lambda: catalog.view_session(TENANT, USER, SESSION),
+        lambda: catalog.list_commits(TENANT, made.id),
+        lambda: catalog.list_events(),
+    ]
+    for read in reads:
+        expected = read()
+        for fault in ("cut_after_answer", "cut_before_request"):
+            proxy.fault = fault
+            assert read() == expected
+            assert proxy.fault == ""
+
+
+def test_a_write_does_not_fail_because_pooled_connections_died_while_idle(
+    catalog: PostgresCatalog, proxy: PostgresProxy
+) -> None:
+    made = make_project(catalog)
+    barrier = threading.Barrier(4)
+
+    def use_a_connection(_: int) -> None:
+        barrier.wait()
+        for _ in range(10):
+            catalog.head(TENANT, made.id)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(use_a_connection, range(4)))
+    proxy.cut_all()
+    made.publish(6)
+
+
+def test_a_server_that_stops_answering_is_given_up_in_time(catalog: PostgresCatalog, proxy: PostgresProxy) -> None:
+    made = make_project(catalog)
+    proxy.fault = "freeze"
+    started = time.monotonic()
+    with pytest.raises(CatalogUnavailable):
+        catalog.publish_commit(made.publication())
+    assert time.monotonic() - started < 8
+    ok, detail, _ = catalog.health()
+    assert not ok
+    assert detail
+    proxy.fault = ""
+    assert catalog.publish_commit(made.publication()) is not None
+
+
+def test_a_statement_that_takes_too_long_is_stopped_and_changes_nothing(postgres_dsn: str) -> None:
+    with connected(postgres_dsn) as catalog, psycopg.connect(postgres_dsn) as blocker:
+        made = make_project(catalog)
+        blocker.execute("SELECT * FROM projects FOR UPDATE")
+        with pytest.raises(CatalogUnavailable):
+            catalog.publish_commit(made.publication())
+        blocker.rollback()
+        assert catalog.list_commits(TENANT, made.id) == []
+        made.publish()
+
+
+def test_a_caller_waits_for_a_free_connection_only_so_long(postgres_dsn: str) -> None:
+    limits = Limits(connections=1, statement_seconds=3.0, patience_seconds=0.2)
+    with connected(postgres_dsn, limits) as catalog, psycopg.connect(postgres_dsn) as blocker:
+        made = make_project(catalog)
+        blocker.execute("SELECT * FROM projects FOR UPDATE")
+        with ThreadPoolExecutor(1) as thread:
+            writing = thread.submit(catalog.publish_commit, made.publication())
+            time.sleep(0.1)
+            with pytest.raises(CatalogUnavailable, match="in use"):
+                catalog.head(TENANT, made.id)
+            blocker.rollback()
+            assert writing.result() is not None
+
+
+def test_a_write_goes_to_the_successor_of_a_server_that_became_read_only(postgres_dsn: str) -> None:
+    name = urlsplit(postgres_dsn).path.lstrip("/")
+    with connected(postgres_dsn) as catalog, psycopg.connect(postgres_dsn, autocommit=True) as operator:
+        made = make_project(catalog)
+        operator.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        with connected(postgres_dsn) as late:
+            late.head(TENANT, made.id)
+            operator.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+            assert late.publish_commit(made.publication()) is not None
+
+
+def test_work_goes_on_through_restarts_of_the_server_and_no_acknowledged_commit_is_lost(tmp_path: Path) -> None:
+    with ensure_embedded(tmp_path / "pg", linger_seconds=0.2) as server:
+        migrate(server.dsn)
+        with connected(server.dsn, Limits(patience_seconds=15.0)) as catalog:
+            made = make_project(catalog)
+            stop, acknowledged, lost_answers = threading.Event(), [], []
+
+            def write() -> None:
+                while not stop.is_set():
+                    publication = made.publication(base=catalog.head(TENANT, made.id))
+                    try:
+                        assert catalog.publish_commit(publication) is not None
+                    except CatalogUnavailable:
+                        lost_answers.append(publication.commit.commit)
+                        if catalog.find_commit(TENANT, made.id, publication.commit.commit) is None:
+                            continue
+                    acknowledged.append(publication.commit.commit)
+
+            with ThreadPoolExecutor(1) as thread:
+                writer = thread.submit(write)
+                for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+                    enough = len(acknowledged) + 20
+                    while len(acknowledged) < enough:
+                        assert not writer.done()
+                        time.sleep(0.005)
+                    os.kill(int((tmp_path / "pg/data/postmaster.pid").read_text().split()[0]), number)
+                    time.sleep(0.1)
+                    server.ensure_running()
+                time.sleep(0.1)
+                stop.set()
+                writer.result(timeout=30)
+            history = [row.commit for row in catalog.list_commits(TENANT, made.id, limit=100_000)]
+            assert history[::-1] == acknowledged
+            assert len(acknowledged) > 60
+        server.close(stop_now=True)
+
+
+# --- round trips --------------------------------------------------------------------------------------------------
+
+
+def test_the_hot_calls_are_one_round_trip_each(catalog: PostgresCatalog, proxy: PostgresProxy) -> None:
+    made = make_project(catalog)
+    catalog.open_session(session(made))
+
+    def publish() -> None:
+        made.publish(commit=made.next_commit(session=SESSION), session_user=USER)
+
+    hot: list[Callable[[], object]] = [
+        publish,
+        lambda: catalog.view_session(TENANT, USER, SESSION),
+        lambda: catalog.read_plan(TENANT, made.id, known=Generation(1)),
+        lambda: catalog.head(TENANT, made.id),
+        lambda: catalog.save_draft(TENANT, USER, SESSION, draft(made), expires_at=LATER),
+    ]
+    for call in hot:
+        for _ in range(4):
+            call()
+        before = proxy.round_trips
+        for _ in range(5):
+            call()
+        assert proxy.round_trips - before == 5
+
+
+def test_a_commit_late_in_a_long_history_reads_no_more_than_an_early_one(postgres_dsn: str) -> None:
+    with connected(postgres_dsn) as catalog:
+        made = make_project(catalog)
+
+        def blocks_read() -> int:
+            catalog._db.read("SELECT pg_stat_force_next_flush()", ())  # else counters are reported once a second
+            sums = catalog._db.read(
+                "SELECT sum(idx_blks_hit + heap_blks_hit + idx_blks_read + heap_blks_read)::bigint"
+                " FROM pg_statio_user_tables",
+                (),
+            )
+            return int(sums[0][0])
+
+        costs = []
+        for _ in range(2):
+            made.publish(300)
+            before = blocks_read()
+            for _ in range(10):
+                made.publish()
+                catalog.read_plan(TENANT, made.id, known=Generation(made.head.generation - 1))
+                catalog.commit_at(TENANT, made.id, Generation(3))
+            costs.append(blocks_read() - before)
+    assert 0 < costs[1] <= costs[0] * 1.3 + 50, costs
+
+
+# --- turns between processes --------------------------------------------------------------------------------------
+
+_HOLDER = """
+import sys, time
+from manifold_common.adapters.postgres.catalog import PostgresCatalog
+from tests.contract.catalog_fixtures import SettableClock
+catalog = PostgresCatalog(sys.argv[1], clock=SettableClock())
+with catalog.commit_turn(sys.argv[2], sys.argv[3], timeout_seconds=5) as had:
+    print(had, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_process_gives_its_turn_back(postgres_dsn: str) -> None:
+    with connected(postgres_dsn) as catalog:
+        made = make_project(catalog)
+        holder = subprocess.Popen(
+            [sys.executable, "-c", _HOLDER, postgres_dsn, TENANT, made.id], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "True\n"
+            started = time.monotonic()
+            with catalog.commit_turn(TENANT, made.id, timeout_seconds=0.3) as had:
+                assert not had
+            assert 0.2 < time.monotonic() - started < 2
+        finally:
+            holder.kill()
+            holder.communicate()
+        with catalog.commit_turn(TENANT, made.id, timeout_seconds=5) as had:
+            assert had
+
+
+def test_without_a_server_there_is_no_turn_and_no_error(proxy: PostgresProxy) -> None:
+    with connected(proxy.dsn, Limits(patience_seconds=0.2)) as catalog:
+        made = make_project(catalog)
+        proxy.__exit__()
+        with catalog.commit_turn(TENANT, made.id, timeout_seconds=0.3) as had:
+            assert not had
+
+
+def test_many_waiting_for_turns_do_not_take_the_connections_of_the_one_who_works(postgres_dsn: str) -> None:
+    with connected(postgres_dsn, Limits(connections=1)) as catalog:
+        made = [make_project(catalog, f"p{n}") for n in range(4)]
+
+        def work(number: int) -> bool:
+            with catalog.commit_turn(TENANT, made[number % 4].id, timeout_seconds=20) as had:
+                return had and catalog.head(TENANT, made[number % 4].id).generation == 0
+
+        with ThreadPoolExecutor(16) as threads:
+            assert all(threads.map(work, range(32)))
+
+
+# --- migrations ---------------------------------------------------------------------------------------------------
+
+
+def test_of_many_processes_that_migrate_at_once_one_does_it(empty_postgres_dsn: str) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        applied = list(threads.map(lambda _: migrate(empty_postgres_dsn), range(8)))
+    assert sorted(applied) == [[]] * 7 + [[migration.name for migration in known_migrations()]]
+    assert migrate(empty_postgres_dsn) == []
+    assert schema_version(empty_postgres_dsn) == known_migrations()[-1].version
+
+
+def test_an_interrupted_migration_leaves_nothing_and_can_be_repeated(empty_postgres_dsn: str) -> None:
+    first = Migration(1, "0001_one", "CREATE TABLE one (x int)")
+    broken = Migration(2, "0002_two", "CREATE TABLE two (x int); SELECT 1 / 0")
+    with pytest.raises(ManifoldError):
+        migrate(empty_postgres_dsn, known=[first, broken])
+    assert schema_version(empty_postgres_dsn) == 1
+    assert migrate(empty_postgres_dsn, known=[first, broken._replace(sql="CREATE TABLE two (x int)")]) == ["0002_two"]
+
+
+def test_an_edited_migration_is_refused(postgres_dsn: str) -> None:
+    edited = [migration._replace(sql=migration.sql + "\n-- edited") for migration in known_migrations()]
+    with pytest.raises(SchemaMismatch, match="0001_catalog"):
+        migrate(postgres_dsn, known=edited)
+
+
+def test_a_database_newer_than_the_program_is_refused(postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn) as connection:
+        connection.execute("INSERT INTO schema_migrations (version, name, checksum) VALUES (999, 'x', 'y')")
+    with pytest.raises(SchemaMismatch, match="999"):
+        migrate(postgres_dsn)
+    with connected(postgres_dsn) as catalog, pytest.raises(SchemaMismatch, match="upgrade"):
+        catalog.check_schema()
+
+
+def test_a_database_without_the_schema_is_refused_with_the_command_to_run(
+    empty_postgres_dsn: str, postgres_dsn: str
+) -> None:
+    with connected(empty_postgres_dsn) as catalog:
+        with pytest.raises(SchemaMismatch, match="manifold migrate-db"):
+            catalog.check_schema()
+        with pytest.raises(SchemaMismatch, match="manifold migrate-db"):
+            catalog.head(TENANT, NO_PROJECT)
+    with connected(postgres_dsn) as catalog:
+        catalog.check_schema()
+
+
+# --- what the database itself refuses -----------------------------------------------------------------------------
+
+
+def test_the_schema_refuses_nonsense_that_no_method_would_write(postgres_dsn: str) -> None:
+    with connected(postgres_dsn) as catalog:
+        made = make_project(catalog)
+        made.publish(3)
+        catalog.open_session(session(made))
+    nonsense = [
+        ("UPDATE projects SET generation = -1", pg.CheckViolation),
+        ("UPDATE projects SET generation = 0", pg.CheckViolation),
+        ("UPDATE projects SET skills_generation = 4", pg.CheckViolation),
+        ("UPDATE projects SET head_commit_id = 'x'", pg.ForeignKeyViolation),
+        ("UPDATE projects SET owner_id = 'nobody'", pg.ForeignKeyViolation),
+        ("UPDATE commits SET generation = 2 WHERE generation = 3", pg.UniqueViolation),
+        ("UPDATE commits SET parent_id = repeat('x', 26) WHERE generation = 2", pg.ForeignKeyViolation),
+        ("UPDATE commits SET parent_id = NULL", pg.CheckViolation),
+        ("UPDATE commits SET dek_id = repeat('x', 26)", pg.ForeignKeyViolation),
+        ("DELETE FROM commits WHERE generation = 3", pg.ForeignKeyViolation),
+        ("DELETE FROM project_keys", pg.ForeignKeyViolation),
+        ("DELETE FROM projects", pg.ForeignKeyViolation),
+        ("UPDATE sessions SET base_generation = 0", pg.CheckViolation),
+        ("UPDATE sessions SET draft_generation = 1", pg.CheckViolation),
+        ("UPDATE sessions SET project_id = 'x'", pg.ForeignKeyViolation),
+    ]
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        for statement, error in nonsense:
+            with pytest.raises(error):
+                connection.execute(statement)
+
+
+@pytest.mark.parametrize("name", ["with \0 inside", "half a surrogate \ud800"])
+def test_text_that_postgresql_cannot_hold_is_invalid_input(postgres_dsn: str, name: str) -> None:
+    with connected(postgres_dsn) as catalog:
+        with pytest.raises(InvalidInput):
+            make_project(catalog, name)
+        made = make_project(catalog)
+        with pytest.raises(InvalidInput):
+            made.publish(event=OutboxEvent("x", {"path": name}))
+        made.publish()
+
+
+# --- secrets ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://ann:{secret}@127.0.0.1:1/manifold",
+        "postgresql://ann:{secret}@[broken/manifold",
+        "postgresql://ann:{secret}@127.0.0.1:notaport/manifold",
+        "host=127.0.0.1 port=1 user=ann password={secret} nonsense={secret}",
+        "host=127.0.0.1 port=1 dbname={secret} password={secret}",
+        "password='{secret}",
+    ],
+)
+def test_no_error_shows_the_password_of_the_connection_string(dsn: str) -> None:
+    secret = "hunter2-%21-canary"
+    written = dsn.format(secret=secret)
+    with (
+        pytest.raises((ConfigError, CatalogUnavailable)) as caught,
+        connected(written, Limits(patience_seconds=0.1)) as catalog,
+    ):
+        catalog.head(TENANT, NO_PROJECT)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(caught.value.details)
+    assert "hunter2" not in shown
+    assert caught.value.hint
+
+
+def test_a_refused_login_is_reported_at_once_and_says_why(postgres_dsn: str) -> None:
+    started = time.monotonic()
+    wrong = postgres_dsn.replace("manifold@", "somebody@")
+    with connected(wrong, Limits(patience_seconds=20)) as catalog, pytest.raises(CatalogUnavailable, match="somebody"):
+        catalog.all_projects()
+    assert time.monotonic() - started < 5
+
+
+def test_a_commit_is_flushed_to_disk_even_where_the_server_says_otherwise(postgres_dsn: str) -> None:
+    name = urlsplit(postgres_dsn).path.lstrip("/")
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    with connected(postgres_dsn) as catalog:
+        assert catalog._db.read("SHOW synchronous_commit", ()) == [("on",)]
+
+
+def test_rows_keep_their_place_in_time_when_clocks_disagree(postgres_dsn: str) -> None:
+    with connected(postgres_dsn) as catalog:
+        made = make_project(catalog)
+        made.publish(commit=made.next_commit(created_at=LATER))
+        made.publish(commit=made.next_commit(created_at=NOW))
+        row = catalog.get_project(TENANT, made.id)
+        assert row == replace(row, updated_at=LATER)
+        assert row.updated_at == LATER

@@ -1,0 +1,104 @@
+"""Commands beside a running host: on the same projects, the same sessions, the same database."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cli import Program
+
+
+@pytest.fixture(scope="module")
+def url(program: Program) -> Iterator[str]:
+    """Address of a host that serves the program's projects."""
+    with (
+        (program.folder / "host.log").open("wb") as log,
+        program.start("up", "--port", "0", stdout=log, stderr=subprocess.STDOUT) as host,
+    ):
+        deadline = time.monotonic() + 60
+        answer: dict[str, Any] = {}
+        while not (answer.get("host") or {}).get("url") and time.monotonic() < deadline:
+            assert host.poll() is None, (program.folder / "host.log").read_text()
+            answer = program.json("health")
+        yield answer["host"]["url"]
+        host.send_signal(signal.SIGTERM)
+        assert host.wait(60) == 0
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_health_says_where_the_host_is(program: Program, url: str) -> None:
+    assert url in program.text("health")
+    health = program.json("health")
+    assert health["ok"]
+    assert {"postgres", "object store", "RAM folder", "cache"} <= {check["name"] for check in health["checks"]}
+
+
+def test_a_second_host_on_the_same_folder_is_refused(program: Program, url: str) -> None:
+    done = program("up", "--port", "0", code=4)
+    assert url.encode() in done.stderr
+
+
+def test_what_the_command_line_commits_the_host_serves(program: Program, url: str) -> None:
+    project = program.project({"a.txt": b"one\n"})
+    row = program.json("project", "show", project)
+    work = program.checkout(project, "beside")
+    (work / "a.txt").write_text("two\n")
+    program("commit", "beside", "-m", "from the command line")
+    served = _get(f"{url}/api/projects/{row['project']}")
+    assert served["generation"] == 2
+
+
+def test_commands_and_the_host_work_at_the_same_time_and_nothing_is_lost(program: Program, url: str) -> None:
+    project = program.project({"base.txt": b"base\n"})
+    identity = program.json("project", "show", project)["project"]
+    rounds = 3
+
+    def commits(worker: int) -> None:
+        work = program.checkout(project, f"busy-{worker}")
+        for number in range(rounds):
+            (work / f"from-{worker}-{number}.txt").write_text(f"{worker} {number}\n")
+            program("commit", f"busy-{worker}")
+
+    def puts() -> None:
+        for number in range(rounds * 2):
+            request = urllib.request.Request(
+                f"{url}/api/projects/{identity}/files/from-host-{number}.txt", data=b"host\n", method="PUT"
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                assert answer.status in (200, 201)
+
+    with ThreadPoolExecutor(3) as threads:
+        running = [threads.submit(commits, 1), threads.submit(commits, 2), threads.submit(puts)]
+        for each in running:
+            each.result()
+    names = {entry["path"] for entry in program.json("ls", project)["entries"]}
+    expected = {f"from-{worker}-{number}.txt" for worker in (1, 2) for number in range(rounds)}
+    expected |= {f"from-host-{number}.txt" for number in range(rounds * 2)} | {"base.txt"}
+    assert names == expected
+    assert program.json("verify", project, "--read-data")["ok"]
+    assert program.json("project", "show", project)["generation"] == 1 + 2 * rounds + 2 * rounds
+
+
+def test_the_host_stops_at_ctrl_c(program: Program, tmp_path: Path) -> None:
+    variables = {"WORKDIR": str(tmp_path / "other")}
+    alone = Program(tmp_path, program.ram / "other", program.zygote, variables)
+    with alone.start("up", "--port", "0", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as host:
+        assert host.stdout is not None
+        assert b"ready" in host.stdout.readline()
+        host.send_signal(signal.SIGINT)
+        _, error = host.communicate(timeout=60)
+    assert host.returncode in (0, 130)
+    assert b"Traceback" not in error

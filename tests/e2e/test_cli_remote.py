@@ -1,0 +1,119 @@
+"""The program at a server: ``manifold --remote URL``, as a user has it who knows nothing but the address."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from manifold_local.embedded.stack.seaweedfs import S3Endpoint
+
+from tests.support.cli import Program
+from tests.support.host import Host
+from tests.support.work import look
+from tests.support.zygote import Zygote
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: S3Endpoint) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    ram = Path("/dev/shm") / f"manifold-test-{secrets.token_hex(6)}"
+    host = Host(
+        folder / "workdir",
+        ram,
+        PROJECTS_BACKEND="s3",
+        S3_ENDPOINT=s3_endpoint.url,
+        S3_BUCKET=s3_endpoint.bucket,
+        S3_PREFIX=f"cli/{secrets.token_hex(6)}",
+        S3_ACCESS_KEY_ID=s3_endpoint.access_key_id,
+        S3_SECRET_ACCESS_KEY=s3_endpoint.secret_access_key,
+        S3_USE_PATH_STYLE="true",
+    )
+    try:
+        yield str(host.ready().base_url).rstrip("/")
+    finally:
+        host.stop()
+        shutil.rmtree(ram, ignore_errors=True)
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, ram_folder: Path, url: str, zygote: Zygote) -> Program:
+    return Program(tmp_path, ram_folder / "laptop", zygote, {"MANIFOLD_REMOTE": url})
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    (folder / "docs").mkdir(parents=True)
+    (folder / "docs" / "a.txt").write_text("one\n")
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o755)
+    return folder
+
+
+def test_a_project_goes_in_is_changed_committed_restored_and_comes_out(
+    laptop: Program, tree: Path, tmp_path: Path
+) -> None:
+    name = f"tour-{secrets.token_hex(4)}"
+    assert laptop.json("import", name, tree, "--create", "-m", "first")["generation"] == 1
+    work = Path(laptop.text("checkout", name, "--session", f"{name}-s").strip())
+    assert look(work) == look(tree)
+    (work / "hello.txt").write_text("hello\n")
+    (work / "docs" / "a.txt").unlink()
+    assert laptop.text("status", cwd=work).splitlines() == ["D docs/a.txt", "A hello.txt"]
+    assert laptop.json("commit", "-m", "say hello", cwd=work)["generation"] == 2
+    assert [entry["message"] for entry in laptop.json("log", name)["commits"]] == ["say hello", "first"]
+    restored = laptop.json("restore", name, "1", "docs/a.txt")
+    assert (restored["generation"], restored["paths"]) == (3, ["docs/a.txt"])
+    laptop("checkout", name, "--session", f"{name}-s")
+    assert (work / "docs" / "a.txt").read_text() == "one\n"
+    laptop("export", name, tmp_path / "out", "--generation", "1")
+    assert look(tmp_path / "out") == look(tree)
+    assert name in {project["name"] for project in laptop.json("project", "list")["projects"]}
+    assert [row["has_working_set_here"] for row in laptop.json("sessions", name)["sessions"]] == [True]
+    laptop("close", f"{name}-s")
+    assert not work.exists()
+
+
+def test_a_conflict_has_the_same_exit_code_and_names_the_paths(laptop: Program, tree: Path, ram_folder: Path) -> None:
+    name = f"conflict-{secrets.token_hex(4)}"
+    laptop("import", name, tree, "--create")
+    other = Program(laptop.folder / "other", ram_folder / "other", laptop.zygote, laptop.variables)
+    other.folder.mkdir()
+    works = []
+    for number, program in enumerate((laptop, other)):
+        works.append(Path(program.text("checkout", name, "--session", f"{name}-{number}").strip()))
+        (works[-1] / "docs" / "a.txt").write_text(f"from {number}\n")
+    laptop("commit", cwd=works[0])
+    error = other.error("commit", f"{name}-1", code=4)
+    assert (error["code"], error["details"]["paths"]) == ("commit_conflict", ["docs/a.txt"])
+    other("commit", f"{name}-1", "--strategy", "theirs")
+
+
+def test_what_only_its_own_machine_can_do_says_so(laptop: Program) -> None:
+    error = laptop.error("verify", "any", code=2)
+    assert "at the server" in error["message"]
+
+
+def test_an_address_where_nothing_is_says_so(laptop: Program) -> None:
+    error = laptop.error("--remote", "http://127.0.0.1:9", "project", "list", code=6)
+    assert "cannot be reached" in error["message"]
+
+
+def test_nothing_of_a_remote_working_set_is_on_the_clients_disk(laptop: Program, tmp_path: Path) -> None:
+    folder, name, canary = tmp_path / "secret", f"canary-{secrets.token_hex(4)}", secrets.token_hex(16)
+    folder.mkdir()
+    (folder / f"name-{canary}").write_text(f"content {canary}\n" * 100)
+    laptop("import", name, folder, "--create")
+    work = Path(laptop.text("checkout", name, "--session", f"{name}-s").strip())
+    (work / f"more-{canary}").write_text(canary)
+    laptop("commit", cwd=work)
+    shutil.rmtree(folder)
+    found = [
+        path
+        for path in tmp_path.rglob("*")
+        if canary in path.name or (path.is_file() and canary.encode() in path.read_bytes())
+    ]
+    assert found == []

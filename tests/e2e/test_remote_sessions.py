@@ -1,0 +1,290 @@
+"""Working sets of a server's projects on a client's machine: bytes go past the server."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from manifold_common.adapters.remote.object_store import LinkedObjects
+from manifold_common.adapters.remote.server import HttpServer
+from manifold_common.bootstrap.remote import RemoteManifold
+from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
+from manifold_common.domain.conflict import Strategy
+from manifold_common.errors import AlreadyExists, CommitConflict, NotFound
+from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, TenantId, UserId
+from manifold_common.ports.remote import RemotePlan
+from manifold_common.services import plans
+from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions import CheckoutKind
+
+from tests.support.remote import MakeClient, RemoteServer
+from tests.support.work import S1, S2, cat, look, lose_ram, new_project, paths, put
+
+
+def test_a_folder_goes_in_and_comes_out_as_it_was(client: RemoteManifold, tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    (source / "deep" / "er").mkdir(parents=True)
+    (source / "deep" / "er" / "a.txt").write_bytes(b"text\n" * 1000)
+    (source / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (source / "run.sh").chmod(0o755)
+    (source / "link").symlink_to("nowhere")
+    (source / "empty").mkdir()
+    project = client.projects.create("demo").project
+    done = client.transfer.import_folder(project, source, CommitRequest("first"))
+    assert (done.generation, done.files) == (1, 6)
+    assert client.transfer.export(project, out).generation == 1
+    assert look(out) == look(source)
+    assert client.sessions.all() == []
+
+
+def test_a_session_is_checked_out_edited_and_committed(server: RemoteServer, client: RemoteManifold) -> None:
+    project = new_project(server.manifold, a=b"one", b=b"two")
+    found = client.sessions.checkout(S1, project)
+    work = Path(found.path)
+    assert (found.kind, found.generation, found.files) == (CheckoutKind.NEW, 1, 2)
+    assert (work / "a").read_bytes() == b"one"
+    (work / "a").write_bytes(b"changed")
+    (work / "b").unlink()
+    (work / "c").write_bytes(b"new")
+    assert [d.path for d in client.sessions.status(S1).differences] == [b"a", b"b", b"c"]
+    done = client.sessions.commit(S1, CommitRequest("edit", {"model": "x"}))
+    assert (done.generation, done.added, done.modified, done.deleted) == (2, 1, 1, 1)
+    assert (cat(server.manifold, project, b"a"), paths(server.manifold, project)) == (b"changed", {b"a", b"c"})
+    entry = server.manifold.history.commit(LOCAL_PRINCIPAL, project, Generation(2))
+    assert (entry.message, entry.provenance, entry.session) == ("edit", {"model": "x"}, S1)
+    assert client.sessions.status(S1).differences == []
+    assert client.sessions.commit(S1).commit is None
+    assert client.sessions.checkout(S1).kind is CheckoutKind.WARM
+
+
+def test_what_others_commit_comes_in_and_what_is_not_committed_stays(
+    server: RemoteServer, client: RemoteManifold
+) -> None:
+    project = new_project(server.manifold, a=b"one", b=b"two")
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "mine").write_bytes(b"not committed")
+    put(server.manifold, project, b"b", b"theirs")
+    found = client.sessions.checkout(S1)
+    assert (found.kind, found.generation) == (CheckoutKind.REFRESHED, 2)
+    assert {path.name: path.read_bytes() for path in work.iterdir()} == {
+        "a": b"one", "b": b"theirs", "mine": b"not committed",
+    }  # fmt: skip
+
+
+def test_disjoint_work_of_two_clients_is_rebased_and_both_have_it(
+    server: RemoteServer, make_client: MakeClient
+) -> None:
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    here = Path(one.sessions.checkout(S1, project).path)
+    there = Path(two.sessions.checkout(S2, project).path)
+    (here / "x").write_bytes(b"x")
+    (there / "y").write_bytes(b"y")
+    assert one.sessions.commit(S1).generation == 2
+    done = two.sessions.commit(S2)
+    assert (done.generation, done.rebased) == (3, True)
+    assert (there / "x").read_bytes() == b"x"
+    assert paths(server.manifold, project) == {b"a", b"x", b"y"}
+
+
+def test_a_conflict_names_its_paths_keeps_the_work_and_can_be_decided(
+    server: RemoteServer, make_client: MakeClient
+) -> None:
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    here = Path(one.sessions.checkout(S1, project).path)
+    there = Path(two.sessions.checkout(S2, project).path)
+    (here / "a").write_bytes(b"here")
+    (there / "a").write_bytes(b"there")
+    one.sessions.commit(S1)
+    with pytest.raises(CommitConflict) as refused:
+        two.sessions.commit(S2)
+    assert refused.value.paths == ["a"]
+    assert (there / "a").read_bytes() == b"there"
+    # Its machine is lost: the work is on the server.
+    third = make_client("three")
+    with pytest.raises(CommitConflict):
+        third.sessions.checkout(S2)
+    done = two.sessions.commit(S2, CommitRequest(strategy=Strategy.OURS))
+    assert done.generation == 3
+    assert cat(server.manifold, project, b"a") == b"there"
+
+
+def test_saved_work_comes_back_on_another_machine(server: RemoteServer, make_client: MakeClient) -> None:
+    project = new_project(server.manifold, a=b"one", b=b"two")
+    one, two = make_client("one"), make_client("two")
+    work = Path(one.sessions.checkout(S1, project).path)
+    (work / "a").write_bytes(b"saved")
+    (work / "big").write_bytes(bytes(range(256)) * 20_000)
+    saved = one.sessions.save(S1)
+    assert (saved.changed, saved.base_generation) == (3, 1)  # with the folder that they are in
+    put(server.manifold, project, b"b", b"theirs")
+    lose_ram(work)
+    found = two.sessions.checkout(S1)
+    there = Path(found.path)
+    assert (found.kind, found.generation) == (CheckoutKind.RESTORED, 2)
+    assert ((there / "a").read_bytes(), (there / "b").read_bytes()) == (b"saved", b"theirs")
+    assert [d.path for d in two.sessions.status(S1).differences] == [b"a", b"big"]
+    assert two.sessions.commit(S1).generation == 3
+    assert cat(server.manifold, project, b"a") == b"saved"
+
+
+def test_a_sparse_session_has_only_its_paths_and_deletes_nothing_else(
+    server: RemoteServer, client: RemoteManifold
+) -> None:
+    project = new_project(server.manifold, **{"src/a": b"one", "docs/b": b"two"})
+    work = Path(client.sessions.checkout(S1, project, patterns=("/src",)).path)
+    assert [path.name for path in work.iterdir()] == ["src"]
+    (work / "src" / "a").write_bytes(b"changed")
+    client.sessions.commit(S1)
+    assert paths(server.manifold, project) == {b"src", b"src/a", b"docs", b"docs/b"}
+
+
+def test_older_generations_can_be_checked_out(server: RemoteServer, client: RemoteManifold) -> None:
+    project = new_project(server.manifold, a=b"one")
+    put(server.manifold, project, b"a", b"two")
+    found = client.sessions.checkout(S1, project, generation=Generation(1))
+    assert ((Path(found.path) / "a").read_bytes(), found.head_generation) == (b"one", 2)
+
+
+def test_large_files_travel_in_packs_and_an_insertion_sends_little(
+    server: RemoteServer, client: RemoteManifold, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    data = b"".join(number.to_bytes(8, "big") * 4 for number in range(1_300_000))  # 40 MB
+    (source / "large").write_bytes(data)
+    project = client.projects.create("large").project
+    client.transfer.import_folder(project, source, CommitRequest())
+    work = Path(client.sessions.checkout(S1, project).path)
+    assert (work / "large").read_bytes() == data
+    (work / "large").write_bytes(data[:1_000_000] + b"inserted" + data[1_000_000:])
+    assert client.sessions.commit(S1).new_bytes < 5 << 20
+    assert cat(server.manifold, project, b"large")[1_000_000:1_000_008] == b"inserted"
+
+
+def test_closing_ends_the_session_on_both_sides(server: RemoteServer, client: RemoteManifold) -> None:
+    project = new_project(server.manifold, a=b"one")
+    work = Path(client.sessions.checkout(S1, project).path)
+    assert [row.session for row in client.sessions.all()] == [S1]
+    client.sessions.close(S1)
+    client.sessions.close(S1)
+    assert (work.exists(), client.sessions.all()) == (False, [])
+    with pytest.raises(NotFound):
+        client.sessions.commit(S1)
+
+
+def test_a_session_that_was_reopened_elsewhere_starts_anew(server: RemoteServer, make_client: MakeClient) -> None:
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    work = Path(one.sessions.checkout(S1, project).path)
+    (work / "left").write_bytes(b"behind")
+    two.sessions.close(S1)
+    two.sessions.checkout(S1, project)
+    found = one.sessions.checkout(S1)
+    assert [path.name for path in Path(found.path).iterdir()] == ["a"]
+
+
+def test_an_export_does_not_go_into_a_folder_with_something_in_it(
+    server: RemoteServer, client: RemoteManifold, tmp_path: Path
+) -> None:
+    project = new_project(server.manifold, a=b"one")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    with pytest.raises(AlreadyExists):
+        client.transfer.export(project, tmp_path / "full")
+
+
+def test_a_link_that_has_ended_is_renewed(server: RemoteServer, client: RemoteManifold, tmp_path: Path) -> None:
+    project = new_project(server.manifold, a=b"one", b=b"two")
+    ask, asked = client.context.server.plan, 0
+
+    def ask_late(*arguments: Any, **words: Any) -> RemotePlan:
+        """The first plan is so old that its links have ended."""
+        nonlocal asked
+        asked += 1
+        plan = ask(*arguments, **words)
+        if asked > 1:
+            return plan
+        return msgspec.structs.replace(
+            plan, objects=[msgspec.structs.replace(one, url=one.url.replace("=900", "=1")) for one in plan.objects]
+        )
+
+    client.context.server.plan = ask_late  # type: ignore[method-assign]
+    client.transfer.export(project, tmp_path / "out")
+    assert ((tmp_path / "out" / "b").read_bytes(), asked) == (b"two", 2)
+
+
+def test_many_objects_come_in_pages(
+    server: RemoteServer, client: RemoteManifold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "MAX_OBJECTS", 2)
+    project = new_project(server.manifold)
+    for number in range(5):
+        put(server.manifold, project, b"f%d" % number, b"content %d" % number)
+    client.transfer.export(project, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"f{number}" for number in range(5)}
+    assert client.sessions.checkout(S1, project).files == 5
+
+
+def test_requests_depend_on_what_changed_and_never_on_the_number_of_files(
+    server: RemoteServer, make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: Counter[str] = Counter()
+    request = LinkedObjects._request
+
+    def counted(self: LinkedObjects, method: str, *arguments: Any, **words: Any) -> Any:
+        sent[method] += 1
+        return request(self, method, *arguments, **words)
+
+    asked: list[str] = []
+    send = HttpServer._send
+
+    def noted(self: HttpServer, method: str, path: str, *arguments: Any) -> bytes:
+        asked.append(path.rpartition("/")[2])
+        return send(self, method, path, *arguments)
+
+    monkeypatch.setattr(LinkedObjects, "_request", counted)
+    monkeypatch.setattr(HttpServer, "_send", noted)
+    one, two = make_client("one"), make_client("two")
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(500):
+        (source / f"f{number}").write_text(f"content of {number}\n" * 20)
+    project = one.projects.create("many").project
+    one.transfer.import_folder(project, source, CommitRequest())
+    assert sent == {"PUT": 1}
+    sent.clear()
+    asked.clear()
+    work = Path(two.sessions.checkout(S1, project).path)
+    assert 1 <= sent.pop("GET") <= 2
+    assert asked == ["plan"]
+    assert two.sessions.checkout(S1).kind is CheckoutKind.WARM
+    assert asked == ["plan"] * 2
+    two.sessions.checkout(S2, project)  # from the cache
+    assert sent == {}
+    for number in range(10):
+        (work / f"f{number}").write_text("changed\n")
+    asked.clear()
+    two.sessions.commit(S1)
+    assert sent == {"PUT": 1}
+    assert asked == ["uploads", "publish", "plan"]
+    sent.clear()
+    put(server.manifold, project, b"theirs", b"x")
+    two.sessions.checkout(S1)
+    assert sent == {"GET": 1}
+
+
+def test_nobody_plans_what_is_not_theirs(server: RemoteServer) -> None:
+    project = new_project(server.manifold, a=b"one")
+    server.manifold.session_plans.plan(LOCAL_PRINCIPAL, S1, project)
+    for stranger in (Principal(TenantId("another"), DEFAULT_USER), Principal(DEFAULT_TENANT, UserId("another"))):
+        with pytest.raises(NotFound):
+            server.manifold.plans.plan(stranger, project)
+        with pytest.raises(NotFound):
+            server.manifold.session_plans.plan(stranger, S1, project)
+        with pytest.raises(NotFound):
+            server.manifold.uploads.open(stranger, S1, Generation(1), 1)

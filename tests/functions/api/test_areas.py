@@ -1,0 +1,98 @@
+"""Each part of the application is loaded for what is asked of it, and for nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from manifold_common.bootstrap import Manifold
+
+from functions.api.app import create_app
+from functions.api.areas import AREAS, word_of
+from tests.support.manifold import MakeManifold
+
+ROUTES = [(area, route.path) for area in AREAS for route in import_module(area).router.routes]
+
+
+@pytest.fixture
+def manifold(make_manifold: MakeManifold) -> Manifold:
+    return make_manifold()
+
+
+@pytest.fixture
+def app(manifold: Manifold) -> FastAPI:
+    return create_app(manifold, on_demand=True)
+
+
+def ask(app: FastAPI, method: str, path: str, **more: Any) -> httpx.Response:
+    async def run() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            return await client.request(method, path, **more)
+
+    return asyncio.run(run())
+
+
+def said(answer: httpx.Response) -> dict[str, Any]:
+    return {name: value for name, value in answer.json().items() if name != "correlation_id"}
+
+
+def loaded(app: FastAPI) -> set[str]:
+    return {area.rpartition(".")[2] for area in app.state.areas}
+
+
+@pytest.mark.parametrize(("area", "path"), ROUTES)
+def test_every_route_is_in_a_part_that_its_path_leads_to(area: str, path: str) -> None:
+    assert word_of(path.replace("{path:rest}", "a/b").replace("{project}", "sessions")) in AREAS[area]
+
+
+def test_there_are_no_words_without_a_route() -> None:
+    for area, words in AREAS.items():
+        assert set(words) == {word_of(path) for owner, path in ROUTES if owner == area}
+
+
+@pytest.mark.parametrize(
+    ("path", "areas"),
+    [
+        ("/api/projects", {"projects"}),
+        ("/api/projects/demo", {"projects"}),
+        ("/api/projects/demo/tree", {"tree"}),
+        ("/api/projects/demo/files/tree/commits", {"files"}),
+        ("/api/projects/demo/commits/1", {"history", "changes"}),
+        ("/api/sessions/files", {"sessions"}),
+        ("/api/sessions/s/publish", {"data_plane"}),
+        ("/livez", {"health"}),
+        ("/", {"status_page"}),
+        ("/api", set()),
+        ("/api/", set()),
+        ("/api/nothing/demo/of-it", set()),
+        ("/nothing", set()),
+        ("/openapi.json", set()),
+    ],
+)
+def test_a_request_loads_what_it_is_about(app: FastAPI, path: str, areas: set[str]) -> None:
+    answer = ask(app, "GET", path)
+    assert loaded(app) == areas
+    assert answer.status_code != 500
+    assert areas or answer.json()["code"] == "not_found"
+
+
+def test_a_part_that_is_loaded_answers_like_one_that_always_was(app: FastAPI, manifold: Manifold) -> None:
+    whole = create_app(manifold)
+    assert ask(app, "POST", "/api/projects", json={"name": "demo"}).status_code == 201
+    for method, path in [
+        ("GET", "/api/projects/demo"), ("GET", "/api/projects/demo/"), ("GET", "/api/projects/demo/tree"),
+        ("PUT", "/api/projects/demo/tree"), ("GET", "/api/projects/demo/files/a"), ("PUT", "/api/projects/demo/diff"),
+        ("PATCH", "/api/projects/demo/restore"), ("GET", "/api/sessions"), ("GET", "/api/sessions/none"),
+        ("POST", "/api/projects/demo/nothing"), ("GET", "/api/projects/demo/fork"), ("GET", "/livez"),
+    ]:  # fmt: skip
+        one, other = ask(app, method, path), ask(whole, method, path)
+        assert (one.status_code, said(one)) == (other.status_code, said(other)), (method, path)
+        assert one.headers.get("allow") == other.headers.get("allow"), (method, path)
+
+
+def test_the_description_is_of_all_parts(app: FastAPI, manifold: Manifold) -> None:
+    assert ask(app, "GET", "/api/openapi.json").json() == create_app(manifold).openapi()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from manifold_common.adapters.memory.object_store import MemoryObjectStore
+from manifold_common.adapters.system.clock import SystemClock
+from manifold_common.ports.object_store import StoreHealth
+
+from tests.support.api import Api, MakeApi
+
+
+def by_name(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {dependency["name"]: dependency for dependency in body["dependencies"]}
+
+
+def test_health_names_every_dependency_with_its_time_and_what_works_without_it(api: Api) -> None:
+    answer = api.get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    found = by_name(answer.json())
+    assert {"postgres", "object store", "RAM folder", "cache"} <= found.keys()
+    assert [name for name in found if name.startswith("keys (")]
+    assert all(item["latency_ms"] >= 0 and item["without_it"] and item["detail"] for item in found.values())
+
+
+def test_legacy_mode_has_no_cache_and_no_ram_folder(make_api: MakeApi) -> None:
+    api = make_api(PROJECTS_ENCRYPT="false", PROJECTS_WORKSPACE_MODE="legacy")
+    found = by_name(api.get("/health").json())
+    assert found["cache"]["state"] == "off"
+    assert found["working folder"]["state"] == "ok"
+
+
+class _BadStore(MemoryObjectStore):
+    def health(self) -> StoreHealth:
+        return StoreHealth(False, "connection refused", 0.1)
+
+
+def test_something_needed_that_is_down_makes_it_503_but_not_dead(make_api: MakeApi) -> None:
+    api = make_api(store=_BadStore(SystemClock()))
+    for path in ("/health", "/readyz"):
+        answer = api.get(path)
+        assert (answer.status_code, answer.json()["status"]) == (503, "failed")
+        store = by_name(answer.json())["object store"]
+        assert (store["state"], store["detail"]) == ("failed", "connection refused")
+    assert api.get("/livez").json() == {"status": "ok"}
+    assert api.get("/").status_code == 200
+    assert "connection refused" in api.get("/").text
+
+
+def test_a_cache_that_is_gone_only_degrades(api: Api) -> None:
+    shutil.rmtree(api.manifold.settings.projects.workspace.cache_dir)
+    answer = api.get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+
+
+def test_a_ram_folder_that_is_gone_is_a_failure(api: Api) -> None:
+    shutil.rmtree(api.manifold.bench.sets.root)
+    assert by_name(api.get("/health").json())["RAM folder"]["state"] == "failed"
+
+
+def test_a_check_that_hangs_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(api.manifold.health, "look", partial(api.manifold.health.look, 0.1))
+    monkeypatch.setattr(api.manifold.context.catalog, "health", lambda: release.wait(30))
+    found = by_name(api.get("/health").json())
+    assert found["postgres"]["state"] == "failed"
+    assert found["object store"]["state"] == "ok"
+    again = by_name(api.get("/health").json())
+    assert again["postgres"]["state"] == "failed"
+    assert [thread.name for thread in threading.enumerate()].count("health-postgres") == 1
+    release.set()
+
+
+def test_what_is_down_says_where_to_read_on_and_the_guide_has_it(make_api: MakeApi) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", guide, re.MULTILINE)}
+    legacy = make_api(PROJECTS_ENCRYPT="false", PROJECTS_WORKSPACE_MODE="legacy")
+    for api in (make_api(), legacy):
+        named = {item["see"].partition("#")[::2] for item in api.get("/health").json()["dependencies"]}
+        assert {page for page, _ in named} == {"docs/operations.md"}
+        assert {entry for _, entry in named} <= headings

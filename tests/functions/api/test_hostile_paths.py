@@ -1,0 +1,139 @@
+"""Paths that try to leave the project, in every route that takes one: refused, and nothing changes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api
+
+IN_URLS = [
+    "../etc/passwd",
+    "..",
+    "a/../../b",
+    "a/./b",
+    ".",
+    "%2e%2e/%2e%2e/etc/passwd",
+    "%2E./x",
+    "..%2f..%2fetc%2fpasswd",
+    "a%2Fb",
+    "%2Fetc/passwd",
+    "/etc/passwd",
+    "a//b",
+    "a/",
+    "a%00b",
+    "%00",
+    "a%",
+    "a%zz",
+    "x" * 256,
+    "/".join(["y" * 200] * 21),
+]
+"""Behind a route's prefix, as they are sent."""
+
+IN_JSON = ["../x", "..", "a/../b", ".", "a/./b", "/etc/passwd", "", "a//b", "a/", "a\0b", "x" * 256]
+
+FILE_METHODS = [("GET", None), ("HEAD", None), ("PUT", b"x"), ("POST", b"x"), ("DELETE", None)]
+
+
+@pytest.fixture(autouse=True)
+def _project(api: Api) -> None:
+    api.project()
+
+
+def _refused(api: Api, status: int, code: str | None) -> None:
+    assert status == 400
+    assert code in (None, "unsafe_path")
+    assert api.get("/api/projects/demo").json()["generation"] == 0
+
+
+@pytest.mark.parametrize(("method", "body"), FILE_METHODS)
+def test_no_file_route_takes_an_unsafe_path(api: Api, method: str, body: bytes | None) -> None:
+    for path in IN_URLS:
+        answer = api.raw(method, f"/api/projects/demo/files/{path}", body=body)
+        _refused(api, answer.status, None if method == "HEAD" else answer.json()["code"])
+
+
+def test_no_tree_route_takes_an_unsafe_path(api: Api) -> None:
+    for path in IN_URLS:
+        answer = api.raw("GET", f"/api/projects/demo/tree/{path}")
+        _refused(api, answer.status, answer.json()["code"])
+
+
+@pytest.mark.parametrize("prefix", ["/api/projects/", "/api/sessions/", "/", "/static/", "/api/projects/demo/commits/"])
+def test_no_other_route_takes_dots_slashes_or_nul(api: Api, prefix: str) -> None:
+    for path in ("../x", "%2e%2e/x", "..%2fx", "x%2fy", "%00", "x%zz"):
+        answer = api.raw("GET", prefix + path)
+        _refused(api, answer.status, answer.json()["code"])
+
+
+def _bodies(path: dict[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    good = {"path": "good"}
+    return [
+        ("dirs", path),
+        ("move", {"source": path, "destination": good}),
+        ("move", {"source": good, "destination": path}),
+        ("restore", {"generation": 0, "paths": [path]}),
+        ("commits", {"changes": [{"op": "put", "text": "x", **path}]}),
+        ("commits", {"changes": [{"op": "put", "text": "x", **good}, {"op": "put", "text": "x", **path}]}),
+        ("commits", {"changes": [{"op": "link", "target": "x", **path}]}),
+        ("commits", {"changes": [{"op": "mkdir", **path}]}),
+        ("commits", {"changes": [{"op": "delete", **path}]}),
+        ("commits", {"changes": [{"op": "move", "source": path, "destination": good}]}),
+        ("commits", {"changes": [{"op": "copy", "source": path, "destination": good}]}),
+        (
+            "commits",
+            {"changes": [{"op": "put", "text": "x", **good}, {"op": "copy", "source": good, "destination": path}]},
+        ),
+    ]
+
+
+def test_no_body_takes_an_unsafe_path(api: Api) -> None:
+    for text in IN_JSON:
+        as_text = {"path": text}
+        as_base64 = {"path_base64": base64.b64encode(text.encode()).decode()}
+        for route, body in [*_bodies(as_text), *_bodies(as_base64)]:
+            answer = api.post(f"/api/projects/demo/{route}", json=body)
+            _refused(api, answer.status_code, answer.json()["code"])
+
+
+def test_a_path_is_given_once(api: Api) -> None:
+    for path in ({}, {"path": "a", "path_base64": "YQ=="}, {"path_base64": "%%%"}, {"path": "\ud800"}):
+        headers = {"Content-Type": "application/json"}
+        answer = api.raw("POST", "/api/projects/demo/dirs", headers, json.dumps(path).encode())
+        assert (answer.status, answer.json()["code"]) == (400, "invalid_input")
+
+
+def test_an_archive_folder_is_a_path_too(api: Api) -> None:
+    for path in ("../x", "/x", "a//b"):
+        answer = api.post("/api/projects/demo/archive", params={"folder": path}, content=b"x")
+        _refused(api, answer.status_code, answer.json()["code"])
+
+
+def test_dots_that_are_part_of_a_name_are_no_segments(api: Api) -> None:
+    for name in ("...", "..a", "a..", "%2ehidden", "a%2Eb"):
+        assert api.raw("PUT", f"/api/projects/demo/files/{name}", body=b"x").status == 200
+
+
+def test_a_percent_sign_is_decoded_once(api: Api) -> None:
+    assert api.raw("PUT", "/api/projects/demo/files/%252e%252e", body=b"x").status == 200
+    assert [item["path"] for item in api.get("/api/projects/demo/tree").json()["items"]] == ["%2e%2e"]
+
+
+def test_a_link_is_stored_and_never_followed(api: Api) -> None:
+    made = api.post(
+        "/api/projects/demo/commits",
+        json={
+            "changes": [
+                {"op": "link", "path": "etc", "target": "/etc"},
+                {"op": "link", "path": "p", "target": "/etc/passwd"},
+            ]
+        },
+    )
+    assert made.status_code == 201
+    assert api.get("/api/projects/demo/files/p").json()["code"] == "invalid_input"
+    assert api.get("/api/projects/demo/files/etc/passwd").status_code == 404
+    assert api.put("/api/projects/demo/files/etc/passwd", content=b"x").status_code == 400
+    assert api.get("/api/projects/demo/tree/etc").status_code == 400

@@ -1,0 +1,115 @@
+"""The description says what really happens, and needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api
+
+DIRECT = ("plan", "uploads", "verify", "publish", "keep")
+
+
+@pytest.fixture
+def document(api: Api) -> dict[str, Any]:
+    answer = api.get("/api/openapi.json")
+    assert answer.status_code == 200
+    return dict(answer.json())
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def test_it_is_openapi_3_1_with_every_route(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    project = "/api/projects/{project}"
+    assert {(method, path) for method, path, _ in operations(document)} == {
+        ("GET", "/api/projects"), ("POST", "/api/projects"), ("GET", project), ("PATCH", project), ("DELETE", project),
+        ("POST", f"{project}/fork"), ("GET", f"{project}/tree"), ("GET", f"{project}/tree/{{path}}"),
+        ("GET", f"{project}/files/{{path}}"), ("HEAD", f"{project}/files/{{path}}"),
+        ("PUT", f"{project}/files/{{path}}"), ("POST", f"{project}/files/{{path}}"),
+        ("DELETE", f"{project}/files/{{path}}"), ("POST", f"{project}/dirs"), ("POST", f"{project}/move"),
+        ("GET", f"{project}/archive"), ("POST", f"{project}/archive"), ("GET", f"{project}/commits"),
+        ("POST", f"{project}/commits"), ("GET", f"{project}/commits/{{generation}}"), ("GET", f"{project}/diff"),
+        ("POST", f"{project}/restore"), ("GET", "/api/sessions"), ("POST", "/api/sessions"),
+        ("GET", "/api/sessions/{session}"), ("DELETE", "/api/sessions/{session}"),
+        ("POST", "/api/sessions/{session}/checkout"), ("GET", "/api/sessions/{session}/status"),
+        ("POST", "/api/sessions/{session}/save"), ("POST", "/api/sessions/{session}/commit"),
+        ("POST", f"{project}/plan"), *(("POST", f"/api/sessions/{{session}}/{verb}") for verb in DIRECT),
+        ("GET", "/health"), ("GET", "/readyz"), ("GET", "/livez"),
+    }  # fmt: skip
+
+
+def test_every_operation_has_a_description_an_id_and_a_shape_for_its_answer(document: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(ids) == len(set(ids))
+    for method, path, operation in operations(document):
+        assert operation["description"], (method, path)
+        for status, response in operation["responses"].items():
+            if status.startswith("2") and status != "204" and method != "HEAD":
+                schemas = [content["schema"] for content in response["content"].values()]
+                assert schemas and all(schema for schema in schemas), (method, path, status)
+
+
+def test_every_error_of_the_api_is_a_problem_document(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        if not path.startswith("/api"):
+            continue
+        errors = {status: found for status, found in operation["responses"].items() if status[0] in "45"}
+        assert errors.keys() >= {"400", "403", "500", "503"}, (method, path)
+        assert "422" not in errors
+        for found in errors.values():
+            assert found["content"].keys() == {"application/problem+json"}
+            assert found["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_every_parameter_of_a_path_is_declared(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        declared = {item["name"] for item in operation.get("parameters", []) if item["in"] == "path"}
+        assert declared == set(re.findall(r"{(\w+)}", path)), (method, path)
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict[str, Any]) -> None:
+    text = str(document)
+    referred = set(re.findall(r"#/components/schemas/(\w+)", text))
+    assert referred == set(document["components"]["schemas"])
+
+
+def test_headers_that_matter_are_declared(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        headers = {item["name"] for item in operation.get("parameters", []) if item["in"] == "header"}
+        if "412" in operation["responses"]:
+            assert "If-Match" in headers, (method, path)
+        if method == "GET" and path.endswith("/files/{path}"):
+            assert headers >= {"Range", "If-None-Match", "If-Range"}
+
+
+def test_the_answers_are_what_the_description_says(api: Api, document: dict[str, Any]) -> None:
+    api.project()
+    api.put("/api/projects/demo/files/a", content=b"x")
+    schemas = document["components"]["schemas"]
+    for path, name in [
+        ("/api/projects/demo", "ProjectOut"), ("/api/projects", "ProjectPage"), ("/api/projects/demo/tree", "TreePage"),
+        ("/api/projects/demo/commits", "CommitPage"), ("/api/projects/demo/commits/1", "CommitOut"),
+        ("/api/projects/demo/diff?before=0&after=1", "DiffPage"), ("/health", "HealthOut"),
+        ("/api/projects/nothing", "Problem"),
+    ]:  # fmt: skip
+        body = api.get(path).json()
+        assert body.keys() <= schemas[name]["properties"].keys(), path
+        assert body.keys() >= set(schemas[name]["required"]), path
+
+
+def test_nothing_is_loaded_from_elsewhere(api: Api) -> None:
+    for path in ("/docs", "/redoc", "/api/docs"):
+        assert api.get(path).status_code == 404
+    for path in ("/", "/static/status.css", "/static/icon.svg"):
+        named = re.findall(
+            r"""(?:src|href|srcset|action)\s*=\s*["']?([^"'\s>]+)|url\(([^)]*)\)|@import\s+(\S+)""", api.get(path).text
+        )
+        assert not [place for places in named for place in places if "//" in place]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.support.api import Api
+
+
+def test_a_project_is_made_found_renamed_and_deleted(api: Api) -> None:
+    made = api.post("/api/projects", json={"name": "demo"})
+    project = made.json()
+    assert made.status_code == 201
+    assert made.headers["location"] == f"/api/projects/{project['id']}"
+    assert (project["name"], project["generation"], project["commit"]) == ("demo", 0, None)
+
+    assert api.get(made.headers["location"]).json() == project
+    assert api.get("/api/projects/demo").json() == project
+
+    renamed = api.patch("/api/projects/demo", json={"name": "other"})
+    assert renamed.json()["name"] == "other"
+    assert api.get("/api/projects/demo").status_code == 404
+    assert api.delete("/api/projects/other").status_code == 204
+    assert api.get(f"/api/projects/{project['id']}").json()["code"] == "not_found"
+
+
+def test_pages_of_projects_hold_every_project_once(api: Api) -> None:
+    for number in range(7):
+        api.project(f"p{number}")
+    names: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = api.get("/api/projects", params={"limit": 3, "after": after}).json()
+        assert len(page["items"]) <= 3
+        names += [item["name"] for item in page["items"]]
+        after = page["next"]
+    assert names == [f"p{number}" for number in range(7)]
+
+
+def test_a_name_that_is_taken_is_a_conflict(api: Api) -> None:
+    api.project("demo")
+    answer = api.post("/api/projects", json={"name": "demo"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "already_exists")
+
+
+@pytest.mark.parametrize("name", ["", " x", "a/b", "..", ".hidden", "a\nb", "x" * 201, "\u202ex"])
+def test_a_name_that_no_project_can_have_is_refused(api: Api, name: str) -> None:
+    answer = api.post("/api/projects", json={"name": name})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    assert answer.json()["hint"]
+
+
+def test_a_project_named_like_an_id_does_not_hide_the_project_of_that_id(api: Api) -> None:
+    first = api.project("first")
+    api.project(first)
+    assert api.get(f"/api/projects/{first}").json()["name"] == "first"
+
+
+def test_a_name_in_a_url_may_hold_any_text(api: Api) -> None:
+    project = api.project("Käse & Brot? 100%")
+    assert api.get("/api/projects/K%C3%A4se%20%26%20Brot%3F%20100%25").json()["id"] == project
+
+
+def test_a_fork_has_the_tree_of_the_generation_it_was_made_from(api: Api) -> None:
+    api.project()
+    api.put("/api/projects/demo/files/a.txt", content=b"one")
+    api.put("/api/projects/demo/files/a.txt", content=b"two")
+    forked = api.post("/api/projects/demo/fork", json={"name": "fork", "generation": 1})
+    assert forked.status_code == 201
+    assert api.get("/api/projects/fork/files/a.txt").content == b"one"
+    assert api.get("/api/projects/demo/files/a.txt").content == b"two"
+
+
+@pytest.mark.parametrize(("header", "status"), [('"1"', 204), ('"0"', 412), ('"2"', 412)])
+def test_if_match_guards_a_project_against_deletion(api: Api, header: str, status: int) -> None:
+    api.project()
+    api.put("/api/projects/demo/files/a", content=b"x")
+    assert api.delete("/api/projects/demo", headers={"If-Match": header}).status_code == status
+    assert api.get("/api/projects/demo").status_code == (404 if status == 204 else 200)
+
+
+def test_the_etag_of_a_project_is_what_if_match_takes(api: Api) -> None:
+    api.project()
+    api.put("/api/projects/demo/files/a", content=b"x")
+    etag = api.get("/api/projects/demo").headers["etag"]
+    assert api.patch("/api/projects/demo", json={"name": "new"}, headers={"If-Match": etag}).status_code == 200

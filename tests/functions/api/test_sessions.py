@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api
+
+FILES = "/api/projects/demo/files"
+
+
+@pytest.fixture(autouse=True)
+def _project(api: Api) -> None:
+    api.project()
+    api.put(f"{FILES}/a.txt", content=b"one")
+    api.put(f"{FILES}/docs/b.txt", content=b"two")
+
+
+def opened(api: Api, session: str = "s1", **more: Any) -> Path:
+    answer = api.post("/api/sessions", json={"project": "demo", "session": session, **more})
+    assert answer.status_code == 200, answer.text
+    return Path(answer.json()["path"])
+
+
+def test_a_session_is_opened_changed_committed_and_closed(api: Api) -> None:
+    work = opened(api)
+    assert (work / "a.txt").read_bytes() == b"one"
+    (work / "a.txt").write_bytes(b"changed")
+    (work / "new").write_bytes(b"x")
+    (work / "docs" / "b.txt").unlink()
+
+    status = api.get("/api/sessions/s1/status").json()
+    assert status["path"] == str(work)
+    assert [(item["path"], item["change"]) for item in status["differences"]] == [
+        ("a.txt", "modified"), ("docs/b.txt", "deleted"), ("new", "added")
+    ]  # fmt: skip
+
+    saved = api.post("/api/sessions/s1/save").json()
+    assert saved["draft"] and saved["changed"] >= 3
+    assert api.get("/api/sessions/s1").json()["draft_saved_at"] is not None
+    assert api.get("/api/projects/demo").json()["generation"] == 2
+
+    done = api.post("/api/sessions/s1/commit", json={"message": "edits", "provenance": {"run": 1}}).json()
+    assert (done["generation"], done["added"], done["deleted"], done["rebased"]) == (3, 1, 1, False)
+    assert api.get(f"{FILES}/a.txt").content == b"changed"
+    commit = api.get("/api/projects/demo/commits/3").json()
+    assert (commit["session"], commit["message"], commit["provenance"]) == ("s1", "edits", {"run": 1})
+
+    assert api.delete("/api/sessions/s1").status_code == 204
+    assert not work.exists()
+    assert api.delete("/api/sessions/s1").status_code == 204
+    assert api.get("/api/sessions/s1").status_code == 404
+
+
+def test_a_commit_without_a_body_is_a_commit(api: Api) -> None:
+    (opened(api) / "a.txt").write_bytes(b"changed")
+    assert api.post("/api/sessions/s1/commit").json()["generation"] == 3
+    assert api.post("/api/sessions/s1/commit").json()["commit"] is None
+
+
+def test_a_second_checkout_keeps_what_was_not_committed_and_brings_what_others_did(api: Api) -> None:
+    work = opened(api)
+    (work / "mine").write_bytes(b"mine")
+    api.put(f"{FILES}/theirs", content=b"theirs")
+    again = api.post("/api/sessions/s1/checkout")
+    assert (again.json()["kind"], again.json()["generation"]) == ("refreshed", 3)
+    assert (work / "mine").read_bytes() == b"mine"
+    assert (work / "theirs").read_bytes() == b"theirs"
+    assert api.post("/api/sessions", json={"session": "s1"}).json()["kind"] == "warm"
+
+
+def test_a_conflict_names_the_paths_and_keeps_the_work(api: Api) -> None:
+    work = opened(api)
+    (work / "a.txt").write_bytes(b"mine")
+    api.put(f"{FILES}/a.txt", content=b"theirs")
+    answer = api.post("/api/sessions/s1/commit")
+    assert (answer.status_code, answer.json()["code"]) == (409, "commit_conflict")
+    assert answer.json()["details"]["paths"] == ["a.txt"]
+    assert (work / "a.txt").read_bytes() == b"mine"
+    assert api.get("/api/sessions/s1").json()["draft_saved_at"] is not None
+    won = api.post("/api/sessions/s1/commit", json={"strategy": "ours"})
+    assert [item["path"] for item in won.json()["conflicts"]] == ["a.txt"]
+    assert api.get(f"{FILES}/a.txt").content == b"mine"
+
+
+def test_a_commit_can_be_conditional(api: Api) -> None:
+    work = opened(api)
+    (work / "mine").write_bytes(b"mine")
+    api.put(f"{FILES}/theirs", content=b"theirs")
+    assert api.post("/api/sessions/s1/commit", headers={"If-Match": '"3"'}).status_code == 412
+    assert api.post("/api/sessions/s1/commit", headers={"If-Match": '"2"'}).status_code == 412
+    assert api.get("/api/projects/demo").json()["generation"] == 3
+    assert api.post("/api/sessions/s1/commit").json()["rebased"] is True
+
+
+def test_a_sparse_session_has_only_its_paths_and_deletes_nothing_else(api: Api) -> None:
+    work = opened(api, paths=["docs/"])
+    assert [path.name for path in work.iterdir()] == ["docs"]
+    (work / "docs" / "b.txt").write_bytes(b"changed")
+    api.post("/api/sessions/s1/commit")
+    assert api.get(f"{FILES}/a.txt").content == b"one"
+    assert api.get(f"{FILES}/docs/b.txt").content == b"changed"
+
+
+def test_an_older_generation_can_be_checked_out(api: Api) -> None:
+    api.put(f"{FILES}/a.txt", content=b"newer")
+    assert (opened(api, generation=1) / "a.txt").read_bytes() == b"one"
+
+
+def test_a_session_without_an_id_gets_one(api: Api) -> None:
+    made = api.post("/api/sessions", json={"project": "demo"}).json()
+    assert [item["session"] for item in api.get("/api/sessions").json()["items"]] == [made["session"]]
+    api.project("other")
+    assert api.get("/api/sessions", params={"project": "other"}).json()["items"] == []
+
+
+def test_a_store_with_less_than_was_seen_is_refused(api: Api) -> None:
+    opened(api)
+    answer = api.post("/api/sessions/s1/checkout", json={"seen_generation": 9})
+    assert (answer.status_code, answer.json()["code"]) == (500, "stale_store")
+
+
+@pytest.mark.parametrize("session", ["UPPER", "a b", "x" * 65, "-a", "a..b", "\u00e9"])
+def test_an_id_that_no_session_can_have_is_refused(api: Api, session: str) -> None:
+    answer = api.post("/api/sessions", json={"project": "demo", "session": session})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    assert api.get(f"/api/sessions/{session}").status_code == 400
+
+
+def test_sessions_of_nobody_are_not_found(api: Api) -> None:
+    for method, path in [
+        ("GET", ""),
+        ("GET", "/status"),
+        ("POST", "/save"),
+        ("POST", "/commit"),
+        ("POST", "/checkout"),
+    ]:
+        assert api.request(method, f"/api/sessions/nobody{path}").json()["code"] == "not_found"
+    assert api.post("/api/sessions", json={"project": "nothing"}).status_code == 404
+
+
+def test_too_little_room_is_said_before_anything_is_made(make_api: Any) -> None:
+    api = make_api(node="small", PROJECTS_QUOTAS_MAX_SESSION_RAM_BYTES="10")
+    api.project("large")
+    api.put("/api/projects/large/files/a", content=b"x" * 100)
+    answer = api.post("/api/sessions", json={"project": "large", "session": "s2"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
+    assert api.get("/api/sessions/s2").status_code == 404

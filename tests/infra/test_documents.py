@@ -1,0 +1,104 @@
+"""The pages about functions name everything that there is, and figures that follow from the templates are right."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.support.templates import NAMES, ROOT, functions, resources, template
+
+DOCS = ROOT / "docs"
+PAGE, AWS, LOCAL = ((DOCS / f"functions{part}.md").read_text() for part in ("", "-aws", "-local"))
+PAGES = {"functions.md": PAGE, "functions-aws.md": AWS, "functions-local.md": LOCAL}
+METRIC = re.compile(r"metrics\.(?:count|milliseconds|seconds)\(\s*\"([a-z_.]+)\"")
+
+
+def test_the_section_that_an_error_refers_to_is_there() -> None:
+    said = (ROOT / "layers/manifold_common/manifold_common/adapters/remote/problems.py").read_text()
+    assert "docs/functions.md, 'Who may call'" in said
+    assert "\n## Who may call\n" in PAGE
+
+
+def test_every_function_and_sample_is_named() -> None:
+    for name in NAMES:
+        assert re.search(rf"^\| `{name}` \|", PAGE, re.MULTILINE), name
+    assert set(re.findall(r"`([a-z-]+\.json)`", PAGE)) == {path.name for path in (ROOT / "events").glob("*.json")}
+
+
+def test_every_parameter_is_described_with_its_default() -> None:
+    known, described = template()["Parameters"], set()
+    for names, values in re.findall(r"^\| (`[A-Z].*?) \| (.*?) ?\|", AWS, re.MULTILINE):
+        row = re.findall(r"`(\w+)`", names)
+        described |= set(row)
+        defaults = {str(known[name].get("Default", "")) for name in row}
+        assert set(re.findall(r"`(.+?)`", values)) <= defaults, names
+        assert defaults <= {"", *re.findall(r"`(.+?)`", values)}, names
+    assert described == known.keys()
+
+
+def _metrics() -> set[str]:
+    return {name for path in (ROOT / "functions").rglob("*.py") for name in METRIC.findall(path.read_text())}
+
+
+def test_every_metric_and_alarm_is_named() -> None:
+    metrics = _metrics()
+    assert len(metrics) > 10
+    rows = "\n".join(re.findall(r"^\| (`[a-z_.`, ]+) \|", PAGE, re.MULTILINE))
+    assert metrics <= set(re.findall(r"`([a-z_.]+)`", rows))
+    general = set(re.findall(r"`STACK-([A-Za-z-]+)`", PAGE))
+    for alarm in resources("alarms", "AWS::CloudWatch::Alarm").values():
+        name = alarm["AlarmName"]["Fn::Sub"].removeprefix("${Name}-")
+        assert {name, name.replace(name.split("-")[0], "FUNCTION", 1)} & general, name
+
+
+def test_what_a_month_costs_counts_the_metrics_and_alarms_that_there_are() -> None:
+    of_all = {"cold_starts", "start.duration", "invocation.duration", "invocation.errors"}
+    metrics = len(of_all) * len(NAMES) + len(_metrics() - of_all)
+    alarms = len(resources("alarms", "AWS::CloudWatch::Alarm"))
+    assert f"{metrics} metrics {metrics * 0.3:.1f} and {alarms} alarms {alarms * 0.1:.1f}" in AWS
+
+
+def _megabytes(value: Any) -> int:
+    return int(template()["Parameters"][value["Ref"]]["Default"] if isinstance(value, dict) else value)
+
+
+@pytest.mark.parametrize("name", ["api", "checkout", "commit", "fanout"])
+def test_the_price_of_a_second_follows_from_memory_and_storage(name: str) -> None:
+    facts = functions()[name]
+    memory, storage = facts["MemorySize"], _megabytes(facts["EphemeralStorage"]["Size"])
+    price = memory / 1024 * 0.0000166667 + (storage / 1024 - 0.5) * 0.0000000309
+    assert f"| `{name}` | {memory}, {storage} | {price * 1000:.4f} |" in AWS
+
+
+def _seconds(row: str) -> float:
+    """Return the price of the calls of a row of the table of costs."""
+    total = 0.0
+    for name, milliseconds in re.findall(r"`(\w+)` (\d+) ms", row):
+        facts = functions()[name]
+        storage = _megabytes(facts["EphemeralStorage"]["Size"])
+        price = facts["MemorySize"] / 1024 * 0.0000166667 + (storage / 1024 - 0.5) * 0.0000000309
+        total += 0.0000002 + 2000 * 0.5e-9 + int(milliseconds) / 1000 * price
+    return total
+
+
+def test_costs_follow_from_the_formula() -> None:
+    rows = re.findall(r"^\| (.+?) \| (\d) \| (.+?) \| (.+?) \| (0\.\d+) \|$", AWS, re.MULTILINE)
+    assert len(rows) == 5
+    for what, http, calls, store, price in rows:
+        puts = sum(map(int, re.findall(r"(\d) PUT", store)))
+        gets = sum(int(found) for pair in re.findall(r"(\d) GET|up to (\d) by", store) for found in pair if found)
+        queue = 3 * 0.0000004 if "fanout" in calls else 0.0
+        total = int(http) * 0.000001 + _seconds(calls) + puts * 0.000005 + gets * 0.0000004 + queue
+        assert float(price) == pytest.approx(total * 1000, rel=0.05), what
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_files_and_targets_that_are_named_exist(name: str) -> None:
+    text = PAGES[name]
+    for path in re.findall(r"`((?:local|infra|events|tests|docs)/[\w./-]*)`", text):
+        assert (ROOT / path).exists(), path
+    targets = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z-]+)", text):
+        assert re.search(rf"^{target}:|^\.PHONY:.* {target}\b", targets, re.MULTILINE), target

@@ -1,0 +1,68 @@
+"""The functions as they are deployed, built for the Python and the machine that the tests run on.
+
+They run in a Python that sees nothing but the artifacts and what Lambda itself brings, its runtime client: what an
+artifact lacks is missed here, and not first on Lambda.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from manifold_local.packaging.artifacts import build_function, build_layer, function_names
+from manifold_local.packaging.target import this_machine
+
+_RUNTIME = ("awslambdaric", "simplejson", "snapshot-restore-py")
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    folder: Path
+
+    @property
+    def layer(self) -> Path:
+        return self.folder / "layer"
+
+    def function(self, name: str) -> Path:
+        return self.folder / name
+
+    def paths(self, name: str) -> tuple[Path, ...]:
+        """Return where a function's modules are, in Lambda's order."""
+        return self.function(name), self.layer / "python", self.folder / "runtime"
+
+
+def python(*arguments: str) -> list[str]:
+    """Return the command of a Python that has only what ``PYTHONPATH`` names."""
+    return [sys.executable, "-S", *arguments]
+
+
+def build_artifacts(folder: Path, names: Sequence[str]) -> Artifacts:
+    """Build the layer and these functions. The first time, packages are fetched; later they are taken from a cache."""
+    made = Artifacts(folder)
+    build_layer(made.layer, this_machine())
+    for name in names:
+        build_function(name, made.function(name), this_machine())
+    for package in _RUNTIME:
+        _copy(package, folder / "runtime")
+    return made
+
+
+def _copy(package: str, folder: Path) -> None:
+    """Copy an installed package."""
+    for file in metadata.files(package) or ():
+        if ".." not in file.parts and file.suffix != ".pyc":
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.locate(), folder / file)
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifacts]:
+    """The layer and all functions, built once for the whole run."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    yield build_artifacts(folder, function_names())
+    shutil.rmtree(folder)

@@ -1,0 +1,82 @@
+"""What each module of ours imports, read from the source: none is imported to find out."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+COMMON = ROOT / "layers" / "manifold_common"
+LOCAL = ROOT / "local"
+PARENTS = {"manifold_common": COMMON, "manifold_local": LOCAL, "functions": ROOT, "tests": ROOT}
+
+
+class Arrow(NamedTuple):
+    source: str
+    """Dotted name of the importing module."""
+    target: str
+    """Dotted name of what is imported."""
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line} imports {self.target}"
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of ours by dotted name."""
+    found = {}
+    for package in ("manifold_common", "manifold_local", "functions"):
+        parent = PARENTS[package]
+        for path in sorted((parent / package).rglob("*.py")):
+            parts = path.relative_to(parent).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def arrows(name: str, source: str, *, is_package: bool) -> Iterator[Arrow]:
+    """Yield what a module imports, at any depth: in functions, under TYPE_CHECKING, by ``import_module``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Arrow(name, alias.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = name.split(".")
+                kept = parts[: len(parts) - node.level + is_package]
+                base = ".".join([*kept, base]) if base else ".".join(kept)
+            for alias in node.names:
+                # "from package import module" points at the module.
+                yield Arrow(name, f"{base}.{alias.name}" if base else alias.name, node.lineno)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
+                yield Arrow(name, node.args[0].value, node.lineno)
+
+
+def all_arrows() -> list[Arrow]:
+    return [
+        arrow
+        for name, path in modules().items()
+        for arrow in arrows(name, path.read_text(), is_package=path.name == "__init__.py")
+    ]
+
+
+def reachable(roots: Iterable[str]) -> set[str]:
+    """Return the modules of ours that some modules need, with the packages around them, at whatever depth."""
+    known = modules()
+    targets: dict[str, set[str]] = {}
+    for arrow in all_arrows():
+        targets.setdefault(arrow.source, set()).add(arrow.target)
+    found: set[str] = set()
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        while name and name not in known:  # a name in a module, or a package that is not ours
+            name = name.rpartition(".")[0]
+        if name and name not in found:
+            found.add(name)
+            waiting += [name.rpartition(".")[0], *targets.get(name, ())]
+    return found

@@ -1,0 +1,80 @@
+"""A server on a real S3 bucket, and clients that have nothing but its address."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from manifold_common.bootstrap import Manifold
+from manifold_common.bootstrap.remote import RemoteManifold, connect
+from manifold_common.settings import load_settings
+from manifold_local.embedded.stack.seaweedfs import S3Endpoint
+
+from tests.support.api import Api, MakeApi
+
+
+@dataclass
+class RemoteServer:
+    api: Api
+
+    @property
+    def manifold(self) -> Manifold:
+        return self.api.manifold
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.api.port}"
+
+
+MakeServer = Callable[..., RemoteServer]
+MakeClient = Callable[..., RemoteManifold]
+
+
+@pytest.fixture
+def make_server(make_api: MakeApi, s3_endpoint: S3Endpoint) -> MakeServer:
+    """Return a function that serves a Manifold whose store is a bucket; arguments as for ``make_manifold``."""
+    prefix = f"remote/{secrets.token_hex(8)}"
+
+    def make(**settings: object) -> RemoteServer:
+        variables = {
+            "PROJECTS_BACKEND": "s3",
+            "S3_ENDPOINT": s3_endpoint.url,
+            "S3_BUCKET": s3_endpoint.bucket,
+            "S3_PREFIX": prefix,
+            "S3_ACCESS_KEY_ID": s3_endpoint.access_key_id,
+            "S3_SECRET_ACCESS_KEY": s3_endpoint.secret_access_key,
+            "S3_USE_PATH_STYLE": "true",
+        }
+        return RemoteServer(make_api(**{**variables, **settings}))
+
+    return make
+
+
+@pytest.fixture
+def server(make_server: MakeServer) -> RemoteServer:
+    return make_server()
+
+
+@pytest.fixture
+def make_client(server: RemoteServer, tmp_path: Path, ram_folder: Path) -> Iterator[MakeClient]:
+    """Return a function that makes a client; each name is a machine of its own."""
+    with ExitStack() as stack:
+
+        def make(name: str = "laptop", url: str | None = None) -> RemoteManifold:
+            folder = tmp_path / f"client-{name}"
+            folder.mkdir(exist_ok=True)
+            environ = {"WORKDIR": str(folder), "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram_folder / f"client-{name}")}
+            made = connect(load_settings(environ=environ, cwd=folder), url or server.url)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> RemoteManifold:
+    return make_client()

@@ -1,0 +1,118 @@
+"""Short words for tests that work in a project: put, read, check out, look at a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from manifold_common.bootstrap import Manifold
+from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
+from manifold_common.domain.tree import FILE
+from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.services.edits import Delete, Edited, PutFile
+from manifold_common.services.edits import reading as reader
+
+S1, S2 = SessionId("s1"), SessionId("s2")
+
+
+def new_project(manifold: Manifold, name: str = "demo", **files: bytes) -> ProjectId:
+    """Create a project; with ``files``, its generation 1 holds them."""
+    project = manifold.projects.create(LOCAL_PRINCIPAL, name).project
+    if files:
+        edits = [PutFile(path.encode(), reader(data)) for path, data in files.items()]
+        manifold.edits.apply(LOCAL_PRINCIPAL, project, edits)
+    return project
+
+
+def put(manifold: Manifold, project: ProjectId, path: bytes, data: bytes, mtime_ns: int | None = None) -> Edited:
+    """Commit one file, as somebody else does."""
+    return manifold.edits.apply(LOCAL_PRINCIPAL, project, [PutFile(path, reader(data), mtime_ns=mtime_ns)])
+
+
+def remove(manifold: Manifold, project: ProjectId, path: bytes) -> Edited:
+    """Commit the removal of a file or folder, as somebody else does."""
+    return manifold.edits.apply(LOCAL_PRINCIPAL, project, [Delete(path, recursive=True)])
+
+
+def cat(manifold: Manifold, project: ProjectId, path: bytes, generation: int | None = None) -> bytes:
+    """Return a committed file's bytes."""
+    wanted = None if generation is None else Generation(generation)
+    return b"".join(map(bytes, manifold.history.open_file(LOCAL_PRINCIPAL, project, path, wanted).read()))
+
+
+def paths(manifold: Manifold, project: ProjectId, generation: int | None = None) -> set[bytes]:
+    """Return every path of a generation."""
+    wanted = None if generation is None else Generation(generation)
+    found = manifold.history.list_tree(LOCAL_PRINCIPAL, project, generation=wanted, recursive=True)
+    return {path for path, _ in found.entries}
+
+
+Committed = dict[bytes, tuple[int, bytes]]
+"""Every path of a generation but the root: its kind, and a file's bytes or a link's target."""
+
+
+def committed(
+    manifold: Manifold, project: ProjectId, generation: int | None = None, known: dict[bytes, bytes] | None = None
+) -> Committed:
+    """Return what a generation holds.
+
+    Args:
+        known: files by ``Entry.content``, filled as they are read. Give one for many generations: each is read once.
+    """
+    wanted = None if generation is None else Generation(generation)
+    snapshot = manifold.history.snapshot(LOCAL_PRINCIPAL, project, wanted)
+    known = {} if known is None else known
+    found: Committed = {}
+    for path, entry in snapshot.tree.items():
+        if path and entry.kind == FILE and entry.content not in known:
+            known[entry.content] = cat(manifold, project, path, snapshot.head.generation)
+        if path:
+            found[path] = (entry.kind, known[entry.content] if entry.kind == FILE else entry.content)
+    return found
+
+
+def check_out(
+    manifold: Manifold,
+    project: ProjectId | None = None,
+    session: SessionId = S1,
+    principal: Principal = LOCAL_PRINCIPAL,
+) -> Path:
+    """Check a session out and return its folder."""
+    return Path(manifold.sessions.checkout(principal, session, project).path)
+
+
+def lose_ram(work: Path) -> None:
+    """Take a working set away, with all that stands beside it, as a reboot does."""
+    shutil.rmtree(work.parent)
+
+
+class Node(NamedTuple):
+    """What a file system shows of one path."""
+
+    kind: str
+    mode: int
+    mtime_ns: int
+    content: bytes
+
+
+def look(folder: Path) -> dict[bytes, Node]:
+    """Return everything below ``folder``; times of folders are left out."""
+    found: dict[bytes, Node] = {}
+    root = os.fsencode(folder)
+    for where, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = os.path.join(where, name)
+            status = os.lstat(path)
+            mode = stat.S_IMODE(status.st_mode)
+            shown = os.path.relpath(path, root)
+            if stat.S_ISLNK(status.st_mode):
+                found[shown] = Node("link", mode, status.st_mtime_ns, os.readlink(path))
+            elif stat.S_ISDIR(status.st_mode):
+                found[shown] = Node("folder", mode, 0, b"")
+            else:
+                with open(path, "rb") as file:
+                    found[shown] = Node("file", mode, status.st_mtime_ns, file.read())
+    return found

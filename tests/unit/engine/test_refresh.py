@@ -1,0 +1,27 @@
+"""A working set goes on to another generation, with work of its own in it."""
+
+from __future__ import annotations
+
+import shutil
+
+from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.services.commit import CommitRequest
+
+from tests.support.manifold import MakeManifold
+from tests.support.work import S1, check_out, new_project, paths, put, remove
+
+
+def test_a_folder_that_was_removed_here_does_not_come_back_because_its_time_changed_there(
+    make_manifold: MakeManifold,
+) -> None:
+    manifold = make_manifold()
+    project = new_project(manifold)
+    put(manifold, project, b"d/one", b"1")
+    put(manifold, project, b"d/two", b"2")
+    work = check_out(manifold, project)
+    shutil.rmtree(work / "d")
+    remove(manifold, project, b"d/one")
+    check_out(manifold)
+    assert not (work / "d").exists()
+    manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest("remove d"))
+    assert paths(manifold, project) == set()

@@ -1,0 +1,189 @@
+"""Keys wrapped anew: every copy goes along, whatever is in the way, and nothing is stranded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from manifold_common.adapters.keyfile.provider import FileKeyProvider
+from manifold_common.adapters.memory.key_provider import MemoryKeyProvider
+from manifold_common.adapters.system.clock import SystemRandomness
+from manifold_common.bootstrap import Manifold
+from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.domain.keys import Kek, WrappedKey
+from manifold_common.engine.data_keys import DataKeys
+from manifold_common.errors import CatalogUnavailable, KeyUnavailable, StoreUnavailable
+from manifold_common.format.key_record import decode_key_record
+from manifold_common.format.layout import wrapped_key_key
+from manifold_common.ids import ProjectId
+from manifold_common.ports.key_provider import KeyProvider
+from manifold_common.services.edits import MakeFolder
+from manifold_common.services.rewrap import Rewrap
+
+from tests.support.manifold import MakeManifold
+
+TENANT = LOCAL_PRINCIPAL.tenant
+pytestmark = pytest.mark.in_memory("master keys are rotated and providers taken away as no server would")
+
+
+@pytest.fixture
+def manifold(make_manifold: MakeManifold) -> Manifold:
+    return make_manifold()
+
+
+def provider_of(manifold: Manifold) -> FileKeyProvider:
+    provider = manifold.providers["file"]
+    assert isinstance(provider, FileKeyProvider)
+    return provider
+
+
+def make_projects(manifold: Manifold, count: int = 2) -> list[ProjectId]:
+    found = [manifold.projects.create(LOCAL_PRINCIPAL, f"project {number}").project for number in range(count)]
+    return sorted(found)
+
+
+def keks(manifold: Manifold, project: ProjectId) -> tuple[Kek, Kek]:
+    """Return the KEK that the catalog names, and the one that the store names."""
+    (record,) = manifold.context.catalog.project_keys(TENANT, project)
+    data = manifold.context.store.get(wrapped_key_key(TENANT, project, record.dek), max_bytes=1 << 16)
+    return record.wrapped.kek, decode_key_record(data, TENANT, project, record.dek).wrapped.kek
+
+
+def test_after_a_rotation_every_key_goes_on_to_the_new_version(manifold: Manifold, make_manifold: MakeManifold) -> None:
+    projects = make_projects(manifold)
+    assert manifold.rewrap.run().rewrapped == 0
+    assert provider_of(manifold).rotate() == 2
+    done = manifold.rewrap.run()
+    assert (done.kek, done.rewrapped, done.failed, done.next) == (Kek("file", "default", 2), 2, {}, None)
+    assert {kek for project in projects for kek in keks(manifold, project)} == {Kek("file", "default", 2)}
+    other = make_manifold(node="b")
+    for project in projects:
+        assert other.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"made later")]).generation == 1
+
+
+def test_a_process_that_holds_the_keys_works_on(manifold: Manifold) -> None:
+    (project,) = make_projects(manifold, 1)
+    manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"before")])
+    provider_of(manifold).rotate()
+    manifold.rewrap.run()
+    assert manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"after")]).generation == 2
+
+
+def test_keys_of_deleted_projects_and_of_forks_go_along(manifold: Manifold) -> None:
+    source, gone = make_projects(manifold)
+    manifold.edits.apply(LOCAL_PRINCIPAL, source, [MakeFolder(b"a")])
+    fork = manifold.forks.fork(LOCAL_PRINCIPAL, source, "fork").project
+    manifold.projects.delete(LOCAL_PRINCIPAL, gone)
+    provider_of(manifold).rotate()
+    assert manifold.rewrap.run().rewrapped == 4, "the fork has the source's key beside its own"
+    assert manifold.context.catalog.keys_not_under(Kek("file", "default", 2)) == []
+    assert set(manifold.history.snapshot(LOCAL_PRINCIPAL, fork).tree) == {b"", b"a"}
+
+
+def test_cut_off_between_store_and_catalog_the_next_run_does_it_again(
+    manifold: Manifold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project,) = make_projects(manifold, 1)
+    provider_of(manifold).rotate()
+
+    def away(*_: Any) -> None:
+        raise CatalogUnavailable("killed here")
+
+    monkeypatch.setattr(manifold.context.catalog, "replace_wrapped_key", away)
+    assert list(manifold.rewrap.run().failed.values()) == ["catalog_unavailable"]
+    assert [kek.key_version for kek in keks(manifold, project)] == [1, 2], "never is the catalog ahead of the store"
+    monkeypatch.undo()
+    assert manifold.rewrap.run().rewrapped == 1
+    assert [kek.key_version for kek in keks(manifold, project)] == [2, 2]
+
+
+def test_where_the_store_does_not_take_it_the_catalog_keeps_what_the_store_has(
+    manifold: Manifold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project,) = make_projects(manifold, 1)
+    provider_of(manifold).rotate()
+
+    def away(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("the store is away")
+
+    monkeypatch.setattr(manifold.context.store, "put", away)
+    assert list(manifold.rewrap.run().failed.values()) == ["store_unavailable"]
+    monkeypatch.undo()
+    assert [kek.key_version for kek in keks(manifold, project)] == [1, 1]
+
+
+def test_of_two_at_once_store_and_catalog_end_up_with_the_same(
+    manifold: Manifold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project,) = make_projects(manifold, 1)
+    provider = provider_of(manifold)
+    provider.rotate()
+    replace_it = manifold.context.catalog.replace_wrapped_key
+
+    def overtaken(before: Any, wrapped: WrappedKey) -> WrappedKey | None:
+        monkeypatch.undo()
+        provider.rotate()
+        assert manifold.rewrap.run().rewrapped == 1
+        return replace_it(before, wrapped)
+
+    monkeypatch.setattr(manifold.context.catalog, "replace_wrapped_key", overtaken)
+    manifold.rewrap.run()
+    assert [kek.key_version for kek in keks(manifold, project)] == [3, 3]
+
+
+def test_a_run_ends_when_it_is_told_to_and_says_where_to_go_on(manifold: Manifold) -> None:
+    projects = make_projects(manifold, 3)
+    provider_of(manifold).rotate()
+    asked = iter([False, False, True])
+    first = manifold.rewrap.run(stop=lambda: next(asked))
+    assert first.rewrapped == 2 and first.next is not None
+    assert first.next[:2] == (TENANT, projects[1])
+    rest = manifold.rewrap.run(first.next)
+    assert (rest.rewrapped, rest.next) == (1, None)
+
+
+def switched(manifold: Manifold) -> tuple[Rewrap, MemoryKeyProvider]:
+    """Return what rewraps from the provider of the settings to another one."""
+    target = MemoryKeyProvider(SystemRandomness())
+    providers: dict[str, KeyProvider] = {**manifold.providers, "memory": target}
+    context = manifold.context
+    keys = DataKeys(
+        context.catalog, providers, "memory", clock=context.clock, randomness=context.randomness, ttl_seconds=0
+    )
+    return Rewrap(replace(context, keys=keys), providers, "memory"), target
+
+
+def test_keys_go_on_to_another_provider(manifold: Manifold) -> None:
+    (project,) = make_projects(manifold, 1)
+    rewrap, target = switched(manifold)
+    assert rewrap.run().rewrapped == 1
+    assert {kek.provider for kek in keks(manifold, project)} == {"memory"}
+    assert target.rotate() == 2
+    assert rewrap.run().kek == Kek("memory", "default", 2)
+
+
+def test_a_provider_that_is_away_ends_the_run_at_once(manifold: Manifold) -> None:
+    make_projects(manifold, 1)
+    rewrap, target = switched(manifold)
+    target.available = False
+    with pytest.raises(KeyUnavailable):
+        rewrap.run()
+
+
+def test_keys_of_a_provider_that_is_no_longer_there_hold_up_no_others(
+    manifold: Manifold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_projects(manifold, 8)
+    rewrap, _ = switched(manifold)
+    asked = []
+
+    def away(*_: Any) -> None:
+        asked.append(1)
+        raise KeyUnavailable("the old provider is away")
+
+    monkeypatch.setattr(manifold.providers["file"], "unwrap", away)
+    done = rewrap.run()
+    assert (done.rewrapped, len(done.failed), done.next) == (0, 8, None)
+    assert set(done.failed.values()) == {"key_unavailable"}
+    assert len(asked) == 5, "after some, it is not asked any more"
