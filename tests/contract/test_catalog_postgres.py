@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import psycopg
@@ -21,7 +22,14 @@ import pytest
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate, schema_version
 from manifold_common.adapters.postgres.pool import Limits
-from manifold_common.errors import CatalogUnavailable, ConfigError, InvalidInput, ManifoldError, SchemaMismatch
+from manifold_common.errors import (
+    CatalogUnavailable,
+    ConfigError,
+    InvalidInput,
+    ManifoldError,
+    NotFound,
+    SchemaMismatch,
+)
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.catalog import OutboxEvent
 from manifold_local.embedded.postgres import ensure_embedded
@@ -43,6 +51,7 @@ from tests.contract.catalog_fixtures import (
 from tests.support.postgres_proxy import PostgresProxy
 
 NO_PROJECT = ProjectId("p" * 26)
+_WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 IMPATIENT = Limits(connections=4, statement_seconds=1.0, patience_seconds=3.0)
 
 
@@ -192,6 +201,27 @@ def test_a_caller_waits_for_a_free_connection_only_so_long(postgres_dsn: str) ->
                 catalog.head(TENANT, made.id)
             blocker.rollback()
             assert writing.result() is not None
+
+
+@pytest.mark.parametrize("closed", ["session", "project"])
+def test_a_commit_that_waited_for_its_session_to_be_deleted_is_told_what_is_gone(
+    postgres_dsn: str, closed: Literal["session", "project"]
+) -> None:
+    with connected(postgres_dsn) as catalog, psycopg.connect(postgres_dsn) as other, ThreadPoolExecutor(1) as thread:
+        made = make_project(catalog)
+        catalog.open_session(session(made))
+        other.execute("DELETE FROM sessions WHERE session_id = %s", (SESSION,))
+        if closed == "project":
+            other.execute("UPDATE projects SET deleted_at = now() WHERE project_id = %s", (made.id,))
+        commit = made.next_commit(session=SESSION)
+        publishing = thread.submit(catalog.publish_commit, made.publication(commit, session_user=USER))
+        with psycopg.connect(postgres_dsn, autocommit=True) as watcher:
+            while not watcher.execute(_WAITING).fetchall():
+                assert not publishing.done(), publishing.result()
+        other.commit()
+        with pytest.raises(NotFound, match=f"there is no {closed}"):
+            publishing.result()
+        assert closed == "project" or catalog.head(TENANT, made.id).generation == 0
 
 
 def test_a_write_goes_to_the_successor_of_a_server_that_became_read_only(postgres_dsn: str) -> None:

@@ -67,17 +67,23 @@ class _Counter:
         self.counts = {"store": 0, "catalog": 0, "files": 0}
         self.on = False
 
-    def step(self, kind: str, *, after: bool = False) -> int:
+    def begin(self, kind: str) -> int:
+        """Count a step, and die before it if it is the one. Returns its number, 0 while nothing is counted."""
         if not self.on:
             return 0
         with self._lock:
-            if not after:
-                self.counts[kind] += 1
+            self.counts[kind] += 1
             number = self.counts[kind]
-            kill = self._kill
-            if kill is not None and (kill.kind, kill.at, kill.after) == (kind, number, after):
-                os.kill(os.getpid(), signal.SIGKILL)
-            return number
+        self._die_at(Kill(kind, number))
+        return number
+
+    def end(self, kind: str, number: int) -> None:
+        """Die after the step if it is the one."""
+        self._die_at(Kill(kind, number, after=True))
+
+    def _die_at(self, step: Kill) -> None:
+        if step == self._kill:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Watched:
@@ -92,9 +98,9 @@ class _Watched:
             return found
 
         def call(*args: Any, **more: Any) -> Any:
-            self._counter.step(self._kind)
+            number = self._counter.begin(self._kind)
             result = found(*args, **more)
-            self._counter.step(self._kind, after=True)
+            self._counter.end(self._kind, number)
             return result
 
         return call
@@ -136,7 +142,7 @@ def _work(job: Job, place: Place, kill: Kill | None, told: Any) -> None:
 
     def watch(event: str, args: tuple[Any, ...]) -> None:
         if event in _FILE_EVENTS or (event == "open" and isinstance(args[2], int) and args[2] & os.O_CREAT):
-            counter.step("files")
+            counter.begin("files")
 
     sys.addaudithook(watch)
     manifold = build(place, counter)

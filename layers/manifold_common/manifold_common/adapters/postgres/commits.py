@@ -56,7 +56,14 @@ WITH s AS (
 SELECT
     (SELECT skills_generation FROM p),
     EXISTS (SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL),
-    NOT %(moves_session)s OR EXISTS (SELECT FROM s),
+    NOT %(moves_session)s OR EXISTS (SELECT FROM s)
+"""
+
+# Why there was nothing in s. It has to be asked again: the statement above sees the rows as they were when it began,
+# and whoever it waited for may have deleted them.
+_MISSED = """
+SELECT
+    EXISTS (SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL),
     EXISTS (SELECT FROM sessions WHERE tenant_id = %(tenant)s AND user_id = %(session_user)s
             AND session_id = %(session)s AND project_id = %(project)s)
 """
@@ -167,15 +174,16 @@ class Commits:
             "type": publication.event.type,
             "data": Jsonb(publication.event.data),
         }
-        skills_generation, project_exists, session_is_here, session_exists = self._db.write(_PUBLISH, params)[0]
+        skills_generation, project_exists, session_is_here = self._db.write(_PUBLISH, params)[0]
         if skills_generation is not None:
             return Head(commit.generation, commit.commit, commit.record_hash, skills_generation)
+        if project_exists and session_is_here:
+            return None
+        project_exists, session_exists = self._db.read(_MISSED, params)[0]
         if not project_exists:
             raise no_project(publication.project)
-        if not session_is_here:
-            assert commit.session is not None
-            raise SessionMoved(commit.session) if session_exists else no_session(commit.session)
-        return None
+        assert commit.session is not None
+        raise SessionMoved(commit.session) if session_exists else no_session(commit.session)
 
     def head(self, tenant: TenantId, project: ProjectId) -> Head:
         found = self._db.read(_HEAD, (tenant, project))
