@@ -278,6 +278,7 @@ def test_a_server_whose_store_gives_no_links_says_so(make_api: MakeApi, make_cli
     client = make_client(url=f"http://127.0.0.1:{api.port}")
     with pytest.raises(ConfigError, match="cannot be reached by clients"):
         client.sessions.checkout(S1, client.projects.resolve("demo").project)
+    assert api.manifold.sessions.all(LOCAL_PRINCIPAL) == []
 
 
 def test_a_plan_has_nothing_that_came_after_its_generation(

@@ -78,6 +78,7 @@ class SessionPlans:
         context = self._context
         view = None if session is None else context.catalog.view_session(principal.tenant, principal.user, session)
         if view is None:
+            _ = self._plans.links  # fails before a session is opened that no plan could serve
             row = self._open(principal, session, project, generation, patterns, seen_generation)
             restore = False
         else:
