@@ -179,6 +179,22 @@ def test_attempts_that_fail_leave_no_thread_behind(kafka_topic: str) -> None:
     assert threading.active_count() <= before
 
 
+def test_what_was_reported_as_failed_is_not_sent_later(
+    kafka_broker: KafkaBroker, kafka_topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manifold_common.adapters.kafka.publisher._DELIVERY_SHARE", 20)  # it still holds them then
+    before = threading.active_count()
+    publisher = KafkaPublisher(kafka_broker.options(kafka_topic, timeout_seconds=0.5))
+    assert publisher.publish([commit("p", 1)], seconds=5)[0].delivery is TAKEN
+    with kafka_broker.frozen():
+        producer = publisher._producer
+        outcomes = publisher.publish([commit(f"p{number}", 2) for number in range(6)], seconds=5)
+        assert {outcome.delivery for outcome in outcomes} == {FAILED}
+        assert producer._closed
+        assert threading.active_count() <= before
+    publisher.close()
+
+
 # --- listening ----------------------------------------------------------------------------------------------------
 
 

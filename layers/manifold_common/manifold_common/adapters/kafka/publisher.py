@@ -93,6 +93,9 @@ class KafkaPublisher:
     def close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
+            # What it still holds was reported as failed and will be sent again: it must not go out now, or later. By
+            # itself, close() waits for it, and when that takes too long, leaves the thread that sends it.
+            producer._sender.force_close()
             with suppress(kafka_errors.KafkaError):
                 producer.close(timeout=self._options.timeout_seconds)
 
