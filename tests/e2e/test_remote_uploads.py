@@ -272,6 +272,7 @@ def test_what_nobody_publishes_is_swept_and_what_is_published_stays(
         left.publish()
 
 
+@pytest.mark.in_memory("the store of the stack gives links")
 def test_a_server_whose_store_gives_no_links_says_so(make_api: MakeApi, make_client: MakeClient) -> None:
     api = make_api()
     new_project(api.manifold, a=b"one")
