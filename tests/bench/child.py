@@ -17,6 +17,7 @@ from manifold_common.errors import ObjectNotFound
 from manifold_common.ids import ProjectId, SessionId
 from manifold_common.ports.object_store import Buffer, ObjectInfo, StoreHealth
 
+from tests.bench.measure import touch_memory
 from tests.bench.stage import start_node
 
 
@@ -60,6 +61,7 @@ def big(name: str, folder: str, store: str) -> dict[str, float]:
     found["commit_seconds"] = time.perf_counter() - begun
     found["bytes"] = float(done.total_bytes)
     found["commit_peak_bytes"] = float(_resident("VmHWM"))
+    touch_memory(Path(folder).parent, done.total_bytes)
     _forget_peak()
     before = node.store.total_requests
     begun = time.perf_counter()

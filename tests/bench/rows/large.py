@@ -14,9 +14,9 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import ProjectId, SessionId
 
 from tests.bench import corpus, rivals
-from tests.bench.measure import Samples, Watch, side_by_side, timed
+from tests.bench.measure import Samples, Watch, side_by_side, timed, touch_memory
 from tests.bench.result import Row
-from tests.bench.rows.bulk import COPY, imported_project
+from tests.bench.rows.bulk import COPY, TREE_BYTES, imported_project
 from tests.bench.rows.small import Desk
 from tests.bench.stage import Stage
 
@@ -31,15 +31,15 @@ def big_files(stage: Stage) -> Row:
     row = Row("big", f"{size // _MIB} MiB incompressible + {size // _MIB} MiB text, in one file each")
     folder = stage.fresh("big")
     corpus.write_big_files(folder, stage.files, size)
-    commit, checkout = Samples("commit, store without a limit"), Samples("cached checkout")
+    commit, checkout, copying = Samples("commit, store without a limit"), Samples("cached checkout"), Samples(COPY)
     runs: list[dict[str, float]] = []
-    for number in range(stage.times(3, 1)):
+    for number in range(stage.times(5, 1)):
         stage.wait_until_quiet()
         runs.append(_child(stage, "big", f"big-{number}", str(folder), "sink"))
         commit.values.append(runs[-1]["commit_seconds"])
         checkout.values.append(runs[-1]["checkout_seconds"])
-    copying = Samples(COPY)
-    copying.values = [rivals.copy(folder, stage.fresh("cp")) for _ in range(stage.times(3, 1))]
+        touch_memory(stage.ram, 2 * size)
+        copying.values.append(rivals.copy(folder, stage.fresh("cp")))
     stage.wait_until_quiet()
     to_s3 = _child(stage, "big", "big-s3", str(folder), "s3")
     stored = Samples("commit to S3", [to_s3["commit_seconds"]])
@@ -116,6 +116,7 @@ def many_files(stage: Stage) -> Row:
 
     def cold(which: ProjectId) -> Watch:
         fresh = stage.node()
+        touch_memory(stage.ram, (copies if which == project else 1) * TREE_BYTES)
         with timed() as watch:
             fresh.manifold.sessions.checkout(LOCAL_PRINCIPAL, SessionId(stage.fresh("many").name), which)
         stage.drop(fresh)
