@@ -137,7 +137,6 @@ class _Scan:
         self._with_ignored: dict[bytes, int] = {}  # new folders with ignored items: how many others they have
 
     def run(self, root: int) -> ScanResult:
-        self._enter(ROOT, os.fstat(root))
         with Folders(root) as opened:
             self._walk(opened, _Visit(ROOT, None, trusted=True))
         self._drop_hollow()
@@ -202,9 +201,7 @@ class _Scan:
             try:
                 fd = opened.get(visit.path)
             except FileNotFoundError:
-                self._result.seen.discard(visit.path)  # removed since it was listed
-                self._result.changes.upserts.pop(visit.path, None)
-                continue
+                continue  # removed since it was listed
             except OSError as error:
                 raise translate(error, visit.path) from None
             waiting += reversed(self._folder(fd, visit))
@@ -212,7 +209,9 @@ class _Scan:
     def _folder(self, fd: int, visit: _Visit) -> list[_Visit]:
         """Take what is in one folder; return the folders in it."""
         folder = visit.path
-        inode = os.fstat(fd).st_ino
+        status = os.fstat(fd)
+        inode = status.st_ino
+        self._enter(folder, status)
         self._result.folders[folder] = inode
         trusted = visit.trusted and self._folders.get(folder) == inode
         prefix = folder + b"/" if folder else b""
@@ -227,24 +226,26 @@ class _Scan:
         ignored = size = 0
         for item in items:
             path = prefix + os.fsencode(item.name)
+            if item.is_dir(follow_symlinks=False):
+                if rules is not None and path not in tree and rules.ignores(path, is_folder=True):
+                    ignored += 1
+                else:
+                    subfolders.append(_Visit(path, rules, trusted))
+                continue
             try:
                 status = item.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            is_folder = stat.S_ISDIR(status.st_mode)
-            if trusted and not is_folder:
-                entry = tree.get(path)
-                if entry is not None and _as_entered(status, entry, before_ns) and path not in exceptions:
-                    seen.add(path)
-                    size += entry[3]
+            entry = tree.get(path)
+            if entry is None:
+                if rules is not None and rules.ignores(path, is_folder=False):
+                    ignored += 1
                     continue
-            if rules is not None and path not in tree and rules.ignores(path, is_folder=is_folder):
-                ignored += 1
-            elif is_folder:
-                subfolders.append(_Visit(path, rules, trusted))
-                self._enter(path, status)
-            else:
-                self._changed(fd, path, path[len(prefix) :], status)
+            elif trusted and _as_entered(status, entry, before_ns) and path not in exceptions:
+                seen.add(path)
+                size += entry[3]
+                continue
+            self._changed(fd, path, path[len(prefix) :], status)
         self._count(size)
         if ignored and folder not in tree:
             self._with_ignored[folder] = len(items) - ignored
@@ -275,6 +276,8 @@ class _Scan:
             entry = self._link(folder_fd, path, name, status)
         elif stat.S_ISREG(mode):
             entry = self._file(folder_fd, path, name, status)
+        elif stat.S_ISDIR(mode):
+            return  # made since it was listed, where something else was: the next scan has it
         else:
             self._result.skipped.append(path)
             return
