@@ -348,7 +348,7 @@ def test_a_killed_process_gives_its_turn_back(postgres_dsn: str) -> None:
             started = time.monotonic()
             with catalog.commit_turn(TENANT, made.id, timeout_seconds=0.3) as had:
                 assert not had
-            assert 0.2 < time.monotonic() - started < 2
+            assert 0.2 < time.monotonic() - started < 5
         finally:
             holder.kill()
             holder.communicate()

@@ -301,6 +301,6 @@ def test_hints_and_turns_are_not_to_be_had_and_never_in_the_way() -> None:
     assert generations.announce(news("p", 1)) is False
     started = time.monotonic()
     with generations.turn(TenantId("acme"), ProjectId("p"), wait_seconds=5):
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
     assert generations.health().ok
     generations.close()

@@ -276,11 +276,11 @@ def test_a_server_that_hangs_costs_two_time_outs_at_most(moto_kms: MotoKms, arn:
         proxy.inject(Fault(kind, keep_bytes=3), times=1000)
         begun = time.monotonic()
         error = failure_of(lambda: provider.unwrap(wrapped, CONTEXT))
-        assert time.monotonic() - begun < 2.5
+        assert time.monotonic() - begun < 5
         assert error.details["reason"] == "unreachable"
         begun = time.monotonic()
         health = provider.health()
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 4
         assert not health.ok
 
 

