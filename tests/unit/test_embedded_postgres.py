@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -211,6 +212,25 @@ def test_closing_with_stop_now_stops_before_it_returns_unless_others_stay(folder
     second.close(stop_now=True)
     assert not postgres_processes(folder)
     second.close()
+
+
+@needs_proc
+def test_stop_now_is_not_misled_by_a_keeper_that_gets_the_lock_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start(folder, linger_seconds=60)
+    release = FileLock.release
+
+    def and_the_keeper_is_quicker(lock: FileLock) -> None:
+        monkeypatch.setattr(FileLock, "release", release)
+        release(lock)
+        keepers = FileLock(lock.path)
+        assert keepers.wait_exclusive(10)
+        threading.Timer(0.05, keepers.close).start()
+
+    monkeypatch.setattr(FileLock, "release", and_the_keeper_is_quicker)
+    server.close(stop_now=True)
+    assert not postgres_processes(folder)
 
 
 _CHURN = """

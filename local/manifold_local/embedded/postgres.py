@@ -97,10 +97,8 @@ class EmbeddedPostgres:
             return
         gate, server = self._lock(keeper.GATE), self._lock(keeper.SERVER)
         try:
-            if gate.wait_exclusive(_LEAVE_SECONDS):
-                self._users.release()
-                if self._users.try_exclusive():
-                    keeper.stop_server(str(self._data), server.fd)
+            if gate.wait_exclusive(_LEAVE_SECONDS) and _is_last(self._users):
+                keeper.stop_server(str(self._data), server.fd)
         finally:
             self._leave()
             server.close()
@@ -192,6 +190,19 @@ def ensure_embedded(
     )
     server.ensure_running()
     return server
+
+
+def _is_last(users: FileLock) -> bool:
+    """Tell, under the gate, whether nobody else uses the server. Gives up the shared lock."""
+    users.release()
+    if users.try_exclusive():
+        return True
+    # The keeper, which has waited for it, may have got the lock first. It holds it for an instant, and comes back only
+    # through the gate; another user shares it.
+    if not users.wait_shared(_LEAVE_SECONDS):
+        return False
+    users.release()
+    return users.try_exclusive()
 
 
 def _prepare_folder(folder: Path) -> None:
