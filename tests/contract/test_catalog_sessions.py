@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from manifold_common.errors import AlreadyExists, NotFound, SessionMoved
 from manifold_common.ids import Generation, SessionId, WorkingSetId
-from manifold_common.ports.catalog import (
-    Catalog,
-)
+from manifold_common.ports.catalog import Catalog, SessionRow
 
 from tests.contract.catalog_fixtures import (
     LATER,
@@ -159,6 +158,44 @@ def test_a_session_is_taken_only_as_it_was_seen(catalog: Catalog) -> None:
     assert catalog.take_session(seen, ELSEWHERE) is False, "it is closed"
     catalog.open_session(replace(seen, created_at=LATER))
     assert catalog.take_session(seen, ELSEWHERE) is False, "it is another one of that name"
+
+
+def test_a_session_ends_only_as_it_was_seen(catalog: Catalog) -> None:
+    made = make_project(catalog)
+
+    def seen() -> SessionRow:
+        return catalog.list_sessions(TENANT, USER)[0]
+
+    catalog.open_session(session(made, draft=draft(made)))
+    came_back: list[Callable[[], object]] = [
+        lambda: catalog.prolong_session(TENANT, USER, SESSION, LATER + timedelta(seconds=1)),
+        lambda: catalog.take_session(seen(), HERE),
+        lambda: catalog.save_draft(TENANT, USER, SESSION, draft(made), expires_at=LATER),
+        lambda: made.publish(commit=made.next_commit(session=SESSION), session_user=USER),
+    ]
+    for somebody_comes_back in came_back:
+        before = seen()
+        somebody_comes_back()
+        after = seen()
+        assert after != before
+        assert catalog.end_session(before) is False
+        assert seen() == after
+    before = seen()
+    assert catalog.end_session(before) is True
+    assert catalog.list_sessions(TENANT, USER) == []
+    assert catalog.end_session(before) is False
+    catalog.open_session(again := replace(before, created_at=LATER))
+    assert catalog.end_session(before) is False, "it is another one of that name"
+    assert seen() == again
+
+
+def test_a_commit_puts_the_end_of_its_session_off_and_never_nearer(catalog: Catalog) -> None:
+    made = make_project(catalog)
+    catalog.open_session(session(made, expires_at=NOW))
+    for expires_at, expected in ((LATER, LATER), (NOW, LATER), (None, LATER)):
+        row = made.next_commit(session=SESSION)
+        made.publish(commit=row, session_user=USER, session_expires_at=expires_at)
+        assert catalog.list_sessions(TENANT, USER)[0].expires_at == expected
 
 
 def test_a_closed_session_is_gone_with_its_draft_and_closing_again_is_no_error(catalog: Catalog) -> None:

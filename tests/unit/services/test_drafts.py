@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict, NotFound
 from manifold_common.format.layout import project_prefix
 from manifold_common.ids import DEFAULT_TENANT, ProjectId
+from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.commit import CommitRequest
 from manifold_common.services.sessions import CheckoutKind
 
@@ -234,6 +237,54 @@ def test_a_session_whose_time_is_over_gives_its_ram_back_and_keeps_its_work(make
         manifold.sessions.view(LOCAL_PRINCIPAL, S2)
     manifold.maintenance.sweep_sessions()
     assert (check_out(manifold) / "a").read_bytes() == b"mine"
+
+
+def test_a_session_that_is_used_does_not_end(make_manifold: MakeManifold) -> None:
+    clock = ManualClock()
+    manifold = make_manifold(clock=clock, PROJECTS_WORKSPACE_TTL_SECONDS="3600")
+    project = new_project(manifold, a=b"one")
+    work = check_out(manifold, project)
+    (work / "a").write_bytes(b"two")
+    uses: list[Callable[[], object]] = [
+        lambda: manifold.commits.commit(LOCAL_PRINCIPAL, S1),
+        lambda: manifold.commits.commit(LOCAL_PRINCIPAL, S1),  # of nothing
+        lambda: manifold.commits.save(LOCAL_PRINCIPAL, S1),  # of nothing
+        lambda: check_out(manifold, project),
+    ]
+    for use in uses:
+        clock.advance(3599)
+        use()
+        clock.advance(3599)
+        manifold.maintenance.save_drafts()
+        assert manifold.maintenance.sweep_working_sets() == 0
+        manifold.maintenance.sweep_sessions()
+        assert manifold.sessions.view(LOCAL_PRINCIPAL, S1).session.base_generation == 2
+        assert (work / "a").read_bytes() == b"two"
+        check_out(manifold, project)
+    clock.advance(3601)
+    assert manifold.maintenance.sweep_working_sets() == 1
+
+
+def test_a_session_that_somebody_comes_back_to_while_it_is_ended_goes_on(
+    make_manifold: MakeManifold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    manifold = make_manifold(clock=clock, PROJECTS_WORKSPACE_TTL_SECONDS="3600")
+    project = new_project(manifold, a=b"one")
+    work = check_out(manifold, project)
+    clock.advance(7201)
+    expired = manifold.context.catalog.expired_sessions
+
+    def and_somebody_comes_back(now: datetime, *, limit: int = 100) -> list[SessionRow]:
+        found = expired(now, limit=limit)
+        check_out(manifold, project)
+        (work / "a").write_bytes(b"mine")
+        return found
+
+    monkeypatch.setattr(manifold.context.catalog, "expired_sessions", and_somebody_comes_back)
+    assert manifold.maintenance.sweep_sessions() == 0
+    assert manifold.maintenance.sweep_working_sets() == 0
+    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).generation == 2
 
 
 def test_a_closed_session_leaves_no_draft(manifold: Manifold, project: ProjectId) -> None:

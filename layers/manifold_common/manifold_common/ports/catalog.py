@@ -166,6 +166,8 @@ class Publication:
     """With ``commit.session``: whose session to move to the new base, dropping its draft."""
     working_set: WorkingSetId | None = None
     """Where the session must be for that. ``None``: anywhere."""
+    session_expires_at: datetime | None = None
+    """The session lives at least until then."""
 
     def __post_init__(self) -> None:
         if (self.commit.generation, self.commit.parent) != (self.base.generation + 1, self.base.commit):
@@ -370,6 +372,13 @@ class Catalog(Outbox, Uploads, Protocol):
 
     def close_session(self, tenant: TenantId, user: UserId, session: SessionId) -> None:
         """Remove the session and forget its draft. One that is absent already is no error."""
+
+    def end_session(self, seen: SessionRow) -> bool:
+        """Like ``close_session``, unless somebody has come back to the session.
+
+        Returns:
+            Whether it was removed: not if its expiry, working set, base or draft are no longer those of ``seen``.
+        """
 
     def expired_sessions(self, now: datetime, *, limit: int = 100) -> list[SessionRow]:
         """Return sessions of every tenant whose time is over (for the host's housekeeping)."""

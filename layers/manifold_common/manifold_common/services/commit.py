@@ -128,6 +128,7 @@ class Commits:
                 )
             if not is_significant(state.base.tree, prepared.changes):
                 self._drafts.forget(work)
+                self._sessions.note_use(owner)
                 self._bench.keep(work, WorkingState(state.base, found.trust, state.scope))
                 return _nothing(owner.project, state.base.head.generation, found)
             try:
@@ -183,10 +184,12 @@ class Commits:
         """Store what the working set has changed, durably, without publishing it. Raises as ``commit``."""
         owner = self._sessions.owner(principal, session)
         with self._bench.open(owner) as work:
-            return self.save_open(principal, work)
+            saved = self.save_open(principal, work)
+            self._sessions.note_use(owner)
+            return saved
 
     def save_open(self, principal: Principal, work: OpenSet) -> Saved:
-        """Like ``save``, for a working set that is open already."""
+        """Like ``save``, for a working set that is open already. Not a use of the session, unless it has changed."""
         session, state = work.owner.session, self._workspaces.standing_state(work)
         last = self._drafts.last(work)
         prepared, _ = self._prepare(work, state, Authorship(principal.user, session), last, None)
@@ -264,6 +267,7 @@ class Commits:
         self._context.catalog.move_session(
             owner.tenant, owner.user, owner.session, base_generation=base.generation, base_commit=base.commit
         )
+        self._sessions.note_use(owner)
 
     def keep_draft(self, principal: Principal, session: SessionId, stored: StoredCommit) -> None:
         """Make ``stored``, which is in no working set of this machine, the session's draft."""

@@ -102,7 +102,7 @@ class Maintenance:
             draft = self._commits.save_open(owner.principal, work).commit
         self._bench.wipe(work)
         if draft is None and view.session.draft is None:
-            catalog.close_session(owner.tenant, owner.user, owner.session)
+            catalog.end_session(view.session)
         else:
             until = self._context.clock.now() + timedelta(seconds=DRAFT_KEPT_SECONDS)
             catalog.prolong_session(owner.tenant, owner.user, owner.session, until)
@@ -134,7 +134,8 @@ class Maintenance:
                 with suppress(NotFound):  # closed at this very moment
                     context.catalog.prolong_session(row.tenant, row.user, row.session, until)
                 return False
-        context.catalog.close_session(row.tenant, row.user, row.session)
+        if not context.catalog.end_session(row):
+            return False  # somebody has come back to it
         if row.draft is not None:
             try:
                 context.writer.discard(row.tenant, row.project, row.draft)

@@ -178,7 +178,7 @@ class Sessions:
                 return self._result(work, CheckoutKind.NEW, head.generation, row.expires_at)
             except BaseException:
                 with suppress(ManifoldError):
-                    context.catalog.close_session(principal.tenant, principal.user, session)
+                    context.catalog.end_session(row)
                 raise
 
     def new_row(
@@ -226,10 +226,11 @@ class Sessions:
         """Check out a session that there is. Its lock is held."""
         if work.base is not None:
             refuse_stale(head, *work.base)
+        expires_at = self.prolong(row)  # before the work, in which its end may come
         arrived, row = self._arrivals.arrive(work, row, strategy, progress)
         moved = self._bring(work, row, head.generation if generation is None else generation, strategy)
         kind = CheckoutKind.RESTORED if arrived else CheckoutKind.REFRESHED if moved else CheckoutKind.WARM
-        return self._result(work, kind, head.generation, self.prolong(row))
+        return self._result(work, kind, head.generation, expires_at)
 
     def _bring(self, work: OpenSet, row: SessionRow, target: Generation, strategy: Strategy) -> bool:
         """Make the working set be at ``target``; tell whether it was not. Its lock is held."""
@@ -259,6 +260,10 @@ class Sessions:
             return row.expires_at
         context.catalog.prolong_session(row.tenant, row.user, row.session, now + ttl)
         return now + ttl
+
+    def note_use(self, owner: Owner) -> None:
+        """Put the session's end off, as a checkout does. Raises NotFound."""
+        self.prolong(self.view(owner.principal, owner.session).session)
 
     def _result(self, work: OpenSet, kind: CheckoutKind, head: Generation, expires_at: datetime) -> CheckedOut:
         self._bench.know(work.owner)

@@ -203,7 +203,11 @@ class MemoryCatalog(MemoryOutbox):
             )
             if moved is not None:
                 self._sessions[tenant, moved.user, moved.session] = replace(
-                    moved, base_generation=commit.generation, base_commit=commit.commit, draft=None
+                    moved,
+                    base_generation=commit.generation,
+                    base_commit=commit.commit,
+                    draft=None,
+                    expires_at=max(moved.expires_at, publication.session_expires_at or moved.expires_at),
                 )
             self._emit(tenant, project, new_head.generation, publication.event, commit.created_at)
             return new_head
@@ -376,6 +380,15 @@ class MemoryCatalog(MemoryOutbox):
     def close_session(self, tenant: TenantId, user: UserId, session: SessionId) -> None:
         with self._lock:
             self._sessions.pop((tenant, user, session), None)
+
+    def end_session(self, seen: SessionRow) -> bool:
+        name = (seen.tenant, seen.user, seen.session)
+        with self._lock:
+            row = self._sessions.get(name)
+            if row is None or (_place(row), row.expires_at) != (_place(seen), seen.expires_at):
+                return False
+            del self._sessions[name]
+            return True
 
     def expired_sessions(self, now: datetime, *, limit: int = 100) -> list[SessionRow]:
         with self._lock:

@@ -49,7 +49,8 @@ WITH s AS (
 ), m AS (
     UPDATE sessions SET
         base_generation = %(generation)s, base_commit_id = %(commit)s, draft_generation = NULL,
-        draft_commit_id = NULL, draft_parent_id = NULL, draft_dek_id = NULL, draft_bytes = NULL, draft_saved_at = NULL
+        draft_commit_id = NULL, draft_parent_id = NULL, draft_dek_id = NULL, draft_bytes = NULL, draft_saved_at = NULL,
+        expires_at = greatest(expires_at, %(session_expires_at)s)
     FROM p
     WHERE sessions.tenant_id = %(tenant)s AND user_id = %(session_user)s AND session_id = %(session)s
 )
@@ -164,6 +165,7 @@ class Commits:
             "session": commit.session,
             "session_user": publication.session_user,
             "working_set": publication.working_set,
+            "session_expires_at": publication.session_expires_at,
             "moves_session": publication.session_user is not None and commit.session is not None,
             "note": commit.note,
             "request": commit.request,

@@ -103,6 +103,15 @@ WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(ses
 RETURNING 1
 """
 
+_END = """
+DELETE FROM sessions AS s
+WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s
+  AND s.created_at = %(created_at)s AND s.expires_at = %(expires_at)s
+  AND s.working_set_id IS NOT DISTINCT FROM %(seen)s
+  AND s.base_generation = %(base_generation)s AND s.draft_commit_id IS NOT DISTINCT FROM %(draft_commit)s
+RETURNING 1
+"""
+
 _CLOSE = "DELETE FROM sessions WHERE tenant_id = %s AND user_id = %s AND session_id = %s RETURNING 1"
 
 
@@ -184,23 +193,28 @@ class Sessions:
             raise no_session(session) if self.view_session(tenant, user, session) is None else SessionMoved(session)
 
     def take_session(self, seen: SessionRow, working_set: WorkingSetId) -> bool:
-        params = {
-            "tenant": seen.tenant,
-            "user": seen.user,
-            "session": seen.session,
-            "created_at": seen.created_at,
-            "base_generation": seen.base_generation,
-            "draft_commit": seen.draft.commit if seen.draft else None,
-            "seen": seen.working_set,
-            "working_set": working_set,
-        }
-        return bool(self._db.write(_TAKE, params))
+        return bool(self._db.write(_TAKE, {**_as_seen(seen), "working_set": working_set}))
 
     def close_session(self, tenant: TenantId, user: UserId, session: SessionId) -> None:
         self._db.write(_CLOSE, (tenant, user, session))
 
+    def end_session(self, seen: SessionRow) -> bool:
+        return bool(self._db.write(_END, {**_as_seen(seen), "expires_at": seen.expires_at}))
+
     def expired_sessions(self, now: datetime, *, limit: int = 100) -> list[SessionRow]:
         return [rows.session(row) for row in self._db.read(_EXPIRED, (now, limit))]
+
+
+def _as_seen(row: SessionRow) -> dict[str, object]:
+    return {
+        "tenant": row.tenant,
+        "user": row.user,
+        "session": row.session,
+        "created_at": row.created_at,
+        "base_generation": row.base_generation,
+        "draft_commit": row.draft.commit if row.draft else None,
+        "seen": row.working_set,
+    }
 
 
 def no_session(session: SessionId) -> NotFound:
