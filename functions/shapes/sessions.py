@@ -15,6 +15,8 @@ from functions.shapes.base import LISTED_PATHS, GenerationNumber, Message, Prove
 from functions.shapes.history import DifferenceOut, difference_out
 from functions.shapes.paths import PathOut, path_out
 
+CHECKSUM = "Find changes by content, not by times: also what was written through a shared memory map."
+
 
 class DraftFacts(Protocol):
     @property
@@ -64,6 +66,7 @@ class CommitSession(Shape):
     provenance: Provenance = Field(default_factory=dict)
     strategy: Strategy = Field(default=Strategy.FAIL, description="What to do where others changed the same paths.")
     expected_generation: GenerationNumber | None = None
+    checksum: bool = Field(default=False, description=CHECKSUM)
 
 
 class CheckedOutOut(BaseModel):

@@ -12,7 +12,7 @@ from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
 from tests.support.cli import Program
 from tests.support.host import Host
-from tests.support.work import look
+from tests.support.work import MAPPED, look, write_through_map
 from tests.support.zygote import Zygote
 
 
@@ -75,6 +75,16 @@ def test_a_project_goes_in_is_changed_committed_restored_and_comes_out(
     assert [row["has_working_set_here"] for row in laptop.json("sessions", name)["sessions"]] == [True]
     laptop("close", f"{name}-s")
     assert not work.exists()
+
+
+def test_what_times_do_not_tell_is_found_by_content(laptop: Program) -> None:
+    name = laptop.project({"mapped": MAPPED})
+    work = laptop.checkout(name, f"{name}-s")
+    write_through_map(work / "mapped")
+    assert "not committed" in laptop.error("close", f"{name}-s", code=4)["message"]
+    assert laptop.json("save", f"{name}-s", "--checksum")["changed"] == 1
+    assert laptop.json("commit", f"{name}-s", "--checksum")["modified"] == 1
+    laptop("close", f"{name}-s")
 
 
 def test_a_conflict_has_the_same_exit_code_and_names_the_paths(laptop: Program, tree: Path, ram_folder: Path) -> None:

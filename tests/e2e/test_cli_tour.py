@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.cli import Program
+from tests.support.work import MAPPED, write_through_map
 
 
 def _identical(one: Path, other: Path) -> bool:
@@ -157,6 +158,16 @@ def test_close_does_not_lose_changes_unless_told_to(program: Program) -> None:
     program("close", "keep-me", "--discard")
     assert not work.exists()
     assert program.error("close", "keep-me", code=3)["code"] == "not_found"
+
+
+def test_what_was_written_through_a_memory_map_is_not_lost(program: Program) -> None:
+    work = program.checkout(program.project({"mapped": MAPPED}), "mapper")
+    write_through_map(work / "mapped")
+    assert "not committed" in program.error("close", "mapper", code=4)["message"]
+    assert [found["path"] for found in program.json("status", "mapper", "--checksum")["differences"]] == ["mapped"]
+    assert program.json("save", "mapper", "--checksum")["changed"] == 1
+    assert program.json("commit", "mapper", "--checksum")["modified"] == 1
+    program("close", "mapper")
 
 
 def test_a_folder_that_a_later_commit_removed_does_not_hide_the_project(program: Program) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.domain.tree import FILE
@@ -16,6 +18,8 @@ from manifold_common.services.edits import Delete, Edited, PutFile
 from manifold_common.services.edits import reading as reader
 
 S1, S2 = SessionId("s1"), SessionId("s2")
+MAPPED = b"a" * 9000
+"""For ``write_through_map``."""
 
 
 def new_project(manifold: Manifold, name: str = "demo", **files: bytes) -> ProjectId:
@@ -116,3 +120,20 @@ def look(folder: Path) -> dict[bytes, Node]:
                 with open(path, "rb") as file:
                     found[shown] = Node("file", mode, status.st_mtime_ns, file.read())
     return found
+
+
+def write_through_map(path: Path) -> bytes:
+    """Change a file that holds MAPPED as programs do that look at a page before they change it.
+
+    Returns what it holds now.
+    """
+    before = path.stat()
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as found:
+        assert found[:] == MAPPED
+        found[0] = ord("b")
+    changed = path.read_bytes()
+    assert changed == b"b" + MAPPED[1:]
+    after = path.stat()
+    if (before.st_mtime_ns, before.st_ctime_ns) != (after.st_mtime_ns, after.st_ctime_ns):
+        pytest.skip("this file system stamps such files")
+    return changed

@@ -12,6 +12,7 @@ from functions.api.caller import Caller, generation_of
 from functions.api.conditions import expected_generation, request_id
 from functions.api.problem import responses
 from functions.shapes.sessions import (
+    CHECKSUM,
     CheckedOutOut,
     Checkout,
     CommitSession,
@@ -30,6 +31,7 @@ from functions.shapes.sessions import (
 
 router = APIRouter(prefix="/api/sessions", tags=["sessions"])
 
+Checksum = Annotated[bool, Query(description=CHECKSUM)]
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
 
 
@@ -78,15 +80,16 @@ def checkout(caller: Caller, session: SessionRef, body: Checkout | None = None) 
 
 
 @router.get("/{session}/status", responses=responses(404, 409))
-def status(caller: Caller, session: SessionRef) -> StatusOut:
+def status(caller: Caller, session: SessionRef, checksum: Checksum = False) -> StatusOut:
     """Say what the session has changed and not committed."""
-    return status_out(caller.manifold.sessions.status(caller.principal, parse_session_id(session)))
+    found = caller.manifold.sessions.status(caller.principal, parse_session_id(session), checksum=checksum)
+    return status_out(found)
 
 
 @router.post("/{session}/save", responses=responses(404, 409, 413, 507))
-def save(caller: Caller, session: SessionRef) -> SavedOut:
+def save(caller: Caller, session: SessionRef, checksum: Checksum = False) -> SavedOut:
     """Store the session's changes durably, without publishing them."""
-    return saved_out(caller.manifold.commits.save(caller.principal, parse_session_id(session)))
+    return saved_out(caller.manifold.commits.save(caller.principal, parse_session_id(session), checksum=checksum))
 
 
 @router.post("/{session}/commit", responses=responses(404, 409, 412, 413, 507))
@@ -97,7 +100,9 @@ def commit(request: Request, caller: Caller, session: SessionRef, body: CommitSe
     done = caller.manifold.commits.commit(
         caller.principal,
         parse_session_id(session),
-        CommitRequest(wanted.message, wanted.provenance, wanted.strategy, expected, request_id(request)),
+        CommitRequest(
+            wanted.message, wanted.provenance, wanted.strategy, expected, request_id(request), wanted.checksum
+        ),
     )
     return committed_out(done)
 

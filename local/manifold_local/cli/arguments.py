@@ -32,6 +32,12 @@ GenerationOption = Annotated[
     int | None, typer.Option("--generation", "-g", metavar="N", min=0, help="Generation; the newest by default.")
 ]
 MessageOption = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="What the change is for.")]
+ChecksumOption = Annotated[
+    bool,
+    typer.Option(
+        "--checksum", help="Compare content, not times: also finds what was written through a memory map. Slower."
+    ),
+]
 ExpectOption = Annotated[
     int | None,
     typer.Option("--expect-generation", metavar="N", min=0, help="Do it only on top of this very generation."),

@@ -13,6 +13,7 @@ from manifold_common.errors import Conflict, InvalidInput, NotFound
 from manifold_common.ids import Generation, SessionId, parse_session_id
 
 from manifold_local.cli.arguments import (
+    ChecksumOption,
     ExpectOption,
     GenerationOption,
     MessageOption,
@@ -118,12 +119,13 @@ def status(
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help=f"Exit with {DIFFERENT} when something has changed.")
     ] = False,
+    checksum: ChecksumOption = False,
 ) -> None:
     """Show what a session's working set has changed."""
     from manifold_local.cli.views import difference_json, paths_json, print_differences, summary
 
     with call.work() as work:
-        found = work.status(_session(work, session))
+        found = work.status(_session(work, session), checksum=checksum)
 
     def say() -> None:
         behind = found.head_generation - found.base_generation
@@ -149,10 +151,10 @@ def status(
         raise typer.Exit(DIFFERENT)
 
 
-def save(call: Call, session: SessionArgument = None) -> None:
+def save(call: Call, session: SessionArgument = None, checksum: ChecksumOption = False) -> None:
     """Store a session's changes durably, as a draft."""
     with call.work() as work:
-        done = work.save(_session(work, session))
+        done = work.save(_session(work, session), checksum=checksum)
 
     def say() -> None:
         if done.commit is None:
@@ -179,6 +181,7 @@ def commit(
     strategy: StrategyOption = Strategy.FAIL,
     expect: ExpectOption = None,
     provenance: ProvenanceOption = None,
+    checksum: ChecksumOption = False,
 ) -> None:
     """Publish a session's changes as a new generation."""
     from manifold_common.services.commit import CommitRequest
@@ -190,6 +193,7 @@ def commit(
         provenance=parse_provenance(provenance),
         strategy=strategy,
         expected=None if expect is None else Generation(expect),
+        checksum=checksum,
     )
     with call.work() as work:
         chosen = _session(work, session)
@@ -318,7 +322,7 @@ def _session(work: Work, named: str | None) -> SessionId:
 def _refuse_loss(work: Work, session: SessionId) -> None:
     """Raises Conflict: the session has changes that are not committed."""
     try:
-        changed = len(work.status(session).differences)
+        changed = len(work.status(session, checksum=True).differences)
     except NotFound:
         rows = [row for row in work.sessions() if row.session == session]
         if not rows:

@@ -71,8 +71,8 @@ class Work(Protocol):
         seen_generation: Generation | None,
         progress: Report | None,
     ) -> CheckedOut: ...
-    def status(self, session: SessionId) -> Status: ...
-    def save(self, session: SessionId) -> Saved: ...
+    def status(self, session: SessionId, *, checksum: bool) -> Status: ...
+    def save(self, session: SessionId, *, checksum: bool) -> Saved: ...
     def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed: ...
     def close(self, session: SessionId) -> None: ...
     def sessions(self, project: ProjectId | None = None) -> list[OpenSession]: ...
@@ -148,11 +148,11 @@ class LocalWork:
             progress=progress,
         )
 
-    def status(self, session: SessionId) -> Status:
-        return self._manifold.sessions.status(self._principal, session)
+    def status(self, session: SessionId, *, checksum: bool) -> Status:
+        return self._manifold.sessions.status(self._principal, session, checksum=checksum)
 
-    def save(self, session: SessionId) -> Saved:
-        return self._manifold.commits.save(self._principal, session)
+    def save(self, session: SessionId, *, checksum: bool) -> Saved:
+        return self._manifold.commits.save(self._principal, session, checksum=checksum)
 
     def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed:
         return self._manifold.commits.commit(self._principal, session, request, progress=progress)
@@ -240,11 +240,11 @@ class RemoteWork:
             progress=progress,
         )
 
-    def status(self, session: SessionId) -> Status:
-        return self._remote.sessions.status(session)
+    def status(self, session: SessionId, *, checksum: bool) -> Status:
+        return self._remote.sessions.status(session, checksum=checksum)
 
-    def save(self, session: SessionId) -> Saved:
-        return self._remote.sessions.save(session)
+    def save(self, session: SessionId, *, checksum: bool) -> Saved:
+        return self._remote.sessions.save(session, checksum=checksum)
 
     def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed:
         return self._remote.sessions.commit(session, request, progress=progress)

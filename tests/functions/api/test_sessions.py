@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.api import Api
+from tests.support.work import MAPPED, write_through_map
 
 FILES = "/api/projects/demo/files"
 
@@ -51,6 +52,16 @@ def test_a_session_is_opened_changed_committed_and_closed(api: Api) -> None:
     assert not work.exists()
     assert api.delete("/api/sessions/s1").status_code == 204
     assert api.get("/api/sessions/s1").status_code == 404
+
+
+def test_what_times_do_not_tell_is_found_by_content(api: Api) -> None:
+    api.put(f"{FILES}/mapped", content=MAPPED)
+    changed = write_through_map(opened(api) / "mapped")
+    found = api.get("/api/sessions/s1/status", params={"checksum": True}).json()
+    assert [item["path"] for item in found["differences"]] == ["mapped"]
+    assert api.post("/api/sessions/s1/save", params={"checksum": True}).json()["changed"] == 1
+    assert api.post("/api/sessions/s1/commit", json={"checksum": True}).json()["modified"] == 1
+    assert api.get(f"{FILES}/mapped").content == changed
 
 
 def test_a_commit_without_a_body_is_a_commit(api: Api) -> None:

@@ -40,6 +40,8 @@ class CommitRequest:
     """Commit only on top of this very generation."""
     request: RequestId | None = None
     """A name for this request: a second one of that name changes nothing, and is answered like the first."""
+    checksum: bool = False
+    """Find what has changed by content, not by times: also what was written through a shared memory map."""
 
 
 NO_REQUEST = CommitRequest()
@@ -116,7 +118,7 @@ class Commits:
             if earlier is not None:
                 return self.answer_again(earlier)
             by = Authorship(principal.user, session, request.message, request.provenance, request.request)
-            prepared, found = self._prepare(work, state, by, self._drafts.last(work), progress)
+            prepared, found = self._prepare(work, state, by, self._drafts.last(work), progress, request.checksum)
             if request.expected is not None and request.expected != state.base.head.generation:
                 self._save_work(work, prepared)
                 raise GenerationMismatch(
@@ -180,19 +182,23 @@ class Commits:
             unstable=[],
         )
 
-    def save(self, principal: Principal, session: SessionId) -> Saved:
-        """Store what the working set has changed, durably, without publishing it. Raises as ``commit``."""
+    def save(self, principal: Principal, session: SessionId, *, checksum: bool = False) -> Saved:
+        """Store what the working set has changed, durably, without publishing it. Raises as ``commit``.
+
+        Args:
+            checksum: find that by content, not by times.
+        """
         owner = self._sessions.owner(principal, session)
         with self._bench.open(owner) as work:
-            saved = self.save_open(principal, work)
+            saved = self.save_open(principal, work, checksum=checksum)
             self._sessions.note_use(owner)
             return saved
 
-    def save_open(self, principal: Principal, work: OpenSet) -> Saved:
+    def save_open(self, principal: Principal, work: OpenSet, *, checksum: bool = False) -> Saved:
         """Like ``save``, for a working set that is open already. Not a use of the session, unless it has changed."""
         session, state = work.owner.session, self._workspaces.standing_state(work)
         last = self._drafts.last(work)
-        prepared, _ = self._prepare(work, state, Authorship(principal.user, session), last, None)
+        prepared, _ = self._prepare(work, state, Authorship(principal.user, session), last, None, checksum)
         generation = state.base.head.generation
         changed = len(prepared.changes.upserts) + len(prepared.changes.deletes)
         if not is_significant(state.base.tree, prepared.changes):
@@ -210,6 +216,7 @@ class Commits:
         by: Authorship,
         draft: SavedDraft | None,
         progress: Progress | None,
+        checksum: bool,
     ) -> tuple[Work, _Scanned]:
         """Scan the working set and store its new content."""
         context, base = self._context, state.base
@@ -223,7 +230,7 @@ class Commits:
                 found = scan(
                     root,
                     scope,
-                    state.trust,
+                    NO_TRUST if checksum else state.trust,
                     chunker=keys.chunker,
                     add=writer.add,
                     limits=context.policy.limits,

@@ -99,7 +99,7 @@ class Maintenance:
             return True
         draft = None
         if work.location.exists():
-            draft = self._commits.save_open(owner.principal, work).commit
+            draft = self._commits.save_open(owner.principal, work, checksum=True).commit
         self._bench.wipe(work)
         if draft is None and view.session.draft is None:
             catalog.end_session(view.session)

@@ -23,6 +23,7 @@ from manifold_common.engine.working_set.location import Owner, WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress
 from manifold_common.engine.working_set.scan import scan
 from manifold_common.engine.working_set.scope import Scope
+from manifold_common.engine.working_set.state import NO_TRUST
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId, parse_session_id
 from manifold_common.ports.catalog import Head, SessionRow, SessionView
@@ -271,8 +272,12 @@ class Sessions:
 
     # --- status and close -----------------------------------------------------------------------------------------
 
-    def status(self, principal: Principal, session: SessionId) -> Status:
-        """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy."""
+    def status(self, principal: Principal, session: SessionId, *, checksum: bool = False) -> Status:
+        """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy.
+
+        Args:
+            checksum: find that by content, not by times.
+        """
         view = self.view(principal, session)
         context = self._context
         with self._bench.open(owner_of(view.session)) as work:
@@ -283,7 +288,7 @@ class Sessions:
                 found = scan(
                     root,
                     Scope(state.scope).select(state.base.tree),
-                    state.trust,
+                    NO_TRUST if checksum else state.trust,
                     chunker=keys.chunker,
                     add=keys.chunker.chunk_id,
                 )

@@ -105,8 +105,7 @@ class _Refresh:
         # Where theirs has no folder any more, or never had one, ours may have: with something in it.
         walls = theirs.deletes | {path for path, entry in theirs.upserts.items() if entry.kind != DIRECTORY}
         top = [path for path in walls if parent_of(path) not in walls]
-        state = self._state
-        return probe(root, before, state.trust, paths, top, chunker=self._chunker)
+        return probe(root, before, paths, top, chunker=self._chunker)
 
     def _to_apply(
         self, before: Tree, theirs: Changes, mine: Changes, conflicts: list[bytes], strategy: Strategy

@@ -1,7 +1,8 @@
 """What changed in a folder since its state was taken.
 
 Every folder is opened by descriptor and never through a link. Files that the state vouches for (``state.Trust``) are
-not read; everything else is compared by content. Sockets, FIFOs and devices are skipped and reported.
+not read; everything else is compared by content, and so is whatever is about to be replaced. Sockets, FIFOs and devices
+are skipped and reported.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.domain.tree import DIRECTORY, FILE, MODE_MASK, SYMLINK, Changes, Entry, Tree, kept_time
 from manifold_common.engine.working_set.folders import Folders, translate
 from manifold_common.engine.working_set.ignore import IGNORE_FILE, IgnoreRules, read_rules
-from manifold_common.engine.working_set.state import Trust
+from manifold_common.engine.working_set.state import NO_TRUST, Trust
 from manifold_common.errors import UnsafePath
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.chunker import WHOLE_FILE_BYTES, Chunker
@@ -88,7 +89,6 @@ def scan(
 def probe(
     root: int,
     tree: Tree,
-    trust: Trust,
     paths: Iterable[bytes],
     subtrees: Iterable[bytes],
     *,
@@ -96,9 +96,9 @@ def probe(
 ) -> ScanResult:
     """Return how single ``paths`` of the folder differ from ``tree``, and everything below the folders ``subtrees``.
 
-    Nothing is stored. Raises as ``scan``.
+    All of it is read. Nothing is stored. Raises as ``scan``.
     """
-    return _Scan(tree, trust, chunker, chunker.chunk_id, UNLIMITED, None).look(root, set(paths), list(subtrees))
+    return _Scan(tree, NO_TRUST, chunker, chunker.chunk_id, UNLIMITED, None).look(root, set(paths), list(subtrees))
 
 
 class _Visit(NamedTuple):
@@ -161,8 +161,6 @@ class _Scan:
                 result.stamps[path] = Stamp.of(status)
                 if stat.S_ISDIR(status.st_mode):
                     self._enter(path, status)
-                elif self._stands(opened, path) and self._unchanged(path, status):
-                    result.seen.add(path)
                 else:
                     parent, name = opened.split(path)
                     self._changed(parent, path, name, status)
@@ -172,7 +170,7 @@ class _Scan:
                 except OSError:
                     continue  # gone, or no folder any more: the path itself says so
                 rules = self._rules_above(opened, folder)
-                self._walk(opened, _Visit(folder, rules, trusted=self._stands(opened, folder)))
+                self._walk(opened, _Visit(folder, rules, trusted=False))
         self._drop_hollow()
         return result
 
@@ -182,17 +180,6 @@ class _Scan:
         for path in above:
             rules = read_rules(opened.get(path), path, rules)
         return rules
-
-    def _stands(self, opened: Folders, path: bytes) -> bool:
-        """Tell whether the folders above ``path`` are those that the state vouches for."""
-        above = (*ancestors_of(path), ROOT)
-        return all(self._folders.get(folder) == os.fstat(opened.get(folder)).st_ino for folder in above)
-
-    def _unchanged(self, path: bytes, status: os.stat_result) -> bool:
-        entry = self._tree.get(path)
-        return (
-            entry is not None and _as_entered(status, entry, self._trusted_before_ns) and path not in self._exceptions
-        )
 
     def _walk(self, opened: Folders, first: _Visit) -> None:
         waiting = [first]

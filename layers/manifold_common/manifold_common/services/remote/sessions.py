@@ -152,7 +152,7 @@ class RemoteSessions:
         """
         owner = self._owner(session)
         with self._bench.open(owner) as work:
-            upload, prepared = self._prepare(work, progress)
+            upload, prepared = self._prepare(work, progress, request.checksum)
             state, found = prepared.state, prepared.found
             if not is_significant(state.base.tree, prepared.changes):
                 self._bench.keep(work, WorkingState(state.base, prepared.trust, state.scope))
@@ -178,11 +178,11 @@ class RemoteSessions:
                 unstable=found.unstable,
             )
 
-    def save(self, session: SessionId) -> Saved:
+    def save(self, session: SessionId, *, checksum: bool = False) -> Saved:
         """Store what the working set has changed on the server, without publishing it. Raises as ``commit``."""
         owner = self._owner(session)
         with self._bench.open(owner) as work:
-            upload, prepared = self._prepare(work, None)
+            upload, prepared = self._prepare(work, None, checksum)
             base = prepared.state.base
             if not is_significant(base.tree, prepared.changes):
                 return Saved(session, owner.project, base.head.generation, None, 0)
@@ -190,7 +190,7 @@ class RemoteSessions:
             changed = len(prepared.changes.upserts) + len(prepared.changes.deletes)
             return Saved(session, owner.project, base.head.generation, upload.keep(), changed)
 
-    def _prepare(self, work: OpenSet, progress: Progress | None) -> tuple[Upload, _Prepared]:
+    def _prepare(self, work: OpenSet, progress: Progress | None, checksum: bool) -> tuple[Upload, _Prepared]:
         """Scan the working set and store its new content."""
         if not work.location.exists():
             raise _not_here(work.owner.session)
@@ -205,7 +205,7 @@ class RemoteSessions:
                 found = scan(
                     root,
                     scope,
-                    state.trust,
+                    NO_TRUST if checksum else state.trust,
                     chunker=upload.keys.chunker,
                     add=writer.add,
                     limits=self._context.limits,
@@ -236,7 +236,7 @@ class RemoteSessions:
 
     # --- status and close -----------------------------------------------------------------------------------------
 
-    def status(self, session: SessionId) -> Status:
+    def status(self, session: SessionId, *, checksum: bool = False) -> Status:
         """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy."""
         owner = self._owner(session)
         with self._bench.open(owner) as work:
@@ -248,7 +248,8 @@ class RemoteSessions:
             try:
                 chunker = self._generations.keys(owner.tenant, owner.project).chunker
                 scope = Scope(state.scope).select(state.base.tree)
-                found = scan(root, scope, state.trust, chunker=chunker, add=chunker.chunk_id)
+                trust = NO_TRUST if checksum else state.trust
+                found = scan(root, scope, trust, chunker=chunker, add=chunker.chunk_id)
             finally:
                 os.close(root)
             after = dict(state.base.tree)
