@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from manifold_common.domain.access import Principal
+from manifold_common.engine.working_set.closed_folders import close_again
 from manifold_common.engine.working_set.folders import translate
 from manifold_common.engine.working_set.location import Location, Owner, WorkingSets, read_id
 from manifold_common.engine.working_set.state import (
@@ -96,6 +97,7 @@ class Bench:
         while True:
             with self.sets.locked(owner, timeout_seconds=wait) as location:
                 if not self.sets.is_left_behind(owner):
+                    close_again(location)
                     state, stored = self._load(owner, location)
                     yield OpenSet(owner, location, state, stored, load_step(location.step), read_id(location))
                     return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -71,6 +72,10 @@ class Location:
         return f"{self.meta}/durable"
 
     @property
+    def closed(self) -> str:
+        return f"{self.meta}/closed"
+
+    @property
     def id(self) -> str:
         return f"{self.meta}/id"
 
@@ -126,7 +131,7 @@ class WorkingSets:
             raise translate(error, os.fsencode(location.work)) from None
         try:
             yield folder
-            os.rename(folder, location.work)
+            _move_folder(folder, location.work)
         except OSError as error:
             raise translate(error, os.fsencode(location.work)) from None
         finally:
@@ -198,6 +203,14 @@ class WorkingSets:
         base = Path(self.root if self.mode is WorkspaceMode.EPHEMERAL else f"{self.root}/.state")
         owners = [_read_owner(str(file.parent)) for file in sorted(base.glob("*/*/*/owner"))]
         return [owner for owner in owners if owner is not None]
+
+
+def _move_folder(folder: str, target: str) -> None:
+    """Rename a folder to a place below another one, which is a change of the folder too, also of one that is closed."""
+    mode = stat.S_IMODE(os.stat(folder).st_mode)
+    os.chmod(folder, mode | stat.S_IWUSR)
+    os.rename(folder, target)
+    os.chmod(target, mode)
 
 
 def _folders_above(path: str, root: str) -> Iterator[str]:

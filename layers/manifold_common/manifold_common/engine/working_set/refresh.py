@@ -19,6 +19,7 @@ from manifold_common.domain.paths import ROOT, ancestors_of, parent_of, to_displ
 from manifold_common.domain.tree import DIRECTORY, Changes, Entry, Tree, between, significant
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.working_set import closed_folders
 from manifold_common.engine.working_set.folders import Folders, open_root, translate
 from manifold_common.engine.working_set.location import Location
 from manifold_common.engine.working_set.materialise import finish_folder, materialise
@@ -84,7 +85,7 @@ class _Refresh:
             if conflicts and strategy is Strategy.FAIL:
                 return Refreshed(state, conflicts, 0, 0)
             wanted = self._to_apply(before, theirs, mine, conflicts, strategy)
-            self._apply(root, wanted, found.stamps, begin)
+            self._apply(root, wanted, found.stamps, self._closed(before, mine, wanted), begin)
             self._settle_folders(root, theirs, mine, wanted, after)
         finally:
             os.close(root)
@@ -102,6 +103,7 @@ class _Refresh:
         paths = theirs.paths()
         for path in theirs.upserts:
             paths.update(folder for folder in ancestors_of(path) if folder in before)
+        paths.update(folder for folder in map(parent_of, theirs.deletes) if folder in before)
         # Where theirs has no folder any more, or never had one, ours may have: with something in it.
         walls = theirs.deletes | {path for path, entry in theirs.upserts.items() if entry.kind != DIRECTORY}
         top = [path for path in walls if parent_of(path) not in walls]
@@ -137,13 +139,31 @@ class _Refresh:
                         upserts[folder] = entry
         return Changes(upserts, deletes)
 
-    def _apply(self, root: int, wanted: Changes, stamps: dict[bytes, Stamp], begin: Callable[[], None]) -> None:
+    @staticmethod
+    def _closed(before: Tree, mine: Changes, wanted: Changes) -> dict[bytes, int]:
+        """Return the modes of the folders that have to be opened for what is to be done in them."""
+        folders = set(map(parent_of, wanted.paths() - {ROOT}))
+        found = {folder: mine.upserts.get(folder) or before.get(folder) for folder in folders - mine.deletes}
+        return {
+            folder: entry.mode
+            for folder, entry in found.items()
+            if entry is not None and entry.kind == DIRECTORY and closed_folders.is_closed(entry.mode)
+        }
+
+    def _apply(
+        self,
+        root: int,
+        wanted: Changes,
+        stamps: dict[bytes, Stamp],
+        closed: dict[bytes, int],
+        begin: Callable[[], None],
+    ) -> None:
         staged = self._stage(wanted)
         try:
             begin()
             stage = os.open(self._location.stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                with Folders(root) as opened:
+                with closed_folders.opened(self._location, root, closed), Folders(root) as opened:
                     for path in sorted(wanted.deletes, reverse=True):
                         self._remove(opened, path, stamps)
                     for path in sorted(wanted.upserts):

@@ -125,12 +125,12 @@ def save_state(path: str, state: WorkingState) -> None:
             scope=list(state.scope),
         )
     )
-    _replace(path, data)
+    replace_file(path, data)
 
 
 def save_step(path: str, step: Step) -> None:
     """Write the note of a step. Raises OSError."""
-    _replace(path, msgspec.msgpack.encode(step))
+    replace_file(path, msgspec.msgpack.encode(step))
 
 
 def load_step(path: str) -> Step | None:
@@ -145,7 +145,7 @@ def load_step(path: str) -> Step | None:
 def save_durable(path: str, durable: DurableChanges | None) -> None:
     """Write what is durable beyond the base; ``None``: nothing is. Raises OSError."""
     if durable is not None:
-        _replace(path, msgspec.msgpack.encode(durable))
+        replace_file(path, msgspec.msgpack.encode(durable))
         return
     with suppress(FileNotFoundError):
         os.unlink(path)
@@ -160,7 +160,8 @@ def load_durable(path: str) -> DurableChanges | None:
         return None
 
 
-def _replace(path: str, data: bytes) -> None:
+def replace_file(path: str, data: bytes) -> None:
+    """Write a file aside and rename it. Raises OSError."""
     part = f"{path}~"
     try:
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
