@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from manifold_common.bootstrap import (
     build_links,
     build_store,
 )
+from manifold_common.engine.working_set.removal import remove_tree
 from manifold_common.ports.catalog import Catalog
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.generation_cache import GenerationCache
@@ -56,7 +56,7 @@ def ram_folder(tmp_path: Path) -> Iterator[Path]:
     folder = (RAM or tmp_path) / f"manifold-test-{uuid.uuid4().hex[:12]}"
     folder.mkdir(mode=0o700)
     yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(str(folder))
 
 
 @pytest.fixture
