@@ -48,11 +48,10 @@ def _commit(request: CommitRequest, call: Call) -> dict[str, Any]:
 
 
 def _summary(done: Edited) -> dict[str, Any]:
-    paths = [path for path in done.paths if path]
     return {
         "project": done.project,
         "generation": done.generation,
         "commit": done.commit,
-        "paths": [path_fields(path) for path in paths[:LISTED_PATHS]],
-        "paths_total": len(paths),
+        "paths": [path_fields(path) for path in done.paths[:LISTED_PATHS]],
+        "paths_total": len(done.paths),
     }

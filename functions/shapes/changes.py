@@ -26,8 +26,8 @@ def edited_out(done: Edited) -> EditedOut:
         project=done.project,
         generation=done.generation,
         commit=done.commit,
-        paths=[path_out(path) for path in done.paths if path][:LISTED_PATHS],
-        paths_total=sum(1 for path in done.paths if path),
+        paths=[path_out(path) for path in done.paths[:LISTED_PATHS]],
+        paths_total=len(done.paths),
     )
 
 

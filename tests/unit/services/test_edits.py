@@ -146,7 +146,7 @@ def test_a_restore_never_moves_the_head_back(make_manifold: MakeManifold) -> Non
     assert done.generation == 3
     assert [cat(manifold, project, b"a", n) for n in (1, 2, 3)] == [b"one", b"two", b"one"]
     done = manifold.edits.restore(LOCAL_PRINCIPAL, project, Generation(0))
-    assert (done.generation, paths(manifold, project)) == (4, set())
+    assert (done.generation, done.paths, paths(manifold, project)) == (4, [b"a"], set())
 
 
 def test_a_restore_of_the_empty_generation_leaves_a_project_that_can_be_read(make_manifold: MakeManifold) -> None:

@@ -63,7 +63,7 @@ class Edited:
     commit: CommitId | None
     """``None`` when the edits changed nothing."""
     paths: list[bytes]
-    """What changed, sorted."""
+    """What changed, sorted; without the root folder, whose time changes with what is in it."""
 
 
 NO_OPTIONS = EditOptions()
@@ -174,7 +174,7 @@ def _edited(published: Published) -> Edited:
         published.head.project,
         published.head.head.generation,
         published.commit.commit if published.commit else None,
-        sorted(published.changes.paths()),
+        sorted(published.changes.paths() - {ROOT}),
     )
 
 

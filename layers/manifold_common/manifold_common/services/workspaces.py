@@ -64,7 +64,7 @@ class Workspaces:
         if not work.location.exists():
             raise NotFound(
                 f"session '{owner.session}' has no working set on this machine",
-                hint=f"'manifold checkout --session {owner.session}' brings it here",
+                hint=f"'manifold checkout {owner.project} --session {owner.session}' brings it here",
             )
         if stored is not None:
             try:
