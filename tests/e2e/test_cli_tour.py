@@ -160,6 +160,13 @@ def test_close_does_not_lose_changes_unless_told_to(program: Program) -> None:
     assert program.error("close", "keep-me", code=3)["code"] == "not_found"
 
 
+def test_a_session_of_an_empty_project_has_nothing_to_lose(program: Program) -> None:
+    program("project", "create", "nothing-yet")
+    program.checkout("nothing-yet", "empty-1")
+    assert program.json("status", "empty-1")["differences"] == []
+    program("close", "empty-1")
+
+
 def test_what_was_written_through_a_memory_map_is_not_lost(program: Program) -> None:
     work = program.checkout(program.project({"mapped": MAPPED}), "mapper")
     write_through_map(work / "mapped")

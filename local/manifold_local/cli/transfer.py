@@ -38,7 +38,7 @@ def import_folder(
 ) -> None:
     """Take in a folder as one new generation.
 
-    The project's tree becomes equal to the folder.
+    The project's tree becomes equal to the folder. What Manifold keeps for itself, such as WORKDIR, is left out.
     """
     from manifold_common.errors import InvalidInput, NotFound
     from manifold_common.ids import Generation
@@ -78,6 +78,8 @@ def import_folder(
 
     for path in done.skipped:
         call.warn(f"skipped {safe_path(path)}: not a file, a folder or a link")
+    for path in done.left_out:
+        call.warn(f"left out {safe_path(path)}: Manifold keeps its own data there")
     for path in done.unstable:
         call.warn(f"{safe_path(path)} was being written to while it was read")
     call.answer(
@@ -90,6 +92,7 @@ def import_folder(
             "new_bytes": done.new_bytes,
             "skipped": paths_json(done.skipped),
             "unstable": paths_json(done.unstable),
+            "left_out": paths_json(done.left_out),
         },
         say,
     )

@@ -74,7 +74,8 @@ def test_only_new_times_of_folders_are_insignificant(before: Tree, after: Tree) 
     for path in changes.upserts.keys() - kept.upserts.keys():
         assert before[path].kind == after[path].kind == DIRECTORY
         assert before[path]._replace(mtime_ns=0) == after[path]._replace(mtime_ns=0)
-    assert [path for path, _, _ in differences(before, after)] == sorted(kept.paths())
+    without_root = {ROOT} if (ROOT in before) != (ROOT in after) else set()
+    assert [path for path, _, _ in differences(before, after)] == sorted(kept.paths() - without_root)
 
 
 def test_differences_show_both_sides() -> None:
@@ -85,6 +86,12 @@ def test_differences_show_both_sides() -> None:
         Difference(b"b", file(2), file(2, time=5)),
         Difference(b"c", None, file(3)),
     ]
+
+
+def test_the_root_that_an_empty_tree_has_not_is_no_difference() -> None:
+    tree = {ROOT: directory(1), b"a": file(1)}
+    assert differences({}, tree) == [Difference(b"a", None, file(1))]
+    assert differences(tree, {}) == [Difference(b"a", file(1), None)]
 
 
 def test_only_files_have_chunks() -> None:

@@ -75,6 +75,6 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
         context=context,
         projects=RemoteProjects(context.server),
         sessions=RemoteSessions(context),
-        transfer=RemoteTransfer(context),
+        transfer=RemoteTransfer(context, [*settings.own_folders, above]),
         warnings=warnings,
     )

@@ -117,7 +117,7 @@ class Manifold:
     def transfer(self) -> Transfer:
         from manifold_common.services.transfer import Transfer
 
-        return Transfer(self.context, self.history, self.edits)
+        return Transfer(self.context, self.history, self.edits, self.settings.own_folders)
 
     @wired
     def archives(self) -> Archives:

@@ -95,14 +95,14 @@ def between(before: Mapping[bytes, Entry], after: Mapping[bytes, Entry]) -> Chan
 
 
 def differences(before: Mapping[bytes, Entry], after: Mapping[bytes, Entry]) -> list[Difference]:
-    """Return, by path, what differs in more than a folder's time."""
+    """Return, by path, what differs in more than a folder's time. That an empty tree has no root is no difference."""
     found = [
         Difference(path, before.get(path), entry)
         for path, entry in after.items()
         if not _insignificant(before.get(path), entry)
     ]
     found += [Difference(path, entry, None) for path, entry in before.items() if path not in after]
-    return sorted(found)
+    return sorted(one for one in found if one.path != ROOT or None not in (one.before, one.after))
 
 
 def _insignificant(before: Entry | None, after: Entry) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.folders import open_root, translate
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.ram import free_bytes
-from manifold_common.engine.working_set.scan import Progress, ScanResult, scan
+from manifold_common.engine.working_set.scan import FolderIdentity, Progress, ScanResult, scan
 from manifold_common.engine.working_set.state import NO_TRUST
 from manifold_common.errors import AlreadyExists, InvalidInput, NoSpace
 from manifold_common.ids import CommitId, Generation, ProjectId
@@ -32,7 +34,11 @@ class Imported:
     total_bytes: int
     new_bytes: int
     skipped: list[bytes]
+    """Sockets, FIFOs and devices."""
     unstable: list[bytes]
+    """Files that were being written to; imported as they were read."""
+    left_out: list[bytes]
+    """Folders in which Manifold keeps its own data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +49,13 @@ class Exported:
 
 
 class Transfer:
-    def __init__(self, context: Context, history: History, edits: Edits) -> None:
+    """Args: ``own_folders``: where Manifold keeps its keys, database, store and cache. They are never imported."""
+
+    def __init__(self, context: Context, history: History, edits: Edits, own_folders: Sequence[Path]) -> None:
         self._context = context
         self._history = history
         self._edits = edits
+        self._own_folders = own_folders
 
     def import_folder(
         self,
@@ -64,14 +73,14 @@ class Transfer:
             keep: leave alone what the project has and the folder has not.
 
         Raises:
-            InvalidInput: no such folder. QuotaExceeded; others as ``Edits.apply``. Nothing is committed then.
+            InvalidInput: no such folder, or Manifold's own. QuotaExceeded; others as ``Edits.apply``. Nothing is
+                committed then.
         """
         context = self._context
         base = self._edits.base(principal, project, options.expected)
         keys = context.keys.of(principal.tenant, project)
-        if not folder.is_dir():
-            raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
-        root = open_root(os.path.realpath(folder))
+        own = identities(self._own_folders)
+        root = open_source(folder, own)
         try:
             with context.pack_writer(base) as writer:
                 found = scan(
@@ -82,6 +91,7 @@ class Transfer:
                     add=writer.add,
                     limits=context.policy.limits,
                     progress=progress,
+                    without=own,
                 )
                 content = writer.finish()
         finally:
@@ -143,7 +153,31 @@ def imported(
         new_bytes=new_bytes,
         skipped=found.skipped,
         unstable=found.unstable,
+        left_out=found.left_out,
     )
+
+
+def identities(folders: Sequence[Path]) -> frozenset[FolderIdentity]:
+    """Return what those of ``folders`` are that exist."""
+    found = set()
+    for folder in folders:
+        with suppress(OSError):
+            found.add(FolderIdentity.of(folder.stat()))
+    return frozenset(found)
+
+
+def open_source(folder: Path, own: Collection[FolderIdentity]) -> int:
+    """Return a descriptor of a folder to import. Raises InvalidInput: it is none, or Manifold's own."""
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
+    root = open_root(os.path.realpath(folder))
+    if FolderIdentity.of(os.fstat(root)) in own:
+        os.close(root)
+        raise InvalidInput(
+            f"{folder} is where Manifold keeps its own data",
+            hint="import another folder, or set WORKDIR to one that holds nothing else",
+        )
+    return root
 
 
 def new_folder(destination: Path, size: int) -> str:

@@ -205,6 +205,17 @@ class Settings(Section):
         """
         return self._sources
 
+    @property
+    def own_folders(self) -> list[Path]:
+        """Where a process keeps data of its own on this machine."""
+        projects = self.projects
+        folders = [self.workdir, projects.workspace.cache_dir, projects.workspace.tmpfs_dir]
+        if projects.encrypt and projects.encryption.provider == "file":
+            folders.append(projects.encryption.file.keystore_path)
+        if projects.backend == "filesystem":
+            folders.append(projects.filesystem.root)
+        return folders
+
     @model_validator(mode="after")
     def _derive(self) -> Settings:
         others = _ON_LAMBDA if self.functions.name is not None else {}

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,10 +53,23 @@ class ScanResult:
     """Sockets, FIFOs and devices."""
     unstable: list[bytes] = field(default_factory=list)
     """Files that changed while they were read; what was read is kept, and they are read again next time."""
+    left_out: list[bytes] = field(default_factory=list)
+    """Folders that were not to be looked into."""
     folders: dict[bytes, int] = field(default_factory=dict)
     """Inode of each folder that was looked into."""
     stamps: dict[bytes, Stamp] = field(default_factory=dict)
     """Of each single path that ``probe`` found, and of what differs below its subtrees."""
+
+
+class FolderIdentity(NamedTuple):
+    """What tells a folder from all others, whatever its path."""
+
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FolderIdentity:
+        return cls(status.st_dev, status.st_ino)
 
 
 AddChunk = Callable[[Buffer], ChunkId]
@@ -73,17 +86,19 @@ def scan(
     add: AddChunk,
     limits: Limits = UNLIMITED,
     progress: Progress | None = None,
+    without: Collection[FolderIdentity] = (),
 ) -> ScanResult:
     """Return how the folder ``root`` differs from ``tree``.
 
     Args:
         tree: the base, as far as it was put into the folder: what is missing counts as deleted.
         add: takes each chunk of changed content and returns its id; the buffer stays as it is.
+        without: folders that count as absent, wherever they are met.
 
     Raises:
         QuotaExceeded: the folder is over ``limits``. UnsafePath, Unavailable: something cannot be read.
     """
-    return _Scan(tree, trust, chunker, add, limits, progress).run(root)
+    return _Scan(tree, trust, chunker, add, limits, progress, without).run(root)
 
 
 def probe(
@@ -120,6 +135,7 @@ class _Scan:
         add: AddChunk,
         limits: Limits,
         progress: Progress | None,
+        without: Collection[FolderIdentity] = (),
     ) -> None:
         self._tree = tree
         self._trusted_before_ns = trust.before_ns
@@ -133,6 +149,7 @@ class _Scan:
         self._total_bytes = 0
         self._stamping = False
         self._progress = progress
+        self._without = without
         self._result = ScanResult(Changes({}, set()), set())
         self._with_ignored: dict[bytes, int] = {}  # new folders with ignored items: how many others they have
 
@@ -216,6 +233,8 @@ class _Scan:
             if item.is_dir(follow_symlinks=False):
                 if rules is not None and path not in tree and rules.ignores(path, is_folder=True):
                     ignored += 1
+                elif self._without and FolderIdentity.of(item.stat(follow_symlinks=False)) in self._without:
+                    self._result.left_out.append(path)
                 else:
                     subfolders.append(_Visit(path, rules, trusted))
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from manifold_common.domain.paths import ROOT
@@ -11,20 +12,23 @@ from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress, scan
 from manifold_common.engine.working_set.state import NO_TRUST
-from manifold_common.errors import GenerationMismatch, InvalidInput
+from manifold_common.errors import GenerationMismatch
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.commit import CommitRequest
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
 from manifold_common.services.remote.uploading import Upload
-from manifold_common.services.transfer import Exported, Imported, imported, new_folder
+from manifold_common.services.transfer import Exported, Imported, identities, imported, new_folder, open_source
 
 _SESSION = "import-"
 
 
 class RemoteTransfer:
-    def __init__(self, context: RemoteContext) -> None:
+    """Args: ``own_folders``: where Manifold keeps data of its own on this machine. They are never imported."""
+
+    def __init__(self, context: RemoteContext, own_folders: Sequence[Path]) -> None:
         self._context = context
+        self._own_folders = own_folders
 
     def import_folder(
         self,
@@ -37,8 +41,7 @@ class RemoteTransfer:
     ) -> Imported:
         """Make the project's tree equal to ``folder``, as one commit. Raises as ``Transfer.import_folder``."""
         context = self._context
-        if not folder.is_dir():
-            raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
+        os.close(open_source(folder, identities(self._own_folders)))  # before the server is asked
         session = SessionId(_SESSION + context.randomness.token(8).hex())
         generations = PlannedGenerations(context)
         opened = generations.enter(context.server.plan_session(session, project, content=False))
@@ -59,7 +62,8 @@ class RemoteTransfer:
         self, upload: Upload, folder: Path, request: CommitRequest, keep: bool, progress: Progress | None
     ) -> Imported:
         base = upload.base
-        root = open_root(os.path.realpath(folder))
+        own = identities(self._own_folders)
+        root = open_source(folder, own)
         try:
             with upload.writer() as writer:
                 found = scan(
@@ -70,6 +74,7 @@ class RemoteTransfer:
                     add=writer.add,
                     limits=self._context.limits,
                     progress=progress,
+                    without=own,
                 )
                 content = writer.finish()
         finally:
