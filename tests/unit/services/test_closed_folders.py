@@ -19,12 +19,6 @@ from tests.support.privileges import bound_by_permissions
 from tests.support.work import S1, S2, cat, check_out, look, put, remove
 
 
-@pytest.fixture(autouse=True)
-def ordinary() -> Iterator[None]:
-    with bound_by_permissions():
-        yield
-
-
 @pytest.fixture
 def manifold(make_manifold: MakeManifold) -> Manifold:
     return make_manifold()
@@ -42,6 +36,13 @@ def project(manifold: Manifold, tmp_path: Path) -> ProjectId:
     project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
     manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, source)
     return project
+
+
+@pytest.fixture(autouse=True)
+def ordinary(project: ProjectId) -> Iterator[None]:
+    """After the servers have been started, which may need to become other users."""
+    with bound_by_permissions():
+        yield
 
 
 def mode(path: Path) -> int:
@@ -147,7 +148,7 @@ def test_a_project_whose_root_is_closed_can_be_checked_out_to_disk(make_manifold
     source.mkdir()
     (source / "f").write_text("x")
     source.chmod(0o555)
-    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "closed").project
     manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, source)
     work = check_out(manifold, project)
     assert look(work) == look(source)
