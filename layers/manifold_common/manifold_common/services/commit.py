@@ -230,7 +230,7 @@ class Commits:
                 found = scan(
                     root,
                     scope,
-                    NO_TRUST if checksum else state.trust,
+                    state.trusted(checksum=checksum),
                     chunker=keys.chunker,
                     add=writer.add,
                     limits=context.policy.limits,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from manifold_common.domain.event import DEFAULT_LISTED_PATHS
 from manifold_common.domain.quota import UNLIMITED, Limits
@@ -32,6 +33,11 @@ class Policy:
     commit_turn_seconds: float = 10.0
     listed_paths: int | None = DEFAULT_LISTED_PATHS
     """How many changed paths an event names at most; ``None``: paths are not to be named."""
+
+    @property
+    def session_ttl(self) -> timedelta:
+        """How long a session that is not used goes on."""
+        return timedelta(seconds=self.session_ttl_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.tree import Changes
@@ -94,7 +93,7 @@ class Drafts:
             principal.user,
             session,
             stored.draft(now),
-            expires_at=now + timedelta(seconds=context.policy.session_ttl_seconds),
+            expires_at=now + context.policy.session_ttl,
             working_set=working_set,
         )
         if before is not None and before.session.draft is not None:

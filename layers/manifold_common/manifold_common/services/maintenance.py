@@ -115,7 +115,7 @@ class Maintenance:
         Returns how many were closed.
         """
         context = self._context
-        gone_since = context.clock.now() - timedelta(seconds=context.policy.session_ttl_seconds)
+        gone_since = context.clock.now() - context.policy.session_ttl
         closed = 0
         while True:
             rows = context.catalog.expired_sessions(gone_since, limit=_PAGE)

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 
 from manifold_common.domain.conflict import Strategy, rebase
 from manifold_common.domain.event import PROJECT_COMMIT, commit_event
@@ -304,7 +303,7 @@ class _Attempt:
             event=OutboxEvent(PROJECT_COMMIT, event),
             session_user=self._session_user,
             working_set=self._working_set,
-            session_expires_at=row.created_at + timedelta(seconds=self._context.policy.session_ttl_seconds),
+            session_expires_at=row.created_at + self._context.policy.session_ttl,
         )
 
     @staticmethod

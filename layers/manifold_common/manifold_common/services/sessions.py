@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 
 from manifold_common.domain.access import Principal
@@ -23,7 +23,6 @@ from manifold_common.engine.working_set.location import Owner, WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress
 from manifold_common.engine.working_set.scan import scan
 from manifold_common.engine.working_set.scope import Scope
-from manifold_common.engine.working_set.state import NO_TRUST
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId, parse_session_id
 from manifold_common.ports.catalog import Head, SessionRow, SessionView
@@ -199,7 +198,7 @@ class Sessions:
             draft=None,
             scope=seal_scope(context, principal.tenant, base.project, session, patterns),
             created_at=now,
-            expires_at=now + timedelta(seconds=context.policy.session_ttl_seconds),
+            expires_at=now + context.policy.session_ttl,
         )
 
     def check_same(self, row: SessionRow, project: ProjectId | None, patterns: tuple[str, ...]) -> None:
@@ -255,7 +254,7 @@ class Sessions:
     def prolong(self, row: SessionRow) -> datetime:
         """Push the session's end back when half its time is over (a warm checkout should not write)."""
         context = self._context
-        ttl = timedelta(seconds=context.policy.session_ttl_seconds)
+        ttl = context.policy.session_ttl
         now = context.clock.now()
         if row.expires_at - now > ttl / 2:
             return row.expires_at
@@ -288,7 +287,7 @@ class Sessions:
                 found = scan(
                     root,
                     Scope(state.scope).select(state.base.tree),
-                    NO_TRUST if checksum else state.trust,
+                    state.trusted(checksum=checksum),
                     chunker=keys.chunker,
                     add=keys.chunker.chunk_id,
                 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.paths import ROOT
@@ -79,23 +80,18 @@ class Transfer:
         context = self._context
         base = self._edits.base(principal, project, options.expected)
         keys = context.keys.of(principal.tenant, project)
-        own = identities(self._own_folders)
-        root = open_source(folder, own)
-        try:
-            with context.pack_writer(base) as writer:
-                found = scan(
-                    root,
-                    base.tree,
-                    NO_TRUST,
-                    chunker=keys.chunker,
-                    add=writer.add,
-                    limits=context.policy.limits,
-                    progress=progress,
-                    without=own,
-                )
-                content = writer.finish()
-        finally:
-            os.close(root)
+        with opened_source(folder, self._own_folders) as source, context.pack_writer(base) as writer:
+            found = scan(
+                source.root,
+                base.tree,
+                NO_TRUST,
+                chunker=keys.chunker,
+                add=writer.add,
+                limits=context.policy.limits,
+                progress=progress,
+                without=source.own,
+            )
+            content = writer.finish()
         changes = Changes(found.changes.upserts, set()) if keep else found.changes
         generation, commit = base.head.generation, None
         if is_significant(base.tree, changes) or ROOT not in base.tree:  # an empty folder is a first commit too
@@ -157,27 +153,40 @@ def imported(
     )
 
 
-def identities(folders: Sequence[Path]) -> frozenset[FolderIdentity]:
+class Source(NamedTuple):
+    """A folder that is imported."""
+
+    root: int
+    """Its descriptor."""
+    own: frozenset[FolderIdentity]
+    """Manifold's own folders, which may be in it."""
+
+
+@contextmanager
+def opened_source(folder: Path, own_folders: Sequence[Path]) -> Iterator[Source]:
+    """Open a folder to import. Raises InvalidInput: it is none, or Manifold's own."""
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
+    own = _identities(own_folders)
+    root = open_root(os.path.realpath(folder))
+    try:
+        if FolderIdentity.of(os.fstat(root)) in own:
+            raise InvalidInput(
+                f"{folder} is where Manifold keeps its own data",
+                hint="import another folder, or set WORKDIR to one that holds nothing else",
+            )
+        yield Source(root, own)
+    finally:
+        os.close(root)
+
+
+def _identities(folders: Sequence[Path]) -> frozenset[FolderIdentity]:
     """Return what those of ``folders`` are that exist."""
     found = set()
     for folder in folders:
         with suppress(OSError):
             found.add(FolderIdentity.of(folder.stat()))
     return frozenset(found)
-
-
-def open_source(folder: Path, own: Collection[FolderIdentity]) -> int:
-    """Return a descriptor of a folder to import. Raises InvalidInput: it is none, or Manifold's own."""
-    if not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
-    root = open_root(os.path.realpath(folder))
-    if FolderIdentity.of(os.fstat(root)) in own:
-        os.close(root)
-        raise InvalidInput(
-            f"{folder} is where Manifold keeps its own data",
-            hint="import another folder, or set WORKDIR to one that holds nothing else",
-        )
-    return root
 
 
 def new_folder(destination: Path, size: int) -> str:

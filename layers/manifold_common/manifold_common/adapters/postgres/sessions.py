@@ -94,23 +94,21 @@ WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(ses
 RETURNING 1
 """
 
+# With the parameters of _as_seen.
+_AS_SEEN = """
+    s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s
+    AND s.created_at = %(created_at)s AND s.working_set_id IS NOT DISTINCT FROM %(seen)s
+    AND s.base_generation = %(base_generation)s AND s.draft_commit_id IS NOT DISTINCT FROM %(draft_commit)s
+"""
+
 _TAKE = f"""
 UPDATE sessions AS s SET working_set_id = %(working_set)s
 FROM projects AS p
-WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s AND {_LIVING}
-  AND s.created_at = %(created_at)s AND s.working_set_id IS NOT DISTINCT FROM %(seen)s
-  AND s.base_generation = %(base_generation)s AND s.draft_commit_id IS NOT DISTINCT FROM %(draft_commit)s
+WHERE {_AS_SEEN} AND {_LIVING}
 RETURNING 1
 """
 
-_END = """
-DELETE FROM sessions AS s
-WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s
-  AND s.created_at = %(created_at)s AND s.expires_at = %(expires_at)s
-  AND s.working_set_id IS NOT DISTINCT FROM %(seen)s
-  AND s.base_generation = %(base_generation)s AND s.draft_commit_id IS NOT DISTINCT FROM %(draft_commit)s
-RETURNING 1
-"""
+_END = f"DELETE FROM sessions AS s WHERE {_AS_SEEN} AND s.expires_at = %(expires_at)s RETURNING 1"
 
 _CLOSE = "DELETE FROM sessions WHERE tenant_id = %s AND user_id = %s AND session_id = %s RETURNING 1"
 

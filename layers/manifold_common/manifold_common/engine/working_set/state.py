@@ -59,6 +59,10 @@ class WorkingState:
     scope: tuple[str, ...] = ()
     """Patterns of a sparse working set; empty for a whole one."""
 
+    def trusted(self, *, checksum: bool) -> Trust:
+        """Return what to go by in a scan; with ``checksum`` nothing, so that all content is compared."""
+        return NO_TRUST if checksum else self.trust
+
 
 class StoredState(msgspec.Struct, frozen=True):
     """A state as it stands in its file; the base is named, not held."""

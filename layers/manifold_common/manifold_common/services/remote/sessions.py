@@ -205,7 +205,7 @@ class RemoteSessions:
                 found = scan(
                     root,
                     scope,
-                    NO_TRUST if checksum else state.trust,
+                    state.trusted(checksum=checksum),
                     chunker=upload.keys.chunker,
                     add=writer.add,
                     limits=self._context.limits,
@@ -248,7 +248,7 @@ class RemoteSessions:
             try:
                 chunker = self._generations.keys(owner.tenant, owner.project).chunker
                 scope = Scope(state.scope).select(state.base.tree)
-                trust = NO_TRUST if checksum else state.trust
+                trust = state.trusted(checksum=checksum)
                 found = scan(root, scope, trust, chunker=chunker, add=chunker.chunk_id)
             finally:
                 os.close(root)

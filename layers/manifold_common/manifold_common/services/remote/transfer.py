@@ -18,7 +18,7 @@ from manifold_common.services.commit import CommitRequest
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
 from manifold_common.services.remote.uploading import Upload
-from manifold_common.services.transfer import Exported, Imported, identities, imported, new_folder, open_source
+from manifold_common.services.transfer import Exported, Imported, Source, imported, new_folder, opened_source
 
 _SESSION = "import-"
 
@@ -40,8 +40,13 @@ class RemoteTransfer:
         progress: Progress | None = None,
     ) -> Imported:
         """Make the project's tree equal to ``folder``, as one commit. Raises as ``Transfer.import_folder``."""
+        with opened_source(folder, self._own_folders) as source:
+            return self._import_source(project, source, request, keep, progress)
+
+    def _import_source(
+        self, project: ProjectId, source: Source, request: CommitRequest, keep: bool, progress: Progress | None
+    ) -> Imported:
         context = self._context
-        os.close(open_source(folder, identities(self._own_folders)))  # before the server is asked
         session = SessionId(_SESSION + context.randomness.token(8).hex())
         generations = PlannedGenerations(context)
         opened = generations.enter(context.server.plan_session(session, project, content=False))
@@ -54,31 +59,26 @@ class RemoteTransfer:
                     expected=request.expected,
                     head_generation=head,
                 )
-            return self._import(Upload(context, generations, session, head), folder, request, keep, progress)
+            return self._import(Upload(context, generations, session, head), source, request, keep, progress)
         finally:
             context.server.close_session(session)
 
     def _import(
-        self, upload: Upload, folder: Path, request: CommitRequest, keep: bool, progress: Progress | None
+        self, upload: Upload, source: Source, request: CommitRequest, keep: bool, progress: Progress | None
     ) -> Imported:
         base = upload.base
-        own = identities(self._own_folders)
-        root = open_source(folder, own)
-        try:
-            with upload.writer() as writer:
-                found = scan(
-                    root,
-                    base.tree,
-                    NO_TRUST,
-                    chunker=upload.keys.chunker,
-                    add=writer.add,
-                    limits=self._context.limits,
-                    progress=progress,
-                    without=own,
-                )
-                content = writer.finish()
-        finally:
-            os.close(root)
+        with upload.writer() as writer:
+            found = scan(
+                source.root,
+                base.tree,
+                NO_TRUST,
+                chunker=upload.keys.chunker,
+                add=writer.add,
+                limits=self._context.limits,
+                progress=progress,
+                without=source.own,
+            )
+            content = writer.finish()
         changes = Changes(found.changes.upserts, set()) if keep else found.changes
         generation, commit = base.head.generation, None
         if is_significant(base.tree, changes) or ROOT not in base.tree:
