@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from manifold_common.domain.conflict import Strategy
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.commit import Committed, Saved
-from manifold_common.services.sessions import CheckedOut, Status
+from manifold_common.services.sessions import CheckedOut, Missing, Status
 from pydantic import BaseModel, ConfigDict, Field
 
 from functions.shapes.base import LISTED_PATHS, GenerationNumber, Message, Provenance, Shape
@@ -69,6 +69,18 @@ class CommitSession(Shape):
     checksum: bool = Field(default=False, description=CHECKSUM)
 
 
+class MissingOut(BaseModel):
+    node: str = Field(description="The machine that it was on.")
+    is_lost: bool = Field(description="It was on this machine, and is gone. Otherwise it may still be there.")
+    since: datetime = Field(description="What was changed in it after that, and not saved, is not restored.")
+
+
+def missing_out(missing: Missing | None) -> MissingOut | None:
+    if missing is None:
+        return None
+    return MissingOut(node=missing.node, is_lost=missing.is_lost, since=missing.since)
+
+
 class CheckedOutOut(BaseModel):
     session: str
     project: str
@@ -79,6 +91,7 @@ class CheckedOutOut(BaseModel):
     entries: int = Field(description="Files, folders and links in the working set.")
     total_bytes: int = Field(description="Bytes of all files of the generation.")
     expires_at: datetime
+    missing: MissingOut | None = Field(description="The working set that it was restored without, if there was one.")
 
 
 def checked_out_out(done: CheckedOut) -> CheckedOutOut:
@@ -92,6 +105,7 @@ def checked_out_out(done: CheckedOut) -> CheckedOutOut:
         entries=done.files,
         total_bytes=done.total_bytes,
         expires_at=done.expires_at,
+        missing=missing_out(done.missing),
     )
 
 

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adapters": {"ports", "domain", "errors", "ids"},
     "wrappers": {"ports"},
     "settings": {"errors"},
-    "bootstrap": EVERYTHING,
+    "bootstrap": EVERYTHING | {"wrappers"},
     "functions": EDGES,
     "local": EDGES | {"functions"},
 }

@@ -35,6 +35,7 @@ USER, OTHER_USER = UserId("ann"), UserId("bob")
 SESSION = SessionId("s1")
 NOW = datetime(2025, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
+TTL = timedelta(hours=1)
 EMPTY_HEAD = Head(Generation(0), None, b"", Generation(0))
 EVENT = OutboxEvent("manifold.test", {"paths": ["a", "b"], "n": 1})
 

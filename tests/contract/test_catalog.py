@@ -29,6 +29,7 @@ from tests.contract.catalog_fixtures import (
     OTHER_USER,
     SESSION,
     TENANT,
+    TTL,
     USER,
     SettableClock,
     all_events,
@@ -156,7 +157,7 @@ def test_a_deleted_project_is_as_if_it_had_never_been(catalog: Catalog) -> None:
     made = make_project(catalog)
     made.publish(3)
     catalog.add_checkpoint(TENANT, made.id, CheckpointRow(Generation(2), made.commits[1].commit, made.keys[0].dek, 9))
-    catalog.open_session(session(made))
+    catalog.open_session(session(made), ttl=TTL)
     catalog.delete_project(TENANT, made.id, EVENT)
     commit = made.commits[-1].commit
     gone: list[Callable[[], object]] = [
@@ -171,8 +172,8 @@ def test_a_deleted_project_is_as_if_it_had_never_been(catalog: Catalog) -> None:
         lambda: catalog.list_commits(TENANT, made.id),
         lambda: catalog.list_checkpoints(TENANT, made.id),
         lambda: catalog.add_checkpoint(TENANT, made.id, CheckpointRow(Generation(3), commit, made.keys[0].dek, 9)),
-        lambda: catalog.open_session(session(made, SessionId("s2"))),
-        lambda: catalog.save_draft(TENANT, USER, SESSION, draft(made), expires_at=LATER),
+        lambda: catalog.open_session(session(made, SessionId("s2")), ttl=TTL),
+        lambda: catalog.save_draft(TENANT, USER, SESSION, draft(made), ttl=TTL),
         lambda: catalog.publish_commit(made.publication()),
         lambda: catalog.publish_commit(made.publication(base=EMPTY_HEAD)),
     ]
@@ -185,15 +186,15 @@ def test_a_deleted_project_is_as_if_it_had_never_been(catalog: Catalog) -> None:
     assert catalog.find_commit(TENANT, made.id, commit) is None
     assert catalog.view_session(TENANT, USER, SESSION) is None
     assert catalog.list_sessions(TENANT, USER) == []
-    assert catalog.expired_sessions(LATER + timedelta(days=1)) == []
+    assert catalog.expired_sessions(timedelta(days=-1)) == []
 
 
 def test_a_deleted_projects_name_and_session_ids_are_free_at_once(catalog: Catalog) -> None:
     made = make_project(catalog)
-    catalog.open_session(session(made))
+    catalog.open_session(session(made), ttl=TTL)
     catalog.delete_project(TENANT, made.id, EVENT)
     again = make_project(catalog)
-    catalog.open_session(session(again))
+    catalog.open_session(session(again), ttl=TTL)
     view = catalog.view_session(TENANT, USER, SESSION)
     assert view is not None
     assert view.session.project == again.id
@@ -231,7 +232,7 @@ def test_a_key_id_is_taken_once_per_project(catalog: Catalog) -> None:
 def test_a_commit_checkpoint_or_draft_under_an_unknown_key_is_refused(catalog: Catalog) -> None:
     made = make_project(catalog)
     made.publish()
-    catalog.open_session(session(made))
+    catalog.open_session(session(made), ttl=TTL)
     before = everything(catalog, made)
     stray = DekId(new_id())
     with pytest.raises(InternalError):
@@ -239,7 +240,7 @@ def test_a_commit_checkpoint_or_draft_under_an_unknown_key_is_refused(catalog: C
     with pytest.raises(InternalError):
         catalog.add_checkpoint(TENANT, made.id, CheckpointRow(Generation(1), made.commits[0].commit, stray, 1))
     with pytest.raises(InternalError):
-        catalog.save_draft(TENANT, USER, SESSION, draft(made, dek=stray), expires_at=LATER)
+        catalog.save_draft(TENANT, USER, SESSION, draft(made, dek=stray), ttl=TTL)
     assert everything(catalog, made) == before
 
 
@@ -268,7 +269,7 @@ def test_the_skills_generation_follows_only_commits_that_touch_skills(catalog: C
 
 def test_a_publication_on_an_old_base_answers_none_and_changes_nothing(catalog: Catalog) -> None:
     made = make_project(catalog)
-    catalog.open_session(session(made))
+    catalog.open_session(session(made), ttl=TTL)
     stale = made.publication(made.next_commit(session=SESSION), session_user=USER)
     made.publish()
     before = everything(catalog, made)
@@ -316,13 +317,13 @@ def test_a_publication_moves_its_session_to_the_new_base_and_drops_its_draft(cat
     mine = session(made, draft=draft(made), scope=b"\x00scope")
     bystander = session(made, SessionId("s2"), draft=draft(made))
     namesake = session(made, user=OTHER_USER, draft=draft(made))
-    for row in (mine, bystander, namesake):
-        catalog.open_session(row)
+    mine, bystander, namesake = (catalog.open_session(row, ttl=TTL) for row in (mine, bystander, namesake))
     commit = made.next_commit(session=SESSION)
     catalog.publish_commit(made.publication(commit, session_user=USER))
     view = catalog.view_session(TENANT, USER, SESSION)
     assert view is not None
-    assert view.session == replace(mine, base_generation=Generation(1), base_commit=commit.commit, draft=None)
+    moved = replace(mine, base_generation=Generation(1), base_commit=commit.commit, draft=None)
+    assert replace(view.session, durable_at=mine.durable_at) == moved
     assert view.head.commit == commit.commit
     assert catalog.list_sessions(TENANT, USER) == [view.session, bystander]
     assert catalog.list_sessions(TENANT, OTHER_USER) == [namesake]
@@ -330,7 +331,7 @@ def test_a_publication_moves_its_session_to_the_new_base_and_drops_its_draft(cat
 
 def test_a_session_is_only_named_not_moved_without_its_user(catalog: Catalog) -> None:
     made = make_project(catalog)
-    catalog.open_session(session(made, draft=draft(made)))
+    catalog.open_session(session(made, draft=draft(made)), ttl=TTL)
     before = catalog.list_sessions(TENANT, USER)
     assert catalog.publish_commit(made.publication(made.next_commit(session=SESSION))) is not None
     assert catalog.list_sessions(TENANT, USER) == before
@@ -339,9 +340,9 @@ def test_a_session_is_only_named_not_moved_without_its_user(catalog: Catalog) ->
 def test_a_publication_for_a_closed_or_foreign_session_is_not_found_and_changes_nothing(catalog: Catalog) -> None:
     made = make_project(catalog)
     elsewhere = make_project(catalog, "elsewhere")
-    catalog.open_session(session(made))
+    catalog.open_session(session(made), ttl=TTL)
     catalog.close_session(TENANT, USER, SESSION)
-    catalog.open_session(session(elsewhere, SessionId("other")))
+    catalog.open_session(session(elsewhere, SessionId("other")), ttl=TTL)
     before = everything(catalog, made)
     for name, user in [(SESSION, USER), (SessionId("other"), USER), (SessionId("other"), OTHER_USER)]:
         with pytest.raises(NotFound, match=name):
@@ -383,7 +384,7 @@ def test_deleting_while_others_commit_and_open_sessions_ends_in_not_found_and_ne
         try:
             while True:
                 with contextlib.suppress(AlreadyExists):
-                    catalog.open_session(session(made, name))
+                    catalog.open_session(session(made, name), ttl=TTL)
                 base = catalog.head(TENANT, made.id)
                 catalog.publish_commit(
                     made.publication(made.next_commit(base, session=name), base=base, session_user=USER)
@@ -448,7 +449,7 @@ def test_a_turn_ends_when_its_block_raises(catalog: Catalog) -> None:
 def test_what_belongs_to_another_tenant_is_told_like_what_does_not_exist(catalog: Catalog) -> None:
     made = make_project(catalog)
     made.publish(2)
-    catalog.open_session(session(made, draft=draft(made)))
+    catalog.open_session(session(made, draft=draft(made)), ttl=TTL)
     make_project(catalog, "own", tenant=OTHER_TENANT)
     before = everything(catalog, made)
 
@@ -468,8 +469,8 @@ def test_what_belongs_to_another_tenant_is_told_like_what_does_not_exist(catalog
             lambda: catalog.list_commits(tenant, project),
             lambda: catalog.list_checkpoints(tenant, project),
             lambda: catalog.add_checkpoint(tenant, project, CheckpointRow(Generation(1), commit.commit, commit.dek, 1)),
-            lambda: catalog.open_session(replace(session(made), tenant=tenant, project=project)),
-            lambda: catalog.save_draft(tenant, USER, SESSION, draft(made), expires_at=LATER),
+            lambda: catalog.open_session(replace(session(made), tenant=tenant, project=project), ttl=TTL),
+            lambda: catalog.save_draft(tenant, USER, SESSION, draft(made), ttl=TTL),
             lambda: catalog.find_commit(tenant, project, commit.commit),
             lambda: catalog.view_session(tenant, USER, SESSION),
             lambda: catalog.list_sessions(tenant, USER, project),

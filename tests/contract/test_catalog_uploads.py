@@ -19,6 +19,7 @@ from tests.contract.catalog_fixtures import (
     OTHER_TENANT,
     SESSION,
     TENANT,
+    TTL,
     USER,
     Made,
     make_project,
@@ -48,7 +49,7 @@ def upload(made: Made, **changes: Any) -> Upload:
 @pytest.fixture
 def made(catalog: Catalog) -> Made:
     made = make_project(catalog)
-    catalog.open_session(session(made))
+    catalog.open_session(session(made), ttl=TTL)
     return made
 
 

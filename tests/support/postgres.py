@@ -88,5 +88,10 @@ def empty_postgres_dsn(_databases: Databases) -> Iterator[str]:
 @pytest.fixture
 def postgres_dsn(_databases: Databases, _template: str) -> Iterator[str]:
     """Connection string of a new database that has the current schema and no rows."""
-    with _databases(_template) as dsn:
+    with _databases(_template) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+        # A copy of the template says of itself that it is one.
+        connection.execute(
+            "UPDATE installation SET database_oid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        connection.close()
         yield dsn

@@ -105,6 +105,18 @@ class SessionMoved(Conflict):
         )
 
 
+class NotAdopted(Conflict):
+    """This may be a copy of another installation, which may go on: nothing is changed until somebody has said so."""
+
+    code = "not_adopted"
+
+    def __init__(self, doubt: str) -> None:
+        super().__init__(
+            f"{doubt}; nothing is changed until it is known whether the original goes on",
+            hint="'manifold adopt --same' if the original is gone, 'manifold adopt --new' if it goes on",
+        )
+
+
 # --- not found --------------------------------------------------------------------------------------------------
 
 

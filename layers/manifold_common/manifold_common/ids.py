@@ -23,6 +23,10 @@ ObjectId = NewType("ObjectId", str)
 """Salt of one stored object's key. Never used twice for different bytes."""
 WorkingSetId = NewType("WorkingSetId", str)
 """One plaintext folder of a session, which may have left others behind on other machines."""
+CatalogId = NewType("CatalogId", str)
+"""One line of catalogs: an original and its copies."""
+IncarnationId = NewType("IncarnationId", str)
+"""One of them, which alone goes on under this id. Whatever lies outside a catalog and is its own says so by it."""
 ChunkId = NewType("ChunkId", bytes)
 """Keyed BLAKE3-256 of a chunk's bytes: 32 bytes."""
 RequestId = NewType("RequestId", str)

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from manifold_local.cli import events, history, operations, projects, sessions, transfer
+from manifold_local.cli import events, history, installation, operations, projects, sessions, transfer
 from manifold_local.cli.call import Call, ConfigOption, DebugOption, JsonOption, QuietOption, RemoteOption
 from manifold_local.cli.output import print_line
 
 _ORDER = ("up", "project", "import", "export", "checkout", "status", "save", "commit", "close", "sessions", "log",
           "show", "diff", "ls", "cat", "restore", "fork", "verify", "events", "health", "config", "store",
-          "migrate-db")  # fmt: skip
+          "migrate-db", "adopt", "leftovers")  # fmt: skip
 
 
 class _Commands(TyperGroup):
@@ -66,3 +66,4 @@ sessions.add_to(app)
 history.add_to(app)
 operations.add_to(app)
 events.add_to(app)
+installation.add_to(app)

@@ -76,6 +76,8 @@ def checkout(
     For instance: cd "$(manifold checkout PROJECT)". Without --session, a new session is opened. Changes that are not
     committed are kept, and merged with what others committed.
     """
+    from manifold_common.services.sessions import CheckoutKind
+
     with call.work() as work:
         row = work.project(project)
         chosen = _new_session_id(row.name) if session is None else parse_session_id(session)
@@ -90,11 +92,23 @@ def checkout(
                 seen_generation=None if seen is None else Generation(seen),
                 progress=report,
             )
+        unsaved = work.why_unsaved()
 
     call.note(
         f"session {done.session}: generation {done.generation} of {safe(row.name)}, "
         f"{plural(done.files, 'file')}, {human_bytes(done.total_bytes)} ({done.kind.value})"
     )
+    if done.missing is not None:
+        since = human_time(done.missing.since)
+        if done.missing.is_lost:
+            call.warn(f"its working set here is gone: what was changed there after {since} and not saved is lost")
+        else:
+            call.warn(
+                f"its working set was on {safe(done.missing.node)}: what was changed there after {since} and not saved "
+                "is not here"
+            )
+    if unsaved is not None and done.kind in (CheckoutKind.NEW, CheckoutKind.RESTORED):
+        call.note(unsaved)
     if done.generation < done.head_generation:
         call.note(f"the newest generation is {done.head_generation}")
     call.answer(
@@ -108,6 +122,13 @@ def checkout(
             "files": done.files,
             "bytes": done.total_bytes,
             "expires_at": done.expires_at.isoformat(),
+            "missing": None
+            if done.missing is None
+            else {
+                "node": done.missing.node,
+                "is_lost": done.missing.is_lost,
+                "since": done.missing.since.isoformat(),
+            },
         },
         lambda: print_path(done.path),
     )
@@ -246,8 +267,10 @@ def close(
         chosen = _session(work, session)
         if not discard:
             _refuse_loss(work, chosen)
-        work.close(chosen)
-    call.answer({"session": chosen, "closed": True}, lambda: print_line(f"closed {chosen}"))
+        left = work.close(chosen)
+    if left is not None:
+        call.warn(f"a process still works in its folder, and puts plaintext there: {safe(left)}; end that process")
+    call.answer({"session": chosen, "closed": True, "left": left}, lambda: print_line(f"closed {chosen}"))
 
 
 def show_all(

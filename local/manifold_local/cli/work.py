@@ -71,10 +71,13 @@ class Work(Protocol):
         seen_generation: Generation | None,
         progress: Report | None,
     ) -> CheckedOut: ...
+    def why_unsaved(self) -> str | None:
+        """Say why nobody saves what is changed in working sets; ``None``: a host does."""
+
     def status(self, session: SessionId, *, checksum: bool) -> Status: ...
     def save(self, session: SessionId, *, checksum: bool) -> Saved: ...
     def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed: ...
-    def close(self, session: SessionId) -> None: ...
+    def close(self, session: SessionId) -> str | None: ...
     def sessions(self, project: ProjectId | None = None) -> list[OpenSession]: ...
 
 
@@ -148,6 +151,18 @@ class LocalWork:
             progress=progress,
         )
 
+    def why_unsaved(self) -> str | None:
+        from manifold_local.host import host_is_running
+
+        settings = self._manifold.settings
+        if settings.projects.workspace.mode == "legacy":
+            return None
+        if host_is_running(settings.workdir) is None:
+            return "no host is running: nothing is saved but by 'manifold save' and 'manifold commit'"
+        if settings.projects.workspace.draft_seconds == 0:
+            return "safety saves are off: nothing is saved but by 'manifold save' and 'manifold commit'"
+        return None
+
     def status(self, session: SessionId, *, checksum: bool) -> Status:
         return self._manifold.sessions.status(self._principal, session, checksum=checksum)
 
@@ -157,8 +172,8 @@ class LocalWork:
     def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed:
         return self._manifold.commits.commit(self._principal, session, request, progress=progress)
 
-    def close(self, session: SessionId) -> None:
-        self._manifold.sessions.close(self._principal, session)
+    def close(self, session: SessionId) -> str | None:
+        return self._manifold.sessions.close(self._principal, session)
 
     def sessions(self, project: ProjectId | None = None) -> list[OpenSession]:
         from manifold_common.services.workspaces import owner_of
@@ -240,6 +255,9 @@ class RemoteWork:
             progress=progress,
         )
 
+    def why_unsaved(self) -> str | None:
+        return "the server does not see this folder: nothing is saved but by 'manifold save' and 'manifold commit'"
+
     def status(self, session: SessionId, *, checksum: bool) -> Status:
         return self._remote.sessions.status(session, checksum=checksum)
 
@@ -249,8 +267,8 @@ class RemoteWork:
     def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed:
         return self._remote.sessions.commit(session, request, progress=progress)
 
-    def close(self, session: SessionId) -> None:
-        self._remote.sessions.close(session)
+    def close(self, session: SessionId) -> str | None:
+        return self._remote.sessions.close(session)
 
     def sessions(self, project: ProjectId | None = None) -> list[OpenSession]:
         here = {owner.session: owner for owner in self._remote.sessions.here()}

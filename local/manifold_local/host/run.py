@@ -54,7 +54,8 @@ def run_host(settings: Settings) -> int:
     For the main thread of a process.
 
     Raises:
-        ConfigError, AlreadyExists: it cannot start, and the message says why. Others as ``bootstrap.build``.
+        ConfigError, AlreadyExists, NotAdopted: it cannot start, and the message says why. Others as
+            ``bootstrap.build``.
     """
     set_up_logging(settings.log_level, discreet=settings.projects.encrypt)
     if settings.auth.enabled:
@@ -101,6 +102,7 @@ class _Host:
             _log.info("database migrated: %s", name)
         manifold = build(settings, dsn)
         stack.callback(manifold.close)
+        manifold.standing.admit()
         if settings.projects.backend == "s3":
             _check_store(manifold)
         run_task(Task("remove what dead processes left", 0, manifold.maintenance.sweep_working_sets))

@@ -44,7 +44,16 @@ def test_threads_that_ask_at_once_get_the_same_service(make_manifold: MakeManifo
 
     one = make_manifold()
     manifold = Slow(
-        one.settings, one.context, one.bench, providers={}, links=None, listens=False, caches=False, warnings=[]
+        one.settings,
+        one.context,
+        one.bench,
+        one.standing,
+        one.installations,
+        providers={},
+        links=None,
+        listens=False,
+        caches=False,
+        warnings=[],
     )
 
     def ask(_: int) -> object:

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict, NotFound
 from manifold_common.format.layout import project_prefix
 from manifold_common.ids import DEFAULT_TENANT, ProjectId
-from manifold_common.ports.catalog import SessionRow
+from manifold_common.ports.catalog import SessionView
 from manifold_common.services.commit import CommitRequest
 from manifold_common.services.sessions import CheckoutKind
 
@@ -275,8 +275,8 @@ def test_a_session_that_somebody_comes_back_to_while_it_is_ended_goes_on(
     clock.advance(7201)
     expired = manifold.context.catalog.expired_sessions
 
-    def and_somebody_comes_back(now: datetime, *, limit: int = 100) -> list[SessionRow]:
-        found = expired(now, limit=limit)
+    def and_somebody_comes_back(over_for: timedelta, *, limit: int = 100) -> list[SessionView]:
+        found = expired(over_for, limit=limit)
         check_out(manifold, project)
         (work / "a").write_bytes(b"mine")
         return found

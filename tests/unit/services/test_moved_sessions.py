@@ -16,7 +16,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict, NotFound, SessionMoved
 from manifold_common.ids import ProjectId, SessionId
-from manifold_common.services.maintenance import DRAFT_KEPT_SECONDS
+from manifold_common.services.maintenance import DRAFT_KEPT
 from manifold_common.services.sessions import CheckedOut, CheckoutKind
 
 from tests.support.manifold import MakeManifold
@@ -194,10 +194,10 @@ def test_a_draft_of_a_machine_that_is_gone_is_kept_for_as_long_as_any_draft(make
     project = new_project(here, a=b"one")
     (check_out(here, project) / "a").write_bytes(b"saved")
     save(here)
-    clock.advance(DRAFT_KEPT_SECONDS - 3600)
+    clock.advance(DRAFT_KEPT.total_seconds() - 3600)
     assert there.maintenance.sweep_sessions() == 0
     assert (check_out(there) / "a").read_bytes() == b"saved"
-    clock.advance(DRAFT_KEPT_SECONDS + timedelta(hours=3).total_seconds())
+    clock.advance((DRAFT_KEPT + timedelta(hours=3)).total_seconds())
     assert there.maintenance.sweep_sessions() == 1
     with pytest.raises(NotFound):
         there.sessions.view(LOCAL_PRINCIPAL, S1)

@@ -60,6 +60,7 @@ def anew(manifold: Manifold) -> Manifold:
         randomness=context.randomness,
         generations=None if isinstance(generations, NoGenerationCache) else generations,
         links=manifold.links,
+        standing=manifold.standing,
     )
     context.workers.close()
     return made

@@ -11,6 +11,7 @@ from manifold_common.engine.workers import Workers
 from manifold_common.engine.working_set.bench import Bench
 from manifold_common.engine.working_set.location import WorkingSets, WorkspaceMode
 from manifold_common.engine.working_set.ram import forbid_core_dumps, prepare_ram_folder
+from manifold_common.ids import IncarnationId
 from manifold_common.services.context import Policy
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.projects import RemoteProjects
@@ -58,7 +59,9 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
         from manifold_common.adapters.remote.aws_signer import AwsSigner
 
         sign = AwsSigner(settings.remote.region)
-    sets = WorkingSets(WorkspaceMode.EPHEMERAL, settings.workdir, folder, clock=clock)
+    sets = WorkingSets(
+        WorkspaceMode.EPHEMERAL, settings.workdir, folder, clock=clock, incarnation=IncarnationId("sets")
+    )
     context = RemoteContext(
         server=HttpServer(
             url, timeout_seconds=settings.remote.timeout_seconds, clock=clock, randomness=randomness, sign=sign

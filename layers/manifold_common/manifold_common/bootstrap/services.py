@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from manifold_common.ports.key_provider import KeyProvider
     from manifold_common.ports.object_links import ObjectLinks
     from manifold_common.services.archive import Archives
+    from manifold_common.services.arrivals import Arrivals
     from manifold_common.services.commit import Commits
     from manifold_common.services.context import Context
     from manifold_common.services.drafts import Drafts
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from manifold_common.services.fork import Forks
     from manifold_common.services.health import Health
     from manifold_common.services.history import History
+    from manifold_common.services.installation import Installations, Standing
+    from manifold_common.services.leftovers import Leftovers
     from manifold_common.services.maintenance import Maintenance
     from manifold_common.services.occupancy import Occupancy
     from manifold_common.services.plans import Plans
@@ -68,6 +71,8 @@ class Manifold:
         settings: Settings,
         context: Context,
         bench: Bench,
+        standing: Standing,
+        installations: Installations,
         *,
         providers: dict[str, KeyProvider],
         links: ObjectLinks | None,
@@ -78,6 +83,9 @@ class Manifold:
         self.settings = settings
         self.context = context
         self.bench = bench
+        self.standing = standing
+        """Which installation this is, and whether it may be a copy; it then changes nothing."""
+        self.installations = installations
         self.providers = providers
         self.links = links
         self.listens = listens
@@ -149,7 +157,13 @@ class Manifold:
     def sessions(self) -> Sessions:
         from manifold_common.services.sessions import Sessions
 
-        return Sessions(self.context, self.workspaces, self.projects)
+        return Sessions(self.context, self.workspaces, self.arrivals, self.projects)
+
+    @wired
+    def arrivals(self) -> Arrivals:
+        from manifold_common.services.arrivals import Arrivals
+
+        return Arrivals(self.context, self.workspaces)
 
     @wired
     def commits(self) -> Commits:
@@ -171,10 +185,21 @@ class Manifold:
         return Workspaces(LogGenerations(self.context), self.bench)
 
     @wired
+    def leftovers(self) -> Leftovers:
+        from manifold_common.services.leftovers import Leftovers
+
+        return Leftovers(self.bench, self.standing)
+
+    @wired
     def occupancy(self) -> Occupancy:
         from manifold_common.services.occupancy import Occupancy
 
-        return Occupancy(self.context, self.bench, lambda principal, work: self.commits.save_open(principal, work))
+        return Occupancy(
+            self.context,
+            self.bench,
+            lambda principal, work: self.commits.save_open(principal, work),
+            lambda work: self.arrivals.depart(work),
+        )
 
     # --- clients that read and store content themselves -------------------------------------------------------------
 
@@ -203,7 +228,7 @@ class Manifold:
         from manifold_common.services.maintenance import CheckpointRule, Maintenance
 
         rule = CheckpointRule(commits=self.settings.projects.maintenance.checkpoint_commits)
-        return Maintenance(self.context, self.bench, self.commits, rule)
+        return Maintenance(self.context, self.bench, self.commits, self.arrivals, rule)
 
     @wired
     def rewrap(self) -> Rewrap:

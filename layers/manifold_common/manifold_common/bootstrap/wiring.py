@@ -24,6 +24,7 @@ from manifold_common.engine.working_set.location import WorkingSets, WorkspaceMo
 from manifold_common.engine.working_set.ram import forbid_core_dumps, prepare_ram_folder, total_bytes
 from manifold_common.ports.generation_cache import NoGenerationCache
 from manifold_common.services.context import Context, Policy
+from manifold_common.services.installation import IN_WORKDIR, Home, Installations, Standing
 
 if TYPE_CHECKING:
     from manifold_common.ports.catalog import Catalog
@@ -33,6 +34,17 @@ if TYPE_CHECKING:
     from manifold_common.ports.object_links import ObjectLinks
     from manifold_common.ports.object_store import ObjectStore
     from manifold_common.settings import Settings
+
+
+def home_of(settings: Settings) -> Home:
+    """Return where an installation with these settings has what belongs to it."""
+    projects, workdir = settings.projects, settings.workdir.resolve()
+    if projects.backend == "s3":
+        store = f"s3://{projects.s3.bucket}/{projects.s3.prefix}"
+    else:
+        root = projects.filesystem.root.resolve()
+        store = IN_WORKDIR if root.is_relative_to(workdir) else str(root)
+    return Home(settings.workdir, store, holds_database=settings.database_url is None)
 
 
 def build(settings: Settings, dsn: str) -> Manifold:
@@ -69,11 +81,18 @@ def assemble(
     randomness: Randomness,
     generations: GenerationCache | None = None,
     links: ObjectLinks | None = None,
+    standing: Standing | None = None,
 ) -> Manifold:
-    """Wire the services over given adapters."""
+    """Wire the services over given adapters.
+
+    Args:
+        standing: what is known of the installation already; ``None``: it is looked at.
+    """
     projects_settings = settings.projects
     workspace, encryption = projects_settings.workspace, projects_settings.encryption
     events = projects_settings.events
+    from manifold_common.adapters.wrappers.read_only import read_only_catalog, read_only_store
+
     forbid_core_dumps()
     mode = WorkspaceMode(workspace.mode)
     warnings: list[str] = []
@@ -92,6 +111,11 @@ def assemble(
     if on_lambda:
         cache_bytes = min(cache_bytes, total_bytes(workspace.tmpfs_dir) // 2)  # the other half is for working sets
     cache = ObjectCache(workspace.cache_dir, cache_bytes, clock=clock, randomness=randomness)
+    installations = Installations(catalog, home_of(settings), randomness)
+    standing = standing or installations.look()
+    if standing.doubt is not None:
+        catalog, store = read_only_catalog(catalog, standing.admit), read_only_store(store, standing.admit)
+        warnings.append(standing.doubt)
     keys_from = encryption.provider if projects_settings.encrypt else None
     keys = DataKeys(
         catalog,
@@ -115,12 +139,28 @@ def assemble(
         randomness=randomness,
         policy=policy,
         generations=generations or NoGenerationCache(),
+        node=standing.node,
     )
-    sets = WorkingSets(mode, settings.workdir, workspace.tmpfs_dir, clock=clock)
+    sets = WorkingSets(
+        mode,
+        settings.workdir,
+        workspace.tmpfs_dir,
+        clock=clock,
+        incarnation=standing.incarnation,
+        admit=standing.admit,
+    )
+    if mode is WorkspaceMode.EPHEMERAL and (aside := len(sets.departures.aside())):
+        warnings.append(f"working sets are set aside: {aside}; 'manifold leftovers list' shows them")
     return Manifold(
         settings,
         context,
-        Bench(sets, lock_timeout_seconds=policy.lock_timeout_seconds),
+        Bench(
+            sets,
+            lock_timeout_seconds=policy.lock_timeout_seconds,
+            was_ended=lambda owner: catalog.was_ended(owner.tenant, owner.user, owner.session, owner.opened_at),
+        ),
+        standing,
+        installations,
         providers=providers,
         links=links,
         listens=generations is not None,

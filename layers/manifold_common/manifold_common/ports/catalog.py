@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from manifold_common.domain.keys import Kek, KeyRecord, WrappedKey
@@ -29,6 +29,7 @@ from manifold_common.ids import (
     UserId,
     WorkingSetId,
 )
+from manifold_common.ports.installation import InstallationRecord
 from manifold_common.ports.outbox import Outbox
 from manifold_common.ports.uploads import Uploads
 
@@ -116,6 +117,10 @@ class SessionRow:
     expires_at: datetime
     working_set: WorkingSetId | None = None
     """Where the session is. Others may have been left behind; they must not change it. ``None``: any may."""
+    node: str | None = None
+    """The machine that its working set is on. ``None``: that is not known."""
+    durable_at: datetime | None = None
+    """Up to then, what was changed in its working set is durable. ``None``: not opened yet."""
 
     def is_at(self, working_set: WorkingSetId | None) -> bool:
         return self.working_set is None or self.working_set == working_set
@@ -126,6 +131,13 @@ class SessionView(NamedTuple):
 
     session: SessionRow
     head: Head
+    now: datetime
+    """What the catalog's clock says, by which sessions end. A node's own may be off."""
+
+    @property
+    def left(self) -> timedelta:
+        """How long the session goes on if nobody uses it."""
+        return self.session.expires_at - self.now
 
 
 class ReadPlan(NamedTuple):
@@ -166,8 +178,8 @@ class Publication:
     """With ``commit.session``: whose session to move to the new base, dropping its draft."""
     working_set: WorkingSetId | None = None
     """Where the session must be for that. ``None``: anywhere."""
-    session_expires_at: datetime | None = None
-    """The session lives at least until then."""
+    session_ttl: timedelta = timedelta(0)
+    """The session lives at least that long from now on."""
 
     def __post_init__(self) -> None:
         if (self.commit.generation, self.commit.parent) != (self.base.generation + 1, self.base.commit):
@@ -178,7 +190,7 @@ class Publication:
             )
 
 
-class Catalog(Outbox, Uploads, Protocol):
+class Catalog(InstallationRecord, Outbox, Uploads, Protocol):
     # --- projects -------------------------------------------------------------------------------------------------
 
     def create_project(
@@ -325,8 +337,10 @@ class Catalog(Outbox, Uploads, Protocol):
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
-    def open_session(self, row: SessionRow) -> None:
-        """Add a session. Raises NotFound: no such project; AlreadyExists: the user has one of that id."""
+    def open_session(self, row: SessionRow, *, ttl: timedelta) -> SessionRow:
+        """Add a session, and return it with the times that count: it begins now and lasts for ``ttl``, by the
+        catalog's clock. Raises NotFound: no such project; AlreadyExists: the user has one of that id.
+        """
 
     def view_session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
         """Return the session and its project's head, or ``None``. A deleted project has no sessions."""
@@ -345,8 +359,8 @@ class Catalog(Outbox, Uploads, Protocol):
     ) -> None:
         """Replace the session's base, and nothing else. Raises NotFound."""
 
-    def prolong_session(self, tenant: TenantId, user: UserId, session: SessionId, expires_at: datetime) -> None:
-        """Replace the session's expiry, and nothing else. Raises NotFound."""
+    def prolong_session(self, tenant: TenantId, user: UserId, session: SessionId, ttl: timedelta) -> datetime:
+        """Let the session end ``ttl`` from now, and return when that is; nothing else is changed. Raises NotFound."""
 
     def drop_draft(self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId) -> bool:
         """Take the draft ``commit`` off the session; tell whether it was still the session's draft. Raises NotFound."""
@@ -358,20 +372,24 @@ class Catalog(Outbox, Uploads, Protocol):
         session: SessionId,
         draft: DraftRef,
         *,
-        expires_at: datetime,
+        ttl: timedelta,
         working_set: WorkingSetId | None = None,
     ) -> None:
-        """Replace the session's draft and expiry. Raises NotFound; SessionMoved: it is not at ``working_set``."""
+        """Replace the session's draft, which is saved now, and let it end ``ttl`` from now.
 
-    def take_session(self, seen: SessionRow, working_set: WorkingSetId) -> bool:
-        """Note that the session is at ``working_set`` now.
+        Raises NotFound; SessionMoved: it is not at ``working_set``.
+        """
+
+    def take_session(self, seen: SessionRow, working_set: WorkingSetId, node: str | None) -> bool:
+        """Note that the session is at ``working_set`` now, on that machine.
 
         Returns:
             Whether it was: not if the session's working set, base or draft are no longer those of ``seen``.
         """
 
     def close_session(self, tenant: TenantId, user: UserId, session: SessionId) -> None:
-        """Remove the session and forget its draft. One that is absent already is no error."""
+        """Remove the session and forget its draft, but for the fact that it was ended. One that is absent already is no
+        error."""
 
     def end_session(self, seen: SessionRow) -> bool:
         """Like ``close_session``, unless somebody has come back to the session.
@@ -380,8 +398,18 @@ class Catalog(Outbox, Uploads, Protocol):
             Whether it was removed: not if its expiry, working set, base or draft are no longer those of ``seen``.
         """
 
-    def expired_sessions(self, now: datetime, *, limit: int = 100) -> list[SessionRow]:
-        """Return sessions of every tenant whose time is over (for the host's housekeeping)."""
+    def was_ended(self, tenant: TenantId, user: UserId, session: SessionId, opened_at: datetime | None) -> bool:
+        """Tell whether a session that was opened at that time (``None``: at any) was closed, or ended.
+
+        A session that is neither there nor was ended is one that the catalog does not know: it may be older than what
+        it knows, as after a restore from a backup.
+        """
+
+    def forget_ended(self, ended_for: timedelta) -> None:
+        """Forget sessions that ended that long ago."""
+
+    def expired_sessions(self, over_for: timedelta, *, limit: int = 100) -> list[SessionView]:
+        """Return sessions of every tenant that have been over for that long (for the host's housekeeping)."""
 
     # --- housekeeping (the outbox: ports/outbox.py; uploads: ports/uploads.py) --------------------------------------
 

@@ -6,17 +6,21 @@ session has gone on elsewhere meanwhile; then all is looked at again. Until that
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.tree import Tree, apply, between
+from manifold_common.domain.tree import Tree, apply, between, is_significant
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.bench import OpenSet
+from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress
 from manifold_common.engine.working_set.refresh import refresh
+from manifold_common.engine.working_set.scan import scan
+from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, DurableChanges, Trust, WorkingState, load_durable
-from manifold_common.errors import SessionBusy
+from manifold_common.errors import ManifoldError, SessionBusy
 from manifold_common.format.places import Places
 from manifold_common.ids import Generation, WorkingSetId
 from manifold_common.ports.catalog import SessionRow
@@ -69,11 +73,38 @@ class Arrivals:
                 self._restore(work, row, progress)
             elif not row.is_at(work.id):
                 self._rejoin(work, row, strategy)
-            if work.id is None or self._context.catalog.take_session(row, work.id):
+            if work.id is None or self._context.catalog.take_session(row, work.id, self._context.node):
                 return True, row
         raise SessionBusy(
             f"session '{row.session}' goes on elsewhere at this very moment", hint="use it in one place at a time"
         )
+
+    def depart(self, work: OpenSet) -> None:
+        """Note that the session is nowhere: its working set is about to be removed, and holds nothing unsaved."""
+        row = self._row(work)
+        if work.id is not None and row.is_at(work.id):
+            self._context.catalog.take_session(row, WorkingSetId(self._context.new_id()), None)
+
+    def has_own_changes(self, work: OpenSet, row: SessionRow) -> bool:
+        """Tell whether a working set that its session has left holds more than what it had then.
+
+        Where that cannot be told, it does.
+        """
+        if not work.location.exists():
+            return False
+        try:
+            left = self._as_left(work, row, Strategy.FAIL)
+            chunker = self._context.keys.of(row.tenant, row.project).chunker
+            root = open_root(work.location.work)
+            try:
+                tree = Scope(left.scope).select(left.base.tree)
+                found = scan(root, tree, NO_TRUST, chunker=chunker, add=chunker.chunk_id)
+            finally:
+                os.close(root)
+            changes = found.changes if not left.scope else within_scope(found.changes, tree, left.base.tree)
+            return is_significant(left.base.tree, changes)
+        except ManifoldError:
+            return True
 
     def _restore(self, work: OpenSet, row: SessionRow, progress: Progress | None) -> None:
         base, durable, draft = self._durable(row)

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.paths import ROOT, ancestors_of
-from manifold_common.domain.tree import Changes, Tree, growth, is_significant, tally
+from manifold_common.domain.paths import ROOT
+from manifold_common.domain.tree import Changes, growth, is_significant, tally
 from manifold_common.engine.commit_writer import Authorship, StoredCommit, decode_note
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.bench import OpenSet
 from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.scan import Progress, scan
-from manifold_common.engine.working_set.scope import Scope
+from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, file_clock_ns
 from manifold_common.errors import CatalogUnavailable, GenerationMismatch, ManifoldError, NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
@@ -284,12 +284,6 @@ class Commits:
         stored = self._publisher.store(prepared)
         self._drafts.save(work, stored, prepared.changes)
         return stored
-
-
-def within_scope(changes: Changes, scope: Tree, tree: Tree) -> Changes:
-    """Return ``changes`` without the removal of folders that still hold what this working set never had."""
-    left_out = {folder for path in tree if path not in scope for folder in ancestors_of(path)}
-    return Changes(changes.upserts, changes.deletes - left_out)
 
 
 def _nothing(project: ProjectId, generation: Generation, found: _Scanned) -> Committed:

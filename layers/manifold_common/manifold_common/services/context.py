@@ -57,6 +57,8 @@ class Context:
     """Hints and messages between nodes: never what anything is decided by."""
     nudge: Nudge = field(default_factory=Nudge)
     """To be given after whatever wrote an event."""
+    node: str | None = None
+    """What this machine is called. ``None``: it has no name."""
 
     def new_id(self) -> str:
         return encode_id(self.randomness.token(16))

@@ -93,7 +93,7 @@ class Drafts:
             principal.user,
             session,
             stored.draft(now),
-            expires_at=now + context.policy.session_ttl,
+            ttl=context.policy.session_ttl,
             working_set=working_set,
         )
         if before is not None and before.session.draft is not None:

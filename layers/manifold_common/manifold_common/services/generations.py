@@ -10,7 +10,7 @@ from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.keyring import Keyring
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.engine.working_set.location import Owner
+from manifold_common.engine.working_set.owner import Owner
 from manifold_common.errors import NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId
 from manifold_common.ports.catalog import Head

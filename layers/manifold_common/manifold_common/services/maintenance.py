@@ -12,18 +12,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from manifold_common.engine.working_set.bench import Bench, OpenSet
-from manifold_common.engine.working_set.location import Owner, WorkspaceMode
+from manifold_common.engine.working_set.location import Location, WorkspaceMode
+from manifold_common.engine.working_set.owner import Owner
 from manifold_common.errors import ManifoldError, NotFound, SessionBusy, SessionMoved
 from manifold_common.ids import ProjectId, TenantId
-from manifold_common.ports.catalog import ProjectRow, SessionRow
+from manifold_common.ports.catalog import ProjectRow, SessionView
+from manifold_common.services.arrivals import Arrivals
 from manifold_common.services.commit import Commits
 from manifold_common.services.context import Context
 from manifold_common.services.workspaces import owner_of
 
 _log = logging.getLogger(__name__)
 
-DRAFT_KEPT_SECONDS = 30 * 86_400.0
+DRAFT_KEPT = timedelta(days=30)
 """How long a draft is kept, at least, when nobody comes back to its session."""
+ENDED_KNOWN = timedelta(days=90)
+"""How long it is known that a session has ended: a machine that was away for longer has lost its RAM."""
 _PAGE = 100
 
 Stop = Callable[[], bool]
@@ -44,8 +48,11 @@ class CheckpointRule:
 
 
 class Maintenance:
-    def __init__(self, context: Context, bench: Bench, commits: Commits, rule: CheckpointRule) -> None:
+    def __init__(
+        self, context: Context, bench: Bench, commits: Commits, arrivals: Arrivals, rule: CheckpointRule
+    ) -> None:
         self._context = context
+        self._arrivals = arrivals
         self._bench = bench
         self._commits = commits
         self._rule = rule
@@ -71,12 +78,18 @@ class Maintenance:
     def sweep_working_sets(self) -> int:
         """Remove the working sets on this machine whose session is closed or over. Changes are saved first.
 
-        Returns how many were removed.
+        One whose session the catalog does not know is set aside, and so is what a session has left behind here if that
+        holds changes of its own. What could not be removed before is tried again.
+
+        Returns how many are gone from their place.
         """
-        if self._bench.sets.mode is WorkspaceMode.LEGACY:
+        sets = self._bench.sets
+        if sets.mode is WorkspaceMode.LEGACY:
             return 0  # the plaintext folders are the users'
-        removed = 0
-        for owner in self._bench.sets.found():
+        removed = self._sweep_ownerless() + self._sweep_aside()
+        for left in sets.departures.remove_rest():
+            _log.warning("plaintext of a working set that has ended is still there: %s", left)
+        for owner in sets.found():
             try:
                 with self._bench.open(owner, timeout_seconds=0) as work:
                     removed += self._sweep(owner, work)
@@ -90,23 +103,71 @@ class Maintenance:
         catalog = self._context.catalog
         view = catalog.view_session(owner.tenant, owner.user, owner.session)
         if view is None or owner_of(view.session) != owner:
-            self._bench.wipe(work)
+            if self._was_ended(owner):
+                self._wipe(work)
+            else:
+                self._bench.set_aside(work, f"the catalog does not know of session '{owner.session}'")
             return True
-        if view.session.expires_at > self._context.clock.now():
+        if view.left > timedelta(0):
             return False
         if not view.session.is_at(work.id):
-            self._bench.wipe(work)  # the session has ended elsewhere, with all that was saved since
+            if self._arrivals.has_own_changes(work, view.session):
+                self._bench.set_aside(
+                    work, f"session '{owner.session}' went on elsewhere, without what was changed here"
+                )
+            else:
+                self._wipe(work)  # the session has ended elsewhere, with all that was saved since
             return True
         draft = None
         if work.location.exists():
             draft = self._commits.save_open(owner.principal, work, checksum=True).commit
-        self._bench.wipe(work)
+        self._arrivals.depart(work)
+        self._wipe(work)
         if draft is None and view.session.draft is None:
             catalog.end_session(view.session)
         else:
-            until = self._context.clock.now() + timedelta(seconds=DRAFT_KEPT_SECONDS)
-            catalog.prolong_session(owner.tenant, owner.user, owner.session, until)
+            catalog.prolong_session(owner.tenant, owner.user, owner.session, DRAFT_KEPT)
         return True
+
+    def _wipe(self, work: OpenSet) -> None:
+        left = self._bench.wipe(work)
+        if left is not None:
+            _log.warning("session %s has ended, and some of its plaintext is still there: %s", work.owner.session, left)
+
+    def _was_ended(self, owner: Owner) -> bool:
+        return self._context.catalog.was_ended(owner.tenant, owner.user, owner.session, owner.opened_at)
+
+    def _sweep_ownerless(self) -> int:
+        """Remove what lies in the place of a session that has ended, or holds no files; set aside what nobody knows."""
+        sets, removed = self._bench.sets, 0
+        for location in sets.ownerless():
+            with sets.held(location) as ours:
+                if not ours or self._is_alive(location):
+                    continue
+                if not location.exists() or self._has_ended(location):
+                    sets.wipe(location)
+                else:
+                    done = sets.set_aside(location, "its owner's record is lost")
+                    _log.warning("%s has lost its owner's record and was set aside as %s", location.work, done.name)
+                removed += 1
+        return removed
+
+    def _is_alive(self, location: Location) -> bool:
+        session = location.session
+        return session is not None and self._context.catalog.view_session(*session) is not None
+
+    def _has_ended(self, location: Location) -> bool:
+        session = location.session
+        return session is not None and self._context.catalog.was_ended(*session, opened_at=None)
+
+    def _sweep_aside(self) -> int:
+        """Remove what was set aside for a session of which it is known by now that it has ended."""
+        departures, removed = self._bench.sets.departures, 0
+        for one in departures.aside():
+            if one.owner is not None and self._was_ended(one.owner):
+                departures.drop(one.name)
+                removed += 1
+        return removed
 
     def sweep_sessions(self, *, stop: Stop = never) -> int:
         """Close sessions that are over and whose machine did not do it: it has been gone for a whole time to live.
@@ -115,24 +176,24 @@ class Maintenance:
         Returns how many were closed.
         """
         context = self._context
-        gone_since = context.clock.now() - context.policy.session_ttl
+        context.catalog.forget_ended(ENDED_KNOWN)
         closed = 0
         while True:
-            rows = context.catalog.expired_sessions(gone_since, limit=_PAGE)
-            for row in rows:
+            views = context.catalog.expired_sessions(context.policy.session_ttl, limit=_PAGE)
+            for view in views:
                 if stop():
                     return closed
-                closed += self._end(row)
-            if len(rows) < _PAGE:
+                closed += self._end(view)
+            if len(views) < _PAGE:
                 return closed
 
-    def _end(self, row: SessionRow) -> bool:
-        context = self._context
+    def _end(self, view: SessionView) -> bool:
+        context, row = self._context, view.session
         if row.draft is not None:
-            until = row.draft.saved_at + timedelta(seconds=DRAFT_KEPT_SECONDS)
-            if until > context.clock.now():
+            left = row.draft.saved_at + DRAFT_KEPT - view.now
+            if left > timedelta(0):
                 with suppress(NotFound):  # closed at this very moment
-                    context.catalog.prolong_session(row.tenant, row.user, row.session, until)
+                    context.catalog.prolong_session(row.tenant, row.user, row.session, left)
                 return False
         if not context.catalog.end_session(row):
             return False  # somebody has come back to it

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from manifold_common.domain.access import Principal
 from manifold_common.engine.working_set.bench import Bench, OpenSet
-from manifold_common.engine.working_set.location import Owner, WorkspaceMode
-from manifold_common.errors import ErrorKind, ManifoldError
+from manifold_common.engine.working_set.location import WorkspaceMode
+from manifold_common.engine.working_set.owner import Owner
+from manifold_common.errors import ErrorKind, ManifoldError, Unavailable
 from manifold_common.ids import SessionId, TenantId
 from manifold_common.services.context import Context
 from manifold_common.services.workspaces import owner_of
@@ -24,8 +25,19 @@ _log = logging.getLogger(__name__)
 class Occupancy:
     """For a process that is alone on its machine, and does one thing at a time."""
 
-    def __init__(self, context: Context, bench: Bench, save: Callable[[Principal, OpenSet], object]) -> None:
-        """Args: ``save``: saves the changes of a working set as its session's draft."""
+    def __init__(
+        self,
+        context: Context,
+        bench: Bench,
+        save: Callable[[Principal, OpenSet], object],
+        depart: Callable[[OpenSet], None],
+    ) -> None:
+        """
+        Args:
+            save: saves the changes of a working set as its session's draft.
+            depart: notes that it is about to go, with nothing unsaved in it.
+        """
+        self._depart = depart
         self._context = context
         self._bench = bench
         self._save = save
@@ -68,4 +80,8 @@ class Occupancy:
                         raise
                     # It could never be saved, by anyone: what another session may not see counts more.
                     _log.error("session %s: what it changed is lost, it cannot be saved: %s", owner.session, error.code)
-            self._bench.wipe(work)
+                else:
+                    self._depart(work)
+            left = self._bench.wipe(work)
+            if left is not None:
+                raise Unavailable(f"the working set of another session cannot be removed: {left}", hint="try again")

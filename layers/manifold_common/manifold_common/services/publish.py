@@ -303,7 +303,7 @@ class _Attempt:
             event=OutboxEvent(PROJECT_COMMIT, event),
             session_user=self._session_user,
             working_set=self._working_set,
-            session_expires_at=row.created_at + self._context.policy.session_ttl,
+            session_ttl=self._context.policy.session_ttl,
         )
 
     @staticmethod

@@ -85,7 +85,7 @@ class SessionPlans:
             row = view.session
             self._sessions.check_same(row, project, patterns)
             refuse_stale(view.head, seen_generation)
-            row = replace(row, expires_at=self._sessions.prolong(row))
+            row = replace(row, expires_at=self._sessions.prolong(view))
         wanted = replace(wanted, patterns=scope_of(context, row))
         draft = None
         if restore and row.draft is not None:
@@ -121,7 +121,7 @@ class SessionPlans:
         base = context.log.load(principal.tenant, project, generation)
         row = self._sessions.new_row(principal, session, base, patterns)
         try:
-            context.catalog.open_session(row)
+            row = context.catalog.open_session(row, ttl=context.policy.session_ttl)
         except AlreadyExists:
             # Someone else opened it at this very moment.
             row = self._sessions.view(principal, row.session).session

@@ -19,13 +19,14 @@ from manifold_common.domain.tree import Difference, apply, differences, totals
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.bench import OpenSet
 from manifold_common.engine.working_set.folders import open_root
-from manifold_common.engine.working_set.location import Owner, WorkspaceMode
+from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress
+from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.scan import scan
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId, parse_session_id
-from manifold_common.ports.catalog import Head, SessionRow, SessionView
+from manifold_common.ports.catalog import SessionRow, SessionView
 from manifold_common.services.arrivals import Arrivals
 from manifold_common.services.context import Context
 from manifold_common.services.generations import unknown_session
@@ -45,6 +46,18 @@ class CheckoutKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """A working set that a restored session had before, and that is not there to be gone on with."""
+
+    node: str
+    """The machine that it was on."""
+    is_lost: bool
+    """It was on this one, and is gone, as after a restart of the machine. Otherwise it may still be there."""
+    since: datetime
+    """What was changed in it after that is not restored."""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedOut:
     session: SessionId
     project: ProjectId
@@ -57,6 +70,7 @@ class CheckedOut:
     """Entries of the working set's base, as far as they are in scope."""
     total_bytes: int
     expires_at: datetime
+    missing: Missing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +86,10 @@ class Status:
 
 
 class Sessions:
-    def __init__(self, context: Context, workspaces: Workspaces, projects: Projects) -> None:
+    def __init__(self, context: Context, workspaces: Workspaces, arrivals: Arrivals, projects: Projects) -> None:
         self._context = context
         self._workspaces = workspaces
-        self._arrivals = Arrivals(context, workspaces)
+        self._arrivals = arrivals
         self._bench = workspaces.bench
         self._projects = projects
 
@@ -131,14 +145,14 @@ class Sessions:
             view = self._context.catalog.view_session(principal.tenant, principal.user, session)
         if view is None:
             return self._open(principal, session, project, generation, patterns, seen_generation, progress)
-        row, head = view
+        row, head = view.session, view.head
         self.check_same(row, project, patterns)
         with self._bench.open(owner_of(row)) as work:
             if work.base is None or work.base[0] > head.generation:
                 # Looked up before the lock was had: whoever held it may have committed, or saved a draft.
-                row, head = self.view(principal, row.session)
-            refuse_stale(head, seen_generation)
-            return self._go_on(work, row, head, generation, strategy, progress)
+                view = self.view(principal, row.session)
+            refuse_stale(view.head, seen_generation)
+            return self._go_on(work, view, generation, strategy, progress)
 
     def _open(
         self,
@@ -157,19 +171,19 @@ class Sessions:
         refuse_stale(head, seen_generation)
         base = context.log.load(principal.tenant, project, generation)
         Scope(patterns)
-        row = replace(self.new_row(principal, session, base, patterns), working_set=self._arrivals.new_id())
+        row = self.new_row(principal, session, base, patterns)
+        row = replace(row, working_set=self._arrivals.new_id(), node=context.node)
         session = row.session
         self._workspaces.check_room(Scope(patterns).select(base.tree))
         try:
-            context.catalog.open_session(row)
+            row = context.catalog.open_session(row, ttl=context.policy.session_ttl)
         except AlreadyExists:
             # Someone else opened it at this very moment.
             return self.checkout(principal, session, project, generation=generation, patterns=patterns)
         with self._bench.open(owner_of(row)) as work:
             if work.location.exists() and self._bench.sets.mode is WorkspaceMode.EPHEMERAL:
                 # Someone else found the session, and was here first.
-                row, head = self.view(principal, session)
-                return self._go_on(work, row, head, generation, Strategy.FAIL, progress)
+                return self._go_on(work, self.view(principal, session), generation, Strategy.FAIL, progress)
             try:
                 if work.location.exists():
                     self._bring(work, row, base.head.generation, Strategy.FAIL)
@@ -184,7 +198,10 @@ class Sessions:
     def new_row(
         self, principal: Principal, session: SessionId | None, base: Snapshot, patterns: tuple[str, ...]
     ) -> SessionRow:
-        """Return the row of a session that begins on ``base``. Raises InvalidInput: the id cannot be one."""
+        """Return the row of a session that is to be opened on ``base``; the catalog says when that was.
+
+        Raises InvalidInput: the id cannot be one.
+        """
         context = self._context
         session = parse_session_id(session) if session else SessionId(context.new_id())
         now = context.clock.now()
@@ -198,7 +215,7 @@ class Sessions:
             draft=None,
             scope=seal_scope(context, principal.tenant, base.project, session, patterns),
             created_at=now,
-            expires_at=now + context.policy.session_ttl,
+            expires_at=now,
         )
 
     def check_same(self, row: SessionRow, project: ProjectId | None, patterns: tuple[str, ...]) -> None:
@@ -217,20 +234,26 @@ class Sessions:
     def _go_on(
         self,
         work: OpenSet,
-        row: SessionRow,
-        head: Head,
+        view: SessionView,
         generation: Generation | None,
         strategy: Strategy,
         progress: Progress | None,
     ) -> CheckedOut:
         """Check out a session that there is. Its lock is held."""
+        row, head = view.session, view.head
         if work.base is not None:
             refuse_stale(head, *work.base)
-        expires_at = self.prolong(row)  # before the work, in which its end may come
+        expires_at = self.prolong(view)  # before the work, in which its end may come
+        missing = None if work.location.exists() else self._missing(row)
         arrived, row = self._arrivals.arrive(work, row, strategy, progress)
         moved = self._bring(work, row, head.generation if generation is None else generation, strategy)
         kind = CheckoutKind.RESTORED if arrived else CheckoutKind.REFRESHED if moved else CheckoutKind.WARM
-        return self._result(work, kind, head.generation, expires_at)
+        return replace(self._result(work, kind, head.generation, expires_at), missing=missing)
+
+    def _missing(self, row: SessionRow) -> Missing | None:
+        if row.working_set is None or row.node is None or row.durable_at is None:
+            return None
+        return Missing(row.node, row.node == self._context.node, row.durable_at)
 
     def _bring(self, work: OpenSet, row: SessionRow, target: Generation, strategy: Strategy) -> bool:
         """Make the working set be at ``target``; tell whether it was not. Its lock is held."""
@@ -251,19 +274,16 @@ class Sessions:
         )
         return True
 
-    def prolong(self, row: SessionRow) -> datetime:
+    def prolong(self, view: SessionView) -> datetime:
         """Push the session's end back when half its time is over (a warm checkout should not write)."""
-        context = self._context
-        ttl = context.policy.session_ttl
-        now = context.clock.now()
-        if row.expires_at - now > ttl / 2:
+        row, ttl = view.session, self._context.policy.session_ttl
+        if view.left > ttl / 2:
             return row.expires_at
-        context.catalog.prolong_session(row.tenant, row.user, row.session, now + ttl)
-        return now + ttl
+        return self._context.catalog.prolong_session(row.tenant, row.user, row.session, ttl)
 
     def note_use(self, owner: Owner) -> None:
         """Put the session's end off, as a checkout does. Raises NotFound."""
-        self.prolong(self.view(owner.principal, owner.session).session)
+        self.prolong(self.view(owner.principal, owner.session))
 
     def _result(self, work: OpenSet, kind: CheckoutKind, head: Generation, expires_at: datetime) -> CheckedOut:
         self._bench.know(work.owner)
@@ -305,18 +325,24 @@ class Sessions:
                 skipped=found.skipped,
             )
 
-    def close(self, principal: Principal, session: SessionId) -> None:
-        """Drop the session, its working set and its draft. Closing one that is closed already is no error."""
+    def close(self, principal: Principal, session: SessionId) -> str | None:
+        """Drop the session, its working set and its draft. Closing one that is closed already is no error.
+
+        Returns:
+            ``None`` when nothing is left; otherwise which plaintext is, and why: a process that works in the folder
+            puts it there as fast as it goes. Housekeeping then goes on to remove it.
+        """
         view = self._context.catalog.view_session(principal.tenant, principal.user, session)
         if view is None:
-            return
+            return None
         row = view.session
         with self._bench.open(owner_of(row)) as work:
             self._context.catalog.close_session(principal.tenant, principal.user, session)
-            self._bench.wipe(work)
+            left = self._bench.wipe(work)
         if row.draft is not None:
             with suppress(Exception):
                 self._context.writer.discard(row.tenant, row.project, row.draft)
+        return left
 
 
 def checked_out(work: OpenSet, kind: CheckoutKind, head: Generation, expires_at: datetime) -> CheckedOut:

@@ -15,8 +15,9 @@ from manifold_common.domain.tree import Changes, Tree, apply, between, totals
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.bench import Bench, OpenSet
 from manifold_common.engine.working_set.folders import open_root, translate
-from manifold_common.engine.working_set.location import Owner, WorkspaceMode
+from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress, materialise, room_for
+from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.refresh import refresh
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, next_tick_ns

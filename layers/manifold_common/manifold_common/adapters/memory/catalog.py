@@ -6,26 +6,31 @@ or copied on the way in and out, so a caller never shares state with the catalog
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from manifold_common.adapters.memory.outbox import MemoryOutbox
 from manifold_common.adapters.memory.uploads import MemoryUploads
 from manifold_common.domain.keys import NO_PROVIDER, Kek, KeyRecord, WrappedKey
 from manifold_common.errors import AlreadyExists, InternalError, NotFound, SessionMoved
 from manifold_common.ids import (
+    ID_BYTES,
+    CatalogId,
     CommitId,
     DekId,
     Generation,
+    IncarnationId,
     ProjectId,
     RequestId,
     SessionId,
     TenantId,
     UserId,
     WorkingSetId,
+    encode_id,
 )
 from manifold_common.ports.catalog import (
     CheckpointRow,
@@ -40,6 +45,7 @@ from manifold_common.ports.catalog import (
     SessionView,
 )
 from manifold_common.ports.clock import Clock
+from manifold_common.ports.installation import DatabaseIdentity, InstallationRow
 from manifold_common.ports.uploads import Upload
 
 
@@ -66,7 +72,25 @@ class MemoryCatalog(MemoryOutbox):
         super().__init__(threading.RLock(), clock)
         self._projects: dict[tuple[TenantId, ProjectId], _Project] = {}
         self._sessions: dict[tuple[TenantId, UserId, SessionId], SessionRow] = {}
+        self._ended: list[tuple[SessionRow, datetime]] = []
         self._uploads = MemoryUploads(self._lock)
+        catalog, incarnation = (encode_id(secrets.token_bytes(ID_BYTES)) for _ in range(2))
+        here = DatabaseIdentity("memory", 0)
+        self._installation = InstallationRow(CatalogId(catalog), IncarnationId(incarnation), here, here, "")
+
+    # --- itself ---------------------------------------------------------------------------------------------------
+
+    def installation(self) -> InstallationRow:
+        with self._lock:
+            return self._installation
+
+    def settle_installation(self, seen: IncarnationId, *, incarnation: IncarnationId, store: str) -> bool:
+        with self._lock:
+            row = self._installation
+            if row.incarnation != seen:
+                return False
+            self._installation = replace(row, incarnation=incarnation, settled_on=row.database, store=store)
+            return True
 
     # --- projects -------------------------------------------------------------------------------------------------
 
@@ -127,7 +151,7 @@ class MemoryCatalog(MemoryOutbox):
             found = self._living(tenant, project)
             found.alive = False
             for key in [k for k, s in self._sessions.items() if (s.tenant, s.project) == (tenant, project)]:
-                del self._sessions[key]
+                self._end(self._sessions[key])
             self._emit(tenant, project, found.row.head.generation, event, self._clock.now())
 
     # --- keys -----------------------------------------------------------------------------------------------------
@@ -207,7 +231,8 @@ class MemoryCatalog(MemoryOutbox):
                     base_generation=commit.generation,
                     base_commit=commit.commit,
                     draft=None,
-                    expires_at=max(moved.expires_at, publication.session_expires_at or moved.expires_at),
+                    expires_at=max(moved.expires_at, self._clock.now() + publication.session_ttl),
+                    durable_at=self._clock.now(),
                 )
             self._emit(tenant, project, new_head.generation, publication.event, commit.created_at)
             return new_head
@@ -306,19 +331,22 @@ class MemoryCatalog(MemoryOutbox):
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
-    def open_session(self, row: SessionRow) -> None:
+    def open_session(self, row: SessionRow, *, ttl: timedelta) -> SessionRow:
         with self._lock:
             found = self._living(row.tenant, row.project)
             if (row.tenant, row.user, row.session) in self._sessions:
                 raise AlreadyExists(f"session {row.session} is open already")
             if row.draft is not None:
                 self._require_key(found, row.draft.dek)
-            self._sessions[row.tenant, row.user, row.session] = row
+            now = self._clock.now()
+            opened = replace(row, created_at=now, expires_at=now + ttl, durable_at=now)
+            self._sessions[row.tenant, row.user, row.session] = opened
+            return opened
 
     def view_session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
         with self._lock:
             row = self._sessions.get((tenant, user, session))
-            return SessionView(row, self._projects[tenant, row.project].row.head) if row is not None else None
+            return None if row is None else self._view(row)
 
     def list_sessions(self, tenant: TenantId, user: UserId, project: ProjectId | None = None) -> list[SessionRow]:
         with self._lock:
@@ -340,17 +368,19 @@ class MemoryCatalog(MemoryOutbox):
                 row, base_generation=base_generation, base_commit=base_commit
             )
 
-    def prolong_session(self, tenant: TenantId, user: UserId, session: SessionId, expires_at: datetime) -> None:
+    def prolong_session(self, tenant: TenantId, user: UserId, session: SessionId, ttl: timedelta) -> datetime:
         with self._lock:
             row = self._session(tenant, user, session)
+            expires_at = self._clock.now() + ttl
             self._sessions[tenant, user, session] = replace(row, expires_at=expires_at)
+            return expires_at
 
     def drop_draft(self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId) -> bool:
         with self._lock:
             row = self._session(tenant, user, session)
             if row.draft is None or row.draft.commit != commit:
                 return False
-            self._sessions[tenant, user, session] = replace(row, draft=None)
+            self._sessions[tenant, user, session] = replace(row, draft=None, durable_at=self._clock.now())
             return True
 
     def save_draft(
@@ -360,26 +390,33 @@ class MemoryCatalog(MemoryOutbox):
         session: SessionId,
         draft: DraftRef,
         *,
-        expires_at: datetime,
+        ttl: timedelta,
         working_set: WorkingSetId | None = None,
     ) -> None:
         with self._lock:
             row = self._session(tenant, user, session)
             _require_at(row, working_set)
             self._require_key(self._living(tenant, row.project), draft.dek)
-            self._sessions[tenant, user, session] = replace(row, draft=draft, expires_at=expires_at)
+            now = self._clock.now()
+            self._sessions[tenant, user, session] = replace(
+                row, draft=replace(draft, saved_at=now), expires_at=now + ttl, durable_at=now
+            )
 
-    def take_session(self, seen: SessionRow, working_set: WorkingSetId) -> bool:
+    def take_session(self, seen: SessionRow, working_set: WorkingSetId, node: str | None) -> bool:
         with self._lock:
             row = self._sessions.get((seen.tenant, seen.user, seen.session))
             if row is None or _place(row) != _place(seen):
                 return False
-            self._sessions[seen.tenant, seen.user, seen.session] = replace(row, working_set=working_set)
+            self._sessions[seen.tenant, seen.user, seen.session] = replace(
+                row, working_set=working_set, node=node, durable_at=self._clock.now()
+            )
             return True
 
     def close_session(self, tenant: TenantId, user: UserId, session: SessionId) -> None:
         with self._lock:
-            self._sessions.pop((tenant, user, session), None)
+            row = self._sessions.get((tenant, user, session))
+            if row is not None:
+                self._end(row)
 
     def end_session(self, seen: SessionRow) -> bool:
         name = (seen.tenant, seen.user, seen.session)
@@ -387,13 +424,26 @@ class MemoryCatalog(MemoryOutbox):
             row = self._sessions.get(name)
             if row is None or (_place(row), row.expires_at) != (_place(seen), seen.expires_at):
                 return False
-            del self._sessions[name]
+            self._end(row)
             return True
 
-    def expired_sessions(self, now: datetime, *, limit: int = 100) -> list[SessionRow]:
+    def was_ended(self, tenant: TenantId, user: UserId, session: SessionId, opened_at: datetime | None) -> bool:
         with self._lock:
-            over = [s for s in self._sessions.values() if s.expires_at <= now]
-        return sorted(over, key=lambda s: s.expires_at)[:limit]
+            return any(
+                (row.tenant, row.user, row.session) == (tenant, user, session) and opened_at in (None, row.created_at)
+                for row, _ in self._ended
+            )
+
+    def forget_ended(self, ended_for: timedelta) -> None:
+        with self._lock:
+            before = self._clock.now() - ended_for
+            self._ended = [(row, at) for row, at in self._ended if at > before]
+
+    def expired_sessions(self, over_for: timedelta, *, limit: int = 100) -> list[SessionView]:
+        with self._lock:
+            before = self._clock.now() - over_for
+            over = [self._view(s) for s in self._sessions.values() if s.expires_at <= before]
+        return sorted(over, key=lambda view: view.session.expires_at)[:limit]
 
     # --- uploads --------------------------------------------------------------------------------------------------
 
@@ -441,6 +491,13 @@ class MemoryCatalog(MemoryOutbox):
         if found is None or not found.alive:
             raise NotFound(f"there is no project {project}")
         return found
+
+    def _view(self, row: SessionRow) -> SessionView:
+        return SessionView(row, self._projects[row.tenant, row.project].row.head, self._clock.now())
+
+    def _end(self, row: SessionRow) -> None:
+        del self._sessions[row.tenant, row.user, row.session]
+        self._ended.append((row, self._clock.now()))
 
     def _session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionRow:
         found = self._sessions.get((tenant, user, session))

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 
 from manifold_common.adapters.postgres.commits import Commits
 from manifold_common.adapters.postgres.database import Database
+from manifold_common.adapters.postgres.installation import Installation
 from manifold_common.adapters.postgres.migrations import refuse_other_version
 from manifold_common.adapters.postgres.outbox import Outbox
 from manifold_common.adapters.postgres.pool import Dsn, Limits
@@ -28,7 +29,7 @@ _VERSION = "SELECT coalesce(max(version), 0) FROM schema_migrations"
 _HEALTH = "SELECT current_setting('server_version')"
 
 
-class PostgresCatalog(Projects, Commits, Sessions, Uploads, Outbox):
+class PostgresCatalog(Projects, Commits, Sessions, Uploads, Outbox, Installation):
     """Implements the Catalog port. Safe for threads; connects at the first use."""
 
     def __init__(self, dsn: str, *, clock: Clock, limits: Limits | None = None) -> None:

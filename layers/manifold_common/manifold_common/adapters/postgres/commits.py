@@ -50,7 +50,7 @@ WITH s AS (
     UPDATE sessions SET
         base_generation = %(generation)s, base_commit_id = %(commit)s, draft_generation = NULL,
         draft_commit_id = NULL, draft_parent_id = NULL, draft_dek_id = NULL, draft_bytes = NULL, draft_saved_at = NULL,
-        expires_at = greatest(expires_at, %(session_expires_at)s)
+        expires_at = greatest(expires_at, now() + %(session_ttl)s), durable_at = now()
     FROM p
     WHERE sessions.tenant_id = %(tenant)s AND user_id = %(session_user)s AND session_id = %(session)s
 )
@@ -165,7 +165,7 @@ class Commits:
             "session": commit.session,
             "session_user": publication.session_user,
             "working_set": publication.working_set,
-            "session_expires_at": publication.session_expires_at,
+            "session_ttl": publication.session_ttl,
             "moves_session": publication.session_user is not None and commit.session is not None,
             "note": commit.note,
             "request": commit.request,

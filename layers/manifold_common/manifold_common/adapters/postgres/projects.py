@@ -68,13 +68,13 @@ SELECT {rows.PROJECT} FROM p
 """
 
 # Sessions first, then the project: the order in which a commit locks them, so that the two never wait in a circle.
-_DELETE = """
-WITH s AS (
-    DELETE FROM sessions WHERE tenant_id = %(tenant)s AND project_id = %(project)s RETURNING 1
-), p AS (
+_DELETE = f"""
+WITH ended AS (
+    DELETE FROM sessions WHERE tenant_id = %(tenant)s AND project_id = %(project)s RETURNING *
+), {rows.NOTE_ENDED}, p AS (
     UPDATE projects AS p SET deleted_at = %(now)s
     WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
-      AND (SELECT count(*) FROM s) >= 0
+      AND (SELECT count(*) FROM ended) >= 0
     RETURNING p.tenant_id, p.project_id, p.generation
 ), o AS (
     INSERT INTO outbox (tenant_id, project_id, type, generation, data, created_at)

@@ -16,6 +16,7 @@ from manifold_common.ports.catalog import (
     Head,
     ProjectRow,
     SessionRow,
+    SessionView,
 )
 from manifold_common.ports.outbox import EventStream, OutboxRow
 from manifold_common.ports.uploads import Upload
@@ -36,9 +37,15 @@ KEY: Final = "k.dek_id, k.provider, k.key_name, k.key_version, k.ciphertext, k.c
 SESSION: Final = (
     "s.tenant_id, s.user_id, s.session_id, s.project_id, s.base_generation, s.base_commit_id, s.draft_generation, "
     "s.draft_commit_id, s.draft_parent_id, s.draft_dek_id, s.draft_bytes, s.draft_saved_at, s.scope, s.created_at, "
-    "s.expires_at, s.working_set_id"
+    "s.expires_at, s.working_set_id, s.working_set_node, s.durable_at"
 )
-SESSION_WIDTH: Final = 16
+SESSION_WIDTH: Final = 18
+NOTE_ENDED: Final = """noted AS (
+    INSERT INTO ended_sessions (tenant_id, user_id, session_id, created_at)
+    SELECT tenant_id, user_id, session_id, created_at FROM ended ON CONFLICT DO NOTHING
+)"""
+"""Goes on from ``ended``, the sessions that a statement deletes: what is gone was known."""
+VIEW: Final = f"{SESSION}, {HEAD}, now()"
 UPLOAD: Final = (
     "u.tenant_id, u.project_id, u.user_id, u.session_id, u.kind, u.name, u.object_id, u.generation, u.dek_id, "
     "u.created_at, u.expires_at, u.claimed"
@@ -46,7 +53,7 @@ UPLOAD: Final = (
 OUTBOX: Final = "o.sequence, o.tenant_id, o.project_id, o.type, o.generation, o.data, o.created_at"
 
 
-def head(row: Row) -> Head:
+def head(row: Sequence[Any]) -> Head:
     return Head(*row)
 
 
@@ -61,14 +68,14 @@ def project(row: Row) -> ProjectRow:
         head=Head(*rest[:HEAD_WIDTH]),
         tree_bytes=tree_bytes,
         tree_files=tree_files,
-        created_at=_utc(created_at),
-        updated_at=_utc(updated_at),
+        created_at=utc(created_at),
+        updated_at=utc(updated_at),
     )
 
 
 def commit(row: Row) -> CommitRow:
     *fields, request, created_at = row
-    return CommitRow(*[*fields, _utc(created_at), request])
+    return CommitRow(*[*fields, utc(created_at), request])
 
 
 def checkpoint(row: Row) -> CheckpointRow:
@@ -78,12 +85,12 @@ def checkpoint(row: Row) -> CheckpointRow:
 def key(row: Row, tenant: TenantId, project_id: ProjectId) -> KeyRecord:
     dek, provider, key_name, key_version, ciphertext, created_at = row
     wrapped = WrappedKey(provider, key_name, key_version, ciphertext)
-    return KeyRecord(tenant, project_id, dek, wrapped, _utc(created_at))
+    return KeyRecord(tenant, project_id, dek, wrapped, utc(created_at))
 
 
-def session(row: Row) -> SessionRow:
+def session(row: Sequence[Any]) -> SessionRow:
     tenant, user, session_id, project_id, base_generation, base_commit, *rest = row
-    *draft, scope, created_at, expires_at, working_set = rest
+    *draft, scope, created_at, expires_at, working_set, node, durable_at = rest
     return SessionRow(
         tenant=tenant,
         user=user,
@@ -93,10 +100,17 @@ def session(row: Row) -> SessionRow:
         base_commit=base_commit,
         draft=DraftRef(*_with_utc(draft)) if draft[0] is not None else None,
         scope=scope,
-        created_at=_utc(created_at),
-        expires_at=_utc(expires_at),
+        created_at=utc(created_at),
+        expires_at=utc(expires_at),
         working_set=working_set,
+        node=node,
+        durable_at=utc(durable_at),
     )
+
+
+def view(row: Row) -> SessionView:
+    *fields, now = row
+    return SessionView(session(fields[:SESSION_WIDTH]), head(fields[SESSION_WIDTH:]), utc(now))
 
 
 def draft_params(draft: DraftRef | None) -> Mapping[str, Any]:
@@ -106,13 +120,12 @@ def draft_params(draft: DraftRef | None) -> Mapping[str, Any]:
         "draft_parent": draft.parent if draft else None,
         "draft_dek": draft.dek if draft else None,
         "draft_bytes": draft.object_bytes if draft else None,
-        "draft_saved_at": draft.saved_at if draft else None,
     }
 
 
 def upload(row: Row) -> Upload:
     *fields, created_at, expires_at, claimed = row
-    return Upload(*[*fields, _utc(created_at), _utc(expires_at), claimed])
+    return Upload(*[*fields, utc(created_at), utc(expires_at), claimed])
 
 
 def outbox(row: Row) -> OutboxRow:
@@ -127,18 +140,18 @@ def event_stream(row: Row) -> EventStream:
         project=project_id,
         next_sequence=sequence,
         waiting=waiting,
-        oldest_at=_utc(oldest_at),
+        oldest_at=utc(oldest_at),
         refusals=refusals,
-        retry_at=_utc(retry_at) if retry_at is not None else None,
-        parked_at=_utc(parked_at) if parked_at is not None else None,
+        retry_at=utc(retry_at) if retry_at is not None else None,
+        parked_at=utc(parked_at) if parked_at is not None else None,
         error=error,
     )
 
 
 def _with_utc(row: Sequence[Any]) -> list[Any]:
     """Return the columns, of which the last is a time."""
-    return [*row[:-1], _utc(row[-1])]
+    return [*row[:-1], utc(row[-1])]
 
 
-def _utc(moment: datetime) -> datetime:
+def utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC)  # the connection's time zone is UTC

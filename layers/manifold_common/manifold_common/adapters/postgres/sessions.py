@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from manifold_common.adapters.postgres import rows
 from manifold_common.adapters.postgres.database import Database
@@ -18,16 +19,17 @@ _OPEN = f"""
 WITH p AS (
     SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
 ), u AS (
-    INSERT INTO users (tenant_id, user_id, created_at) SELECT %(tenant)s, %(user)s, %(created_at)s FROM p
+    INSERT INTO users (tenant_id, user_id, created_at) SELECT %(tenant)s, %(user)s, now() FROM p
     ON CONFLICT DO NOTHING
 ), opened AS (
     INSERT INTO sessions AS s (
         tenant_id, user_id, session_id, project_id, base_generation, base_commit_id, draft_generation,
         draft_commit_id, draft_parent_id, draft_dek_id, draft_bytes, draft_saved_at, scope, created_at, expires_at,
-        working_set_id)
+        working_set_id, working_set_node, durable_at)
     SELECT %(tenant)s, %(user)s, %(session)s, %(project)s, %(base_generation)s, %(base_commit)s,
            %(draft_generation)s, %(draft_commit)s, %(draft_parent)s, %(draft_dek)s, %(draft_bytes)s,
-           %(draft_saved_at)s, %(scope)s, %(created_at)s, %(expires_at)s, %(working_set)s
+           CASE WHEN %(draft_commit)s::text IS NOT NULL THEN now() END, %(scope)s, now(), now() + %(ttl)s,
+           %(working_set)s, %(node)s, now()
     FROM p
     ON CONFLICT (tenant_id, user_id, session_id) DO UPDATE SET
         project_id = EXCLUDED.project_id, base_generation = EXCLUDED.base_generation,
@@ -35,15 +37,16 @@ WITH p AS (
         draft_commit_id = EXCLUDED.draft_commit_id, draft_parent_id = EXCLUDED.draft_parent_id,
         draft_dek_id = EXCLUDED.draft_dek_id, draft_bytes = EXCLUDED.draft_bytes,
         draft_saved_at = EXCLUDED.draft_saved_at, scope = EXCLUDED.scope, created_at = EXCLUDED.created_at,
-        expires_at = EXCLUDED.expires_at, working_set_id = EXCLUDED.working_set_id
+        expires_at = EXCLUDED.expires_at, working_set_id = EXCLUDED.working_set_id,
+        working_set_node = EXCLUDED.working_set_node, durable_at = EXCLUDED.durable_at
     WHERE NOT EXISTS (SELECT FROM projects AS p WHERE {_LIVING})
-    RETURNING 1
+    RETURNING created_at, expires_at
 )
-SELECT EXISTS (SELECT FROM p), EXISTS (SELECT FROM opened)
+SELECT EXISTS (SELECT FROM p), (SELECT created_at FROM opened), (SELECT expires_at FROM opened)
 """
 
 _VIEW = f"""
-SELECT {rows.SESSION}, {rows.HEAD} FROM sessions AS s JOIN projects AS p ON {_LIVING}
+SELECT {rows.VIEW} FROM sessions AS s JOIN projects AS p ON {_LIVING}
 WHERE s.tenant_id = %s AND s.user_id = %s AND s.session_id = %s
 """
 
@@ -54,8 +57,8 @@ ORDER BY s.session_id
 """
 
 _EXPIRED = f"""
-SELECT {rows.SESSION} FROM sessions AS s JOIN projects AS p ON {_LIVING}
-WHERE s.expires_at <= %s
+SELECT {rows.VIEW} FROM sessions AS s JOIN projects AS p ON {_LIVING}
+WHERE s.expires_at <= now() - %s
 ORDER BY s.expires_at LIMIT %s
 """
 
@@ -65,7 +68,7 @@ FROM projects AS p WHERE s.tenant_id = %s AND s.user_id = %s AND s.session_id = 
 
 _MOVE = f"UPDATE sessions AS s SET base_generation = %s, base_commit_id = %s {_MINE} RETURNING 1"
 
-_PROLONG = f"UPDATE sessions AS s SET expires_at = %s {_MINE} RETURNING 1"
+_PROLONG = f"UPDATE sessions AS s SET expires_at = now() + %s {_MINE} RETURNING s.expires_at"
 
 _DROP_DRAFT = f"""
 WITH found AS (
@@ -74,7 +77,7 @@ WITH found AS (
 ), dropped AS (
     UPDATE sessions AS s SET
         draft_generation = NULL, draft_commit_id = NULL, draft_parent_id = NULL, draft_dek_id = NULL,
-        draft_bytes = NULL, draft_saved_at = NULL
+        draft_bytes = NULL, draft_saved_at = NULL, durable_at = now()
     FROM found AS f
     WHERE s.tenant_id = f.tenant_id AND s.user_id = f.user_id AND s.session_id = f.session_id
       AND s.draft_commit_id = %(commit)s
@@ -86,8 +89,8 @@ SELECT EXISTS (SELECT FROM dropped) FROM found
 _SAVE_DRAFT = f"""
 UPDATE sessions AS s SET
     draft_generation = %(draft_generation)s, draft_commit_id = %(draft_commit)s, draft_parent_id = %(draft_parent)s,
-    draft_dek_id = %(draft_dek)s, draft_bytes = %(draft_bytes)s, draft_saved_at = %(draft_saved_at)s,
-    expires_at = %(expires_at)s
+    draft_dek_id = %(draft_dek)s, draft_bytes = %(draft_bytes)s, draft_saved_at = now(),
+    expires_at = now() + %(ttl)s, durable_at = now()
 FROM projects AS p
 WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s AND {_LIVING}
   AND (%(working_set)s::text IS NULL OR s.working_set_id IS NULL OR s.working_set_id = %(working_set)s)
@@ -102,21 +105,41 @@ _AS_SEEN = """
 """
 
 _TAKE = f"""
-UPDATE sessions AS s SET working_set_id = %(working_set)s
+UPDATE sessions AS s SET working_set_id = %(working_set)s, working_set_node = %(node)s, durable_at = now()
 FROM projects AS p
 WHERE {_AS_SEEN} AND {_LIVING}
 RETURNING 1
 """
 
-_END = f"DELETE FROM sessions AS s WHERE {_AS_SEEN} AND s.expires_at = %(expires_at)s RETURNING 1"
+_END = f"""
+WITH ended AS (
+    DELETE FROM sessions AS s WHERE {_AS_SEEN} AND s.expires_at = %(expires_at)s RETURNING s.*
+), {rows.NOTE_ENDED}
+SELECT FROM ended
+"""
 
-_CLOSE = "DELETE FROM sessions WHERE tenant_id = %s AND user_id = %s AND session_id = %s RETURNING 1"
+_CLOSE = f"""
+WITH ended AS (
+    DELETE FROM sessions AS s WHERE s.tenant_id = %s AND s.user_id = %s AND s.session_id = %s RETURNING s.*
+), {rows.NOTE_ENDED}
+SELECT FROM ended
+"""
+
+_WAS_ENDED = """
+SELECT EXISTS (
+    SELECT FROM ended_sessions
+    WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND session_id = %(session)s
+      AND created_at = coalesce(%(opened_at)s, created_at)
+)
+"""
+
+_FORGET_ENDED = "DELETE FROM ended_sessions WHERE ended_at < now() - %s RETURNING 1"
 
 
 class Sessions:
     _db: Database
 
-    def open_session(self, row: SessionRow) -> None:
+    def open_session(self, row: SessionRow, *, ttl: timedelta) -> SessionRow:
         params = {
             "tenant": row.tenant,
             "user": row.user,
@@ -125,23 +148,23 @@ class Sessions:
             "base_generation": row.base_generation,
             "base_commit": row.base_commit,
             "scope": row.scope,
-            "created_at": row.created_at,
-            "expires_at": row.expires_at,
+            "ttl": ttl,
             "working_set": row.working_set,
+            "node": row.node,
             **rows.draft_params(row.draft),
         }
-        project_exists, opened = self._db.write(_OPEN, params)[0]
+        project_exists, created_at, expires_at = self._db.write(_OPEN, params)[0]
         if not project_exists:
             raise no_project(row.project)
-        if not opened:
+        if created_at is None:
             raise AlreadyExists(f"session {row.session} is open already", hint="use it, or choose another name")
+        begun = rows.utc(created_at)
+        draft = None if row.draft is None else replace(row.draft, saved_at=begun)
+        return replace(row, draft=draft, created_at=begun, expires_at=rows.utc(expires_at), durable_at=begun)
 
     def view_session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
         found = self._db.read(_VIEW, (tenant, user, session))
-        if not found:
-            return None
-        row = found[0]
-        return SessionView(rows.session(row[: rows.SESSION_WIDTH]), rows.head(row[rows.SESSION_WIDTH :]))
+        return rows.view(found[0]) if found else None
 
     def list_sessions(self, tenant: TenantId, user: UserId, project: ProjectId | None = None) -> list[SessionRow]:
         found = self._db.read(_LIST, {"tenant": tenant, "user": user, "project": project})
@@ -159,9 +182,11 @@ class Sessions:
         if not self._db.write(_MOVE, (base_generation, base_commit, tenant, user, session)):
             raise no_session(session)
 
-    def prolong_session(self, tenant: TenantId, user: UserId, session: SessionId, expires_at: datetime) -> None:
-        if not self._db.write(_PROLONG, (expires_at, tenant, user, session)):
+    def prolong_session(self, tenant: TenantId, user: UserId, session: SessionId, ttl: timedelta) -> datetime:
+        found = self._db.write(_PROLONG, (ttl, tenant, user, session))
+        if not found:
             raise no_session(session)
+        return rows.utc(found[0][0])
 
     def drop_draft(self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId) -> bool:
         found = self._db.write(_DROP_DRAFT, {"tenant": tenant, "user": user, "session": session, "commit": commit})
@@ -176,22 +201,22 @@ class Sessions:
         session: SessionId,
         draft: DraftRef,
         *,
-        expires_at: datetime,
+        ttl: timedelta,
         working_set: WorkingSetId | None = None,
     ) -> None:
         params = {
             "tenant": tenant,
             "user": user,
             "session": session,
-            "expires_at": expires_at,
+            "ttl": ttl,
             "working_set": working_set,
             **rows.draft_params(draft),
         }
         if not self._db.write(_SAVE_DRAFT, params):
             raise no_session(session) if self.view_session(tenant, user, session) is None else SessionMoved(session)
 
-    def take_session(self, seen: SessionRow, working_set: WorkingSetId) -> bool:
-        return bool(self._db.write(_TAKE, {**_as_seen(seen), "working_set": working_set}))
+    def take_session(self, seen: SessionRow, working_set: WorkingSetId, node: str | None) -> bool:
+        return bool(self._db.write(_TAKE, {**_as_seen(seen), "working_set": working_set, "node": node}))
 
     def close_session(self, tenant: TenantId, user: UserId, session: SessionId) -> None:
         self._db.write(_CLOSE, (tenant, user, session))
@@ -199,8 +224,15 @@ class Sessions:
     def end_session(self, seen: SessionRow) -> bool:
         return bool(self._db.write(_END, {**_as_seen(seen), "expires_at": seen.expires_at}))
 
-    def expired_sessions(self, now: datetime, *, limit: int = 100) -> list[SessionRow]:
-        return [rows.session(row) for row in self._db.read(_EXPIRED, (now, limit))]
+    def was_ended(self, tenant: TenantId, user: UserId, session: SessionId, opened_at: datetime | None) -> bool:
+        params = {"tenant": tenant, "user": user, "session": session, "opened_at": opened_at}
+        return bool(self._db.read(_WAS_ENDED, params)[0][0])
+
+    def forget_ended(self, ended_for: timedelta) -> None:
+        self._db.write(_FORGET_ENDED, (ended_for,))
+
+    def expired_sessions(self, over_for: timedelta, *, limit: int = 100) -> list[SessionView]:
+        return [rows.view(row) for row in self._db.read(_EXPIRED, (over_for, limit))]
 
 
 def _as_seen(row: SessionRow) -> dict[str, object]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from manifold_common.domain.access import Principal
 from manifold_common.engine.working_set.closed_folders import close_again
+from manifold_common.engine.working_set.departures import SetAside
 from manifold_common.engine.working_set.folders import translate
-from manifold_common.engine.working_set.location import Location, Owner, WorkingSets, read_id
+from manifold_common.engine.working_set.location import Location, WorkingSets, read_id
+from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.state import (
     DurableChanges,
     Step,
@@ -25,6 +28,8 @@ from manifold_common.engine.working_set.state import (
     save_step,
 )
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, WorkingSetId
+
+_log = logging.getLogger(__name__)
 
 _REMEMBERED = 32
 _KNOWN_OWNERS = 4096
@@ -54,8 +59,13 @@ class OpenSet:
 
 
 class Bench:
-    def __init__(self, sets: WorkingSets, *, lock_timeout_seconds: float) -> None:
+    """Args: ``was_ended``: tells whether the session that a working set belongs to is known to have ended."""
+
+    def __init__(
+        self, sets: WorkingSets, *, lock_timeout_seconds: float, was_ended: Callable[[Owner], bool] = lambda _: False
+    ) -> None:
         self.sets = sets
+        self._was_ended = was_ended
         self._timeout_seconds = lock_timeout_seconds
         self._states: OrderedDict[str, tuple[tuple[int, int], WorkingState]] = OrderedDict()
         self._owners: OrderedDict[tuple[Principal, SessionId], Owner] = OrderedDict()
@@ -89,19 +99,27 @@ class Bench:
 
     @contextmanager
     def open(self, owner: Owner, *, timeout_seconds: float | None = None) -> Iterator[OpenSet]:
-        """Lock a working set and load its state. One that an earlier session left behind is removed first.
+        """Lock a working set and load its state.
+
+        What an earlier session of that name left there goes first: it is removed if that session has ended, and set
+        aside if nobody knows of it.
 
         Raises SessionBusy.
         """
         wait = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         while True:
             with self.sets.locked(owner, timeout_seconds=wait) as location:
-                if not self.sets.is_left_behind(owner):
+                earlier = self.sets.left_behind(owner)
+                if earlier is None:
                     close_again(location)
                     state, stored = self._load(owner, location)
                     yield OpenSet(owner, location, state, stored, load_step(location.step), read_id(location))
                     return
-                self.wipe(OpenSet(owner, location, None, None))  # and with it the lock
+                left = OpenSet(owner, location, None, None)  # which goes away, and with it the lock
+                if self._was_ended(earlier):
+                    self.wipe(left)
+                else:
+                    self.set_aside(left, f"session '{owner.session}' was opened anew, and the one before is not known")
 
     def begin(self, work: OpenSet, step: Step) -> None:
         """Note a step that is about to change more than one thing. Raises NoSpace, Unavailable."""
@@ -137,12 +155,22 @@ class Bench:
         with suppress(OSError):
             save_durable(work.location.durable, durable)
 
-    def wipe(self, work: OpenSet) -> None:
-        """Remove the working set."""
+    def wipe(self, work: OpenSet) -> str | None:
+        """Remove the working set. Returns what could not be removed yet, and why. Raises NoSpace, Unavailable."""
+        self._let_go(work)
+        return self.sets.wipe(work.location)
+
+    def set_aside(self, work: OpenSet, reason: str) -> SetAside:
+        """Put the working set where no session works in it. Raises NoSpace, Unavailable."""
+        self._let_go(work)
+        done = self.sets.set_aside(work.location, reason)
+        _log.warning("a working set was set aside: %s ('manifold leftovers list' shows it as %s)", reason, done.name)
+        return done
+
+    def _let_go(self, work: OpenSet) -> None:
         with self._lock:
             self._states.pop(work.location.state, None)
             self._owners.pop((work.owner.principal, work.owner.session), None)
-        self.sets.wipe(work.location)
         work.state = work.stored = work.id = None
 
     def _load(self, owner: Owner, location: Location) -> tuple[WorkingState | None, StoredState | None]:

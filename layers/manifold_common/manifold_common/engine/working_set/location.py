@@ -1,7 +1,8 @@
 """Where the working set of a session lies, and who may work on it.
 
-*ephemeral*: a private folder in RAM for each session. *legacy*: the project's plaintext folder, shared by its user's
-sessions. Beside the working set (never inside) stand its state, its lock, and a staging folder on the same file system.
+*ephemeral*: a private folder in RAM for each session, in a folder of its installation's own, since others may use the
+same RAM. *legacy*: the project's plaintext folder, shared by its user's sessions. Beside the working set (never inside)
+stand its state, its lock, and a staging folder on the same file system.
 """
 
 from __future__ import annotations
@@ -9,20 +10,28 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
-import msgspec
-
-from manifold_common.domain.access import Principal
+from manifold_common.engine.working_set.departures import ASIDE, GONE, Departures, SetAside
 from manifold_common.engine.working_set.folders import translate
+from manifold_common.engine.working_set.owner import Owner, read_owner, write_new, write_owner
 from manifold_common.engine.working_set.removal import remove_tree
-from manifold_common.errors import SessionBusy, Unavailable
-from manifold_common.ids import DEFAULT_TENANT, ProjectId, SessionId, TenantId, UserId, WorkingSetId
+from manifold_common.errors import InvalidInput, SessionBusy, Unavailable
+from manifold_common.ids import (
+    DEFAULT_TENANT,
+    IncarnationId,
+    SessionId,
+    TenantId,
+    UserId,
+    WorkingSetId,
+    parse_session_id,
+    parse_tenant_id,
+    parse_user_id,
+)
 from manifold_common.ports.clock import Clock
 
 _LOCK_POLL_SECONDS = 0.02
@@ -34,30 +43,21 @@ class WorkspaceMode(Enum):
     EPHEMERAL = "ephemeral"
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """Whose working set a folder holds."""
-
-    tenant: TenantId
-    user: UserId
-    session: SessionId
-    project: ProjectId
-    opened_at: datetime
-    """When the session was opened: its id may have been another one's before, which was closed."""
-
-    @property
-    def principal(self) -> Principal:
-        return Principal(self.tenant, self.user)
-
-
-_OWNER = msgspec.json.Decoder(Owner)
-
-
 @dataclass(frozen=True, slots=True)
 class Location:
     work: str
     """The plaintext folder."""
     meta: str
     """The folder beside it."""
+
+    @property
+    def session(self) -> tuple[TenantId, UserId, SessionId] | None:
+        """Whose place it is in ephemeral mode, by its path; ``None`` where that names nobody."""
+        tenant, user, session = self.meta.split("/")[-3:]
+        try:
+            return parse_tenant_id(tenant), parse_user_id(user), parse_session_id(session)
+        except InvalidInput:
+            return None
 
     @property
     def state(self) -> str:
@@ -92,17 +92,33 @@ class WorkingSets:
 
     Args:
         workdir: holds the projects' folders in legacy mode.
-        ram: holds the sessions' folders in ephemeral mode.
+        ram: holds the sessions' folders in ephemeral mode, perhaps of several installations.
+        incarnation: whose working sets these are. Others are never touched.
+        admit: raises while nobody may work on any.
     """
 
-    def __init__(self, mode: WorkspaceMode, workdir: Path, ram: Path, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        mode: WorkspaceMode,
+        workdir: Path,
+        ram: Path,
+        *,
+        clock: Clock,
+        incarnation: IncarnationId,
+        admit: Callable[[], None] = lambda: None,
+    ) -> None:
         self.mode = mode
         self.root = str(ram if mode is WorkspaceMode.EPHEMERAL else workdir)
+        self.own = f"{self.root}/{incarnation}"
+        """In ephemeral mode, the folder of this installation."""
+        self.departures = Departures(self.own, clock)
+        self._incarnation = incarnation
         self._clock = clock
+        self._admit = admit
 
     def locate(self, owner: Owner) -> Location:
         if self.mode is WorkspaceMode.EPHEMERAL:
-            meta = f"{self.root}/{owner.tenant}/{owner.user}/{owner.session}"
+            meta = f"{self.own}/{owner.tenant}/{owner.user}/{owner.session}"
             return Location(f"{meta}/work", meta)
         below = f"users/{owner.user}/projects/{owner.project}"
         if owner.tenant != DEFAULT_TENANT:
@@ -123,9 +139,9 @@ class WorkingSets:
         try:
             remove_tree(folder)
             os.makedirs(folder, mode=0o700)
-            _write_new(f"{location.meta}/owner", msgspec.json.encode(owner))
+            write_owner(location.meta, owner, self._incarnation)
             if working_set is not None:
-                _write_new(location.id, working_set.encode("ascii"))
+                write_new(location.id, working_set.encode("ascii"))
             os.makedirs(os.path.dirname(location.work), mode=0o700, exist_ok=True)
         except OSError as error:
             raise translate(error, os.fsencode(location.work)) from None
@@ -142,8 +158,9 @@ class WorkingSets:
         """Hold a working set, among all processes of this machine.
 
         Raises:
-            SessionBusy: another process held it for the whole of ``timeout_seconds``.
+            SessionBusy: another process held it for the whole of ``timeout_seconds``. What ``admit`` raises.
         """
+        self._admit()
         location = self.locate(owner)
         deadline = self._clock.monotonic() + timeout_seconds
         while True:
@@ -161,24 +178,40 @@ class WorkingSets:
         finally:
             os.close(fd)
 
-    def is_left_behind(self, owner: Owner) -> bool:
-        """Tell whether what stands in the place of the owner's working set is that of an earlier session, of the same
-        name, which was closed on another machine. Hold the lock. Never so in legacy mode, where folders are shared.
+    def left_behind(self, owner: Owner) -> Owner | None:
+        """Return whose working set stands in the place of the owner's, if it is that of an earlier session of the same
+        name. Hold the lock. ``None`` in legacy mode, where folders are shared.
+
+        One whose record was lost is the owner's.
         """
         if self.mode is WorkspaceMode.LEGACY:
-            return False
-        found = _read_owner(self.locate(owner).meta)
-        return found is not None and found.opened_at < owner.opened_at
+            return None
+        location = self.locate(owner)
+        found = read_owner(location.meta, self._incarnation)
+        if found is None and location.exists():
+            write_owner(location.meta, owner, self._incarnation)
+        return found if found is not None and found.opened_at < owner.opened_at else None
 
-    def wipe(self, location: Location) -> None:
+    def wipe(self, location: Location) -> str | None:
         """Remove a working set and what stands beside it. Hold the lock.
 
         Nothing in legacy mode: there the folder is the user's, and its state says which generation it came from.
+
+        Returns and raises as ``Departures.remove``.
         """
         if self.mode is WorkspaceMode.LEGACY:
-            return
-        remove_tree(location.work)
-        remove_tree(location.meta)
+            return None
+        left = self.departures.remove(location.meta)
+        self._drop_empty_folders(location)
+        return left
+
+    def set_aside(self, location: Location, reason: str) -> SetAside:
+        """Put a working set of ephemeral mode aside, whole. Hold the lock. Raises NoSpace, Unavailable."""
+        done = self.departures.set_aside(location.meta, reason)
+        self._drop_empty_folders(location)
+        return done
+
+    def _drop_empty_folders(self, location: Location) -> None:
         user = os.path.dirname(location.meta)
         with suppress(OSError):
             os.rmdir(user)
@@ -199,10 +232,54 @@ class WorkingSets:
         _clear(self.root, wanted, above)
 
     def found(self) -> list[Owner]:
-        """Return the owners of the working sets on this machine."""
-        base = Path(self.root if self.mode is WorkspaceMode.EPHEMERAL else f"{self.root}/.state")
-        owners = [_read_owner(str(file.parent)) for file in sorted(base.glob("*/*/*/owner"))]
+        """Return the owners of the working sets of this installation on this machine."""
+        if self.mode is WorkspaceMode.LEGACY:
+            owners = [read_owner(meta) for meta in _third_level(f"{self.root}/.state")]
+        else:
+            owners = [read_owner(meta, self._incarnation) for meta in _third_level(self.own)]
         return [owner for owner in owners if owner is not None]
+
+    def ownerless(self) -> list[Location]:
+        """Return the places of this installation that have no owner's record: half made, or what somebody broke."""
+        if self.mode is WorkspaceMode.LEGACY:
+            return []
+        lost = [meta for meta in _third_level(self.own) if read_owner(meta, self._incarnation) is None]
+        return [Location(f"{meta}/work", meta) for meta in lost]
+
+    def others(self) -> list[tuple[str, int]]:
+        """Return the folders beside this installation's that hold working sets, and how many each holds.
+
+        They are of other installations, or of a release that had no folder for each. Neither is ever touched.
+        """
+        if self.mode is WorkspaceMode.LEGACY:
+            return []
+        found = []
+        for folder in sorted(Path(self.root).iterdir()):
+            if folder.is_dir() and not folder.is_symlink() and str(folder) != self.own:
+                count = sum(len(list(folder.glob(f"{depth}/work"))) for depth in ("*/*", "*/*/*"))
+                if count:
+                    found.append((str(folder), count))
+        return found
+
+    @contextmanager
+    def held(self, location: Location) -> Iterator[bool]:
+        """Hold a place that is no owner's, if nobody else does; tell whether that is so."""
+        self._admit()
+        fd = _try_lock(location)
+        try:
+            yield fd is not None
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+
+def _third_level(folder: str) -> list[str]:
+    """Return the folders of all sessions: below their user's, below their tenant's."""
+    return sorted(
+        str(path)
+        for path in Path(folder).glob("*/*/*")
+        if path.is_dir() and not path.is_symlink() and path.parts[-3] not in (ASIDE, GONE)
+    )
 
 
 def _move_folder(folder: str, target: str) -> None:
@@ -228,10 +305,10 @@ def _clear(folder: str, wanted: Collection[str], above: Collection[str]) -> None
         if path in above:
             _clear(path, wanted, above)
         else:
-            remove_tree(path)
-            if os.path.lexists(path):
+            left = remove_tree(path)
+            if left is not None:
                 raise Unavailable(
-                    f"{path} belongs to another session and cannot be removed", hint="restart the process"
+                    f"what another session has left cannot be removed: {left}", hint="restart the process"
                 )
 
 
@@ -261,21 +338,4 @@ def read_id(location: Location) -> WorkingSetId | None:
         with open(location.id, encoding="ascii") as file:
             return WorkingSetId(file.read(_ID_CHARACTERS))
     except (OSError, UnicodeDecodeError):
-        return None
-
-
-def _write_new(path: str, data: bytes) -> None:
-    """Never through a link, nor into a file that has another name elsewhere."""
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as file:
-        file.write(data)
-
-
-def _read_owner(meta: str) -> Owner | None:
-    try:
-        with open(f"{meta}/owner", "rb") as file:
-            return _OWNER.decode(file.read())
-    except (OSError, msgspec.MsgspecError):
         return None

@@ -13,12 +13,16 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _HANDLE = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def remove_tree(folder: str) -> None:
-    """Remove ``folder`` and all that is in it. Of a link or file of that name, only itself. What cannot go stays."""
-    with suppress(OSError):
+def remove_tree(folder: str) -> str | None:
+    """Remove ``folder`` and all that is in it. Of a link or file of that name, only itself.
+
+    Returns:
+        ``None`` when it is gone; otherwise what could not be removed, and why. What can go is gone then, too.
+    """
+    try:
         if not stat.S_ISDIR(os.lstat(folder).st_mode):
             os.unlink(folder)
-            return
+            return None
         _unlock(folder, None)
         root = os.open(folder, _FOLDER)
         try:
@@ -26,6 +30,11 @@ def remove_tree(folder: str) -> None:
         finally:
             os.close(root)
         os.rmdir(folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{folder}: {(error.strerror or type(error).__name__).lower()}"
+    return None
 
 
 def _empty(root: int) -> None:

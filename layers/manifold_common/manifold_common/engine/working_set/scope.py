@@ -7,7 +7,7 @@ A pattern matches what it names and everything below it, and the last one that m
 from __future__ import annotations
 
 from manifold_common.domain.paths import ROOT, ancestors_of, parent_of
-from manifold_common.domain.tree import DIRECTORY, Tree
+from manifold_common.domain.tree import DIRECTORY, Changes, Tree
 from manifold_common.engine.working_set.pattern_syntax import BadPattern, Pattern, parse_pattern
 from manifold_common.engine.working_set.patterns import Patterns
 from manifold_common.errors import InvalidInput
@@ -74,3 +74,9 @@ def _parse(text: str) -> Pattern:
     if pattern is None:
         raise InvalidInput(f"{text[:_SHOWN]!r} is blank or a comment, not a path pattern", hint=_HINT)
     return pattern
+
+
+def within_scope(changes: Changes, scope: Tree, tree: Tree) -> Changes:
+    """Return ``changes`` without the removal of folders that still hold what this working set never had."""
+    left_out = {folder for path in tree if path not in scope for folder in ancestors_of(path)}
+    return Changes(changes.upserts, changes.deletes - left_out)

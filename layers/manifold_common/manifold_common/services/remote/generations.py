@@ -9,7 +9,7 @@ from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.granted_keys import GrantedKeys
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
-from manifold_common.engine.working_set.location import Owner
+from manifold_common.engine.working_set.owner import Owner
 from manifold_common.errors import CorruptObject, InternalError
 from manifold_common.format.commit_object import ReadCommit, read_checkpoint, read_commit
 from manifold_common.format.places import Container

@@ -17,15 +17,15 @@ from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.bench import OpenSet
 from manifold_common.engine.working_set.folders import open_root
-from manifold_common.engine.working_set.location import Owner
 from manifold_common.engine.working_set.materialise import Progress
+from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.scan import ScanResult, scan
-from manifold_common.engine.working_set.scope import Scope
+from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, Trust, WorkingState, file_clock_ns
 from manifold_common.errors import ManifoldError, NotFound
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.remote import RemoteSession, RemoteSessionPlan
-from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed, Saved, within_scope
+from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed, Saved
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
 from manifold_common.services.remote.uploading import Upload
@@ -264,15 +264,18 @@ class RemoteSessions:
                 skipped=found.skipped,
             )
 
-    def close(self, session: SessionId) -> None:
-        """Drop the session, on the server and here. Closing one that is closed already is no error."""
+    def close(self, session: SessionId) -> str | None:
+        """Drop the session, on the server and here. Closing one that is closed already is no error.
+
+        Returns as ``Sessions.close``; here nobody goes on with what is left but the next command.
+        """
         local = self._find(session)
         if local is None:
             self._context.server.close_session(session)
-            return
+            return None
         with self._bench.open(local) as work:
             self._context.server.close_session(session)
-            self._bench.wipe(work)
+            return self._bench.wipe(work)
 
     def _find(self, session: SessionId) -> Owner | None:
         return next((owner for owner in self.here() if owner.session == session), None)

@@ -1,0 +1,71 @@
+"""A catalog and an object store that can be read and not changed: each method that is not known to read is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn, cast
+
+from manifold_common.ports.catalog import Catalog
+from manifold_common.ports.object_store import ObjectStore
+
+CATALOG_READS = frozenset(
+    {
+        "all_projects",
+        "close",
+        "commit_at",
+        "ended_uploads",
+        "event_streams",
+        "expired_sessions",
+        "find_commit",
+        "find_project",
+        "find_request",
+        "find_uploads",
+        "forks_of",
+        "get_project",
+        "head",
+        "health",
+        "installation",
+        "keys_not_under",
+        "list_events",
+        "list_checkpoints",
+        "list_commits",
+        "list_projects",
+        "list_sessions",
+        "project_keys",
+        "read_plan",
+        "recent_events",
+        "settle_installation",
+        "view_session",
+        "was_ended",
+    }
+)
+STORE_READS = frozenset({"get", "get_ranges", "head", "health", "list"})
+
+
+class _ReadOnly:
+    def __init__(self, inner: object, reads: frozenset[str], refuse: Callable[[], None]) -> None:
+        self._inner = inner
+        self._reads = reads
+        self._refuse = refuse
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._reads:
+            return getattr(self._inner, name)
+        if not callable(getattr(self._inner, name)):
+            raise AttributeError(name)
+
+        def refused(*_: object, **__: object) -> NoReturn:
+            self._refuse()
+            raise AssertionError("whoever refuses raises")
+
+        return refused
+
+
+def read_only_catalog(inner: Catalog, refuse: Callable[[], None]) -> Catalog:
+    """Return a catalog on which every change raises what ``refuse`` raises. Only settling what it is can be done."""
+    return cast(Catalog, _ReadOnly(inner, CATALOG_READS, refuse))
+
+
+def read_only_store(inner: ObjectStore, refuse: Callable[[], None]) -> ObjectStore:
+    """Return a store on which every change raises what ``refuse`` raises."""
+    return cast(ObjectStore, _ReadOnly(inner, STORE_READS, refuse))

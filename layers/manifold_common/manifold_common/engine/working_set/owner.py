@@ -1,0 +1,72 @@
+"""Whose a working set is: a record beside it, which names the session and the installation."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import datetime
+
+import msgspec
+
+from manifold_common.domain.access import Principal
+from manifold_common.ids import IncarnationId, ProjectId, SessionId, TenantId, UserId
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose working set a folder holds."""
+
+    tenant: TenantId
+    user: UserId
+    session: SessionId
+    project: ProjectId
+    opened_at: datetime
+    """When the session was opened: its id may have been another one's before, which was closed."""
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(self.tenant, self.user)
+
+
+class _Record(Owner, frozen=True):
+    incarnation: str = ""
+
+
+_RECORD = msgspec.json.Decoder(_Record)
+
+
+def write_owner(meta: str, owner: Owner, incarnation: IncarnationId) -> None:
+    """Put the record into the folder beside a working set. Raises OSError."""
+    record = _Record(
+        tenant=owner.tenant,
+        user=owner.user,
+        session=owner.session,
+        project=owner.project,
+        opened_at=owner.opened_at,
+        incarnation=incarnation,
+    )
+    write_new(f"{meta}/owner", msgspec.json.encode(record))
+
+
+def read_owner(meta: str, incarnation: IncarnationId | None = None) -> Owner | None:
+    """Return the owner, or ``None`` where no record can be read.
+
+    Args:
+        incarnation: the owner must be of this installation. ``None``: of any.
+    """
+    try:
+        with open(f"{meta}/owner", "rb") as file:
+            record = _RECORD.decode(file.read())
+    except (OSError, msgspec.MsgspecError):
+        return None
+    if incarnation is not None and record.incarnation != incarnation:
+        return None
+    return Owner(record.tenant, record.user, record.session, record.project, record.opened_at)
+
+
+def write_new(path: str, data: bytes) -> None:
+    """Write a file: never through a link, nor into a file that has another name elsewhere. Raises OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        file.write(data)

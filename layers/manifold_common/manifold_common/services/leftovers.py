@@ -1,0 +1,65 @@
+"""Working sets on this machine that are no session's: what was set aside, and what is not this installation's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from manifold_common.domain.access import Principal
+from manifold_common.engine.working_set.bench import Bench
+from manifold_common.engine.working_set.departures import SetAside
+from manifold_common.errors import NotFound, Unavailable
+from manifold_common.ids import SessionId
+from manifold_common.services.installation import Standing
+
+
+class Stranger(NamedTuple):
+    """A folder of another installation, or of a release that had no folder for each."""
+
+    folder: str
+    working_sets: int
+
+
+class Leftovers:
+    """Of all users: for whoever looks after the machine."""
+
+    def __init__(self, bench: Bench, standing: Standing) -> None:
+        self._bench = bench
+        self._standing = standing
+
+    def set_aside(self) -> list[SetAside]:
+        """Return what is set aside, by name."""
+        return self._bench.sets.departures.aside()
+
+    def being_removed(self) -> list[str]:
+        """Return the folders whose removal has not come to its end."""
+        return self._bench.sets.departures.rest()
+
+    def strangers(self) -> list[Stranger]:
+        """Return what lies beside this installation's working sets. It is never touched."""
+        return [Stranger(*found) for found in self._bench.sets.others()]
+
+    def remove(self, name: str) -> None:
+        """Remove what was set aside under this name, for good.
+
+        Raises NotFound; NotAdopted; Unavailable: a process works in it, or some of it cannot be removed yet.
+        """
+        self._standing.admit()
+        left = self._bench.sets.departures.drop(name)
+        if left is not None:
+            raise Unavailable(
+                f"'{name}' could not be removed whole: {left}",
+                hint="end the process that works there; a host goes on to remove it",
+            )
+
+    def put_aside(self, principal: Principal, session: SessionId) -> SetAside:
+        """Set the working set of a session aside, as it is. The next checkout begins anew from what is stored.
+
+        Raises NotFound: there is none on this machine. SessionBusy, NotAdopted.
+        """
+        for owner in self._bench.sets.found():
+            if owner.principal == principal and owner.session == session:
+                with self._bench.open(owner) as work:
+                    return self._bench.set_aside(work, "it was asked for")
+        raise NotFound(
+            f"session '{session}' has no working set on this machine", hint="'manifold sessions' shows which have one"
+        )

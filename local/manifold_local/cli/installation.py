@@ -1,0 +1,130 @@
+"""This installation beside others: ``manifold adopt`` and ``manifold leftovers``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from manifold_common.errors import InvalidInput
+from manifold_common.ids import parse_session_id
+
+from manifold_local.cli.arguments import SessionArgument
+from manifold_local.cli.call import Call, command
+from manifold_local.cli.output import human_time, plural, print_line, print_table, safe
+
+
+def adopt(
+    call: Call,
+    same: Annotated[bool, typer.Option("--same", help="It is the installation itself: the original is gone.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="It is one of its own: the original goes on.")] = False,
+) -> None:
+    """Say what a copy is: of a working folder, or of a database that a dump was loaded into.
+
+    Until then a copy can be read, and changes nothing. Stop the host first.
+    """
+    from manifold_common.services.installation import Adoption
+
+    from manifold_local.host.lock import HostLock
+    from manifold_local.runtime import open_manifold, prepare_workdir
+
+    if same == new:
+        raise InvalidInput("say either --same or --new", hint="--same: the original is gone. --new: it goes on")
+    prepare_workdir(call.settings)
+    lock = HostLock(call.settings.workdir)
+    try:
+        with open_manifold(call.settings) as manifold:
+            before = manifold.standing
+            done = manifold.installations.adopt(Adoption.NEW if new else Adoption.SAME)
+    finally:
+        lock.close()
+
+    def say() -> None:
+        if before.doubt is not None:
+            call.note(f"before: {safe(before.doubt)}")
+        print_line(f"this is installation {done.incarnation} now, and this machine its node {safe(done.node)}")
+
+    call.answer({"catalog": done.catalog, "incarnation": done.incarnation, "node": done.node}, say)
+
+
+def leftovers(call: Call) -> None:
+    """List working sets on this machine that are no session's: set aside, or of other installations."""
+    with call.manifold() as manifold:
+        found = manifold.leftovers
+        aside, others, removing = found.set_aside(), found.strangers(), found.being_removed()
+
+    def say() -> None:
+        if not (aside or others or removing):
+            call.note("there are none")
+        if aside:
+            print_table(
+                ("NAME", "SESSION", "SINCE", "WHY", "FOLDER"),
+                [
+                    (
+                        safe(one.name),
+                        one.owner.session if one.owner else "unknown",
+                        human_time(one.at),
+                        safe(one.reason),
+                        safe(one.folder),
+                    )
+                    for one in aside
+                ],
+            )
+            call.note("'manifold leftovers remove NAME' removes one; 'manifold import PROJECT FOLDER' brings it back")
+        for folder, count in others:
+            print_line(f"{safe(folder)}: {plural(count, 'working set')} of another installation or an older release")
+        for path in removing:
+            print_line(f"{safe(path)}: is being removed")
+
+    call.answer(
+        {
+            "set_aside": [
+                {
+                    "name": one.name,
+                    "session": one.owner.session if one.owner else None,
+                    "project": one.owner.project if one.owner else None,
+                    "since": one.at.isoformat(),
+                    "reason": one.reason,
+                    "path": one.folder,
+                }
+                for one in aside
+            ],
+            "others": [{"path": folder, "working_sets": count} for folder, count in others],
+            "being_removed": removing,
+        },
+        say,
+    )
+
+
+def remove(
+    call: Call,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="As the list has them.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that are set aside.")] = False,
+) -> None:
+    """Remove working sets that were set aside, for good."""
+    if bool(names) == every:
+        raise InvalidInput("name what to remove, or say --all", hint="'manifold leftovers list' shows what there is")
+    with call.manifold() as manifold:
+        chosen = [one.name for one in manifold.leftovers.set_aside()] if every else list(names or ())
+        for name in chosen:
+            manifold.leftovers.remove(name)
+    call.answer({"removed": chosen}, lambda: print_line(f"removed {plural(len(chosen), 'working set')}"))
+
+
+def set_aside(call: Call, session: SessionArgument = None) -> None:
+    """Put the working set of a session aside, as it is. Its next checkout begins anew from what is stored."""
+    if session is None:
+        raise InvalidInput("no session is named", hint="'manifold sessions' lists them")
+    with call.manifold() as manifold:
+        done = manifold.leftovers.put_aside(call.principal, parse_session_id(session))
+    call.answer(
+        {"name": done.name, "path": done.folder}, lambda: print_line(f"set aside as {done.name}: {safe(done.folder)}")
+    )
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "adopt")(adopt)
+    group = typer.Typer(help="Working sets that are no session's: list, remove, set aside.")
+    command(group, "list")(leftovers)
+    command(group, "remove")(remove)
+    command(group, "set-aside")(set_aside)
+    app.add_typer(group, name="leftovers")
