@@ -7,7 +7,7 @@ One file for each catalog that the folder was used with, in ``WORKDIR/.installat
 from __future__ import annotations
 
 import os
-import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -75,9 +75,9 @@ def write_record(workdir: Path, catalog: CatalogId, record: NodeRecord, *, first
     """
     path = workdir / FOLDER / catalog
     try:
-        fd, aside = tempfile.mkstemp(prefix=f"{catalog}~", dir=path.parent)
+        aside = f"{path}~{os.getpid()}-{threading.get_ident()}"
         try:
-            with open(fd, "wb") as file:
+            with open(aside, "wb") as file:
                 file.write(msgspec.json.encode(record))
                 file.flush()
                 os.fsync(file.fileno())

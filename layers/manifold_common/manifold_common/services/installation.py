@@ -7,7 +7,7 @@ touched: projects can be read, and everything else is refused.
 
 from __future__ import annotations
 
-import socket
+import os
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -123,7 +123,7 @@ class Installations:
         return NodeRecord(row.incarnation, self._new_node(), place, row.database)
 
     def _new_node(self) -> str:
-        return f"{socket.gethostname()[:_HOST_CHARACTERS]}-{self._randomness.token(3).hex()}"
+        return f"{os.uname().nodename[:_HOST_CHARACTERS]}-{self._randomness.token(3).hex()}"
 
 
 def _doubt_of_database(row: InstallationRow) -> str | None:

@@ -106,15 +106,13 @@ class Maintenance:
             if self._was_ended(owner):
                 self._wipe(work)
             else:
-                self._bench.set_aside(work, f"the catalog does not know of session '{owner.session}'")
+                self._set_aside(work, f"the catalog does not know of session '{owner.session}'")
             return True
         if view.left > timedelta(0):
             return False
         if not view.session.is_at(work.id):
             if self._arrivals.has_own_changes(work, view.session):
-                self._bench.set_aside(
-                    work, f"session '{owner.session}' went on elsewhere, without what was changed here"
-                )
+                self._set_aside(work, f"session '{owner.session}' went on elsewhere, without what was changed here")
             else:
                 self._wipe(work)  # the session has ended elsewhere, with all that was saved since
             return True
@@ -133,6 +131,10 @@ class Maintenance:
         left = self._bench.wipe(work)
         if left is not None:
             _log.warning("session %s has ended, and some of its plaintext is still there: %s", work.owner.session, left)
+
+    def _set_aside(self, work: OpenSet, reason: str) -> None:
+        done = self._bench.set_aside(work, reason)
+        _log.warning("a working set was set aside as %s ('manifold leftovers list' shows it): %s", done.name, reason)
 
     def _was_ended(self, owner: Owner) -> bool:
         return self._context.catalog.was_ended(owner.tenant, owner.user, owner.session, owner.opened_at)

@@ -119,7 +119,10 @@ class Bench:
                 if self._was_ended(earlier):
                     self.wipe(left)
                 else:
-                    self.set_aside(left, f"session '{owner.session}' was opened anew, and the one before is not known")
+                    done = self.set_aside(
+                        left, f"session '{owner.session}' was opened anew, and the one before is not known"
+                    )
+                    _log.warning("a working set was set aside as %s: %s", done.name, done.reason)
 
     def begin(self, work: OpenSet, step: Step) -> None:
         """Note a step that is about to change more than one thing. Raises NoSpace, Unavailable."""
@@ -163,9 +166,7 @@ class Bench:
     def set_aside(self, work: OpenSet, reason: str) -> SetAside:
         """Put the working set where no session works in it. Raises NoSpace, Unavailable."""
         self._let_go(work)
-        done = self.sets.set_aside(work.location, reason)
-        _log.warning("a working set was set aside: %s ('manifold leftovers list' shows it as %s)", reason, done.name)
-        return done
+        return self.sets.set_aside(work.location, reason)
 
     def _let_go(self, work: OpenSet) -> None:
         with self._lock:

@@ -9,8 +9,8 @@ The folders begin with a dot, which no tenant's name does.
 
 from __future__ import annotations
 
+import itertools
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from manifold_common.ports.clock import Clock
 ASIDE, GONE = ".aside", ".gone"
 _PATIENCE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.01
+_STAMP = "%Y%m%dT%H%M%S"
 
 
 class _Note(msgspec.Struct, frozen=True):
@@ -66,7 +67,7 @@ class Departures:
         Raises:
             NoSpace, Unavailable: it could not even be renamed, and is as it was.
         """
-        return self._remove(_rename(meta, self._gone, "set-"), _PATIENCE_SECONDS)
+        return self._remove(_rename(meta, self._gone, f"set-{self._clock.now():{_STAMP}}"), _PATIENCE_SECONDS)
 
     def remove_rest(self) -> list[str]:
         """Try again to remove what could not be removed. Returns what is still left, and why."""
@@ -83,7 +84,7 @@ class Departures:
             write_new(f"{meta}/aside", msgspec.json.encode(_Note(reason, now)))
         except OSError as error:
             raise translate(error, os.fsencode(meta)) from None
-        path = _rename(meta, self._aside, f"{owner.session if owner else 'unknown'}-")
+        path = _rename(meta, self._aside, f"{owner.session if owner else 'unknown'}-{now:{_STAMP}}")
         return SetAside(os.path.basename(path), f"{path}/work", owner, reason, now)
 
     def aside(self) -> list[SetAside]:
@@ -110,10 +111,15 @@ class Departures:
             self._clock.sleep(_PAUSE_SECONDS)
 
 
-def _rename(meta: str, to: str, prefix: str) -> str:
+def _rename(meta: str, to: str, name: str) -> str:
+    """Rename a folder to one of its own in ``to``, called after ``name``."""
     try:
         os.makedirs(to, mode=0o700, exist_ok=True)
-        target = tempfile.mkdtemp(prefix=prefix, dir=to)
+        for number in itertools.count(1):
+            target = f"{to}/{name}" if number == 1 else f"{to}/{name}-{number}"
+            with suppress(FileExistsError):
+                os.mkdir(target, mode=0o700)
+                break
         os.rename(meta, target)
     except OSError as error:
         raise translate(error, os.fsencode(meta)) from None

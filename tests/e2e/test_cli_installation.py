@@ -1,0 +1,60 @@
+"""``manifold leftovers`` and ``adopt``, and what a checkout says of work that is not there any more."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from manifold_common.errors import ErrorKind
+from manifold_local.cli.exit_codes import EXIT_CODES
+
+from tests.support.cli import Program
+
+
+def test_a_working_set_is_set_aside_listed_brought_back_and_removed(program: Program) -> None:
+    name = program.project({"a": b"one"})
+    work = program.checkout(name, "aside-1")
+    (work / "mine").write_bytes(b"not saved")
+    done = program.json("leftovers", "set-aside", "aside-1")
+    assert not work.exists()
+    (found,) = program.json("leftovers", "list")["set_aside"]
+    assert (found["name"], found["session"], found["path"]) == (done["name"], "aside-1", done["path"])
+    assert done["name"] in program.text("leftovers", "list")
+    assert b"set aside: 1" in program("sessions").stderr, "each command warns of it"
+
+    program("import", f"{name}-rescued", Path(found["path"]), "--create")
+    assert program("cat", f"{name}-rescued", "mine").stdout == b"not saved"
+    assert program.checkout(name, "aside-1") == work, "the session begins anew"
+    assert not (work / "mine").exists()
+    assert program.json("leftovers", "remove", found["name"])["removed"] == [found["name"]]
+    assert program.json("leftovers", "list")["set_aside"] == []
+    assert program.error("leftovers", "remove", found["name"], code=EXIT_CODES[ErrorKind.NOT_FOUND])
+
+
+def test_leftovers_are_removed_only_when_it_is_said_which(program: Program) -> None:
+    for wrong in (["leftovers", "remove"], ["leftovers", "remove", "x", "--all"], ["leftovers", "set-aside"]):
+        program.error(*wrong, code=EXIT_CODES[ErrorKind.INVALID])
+    assert program.json("leftovers", "remove", "--all")["removed"] == []
+
+
+def test_adopt_wants_to_know_which(program: Program) -> None:
+    for wrong in (["adopt"], ["adopt", "--same", "--new"]):
+        program.error(*wrong, code=EXIT_CODES[ErrorKind.INVALID])
+    before = program.json("adopt", "--same")
+    assert program.json("adopt", "--same") == before, "it was the same already"
+
+
+def test_a_checkout_says_what_was_lost_with_the_ram_and_that_nobody_saves_drafts(program: Program) -> None:
+    name = program.project({"a": b"one"})
+    first = program("checkout", name, "--session", "lost-1")
+    assert b"no host is running: nothing is saved" in first.stderr
+    work = program.checkout(name, "lost-1")
+    assert b"no host is running" not in program("checkout", name, "--session", "lost-1").stderr, "it is said once"
+    (work / "mine").write_bytes(b"not saved")
+    shutil.rmtree(work.parent)  # as a restart of the machine does
+    again = program("checkout", name, "--session", "lost-1")
+    assert b"warning: its working set here is gone: what was changed there after " in again.stderr
+    assert b"(restored)" in again.stderr
+    shutil.rmtree(work.parent)
+    missing = program.json("checkout", name, "--session", "lost-1")["missing"]
+    assert missing["is_lost"] is True
