@@ -109,6 +109,10 @@ def checked_out_out(done: CheckedOut) -> CheckedOutOut:
     )
 
 
+class ClosedOut(BaseModel):
+    left: str = Field(description="What a process that works in the directory puts there; its removal goes on.")
+
+
 class SessionOut(BaseModel):
     session: str
     project: str

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
-from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import DEFAULT_TENANT, ProjectId
@@ -186,13 +185,6 @@ def test_when_every_server_fails_at_once_nothing_acknowledged_is_lost_and_work_r
 # --- a node -----------------------------------------------------------------------------------------------------------
 
 
-class LaterClock(SystemClock):
-    """Every session's time is over."""
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(days=2)
-
-
 def take_over(scene: Scene, node: Manifold, client: str) -> tuple[CheckoutKind, Files]:
     """Go on with the session of a client whose process is gone: check it out, look at it, commit it with one more file.
 
@@ -241,7 +233,10 @@ def test_sessions_of_a_killed_node_go_on_elsewhere_or_where_they_were(
         assert (kind is CheckoutKind.RESTORED, found) == (False, left["v1"])
         again.close()
 
-        later = node.build(LaterClock())
+        later = node.build()
+        for client in clients:
+            user, session = LOCAL_PRINCIPAL.user, session_of(scene.project, client)
+            later.context.catalog.prolong_session(DEFAULT_TENANT, user, session, timedelta(seconds=-1))
         assert later.maintenance.sweep_working_sets() == 2
         assert not any(work_of(node, scene.project, client).exists() for client in clients)
         later.close()
@@ -252,7 +247,8 @@ def test_sessions_of_a_killed_node_go_on_elsewhere_or_where_they_were(
 
 def work_of(node: Node, project: ProjectId, client: str) -> Path:
     """Return where a client's working set is, whatever folders are above it."""
-    return node.ram / DEFAULT_TENANT / LOCAL_PRINCIPAL.user / session_of(project, client) / "work"
+    (own,) = node.ram.iterdir()
+    return own / DEFAULT_TENANT / LOCAL_PRINCIPAL.user / session_of(project, client) / "work"
 
 
 def in_ram(node: Node, project: ProjectId, client: str) -> Files:

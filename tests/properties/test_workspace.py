@@ -142,7 +142,7 @@ class Workspace(RuleBasedStateMachine):
     # --- what is expected ---------------------------------------------------------------------------------------------
 
     def work(self, node: str, session: SessionId) -> Path:
-        return self.folder / node / "ram" / DEFAULT_TENANT / LOCAL_PRINCIPAL.user / session / "work"
+        return Path(self.nodes[node].bench.sets.own) / DEFAULT_TENANT / LOCAL_PRINCIPAL.user / session / "work"
 
     def found(self, node: str, session: SessionId) -> tuple[Session, WorkingSet] | None:
         known = self.sessions.get(session)

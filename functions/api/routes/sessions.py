@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 from manifold_common.ids import parse_session_id
 from manifold_common.services.commit import CommitRequest
 
@@ -15,6 +16,7 @@ from functions.shapes.sessions import (
     CHECKSUM,
     CheckedOutOut,
     Checkout,
+    ClosedOut,
     CommitSession,
     CommittedOut,
     OpenSession,
@@ -30,8 +32,6 @@ from functions.shapes.sessions import (
 )
 
 router = APIRouter(prefix="/api/sessions", tags=["sessions"])
-
-STILL_GOING = "Closed. A process still works in its directory, whose removal goes on."
 
 Checksum = Annotated[bool, Query(description=CHECKSUM)]
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
@@ -109,8 +109,14 @@ def commit(request: Request, caller: Caller, session: SessionRef, body: CommitSe
     return committed_out(done)
 
 
-@router.delete("/{session}", status_code=204, responses={**responses(409), 202: {"description": STILL_GOING}})
+@router.delete(
+    "/{session}",
+    status_code=204,
+    responses={**responses(409), 202: {"model": ClosedOut, "description": "Closed, and not yet gone."}},
+)
 def close(caller: Caller, session: SessionRef) -> Response:
     """Drop the session, its working directory and its draft. Closing a closed one is no error."""
     left = caller.manifold.sessions.close(caller.principal, parse_session_id(session))
-    return Response(status_code=204 if left is None else 202)
+    if left is None:
+        return Response(status_code=204)
+    return JSONResponse(ClosedOut(left=left).model_dump(), status_code=202)

@@ -44,7 +44,12 @@ def home_of(settings: Settings) -> Home:
     else:
         root = projects.filesystem.root.resolve()
         store = IN_WORKDIR if root.is_relative_to(workdir) else str(root)
-    return Home(settings.workdir, store, holds_database=settings.database_url is None)
+    return Home(
+        settings.workdir,
+        store,
+        holds_database=settings.database_url is None,
+        lasts=settings.functions.name is None,
+    )
 
 
 def build(settings: Settings, dsn: str) -> Manifold:

@@ -56,6 +56,8 @@ class Home:
     """The place of its objects; ``IN_WORKDIR`` where that is copied along with the folder."""
     holds_database: bool
     """Whether the catalog lies in ``workdir``, too."""
+    lasts: bool = True
+    """Not in a function's container: nothing there is looked at by another one."""
 
 
 IN_WORKDIR = "workdir"
@@ -72,10 +74,13 @@ class Installations:
 
         Raises NoSpace, Unavailable: WORKDIR cannot be used. CatalogUnavailable.
         """
-        home, row, place = self._home, self._catalog.installation(), place_of(self._home.workdir)
+        home, row = self._home, self._catalog.installation()
         doubt = _doubt_of_database(row)
         if doubt is None and row.store == "":
             self._catalog.settle_installation(row.incarnation, incarnation=row.incarnation, store=home.store)
+        if not home.lasts:
+            return Standing(row.catalog, row.incarnation, self._new_node(), doubt)
+        place = place_of(home.workdir)
         record = read_record(home.workdir, row.catalog)
         if record is None:
             if doubt is None:
