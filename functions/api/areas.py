@@ -20,7 +20,7 @@ AREAS = {
     "functions.api.routes.changes": ("dirs", "move", "commits", "restore"),
     "functions.api.routes.history": ("commits", "diff"),
     "functions.api.routes.sessions": ("sessions", "checkout", "status", "save", "commit"),
-    "functions.api.routes.data_plane": ("plan", "uploads", "verify", "publish", "keep"),
+    "functions.api.routes.data_plane": ("plan", "uploads", "links", "verify", "publish", "keep"),
     "functions.api.routes.health": ("health", "livez", "readyz"),
     "functions.api.pages.status_page": ("", "static"),
 }

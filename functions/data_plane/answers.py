@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
+from manifold_common.errors import ManifoldError
 from manifold_common.ids import Generation, ProjectId, RequestId, SessionId
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.commit import CommitRequest, Committed
 from manifold_common.services.plans import Wanted
 
 from functions.data_plane.shapes import (
     ProjectPlanIn,
+    PublishedOut,
     PublishIn,
     SessionPlanIn,
     SessionPlanOut,
@@ -17,7 +19,7 @@ from functions.data_plane.shapes import (
     VerifyIn,
     session_plan_out,
 )
-from functions.shapes.sessions import CommittedOut, SavedOut, committed_out, saved_out
+from functions.shapes.sessions import SavedOut, committed_out, saved_out
 
 
 def wanted_by(body: ProjectPlanIn) -> Wanted:
@@ -58,11 +60,30 @@ def publish_uploads(
     *,
     expected: Generation | None,
     request: RequestId | None,
-) -> CommittedOut:
+) -> PublishedOut:
     """Raises as ``Uploads.publish``."""
     wanted = CommitRequest(body.message, body.provenance, body.strategy, expected, request)
     done = manifold.uploads.publish(principal, session, body.draft.receipt(), body.receipts(), wanted)
-    return committed_out(done)
+    return PublishedOut(**dict(committed_out(done)), plan=_plan_of(manifold, principal, session, body, done))
+
+
+def _plan_of(
+    manifold: Manifold, principal: Principal, session: SessionId, body: PublishIn, done: Committed
+) -> SessionPlanOut | None:
+    """Return what the client needs to go on from its commit, which is made and stays made, whatever becomes of this."""
+    if body.known_generation is None:
+        return None
+    base = Generation(body.known_generation)
+    moved = done.rebased or done.commit is None or done.generation != base + 1
+    known = base if moved else done.generation
+    try:
+        return session_plan_out(
+            manifold.session_plans.plan(
+                principal, session, generation=done.generation, wanted=Wanted((), known, content=moved)
+            )
+        )
+    except ManifoldError:
+        return None
 
 
 def keep_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyIn) -> SavedOut:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from datetime import datetime
 
 from manifold_common.domain.conflict import Strategy
 from manifold_common.services.plans import MAX_OBJECTS, Grant, Plan, TreeGrant
 from manifold_common.services.session_plans import SessionPlan
 from manifold_common.services.uploaded import Receipt
-from manifold_common.services.uploads import MAX_SLOTS, Slot, Slots
+from manifold_common.services.uploads import MAX_SLOTS, Linked, Slot, Slots
 from pydantic import BaseModel, Field
 
 from functions.shapes.base import GenerationNumber, Message, Provenance, Shape
 from functions.shapes.paths import bytes_of
+from functions.shapes.sessions import CommittedOut
 
 _ID = r"^[a-z2-7]{26}$"
 
@@ -137,25 +139,45 @@ def _tree_out(tree: TreeGrant) -> TreeOut:
 class UploadsIn(Shape):
     base_generation: GenerationNumber = Field(description="What the draft is made on.")
     packs: int = Field(default=1, ge=0, le=MAX_SLOTS)
+    draft: str | None = Field(default=None, pattern=_ID, description="No new draft, but more packs of this one.")
 
 
 class SlotOut(BaseModel):
-    """One object that the client may store, once."""
+    """One object that the client may store, once it has a link for it."""
 
     key: str
     object_id: str
     object_key: str = Field(description="Key to seal it with, base64; empty without encryption.")
-    url: str = Field(description="PUT the object here.")
-    headers: dict[str, str] = Field(description="To be sent with it, exactly so.")
 
 
 class SlotsOut(BaseModel):
-    plan: PlanOut = Field(description="The tree that the draft is made on.")
+    plan: PlanOut | None = Field(description="The tree that the draft is made on; null for more packs of a draft.")
     write_dek: str = Field(description="Id of the data key that new objects name.")
     id_key: str = Field(description="Key that names chunks, base64. It opens nothing.")
     draft_commit: str = Field(description="Id of the draft, a commit object.")
     draft: SlotOut
     packs: list[SlotOut]
+
+
+class SizeIn(Shape):
+    name: str = Field(pattern=_ID, description="A pack's id, or the draft's commit id.")
+    size: int = Field(ge=1, le=2**40, description="Bytes of the object as it will be stored. Once told, it stays.")
+
+
+class LinksIn(Shape):
+    uploads: list[SizeIn] = Field(min_length=1, max_length=MAX_SLOTS)
+
+
+class LinkOut(BaseModel):
+    """The right to store one object, once, with the length that was told."""
+
+    name: str
+    url: str = Field(description="PUT the object here.")
+    headers: dict[str, str] = Field(description="To be sent with it, exactly so.")
+
+
+class LinksOut(BaseModel):
+    links: list[LinkOut]
 
 
 class ReceiptIn(Shape):
@@ -185,11 +207,22 @@ class PublishIn(VerifyIn):
     provenance: Provenance = Field(default={})
     strategy: Strategy = Strategy.FAIL
     expected_generation: GenerationNumber | None = None
+    known_generation: GenerationNumber | None = Field(
+        default=None,
+        description="Answer the session's plan as well, of the generation that came of it and without the content of "
+        "this one: what a client needs to go on.",
+    )
+
+
+class PublishedOut(CommittedOut):
+    plan: SessionPlanOut | None = Field(
+        default=None, description="Null where none was asked for, or none could be had: ask for it by itself."
+    )
 
 
 def slots_out(slots: Slots) -> SlotsOut:
     return SlotsOut(
-        plan=plan_out(slots.plan),
+        plan=None if slots.plan is None else plan_out(slots.plan),
         write_dek=slots.write_dek,
         id_key=_base64(slots.id_key),
         draft_commit=slots.draft_commit,
@@ -203,9 +236,11 @@ def _slot_out(slot: Slot) -> SlotOut:
         key=slot.seal.key,
         object_id=slot.seal.object_id,
         object_key=_base64(slot.object_key),
-        url=slot.link.url,
-        headers=dict(slot.link.headers),
     )
+
+
+def links_out(links: Sequence[Linked]) -> LinksOut:
+    return LinksOut(links=[LinkOut(name=one.name, url=one.link.url, headers=dict(one.link.headers)) for one in links])
 
 
 def _base64(data: bytes) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -47,6 +48,7 @@ from tests.contract.catalog_fixtures import (
     draft,
     key,
     make_project,
+    new_id,
     session,
 )
 from tests.support.postgres_proxy import PostgresProxy
@@ -395,6 +397,38 @@ def test_an_interrupted_migration_leaves_nothing_and_can_be_repeated(empty_postg
         migrate(empty_postgres_dsn, known=[first, broken])
     assert schema_version(empty_postgres_dsn) == 1
     assert migrate(empty_postgres_dsn, known=[first, broken._replace(sql="CREATE TABLE two (x int)")]) == ["0002_two"]
+
+
+def test_uploads_of_an_older_schema_are_removed_in_their_time_unless_something_may_refer_to_them(
+    empty_postgres_dsn: str,
+) -> None:
+    """What was claimed may be referred to: its row goes, its object stays. The rest cannot be used any more."""
+    migrate(empty_postgres_dsn, known=[one for one in known_migrations() if one.version <= 5])
+    ids = {name: new_id() for name in ("project", "dek", "claimed", "open")}
+    with psycopg.connect(empty_postgres_dsn) as connection:
+        connection.execute("INSERT INTO tenants VALUES ('acme', now())")
+        connection.execute("INSERT INTO users VALUES ('acme', 'ann', now())")
+        connection.execute(
+            "INSERT INTO projects (tenant_id, project_id, owner_id, name, created_at, updated_at) "
+            "VALUES ('acme', %(project)s, 'ann', 'old', now(), now())",
+            ids,
+        )
+        connection.execute(
+            "INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext, "
+            "created_at) VALUES ('acme', %(project)s, %(dek)s, 'file', 'k', 1, '', now())",
+            ids,
+        )
+        for name in ("claimed", "open"):
+            connection.execute(
+                "INSERT INTO uploads VALUES ('acme', %(project)s, %(name)s, 'ann', 's1', 'pack', %(name)s, 0, %(dek)s, "
+                "now() - interval '2 days', now() - interval '1 day', %(claimed)s)",
+                {**ids, "name": ids[name], "claimed": name == "claimed"},
+            )
+    migrate(empty_postgres_dsn)
+    with connected(empty_postgres_dsn) as catalog:
+        (left,) = catalog.ended_uploads(datetime.now(UTC))
+        assert (left.name, left.stored_bytes is None, left.proof, left.commits) == (ids["open"], False, None, ())
+        assert catalog.remove_upload(left)
 
 
 def test_an_edited_migration_is_refused(postgres_dsn: str) -> None:

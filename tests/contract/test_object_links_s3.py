@@ -74,21 +74,41 @@ def test_a_read_link_reads_nothing_else_and_changes_nothing(store: S3ObjectStore
 
 
 def test_a_write_link_creates_its_object_once(store: S3ObjectStore, links: S3Links) -> None:
-    link = links.to_create("t/new", seconds=60)
+    link = links.to_create("t/new", 5, seconds=60)
     assert upload(link, b"first") == 200
-    assert upload(link, b"second") == 412
+    assert upload(link, b"again") == 412
     assert bytes(store.get("t/new", max_bytes=10)) == b"first"
 
 
 def test_the_condition_of_a_write_link_cannot_be_left_out(store: S3ObjectStore, links: S3Links) -> None:
-    link = links.to_create("t/kept", seconds=60)
+    link = links.to_create("t/kept", 5, seconds=60)
     assert upload(link, b"first") == 200
-    assert upload(link, b"second", without="If-None-Match") == 403
+    assert upload(link, b"again", without="If-None-Match") == 403
     assert bytes(store.get("t/kept", max_bytes=10)) == b"first"
 
 
+@pytest.mark.parametrize("size", [0, 1, 999, 1001, 1 << 20])
+def test_a_write_link_is_for_one_length(store: S3ObjectStore, links: S3Links, size: int) -> None:
+    key = f"t/size-{size}"
+    link = links.to_create(key, 1000, seconds=60)
+    headers = {name: value for name, value in link.headers.items() if name != "Content-Length"}
+    with urllib3.PoolManager(retries=False) as pool:
+        told = pool.request("PUT", link.url, body=bytes(size), headers=headers)
+        chunked = pool.request("PUT", link.url, body=iter([bytes(size)]), headers=headers, chunked=True)
+        assert (told.status, chunked.status) == (403, 403)
+    assert store.head(key) is None
+    assert upload(link, bytes(1000)) == 200
+
+
+def test_more_than_the_length_that_was_told_is_not_stored(store: S3ObjectStore, links: S3Links) -> None:
+    link = links.to_create("t/longer", 1000, seconds=60)
+    upload(link, bytes(5000))  # with the signed length before it, and four times as much behind it
+    found = store.head("t/longer")
+    assert found is None or found.size == 1000
+
+
 def test_a_write_link_writes_nowhere_else(store: S3ObjectStore, links: S3Links) -> None:
-    link = links.to_create("t/here", seconds=60)
+    link = links.to_create("t/here", 1, seconds=60)
     assert upload(link._replace(url=elsewhere(link.url, "there")), b"x") == 403
     assert store.head("t/there") is None
 
@@ -98,7 +118,7 @@ def test_links_end(store: S3ObjectStore, links: S3Links) -> None:
     (url,) = links.to_read(["t/d"], seconds=60)
     older = url.replace("X-Amz-Expires=60", "X-Amz-Expires=3600")
     assert send("GET", older).status == 403
-    link = links.to_create("t/late", seconds=60)
+    link = links.to_create("t/late", 1, seconds=60)
     assert upload(link._replace(url=link.url.replace("X-Amz-Expires=60", "X-Amz-Expires=3600")), b"x") == 403
 
 
@@ -107,4 +127,4 @@ def test_no_link_leads_out_of_the_prefix(links: S3Links) -> None:
         with pytest.raises(InvalidInput):
             links.to_read([key], seconds=60)
         with pytest.raises(InvalidInput):
-            links.to_create(key, seconds=60)
+            links.to_create(key, 1, seconds=60)

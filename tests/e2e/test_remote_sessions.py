@@ -13,7 +13,7 @@ from manifold_common.adapters.remote.server import HttpServer
 from manifold_common.bootstrap.remote import RemoteManifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.domain.conflict import Strategy
-from manifold_common.errors import AlreadyExists, CommitConflict, NotFound
+from manifold_common.errors import AlreadyExists, CommitConflict, NotFound, SessionMoved
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, TenantId, UserId
 from manifold_common.ports.remote import RemotePlan
 from manifold_common.services import plans
@@ -177,15 +177,36 @@ def test_closing_ends_the_session_on_both_sides(server: RemoteServer, client: Re
         client.sessions.commit(S1)
 
 
-def test_a_session_that_was_reopened_elsewhere_starts_anew(server: RemoteServer, make_client: MakeClient) -> None:
+def test_a_session_that_was_reopened_elsewhere_starts_anew_once_nothing_is_lost_by_that(
+    server: RemoteServer, make_client: MakeClient
+) -> None:
     project = new_project(server.manifold, a=b"one")
     one, two = make_client("one"), make_client("two")
     work = Path(one.sessions.checkout(S1, project).path)
     (work / "left").write_bytes(b"behind")
     two.sessions.close(S1)
     two.sessions.checkout(S1, project)
+    for _ in range(2):
+        with pytest.raises(SessionMoved, match="holds changes of the earlier one"):
+            one.sessions.checkout(S1)
+        assert (work / "left").read_bytes() == b"behind"
+    (work / "left").unlink()
     found = one.sessions.checkout(S1)
     assert [path.name for path in Path(found.path).iterdir()] == ["a"]
+
+
+def test_closing_what_is_left_of_an_earlier_session_leaves_the_new_one_alone(
+    server: RemoteServer, make_client: MakeClient
+) -> None:
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    work = Path(one.sessions.checkout(S1, project).path)
+    (work / "left").write_bytes(b"behind")
+    two.sessions.close(S1)
+    there = Path(two.sessions.checkout(S1, project).path)
+    one.sessions.close(S1)
+    assert (work.exists(), there.exists(), [row.session for row in one.sessions.all()]) == (False, True, [S1])
+    assert one.sessions.checkout(S1, project).files == 1
 
 
 def test_an_export_does_not_go_into_a_folder_with_something_in_it(
@@ -271,7 +292,7 @@ def test_requests_depend_on_what_changed_and_never_on_the_number_of_files(
     asked.clear()
     two.sessions.commit(S1)
     assert sent == {"PUT": 1}
-    assert asked == ["uploads", "publish", "plan"]
+    assert asked == ["uploads", "links", "publish"]
     sent.clear()
     put(server.manifold, project, b"theirs", b"x")
     two.sessions.checkout(S1)

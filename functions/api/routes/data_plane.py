@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
-from manifold_common.ids import Generation, parse_session_id
+from manifold_common.ids import Generation, parse_commit_id, parse_session_id
 
 from functions.api.caller import Caller, ProjectRef, generation_of
 from functions.api.conditions import expected_generation, request_id
 from functions.api.problem import responses
 from functions.data_plane.answers import keep_uploads, plan_session, publish_uploads, verify_uploads, wanted_by
 from functions.data_plane.shapes import (
+    LinksIn,
+    LinksOut,
     PlanOut,
     ProjectPlanIn,
+    PublishedOut,
     PublishIn,
     SessionPlanIn,
     SessionPlanOut,
@@ -21,10 +24,11 @@ from functions.data_plane.shapes import (
     UploadsIn,
     VerifiedOut,
     VerifyIn,
+    links_out,
     plan_out,
     slots_out,
 )
-from functions.shapes.sessions import CommittedOut, SavedOut
+from functions.shapes.sessions import SavedOut
 
 router = APIRouter(prefix="/api", tags=["direct access"])
 
@@ -46,11 +50,19 @@ def plan_working_set(caller: Caller, session: SessionRef, body: SessionPlanIn | 
     return plan_session(caller.manifold, caller.principal, parse_session_id(session), body or SessionPlanIn())
 
 
-@router.post("/sessions/{session}/uploads", responses=responses(404))
+@router.post("/sessions/{session}/uploads", responses=responses(404, 413))
 def open_uploads(caller: Caller, session: SessionRef, body: UploadsIn) -> SlotsOut:
-    """Give room for packs and a draft in the object store: links that create each object once, and its key."""
-    base = Generation(body.base_generation)
-    return slots_out(caller.manifold.uploads.open(caller.principal, parse_session_id(session), base, body.packs))
+    """Give room for a draft and packs of it in the object store: a name for each object, and its key."""
+    uploads, base = caller.manifold.uploads, Generation(body.base_generation)
+    draft = None if body.draft is None else parse_commit_id(body.draft)
+    return slots_out(uploads.open(caller.principal, parse_session_id(session), base, body.packs, draft=draft))
+
+
+@router.post("/sessions/{session}/links", responses=responses(404, 413))
+def link_uploads(caller: Caller, session: SessionRef, body: LinksIn) -> LinksOut:
+    """Give links that create objects in such room, each once and with the length that is told."""
+    sizes = {one.name: one.size for one in body.uploads}
+    return links_out(caller.manifold.uploads.link(caller.principal, parse_session_id(session), sizes))
 
 
 @router.post("/sessions/{session}/verify", responses=responses(404, 413))
@@ -60,7 +72,7 @@ def verify(caller: Caller, session: SessionRef, body: VerifyIn) -> VerifiedOut:
 
 
 @router.post("/sessions/{session}/publish", responses=responses(404, 409, 412, 413, 507))
-def publish(request: Request, caller: Caller, session: SessionRef, body: PublishIn) -> CommittedOut:
+def publish(request: Request, caller: Caller, session: SessionRef, body: PublishIn) -> PublishedOut:
     """Publish an uploaded draft as the next generation. All that was uploaded is checked before."""
     return publish_uploads(
         caller.manifold,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.api import Api
 
-DIRECT = ("plan", "uploads", "verify", "publish", "keep")
+DIRECT = ("plan", "uploads", "links", "verify", "publish", "keep")
 
 
 @pytest.fixture

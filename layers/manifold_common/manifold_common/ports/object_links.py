@@ -21,5 +21,6 @@ class ObjectLinks(Protocol):
     def to_read(self, keys: Sequence[str], *, seconds: int) -> list[str]:
         """Return a URL for each object, whose GET answers its bytes, or a range of them."""
 
-    def to_create(self, key: str, *, seconds: int) -> Link:
-        """Return a link whose PUT stores an object, and is refused where there is one of that name."""
+    def to_create(self, key: str, size: int, *, seconds: int) -> Link:
+        """Return a link whose PUT stores an object of ``size`` bytes. One of another length is refused, and so is any
+        where there is an object of that name."""

@@ -1,23 +1,28 @@
 """What a client has uploaded, read back and held against everything that it says.
 
 Nothing in a draft is believed. Each pack and each block of the draft's own must open under the key of its slot, each
-chunk must have the bytes that its id names, and the draft may refer to the session's own uploads and to what its base
-refers to, and to nothing else. Where the base has a chunk already, its place counts and not the draft's.
+chunk must have the bytes that its id names, and the draft may refer to the packs that were given out for it and to what
+its base refers to, and to nothing else. Where the base has a chunk already, its place counts and not the draft's.
+
+What was found to be true is kept as what was looked at: a pack's proof is a digest of each chunk id at each place that
+was read back. A draft that says anything else of that pack makes a claim that nobody has checked: it is read anew.
 """
 
 from __future__ import annotations
 
+import struct
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import NamedTuple
 
 from blake3 import blake3
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.paths import to_display
-from manifold_common.domain.tree import FILE
+from manifold_common.domain.tree import FILE, misfit
 from manifold_common.engine.data_keys import ProjectKeys
 from manifold_common.engine.pack_writer import INLINE_BYTES, NewContent
 from manifold_common.engine.tree_log import Snapshot
@@ -26,7 +31,7 @@ from manifold_common.format.commit_object import ReadCommit, read_commit
 from manifold_common.format.pack import PACK_TARGET_BYTES
 from manifold_common.format.places import MAX_BLOCK_RAW_BYTES, Block, Container, Places
 from manifold_common.format.sealed import FRAME_OVERHEAD_BYTES, HEADER_BYTES, ObjectKind, Opener, Payload
-from manifold_common.ids import ChunkId, Generation, SessionId
+from manifold_common.ids import ChunkId, CommitId, Generation, SessionId
 from manifold_common.ports.object_store import Buffer
 from manifold_common.ports.uploads import Upload
 from manifold_common.services.context import Context
@@ -35,7 +40,11 @@ MAX_PACK_BYTES = PACK_TARGET_BYTES + MAX_BLOCK_RAW_BYTES + HEADER_BYTES + 2 * FR
 MAX_DRAFT_BYTES = 256 << 20
 MAX_CHECKED_BYTES = 512 << 20
 """Of packs that are checked at once."""
+UPLOAD_KEPT = timedelta(hours=24)
+"""From when a slot was given out, its bytes were proven, or something was about to refer to them."""
 _MAX_INLINE_RAW_BYTES = 64 << 20
+_BLOCK = struct.Struct("<IQIII")
+_PART = struct.Struct("<32sII")
 
 Part = tuple[ChunkId, int, int]
 """A chunk in a block's raw bytes: id, offset, length."""
@@ -64,16 +73,32 @@ class UploadedDraft:
     known: Places
     """All other chunks."""
     packs: dict[str, Upload]
-    """Those it refers to, by name; claimed ones were checked."""
+    """Those it refers to, by name."""
     parts: dict[str, dict[Block, list[Part]]] = field(default_factory=dict)
     """What each pack must hold."""
+    used: list[str] = field(default_factory=list)
+    """Packs that the commit last made of it refers to."""
     new_bytes: int = 0
     """Raw bytes of chunks that the base does not have."""
+
+    def unproven(self) -> list[str]:
+        """Return the packs that were never found to hold all that this draft says of them."""
+        return [name for name, pack in self.packs.items() if pack.proof != proof_of(self.parts[name])]
 
 
 def container_of(upload: Upload) -> Container:
     kind = ObjectKind.COMMIT if upload.kind == "draft" else ObjectKind.PACK
     return Container(upload.tenant, upload.project, kind, upload.generation, upload.name, upload.object_id, upload.dek)
+
+
+def proof_of(parts: Mapping[Block, Sequence[Part]]) -> bytes:
+    """Return a digest of what is said of a pack: each block's place, and each chunk's id and place in it."""
+    digest = blake3()
+    for block in sorted(parts, key=lambda block: block[1:]):
+        own = sorted(parts[block])
+        digest.update(_BLOCK.pack(block.frame, block.offset, block.stored_bytes, block.raw_bytes, len(own)))
+        digest.update(b"".join([_PART.pack(*part) for part in own]))
+    return digest.digest()
 
 
 class Inspector:
@@ -101,21 +126,27 @@ class Inspector:
         for path, entry in commit.changes.upserts.items():
             if entry.kind == FILE:
                 context.policy.limits.check_file(to_display(path), entry.size)
+        stray = misfit(base.tree, commit.changes)
+        if stray is not None:
+            raise BadUpload(f"draft {own.name} puts {to_display(stray)!r} where there is no folder")
         draft = UploadedDraft(upload, base, commit, NewContent({}, {}, []), {}, {})
         self._sort(draft, own, keys, data, opener)
         draft.packs = self._find(principal, session, list(draft.parts), "pack")
         for name, blocks in draft.parts.items():
+            pack = draft.packs[name]
             for block in blocks:
-                if block.container != container_of(draft.packs[name]):
+                if pack.draft != upload.name or block.container != container_of(pack):
                     raise _not_yours(block.container)
         return draft
 
     def check_packs(self, draft: UploadedDraft, receipts: Sequence[Receipt]) -> int:
-        """Read packs back, several at once, and claim them. Returns how many were read.
+        """Read packs back, several at once, and note what they are proven to hold. Returns how many were read.
 
-        Packs that the draft does not refer to, or that were checked before, are passed over. Raises BadUpload.
+        Packs that the draft does not refer to, or that are proven to hold what it says, are passed over. Raises
+        BadUpload.
         """
-        wanted = [one for one in receipts if one.name in draft.packs and not draft.packs[one.name].claimed]
+        unproven = set(draft.unproven())
+        wanted = list({one.name: one for one in receipts if one.name in unproven}.values())
         total = sum(one.size for one in wanted)
         if total > MAX_CHECKED_BYTES:
             raise BadUpload(
@@ -123,22 +154,48 @@ class Inspector:
                 hint=f"have packs of at most {MAX_CHECKED_BYTES} bytes checked in one call",
             )
         list(self._context.workers.requests.map(lambda receipt: self._check_pack(draft, receipt), wanted))
-        self.claim(draft, [one.name for one in wanted])
+        proofs = {one.name: proof_of(draft.parts[one.name]) for one in wanted}
+        upload = draft.upload
+        if proofs:
+            until = self._context.clock.now() + UPLOAD_KEPT
+            there = self._context.catalog.prove_uploads(upload.tenant, upload.project, proofs, until)
+            if there < len(proofs):
+                raise _gone(upload.session, wanted[0].name)
+        draft.packs |= {name: replace(draft.packs[name], proof=proof) for name, proof in proofs.items()}
         return len(wanted)
 
-    def claim(self, draft: UploadedDraft, names: Sequence[str]) -> None:
-        """Raises BadUpload: one of them was removed meanwhile, since its time was over."""
-        upload = draft.upload
-        if names and self._context.catalog.claim_uploads(upload.tenant, upload.project, names) < len(set(names)):
-            raise _gone(upload.session, names[0])
-        draft.packs |= {name: replace(draft.packs[name], claimed=True) for name in names if name in draft.packs}
+    def refer(self, draft: UploadedDraft, places: Places, commit: CommitId) -> list[str]:
+        """Note which of the draft's packs ``commit`` is about to refer to; return them.
 
-    def _find(self, principal: Principal, session: SessionId, names: Sequence[str], kind: str) -> dict[str, Upload]:
+        Raises:
+            BadUpload: one of them was removed meanwhile, since its time was over.
+        """
+        upload = draft.upload
+        containers = {place.block.container for place in places.values()}
+        used = [name for name, pack in draft.packs.items() if container_of(pack) in containers]
+        if used:
+            until = self._context.clock.now() + UPLOAD_KEPT
+            there = self._context.catalog.refer_uploads(upload.tenant, upload.project, used, commit, until)
+            if there < len(used):
+                raise _gone(upload.session, used[0])
+        return used
+
+    def find(self, principal: Principal, session: SessionId, names: Sequence[str]) -> list[Upload]:
+        """Return uploads of either kind. Raises BadUpload: the session has no such upload."""
+        return list(self._find(principal, session, names).values())
+
+    def find_draft(self, principal: Principal, session: SessionId, draft: CommitId) -> Upload:
+        """Return a draft's slot. Raises BadUpload: the session has no such upload."""
+        return self._find(principal, session, [draft], "draft")[draft]
+
+    def _find(
+        self, principal: Principal, session: SessionId, names: Sequence[str], kind: str | None = None
+    ) -> dict[str, Upload]:
         if not names:
             return {}
         now = self._context.clock.now()
         rows = self._context.catalog.find_uploads(principal.tenant, principal.user, session, names, now)
-        found = {one.name: one for one in rows if one.kind == kind}
+        found = {one.name: one for one in rows if kind in (None, one.kind)}
         for name in names:
             if name not in found:
                 raise _gone(session, name)
@@ -249,6 +306,6 @@ def _gone(session: SessionId, name: str) -> BadUpload:
 
 def _not_yours(container: Container) -> BadUpload:
     return BadUpload(
-        f"the draft refers to object {container.name}, which is neither an upload of this session nor part of its base",
+        f"the draft refers to object {container.name}, which was neither given out for it nor is part of its base",
         hint="upload the content itself",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -46,7 +46,7 @@ from manifold_common.ports.catalog import (
 )
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.installation import DatabaseIdentity, InstallationRow
-from manifold_common.ports.uploads import Upload
+from manifold_common.ports.uploads import Held, Upload
 
 
 @dataclass(slots=True)
@@ -462,11 +462,29 @@ class MemoryCatalog(MemoryOutbox):
             living = {project for (owner, project), found in self._projects.items() if owner == tenant and found.alive}
             return self._uploads.find(tenant, user, session, living, names, now)
 
-    def claim_uploads(self, tenant: TenantId, project: ProjectId, names: Sequence[str]) -> int:
-        return self._uploads.claim(tenant, project, names)
+    def held_uploads(self, tenant: TenantId, user: UserId, session: SessionId) -> Held:
+        return self._uploads.held(tenant, user, session)
 
-    def forget_uploads(self, tenant: TenantId, project: ProjectId, names: Sequence[str]) -> None:
-        self._uploads.forget(tenant, project, names)
+    def link_uploads(self, uploads: Sequence[Upload]) -> int:
+        return self._uploads.link(uploads)
+
+    def prove_uploads(
+        self, tenant: TenantId, project: ProjectId, proofs: Mapping[str, bytes], expires_at: datetime
+    ) -> int:
+        return self._uploads.prove(tenant, project, proofs, expires_at)
+
+    def refer_uploads(
+        self, tenant: TenantId, project: ProjectId, names: Sequence[str], commit: CommitId, expires_at: datetime
+    ) -> int:
+        return self._uploads.refer(tenant, project, names, commit, expires_at)
+
+    def forget_uploads(
+        self, tenant: TenantId, project: ProjectId, names: Sequence[str], *, slots_of: CommitId | None = None
+    ) -> None:
+        self._uploads.forget(tenant, project, names, slots_of)
+
+    def remove_upload(self, seen: Upload) -> bool:
+        return self._uploads.remove(seen)
 
     def ended_uploads(self, before: datetime, *, limit: int = 100) -> list[Upload]:
         return self._uploads.ended(before, limit)

@@ -47,8 +47,8 @@ NOTE_ENDED: Final = """noted AS (
 """Goes on from ``ended``, the sessions that a statement deletes: what is gone was known."""
 VIEW: Final = f"{SESSION}, {HEAD}, now()"
 UPLOAD: Final = (
-    "u.tenant_id, u.project_id, u.user_id, u.session_id, u.kind, u.name, u.object_id, u.generation, u.dek_id, "
-    "u.created_at, u.expires_at, u.claimed"
+    "u.tenant_id, u.project_id, u.user_id, u.session_id, u.kind, u.name, u.object_id, u.draft_id, u.generation, "
+    "u.dek_id, u.created_at, u.expires_at, u.stored_bytes, u.proof, u.commits"
 )
 OUTBOX: Final = "o.sequence, o.tenant_id, o.project_id, o.type, o.generation, o.data, o.created_at"
 
@@ -124,8 +124,8 @@ def draft_params(draft: DraftRef | None) -> Mapping[str, Any]:
 
 
 def upload(row: Row) -> Upload:
-    *fields, created_at, expires_at, claimed = row
-    return Upload(*[*fields, utc(created_at), utc(expires_at), claimed])
+    *fields, created_at, expires_at, stored_bytes, proof, commits = row
+    return Upload(*[*fields, utc(created_at), utc(expires_at), stored_bytes, proof, tuple(commits)])
 
 
 def outbox(row: Row) -> OutboxRow:

@@ -2,7 +2,7 @@
 
 obstore signs reads: a plan may have thousands, and it takes a tenth of botocore's time (measured: 0.04 ms against
 0.4). A write carries a condition that the signature has to cover, or its holder could leave it out and replace what was
-checked meanwhile; that is botocore's part.
+checked meanwhile, and its length, or its holder could store as much as a store takes; that is botocore's part.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class S3Links:
         except (BaseError, OSError):
             raise self._unsigned() from None
 
-    def to_create(self, key: str, *, seconds: int) -> Link:
+    def to_create(self, key: str, size: int, *, seconds: int) -> Link:
         from botocore.auth import S3SigV4QueryAuth
         from botocore.awsrequest import AWSRequest
 
         options = self._options
-        headers = {"If-None-Match": "*"}
+        headers = {"If-None-Match": "*", "Content-Length": str(size)}
         if options.server_side_encryption:
             headers["x-amz-server-side-encryption"] = options.server_side_encryption
         if options.kms_key_id:

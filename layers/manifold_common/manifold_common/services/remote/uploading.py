@@ -10,10 +10,11 @@ from blake3 import blake3
 from manifold_common.domain.tree import Changes
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import NewContent, PackWriter
+from manifold_common.errors import BadAnswer
 from manifold_common.format.commit_object import CommitMeta, build_commit
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import ObjectKind
-from manifold_common.ids import CommitId, Generation, ObjectId, RequestId, SessionId
+from manifold_common.ids import PLAIN, CommitId, Generation, ObjectId, ProjectId, SessionId, parse_request_id
 from manifold_common.ports.object_store import Buffer
 from manifold_common.ports.remote import RemoteCommitted, UploadReceipt, UploadSlot
 from manifold_common.services.commit import CommitRequest
@@ -28,14 +29,20 @@ _CHECKED_AT_ONCE_BYTES = 128 << 20
 
 
 class _Receipted(SealedObjects):
-    """Stores objects and keeps what is to be said of them."""
+    """Stores objects, each by a link that is asked for when its length is known, and keeps their receipts."""
 
-    def __init__(self, context: RemoteContext) -> None:
+    def __init__(self, context: RemoteContext, session: SessionId) -> None:
         super().__init__(context.links, context.cache)
+        self._context = context
+        self._session = session
         self.receipts: dict[str, UploadReceipt] = {}
 
     def write(self, key: str, data: Buffer) -> None:
         name = key.rpartition("/")[2].rpartition("-")[2]
+        links = self._context.server.link_uploads(self._session, {name: len(data)})
+        if [link.name for link in links] != [name]:
+            raise BadAnswer(f"the server was asked for a link to store {name}, and has given others")
+        self._context.links.offer(key, links[0])
         self.receipts[key] = UploadReceipt(name, len(data), blake3(data).digest())
         super().write(key, data)
 
@@ -44,21 +51,41 @@ class Upload:
     """One draft of a session. Not for several threads."""
 
     def __init__(
-        self, context: RemoteContext, generations: PlannedGenerations, session: SessionId, base: Generation
+        self,
+        context: RemoteContext,
+        generations: PlannedGenerations,
+        session: SessionId,
+        base: Generation,
+        project: ProjectId | None = None,
     ) -> None:
-        """Raises as ``RemoteServer.open_uploads``."""
+        """Raises as ``RemoteServer.open_uploads``; BadAnswer: the room is for something else."""
         self._context = context
         self._session = session
-        self._objects = _Receipted(context)
+        self._objects = _Receipted(context, session)
         slots = context.server.open_uploads(session, base, _FIRST_SLOTS)
-        self.base = generations.take(slots.plan)
-        self._user = slots.plan.user
-        self.keys = generations.keyring(slots.plan.project)
+        plan = slots.plan
+        if plan is None:
+            raise BadAnswer("the server gives room for a draft without saying what it is made on")
+        generations.check(plan, project, base)
+        self.base = generations.take(plan)
+        if slots.write_dek == PLAIN and plan.tree is not None and plan.tree.grant.dek != PLAIN:
+            raise BadAnswer("the server wants new content of an encrypted project to be stored without encryption")
+        self._user = plan.user
+        self.keys = generations.keyring(plan.project)
         self.keys.name_chunks_with(slots.id_key)
         self.keys.write_dek = slots.write_dek
         self._draft, self._commit = slots.draft, slots.draft_commit
-        self._free: deque[UploadSlot] = deque()
-        self._take([slots.draft])
+        self._own = Container(
+            self.base.tenant,
+            self.base.project,
+            ObjectKind.COMMIT,
+            Generation(base + 1),
+            self._commit,
+            self._draft.object_id,
+            slots.write_dek,
+        )
+        self._free: deque[ObjectId] = deque()
+        self.keys.grant(slots.draft.object_id, slots.draft.object_key)
         self._take_packs(slots.packs)
 
     def writer(self, known: Places | None = None) -> PackWriter:
@@ -77,16 +104,7 @@ class Upload:
 
     def store(self, changes: Changes, content: NewContent) -> None:
         """Store the draft: one PUT."""
-        base = self.base
-        own = Container(
-            base.tenant,
-            base.project,
-            ObjectKind.COMMIT,
-            Generation(base.head.generation + 1),
-            self._commit,
-            self._draft.object_id,
-            self.keys.write_dek,
-        )
+        base, own = self.base, self._own
         meta = CommitMeta(
             tenant=base.tenant,
             project=base.project,
@@ -102,13 +120,14 @@ class Upload:
         )
         places = {**base.places, **content.places(own)}
         built = build_commit(meta, changes, places, content.inline, own, self.keys.sealer(own.seal()), self.keys.id_key)
-        self._objects.write(self._draft.key, built.data)
+        self._objects.write(own.seal().key, built.data)
 
     def publish(self, request: CommitRequest) -> RemoteCommitted:
         """Have the server check and publish what was stored. A repeat of this call publishes nothing a second time."""
         draft, packs = self._receipts()
         left = self._check_ahead(draft, packs)
-        return self._context.server.publish(
+        base = self.base
+        done = self._context.server.publish(
             self._session,
             draft,
             left,
@@ -116,8 +135,12 @@ class Upload:
             provenance=request.provenance,
             strategy=request.strategy.value,
             expected=request.expected,
-            request=request.request or RequestId(self._commit),
+            request=request.request or parse_request_id(self._commit),
+            known=base.head.generation,
         )
+        if done.project != base.project or done.generation < base.head.generation:
+            raise BadAnswer("the server answers about another commit than the one that it was asked to publish")
+        return done
 
     def keep(self) -> CommitId | None:
         """Have the server check what was stored, and keep it as the session's saved work."""
@@ -134,23 +157,22 @@ class Upload:
 
     def _receipts(self) -> tuple[UploadReceipt, list[UploadReceipt]]:
         receipts = dict(self._objects.receipts)
-        draft = receipts.pop(self._draft.key)
+        draft = receipts.pop(self._own.seal().key)
         return draft, list(receipts.values())
 
     def _next_pack(self) -> ObjectId:
         if not self._free:
-            more = self._context.server.open_uploads(self._session, self.base.head.generation, _MORE_SLOTS)
+            base = self.base.head.generation
+            more = self._context.server.open_uploads(self._session, base, _MORE_SLOTS, draft=self._commit)
+            if (more.draft_commit, more.write_dek) != (self._commit, self.keys.write_dek) or not more.packs:
+                raise BadAnswer("the server gives room for another draft than it was asked to")
             self._take_packs(more.packs)
-        return self._free.popleft().object_id
+        return self._free.popleft()
 
     def _take_packs(self, slots: Sequence[UploadSlot]) -> None:
-        self._take(slots)
-        self._free.extend(slots)
-
-    def _take(self, slots: Sequence[UploadSlot]) -> None:
         for slot in slots:
             self.keys.grant(slot.object_id, slot.object_key)
-        self._context.links.offer(slots)
+            self._free.append(slot.object_id)
 
 
 def _batches(packs: Sequence[UploadReceipt]) -> Iterator[list[UploadReceipt]]:
