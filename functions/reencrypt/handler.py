@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from manifold_common.ids import DekId, decode_id, parse_project_id, parse_tenant_id
+from manifold_common.ids import parse_dek_id, parse_project_id, parse_tenant_id
 from manifold_common.services.rewrap import Cursor
 
 from functions.invocation import metrics
@@ -44,5 +44,4 @@ def _cursor_of(text: str) -> Cursor:
     if len(parts) != 3:
         raise refusal_of("after", "expected <tenant>/<project>/<key>, as an answer's next has it")
     tenant, project, dek = parts
-    decode_id(dek)
-    return parse_tenant_id(tenant), parse_project_id(project), DekId(dek)
+    return parse_tenant_id(tenant), parse_project_id(project), parse_dek_id(dek)

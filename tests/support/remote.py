@@ -15,6 +15,7 @@ from manifold_common.settings import load_settings
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
 from tests.support.api import Api, MakeApi
+from tests.support.lying_server import LyingServer, lying
 
 
 @dataclass
@@ -64,10 +65,14 @@ def make_client(server: RemoteServer, tmp_path: Path, ram_folder: Path) -> Itera
     """Return a function that makes a client; each name is a machine of its own."""
     with ExitStack() as stack:
 
-        def make(name: str = "laptop", url: str | None = None) -> RemoteManifold:
+        def make(name: str = "laptop", url: str | None = None, **settings: str) -> RemoteManifold:
             folder = tmp_path / f"client-{name}"
             folder.mkdir(exist_ok=True)
-            environ = {"WORKDIR": str(folder), "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram_folder / f"client-{name}")}
+            environ = {
+                "WORKDIR": str(folder),
+                "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram_folder / f"client-{name}"),
+                **settings,
+            }
             made = connect(load_settings(environ=environ, cwd=folder), url or server.url)
             stack.callback(made.close)
             return made
@@ -78,3 +83,10 @@ def make_client(server: RemoteServer, tmp_path: Path, ram_folder: Path) -> Itera
 @pytest.fixture
 def client(make_client: MakeClient) -> RemoteManifold:
     return make_client()
+
+
+@pytest.fixture
+def lying_server(server: RemoteServer) -> Iterator[LyingServer]:
+    """A server that may lie about what ``server`` has said."""
+    with lying(server.url) as found:
+        yield found

@@ -247,5 +247,13 @@ class StaleStore(ManifoldError):
     code = "stale_store"
 
 
+class BadAnswer(ManifoldError):
+    """A server has answered with what no Manifold server answers, or with something else than it was asked for. Nothing
+    of the answer was used."""
+
+    kind = ErrorKind.CORRUPT
+    code = "bad_answer"
+
+
 class InternalError(ManifoldError):
     """A bug: an invariant of Manifold itself does not hold."""

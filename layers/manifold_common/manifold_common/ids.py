@@ -2,47 +2,56 @@
 
 Random ids are 128 bits, written as 26 characters of lower-case base32 without padding (RFC 4648), so that they are
 safe in a URL, a file name and an object key. Ids that people choose (tenant, user, session) are slugs.
+
+A type carries its rule: whatever msgspec decodes into one, from whomever it came, is such an id or is refused. So no
+decoder can be written that lets through a text that leads somewhere else. Other text becomes an id by ``parse_*``.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from typing import NewType
+from typing import Annotated, NewType
+
+from msgspec import Meta
 
 from manifold_common.errors import InvalidInput
 
-TenantId = NewType("TenantId", str)
-UserId = NewType("UserId", str)
-SessionId = NewType("SessionId", str)
-ProjectId = NewType("ProjectId", str)
-CommitId = NewType("CommitId", str)
-DekId = NewType("DekId", str)
-"""A data key. ``PLAIN`` stands for "no key": the object is unsealed."""
-ObjectId = NewType("ObjectId", str)
-"""Salt of one stored object's key. Never used twice for different bytes."""
-WorkingSetId = NewType("WorkingSetId", str)
-"""One plaintext folder of a session, which may have left others behind on other machines."""
-CatalogId = NewType("CatalogId", str)
-"""One line of catalogs: an original and its copies."""
-IncarnationId = NewType("IncarnationId", str)
-"""One of them, which alone goes on under this id. Whatever lies outside a catalog and is its own says so by it."""
-ChunkId = NewType("ChunkId", bytes)
-"""Keyed BLAKE3-256 of a chunk's bytes: 32 bytes."""
-RequestId = NewType("RequestId", str)
-"""A caller's own name for a request: a second one of that name is the first one again."""
-Generation = NewType("Generation", int)
-"""A project's commit number, 0 while it is empty."""
-
 ID_BYTES = 16
 CHUNK_ID_BYTES = 32
+GENERATION_DIGITS = 12
+MAX_GENERATION = 10**GENERATION_DIGITS - 1
+
+# The last character stands for the last three bits alone, so that an id has one spelling.
+_ENCODED = r"\A[a-z2-7]{25}[aeimquy4]\Z"
+_REQUEST = r"\A[A-Za-z0-9._:@/+=-]{1,128}\Z"
+_SLUG = r"\A(?!.*\.\.)[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?\Z"
+
+TenantId = NewType("TenantId", Annotated[str, Meta(pattern=_SLUG)])
+UserId = NewType("UserId", Annotated[str, Meta(pattern=_SLUG)])
+SessionId = NewType("SessionId", Annotated[str, Meta(pattern=_SLUG)])
+ProjectId = NewType("ProjectId", Annotated[str, Meta(pattern=_ENCODED)])
+CommitId = NewType("CommitId", Annotated[str, Meta(pattern=_ENCODED)])
+DekId = NewType("DekId", Annotated[str, Meta(pattern=_ENCODED)])
+"""A data key. ``PLAIN`` stands for "no key": the object is unsealed."""
+ObjectId = NewType("ObjectId", Annotated[str, Meta(pattern=_ENCODED)])
+"""Salt of one stored object's key. Never used twice for different bytes."""
+WorkingSetId = NewType("WorkingSetId", Annotated[str, Meta(pattern=_ENCODED)])
+"""One plaintext folder of a session, which may have left others behind on other machines."""
+CatalogId = NewType("CatalogId", Annotated[str, Meta(pattern=_ENCODED)])
+"""One line of catalogs: an original and its copies."""
+IncarnationId = NewType("IncarnationId", Annotated[str, Meta(pattern=_ENCODED)])
+"""One of them, which alone goes on under this id. Whatever lies outside a catalog and is its own says so by it."""
+ChunkId = NewType("ChunkId", Annotated[bytes, Meta(min_length=CHUNK_ID_BYTES, max_length=CHUNK_ID_BYTES)])
+"""Keyed BLAKE3-256 of a chunk's bytes: 32 bytes."""
+RequestId = NewType("RequestId", Annotated[str, Meta(pattern=_REQUEST)])
+"""A caller's own name for a request: a second one of that name is the first one again."""
+Generation = NewType("Generation", Annotated[int, Meta(ge=0, le=MAX_GENERATION)])
+"""A project's commit number, 0 while it is empty."""
+
 DEFAULT_TENANT = TenantId("default")
 DEFAULT_USER = UserId("local")
 PLAIN = DekId("a" * 26)  # sixteen zero bytes
-
-_ENCODED = re.compile(r"[a-z2-7]{26}\Z")
-_REQUEST = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}\Z")
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?\Z")
 
 
 def encode_id(raw: bytes) -> str:
@@ -58,15 +67,13 @@ def decode_id(text: str) -> bytes:
     Raises:
         InvalidInput: not 26 characters of lower-case base32, or not the one canonical spelling.
     """
-    if _ENCODED.match(text):
-        raw = base64.b32decode(text.upper() + "======")
-        if encode_id(raw) == text:
-            return raw
+    if re.match(_ENCODED, text):
+        return base64.b32decode(text.upper() + "======")
     raise InvalidInput(f"{text[:64]!r} is not an id", hint="an id is 26 characters of a-z and 2-7")
 
 
 def _slug(text: str, what: str) -> str:
-    if not _SLUG.match(text) or ".." in text:
+    if not re.match(_SLUG, text):
         raise InvalidInput(
             f"{text[:80]!r} is not a valid {what}",
             hint="use 1 to 64 lower-case letters, digits and . _ @ -, beginning and ending with a letter or digit",
@@ -86,6 +93,36 @@ def parse_commit_id(text: str) -> CommitId:
     return CommitId(text)
 
 
+def parse_dek_id(text: str) -> DekId:
+    """Raises InvalidInput unless ``text`` is a random id."""
+    decode_id(text)
+    return DekId(text)
+
+
+def parse_object_id(text: str) -> ObjectId:
+    """Raises InvalidInput unless ``text`` is a random id."""
+    decode_id(text)
+    return ObjectId(text)
+
+
+def parse_working_set_id(text: str) -> WorkingSetId:
+    """Raises InvalidInput unless ``text`` is a random id."""
+    decode_id(text)
+    return WorkingSetId(text)
+
+
+def parse_catalog_id(text: str) -> CatalogId:
+    """Raises InvalidInput unless ``text`` is a random id."""
+    decode_id(text)
+    return CatalogId(text)
+
+
+def parse_incarnation_id(text: str) -> IncarnationId:
+    """Raises InvalidInput unless ``text`` is a random id."""
+    decode_id(text)
+    return IncarnationId(text)
+
+
 def parse_tenant_id(text: str) -> TenantId:
     """Raises InvalidInput unless ``text`` is a slug."""
     return TenantId(_slug(text, "tenant id"))
@@ -103,7 +140,7 @@ def parse_session_id(text: str) -> SessionId:
 
 def parse_request_id(text: str) -> RequestId:
     """Raises InvalidInput unless ``text`` can name a request."""
-    if not _REQUEST.match(text):
+    if not re.match(_REQUEST, text):
         raise InvalidInput(
             f"{text[:80]!r} is not a valid request id", hint="use 1 to 128 letters, digits and . _ : @ / + = -"
         )

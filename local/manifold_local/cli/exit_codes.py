@@ -28,7 +28,9 @@ MEANINGS: dict[int, str] = {
     EXIT_CODES[ErrorKind.CONFLICT]: "others changed the same thing; the work is kept",
     EXIT_CODES[ErrorKind.DENIED]: "not allowed",
     EXIT_CODES[ErrorKind.UNAVAILABLE]: "the database, the store, a key, disk space or RAM is missing; try again later",
-    EXIT_CODES[ErrorKind.CORRUPT]: "stored data is damaged",
+    EXIT_CODES[
+        ErrorKind.CORRUPT
+    ]: "stored data is damaged, or a server answered with something else than was asked for",
     DIFFERENT: "there are differences, and `--exit-code` was given",
     INTERRUPTED: "interrupted with Ctrl-C",
     CLOSED_PIPE: "the reader of the output closed it, as `head` does",

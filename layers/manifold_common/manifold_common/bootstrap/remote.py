@@ -19,6 +19,9 @@ from manifold_common.services.remote.sessions import RemoteSessions
 from manifold_common.services.remote.transfer import RemoteTransfer
 from manifold_common.settings import Settings
 
+CACHED_SERVERS = "remote"
+"""The folder of the cache below which each server has one of its own. No object's key begins so."""
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteManifold:
@@ -38,11 +41,13 @@ class RemoteManifold:
 def connect(settings: Settings, url: str) -> RemoteManifold:
     """Wire the client's side for the server at ``url``. Makes no request.
 
-    Working sets lie in RAM, beside those of a Manifold of this machine, apart from those of other servers.
+    Working sets lie in RAM, beside those of a Manifold of this machine, apart from those of other servers. So do copies
+    of objects in the cache: what one server gives for an object's key is never taken for another's object of that key.
 
     Raises:
         ConfigError, RamUnavailable.
     """
+    from manifold_common.adapters.remote.network import Network
     from manifold_common.adapters.remote.object_store import LinkedObjects
     from manifold_common.adapters.remote.server import HttpServer
     from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
@@ -52,22 +57,30 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
     forbid_core_dumps()
     above = workspace.tmpfs_dir.with_name(workspace.tmpfs_dir.name + "-remote")
     warnings = prepare_ram_folder(above, require_ram=True)
-    folder = above / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    place = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    folder = above / place
     prepare_ram_folder(folder, require_ram=True)
     sign = None
     if settings.remote.signing == "aws":
         from manifold_common.adapters.remote.aws_signer import AwsSigner
 
         sign = AwsSigner(settings.remote.region)
+    network = Network(private_store=settings.remote.private_store)
+    cached = workspace.cache_dir / CACHED_SERVERS / place
     sets = WorkingSets(
         WorkspaceMode.EPHEMERAL, settings.workdir, folder, clock=clock, incarnation=IncarnationId("sets")
     )
     context = RemoteContext(
         server=HttpServer(
-            url, timeout_seconds=settings.remote.timeout_seconds, clock=clock, randomness=randomness, sign=sign
+            url,
+            timeout_seconds=settings.remote.timeout_seconds,
+            clock=clock,
+            randomness=randomness,
+            network=network,
+            sign=sign,
         ),
-        links=LinkedObjects(clock=clock, randomness=randomness),
-        cache=ObjectCache(workspace.cache_dir, workspace.cache_max_bytes, clock=clock, randomness=randomness),
+        links=LinkedObjects(clock=clock, randomness=randomness, network=network),
+        cache=ObjectCache(cached, workspace.cache_max_bytes, clock=clock, randomness=randomness),
         bench=Bench(sets, lock_timeout_seconds=Policy().lock_timeout_seconds),
         workers=Workers(),
         clock=clock,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated, NewType
+
+from msgspec import Meta
 
 from manifold_common.errors import InvalidInput
 
@@ -12,12 +15,17 @@ MAX_SEGMENT_BYTES = 250
 """Common file systems allow 255."""
 
 # No "~": stores that keep objects as files use it for names of their own, which therefore never meet a key.
-_SEGMENT = re.compile(rf"(?!\.{{1,2}}\Z)[A-Za-z0-9._@=+-]{{1,{MAX_SEGMENT_BYTES}}}\Z")
+_SEGMENT = rf"(?!\.{{1,2}}(?:/|\Z))[A-Za-z0-9._@=+-]{{1,{MAX_SEGMENT_BYTES}}}"
+_KEY = rf"\A{_SEGMENT}(?:/{_SEGMENT})*\Z"
+_PATTERN = re.compile(_KEY)
+
+ObjectKey = NewType("ObjectKey", Annotated[str, Meta(pattern=_KEY, max_length=MAX_KEY_BYTES)])
+"""A key that somebody else has said: decoded, it is one, or it is refused."""
 
 
 def is_object_key(key: str) -> bool:
     """Say whether ``key`` may name an object."""
-    return len(key) <= MAX_KEY_BYTES and all(map(_SEGMENT.match, key.split("/")))
+    return len(key) <= MAX_KEY_BYTES and _PATTERN.match(key) is not None
 
 
 def check_object_key(key: str) -> str:

@@ -3,7 +3,7 @@
 Nothing here is trusted: whoever reads an object opens its frames, and fetches again what does not open. So a crash,
 a bad disk or a hostile neighbour can cost time, never a wrong byte. Several processes may share one folder. When the
 folder outgrows its budget, what was not used for longest goes first; so it does where working sets are on the same file
-system and need the room (a function has only one).
+system and need the room (a function has only one). A key that is none never becomes a path.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from manifold_common.domain.object_key import check_object_key
 from manifold_common.engine.working_set.ram import free_bytes
 from manifold_common.engine.working_set.removal import remove_tree
 from manifold_common.ports.clock import Clock, Randomness
@@ -212,7 +213,7 @@ class ObjectCache:
         return None
 
     def _path(self, key: str) -> str:
-        return f"{self._folder}/{key}"
+        return f"{self._folder}/{check_object_key(key)}"
 
     def _touch(self, fd: int, used: float) -> None:
         now = self._clock.now().timestamp()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from manifold_common.ids import CommitId, DekId, Generation, ObjectId, ProjectId, TenantId
-
-GENERATION_DIGITS = 12
-MAX_GENERATION = 10**GENERATION_DIGITS - 1
-
+from manifold_common.ids import GENERATION_DIGITS, CommitId, DekId, Generation, ObjectId, ProjectId, TenantId
 
 TENANTS = "t"
 """The folder below which each tenant has one of its own."""

@@ -17,7 +17,6 @@ from manifold_common.domain.tree import DIRECTORY, FILE, MODE_MASK, SYMLINK, Cha
 from manifold_common.errors import ManifoldError
 from manifold_common.format.chunker import MAX_CHUNK_BYTES
 from manifold_common.format.columns import I64, U8, U16, U32, U64, pack_ints, pack_strings, unpack_ints, unpack_strings
-from manifold_common.format.layout import MAX_GENERATION
 from manifold_common.format.places import (
     FIRST_BLOCK_FRAME,
     MAX_BLOCK_RAW_BYTES,
@@ -30,6 +29,7 @@ from manifold_common.format.places import (
 from manifold_common.format.sealed import FRAME_OVERHEAD_BYTES, HEADER_BYTES, ObjectKind
 from manifold_common.ids import (
     CHUNK_ID_BYTES,
+    MAX_GENERATION,
     ChunkId,
     DekId,
     Generation,

@@ -1,17 +1,24 @@
 """What a Manifold server promises its clients: what they need to read and store a project's content by themselves.
 
-The types are the API's own shapes (docs/http-api.md); bytes are base64 on the wire. Every method may raise
-``Unavailable`` (the request was repeated where that is safe) and what the server answers, as the error that it names.
+The types are the API's own shapes (docs/http-api.md); bytes are base64 on the wire. Nothing of an answer is taken on
+trust: ids, keys, names, links and times are of types that refuse what could not be one when they are decoded; whether
+the answer is about what was asked for is for the caller to see to. Every method may raise ``Unavailable`` (the request
+was repeated where that is safe), ``BadAnswer``, and what the server answers, as the error that it names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
+from msgspec import Meta
 
+from manifold_common.domain.object_key import ObjectKey
+from manifold_common.domain.paths import ROOT, check_path, from_text
+from manifold_common.domain.project_name import check_project_name
+from manifold_common.errors import InvalidInput
 from manifold_common.ids import (
     CommitId,
     DekId,
@@ -25,28 +32,64 @@ from manifold_common.ids import (
 )
 from manifold_common.ports.object_store import ObjectAccess
 
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Text = Annotated[str, Meta(max_length=64 << 10)]
+Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+KeyOrNone = Annotated[bytes, Meta(max_length=32)]
+"""Empty for an object that is not encrypted."""
+Hash = Annotated[bytes, Meta(max_length=32)]
+Url = Annotated[str, Meta(pattern=r"\A(?i:https?)://[!-~]+\Z", max_length=8192)]
+UrlOrNone = Annotated[str, Meta(pattern=r"\A(?:(?i:https?)://[!-~]+)?\Z", max_length=8192)]
+Headers = Annotated[
+    dict[
+        Annotated[str, Meta(pattern=r"\A(?i:if-none-match|content-length|x-amz-[a-z0-9-]{1,60})\Z")],
+        Annotated[str, Meta(pattern=r"\A[ -~]{1,2048}\Z")],
+    ],
+    Meta(max_length=16),
+]
+"""Those that a link to create an object can have, and none that could change what the request is."""
+Moment = Annotated[datetime, Meta(tz=True)]
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
-class RemoteProject(msgspec.Struct, frozen=True):
+
+class _Dated(msgspec.Struct, frozen=True):
+    """Base of what names times, which are to be such as can be shown and compared."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, datetime) and not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+                raise ValueError(f"{name} is in the year {value.year}")
+
+
+class RemoteProject(_Dated, frozen=True):
     id: ProjectId
     name: str
     generation: Generation
     skills_generation: Generation
     commit: CommitId | None
-    total_bytes: int
-    entries: int
-    created_at: datetime
-    updated_at: datetime
+    total_bytes: Count
+    entries: Count
+    created_at: Moment
+    updated_at: Moment
+
+    def __post_init__(self) -> None:
+        _Dated.__post_init__(self)
+        try:
+            check_project_name(self.name)
+        except InvalidInput as error:
+            raise ValueError(error.message) from None
 
 
 class ObjectGrant(msgspec.Struct, frozen=True):
     """What it takes to read one stored object."""
 
-    key: str
-    kind: int
+    key: ObjectKey
+    kind: Annotated[int, Meta(ge=1, le=3)]
     object_id: ObjectId
     dek: DekId
-    object_key: bytes
-    url: str
+    object_key: KeyOrNone
+    url: UrlOrNone
     """Empty where the bytes come along."""
 
 
@@ -55,19 +98,19 @@ class GrantedTree(msgspec.Struct, frozen=True):
     data: bytes | None
 
 
-class RemotePlan(msgspec.Struct, frozen=True):
+class RemotePlan(_Dated, frozen=True):
     tenant: TenantId
     user: UserId
     project: ProjectId
     generation: Generation
     commit: CommitId | None
-    record_hash: bytes
+    record_hash: Hash
     skills_generation: Generation
     head_generation: Generation
     tree: GrantedTree | None
     objects: list[ObjectGrant]
-    objects_total: int
-    expires_at: datetime
+    objects_total: Annotated[int, Meta(ge=0, le=250_000)]
+    expires_at: Moment
 
 
 class GrantedDraft(msgspec.Struct, frozen=True):
@@ -75,12 +118,12 @@ class GrantedDraft(msgspec.Struct, frozen=True):
     grant: ObjectGrant
 
 
-class RemoteSessionPlan(msgspec.Struct, frozen=True):
+class RemoteSessionPlan(_Dated, frozen=True):
     session: SessionId
-    opened_at: datetime
-    expires_at: datetime
-    paths: list[str]
-    id_key: bytes
+    opened_at: Moment
+    expires_at: Moment
+    paths: Annotated[list[Annotated[str, Meta(max_length=4096)]], Meta(max_length=1000)]
+    id_key: Key
     plan: RemotePlan
     draft: GrantedDraft | None
 
@@ -88,20 +131,28 @@ class RemoteSessionPlan(msgspec.Struct, frozen=True):
 class UploadSlot(msgspec.Struct, frozen=True):
     """One object that may be stored, once."""
 
-    key: str
+    key: ObjectKey
     object_id: ObjectId
-    object_key: bytes
-    url: str
-    headers: dict[str, str]
+    object_key: KeyOrNone
 
 
 class UploadSlots(msgspec.Struct, frozen=True):
-    plan: RemotePlan
+    plan: RemotePlan | None
+    """``None`` for more packs of a draft."""
     write_dek: DekId
-    id_key: bytes
+    id_key: Key
     draft_commit: CommitId
     draft: UploadSlot
     packs: list[UploadSlot]
+
+
+class UploadLink(msgspec.Struct, frozen=True):
+    """The right to store one object, once, with the length that was told."""
+
+    name: ObjectId
+    """A pack's id, or a draft's."""
+    url: Url
+    headers: Headers
 
 
 class UploadReceipt(msgspec.Struct, frozen=True):
@@ -114,17 +165,32 @@ class RemoteCommitted(msgspec.Struct, frozen=True):
     project: ProjectId
     generation: Generation
     commit: CommitId | None
-    added: int
-    modified: int
-    deleted: int
-    new_bytes: int
+    added: Count
+    modified: Count
+    deleted: Count
+    new_bytes: Count
     rebased: bool
+    plan: RemoteSessionPlan | None = None
+    """Of what came of it, where that was asked for."""
 
 
 class RemotePath(msgspec.Struct, frozen=True):
     path: str
     path_base64: bytes | None = None
     """The exact bytes, where they are not UTF-8."""
+
+    def __post_init__(self) -> None:
+        try:
+            if self.exact != ROOT:
+                check_path(self.exact)
+        except InvalidInput as error:
+            raise ValueError(error.message) from None
+
+    @property
+    def exact(self) -> bytes:
+        if self.path_base64 is not None:
+            return self.path_base64
+        return from_text(self.path) if self.path else ROOT
 
 
 class RemoteEdited(msgspec.Struct, frozen=True):
@@ -133,28 +199,28 @@ class RemoteEdited(msgspec.Struct, frozen=True):
     paths: list[RemotePath]
 
 
-class RemoteCommit(msgspec.Struct, frozen=True):
+class RemoteCommit(_Dated, frozen=True):
     generation: Generation
     id: CommitId
     parent: CommitId | None
     author: UserId
     session: SessionId | None
-    created_at: datetime
-    message: str
+    created_at: Moment
+    message: Text
     provenance: dict[str, Any]
-    added: int
-    modified: int
-    deleted: int
-    new_bytes: int
+    added: Count
+    modified: Count
+    deleted: Count
+    new_bytes: Count
 
 
-class RemoteSession(msgspec.Struct, frozen=True):
+class RemoteSession(_Dated, frozen=True):
     session: SessionId
     project: ProjectId
     base_generation: Generation
-    draft_saved_at: datetime | None
-    created_at: datetime
-    expires_at: datetime
+    draft_saved_at: Moment | None
+    created_at: Moment
+    expires_at: Moment
 
 
 class LinkedAccess(ObjectAccess, Protocol):
@@ -163,8 +229,8 @@ class LinkedAccess(ObjectAccess, Protocol):
     def grant(self, grants: Iterable[ObjectGrant]) -> None:
         """Take links to read. Of two for one object the newer counts."""
 
-    def offer(self, slots: Iterable[UploadSlot]) -> None:
-        """Take links to create."""
+    def offer(self, key: str, link: UploadLink) -> None:
+        """Take a link to create an object."""
 
     def renew_with(self, renew: Callable[[], None]) -> None:
         """Call ``renew``, which grants anew, when a link to read has ended. The newest counts."""
@@ -231,8 +297,13 @@ class RemoteServer(Protocol):
     ) -> RemoteSessionPlan:
         """Raises as ``SessionPlans.plan``."""
 
-    def open_uploads(self, session: SessionId, base: Generation, packs: int) -> UploadSlots:
-        """Raises NotFound, InvalidInput."""
+    def open_uploads(
+        self, session: SessionId, base: Generation, packs: int, *, draft: CommitId | None = None
+    ) -> UploadSlots:
+        """Raises as ``Uploads.open``."""
+
+    def link_uploads(self, session: SessionId, sizes: Mapping[str, int]) -> list[UploadLink]:
+        """Raises as ``Uploads.link``."""
 
     def verify(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> int:
         """Raises as ``Uploads.check``."""
@@ -248,8 +319,9 @@ class RemoteServer(Protocol):
         strategy: str,
         expected: Generation | None,
         request: RequestId,
+        known: Generation | None = None,
     ) -> RemoteCommitted:
-        """Raises as ``Uploads.publish``."""
+        """Raises as ``Uploads.publish``. With ``known``, the answer has a plan without that generation's content."""
 
     def keep(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> CommitId | None:
         """Raises as ``Uploads.save``."""

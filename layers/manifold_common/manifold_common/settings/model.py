@@ -122,6 +122,12 @@ class Remote(Section):
     )
     region: str = setting("us-east-1", "Region of the gateway.", fallback=("AWS_REGION", "AWS_DEFAULT_REGION"))
     timeout_seconds: float = setting(60.0, "Longest wait for an answer, in seconds.", gt=0, le=900)
+    private_store: bool = setting(
+        False,
+        "The server's object store is in this machine's own network, though the server is not: its links may lead to "
+        "private addresses.",
+        env="MANIFOLD_REMOTE_PRIVATE_STORE",
+    )
 
 
 class Aws(Section):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
@@ -22,6 +22,21 @@ from manifold_common.ports.generation_cache import Invalidation, Listener
 _PARTITIONS_SECONDS = 60.0
 _FETCH_MS = 500
 _HINT = "see projects.events in the configuration, and whether a broker can be reached"
+
+
+class _Commit(msgspec.Struct):
+    tenant_id: TenantId
+    project_id: ProjectId
+    generation: Generation
+    skills_generation: Generation
+
+
+class _Event(msgspec.Struct):
+    type: str
+    data: _Commit
+
+
+_EVENT = msgspec.json.Decoder(_Event)
 
 
 @contextmanager
@@ -95,19 +110,15 @@ class KafkaListener:
 
 
 def _news(value: bytes | None) -> Invalidation | None:
-    """Return what a record announces; ``None`` for whatever else may stand in a topic."""
+    """Return what a record announces; ``None`` for whatever else may stand in a topic, whoever wrote it."""
     try:
-        event = json.loads(value or b"")
-        if event["type"] != PROJECT_COMMIT:
-            return None
-        data = event["data"]
-        tenant, project = data["tenant_id"], data["project_id"]
-        generation, skills = data["generation"], data["skills_generation"]
-    except (ValueError, TypeError, KeyError):
+        event = _EVENT.decode(value or b"")
+    except (ValueError, RecursionError):
         return None
-    if not (isinstance(tenant, str) and isinstance(project, str) and type(generation) is type(skills) is int):
+    said = event.data
+    if event.type != PROJECT_COMMIT:
         return None
-    return Invalidation(TenantId(tenant), ProjectId(project), Generation(generation), Generation(skills))
+    return Invalidation(said.tenant_id, said.project_id, said.generation, said.skills_generation)
 
 
 def _unavailable(error: Exception) -> Unavailable:

@@ -74,9 +74,9 @@ class MemoryCatalog(MemoryOutbox):
         self._sessions: dict[tuple[TenantId, UserId, SessionId], SessionRow] = {}
         self._ended: list[tuple[SessionRow, datetime]] = []
         self._uploads = MemoryUploads(self._lock)
-        catalog, incarnation = (encode_id(secrets.token_bytes(ID_BYTES)) for _ in range(2))
         here = DatabaseIdentity("memory", 0)
-        self._installation = InstallationRow(CatalogId(catalog), IncarnationId(incarnation), here, here, "")
+        catalog, incarnation = CatalogId(_random_id()), IncarnationId(_random_id())
+        self._installation = InstallationRow(catalog, incarnation, here, here, "")
 
     # --- itself ---------------------------------------------------------------------------------------------------
 
@@ -544,3 +544,7 @@ def _require_at(row: SessionRow, working_set: WorkingSetId | None) -> None:
 def _place(row: SessionRow) -> tuple[object, ...]:
     draft = row.draft.commit if row.draft else None
     return row.created_at, row.working_set, row.base_generation, draft
+
+
+def _random_id() -> str:
+    return encode_id(secrets.token_bytes(ID_BYTES))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.errors import CatalogUnavailable
-from manifold_common.ids import IncarnationId
+from manifold_common.ids import IncarnationId, parse_catalog_id, parse_incarnation_id
 from manifold_common.ports.installation import DatabaseIdentity, InstallationRow
 
 _HERE = """(SELECT system_identifier::text FROM pg_control_system()),
@@ -35,8 +35,12 @@ class Installation:
                 hint="it was loaded in part only: load the dump again, into an empty database",
             )
         catalog, incarnation, system, oid, store, system_here, oid_here = found[0]
-        return InstallationRow(
-            catalog, incarnation, DatabaseIdentity(system, oid), DatabaseIdentity(system_here, oid_here), store
+        return InstallationRow(  # both ids become names of folders
+            parse_catalog_id(catalog),
+            parse_incarnation_id(incarnation),
+            DatabaseIdentity(system, oid),
+            DatabaseIdentity(system_here, oid_here),
+            store,
         )
 
     def settle_installation(self, seen: IncarnationId, *, incarnation: IncarnationId, store: str) -> bool:

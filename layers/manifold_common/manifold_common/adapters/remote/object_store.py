@@ -1,4 +1,9 @@
-"""Objects in a server's store, by the links that it has given out. What no link was given for cannot be reached."""
+"""Objects in a server's store, by the links that it has given out. What no link was given for cannot be reached.
+
+Nothing that is answered is believed: an object is opened by whoever asked for it. What is seen to here is that an
+answer ends, that it is no longer than it may be, and that a link leads to no place that the server has no business
+with.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,12 @@ from typing import NoReturn
 
 import urllib3
 
-from manifold_common.errors import AlreadyExists, CorruptObject, ObjectNotFound, StoreUnavailable
+from manifold_common.adapters.remote.bodies import read_body
+from manifold_common.adapters.remote.network import Forbidden, Network
+from manifold_common.errors import AlreadyExists, BadAnswer, CorruptObject, ObjectNotFound, StoreUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer, check_ranges
-from manifold_common.ports.remote import ObjectGrant, UploadSlot
+from manifold_common.ports.remote import ObjectGrant, UploadLink
 from manifold_common.ports.retry import RetryPolicy, retry
 
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
@@ -22,7 +29,13 @@ class LinkedObjects:
     """Implements ObjectAccess. Safe for threads."""
 
     def __init__(
-        self, *, clock: Clock, randomness: Randomness, timeout_seconds: float = 60.0, policy: RetryPolicy | None = None
+        self,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        network: Network,
+        timeout_seconds: float = 60.0,
+        policy: RetryPolicy | None = None,
     ) -> None:
         self._clock = clock
         self._randomness = randomness
@@ -33,7 +46,8 @@ class LinkedObjects:
         self._renewing = threading.Lock()
         self._renew: Callable[[], None] = _no_more
         timeout = urllib3.Timeout(connect=10.0, read=timeout_seconds)
-        self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, timeout=timeout, retries=False)
+        self._timeout_seconds = timeout_seconds
+        self._pool = network.to_links(maxsize=_CONNECTIONS, timeout=timeout)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("links are never pickled or copied")
@@ -46,10 +60,10 @@ class LinkedObjects:
         with self._lock:
             self._urls.update({grant.key: grant.url for grant in grants if grant.url})
 
-    def offer(self, slots: Iterable[UploadSlot]) -> None:
-        """Take links to create."""
+    def offer(self, key: str, link: UploadLink) -> None:
+        """Take a link to create an object."""
         with self._lock:
-            self._slots.update({slot.key: (slot.url, slot.headers) for slot in slots})
+            self._slots[key] = (link.url, link.headers)
 
     def renew_with(self, renew: Callable[[], None]) -> None:
         self._renew = renew
@@ -129,27 +143,29 @@ class LinkedObjects:
         body: bytes | None = None,
         most: int = 1 << 20,
     ) -> tuple[int, Buffer]:
-        """Return status and body. Raises CorruptObject: the body is longer than ``most``."""
+        """Return status and body.
+
+        Raises:
+            CorruptObject: the body is longer than ``most``. BadAnswer: the link leads where it may not.
+        """
         try:
             answer = self._pool.request(
                 method, url, headers=dict(headers or {}), body=body, redirect=False, preload_content=False
             )
-            try:
-                wanted = int(answer.headers.get("Content-Length") or 0)
-                if answer.status < 300 and wanted > most:
-                    answer.close()
-                    raise CorruptObject(key, f"it has {wanted} bytes, more than the {most} it may have")
-                data = answer.read(most)
-            finally:
-                answer.release_conn()
-        except urllib3.exceptions.HTTPError as error:
+            data = read_body(answer, most, self._clock, self._timeout_seconds)
+        except Forbidden as error:
+            raise BadAnswer(
+                f"object {key} was not asked for: {error}",
+                hint="if the server's store really is in your own network, set MANIFOLD_REMOTE_PRIVATE_STORE=true",
+            ) from None
+        except (urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise StoreUnavailable(
                 f"object {key} cannot be reached: {type(error).__name__}",
                 hint="check that this machine reaches the server's object store (S3_PUBLIC_ENDPOINT on the server)",
                 retryable=True,
             ) from None
-        if answer.status < 300 and len(data) < min(wanted, most):
-            raise StoreUnavailable(f"the answer for object {key} broke off", retryable=True)
+        if answer.status < 300 and len(data) > most:
+            raise CorruptObject(key, f"it has more than the {most} bytes it may have")
         return answer.status, data
 
 

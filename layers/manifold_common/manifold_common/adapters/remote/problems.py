@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,11 +18,13 @@ from manifold_common.errors import (
     Unavailable,
 )
 
+_Text = Annotated[str, msgspec.Meta(max_length=64 << 10)]
+
 
 class _Problem(msgspec.Struct):
-    code: str
-    detail: str = ""
-    hint: str | None = None
+    code: Annotated[str, msgspec.Meta(pattern=r"\A[a-z_]{1,64}\Z")]
+    detail: _Text = ""
+    hint: _Text | None = None
     details: dict[str, Any] = {}
 
 
@@ -40,28 +42,29 @@ def error_of(status: int, body: bytes, what: str) -> ManifoldError:
     retryable = status in _PASSING
     try:
         problem = _PROBLEM.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return _unnamed(status, what, retryable)
     return _named(problem, retryable)
 
 
 def _named(problem: _Problem, retryable: bool) -> ManifoldError:
-    details = {**problem.details, **({"retryable": True} if retryable else {})}
+    """Return an error of the class that has this code. The server chooses its words; what it is, is ours to say."""
     message = problem.detail or f"the server answered {problem.code}"
+    details = {**problem.details, **({"retryable": True} if retryable else {})}
     if problem.code == CommitConflict.code:
-        return CommitConflict(
-            message,
-            paths=_texts(details.pop("paths", [])),
-            base_generation=int(details.pop("base_generation", 0)),
-            head_generation=int(details.pop("head_generation", 0)),
-        )
+        paths = _texts(details.pop("paths", []))
+        base, head = _number(details.pop("base_generation", 0)), _number(details.pop("head_generation", 0))
+        return CommitConflict(message, paths=paths, base_generation=base, head_generation=head)
     if problem.code == CorruptObject.code:
         name, reason = str(details.pop("object", "?")), str(details.pop("reason", message))
         return CorruptObject(name, reason, hint=problem.hint)
-    for kind in _classes(ManifoldError):
-        if kind.code == problem.code and kind not in (CommitConflict, CorruptObject):
-            return kind(message, hint=problem.hint, **details)
-    return InvalidInput(f"{message} ({problem.code})", hint=problem.hint)
+    kind = next((kind for kind in _classes(ManifoldError) if kind.code == problem.code), None)
+    if kind is None:
+        return InvalidInput(f"{message} ({problem.code})", hint=problem.hint)
+    error = kind.__new__(kind)  # whatever its own words are: these are the server's
+    ManifoldError.__init__(error, message, hint=problem.hint)
+    error.details.update(details)
+    return error
 
 
 def _unnamed(status: int, what: str, retryable: bool) -> ManifoldError:
@@ -84,3 +87,7 @@ def _classes(base: type[ManifoldError]) -> Iterator[type[ManifoldError]]:
 
 def _texts(value: Any) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else []
+
+
+def _number(value: Any) -> int:
+    return value if type(value) is int else 0

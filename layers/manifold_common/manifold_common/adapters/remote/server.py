@@ -2,22 +2,25 @@
 
 What may be sent again is sent again when the connection breaks or a gateway is overtasked: reads and plans always, a
 publication because it has a name (``Idempotency-Key``), so that it happens once. Redirects are not followed: nothing is
-to be sent to an address that the user has not named.
+to be sent to an address that the user has not named. An answer is bounded in length and in time, and decoded into types
+that hold nothing but what such an answer can hold.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 import urllib3
 
+from manifold_common.adapters.remote.bodies import read_body
+from manifold_common.adapters.remote.network import Network
 from manifold_common.adapters.remote.problems import error_of
-from manifold_common.errors import InternalError, ManifoldError, NotFound, Unavailable
-from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
+from manifold_common.errors import BadAnswer, ManifoldError, NotFound, Unavailable
+from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.remote import (
     RemoteCommit,
@@ -27,6 +30,7 @@ from manifold_common.ports.remote import (
     RemoteProject,
     RemoteSession,
     RemoteSessionPlan,
+    UploadLink,
     UploadReceipt,
     UploadSlots,
 )
@@ -40,12 +44,13 @@ Signer = Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]
 _POLICY = RetryPolicy(attempts=5, budget_seconds=60.0, base_seconds=0.1)
 _PAGE = 500
 _CONNECTIONS = 8
+_MAX_PROJECTS = 100_000
 _MAX_ANSWER_BYTES = 64 << 20
 
 
 class _ProjectPage(msgspec.Struct):
     items: list[RemoteProject]
-    next: str | None
+    next: Annotated[str, msgspec.Meta(max_length=1024)] | None
 
 
 class _Sessions(msgspec.Struct):
@@ -60,6 +65,10 @@ class _Kept(msgspec.Struct):
     draft: CommitId | None
 
 
+class _Links(msgspec.Struct):
+    links: list[UploadLink]
+
+
 class _Verified(msgspec.Struct):
     checked: int
 
@@ -69,6 +78,7 @@ _PROJECT_PAGE = msgspec.json.Decoder(_ProjectPage)
 _PLAN = msgspec.json.Decoder(RemotePlan)
 _SESSION_PLAN = msgspec.json.Decoder(RemoteSessionPlan)
 _SLOTS = msgspec.json.Decoder(UploadSlots)
+_LINKS = msgspec.json.Decoder(_Links)
 _COMMITTED = msgspec.json.Decoder(RemoteCommitted)
 _SESSION = msgspec.json.Decoder(RemoteSession)
 _SESSIONS = msgspec.json.Decoder(_Sessions)
@@ -94,14 +104,16 @@ class HttpServer:
         timeout_seconds: float,
         clock: Clock,
         randomness: Randomness,
+        network: Network,
         sign: Signer | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._clock = clock
         self._randomness = randomness
         self._sign = sign
+        self._timeout_seconds = timeout_seconds
         timeout = urllib3.Timeout(connect=min(10.0, timeout_seconds), read=timeout_seconds)
-        self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, timeout=timeout, retries=False)
+        self._pool = network.to_server(maxsize=_CONNECTIONS, timeout=timeout)
 
     def __repr__(self) -> str:
         return f"HttpServer({self._url!r})"
@@ -125,6 +137,8 @@ class HttpServer:
             found += page.items
             if page.next is None:
                 return found
+            if not page.items or len(found) > _MAX_PROJECTS:
+                raise BadAnswer(f"the server's list of projects does not end after {len(found)}")
             after = page.next
 
     def create_project(self, name: str) -> RemoteProject:
@@ -159,7 +173,7 @@ class HttpServer:
             "strategy": strategy,
             "expected_generation": expected,
         }
-        request = RequestId(self._randomness.token(16).hex())
+        request = parse_request_id(self._randomness.token(16).hex())
         return self._ask("POST", f"/api/projects/{project}/restore", _EDITED, body, request=request)
 
     # --- plans ----------------------------------------------------------------------------------------------------
@@ -203,9 +217,15 @@ class HttpServer:
 
     # --- uploads --------------------------------------------------------------------------------------------------
 
-    def open_uploads(self, session: SessionId, base: Generation, packs: int) -> UploadSlots:
-        body = {"base_generation": base, "packs": packs}
+    def open_uploads(
+        self, session: SessionId, base: Generation, packs: int, *, draft: CommitId | None = None
+    ) -> UploadSlots:
+        body = {"base_generation": base, "packs": packs, "draft": draft}
         return self._ask("POST", f"/api/sessions/{session}/uploads", _SLOTS, body)
+
+    def link_uploads(self, session: SessionId, sizes: Mapping[str, int]) -> list[UploadLink]:
+        body = {"uploads": [{"name": name, "size": size} for name, size in sizes.items()]}
+        return self._ask("POST", f"/api/sessions/{session}/links", _LINKS, body).links
 
     def verify(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> int:
         body = {"draft": draft, "packs": list(packs)}
@@ -222,6 +242,7 @@ class HttpServer:
         strategy: str,
         expected: Generation | None,
         request: RequestId,
+        known: Generation | None = None,
     ) -> RemoteCommitted:
         body = {
             "draft": draft,
@@ -230,6 +251,7 @@ class HttpServer:
             "provenance": provenance,
             "strategy": strategy,
             "expected_generation": expected,
+            "known_generation": known,
         }
         return self._ask("POST", f"/api/sessions/{session}/publish", _COMMITTED, body, request=request)
 
@@ -275,10 +297,10 @@ class HttpServer:
                 return None  # type: ignore[return-value]
             try:
                 return shape.decode(answer)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise InternalError(
-                    f"{method} {path} was answered with something that this client does not understand: {error}",
-                    hint="is the server of the same release?",
+            except (ValueError, RecursionError) as error:
+                raise BadAnswer(
+                    f"{method} {path} was answered with something that no Manifold server answers: {error}",
+                    hint="nothing of it was used; is the server of the same release?",
                 ) from None
 
         return retry(_POLICY, self._clock, self._randomness, attempt)
@@ -290,16 +312,15 @@ class HttpServer:
             answer = self._pool.request(
                 method, url, body=data or None, headers=dict(signed), redirect=False, preload_content=False
             )
-            try:
-                content = answer.read(_MAX_ANSWER_BYTES)
-            finally:
-                answer.release_conn()
+            content = bytes(read_body(answer, _MAX_ANSWER_BYTES, self._clock, self._timeout_seconds))
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(
                 f"the server {self._url} cannot be reached: {_short(error)}",
                 hint="check the address and the network",
                 retryable=again or isinstance(error, urllib3.exceptions.NewConnectionError),
             ) from None
+        if len(content) > _MAX_ANSWER_BYTES:
+            raise BadAnswer(f"{what} was answered with more than {_MAX_ANSWER_BYTES} bytes")
         if answer.status >= 300:
             raise self._refusal(answer.status, content, what, again)
         return content

@@ -31,6 +31,7 @@ from manifold_common.ids import (
     parse_session_id,
     parse_tenant_id,
     parse_user_id,
+    parse_working_set_id,
 )
 from manifold_common.ports.clock import Clock
 
@@ -234,10 +235,11 @@ class WorkingSets:
     def found(self) -> list[Owner]:
         """Return the owners of the working sets of this installation on this machine."""
         if self.mode is WorkspaceMode.LEGACY:
-            owners = [read_owner(meta) for meta in _third_level(f"{self.root}/.state")]
+            owners = {meta: read_owner(meta) for meta in _third_level(f"{self.root}/.state")}
         else:
-            owners = [read_owner(meta, self._incarnation) for meta in _third_level(self.own)]
-        return [owner for owner in owners if owner is not None]
+            owners = {meta: read_owner(meta, self._incarnation) for meta in _third_level(self.own)}
+        # A record that lies elsewhere than the set that it speaks of speaks of another's.
+        return [owner for meta, owner in owners.items() if owner is not None and self.locate(owner).meta == meta]
 
     def ownerless(self) -> list[Location]:
         """Return the places of this installation that have no owner's record: half made, or what somebody broke."""
@@ -336,6 +338,6 @@ def read_id(location: Location) -> WorkingSetId | None:
     """Return what a working set is called, or ``None`` where that is not known."""
     try:
         with open(location.id, encoding="ascii") as file:
-            return WorkingSetId(file.read(_ID_CHARACTERS))
-    except (OSError, UnicodeDecodeError):
+            return parse_working_set_id(file.read(_ID_CHARACTERS))
+    except (OSError, UnicodeDecodeError, InvalidInput):
         return None

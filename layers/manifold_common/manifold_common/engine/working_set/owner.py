@@ -5,11 +5,22 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
 from manifold_common.domain.access import Principal
-from manifold_common.ids import IncarnationId, ProjectId, SessionId, TenantId, UserId
+from manifold_common.ids import (
+    IncarnationId,
+    ProjectId,
+    SessionId,
+    TenantId,
+    UserId,
+    parse_project_id,
+    parse_session_id,
+    parse_tenant_id,
+    parse_user_id,
+)
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -19,8 +30,15 @@ class Owner(msgspec.Struct, frozen=True):
     user: UserId
     session: SessionId
     project: ProjectId
-    opened_at: datetime
+    opened_at: Annotated[datetime, msgspec.Meta(tz=True)]
     """When the session was opened: its id may have been another one's before, which was closed."""
+
+    def __post_init__(self) -> None:
+        """Whoever makes one: what it says becomes a path. Raises InvalidInput."""
+        parse_tenant_id(self.tenant)
+        parse_user_id(self.user)
+        parse_session_id(self.session)
+        parse_project_id(self.project)
 
     @property
     def principal(self) -> Principal:

@@ -52,7 +52,7 @@ class RemoteProjects:
             strategy=options.strategy.value,
             expected=options.expected,
         )
-        changed = [found.path_base64 or found.path.encode() for found in done.paths]
+        changed = [found.exact for found in done.paths]
         return Edited(project, done.generation, done.commit, changed)
 
 

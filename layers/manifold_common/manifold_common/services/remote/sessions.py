@@ -3,6 +3,10 @@
 Order of effects of a checkout: the session's row on the server first, then the working set here. Of a commit: packs and
 draft in the store, then the server's commit point, then the state beside the working set. A crash in between leaves a
 working set on its old base; its next checkout finds that files and new generation are alike.
+
+What a server answers never costs what was not committed: files that a refresh would change are merged or a conflict, a
+working set that the server says is another session's is not removed while it holds changes, and where the server's tree
+lacks what was just committed, the files stay as they are.
 """
 
 from __future__ import annotations
@@ -10,9 +14,10 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.tree import Changes, apply, differences, is_significant
+from manifold_common.domain.tree import DIRECTORY, Changes, Difference, Tree, apply, differences, is_significant
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.bench import OpenSet
@@ -22,9 +27,9 @@ from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.scan import ScanResult, scan
 from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, Trust, WorkingState, file_clock_ns
-from manifold_common.errors import ManifoldError, NotFound
+from manifold_common.errors import BadAnswer, ManifoldError, NotFound, SessionMoved
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.ports.remote import RemoteSession, RemoteSessionPlan
+from manifold_common.ports.remote import RemoteCommitted, RemoteSession, RemoteSessionPlan
 from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed, Saved
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
@@ -45,6 +50,14 @@ class _Prepared:
     trust: Trust
     new_bytes: int
     content: NewContent
+
+
+class _Seen(NamedTuple):
+    """What a working set has changed of its base."""
+
+    base: Snapshot
+    differences: list[Difference]
+    skipped: list[bytes]
 
 
 class RemoteSessions:
@@ -81,12 +94,12 @@ class RemoteSessions:
 
         Raises as ``Sessions.checkout``; ConfigError: the server's store gives no links.
         """
-        server, generations = self._context.server, self._generations
+        generations = self._generations
         local = self._find(session)
         known = None if local is None else self._base_of(local)
 
         def plan(known: Generation | None, restore: bool) -> RemoteSessionPlan:
-            return server.plan_session(
+            return generations.plan_session(
                 session,
                 project,
                 generation=generation,
@@ -99,14 +112,15 @@ class RemoteSessions:
         found = plan(known, local is None)
         owner = _owner(found)
         if local is not None and local != owner:
-            # An earlier session of that name, which was closed elsewhere: what is here is of no more use.
+            # An earlier session of that name, which was closed elsewhere, or so the server says.
+            self._refuse_if_changed(local, found)
             known, found = None, plan(None, True)
-        generations.complete(generations.enter(found), known)
+        generations.complete(found, known)
         with self._bench.open(owner) as work:
             kind = self._bring(work, found, strategy, progress)
             if found.draft is not None and generation is None and found.plan.generation < found.plan.head_generation:
                 found = plan(found.plan.generation, False)
-                generations.complete(generations.enter(found), found.plan.generation)
+                generations.complete(found, found.plan.generation)
                 self._bring(work, found, strategy, progress)
             return checked_out(work, kind, found.plan.head_generation, found.expires_at)
 
@@ -133,11 +147,24 @@ class RemoteSessions:
         if found.draft is None:
             self._workspaces.build(work, base, patterns, progress=progress)
             return CheckoutKind.NEW
-        draft = self._generations.read_draft(found.plan, found.draft)
+        draft = self._generations.read_draft(found.plan, found.draft, base)
         changed = dict(base.tree)
         apply(changed, draft.changes)
         self._workspaces.build(work, base, patterns, changed, {**base.places, **draft.places}, progress)
         return CheckoutKind.RESTORED
+
+    def _refuse_if_changed(self, local: Owner, found: RemoteSessionPlan) -> None:
+        """Raises SessionMoved: what is here of an earlier session was changed since its base, as far as can be told."""
+        changed = (local.principal, local.project) != (_owner(found).principal, found.plan.project)
+        with self._bench.open(local) as work:
+            if not work.location.exists():
+                return
+            try:
+                changed = changed or bool(self._look(work, checksum=True).differences)
+            except ManifoldError:
+                changed = True
+            if changed:
+                raise _left_here(local.session, work.location.work)
 
     # --- commit ---------------------------------------------------------------------------------------------------
 
@@ -160,7 +187,7 @@ class RemoteSessions:
             upload.store(prepared.changes, prepared.content)
             done = upload.publish(request)
             try:
-                self._advance(work, prepared, done.generation, done.rebased or done.commit is None)
+                self._advance(work, prepared, done, request.strategy)
             except ManifoldError as error:
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
                 _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
@@ -195,7 +222,7 @@ class RemoteSessions:
         if not work.location.exists():
             raise _not_here(work.owner.session)
         base = work.base[0] if work.base else self._generations.standing(work.owner).generation
-        upload = Upload(self._context, self._generations, work.owner.session, base)
+        upload = Upload(self._context, self._generations, work.owner.session, base, work.owner.project)
         state = self._workspaces.state_of(work)
         scope = Scope(state.scope).select(state.base.tree)
         root = open_root(work.location.work)
@@ -218,15 +245,23 @@ class RemoteSessions:
         trust = Trust(trusted_before_ns, frozenset(found.unstable), found.folders)
         return upload, _Prepared(state, changes, found, trust, writer.new_bytes, content)
 
-    def _advance(self, work: OpenSet, prepared: _Prepared, generation: Generation, moved: bool) -> None:
+    def _advance(self, work: OpenSet, prepared: _Prepared, done: RemoteCommitted, strategy: Strategy) -> None:
         """Make the working set stand on the new generation, and bring in what others had committed."""
-        state = prepared.state
-        known = state.base.head.generation if moved else generation
-        found = self._generations.enter(
-            self._context.server.plan_session(work.owner.session, generation=generation, known=known, content=moved)
-        )
-        self._generations.complete(found, known)
-        head = self._generations.take(found.plan)
+        state, generations, session = prepared.state, self._generations, work.owner.session
+        base = state.base.head.generation
+        # A repeat is answered without a word of what the first try was rebased on: the number tells.
+        moved = done.rebased or done.commit is None or done.generation != base + 1
+        known = base if moved else done.generation
+        if done.plan is not None:
+            found = generations.enter(done.plan, session, work.owner.project, done.generation)
+        else:
+            found = generations.plan_session(
+                session, work.owner.project, generation=done.generation, known=known, content=moved
+            )
+        generations.complete(found, known)
+        head = generations.take(found.plan)
+        if strategy is not Strategy.THEIRS and not _has(head.tree, state.base.tree, prepared.changes):
+            raise BadAnswer("the generation that the server has made of the commit lacks some of it")
         if not moved:
             self._bench.keep(work, WorkingState(head, prepared.trust, state.scope))
             return
@@ -242,40 +277,54 @@ class RemoteSessions:
         with self._bench.open(owner) as work:
             if not work.location.exists():
                 raise _not_here(session)
-            plan = self._generations.enter(self._context.server.plan_session(session, content=False)).plan
-            state = self._workspaces.standing_state(work)
-            root = open_root(work.location.work)
-            try:
-                chunker = self._generations.keys(owner.tenant, owner.project).chunker
-                scope = Scope(state.scope).select(state.base.tree)
-                trust = state.trusted(checksum=checksum)
-                found = scan(root, scope, trust, chunker=chunker, add=chunker.chunk_id)
-            finally:
-                os.close(root)
-            after = dict(state.base.tree)
-            apply(after, found.changes)
+            plan = self._generations.plan_session(session, owner.project, content=False).plan
+            seen = self._look(work, checksum=checksum)
             return Status(
                 session=session,
                 project=owner.project,
                 path=work.location.work,
-                base_generation=state.base.head.generation,
+                base_generation=seen.base.head.generation,
                 head_generation=plan.head_generation,
-                differences=differences(state.base.tree, after),
-                skipped=found.skipped,
+                differences=seen.differences,
+                skipped=seen.skipped,
             )
+
+    def _look(self, work: OpenSet, *, checksum: bool) -> _Seen:
+        """Say what a working set has changed."""
+        state = self._workspaces.standing_state(work)
+        root = open_root(work.location.work)
+        try:
+            chunker = self._generations.keys(work.owner.tenant, work.owner.project).chunker
+            scope = Scope(state.scope).select(state.base.tree)
+            trust = state.trusted(checksum=checksum)
+            found = scan(root, scope, trust, chunker=chunker, add=chunker.chunk_id)
+        finally:
+            os.close(root)
+        after = dict(state.base.tree)
+        apply(after, found.changes)
+        return _Seen(state.base, differences(state.base.tree, after), found.skipped)
 
     def close(self, session: SessionId) -> str | None:
         """Drop the session, on the server and here. Closing one that is closed already is no error.
 
-        Returns as ``Sessions.close``; here nobody goes on with what is left but the next command.
+        Where the server has another one of that name by now, opened since, that one stays. Returns as
+        ``Sessions.close``; here nobody goes on with what is left but the next command.
         """
         local = self._find(session)
         if local is None:
             self._context.server.close_session(session)
             return None
         with self._bench.open(local) as work:
-            self._context.server.close_session(session)
+            if not self._is_anothers(local):
+                self._context.server.close_session(session)
             return self._bench.wipe(work)
+
+    def _is_anothers(self, local: Owner) -> bool:
+        try:
+            row = self._generations.session(local.session)
+        except NotFound:
+            return False
+        return (row.project, row.created_at) != (local.project, local.opened_at)
 
     def _find(self, session: SessionId) -> Owner | None:
         return next((owner for owner in self.here() if owner.session == session), None)
@@ -294,6 +343,27 @@ class RemoteSessions:
 def _owner(found: RemoteSessionPlan) -> Owner:
     plan = found.plan
     return Owner(plan.tenant, plan.user, found.session, plan.project, found.opened_at)
+
+
+def _has(tree: Tree, base: Tree, changes: Changes) -> bool:
+    """Tell whether ``changes`` to ``base`` were made in ``tree``. Folders may have been kept, or changed, by others."""
+    return all(
+        entry.kind == DIRECTORY or (path in tree and tree[path].same_but_time(entry))
+        for path, entry in changes.upserts.items()
+    ) and not any(path in tree for path in changes.deletes if path in base and base[path].kind != DIRECTORY)
+
+
+def _left_here(session: SessionId, folder: str) -> SessionMoved:
+    error = SessionMoved(session)
+    error.message = (
+        f"the server says that session '{session}' was opened anew since it was checked out here, where {folder} holds "
+        "changes of the earlier one"
+    )
+    error.hint = (
+        f"copy what is needed from there; then 'manifold --remote URL close {session}' removes what is here, and a "
+        "checkout brings the new one"
+    )
+    return error
 
 
 def _not_here(session: SessionId) -> NotFound:

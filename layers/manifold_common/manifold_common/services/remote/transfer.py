@@ -13,7 +13,7 @@ from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress, scan
 from manifold_common.engine.working_set.state import NO_TRUST
 from manifold_common.errors import GenerationMismatch
-from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ids import Generation, ProjectId, parse_session_id
 from manifold_common.services.commit import CommitRequest
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
@@ -47,9 +47,9 @@ class RemoteTransfer:
         self, project: ProjectId, source: Source, request: CommitRequest, keep: bool, progress: Progress | None
     ) -> Imported:
         context = self._context
-        session = SessionId(_SESSION + context.randomness.token(8).hex())
+        session = parse_session_id(_SESSION + context.randomness.token(8).hex())
         generations = PlannedGenerations(context)
-        opened = generations.enter(context.server.plan_session(session, project, content=False))
+        opened = generations.plan_session(session, project, content=False)
         try:
             head = opened.plan.generation
             if request.expected is not None and request.expected != head:
@@ -59,7 +59,7 @@ class RemoteTransfer:
                     expected=request.expected,
                     head_generation=head,
                 )
-            return self._import(Upload(context, generations, session, head), source, request, keep, progress)
+            return self._import(Upload(context, generations, session, head, project), source, request, keep, progress)
         finally:
             context.server.close_session(session)
 
@@ -98,9 +98,9 @@ class RemoteTransfer:
         """Write a generation into a folder that is empty or does not exist. Raises as ``Transfer.export``."""
         context = self._context
         generations = PlannedGenerations(context)
-        plan = context.server.plan(project, generation)
+        plan = generations.plan(project, generation)
         snapshot = generations.take(plan)
-        generations.turn_pages(plan, lambda start: context.server.plan(project, snapshot.head.generation, first=start))
+        generations.turn_pages(plan, lambda start: generations.plan(project, snapshot.head.generation, first=start))
         size, files = totals(snapshot.tree)
         root = open_root(new_folder(destination, size))
         try:

@@ -1,0 +1,692 @@
+"""A server that lies to its clients: nothing is written, read or removed outside, and nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import urllib3
+from manifold_common.adapters.remote import server as remote_server
+from manifold_common.adapters.remote.network import Network, Reach, reach_of
+from manifold_common.adapters.remote.object_store import LinkedObjects
+from manifold_common.adapters.remote.problems import error_of
+from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
+from manifold_common.bootstrap.remote import RemoteManifold
+from manifold_common.domain.object_key import is_object_key
+from manifold_common.domain.tree import DIRECTORY, SYMLINK, Changes, Entry, Tree
+from manifold_common.errors import (
+    BadAnswer,
+    CommitConflict,
+    CorruptObject,
+    Denied,
+    InternalError,
+    InvalidInput,
+    ManifoldError,
+    NotFound,
+    SessionMoved,
+    StaleStore,
+    StoreUnavailable,
+    Unavailable,
+)
+from manifold_common.format.commit_object import build_checkpoint, read_checkpoint
+from manifold_common.format.places import Container
+from manifold_common.format.sealed import ObjectKind, Opener, Sealer
+from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ports.remote import ObjectGrant, UploadLink
+from manifold_common.ports.retry import RetryPolicy
+from manifold_common.services.commit import CommitRequest
+
+from tests.support.lying_server import Answer, LyingServer, truth
+from tests.support.remote import MakeClient, RemoteServer
+from tests.support.work import S1, S2, cat, new_project, put
+
+ELSEWHERE = ["../../../escaped", "..", "/tmp/escaped", "a/b", "a\0b", "a\nb", "", ".", "~", "x" * 300, "A", "%2e%2e"]
+"""What could lead somewhere else, where it is taken for an id."""
+
+
+@pytest.fixture
+def project(server: RemoteServer) -> ProjectId:
+    return new_project(server.manifold, a=b"one", **{"folder/b": b"two"})
+
+
+@pytest.fixture
+def client(make_client: MakeClient, lying_server: LyingServer) -> RemoteManifold:
+    return make_client(url=lying_server.url)
+
+
+@pytest.fixture
+def outside(tmp_path: Path, ram_folder: Path) -> Iterator[Path]:
+    """A folder that the server would like to write into: nothing happens there, nor beside the client's own."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "precious").write_bytes(b"precious")
+    yield victim
+    assert {path.name: path.read_bytes() for path in victim.iterdir()} == {"precious": b"precious"}
+    assert {path.name for path in ram_folder.glob("client*")} == {"client-laptop-remote"}
+    assert not [path for folder in (tmp_path, ram_folder) for path in folder.rglob("*escaped*")]
+    assert not Path("/tmp/escaped").exists()
+
+
+def lie_about(end: str, change: Callable[[Any], object]) -> Callable[[str, Any], Any]:
+    """Return a lie that changes the answers of one route."""
+
+    def lie(asked: str, answer: Any) -> Any:
+        if not asked.partition("?")[0].endswith(end):
+            return answer
+        said = copy.deepcopy(answer)
+        other = change(said)
+        return said if other is None or other is said else other
+
+    return lie
+
+
+def setting(path: str, value: object) -> Callable[[Any], None]:
+    """Return a change of one field, such as ``plan.tree.grant.key``."""
+
+    def change(said: Any) -> None:
+        *above, last = path.split(".")
+        for name in above:
+            said = said[int(name)] if name.isdigit() else said[name]
+        said[int(last) if last.isdigit() else last] = value
+
+    return change
+
+
+# --- ids, keys and names ------------------------------------------------------------------------------------------
+
+
+def test_what_could_lead_elsewhere_is_no_id(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId, outside: Path
+) -> None:
+    for field in ("session", "plan.tenant", "plan.user", "plan.project", "plan.commit", "plan.objects.0.key"):
+        for text in (*ELSEWHERE, f"../../../../..{outside}"):
+            if field.endswith("key") and is_object_key(text):
+                continue
+            lying_server.lie = lie_about("/plan", setting(field, text))
+            with pytest.raises(BadAnswer):
+                client.sessions.checkout(S1, project)
+    assert client.sessions.here() == []
+    lying_server.lie = truth
+    assert client.sessions.checkout(S1, project).files == 3
+
+
+def test_what_could_lead_elsewhere_is_no_place_to_store_at(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId, outside: Path
+) -> None:
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "new").write_bytes(b"new")
+    for field in ("draft.key", "draft.object_id", "packs.0.key", "packs.0.object_id", "draft_commit", "write_dek"):
+        for text in (*ELSEWHERE, f"../../../../..{outside}/precious"):
+            if field.endswith("key") and is_object_key(text):
+                continue
+            lying_server.lie = lie_about("/uploads", setting(field, text))
+            with pytest.raises(BadAnswer):
+                client.sessions.commit(S1)
+    lying_server.lie = truth
+    assert client.sessions.commit(S1).generation == 2
+
+
+def test_where_an_object_is_kept_follows_from_what_it_is_and_not_from_what_a_server_says(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId, outside: Path
+) -> None:
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "new").write_bytes(b"new")
+    lying_server.lie = lie_about("/uploads", setting("draft.key", "t/default/p/another/packs/object"))
+    assert client.sessions.commit(S1).generation == 2
+    assert not list((outside.parent / "client-laptop").rglob("another"))
+    assert cat(server.manifold, project, b"new") == b"new"
+
+
+def test_names_and_times_of_a_server_are_such_as_can_be_shown(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    for name in ("\x1b[2J", "a\nb", "../x", "a/b", "", "x" * 300, ".hidden"):
+        lying_server.lie = lie_about("/api/projects/demo", setting("name", name))
+        with pytest.raises(BadAnswer):
+            client.projects.resolve("demo")
+    client.sessions.checkout(S1, project)
+    for moment in ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2025-01-01T00:00:00", "soon", 1e300, None, {}):
+        for field in ("created_at", "expires_at"):
+            lying_server.lie = lie_about("/api/sessions", setting(f"items.0.{field}", moment))
+            with pytest.raises(BadAnswer):
+                client.sessions.all()
+        lying_server.lie = lie_about("/plan", setting("opened_at", moment))
+        with pytest.raises(BadAnswer):
+            client.sessions.checkout(S1)
+    for number in (-1, 10**12, 1e9, "1", None):
+        lying_server.lie = lie_about("/plan", setting("plan.generation", number))
+        with pytest.raises(BadAnswer):
+            client.sessions.checkout(S1)
+
+
+# --- answers about something else ---------------------------------------------------------------------------------
+
+
+def test_an_answer_about_another_session_project_or_user_is_refused(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    other = new_project(server.manifold, "other", b=b"two")
+    mine = Path(client.sessions.checkout(S2, project).path)
+    (mine / "precious").write_bytes(b"not committed")
+    for field, value in (
+        ("session", S2),
+        ("plan.project", other),
+        ("plan.user", "somebody"),
+        ("plan.tenant", "another"),
+        ("plan.head_generation", 0),
+        ("paths", ["/src"]),
+    ):
+        if field == "paths":
+            with pytest.raises((BadAnswer, InvalidInput)):
+                lying_server.lie = lie_about("/plan", setting(field, value))
+                client.sessions.checkout(SessionId("s3"), project, patterns=("/docs",))
+            continue
+        lying_server.lie = lie_about("/plan", setting(field, value))
+        with pytest.raises(BadAnswer):
+            client.sessions.checkout(S1, project)
+    lying_server.lie = truth
+    assert {owner.session for owner in client.sessions.here()} == {S2}
+    assert (mine / "precious").read_bytes() == b"not committed"
+
+
+def test_a_working_set_is_not_removed_because_a_server_says_that_it_is_an_earlier_sessions(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    other = new_project(server.manifold, "other", b=b"two")
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "precious").write_bytes(b"not committed")
+    for field, value in (
+        ("opened_at", "2030-01-01T00:00:00Z"),
+        ("opened_at", "2000-01-01T00:00:00Z"),
+        ("plan.project", other),
+        ("plan.user", "somebody"),
+    ):
+        lying_server.lie = lie_about("/plan", setting(field, value))
+        with pytest.raises((SessionMoved, BadAnswer)):
+            client.sessions.checkout(S1)
+        for action in (client.sessions.status, client.sessions.save):
+            with suppress(ManifoldError):
+                action(S1)
+            assert (work / "precious").read_bytes() == b"not committed"
+    lying_server.lie = truth
+    client.sessions.checkout(S1)
+    assert (work / "precious").read_bytes() == b"not committed"
+
+
+def test_another_generation_than_the_one_asked_for_is_not_exported(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId, tmp_path: Path
+) -> None:
+    put(server.manifold, project, b"a", b"newer")
+    out = tmp_path / "out"
+    for number in (1, 3):
+        lying_server.lie = lie_about("/plan", setting("generation", number))
+        with pytest.raises(BadAnswer, match="generation"):
+            client.transfer.export(project, out, Generation(2))
+    lying_server.lie = lie_about("/plan", setting("project", "a" * 26))
+    with pytest.raises(BadAnswer, match="project"):
+        client.transfer.export(project, out)
+    assert not out.exists()
+
+
+def test_a_client_itself_refuses_less_than_it_has_seen(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    old = lying_server_remembers(lying_server, client, project)
+    put(server.manifold, project, b"a", b"newer")
+    assert client.sessions.checkout(S2, project, seen_generation=Generation(2)).generation == 2
+    lying_server.lie = lie_about("/plan", lambda said: old)
+    with pytest.raises(StaleStore):
+        client.sessions.checkout(S1, project, seen_generation=Generation(2))
+
+
+def lying_server_remembers(lying_server: LyingServer, client: RemoteManifold, project: ProjectId) -> Any:
+    """Return what the plan of a session is now."""
+    kept: list[Any] = []
+    lying_server.lie = lie_about("/plan", lambda said: kept.append(said))
+    client.sessions.checkout(S1, project)
+    lying_server.lie = truth
+    client.sessions.close(S1)
+    return kept[0]
+
+
+def test_what_was_committed_stays_here_when_the_server_has_dropped_it(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "a").write_bytes(b"work of hours")
+    (work / "new").write_bytes(b"more of it")
+    (work / "folder" / "b").unlink()
+
+    def drop(said: Any) -> None:
+        said.update(generation=1, commit=None, rebased=True, plan=None)
+
+    lying_server.lie = lie_about("/publish", drop)
+    client.sessions.commit(S1)
+    assert (work / "a").read_bytes() == b"work of hours"
+    assert (work / "new").read_bytes() == b"more of it"
+    assert not (work / "folder" / "b").exists()
+    lying_server.lie = lie_about("/publish", setting("project", "a" * 26))
+    (work / "new").write_bytes(b"and more")
+    with pytest.raises((BadAnswer, CommitConflict)):
+        client.sessions.commit(S1)
+    assert (work / "new").read_bytes() == b"and more"
+
+
+def test_an_encrypted_project_is_not_written_to_in_the_clear(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId, outside: Path
+) -> None:
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "new").write_bytes(b"secret that nobody may read")
+    lying_server.lie = lie_about("/uploads", setting("write_dek", "a" * 26))
+    for action in (client.sessions.commit, client.sessions.save):
+        with pytest.raises(BadAnswer, match="without encryption"):
+            action(S1)
+    cached = (outside.parent / "client-laptop").rglob("*")
+    assert not any(b"secret that nobody" in path.read_bytes() for path in cached if path.is_file())
+
+
+def test_links_for_something_else_than_was_asked_for_are_refused(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "new").write_bytes(b"new")
+    for change in (
+        setting("links", []),
+        setting("links.0.name", "a" * 26),
+        lambda said: said.update(links=said["links"] * 2),
+    ):
+        lying_server.lie = lie_about("/links", change)
+        with pytest.raises(BadAnswer):
+            client.sessions.commit(S1)
+
+
+def test_a_plan_that_does_not_end_is_given_up(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId, tmp_path: Path
+) -> None:
+    for change in (setting("objects_total", 10**9), lambda said: said.update(objects=[], objects_total=5)):
+        lying_server.lie = lie_about("/plan", change)
+        with pytest.raises(BadAnswer):
+            client.transfer.export(project, tmp_path / "out")
+    lying_server.lie = lie_about("/api/projects", lambda said: {"items": [], "next": "more"})
+    with pytest.raises(BadAnswer, match="does not end"):
+        client.projects.all()
+    assert len(lying_server.asked) < 12
+
+
+# --- trees --------------------------------------------------------------------------------------------------------
+
+
+def with_tree(forge: Callable[[Tree, Entry], Tree]) -> Callable[[Any], None]:
+    """Return a change of a plan's tree, sealed anew as only the server can."""
+
+    def change(said: Any) -> None:
+        plan = said.get("plan", said)
+        grant, data = plan["tree"]["grant"], base64.b64decode(plan["tree"]["data"])
+        own = Container(
+            plan["tenant"], plan["project"], ObjectKind.CHECKPOINT, plan["generation"], plan["commit"],
+            grant["object_id"], grant["dek"],
+        )  # fmt: skip
+        key = base64.b64decode(grant["object_key"])
+        found = read_checkpoint(data, own, Opener(own.seal(), object_key=key))
+        tree = forge(found.changes.upserts, found.changes.upserts[b"a"])
+        sealed = build_checkpoint(found.meta, Changes(tree, set()), found.places, Sealer(own.seal(), object_key=key))
+        plan["tree"]["data"] = base64.b64encode(sealed).decode()
+
+    return change
+
+
+def link_to(target: str) -> Entry:
+    return Entry(SYMLINK, 0o777, 0, 0, target.encode())
+
+
+EVIL_TREES: dict[str, Callable[[Tree, Entry], Tree]] = {
+    "up": lambda tree, file: {**tree, b"../escaped": file},
+    "absolute": lambda tree, file: {**tree, b"/tmp/escaped": file},
+    "up in the middle": lambda tree, file: {**tree, b"folder/../../escaped": file},
+    "dot": lambda tree, file: {**tree, b"./escaped": file},
+    "empty segment": lambda tree, file: {**tree, b"folder//escaped": file},
+    "through a link": lambda tree, file: {**tree, b"link": link_to("/tmp"), b"link/escaped": file},
+    "through a link to a folder": lambda tree, file: {
+        **tree, b"link": link_to(".."), b"link/deep": Entry(DIRECTORY, 0o755, 0, 0, b""), b"link/deep/escaped": file,
+    },
+    "below a file": lambda tree, file: {**tree, b"a/escaped": file},
+    "below nothing": lambda tree, file: {**tree, b"nowhere/escaped": file},
+    "root is a link": lambda tree, file: {**tree, b"": link_to("/tmp")},
+    "a name too long": lambda tree, file: {**tree, b"x" * 300: file},
+    "set-uid": lambda tree, file: {**tree, b"a": file._replace(mode=0o4755)},
+    "giant": lambda tree, file: {**tree, b"a": file._replace(size=1 << 60)},
+    "content that is nowhere": lambda tree, file: {**tree, b"a": file._replace(content=b"", size=3)},
+}  # fmt: skip
+
+
+def test_a_tree_writes_nothing_outside(
+    client: RemoteManifold,
+    lying_server: LyingServer,
+    server: RemoteServer,
+    project: ProjectId,
+    outside: Path,
+    tmp_path: Path,
+) -> None:
+    work = Path(client.sessions.checkout(S2, project).path)
+    (work / "mine").write_bytes(b"not committed")
+    put(server.manifold, project, b"a", b"newer")
+    for evil, forge in EVIL_TREES.items():
+        lying_server.lie = lie_about("/plan", with_tree(forge))
+        with pytest.raises(CorruptObject):
+            client.sessions.checkout(S1, project)
+            pytest.fail(f"a working set was made of a tree with a path {evil}")
+        with pytest.raises(CorruptObject):
+            client.transfer.export(project, tmp_path / "out")
+        with pytest.raises(CorruptObject):
+            client.sessions.checkout(S2)
+        assert (work / "mine").read_bytes() == b"not committed"
+        assert (work / "a").read_bytes() == b"one"
+
+
+def test_names_that_differ_in_case_alone_are_two_files(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    lying_server.lie = lie_about("/plan", with_tree(lambda tree, file: {**tree, b"A": file}))
+    work = Path(client.sessions.checkout(S1, project).path)
+    assert {path.name for path in work.iterdir()} == {"a", "A", "folder"}
+
+
+# --- bodies -------------------------------------------------------------------------------------------------------
+
+
+def test_a_redirection_is_not_followed(client: RemoteManifold, lying_server: LyingServer, project: ProjectId) -> None:
+    for status in (301, 302, 303, 307, 308):
+        lying_server.lie = lambda asked, answer: Answer(b"", status, {"Location": lying_server.url + "/elsewhere"})  # noqa: B023
+        with pytest.raises((InternalError, Unavailable)):
+            client.sessions.checkout(S1, project)
+    assert not any("elsewhere" in asked for asked in lying_server.asked)
+
+
+def test_an_answer_has_an_end(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_server, "_MAX_ANSWER_BYTES", 1 << 20)
+    for status in (200, 500, 404):
+        lying_server.lie = lambda asked, answer: Answer(b'{"', status, endless=b"x" * 65536)  # noqa: B023
+        with pytest.raises(BadAnswer, match="more than"):
+            client.sessions.checkout(S1, project)
+
+
+def test_an_answer_that_comes_byte_by_byte_is_given_up(
+    make_client: MakeClient, lying_server: LyingServer, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dripping(bytes):
+        """Bytes that take their time."""
+
+        def __bool__(self) -> bool:
+            time.sleep(0.05)
+            return True
+
+    monkeypatch.setattr(remote_server, "_POLICY", RetryPolicy(attempts=1))
+    client = make_client(url=lying_server.url, REMOTE_TIMEOUT_SECONDS="0.5")
+    lying_server.lie = lambda asked, answer: Answer(b"{", endless=Dripping(b" "))
+    begun = time.monotonic()
+    with pytest.raises(Unavailable, match="too slowly"):
+        client.sessions.checkout(S1, project)
+    assert time.monotonic() - begun < 20
+
+
+def test_what_is_no_answer_is_refused(client: RemoteManifold, lying_server: LyingServer, project: ProjectId) -> None:
+    for body in (
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        b'{"session": "s1"}',
+        b"null",
+        b"\xff\xfe",
+        b"",
+        b'{"plan": ' + b"9" * 10_000 + b"}",
+    ):
+        lying_server.lie = lambda asked, answer: Answer(body)  # noqa: B023
+        for action in (
+            lambda: client.sessions.checkout(S1, project),
+            lambda: client.projects.all(),
+            lambda: client.sessions.all(),
+            lambda: client.projects.log(project),
+            lambda: client.transfer.export(project, Path("never")),
+        ):
+            with pytest.raises(BadAnswer, match="no Manifold server answers"):
+                action()
+
+
+def test_a_deep_answer_where_anything_may_stand_is_refused(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    deep = b'{"items": [{"provenance": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}]}"
+    lying_server.lie = lambda asked, answer: Answer(deep)
+    with pytest.raises(BadAnswer):
+        client.projects.log(project)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"hint": "x", "message": "y"},
+        {"self": 1, "kind": "x", "details": {}},
+        {"base_generation": [], "head_generation": {}, "paths": 5},
+        {"session": "x", "retryable": True},
+        {"object": {}, "reason": []},
+    ],
+)
+@pytest.mark.parametrize(
+    "code",
+    ["session_moved", "commit_conflict", "corrupt_object", "not_found", "bad_answer", "no_such_code", "internal"],
+)
+def test_an_error_of_a_server_is_an_error_whatever_it_carries(code: str, details: dict[str, Any]) -> None:
+    body = msgspec.json.encode({"code": code, "detail": "words", "hint": "more words", "details": details})
+    error = error_of(409, body, "GET /x")
+    assert isinstance(error, ManifoldError)
+    assert "words" in str(error)
+
+
+def test_an_error_that_is_none_is_told_as_what_it_is() -> None:
+    for body in (b'{"code": "\x1b[2J"}', b"[" * 100_000, b'{"code": "' + b"a" * 100 + b'"}', b'{"code": 5}'):
+        assert isinstance(error_of(404, body, "GET /x"), NotFound)
+        assert isinstance(error_of(403, body, "GET /x"), Denied)
+
+
+# --- links --------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_is_a_web_address(client: RemoteManifold, lying_server: LyingServer, project: ProjectId) -> None:
+    for url in (
+        "file:///etc/passwd",
+        "ftp://host/x",
+        "gopher://127.0.0.1/x",
+        "//host/x",
+        "http://",
+        "http://a b/",
+        "http://a/\r\nX: y",
+        "javascript:1",
+    ):
+        lying_server.lie = lie_about("/plan", setting("plan.objects.0.url", url))
+        with pytest.raises(BadAnswer):
+            client.sessions.checkout(S1, project)
+
+
+def test_a_link_brings_no_headers_that_make_another_request_of_it(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "new").write_bytes(b"new")
+    for headers in (
+        {"Host": "internal"},
+        {"Transfer-Encoding": "chunked"},
+        {"Authorization": "x"},
+        {"X-Metadata-Token": "x"},
+        {"If-None-Match": "*\r\nHost: internal"},
+        {"x-amz-a\r\nHost": "internal"},
+    ):
+        lying_server.lie = lie_about("/links", lambda said: said["links"][0]["headers"].update(headers))  # noqa: B023
+        with pytest.raises(BadAnswer):
+            client.sessions.commit(S1)
+
+
+@pytest.mark.parametrize(
+    ("address", "reach"),
+    [
+        ("127.0.0.1", Reach.MACHINE),
+        ("127.8.9.1", Reach.MACHINE),
+        ("::1", Reach.MACHINE),
+        ("::ffff:127.0.0.1", Reach.MACHINE),
+        ("0.0.0.0", Reach.MACHINE),
+        ("169.254.169.254", Reach.LINK),
+        ("fe80::1%eth0", Reach.LINK),
+        ("10.0.0.1", Reach.PRIVATE),
+        ("192.168.1.1", Reach.PRIVATE),
+        ("172.16.0.9", Reach.PRIVATE),
+        ("100.64.0.1", Reach.PRIVATE),
+        ("fd00::1", Reach.PRIVATE),
+        ("93.184.216.34", Reach.EVERYWHERE),
+        ("2606:4700::1111", Reach.EVERYWHERE),
+    ],
+)
+def test_how_far_in_an_address_is(address: str, reach: Reach) -> None:
+    assert reach_of(address) is reach
+
+
+@pytest.mark.parametrize(("server_at", "allowed"), [("93.184.216.34", False), ("10.0.0.1", False), ("127.0.0.1", True)])
+@pytest.mark.parametrize("private_store", [False, True])
+def test_a_link_leads_no_further_in_than_the_server_is(
+    lying_server: LyingServer, server_at: str, allowed: bool, private_store: bool
+) -> None:
+    """Here to a service of this machine, which a far server cannot reach by itself."""
+    network = Network(private_store=private_store)
+    network._note(server_at)
+    links = LinkedObjects(
+        clock=SystemClock(), randomness=SystemRandomness(), network=network, policy=RetryPolicy(attempts=1)
+    )
+    url = lying_server.url + "/api/projects"
+    links.grant([ObjectGrant("t/x", 1, "a" * 26, "a" * 26, b"", url)])  # type: ignore[arg-type]
+    links.offer("t/y", UploadLink("a" * 26, url, {"If-None-Match": "*"}))  # type: ignore[arg-type]
+    try:
+        if allowed:
+            assert links.get("t/x", max_bytes=1 << 20)
+            return
+        with pytest.raises(BadAnswer, match="further in"):
+            links.get("t/x", max_bytes=1 << 20)
+        with pytest.raises(BadAnswer, match="further in"):
+            links.put("t/y", b"x")
+        assert lying_server.asked == []
+    finally:
+        links.close()
+
+
+def test_a_server_that_was_met_at_two_addresses_counts_as_the_farther(lying_server: LyingServer) -> None:
+    network = Network()
+    for address in ("93.184.216.34", "127.0.0.1"):
+        network._note(address)
+    with network.to_links() as pool, pytest.raises(urllib3.exceptions.HTTPError, match="further in"):
+        pool.request("GET", lying_server.url)
+    assert lying_server.asked == []
+
+
+FALSE_BODIES = [
+    Answer(b"short", 206, {"Content-Range": "bytes 0-999999/1000000"}),
+    Answer(b"x" * 5_000_000, 206, {"Content-Range": "bytes 0-9/10"}),
+    Answer(b"x" * 100, 200, {}),
+    Answer(b"x" * 10, 206, {"Content-Length": "1000"}),
+    Answer(b"x", 206, {"Content-Length": "abc"}),
+    Answer(b"", 302, {"Location": "http://127.0.0.1:1/"}),
+    Answer(b"", 206, {}, endless=b"x" * 65536),
+    Answer(b"", 200, {"Content-Encoding": "gzip"}),
+]
+
+
+def test_what_a_store_answers_falsely_is_refused_and_leaves_nothing(
+    make_client: MakeClient, lying_server: LyingServer, server: RemoteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The links of this server lead to the server itself."""
+    project = new_project(server.manifold, "large", a=bytes(range(256)) * 20_000)
+    client = make_client(url=lying_server.url)
+    monkeypatch.setattr(client.context.links, "_policy", RetryPolicy(attempts=1))
+    for said in FALSE_BODIES:
+
+        def lie(asked: str, answer: Any, said: Answer = said) -> Any:
+            if "/object/" in asked:
+                return said
+            for number, grant in enumerate((answer or {}).get("plan", {}).get("objects", [])):
+                grant["url"] = f"{lying_server.url}/object/{number}"
+            return answer
+
+        lying_server.lie = lie
+        with pytest.raises((CorruptObject, StoreUnavailable)):
+            client.sessions.checkout(S1, project)
+    assert not any(Path(client.sessions.folder_of(owner)).exists() for owner in client.sessions.here())
+    lying_server.lie = truth
+    assert client.sessions.checkout(S1, project).files == 1
+
+
+# --- between servers ----------------------------------------------------------------------------------------------
+
+
+def test_what_one_server_gives_for_an_object_is_never_taken_for_another_servers(
+    make_client: MakeClient, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    """Both in one cache folder, with the very same object keys: what is unsealed would pass for the other's."""
+    theirs, mine = make_client(url=lying_server.url), make_client(url=server.url)
+    grant = mine.context.server.plan(project).objects[0]
+    theirs.context.cache.put(grant.key, b"poison")
+    assert mine.context.cache.get(grant.key, max_bytes=100) is None
+    theirs.context.cache.drop(grant.key)
+    mine.sessions.checkout(S1, project)
+    assert mine.context.cache.has(grant.key)
+    theirs.context.cache.put(grant.key, b"poison")
+    theirs.context.cache.drop(grant.key)
+    assert mine.context.cache.has(grant.key)
+
+
+def test_no_key_makes_the_cache_leave_its_folder(client: RemoteManifold, outside: Path) -> None:
+    cache = client.context.cache
+    for key in ("../x", "/x", f"../../../..{outside}/precious", "a/../../x", ""):
+        for use in (
+            lambda: cache.put(key, b"x"),  # noqa: B023
+            lambda: cache.put_ranges(key, [(0, 1)], [b"x"]),  # noqa: B023
+            lambda: cache.get(key, max_bytes=10),  # noqa: B023
+            lambda: cache.has(key),  # noqa: B023
+            lambda: cache.drop(key),  # noqa: B023
+        ):
+            with pytest.raises(InvalidInput):
+                use()
+
+
+def test_notes_beside_working_sets_lead_to_no_other(
+    client: RemoteManifold, project: ProjectId, ram_folder: Path
+) -> None:
+    """Whoever can write one, such as an earlier release that believed a server, has no say in what is removed."""
+    mine = Path(client.sessions.checkout(S1, project).path)
+    note = mine.parent / "owner"
+    (mine / "precious").write_bytes(b"not committed")
+    true = msgspec.json.decode(note.read_bytes())
+    root = mine.parents[3]
+    for number, change in enumerate(
+        ({"tenant": "../../.."}, {"user": "a/b"}, {"session": ".."}, {"project": "../x"}, {"session": "another"})
+    ):
+        place = root / "default" / "local" / f"forged{number}"
+        (place / "work").mkdir(parents=True)
+        (place / "owner").write_bytes(msgspec.json.encode({**true, **change}))
+    (root / "default" / "local" / "forged5").mkdir()
+    (root / "default" / "local" / "forged5" / "owner").write_bytes(note.read_bytes())
+    assert [owner.session for owner in client.sessions.here()] == [S1]
+    assert (mine / "precious").read_bytes() == b"not committed"
+
+
+def test_a_commit_goes_on_where_the_server_gives_no_plan_with_its_answer(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "new").write_bytes(b"new")
+    lying_server.lie = lie_about("/publish", setting("plan", None))
+    assert client.sessions.commit(S1, CommitRequest("message")).generation == 2
+    assert client.sessions.status(S1).differences == []
