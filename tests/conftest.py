@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.support.webhooks",
     "tests.support.api",
     "tests.support.remote",
-    "tests.support.emulator",  # these two import others, so they come last
+    "tests.support.catalog_backup",  # these three import others, so they come last
+    "tests.support.emulator",
     "tests.support.scene",
 ]

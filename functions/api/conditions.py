@@ -5,22 +5,25 @@ from __future__ import annotations
 import re
 
 from fastapi import Request
+from manifold_common.domain.history import Seen, parse_point
 from manifold_common.errors import InvalidInput
-from manifold_common.ids import Generation, RequestId, parse_request_id
+from manifold_common.ids import RequestId, parse_request_id
 
-_GENERATION = re.compile(r'"([0-9]{1,15})"\Z')
+from functions.shapes.base import seen_of
+
+_GENERATION = re.compile(r'"([0-9]{1,15}(?:-[a-z2-7]{26})?)"\Z')
 _CONTENT = re.compile(r'"[0-9a-f]{32}"\Z')
 
 
 class Condition:
     """What an If-Match header asks for: a generation of the project, or a file's content."""
 
-    def __init__(self, generation: Generation | None = None, etag: str | None = None) -> None:
+    def __init__(self, generation: Seen | None = None, etag: str | None = None) -> None:
         self.generation = generation
         self.etag = etag
 
 
-def condition_of(request: Request, expected: int | None = None) -> Condition:
+def condition_of(request: Request, expected: int | str | None = None) -> Condition:
     """Return the request's condition. Args: ``expected``: a generation that the body names.
 
     Raises:
@@ -28,9 +31,9 @@ def condition_of(request: Request, expected: int | None = None) -> Condition:
     """
     header = ", ".join(request.headers.getlist("if-match")).strip()
     if header in ("", "*"):
-        return Condition(None if expected is None else Generation(expected))
+        return Condition(seen_of(expected))
     if match := _GENERATION.match(header):
-        return Condition(Generation(int(match[1])))
+        return Condition(parse_point(match[1]))
     if _CONTENT.match(header):
         return Condition(etag=header)
     raise InvalidInput(
@@ -38,7 +41,7 @@ def condition_of(request: Request, expected: int | None = None) -> Condition:
     )
 
 
-def expected_generation(request: Request, expected: int | None = None) -> Generation | None:
+def expected_generation(request: Request, expected: int | str | None = None) -> Seen | None:
     """Return the generation a write depends on, of If-Match or else of the body. Raises InvalidInput."""
     condition = condition_of(request, expected)
     if condition.etag is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from manifold_common.domain.history import parse_point
 from manifold_common.ids import Generation, parse_session_id
 from manifold_common.services.sessions import CheckedOut
 
@@ -44,7 +45,7 @@ def _checkout(request: CheckoutRequest, call: Call) -> dict[str, Any]:
         generation=_generation(request.generation),
         patterns=request.paths,
         strategy=request.strategy,
-        seen_generation=_generation(request.seen_generation),
+        seen_generation=parse_point(str(request.seen_generation)) if request.seen_generation is not None else None,
     )
     metrics.milliseconds("workspace.checkout.duration", time.monotonic() - begun)
     return _summary(done)
@@ -57,6 +58,7 @@ def _summary(done: CheckedOut) -> dict[str, Any]:
         "path": done.path,
         "kind": done.kind.value,
         "generation": done.generation,
+        "commit": done.commit,
         "head_generation": done.head_generation,
         "entries": done.files,
         "total_bytes": done.total_bytes,

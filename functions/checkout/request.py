@@ -10,6 +10,7 @@ from msgspec import Meta
 from functions.invocation.principal import OnBehalf
 
 GenerationNumber = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+SeenGeneration = GenerationNumber | Annotated[str, Meta(pattern=r"^[0-9]{1,15}-[a-z2-7]{26}$")]
 
 
 class CheckoutRequest(OnBehalf, tag_field="action", tag="checkout", kw_only=True):
@@ -25,5 +26,6 @@ class CheckoutRequest(OnBehalf, tag_field="action", tag="checkout", kw_only=True
     """Restrict a new session to these (gitignore syntax)."""
     strategy: Strategy = Strategy.FAIL
     """What to do where others changed the same paths."""
-    seen_generation: GenerationNumber | None = None
-    """The highest generation seen before; a store that has less is refused."""
+    seen_generation: SeenGeneration | None = None
+    """The highest generation seen before, best as ``7-<commit id>``; a store that has less, or another commit there, is
+    refused."""

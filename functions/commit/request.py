@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import parse_point
 from manifold_common.domain.paths import check_path, from_text
-from manifold_common.ids import Generation, parse_request_id
+from manifold_common.ids import parse_request_id
 from manifold_common.services.edits import Copy, Delete, Edit, EditOptions, MakeFolder, Move, PutFile, PutLink, reading
 from msgspec import Meta, Struct, field
 
@@ -106,8 +107,10 @@ class CommitRequest(OnBehalf, tag_field="action", tag="commit", kw_only=True):
     message: Annotated[str, Meta(max_length=10_000)] = ""
     provenance: Annotated[dict[str, Any], Meta(max_length=64)] = field(default_factory=dict)
     """What made the change: agent run, model, tool calls, cost."""
-    expected_generation: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
-    """Commit only on top of this very generation."""
+    expected_generation: (
+        Annotated[int, Meta(ge=0, le=2**53 - 1)] | Annotated[str, Meta(pattern=r"^[0-9]{1,15}-[a-z2-7]{26}$")] | None
+    ) = None
+    """Commit only on top of this very generation, best as ``7-<commit id>``."""
     strategy: Strategy = Strategy.FAIL
     """What to do where others changed the same paths."""
     request_id: str | None = None
@@ -120,7 +123,7 @@ class CommitRequest(OnBehalf, tag_field="action", tag="commit", kw_only=True):
 
     def options(self) -> EditOptions:
         """Raises InvalidInput."""
-        expected = Generation(self.expected_generation) if self.expected_generation is not None else None
+        expected = parse_point(str(self.expected_generation)) if self.expected_generation is not None else None
         request = parse_request_id(self.request_id) if self.request_id is not None else None
         return EditOptions(self.message, self.provenance, expected, self.strategy, request)
 

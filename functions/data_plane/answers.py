@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
+from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.errors import ManifoldError
 from manifold_common.ids import Generation, ProjectId, RequestId, SessionId
 from manifold_common.services.commit import CommitRequest, Committed
@@ -19,11 +20,12 @@ from functions.data_plane.shapes import (
     VerifyIn,
     session_plan_out,
 )
+from functions.shapes.base import seen_of
 from functions.shapes.sessions import SavedOut, committed_out, saved_out
 
 
 def wanted_by(body: ProjectPlanIn) -> Wanted:
-    return Wanted(tuple(body.paths), generation_of(body.known_generation), body.first, body.content)
+    return Wanted(tuple(body.paths), seen_of(body.known_generation), body.first, body.content)
 
 
 def plan_session(
@@ -42,7 +44,7 @@ def plan_session(
             patterns=tuple(body.paths),
             wanted=wanted_by(body),
             restore=body.restore,
-            seen_generation=generation_of(body.seen_generation),
+            seen_generation=seen_of(body.seen_generation),
         )
     )
 
@@ -58,7 +60,7 @@ def publish_uploads(
     session: SessionId,
     body: PublishIn,
     *,
-    expected: Generation | None,
+    expected: Seen | None,
     request: RequestId | None,
 ) -> PublishedOut:
     """Raises as ``Uploads.publish``."""
@@ -71,11 +73,11 @@ def _plan_of(
     manifold: Manifold, principal: Principal, session: SessionId, body: PublishIn, done: Committed
 ) -> SessionPlanOut | None:
     """Return what the client needs to go on from its commit, which is made and stays made, whatever becomes of this."""
-    if body.known_generation is None:
+    base = seen_of(body.known_generation)
+    if base is None:
         return None
-    base = Generation(body.known_generation)
-    moved = done.rebased or done.commit is None or done.generation != base + 1
-    known = base if moved else done.generation
+    moved = done.rebased or done.commit is None or done.generation != point_of(base).generation + 1
+    known = base if moved else Point(done.generation, done.commit)
     try:
         return session_plan_out(
             manifold.session_plans.plan(

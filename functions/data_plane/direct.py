@@ -9,11 +9,12 @@ from manifold_common.ids import RequestId, SessionId, parse_request_id, parse_se
 from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 
-from functions.data_plane.answers import generation_of, keep_uploads, plan_session, publish_uploads, verify_uploads
+from functions.data_plane.answers import keep_uploads, plan_session, publish_uploads, verify_uploads
 from functions.data_plane.shapes import PublishIn, SessionPlanIn, VerifyIn
 from functions.invocation.decode import refusal_of, request_of
 from functions.invocation.entry import Call
 from functions.invocation.principal import OnBehalf
+from functions.shapes.base import seen_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -47,7 +48,7 @@ def verify(event: Any, call: Call) -> dict[str, Any]:
 def publish(event: Any, call: Call) -> dict[str, Any]:
     """Publish an uploaded draft as the next generation."""
     said, body = _read(event, PublishIn)
-    manifold, expected = call.enter(said.principal, said.session), generation_of(body.expected_generation)
+    manifold, expected = call.enter(said.principal, said.session), seen_of(body.expected_generation)
     done = publish_uploads(manifold, said.principal, said.session, body, expected=expected, request=said.request)
     return _plain(done)
 

@@ -13,7 +13,7 @@ from manifold_common.services.uploaded import Receipt
 from manifold_common.services.uploads import MAX_SLOTS, Linked, Slot, Slots
 from pydantic import BaseModel, Field
 
-from functions.shapes.base import GenerationNumber, Message, Provenance, Shape
+from functions.shapes.base import GenerationNumber, Message, Provenance, SeenGeneration, Shape
 from functions.shapes.paths import bytes_of
 from functions.shapes.sessions import CommittedOut
 
@@ -54,6 +54,10 @@ class PlanOut(BaseModel):
     objects: list[GrantOut] = Field(description=f"At most {MAX_OBJECTS}; ask for the rest with `first`.")
     objects_total: int
     expires_at: datetime = Field(description="When the links end. Plan again then.")
+    known: str | None = Field(
+        description="What `known_generation` stands for, as `7-<commit id>`: its content was left out. Null: nothing "
+        "was, since the project's history does not have it."
+    )
 
 
 class DraftOut(BaseModel):
@@ -74,7 +78,7 @@ class SessionPlanOut(BaseModel):
 class ProjectPlanIn(Shape):
     generation: GenerationNumber | None = Field(default=None, description="The newest by default.")
     paths: list[str] = Field(default=[], max_length=1000, description="Only what matches (gitignore syntax).")
-    known_generation: GenerationNumber | None = Field(
+    known_generation: SeenGeneration | None = Field(
         default=None, description="Leave out what the client has: the content of this generation."
     )
     first: int = Field(default=0, ge=0, description="Number of the first object.")
@@ -84,7 +88,7 @@ class ProjectPlanIn(Shape):
 class SessionPlanIn(ProjectPlanIn):
     project: str | None = Field(default=None, description="Name or id. Needed to open a session.")
     restore: bool = Field(default=False, description="The client has no working set: bring saved work back.")
-    seen_generation: GenerationNumber | None = None
+    seen_generation: SeenGeneration | None = None
 
 
 def grant_out(grant: Grant) -> GrantOut:
@@ -113,6 +117,7 @@ def plan_out(plan: Plan) -> PlanOut:
         objects=[grant_out(grant) for grant in plan.objects],
         objects_total=plan.objects_total,
         expires_at=plan.expires_at,
+        known=None if plan.known is None else str(plan.known),
     )
 
 
@@ -137,7 +142,7 @@ def _tree_out(tree: TreeGrant) -> TreeOut:
 
 
 class UploadsIn(Shape):
-    base_generation: GenerationNumber = Field(description="What the draft is made on.")
+    base_generation: SeenGeneration = Field(description="What the draft is made on.")
     packs: int = Field(default=1, ge=0, le=MAX_SLOTS)
     draft: str | None = Field(default=None, pattern=_ID, description="No new draft, but more packs of this one.")
 
@@ -206,8 +211,8 @@ class PublishIn(VerifyIn):
     message: Message = ""
     provenance: Provenance = Field(default={})
     strategy: Strategy = Strategy.FAIL
-    expected_generation: GenerationNumber | None = None
-    known_generation: GenerationNumber | None = Field(
+    expected_generation: SeenGeneration | None = None
+    known_generation: SeenGeneration | None = Field(
         default=None,
         description="Answer the session's plan as well, of the generation that came of it and without the content of "
         "this one: what a client needs to go on.",

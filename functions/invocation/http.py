@@ -19,7 +19,7 @@ MAX_ANSWER_BYTES = 6 * 2**20 - 64 * 2**10
 """Lambda passes on 6 MiB at most, with all that is around the body."""
 
 _ROUTE = re.compile(r"/api/sessions/([^/]+)/([a-z_]+)\Z")
-_GENERATION = re.compile(r'"[0-9]{1,15}"\Z')
+_GENERATION = re.compile(r'"[0-9]{1,15}(?:-[a-z2-7]{26})?"\Z')
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -118,7 +118,8 @@ def _conditions(headers: Mapping[str, str]) -> dict[str, Any]:
     if match != "*":
         if not _GENERATION.match(match):
             raise refusal_of("headers.if-match", 'expected a generation in quotes, such as "7"')
-        found["expected_generation"] = int(match.strip('"'))
+        point = match.strip('"')
+        found["expected_generation"] = point if "-" in point else int(point)
     if "idempotency-key" in headers:
         found["request_id"] = headers["idempotency-key"].strip().strip('"')
     return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
+from manifold_common.domain.history import Seen, parse_point
+from manifold_common.ids import Generation
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 MAX_GENERATION = 2**53 - 1
@@ -13,6 +15,15 @@ LISTED_PATHS = 1000
 """So many paths at most are listed in an answer that is about something else; the rest are counted."""
 
 GenerationNumber = Annotated[int, Field(ge=0, le=MAX_GENERATION)]
+SeenGeneration = GenerationNumber | Annotated[str, Field(pattern=r"^[0-9]{1,15}-[a-z2-7]{26}$")]
+"""A generation that the caller knows: its number, or number and commit id, which no other history gives again."""
+
+
+def seen_of(seen: int | str | None) -> Seen | None:
+    """Raises InvalidInput: the commit id is none."""
+    if seen is None:
+        return None
+    return parse_point(seen) if isinstance(seen, str) else Generation(seen)
 
 
 def _plain_json(value: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from manifold_common.errors import InvalidInput
 from manifold_common.services.edits import Copy, Delete, Edit, Edited, MakeFolder, Move, PutFile, PutLink, reading
 from pydantic import BaseModel, ConfigDict, Field
 
-from functions.shapes.base import LISTED_PATHS, GenerationNumber, Message, Mode, Provenance, Shape
+from functions.shapes.base import LISTED_PATHS, GenerationNumber, Message, Mode, Provenance, SeenGeneration, Shape
 from functions.shapes.paths import PathIn, PathOut, bytes_of, path_out
 
 
@@ -34,7 +34,7 @@ def edited_out(done: Edited) -> EditedOut:
 class NewFolder(PathIn, Shape):
     mode: Mode | None = None
     message: Message = ""
-    expected_generation: GenerationNumber | None = None
+    expected_generation: SeenGeneration | None = None
 
 
 class Place(PathIn, Shape):
@@ -46,7 +46,7 @@ class MovePaths(Shape):
     destination: Place
     overwrite: bool = False
     message: Message = ""
-    expected_generation: GenerationNumber | None = None
+    expected_generation: SeenGeneration | None = None
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"source": {"path": "a.txt"}, "destination": {"path": "docs/a.txt"}}]}
@@ -147,9 +147,7 @@ class NewCommit(Shape):
     changes: list[Change] = Field(min_length=1, max_length=100_000, description="Made in this order.")
     message: Message = ""
     provenance: Provenance = Field(default_factory=dict)
-    expected_generation: GenerationNumber | None = Field(
-        None, description="As If-Match; a mismatch is answered by 409."
-    )
+    expected_generation: SeenGeneration | None = Field(None, description="As If-Match; a mismatch is answered by 409.")
     strategy: Strategy = Field(default=Strategy.FAIL, description="What to do where others changed the same paths.")
 
 
@@ -160,7 +158,7 @@ class Restore(Shape):
     paths: list[Place] = Field(default_factory=list, description="Only these, and what is below; all by default.")
     message: Message = ""
     provenance: Provenance = Field(default_factory=dict)
-    expected_generation: GenerationNumber | None = None
+    expected_generation: SeenGeneration | None = None
     strategy: Strategy = Strategy.FAIL
 
 

@@ -6,15 +6,19 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from manifold_common.domain.conflict import Strategy
-from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.commit import Committed, Saved
 from manifold_common.services.sessions import CheckedOut, Missing, Status
 from pydantic import BaseModel, ConfigDict, Field
 
-from functions.shapes.base import LISTED_PATHS, GenerationNumber, Message, Provenance, Shape
+from functions.shapes.base import LISTED_PATHS, GenerationNumber, Message, Provenance, SeenGeneration, Shape
 from functions.shapes.history import DifferenceOut, difference_out
 from functions.shapes.paths import PathOut, path_out
 
+SEEN = (
+    "The highest generation seen before, best with its commit id: `7-<commit id>`. A store that has less, or another "
+    "commit there, is refused."
+)
 CHECKSUM = "Find changes by content, not by times: also what was written through a shared memory map."
 
 
@@ -33,6 +37,8 @@ class SessionFacts(Protocol):
     @property
     def base_generation(self) -> Generation: ...
     @property
+    def base_commit(self) -> CommitId | None: ...
+    @property
     def draft(self) -> DraftFacts | None: ...
     @property
     def created_at(self) -> datetime: ...
@@ -48,15 +54,13 @@ class OpenSession(Shape):
     generation: GenerationNumber | None = Field(default=None, description="The newest one by default.")
     paths: list[str] = Field(default_factory=list, description="Restrict a new session to these (gitignore syntax).")
     strategy: Strategy = Strategy.FAIL
-    seen_generation: GenerationNumber | None = Field(
-        default=None, description="The highest generation seen before; a store that has less is refused."
-    )
+    seen_generation: SeenGeneration | None = Field(default=None, description=SEEN)
 
 
 class Checkout(Shape):
     generation: GenerationNumber | None = Field(default=None, description="The newest one by default.")
     strategy: Strategy = Strategy.FAIL
-    seen_generation: GenerationNumber | None = None
+    seen_generation: SeenGeneration | None = Field(default=None, description=SEEN)
 
 
 class CommitSession(Shape):
@@ -65,7 +69,7 @@ class CommitSession(Shape):
     message: Message = ""
     provenance: Provenance = Field(default_factory=dict)
     strategy: Strategy = Field(default=Strategy.FAIL, description="What to do where others changed the same paths.")
-    expected_generation: GenerationNumber | None = None
+    expected_generation: SeenGeneration | None = None
     checksum: bool = Field(default=False, description=CHECKSUM)
 
 
@@ -87,6 +91,7 @@ class CheckedOutOut(BaseModel):
     path: str = Field(description="The working directory, on the server's machine.")
     kind: Literal["new", "warm", "refreshed", "restored"]
     generation: int
+    commit: str | None = Field(description="Of that generation. Null at generation 0.")
     head_generation: int
     entries: int = Field(description="Files, folders and links in the working set.")
     total_bytes: int = Field(description="Bytes of all files of the generation.")
@@ -101,6 +106,7 @@ def checked_out_out(done: CheckedOut) -> CheckedOutOut:
         path=done.path,
         kind=done.kind.value,
         generation=done.generation,
+        commit=done.commit,
         head_generation=done.head_generation,
         entries=done.files,
         total_bytes=done.total_bytes,
@@ -117,6 +123,7 @@ class SessionOut(BaseModel):
     session: str
     project: str
     base_generation: int = Field(description="The generation that the working set started from.")
+    base_commit: str | None = Field(description="Of that generation. Null at generation 0.")
     draft_saved_at: datetime | None = Field(description="When its uncommitted changes were last saved.")
     created_at: datetime
     expires_at: datetime
@@ -131,6 +138,7 @@ def session_out(row: SessionFacts) -> SessionOut:
         session=row.session,
         project=row.project,
         base_generation=row.base_generation,
+        base_commit=row.base_commit,
         draft_saved_at=row.draft.saved_at if row.draft else None,
         created_at=row.created_at,
         expires_at=row.expires_at,

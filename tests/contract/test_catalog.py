@@ -251,7 +251,7 @@ def test_a_publication_advances_the_head_and_adds_the_commit_and_the_event(catal
     made = make_project(catalog)
     commit = made.next_commit(created_at=LATER)
     head = catalog.publish_commit(made.publication(commit, tree_bytes=5, tree_files=3))
-    assert head == Head(Generation(1), commit.commit, commit.record_hash, Generation(0))
+    assert head == Head(Generation(1), commit.commit, commit.record_hash, Generation(0), LATER)
     row = catalog.get_project(TENANT, made.id)
     assert row == replace(made.row, head=head, tree_bytes=5, tree_files=3, updated_at=LATER)
     assert catalog.commit_at(TENANT, made.id, Generation(1)) == commit

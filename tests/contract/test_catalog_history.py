@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from manifold_common.domain.history import Point
 from manifold_common.errors import AlreadyExists, NotFound
 from manifold_common.ids import CommitId, Generation, RequestId
 from manifold_common.ports.catalog import (
@@ -14,6 +17,7 @@ from manifold_common.ports.catalog import (
 from tests.contract.catalog_fixtures import (
     EMPTY_HEAD,
     EVENT,
+    NOW,
     TENANT,
     everything,
     key,
@@ -53,11 +57,11 @@ def test_a_generation_without_a_commit_is_not_found(catalog: Catalog) -> None:
 
 def test_a_read_plan_without_checkpoints_is_the_whole_log_up_to_the_generation(catalog: Catalog) -> None:
     made = make_project(catalog)
-    assert catalog.read_plan(TENANT, made.id) == (EMPTY_HEAD, 0, None, [])
+    assert catalog.read_plan(TENANT, made.id) == (EMPTY_HEAD, 0, None, [], None, [])
     made.publish(4)
-    assert catalog.read_plan(TENANT, made.id) == (made.head, 4, None, made.commits)
-    assert catalog.read_plan(TENANT, made.id, Generation(2)) == (made.head, 2, None, made.commits[:2])
-    assert catalog.read_plan(TENANT, made.id, Generation(0)) == (made.head, 0, None, [])
+    assert catalog.read_plan(TENANT, made.id) == (made.head, 4, None, made.commits, NOW, [])
+    assert catalog.read_plan(TENANT, made.id, Generation(2)) == (made.head, 2, None, made.commits[:2], NOW, [])
+    assert catalog.read_plan(TENANT, made.id, Generation(0)) == (made.head, 0, None, [], None, [])
 
 
 def test_a_read_plan_starts_at_the_newest_usable_checkpoint(catalog: Catalog) -> None:
@@ -68,10 +72,10 @@ def test_a_read_plan_starts_at_the_newest_usable_checkpoint(catalog: Catalog) ->
     catalog.add_checkpoint(TENANT, made.id, two)
     assert catalog.list_checkpoints(TENANT, made.id) == [four, two]
     plan = catalog.read_plan
-    assert plan(TENANT, made.id) == (made.head, 6, four, made.commits[4:])
-    assert plan(TENANT, made.id, Generation(4)) == (made.head, 4, four, [])
-    assert plan(TENANT, made.id, Generation(3)) == (made.head, 3, two, made.commits[2:3])
-    assert plan(TENANT, made.id, Generation(1)) == (made.head, 1, None, made.commits[:1])
+    assert plan(TENANT, made.id) == (made.head, 6, four, made.commits[4:], NOW, [])
+    assert plan(TENANT, made.id, Generation(4)) == (made.head, 4, four, [], NOW, [])
+    assert plan(TENANT, made.id, Generation(3)) == (made.head, 3, two, made.commits[2:3], NOW, [])
+    assert plan(TENANT, made.id, Generation(1)) == (made.head, 1, None, made.commits[:1], NOW, [])
 
 
 def test_a_read_plan_from_a_known_tree_has_only_what_came_after_it(catalog: Catalog) -> None:
@@ -80,18 +84,68 @@ def test_a_read_plan_from_a_known_tree_has_only_what_came_after_it(catalog: Cata
     four = CheckpointRow(Generation(4), made.commits[3].commit, made.keys[0].dek, 50)
     catalog.add_checkpoint(TENANT, made.id, four)
 
-    def plan(generation: int, known: int) -> object:
-        found = catalog.read_plan(TENANT, made.id, Generation(generation), known=Generation(known))
+    def plan(generation: int, *known: int) -> object:
+        points = [made.commits[number - 1].point for number in known]
+        found = catalog.read_plan(TENANT, made.id, Generation(generation), known=points)
+        assert found.known == points
         return found.checkpoint, [row.generation for row in found.commits]
 
     assert plan(6, 5) == (None, [6])
     assert plan(6, 4) == (None, [5, 6])
     assert plan(6, 3) == (four, [5, 6])
-    assert plan(6, 0) == (four, [5, 6])
-    assert plan(3, 0) == (None, [1, 2, 3])
+    assert plan(6) == (four, [5, 6])
+    assert plan(3) == (None, [1, 2, 3])
     assert plan(6, 6) == (None, [])
     assert plan(3, 6) == (None, [1, 2, 3])  # the known tree is newer and of no use
     assert plan(5, 6) == (four, [5])
+    assert plan(6, 3, 5) == (None, [6])  # of two the newer
+    assert plan(4, 2, 5) == (four, [])
+    assert plan(3, 2, 5) == (None, [3])
+
+
+def test_what_is_known_is_compared_by_commit_and_not_by_number(catalog: Catalog) -> None:
+    """After a restore from a backup, a node knows the same numbers of another history."""
+    made, other = make_project(catalog), make_project(catalog, "other")
+    made.publish(6)
+    other.publish(8)
+    mine = [row.point for row in made.commits]
+    theirs = [row.point for row in other.commits]
+    swapped = Point(mine[2].generation, mine[4].commit)
+    for strange in (*theirs, swapped, Point(Generation(6), CommitId(new_id()))):
+        found = catalog.read_plan(TENANT, made.id, known=[strange])
+        assert (found.known, found.commits) == ([], made.commits)
+        found = catalog.read_plan(TENANT, made.id, known=[strange, mine[3]])
+        assert (found.known, found.commits) == ([mine[3]], made.commits[4:])
+        found = catalog.read_plan(TENANT, made.id, Generation(2), known=[strange, mine[3]])
+        assert (found.known, found.commits) == ([mine[3]], made.commits[:2])
+
+
+def test_a_plan_says_when_its_generation_was_made(catalog: Catalog) -> None:
+    made = make_project(catalog)
+    for hours in range(1, 4):
+        made.publish(commit=made.next_commit(created_at=NOW + timedelta(hours=hours)))
+    assert made.head.committed_at == NOW + timedelta(hours=3)
+    assert catalog.head(TENANT, made.id) == made.head
+    assert catalog.get_project(TENANT, made.id).head == made.head
+    for generation in range(1, 4):
+        known = [row.point for row in made.commits[:generation]]
+        for points in ([], known):
+            plan = catalog.read_plan(TENANT, made.id, Generation(generation), known=points)
+            assert plan.committed_at == NOW + timedelta(hours=generation)
+
+
+def test_the_catalog_itself_says_when_a_commit_was_recorded(catalog: Catalog) -> None:
+    """Whatever the clock of whoever made the commit says, and whatever the row says that is handed in."""
+    made = make_project(catalog)
+    long_ago, far_ahead = NOW - timedelta(days=9000), NOW + timedelta(days=9000)
+    for said in (long_ago, far_ahead):
+        made.publish(commit=made.next_commit(created_at=said, recorded_at=said))
+    rows = catalog.list_commits(TENANT, made.id)
+    assert {row.created_at for row in rows} == {long_ago, far_ahead}
+    for row in rows:
+        assert row.recorded_at is not None
+        assert NOW <= row.recorded_at < far_ahead
+    assert rows[0].recorded_at >= rows[1].recorded_at  # type: ignore[operator]
 
 
 def test_a_read_plan_beyond_the_head_is_not_found(catalog: Catalog) -> None:

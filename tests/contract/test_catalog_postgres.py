@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -288,7 +288,7 @@ def test_the_hot_calls_are_one_round_trip_each(catalog: PostgresCatalog, proxy: 
     hot: list[Callable[[], object]] = [
         publish,
         lambda: catalog.view_session(TENANT, USER, SESSION),
-        lambda: catalog.read_plan(TENANT, made.id, known=Generation(1)),
+        lambda: catalog.read_plan(TENANT, made.id, known=[made.head.point]),
         lambda: catalog.head(TENANT, made.id),
         lambda: catalog.save_draft(TENANT, USER, SESSION, draft(made), ttl=TTL),
     ]
@@ -320,7 +320,7 @@ def test_a_commit_late_in_a_long_history_reads_no_more_than_an_early_one(postgre
             before = blocks_read()
             for _ in range(10):
                 made.publish()
-                catalog.read_plan(TENANT, made.id, known=Generation(made.head.generation - 1))
+                catalog.read_plan(TENANT, made.id, known=[made.commits[-2].point])
                 catalog.commit_at(TENANT, made.id, Generation(3))
             costs.append(blocks_read() - before)
     assert 0 < costs[1] <= costs[0] * 1.3 + 50, costs
@@ -551,3 +551,43 @@ def test_rows_keep_their_place_in_time_when_clocks_disagree(postgres_dsn: str) -
         row = catalog.get_project(TENANT, made.id)
         assert row == replace(row, updated_at=LATER)
         assert row.updated_at == LATER
+
+
+def test_commits_of_before_have_the_time_they_said_and_none_that_is_still_to_come(empty_postgres_dsn: str) -> None:
+    migrate(empty_postgres_dsn, known=[one for one in known_migrations() if one.version <= 5])
+    long_ago, ahead = NOW - timedelta(days=9), datetime.now(UTC) + timedelta(days=9)
+    with psycopg.connect(empty_postgres_dsn) as connection:
+        connection.execute("INSERT INTO tenants VALUES ('acme', now())")
+        connection.execute("INSERT INTO users VALUES ('acme', 'ann', now())")
+        for number, said in enumerate((long_ago, ahead)):
+            project, commit, dek = (f"{letter}{number}".rjust(26, "x") for letter in "pcd")
+            connection.execute(
+                "INSERT INTO projects (tenant_id, project_id, owner_id, name, created_at, updated_at)"
+                " VALUES ('acme', %s, 'ann', %s, now(), now())",
+                (project, project),
+            )
+            connection.execute(
+                "INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext,"
+                " created_at) VALUES ('acme', %s, %s, 'file', 'k', 1, 'x', now())",
+                (project, dek),
+            )
+            connection.execute(
+                "INSERT INTO commits (tenant_id, project_id, generation, commit_id, record_hash, dek_id, object_bytes,"
+                " author_id, note, created_at) VALUES ('acme', %s, 1, %s, 'h', %s, 1, 'ann', 'n', %s)",
+                (project, commit, dek, said),
+            )
+            connection.execute(
+                "UPDATE projects SET generation = 1, head_commit_id = %s WHERE project_id = %s", (commit, project)
+            )
+    before = datetime.now(UTC)
+    assert "0010_commit_times" in migrate(empty_postgres_dsn)
+    with connected(empty_postgres_dsn) as catalog:
+        rows = [
+            (project.head.committed_at, catalog.commit_at(project.tenant, project.project, Generation(1)))
+            for project in catalog.all_projects()
+        ]
+    assert [committed for committed, _ in rows] == [long_ago, ahead] == [row.created_at for _, row in rows]
+    assert rows[0][1].recorded_at == long_ago
+    recorded = rows[1][1].recorded_at
+    assert recorded is not None
+    assert abs(recorded - before) < timedelta(hours=1)

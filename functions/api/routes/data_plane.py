@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
-from manifold_common.ids import Generation, parse_commit_id, parse_session_id
+from manifold_common.ids import parse_commit_id, parse_session_id
 
 from functions.api.caller import Caller, ProjectRef, generation_of
 from functions.api.conditions import expected_generation, request_id
@@ -28,6 +28,7 @@ from functions.data_plane.shapes import (
     plan_out,
     slots_out,
 )
+from functions.shapes.base import seen_of
 from functions.shapes.sessions import SavedOut
 
 router = APIRouter(prefix="/api", tags=["direct access"])
@@ -53,7 +54,8 @@ def plan_working_set(caller: Caller, session: SessionRef, body: SessionPlanIn | 
 @router.post("/sessions/{session}/uploads", responses=responses(404, 413))
 def open_uploads(caller: Caller, session: SessionRef, body: UploadsIn) -> SlotsOut:
     """Give room for a draft and packs of it in the object store: a name for each object, and its key."""
-    uploads, base = caller.manifold.uploads, Generation(body.base_generation)
+    uploads, base = caller.manifold.uploads, seen_of(body.base_generation)
+    assert base is not None
     draft = None if body.draft is None else parse_commit_id(body.draft)
     return slots_out(uploads.open(caller.principal, parse_session_id(session), base, body.packs, draft=draft))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from manifold_common.domain.history import Seen
 from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound
-from manifold_common.ids import Generation, ProjectId, RequestId
+from manifold_common.ids import ProjectId, RequestId
 from manifold_common.services.edits import Delete, EditOptions, PutFile
 from manifold_common.services.history import OpenFile
 
@@ -146,7 +147,7 @@ def _options(
     return EditOptions(message, expected=_expected(caller, project, path, condition), request=request)
 
 
-def _expected(caller: Call, project: ProjectId, path: bytes, condition: Condition) -> Generation | None:
+def _expected(caller: Call, project: ProjectId, path: bytes, condition: Condition) -> Seen | None:
     """Return the generation that a write depends on.
 
     Where the condition is a file's ETag, that is the generation at which the file was seen to have it: a commit that
@@ -163,4 +164,4 @@ def _expected(caller: Call, project: ProjectId, path: bytes, condition: Conditio
         file = None
     if file is None or file.etag != condition.etag:
         raise GenerationMismatch("the file is not the version that If-Match names", hint="read it again")
-    return file.generation
+    return file.point

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from manifold_common.errors import GenerationMismatch
+from manifold_common.domain.history import Point, point_of
+from manifold_common.services.staleness import not_as_expected
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.conditions import expected_generation
@@ -39,9 +40,9 @@ def create_project(caller: Caller, body: ProjectName, response: Response) -> Pro
 
 @router.get("/{project}", responses=responses(404))
 def get_project(caller: Caller, project: ProjectRef, response: Response) -> ProjectOut:
-    """Return one project. Its ETag is the generation, ready for If-Match."""
+    """Return one project. Its ETag is the generation with its commit, ready for If-Match."""
     row = caller.project(project)
-    response.headers["ETag"] = f'"{row.head.generation}"'
+    response.headers["ETag"] = f'"{Point(row.head.generation, row.head.commit)}"'
     return project_out(row)
 
 
@@ -73,11 +74,7 @@ def _checked(caller: Call, project: str, request: Request) -> ProjectFacts:
     looked at just before, not in the same step."""
     row = caller.project(project)
     expected = expected_generation(request)
-    if expected is not None and row.head.generation != expected:
-        raise GenerationMismatch(
-            f"the project is at generation {row.head.generation}, not at {expected} as expected",
-            hint="read the project again, then repeat the change with the new generation",
-            expected=expected,
-            head_generation=row.head.generation,
-        )
+    head = Point(row.head.generation, row.head.commit)
+    if expected is not None and not point_of(expected).is_at(head):
+        raise not_as_expected(head, expected)
     return row

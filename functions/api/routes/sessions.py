@@ -12,6 +12,7 @@ from manifold_common.services.commit import CommitRequest
 from functions.api.caller import Caller, generation_of
 from functions.api.conditions import expected_generation, request_id
 from functions.api.problem import responses
+from functions.shapes.base import seen_of
 from functions.shapes.sessions import (
     CHECKSUM,
     CheckedOutOut,
@@ -56,7 +57,7 @@ def open_session(caller: Caller, body: OpenSession) -> CheckedOutOut:
         generation=generation_of(body.generation),
         patterns=tuple(body.paths),
         strategy=body.strategy,
-        seen_generation=generation_of(body.seen_generation),
+        seen_generation=seen_of(body.seen_generation),
     )
     return checked_out_out(done)
 
@@ -76,7 +77,7 @@ def checkout(caller: Caller, session: SessionRef, body: Checkout | None = None) 
         parse_session_id(session),
         generation=generation_of(wanted.generation),
         strategy=wanted.strategy,
-        seen_generation=generation_of(wanted.seen_generation),
+        seen_generation=seen_of(wanted.seen_generation),
     )
     return checked_out_out(done)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point, parse_point
 from manifold_common.errors import InvalidInput
 
 from manifold_local.cli.completion import complete_project, complete_session
@@ -38,9 +39,32 @@ ChecksumOption = Annotated[
         "--checksum", help="Compare content, not times: also finds what was written through a memory map. Slower."
     ),
 ]
+
+
+def _point(text: str) -> Point:
+    try:
+        return parse_point(text)
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 ExpectOption = Annotated[
-    int | None,
-    typer.Option("--expect-generation", metavar="N", min=0, help="Do it only on top of this very generation."),
+    Point | None,
+    typer.Option(
+        "--expect-generation",
+        metavar="N[-COMMIT]",
+        parser=_point,
+        help="Do it only on top of this very generation, best named with its commit.",
+    ),
+]
+SeenOption = Annotated[
+    Point | None,
+    typer.Option(
+        "--seen-generation",
+        metavar="N[-COMMIT]",
+        parser=_point,
+        help="Refuse a store that has only older ones, or another commit there.",
+    ),
 ]
 StrategyOption = Annotated[
     Strategy,

@@ -210,7 +210,7 @@ def restore(
     options = EditOptions(
         message=parse_message(message),
         provenance=parse_provenance(provenance),
-        expected=None if expect is None else Generation(expect),
+        expected=expect,
         strategy=strategy,
     )
     names = [project_path(path) for path in paths or ()]

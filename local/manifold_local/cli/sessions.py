@@ -19,6 +19,7 @@ from manifold_local.cli.arguments import (
     MessageOption,
     ProjectArgument,
     ProvenanceOption,
+    SeenOption,
     SessionArgument,
     StrategyOption,
     parse_message,
@@ -66,10 +67,7 @@ def checkout(
         ),
     ] = None,
     strategy: StrategyOption = Strategy.FAIL,
-    seen: Annotated[
-        int | None,
-        typer.Option("--seen-generation", metavar="N", min=0, help="Refuse a store that has only older ones."),
-    ] = None,
+    seen: SeenOption = None,
 ) -> None:
     """Make or refresh a working set, and print its folder.
 
@@ -89,7 +87,7 @@ def checkout(
                 generation=None if generation is None else Generation(generation),
                 patterns=tuple(patterns or ()),
                 strategy=strategy,
-                seen_generation=None if seen is None else Generation(seen),
+                seen_generation=seen,
                 progress=report,
             )
         unsaved = work.why_unsaved()
@@ -118,6 +116,7 @@ def checkout(
             "path": done.path,
             "kind": done.kind.value,
             "generation": done.generation,
+            "commit": done.commit,
             "head_generation": done.head_generation,
             "files": done.files,
             "bytes": done.total_bytes,
@@ -213,7 +212,7 @@ def commit(
         message=parse_message(message),
         provenance=parse_provenance(provenance),
         strategy=strategy,
-        expected=None if expect is None else Generation(expect),
+        expected=expect,
         checksum=checksum,
     )
     with call.work() as work:

@@ -41,7 +41,6 @@ def import_folder(
     The project's tree becomes equal to the folder. What Manifold keeps for itself, such as WORKDIR, is left out.
     """
     from manifold_common.errors import InvalidInput, NotFound
-    from manifold_common.ids import Generation
     from manifold_common.services.commit import CommitRequest
 
     from manifold_local.cli.views import paths_json
@@ -49,7 +48,7 @@ def import_folder(
     request = CommitRequest(
         message=parse_message(message),
         provenance=parse_provenance(provenance),
-        expected=None if expect is None else Generation(expect),
+        expected=expect,
         strategy=strategy,
     )
     if not folder.is_dir():

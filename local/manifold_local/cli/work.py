@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Seen
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.commit import CommitRequest, Committed, Saved
 from manifold_common.services.edits import Edited, EditOptions
@@ -68,7 +69,7 @@ class Work(Protocol):
         generation: Generation | None,
         patterns: tuple[str, ...],
         strategy: Strategy,
-        seen_generation: Generation | None,
+        seen_generation: Seen | None,
         progress: Report | None,
     ) -> CheckedOut: ...
     def why_unsaved(self) -> str | None:
@@ -137,7 +138,7 @@ class LocalWork:
         generation: Generation | None,
         patterns: tuple[str, ...],
         strategy: Strategy,
-        seen_generation: Generation | None,
+        seen_generation: Seen | None,
         progress: Report | None,
     ) -> CheckedOut:
         return self._manifold.sessions.checkout(
@@ -242,7 +243,7 @@ class RemoteWork:
         generation: Generation | None,
         patterns: tuple[str, ...],
         strategy: Strategy,
-        seen_generation: Generation | None,
+        seen_generation: Seen | None,
         progress: Report | None,
     ) -> CheckedOut:
         return self._remote.sessions.checkout(

@@ -82,3 +82,24 @@ def test_the_etag_of_a_project_is_what_if_match_takes(api: Api) -> None:
     api.put("/api/projects/demo/files/a", content=b"x")
     etag = api.get("/api/projects/demo").headers["etag"]
     assert api.patch("/api/projects/demo", json={"name": "new"}, headers={"If-Match": etag}).status_code == 200
+
+
+@pytest.mark.parametrize("met", [True, False])
+def test_a_generation_named_with_its_commit_is_met_by_no_other_commit(api: Api, met: bool) -> None:
+    """As a client that saw another history, before the database was restored, would name it."""
+    api.project()
+    made = api.put("/api/projects/demo/files/a", content=b"x").json()
+    named = f"1-{made['commit'] if met else 'a' * 26}"
+    headers = {"If-Match": f'"{named}"'}
+    writes = [
+        api.post("/api/projects/demo/dirs", json={"path": "d"}, headers=headers).status_code,
+        api.patch("/api/projects/demo", json={"name": "demo"}, headers=headers).status_code,
+    ]
+    assert writes == ([201, 412] if met else [412, 412])  # the first moved the project on
+    expected = api.post("/api/projects/demo/dirs", json={"path": "e", "expected_generation": named}).status_code
+    assert expected == 409
+    found = api.get("/api/projects/demo")
+    head = found.headers["etag"]
+    assert head == f'"{found.json()["generation"]}-{found.json()["commit"]}"'
+    last = api.post("/api/projects/demo/dirs", json={"path": "f", "expected_generation": head.strip('"')})
+    assert last.status_code == 201

@@ -132,6 +132,19 @@ def test_a_store_with_less_than_was_seen_is_refused(api: Api) -> None:
     assert (answer.status_code, answer.json()["code"]) == (500, "stale_store")
 
 
+def test_what_was_seen_may_be_named_with_its_commit(api: Api) -> None:
+    opened(api)
+    done = api.post("/api/sessions/s1/checkout").json()
+    assert done["commit"] == api.get("/api/sessions/s1").json()["base_commit"]
+    named = f"{done['generation']}-{done['commit']}"
+    assert api.post("/api/sessions/s1/checkout", json={"seen_generation": named}).status_code == 200
+    for other in (f"{done['generation']}-{'a' * 26}", f"{done['generation'] + 1}-{done['commit']}"):
+        answer = api.post("/api/sessions/s1/checkout", json={"seen_generation": other})
+        assert (answer.status_code, answer.json()["code"]) == (500, "stale_store")
+    for wrong in ("1-x", "-1", "one", f"1-{'A' * 26}"):
+        assert api.post("/api/sessions/s1/checkout", json={"seen_generation": wrong}).status_code == 400
+
+
 @pytest.mark.parametrize("session", ["UPPER", "a b", "x" * 65, "-a", "a..b", "\u00e9"])
 def test_an_id_that_no_session_can_have_is_refused(api: Api, session: str) -> None:
     answer = api.post("/api/sessions", json={"project": "demo", "session": session})

@@ -63,7 +63,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def fetched_up_to(manifold: Manifold, project: ProjectId) -> int:
     """Return up to which generation the follower of a node has everything that a refresh reads."""
     assert manifold.follower is not None
-    return manifold.follower._held().get((T, project), 0)
+    known = manifold.follower._held().get((T, project))
+    return 0 if known is None else known.generation
 
 
 def test_a_refresh_after_commits_elsewhere_asks_the_store_for_nothing(nodes: Nodes) -> None:

@@ -31,7 +31,7 @@ from manifold_common.ids import (
     UserId,
     encode_id,
 )
-from manifold_common.ports.catalog import CheckpointRow, CommitRow, DraftRef
+from manifold_common.ports.catalog import CheckpointRow, CommitRow, DraftRef, Head
 from manifold_common.ports.clock import Clock, Randomness
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -100,7 +100,7 @@ class CommitWriter:
         own = Container(
             tenant, project, ObjectKind.COMMIT, generation, commit, ObjectId(self._new_id()), keys.write_dek
         )
-        now = self._clock.now()
+        now = self._time_after(base.head)
         meta = CommitMeta(
             tenant=tenant,
             project=project,
@@ -134,6 +134,12 @@ class CommitWriter:
             request=by.request,
         )
         return StoredCommit(row, built.places)
+
+    def _time_after(self, parent: Head) -> datetime:
+        """Return the time to record of a commit on ``parent``: now, unless this clock is behind the one that made the
+        parent. A microsecond is the smallest step that commit object and catalog can both say."""
+        now = self._clock.now()
+        return now if parent.committed_at is None else max(now, parent.committed_at + timedelta(microseconds=1))
 
     def write_checkpoint(self, snapshot: Snapshot) -> CheckpointRow:
         """Store the whole tree of a snapshot: one PUT."""

@@ -3,7 +3,8 @@
 A generation's tree is the newest checkpoint at or before it and the commits since. Every commit read is held against
 its catalog row (id, generation, record hash, key) and against its parent's hash, so that an object store that was
 rolled back, spliced or swapped is noticed. Snapshots are immutable and shared; the last one of each project stays in
-memory, and going on from it costs only the commits missed.
+memory, and going on from it costs only the commits missed. It is gone on from by its commit, never by its number: the
+catalog is asked with both, and says in the same answer whether that commit is in its history.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from manifold_common.domain.history import Point, history_replaced
 from manifold_common.domain.tree import Changes, Tree, apply, chunk_ids, growth, misfit
 from manifold_common.engine.data_keys import DataKeys, ProjectKeys
 from manifold_common.engine.objects import SealedObjects
@@ -22,7 +24,7 @@ from manifold_common.format.commit_object import ReadCheckpoint, ReadCommit, rea
 from manifold_common.format.layout import checkpoint_key, commit_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import ObjectKind, unpack_header
-from manifold_common.ids import Generation, ProjectId, TenantId
+from manifold_common.ids import CommitId, Generation, ProjectId, TenantId
 from manifold_common.ports.catalog import Catalog, CheckpointRow, CommitRow, DraftRef, Head, ReadPlan
 
 _CHECKPOINT_SLACK_BYTES = 1 << 20
@@ -93,10 +95,10 @@ class TreeLog:
         with self._lock:
             self._snapshots.pop((tenant, project), None)
 
-    def remembered(self) -> dict[tuple[TenantId, ProjectId], Generation]:
-        """Return the projects in memory, and the generation of each."""
+    def remembered(self) -> dict[tuple[TenantId, ProjectId], Point]:
+        """Return the projects in memory, and where each stands."""
         with self._lock:
-            return {owner: snapshot.head.generation for owner, snapshot in self._snapshots.items()}
+            return {owner: snapshot.head.point for owner, snapshot in self._snapshots.items()}
 
     def load(
         self,
@@ -104,46 +106,51 @@ class TreeLog:
         project: ProjectId,
         generation: Generation | None = None,
         *,
+        commit: CommitId | None = None,
         start: Snapshot | None = None,
     ) -> Snapshot:
         """Return the tree of ``generation`` (``None``: the head).
 
         Args:
+            commit: of ``generation``, where the caller has seen it.
             start: a snapshot the caller has; the fold goes on from it if that is shorter.
 
         Raises:
             NotFound: no such project or generation. CorruptObject: the log does not hold together.
+            StaleStore: ``commit`` or ``start`` is not in the project's history; it was replaced by another one.
         """
-        base = self._nearest(tenant, project, generation, start)
-        known = base.head.generation if base.head.generation else None
-        plan = self._catalog.read_plan(tenant, project, generation, known=known)
-        if known is not None and known == plan.generation:
-            if plan.generation < plan.head.generation or base.head.commit == plan.head.commit:
-                return base
-            # Another commit than this process has seen: the catalog was restored from a backup, and history went on.
-            base = empty_snapshot(tenant, project)
-            plan = self._catalog.read_plan(tenant, project, generation)
-        elif known is not None and known > plan.generation:
-            # The catalog knows less than this process has seen (it was restored from a backup): begin anew.
-            base = empty_snapshot(tenant, project)
-        snapshot = self._fold(tenant, project, plan, base)
-        if snapshot.head.generation == plan.head.generation:
-            self.remember(snapshot)
+        remembered = self._remembered_of(tenant, project)
+        mine = [found for found in (start, remembered) if found is not None and found.head.commit is not None]
+        plan = self._catalog.read_plan(tenant, project, generation, known=[found.head.point for found in mine])
+        lost = [found for found in mine if found.head.point not in plan.known]
+        for found in lost:
+            if found is start:
+                raise history_replaced(found.head.point, plan.head.generation)
+            self._drop(found)
+        usable = [
+            found for found in mine if found.head.point in plan.known and found.head.generation <= plan.generation
+        ]
+        base = max(usable, key=lambda found: found.head.generation, default=empty_snapshot(tenant, project))
+        snapshot = base
+        if base.head.generation < plan.generation:
+            snapshot = self._fold(tenant, project, plan, base)
+            if plan.generation == plan.head.generation:
+                self.remember(snapshot)
+        if commit is not None and snapshot.head.commit != commit:
+            raise history_replaced(Point(plan.generation, commit), plan.head.generation)
         return snapshot
 
-    def prefetch(
-        self, tenant: TenantId, project: ProjectId, known: Generation, *, most_bytes: int
-    ) -> tuple[Generation, int]:
+    def prefetch(self, tenant: TenantId, project: ProjectId, known: Point, *, most_bytes: int) -> tuple[Point, int]:
         """Fetch into the cache what folding from ``known`` to the head will read, sealed as it is, the newest first.
 
         Returns:
-            The head's generation (``known``, if that is beyond it), and how many objects were fetched.
+            The head, and how many objects were fetched.
 
         Raises:
             NotFound: no such project.
         """
-        plan = self._catalog.read_plan(tenant, project, known=known or None)
-        if plan.generation <= known:
+        plan = self._catalog.read_plan(tenant, project, known=[known] if known.commit else [])
+        if known == plan.head.point:
             return known, 0
         wanted: list[tuple[str, int]] = []
         for row in reversed(plan.commits):
@@ -161,19 +168,17 @@ class TreeLog:
             fetched += sum(
                 self._workers.requests.map(lambda one: self._objects.prefetch(one[0], max_bytes=one[1]), some)
             )
-        return plan.generation, fetched
+        return plan.head.point, fetched
 
-    def _nearest(
-        self, tenant: TenantId, project: ProjectId, generation: Generation | None, start: Snapshot | None
-    ) -> Snapshot:
+    def _remembered_of(self, tenant: TenantId, project: ProjectId) -> Snapshot | None:
         with self._lock:
-            remembered = self._snapshots.get((tenant, project))
-        usable = [
-            snapshot
-            for snapshot in (start, remembered)
-            if snapshot is not None and (generation is None or snapshot.head.generation <= generation)
-        ]
-        return max(usable, key=lambda s: s.head.generation, default=empty_snapshot(tenant, project))
+            return self._snapshots.get((tenant, project))
+
+    def _drop(self, snapshot: Snapshot) -> None:
+        owner = (snapshot.tenant, snapshot.project)
+        with self._lock:
+            if self._snapshots.get(owner) is snapshot:
+                del self._snapshots[owner]
 
     def _fold(self, tenant: TenantId, project: ProjectId, plan: ReadPlan, base: Snapshot) -> Snapshot:
         keys = self._keys.of(tenant, project)
@@ -198,7 +203,7 @@ class TreeLog:
         head = (
             plan.head
             if plan.generation == plan.head.generation
-            else Head(plan.generation, commit_id, last, Generation(0))
+            else Head(plan.generation, commit_id, last, Generation(0), plan.committed_at)
         )
         if head.record_hash != last:
             raise CorruptObject(

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
+from manifold_common.domain.history import Point
 from manifold_common.domain.keys import Kek, KeyRecord, WrappedKey
 from manifold_common.errors import InternalError
 from manifold_common.ids import (
@@ -43,6 +44,13 @@ class Head(NamedTuple):
     record_hash: bytes
     """Keyed hash of the head's commit record, ``b""`` at generation 0."""
     skills_generation: Generation
+    committed_at: datetime | None = None
+    """When its commit says that it was made: no commit that follows may say an earlier time. ``None`` at generation 0,
+    and where a client does not know."""
+
+    @property
+    def point(self) -> Point:
+        return Point(self.generation, self.commit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +83,15 @@ class CommitRow:
     session: SessionId | None
     note: bytes
     created_at: datetime
+    """By the clock of whoever made it, and after its parent's."""
     request: RequestId | None = None
     """The request that made it, where that has a name: unique in the project."""
+    recorded_at: datetime | None = field(default=None, compare=False)
+    """By the catalog's own clock, when it was published. Nobody else sets it: what retention goes by."""
+
+    @property
+    def point(self) -> Point:
+        return Point(self.generation, self.commit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,11 @@ class DraftRef:
     object_bytes: int
     saved_at: datetime
 
+    @property
+    def base(self) -> Point:
+        """What it was made on."""
+        return Point(Generation(self.generation - 1), self.parent)
+
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
@@ -121,6 +141,10 @@ class SessionRow:
     """The machine that its working set is on. ``None``: that is not known."""
     durable_at: datetime | None = None
     """Up to then, what was changed in its working set is durable. ``None``: not opened yet."""
+
+    @property
+    def base(self) -> Point:
+        return Point(self.base_generation, self.base_commit)
 
     def is_at(self, working_set: WorkingSetId | None) -> bool:
         return self.working_set is None or self.working_set == working_set
@@ -147,9 +171,13 @@ class ReadPlan(NamedTuple):
     generation: Generation
     """The one asked for, or the head's."""
     checkpoint: CheckpointRow | None
-    """The newest at or before ``generation`` (and after ``known``, if one was given)."""
+    """The newest at or before ``generation``, and after all that is known of it."""
     commits: Sequence[CommitRow]
-    """Those after the checkpoint (or after ``known``, or from the first), oldest first, up to ``generation``."""
+    """Those after the checkpoint (or after what is known, or from the first), oldest first, up to ``generation``."""
+    committed_at: datetime | None = None
+    """Of the commit of ``generation``; ``None`` at 0."""
+    known: Sequence[Point] = ()
+    """Those points asked with that are in this history. The others are of one that was replaced."""
 
 
 class OutboxEvent(NamedTuple):
@@ -295,11 +323,15 @@ class Catalog(InstallationRecord, Outbox, Uploads, Protocol):
         project: ProjectId,
         generation: Generation | None = None,
         *,
-        known: Generation | None = None,
+        known: Sequence[Point] = (),
     ) -> ReadPlan:
-        """Return what to read for ``generation`` (``None``: the head), given the tree of ``known`` if there is one.
+        """Return what to read for ``generation`` (``None``: the head), given the trees of ``known``.
 
-        A ``known`` beyond ``generation`` is of no use and is ignored.
+        What to read begins after the newest of them that is in this history and not beyond ``generation``. The catalog
+        compares commits, not numbers: after it was restored from a backup, a number may stand for another tree.
+
+        Args:
+            known: points with their commits; none of generation 0.
 
         Raises:
             NotFound: no such project, or ``generation`` is beyond its head.
@@ -377,7 +409,9 @@ class Catalog(InstallationRecord, Outbox, Uploads, Protocol):
     ) -> None:
         """Replace the session's draft, which is saved now, and let it end ``ttl`` from now.
 
-        Raises NotFound; SessionMoved: it is not at ``working_set``.
+        Raises:
+            NotFound. SessionMoved: it is not at ``working_set``.
+            StaleStore: what the draft was made on is not in the project's history, so that nobody could bring it back.
         """
 
     def take_session(self, seen: SessionRow, working_set: WorkingSetId, node: str | None) -> bool:

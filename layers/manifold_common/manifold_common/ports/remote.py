@@ -15,6 +15,7 @@ from typing import Annotated, Any, Protocol
 import msgspec
 from msgspec import Meta
 
+from manifold_common.domain.history import Seen
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.paths import ROOT, check_path, from_text
 from manifold_common.domain.project_name import check_project_name
@@ -111,6 +112,8 @@ class RemotePlan(_Dated, frozen=True):
     objects: list[ObjectGrant]
     objects_total: Annotated[int, Meta(ge=0, le=250_000)]
     expires_at: Moment
+    known: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(-[a-z2-7]{26})?$")] | None = None
+    """The point whose content was left out, as ``<generation>-<commit>``; ``None``: nothing was left out."""
 
 
 class GrantedDraft(msgspec.Struct, frozen=True):
@@ -221,6 +224,7 @@ class RemoteSession(_Dated, frozen=True):
     draft_saved_at: Moment | None
     created_at: Moment
     expires_at: Moment
+    base_commit: CommitId | None = None
 
 
 class LinkedAccess(ObjectAccess, Protocol):
@@ -267,7 +271,7 @@ class RemoteServer(Protocol):
         message: str,
         provenance: Mapping[str, Any],
         strategy: str,
-        expected: Generation | None,
+        expected: Seen | None,
     ) -> RemoteEdited:
         """Make a new generation of an older one. Raises NotFound."""
 
@@ -289,17 +293,15 @@ class RemoteServer(Protocol):
         *,
         generation: Generation | None = None,
         paths: Sequence[str] = (),
-        known: Generation | None = None,
+        known: Seen | None = None,
         first: int = 0,
         content: bool = True,
         restore: bool = False,
-        seen: Generation | None = None,
+        seen: Seen | None = None,
     ) -> RemoteSessionPlan:
         """Raises as ``SessionPlans.plan``."""
 
-    def open_uploads(
-        self, session: SessionId, base: Generation, packs: int, *, draft: CommitId | None = None
-    ) -> UploadSlots:
+    def open_uploads(self, session: SessionId, base: Seen, packs: int, *, draft: CommitId | None = None) -> UploadSlots:
         """Raises as ``Uploads.open``."""
 
     def link_uploads(self, session: SessionId, sizes: Mapping[str, int]) -> list[UploadLink]:
@@ -317,9 +319,9 @@ class RemoteServer(Protocol):
         message: str,
         provenance: Mapping[str, Any],
         strategy: str,
-        expected: Generation | None,
+        expected: Seen | None,
         request: RequestId,
-        known: Generation | None = None,
+        known: Seen | None = None,
     ) -> RemoteCommitted:
         """Raises as ``Uploads.publish``. With ``known``, the answer has a plan without that generation's content."""
 

@@ -20,9 +20,9 @@ from manifold_common.engine.working_set.refresh import refresh
 from manifold_common.engine.working_set.scan import scan
 from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, DurableChanges, Trust, WorkingState, load_durable
-from manifold_common.errors import ManifoldError, SessionBusy
+from manifold_common.errors import ManifoldError, NotFound, SessionBusy, StaleStore
 from manifold_common.format.places import Places
-from manifold_common.ids import Generation, WorkingSetId
+from manifold_common.ids import WorkingSetId
 from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.context import Context
 from manifold_common.services.generations import unknown_session
@@ -63,7 +63,7 @@ class Arrivals:
 
         Raises:
             CommitConflict: what was left here and what was saved elsewhere have changed the same paths; nothing was
-                touched. SessionBusy: the session goes on elsewhere at this moment. NoSpace, QuotaExceeded.
+                touched. SessionBusy: the session goes on elsewhere at this moment. NoSpace, QuotaExceeded. StaleStore.
         """
         if work.location.exists() and row.is_at(work.id):
             return False, row
@@ -93,7 +93,11 @@ class Arrivals:
         if not work.location.exists():
             return False
         try:
-            left = self._as_left(work, row, Strategy.FAIL)
+            state = None if work.base is None else self._workspaces.state_of(work)
+            left = self._as_left(work, row, state)
+            at = left.base.head.point
+            # Of a generation that the history has no more, this working set may hold the only copy.
+            self._context.log.load(row.tenant, row.project, at.generation, commit=at.commit)
             chunker = self._context.keys.of(row.tenant, row.project).chunker
             root = open_root(work.location.work)
             try:
@@ -119,8 +123,9 @@ class Arrivals:
         What the working set has of its own is kept, and merged with that: all that it did not have when the session
         left it, as far as that is known.
         """
-        left = self._as_left(work, row, strategy)
-        base, durable, draft = self._durable(row)
+        state = None if work.base is None else self._workspaces.state_of(work, strategy)
+        left = self._as_left(work, row, state)
+        base, durable, draft = self._durable(row, None if state is None else state.base)
         keys = self._context.keys.of(row.tenant, row.project)
         reader = self._context.block_reader(row.tenant, row.project)
         # No note of the step is needed: what a crash leaves of it agrees with what the next checkout brings.
@@ -132,34 +137,38 @@ class Arrivals:
         self._bench.keep(work, WorkingState(base, Trust(trust.before_ns, differing, trust.folders), left.scope))
         self._bench.note_durable(work, draft)
 
-    def _as_left(self, work: OpenSet, row: SessionRow, strategy: Strategy) -> WorkingState:
+    def _as_left(self, work: OpenSet, row: SessionRow, state: WorkingState | None) -> WorkingState:
         """Return the state of a working set as if it stood on what was durable when its session left it."""
-        if work.base is None:
+        if state is None:
             # Nobody knows what it was made from: what differs from the session is a conflict, as in legacy mode.
             return WorkingState(empty_snapshot(row.tenant, row.project), NO_TRUST, scope_of(self._context, row))
-        state = self._workspaces.state_of(work, strategy)
         noted = load_durable(work.location.durable)
         if noted is None:
             return state
-        tree = dict(self._context.log.load(row.tenant, row.project, noted.generation).tree)
+        try:
+            known = self._context.log.load(row.tenant, row.project, noted.generation, commit=noted.commit)
+        except (NotFound, StaleStore):  # it was noted of a history that the catalog has no more
+            return state
+        tree = dict(known.tree)
         apply(tree, noted.changes)
         trust = state.trust
         differing = trust.exceptions | between(state.base.tree, tree).paths()
         standing = _with_tree(state.base, tree, state.base.places)
         return WorkingState(standing, Trust(trust.before_ns, differing, trust.folders), state.scope)
 
-    def _durable(self, row: SessionRow) -> _Durable:
+    def _durable(self, row: SessionRow, start: Snapshot | None = None) -> _Durable:
+        """Args: ``start``: where a working set stands. Raises StaleStore: that is not in the history any more."""
         log = self._context.log
         # A draft was made on the generation before its own, to which the working set may have been refreshed.
-        generation = Generation(row.draft.generation - 1) if row.draft else row.base_generation
-        base = log.load(row.tenant, row.project, generation)
+        at = row.draft.base if row.draft else row.base
+        base = log.load(row.tenant, row.project, at.generation, commit=at.commit, start=start)
         if row.draft is None:
             return _Durable(base, base, None)
         draft = log.read_commit(row.tenant, row.project, row.draft)
         tree = dict(base.tree)
         apply(tree, draft.changes)
         changed = _with_tree(base, tree, {**base.places, **draft.places})
-        return _Durable(base, changed, DurableChanges.of(generation, draft.changes))
+        return _Durable(base, changed, DurableChanges.of(at, draft.changes))
 
     def _row(self, work: OpenSet) -> SessionRow:
         owner = work.owner

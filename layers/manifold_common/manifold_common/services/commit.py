@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Seen, point_of
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, growth, is_significant, tally
 from manifold_common.engine.commit_writer import Authorship, StoredCommit, decode_note
@@ -36,7 +37,7 @@ class CommitRequest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What made the change: agent run, model, tool calls, cost. JSON-compatible."""
     strategy: Strategy = Strategy.FAIL
-    expected: Generation | None = None
+    expected: Seen | None = None
     """Commit only on top of this very generation."""
     request: RequestId | None = None
     """A name for this request: a second one of that name changes nothing, and is answered like the first."""
@@ -119,13 +120,13 @@ class Commits:
                 return self.answer_again(earlier)
             by = Authorship(principal.user, session, request.message, request.provenance, request.request)
             prepared, found = self._prepare(work, state, by, self._drafts.last(work), progress, request.checksum)
-            if request.expected is not None and request.expected != state.base.head.generation:
+            if request.expected is not None and not point_of(request.expected).is_at(state.base.head.point):
                 self._save_work(work, prepared)
                 raise GenerationMismatch(
-                    f"the working set is based on generation {state.base.head.generation}, "
+                    f"the working set is based on generation {state.base.head.point}, "
                     f"not on {request.expected} as expected",
                     hint="check the session out again, then commit with the new generation",
-                    expected=request.expected,
+                    expected=point_of(request.expected).generation,
                     base_generation=state.base.head.generation,
                 )
             if not is_significant(state.base.tree, prepared.changes):
@@ -204,7 +205,7 @@ class Commits:
         if not is_significant(state.base.tree, prepared.changes):
             self._drafts.forget(work)
             return Saved(session, work.owner.project, generation, None, 0)
-        if last is not None and (last.base, last.changes) == (generation, prepared.changes):
+        if last is not None and (last.base, last.changes) == (state.base.head.point, prepared.changes):
             return Saved(session, work.owner.project, generation, last.commit, changed)
         stored = self._save_work(work, prepared)
         return Saved(session, work.owner.project, generation, stored.row.commit, changed)

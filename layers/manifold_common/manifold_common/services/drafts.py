@@ -13,11 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.history import Point
 from manifold_common.domain.tree import Changes
 from manifold_common.engine.commit_writer import StoredCommit
 from manifold_common.engine.working_set.bench import Bench, OpenSet
 from manifold_common.engine.working_set.state import DurableChanges
-from manifold_common.errors import ManifoldError, NotFound, SessionMoved
+from manifold_common.errors import ManifoldError, NotFound, SessionMoved, StaleStore
 from manifold_common.format.places import Places
 from manifold_common.format.sealed import ObjectKind
 from manifold_common.ids import CommitId, Generation, SessionId, WorkingSetId
@@ -30,7 +31,7 @@ _REMEMBERED = 32
 class SavedDraft:
     """A draft as this process saved it."""
 
-    base: Generation
+    base: Point
     changes: Changes
     places: Places
     commit: CommitId
@@ -62,14 +63,14 @@ class Drafts:
         return found
 
     def save(self, work: OpenSet, stored: StoredCommit, changes: Changes) -> None:
-        """Make ``stored`` the session's draft, and drop the one before. Raises NotFound, SessionMoved."""
+        """Make ``stored`` the session's draft, and drop the one before. Raises NotFound, SessionMoved, StaleStore."""
         try:
             self.put(work.owner.principal, work.owner.session, stored, working_set=work.id)
-        except (NotFound, SessionMoved):
+        except (NotFound, SessionMoved, StaleStore):
             with suppress(ManifoldError):
                 self._context.writer.discard(work.owner.tenant, work.owner.project, stored.row)
             raise
-        base = Generation(stored.row.generation - 1)
+        base = Point(Generation(stored.row.generation - 1), stored.row.parent)
         self._bench.note_durable(work, DurableChanges.of(base, changes))
         with self._lock:
             self._last[_key(work)] = SavedDraft(base, changes, stored.places, stored.row.commit)
@@ -120,7 +121,7 @@ class Drafts:
         if found is not None:
             with suppress(ManifoldError):
                 self._context.writer.discard_object(
-                    work.owner.tenant, work.owner.project, Generation(found.base + 1), found.commit
+                    work.owner.tenant, work.owner.project, Generation(found.base.generation + 1), found.commit
                 )
 
     def _drop(self, work: OpenSet) -> SavedDraft | None:

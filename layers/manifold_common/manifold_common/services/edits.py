@@ -11,6 +11,7 @@ from typing import Any
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Seen, point_of
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
 from manifold_common.domain.tree import (
     DIRECTORY,
@@ -21,11 +22,12 @@ from manifold_common.domain.tree import (
 from manifold_common.engine.commit_writer import Authorship
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.errors import GenerationMismatch, NotFound
+from manifold_common.errors import NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId
 from manifold_common.services.context import Context
 from manifold_common.services.projects import Projects
 from manifold_common.services.publish import Published, Publisher, Work
+from manifold_common.services.staleness import not_as_expected
 from manifold_common.services.tree_editor import (
     Copy,
     Delete,
@@ -49,7 +51,7 @@ __all__ = [
 class EditOptions:
     message: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    expected: Generation | None = None
+    expected: Seen | None = None
     """Commit only on top of this very generation."""
     strategy: Strategy = Strategy.FAIL
     request: RequestId | None = None
@@ -122,17 +124,12 @@ class Edits:
         nothing_new = NewContent({}, {}, [])
         return self.publish(principal, base, changes, nothing_new, options, 0, known_in=old)
 
-    def base(self, principal: Principal, project: ProjectId, expected: Generation | None) -> Snapshot:
+    def base(self, principal: Principal, project: ProjectId, expected: Seen | None) -> Snapshot:
         """Return the head to work on. Raises NotFound; GenerationMismatch: it is not ``expected``."""
         self._projects.get(principal, project)
         base = self._context.log.load(principal.tenant, project)
-        if expected is not None and base.head.generation != expected:
-            raise GenerationMismatch(
-                f"the project is at generation {base.head.generation}, not at {expected} as expected",
-                hint="read the project again, then repeat the change with the new generation",
-                expected=expected,
-                head_generation=base.head.generation,
-            )
+        if expected is not None and not point_of(expected).is_at(base.head.point):
+            raise not_as_expected(base.head.point, expected)
         return base
 
     def publish(

@@ -1,8 +1,8 @@
 """Following other nodes: what they commit to the projects in use here is fetched before anybody asks for it.
 
 Nothing depends on it. A checkout asks the catalog where the project stands, and finds in the encrypted cache what was
-fetched in advance; what was not, it fetches itself. So an announcement that is lost, late, doubled or made up costs a
-request at most.
+fetched in advance; what was not, it fetches itself. So an announcement that is lost, late, doubled, made up, or about a
+number that a restored catalog gives a second time costs a request at most.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 
+from manifold_common.domain.history import Point
 from manifold_common.engine.working_set.bench import Bench
 from manifold_common.errors import ManifoldError, NotFound, Unavailable
-from manifold_common.ids import Generation, ProjectId, TenantId
+from manifold_common.ids import ProjectId, TenantId
 from manifold_common.ports.generation_cache import Invalidation, Listener
 from manifold_common.services.context import Context
 
@@ -37,7 +38,7 @@ class Follower:
     def __init__(self, context: Context, bench: Bench) -> None:
         self._context = context
         self._bench = bench
-        self._fetched: dict[_Owner, Generation] = {}
+        self._fetched: dict[_Owner, Point] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Follow until ``stop`` is set. A connection that breaks is made again, ever more slowly while it keeps
@@ -83,28 +84,29 @@ class Follower:
     def fetch(self, projects: set[_Owner]) -> int:
         """Fetch what was committed to those of ``projects`` that are in use here. Returns how many objects came."""
         held = self._held()
-        self._fetched = {owner: generation for owner, generation in self._fetched.items() if owner in held}
+        self._fetched = {owner: point for owner, point in self._fetched.items() if owner in held}
         count = 0
         for owner in projects & held.keys():
             try:
-                generation, came = self._context.log.prefetch(*owner, held[owner], most_bytes=_MOST_BYTES)
+                point, came = self._context.log.prefetch(*owner, held[owner], most_bytes=_MOST_BYTES)
             except NotFound:
                 continue  # deleted
             except ManifoldError as error:
                 _log.debug("project %s: its new commits could not be fetched in advance: %s", owner[1], error.code)
                 continue
-            self._fetched[owner] = generation
+            self._fetched[owner] = point
             count += came
         return count
 
     def _is_news(self, news: Invalidation) -> bool:
         known = self._held().get((news.tenant, news.project))
-        return known is not None and known < news.generation
+        return known is not None and known.generation < news.generation
 
-    def _held(self) -> dict[_Owner, Generation]:
-        """Return the projects in use here, with the generation up to which their log has been read or fetched."""
-        held: dict[_Owner, Generation] = {}
+    def _held(self) -> dict[_Owner, Point]:
+        """Return the projects in use here, and up to where their log has been read or fetched."""
+        held: dict[_Owner, Point] = {}
         for known in (self._context.log.remembered(), self._bench.bases()):
-            for owner, generation in known.items():
-                held[owner] = max(generation, held.get(owner, generation), self._fetched.get(owner, generation))
+            for owner, point in known.items():
+                points = (held.get(owner, point), self._fetched.get(owner, point), point)
+                held[owner] = max(points, key=lambda one: one.generation)
         return held

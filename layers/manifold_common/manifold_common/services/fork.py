@@ -9,6 +9,8 @@ Both projects share the chunk-id key: this is the one case in which equal conten
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from manifold_common.domain.access import Principal
 from manifold_common.domain.event import PROJECT_COMMIT, commit_event
 from manifold_common.domain.project_name import check_project_name
@@ -64,7 +66,9 @@ class Forks:
         tree_bytes, tree_files = totals(snapshot.tree)
         context.policy.limits.check_project(tree_bytes, tree_files)
         generation = snapshot.head.generation
-        base = empty_snapshot(principal.tenant, project)
+        # The fork's history goes on from the source's, and so does its time.
+        empty = empty_snapshot(principal.tenant, project)
+        base = replace(empty, head=empty.head._replace(committed_at=snapshot.head.committed_at))
         changes = Changes(dict(snapshot.tree), set())
         by = Authorship(
             principal.user,

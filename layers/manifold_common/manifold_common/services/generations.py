@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from manifold_common.domain.history import Point
 from manifold_common.domain.quota import Limits
 from manifold_common.domain.tree import Changes
 from manifold_common.engine.block_reader import BlockReader
@@ -22,7 +23,7 @@ class Standing(NamedTuple):
     """What is known of a session apart from its working set."""
 
     project: ProjectId
-    generation: Generation
+    base: Point
     patterns: tuple[str, ...]
 
 
@@ -39,9 +40,14 @@ class Generations(Protocol):
         project: ProjectId,
         generation: Generation | None = None,
         *,
+        commit: CommitId | None = None,
         start: Snapshot | None = None,
     ) -> Snapshot:
-        """Return a generation's tree, the newest by default. Raises NotFound."""
+        """Return a generation's tree, the newest by default.
+
+        Raises:
+            NotFound. StaleStore: the generation has another ``commit``, or ``start`` is not in the history any more.
+        """
 
     def head(self, tenant: TenantId, project: ProjectId) -> Head:
         """Raises NotFound."""
@@ -81,7 +87,7 @@ class LogGenerations:
         if view is None:
             raise unknown_session(owner.session)
         row = view.session
-        return Standing(row.project, row.base_generation, scope_of(self._context, row))
+        return Standing(row.project, row.base, scope_of(self._context, row))
 
 
 def unknown_session(session: SessionId) -> NotFound:

@@ -54,7 +54,7 @@ class OpenFile:
     def __init__(self, context: Context, snapshot: Snapshot, path: bytes, entry: Entry) -> None:
         self.path = path
         self.entry = entry
-        self.generation = snapshot.head.generation
+        self.point = snapshot.head.point
         self._reader = context.block_reader(snapshot.tenant, snapshot.project)
         self._places: list[Place] = []
         for chunk in chunk_ids(entry):
@@ -62,6 +62,10 @@ class OpenFile:
             if place is None:
                 raise CorruptObject(to_display(path), "no object is known to hold its content")
             self._places.append(place)
+
+    @property
+    def generation(self) -> Generation:
+        return self.point.generation
 
     @property
     def size(self) -> int:

@@ -9,14 +9,15 @@ links, and the seal only keys.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.tree import Tree, chunk_ids
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scope import Scope
-from manifold_common.errors import ConfigError
+from manifold_common.errors import ConfigError, NotFound, StaleStore
 from manifold_common.format.layout import checkpoint_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import HEADER_BYTES, ObjectKind, Seal, unpack_header
@@ -65,6 +66,8 @@ class Plan:
     objects_total: int
     expires_at: datetime
     """When the links end."""
+    known: Point | None = None
+    """The content of this was left out, since the client has it. ``None``: nothing was left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,8 @@ class Wanted:
 
     patterns: tuple[str, ...] = ()
     """Content of these paths only; none: of all."""
-    known: Generation | None = None
-    """Content that this generation does not have."""
+    known: Seen | None = None
+    """Content that this generation does not have. Ignored where it is not in the project's history."""
     first: int = 0
     content: bool = True
     """``False``: the tree alone."""
@@ -118,11 +121,21 @@ class Plans:
         newest = snapshot.head.generation
         if generation is not None:
             newest = self._context.catalog.head(principal.tenant, project).generation
-        known: Tree = {}
-        if wanted.known is not None and wanted.content:
-            known = self._context.log.load(principal.tenant, project, wanted.known).tree
+        known = self._known(principal, project, wanted)
         tree = Scope(wanted.patterns).select(snapshot.tree) if wanted.content else {}
-        return self.of_tree(principal, snapshot, newest, self.containers(tree, snapshot.places, known), wanted.first)
+        containers = self.containers(tree, snapshot.places, known.tree if known else {})
+        plan = self.of_tree(principal, snapshot, newest, containers, wanted.first)
+        return replace(plan, known=known.head.point if known else None)
+
+    def _known(self, principal: Principal, project: ProjectId, wanted: Wanted) -> Snapshot | None:
+        """Return what the client has, if that is in the project's history."""
+        if wanted.known is None or not wanted.content:
+            return None
+        at = point_of(wanted.known)
+        try:
+            return self._context.log.load(principal.tenant, project, at.generation, commit=at.commit)
+        except (NotFound, StaleStore):
+            return None  # of a history that was replaced, or of another project
 
     def of_tree(
         self,

@@ -152,7 +152,7 @@ def _with_first(row: ProjectRow, first: Publication | None) -> ProjectRow:
     skills = commit.generation if first.touches_skills else row.head.skills_generation
     return replace(
         row,
-        head=Head(commit.generation, commit.commit, commit.record_hash, skills),
+        head=Head(commit.generation, commit.commit, commit.record_hash, skills, commit.created_at),
         tree_bytes=first.tree_bytes,
         tree_files=first.tree_files,
         updated_at=max(row.updated_at, commit.created_at),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from manifold_common.domain.conflict import Strategy, rebase
 from manifold_common.domain.event import PROJECT_COMMIT, commit_event
+from manifold_common.domain.history import Seen
 from manifold_common.domain.paths import ROOT, to_display, to_text
 from manifold_common.domain.skill import touches_skills
 from manifold_common.domain.tree import Changes, between, growth, is_significant, misfit, tally
@@ -26,7 +27,6 @@ from manifold_common.errors import (
     AlreadyExists,
     CatalogUnavailable,
     CommitConflict,
-    GenerationMismatch,
     InvalidInput,
     ManifoldError,
 )
@@ -35,7 +35,7 @@ from manifold_common.ids import Generation, ProjectId, RequestId, TenantId, User
 from manifold_common.ports.catalog import CommitRow, Head, OutboxEvent, Publication
 from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.context import Context
-from manifold_common.services.staleness import refuse_stale
+from manifold_common.services.staleness import not_as_expected
 
 _CONTENDED_SECONDS = 5.0
 _POLITE_SECONDS = 0.25
@@ -91,7 +91,7 @@ class Publisher:
         work: Work,
         *,
         strategy: Strategy = Strategy.FAIL,
-        expected: Generation | None = None,
+        expected: Seen | None = None,
         session_user: UserId | None = None,
         working_set: WorkingSetId | None = None,
         announce: UseStored | None = None,
@@ -100,7 +100,7 @@ class Publisher:
         """Make ``work`` the next generation.
 
         Args:
-            expected: publish only on top of this very generation.
+            expected: publish only on top of this very generation, which ``work`` is on.
             session_user: whose session (``work.by.session``) moves to the new base.
             working_set: where the session has to be for that.
             announce: called with each commit that is about to be published, right before the commit point.
@@ -109,6 +109,7 @@ class Publisher:
         Raises:
             CommitConflict: others changed the same paths. GenerationMismatch: the head is not ``expected``.
             SessionMoved: the session is not at ``working_set``. InvalidInput: the changes do not fit together.
+            StaleStore: the history that ``work`` was done on was replaced by another one.
             QuotaExceeded: the project would grow too large.
         """
         attempt = _Attempt(
@@ -166,7 +167,7 @@ class _Attempt:
         context: Context,
         work: Work,
         strategy: Strategy,
-        expected: Generation | None,
+        expected: Seen | None,
         session_user: UserId | None,
         working_set: WorkingSetId | None,
         announce: UseStored | None,
@@ -271,7 +272,8 @@ class _Attempt:
                 raise
             if head is None and lost and catalog.find_commit(tenant, project, row.commit) is not None:
                 # An earlier try got through, and only its answer was lost.
-                head = Head(row.generation, row.commit, row.record_hash, self._skills_generation(publication))
+                skills = self._skills_generation(publication)
+                head = Head(row.generation, row.commit, row.record_hash, skills, row.created_at)
             return head
         raise AssertionError("the loop above returns or raises")
 
@@ -330,22 +332,16 @@ class _Attempt:
 
         Raises:
             CommitConflict, GenerationMismatch: it cannot be; the work is kept as a draft.
-            StaleStore: the head is behind what was seen of it.
+            StaleStore: what it was done on is not in the project's history any more.
         """
         base = self._work.base
         self._look_for_earlier()
         head = self._context.log.load(base.tenant, base.project, start=self._target)
         if head.head.commit == self._target.head.commit:
             return
-        refuse_stale(head.head, self._target.head.generation, self._target.head.commit)
         if self._expected is not None:
             self._keep()
-            raise GenerationMismatch(
-                f"the project is at generation {head.head.generation}, not at {self._expected} as expected",
-                hint="read the project again, then repeat the change with the new generation",
-                expected=self._expected,
-                head_generation=head.head.generation,
-            )
+            raise not_as_expected(head.head.point, self._expected)
         merge = rebase(base.tree, self._work.changes, between(base.tree, head.tree), self._strategy)
         if merge.conflicts and self._strategy is Strategy.FAIL:
             self._keep()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.history import Seen
 from manifold_common.domain.tree import apply
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import AlreadyExists
@@ -19,7 +20,7 @@ from manifold_common.services.plans import EVERYTHING, Grant, Plan, Plans, Wante
 from manifold_common.services.projects import Projects
 from manifold_common.services.scopes import scope_of
 from manifold_common.services.sessions import Sessions
-from manifold_common.services.staleness import refuse_stale
+from manifold_common.services.staleness import refuse_replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class SessionPlans:
         patterns: tuple[str, ...] = (),
         wanted: Wanted = EVERYTHING,
         restore: bool = False,
-        seen_generation: Generation | None = None,
+        seen_generation: Seen | None = None,
     ) -> SessionPlan:
         """Return what a client needs to bring its working set to a generation (``None``: the newest); open the session
         if need be.
@@ -84,7 +85,7 @@ class SessionPlans:
         else:
             row = view.session
             self._sessions.check_same(row, project, patterns)
-            refuse_stale(view.head, seen_generation)
+            refuse_replaced(context.catalog, row.tenant, row.project, view.head, seen_generation)
             row = replace(row, expires_at=self._sessions.prolong(view))
         wanted = replace(wanted, patterns=scope_of(context, row))
         draft = None
@@ -92,8 +93,8 @@ class SessionPlans:
             plan, draft = self._restoring(principal, row, row.draft, wanted)
         else:
             plan = self._plans.plan(principal, row.project, generation, wanted)
-            if wanted.content:
-                self._move(row, plan)
+            if wanted.content and (wanted.known is None or plan.known is not None):
+                self._move(row, plan)  # else the client's working set is of another history, and will not go on
         return SessionPlan(
             session=row.session,
             opened_at=row.created_at,
@@ -111,12 +112,13 @@ class SessionPlans:
         project: ProjectId | None,
         generation: Generation | None,
         patterns: tuple[str, ...],
-        seen_generation: Generation | None,
+        seen_generation: Seen | None,
     ) -> SessionRow:
         if project is None:
             raise unknown_session(session or SessionId(""))
         context = self._context
-        refuse_stale(self._projects.get(principal, project).head, seen_generation)
+        head = self._projects.get(principal, project).head
+        refuse_replaced(context.catalog, principal.tenant, project, head, seen_generation)
         Scope(patterns)
         base = context.log.load(principal.tenant, project, generation)
         row = self._sessions.new_row(principal, session, base, patterns)
@@ -130,7 +132,7 @@ class SessionPlans:
 
     def _move(self, row: SessionRow, plan: Plan) -> None:
         """Let the session stand on the generation that its client goes on to."""
-        if row.base_generation != plan.head.generation:
+        if row.base != plan.head.point:
             self._context.catalog.move_session(
                 row.tenant,
                 row.user,
@@ -143,7 +145,7 @@ class SessionPlans:
         self, principal: Principal, row: SessionRow, draft: DraftRef, wanted: Wanted
     ) -> tuple[Plan, PlannedDraft]:
         context = self._context
-        base = context.log.load(row.tenant, row.project, Generation(draft.generation - 1))
+        base = context.log.load(row.tenant, row.project, draft.base.generation, commit=draft.base.commit)
         found = context.log.read_commit(row.tenant, row.project, draft)
         tree = dict(base.tree)
         apply(tree, found.changes)

@@ -14,6 +14,7 @@ from enum import Enum
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point, Seen
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Difference, apply, differences, totals
 from manifold_common.engine.tree_log import Snapshot
@@ -25,14 +26,14 @@ from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.scan import scan
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
-from manifold_common.ids import Generation, ProjectId, SessionId, parse_session_id
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, parse_session_id
 from manifold_common.ports.catalog import SessionRow, SessionView
 from manifold_common.services.arrivals import Arrivals
 from manifold_common.services.context import Context
 from manifold_common.services.generations import unknown_session
 from manifold_common.services.projects import Projects
 from manifold_common.services.scopes import scope_of, seal_scope
-from manifold_common.services.staleness import refuse_stale
+from manifold_common.services.staleness import refuse_replaced, refuse_stale
 from manifold_common.services.workspaces import Workspaces, owner_of, working_conflict
 
 
@@ -65,6 +66,8 @@ class CheckedOut:
     """The plaintext folder."""
     kind: CheckoutKind
     generation: Generation
+    commit: CommitId | None
+    """Of that generation; ``None`` at 0. What to say that was seen, next time, is both."""
     head_generation: Generation
     files: int
     """Entries of the working set's base, as far as they are in scope."""
@@ -124,7 +127,7 @@ class Sessions:
         generation: Generation | None = None,
         patterns: tuple[str, ...] = (),
         strategy: Strategy = Strategy.FAIL,
-        seen_generation: Generation | None = None,
+        seen_generation: Seen | None = None,
         progress: Progress | None = None,
     ) -> CheckedOut:
         """Bring a session's working set to a generation (``None``: the head), making both if need be.
@@ -133,7 +136,8 @@ class Sessions:
 
         Args:
             patterns: restrict a new session to these paths (gitignore syntax).
-            seen_generation: the highest generation the caller knows of; a store that has less is refused.
+            seen_generation: the highest generation the caller knows of, best with its commit; a store that has less,
+                or another one, is refused.
 
         Raises:
             NotFound: no such project, session or generation. InvalidInput: the session is of another project.
@@ -148,10 +152,10 @@ class Sessions:
         row, head = view.session, view.head
         self.check_same(row, project, patterns)
         with self._bench.open(owner_of(row)) as work:
-            if work.base is None or work.base[0] > head.generation:
+            if work.base is None or work.base.generation > head.generation:
                 # Looked up before the lock was had: whoever held it may have committed, or saved a draft.
                 view = self.view(principal, row.session)
-            refuse_stale(view.head, seen_generation)
+            refuse_replaced(self._context.catalog, row.tenant, row.project, view.head, seen_generation)
             return self._go_on(work, view, generation, strategy, progress)
 
     def _open(
@@ -161,14 +165,14 @@ class Sessions:
         project: ProjectId | None,
         generation: Generation | None,
         patterns: tuple[str, ...],
-        seen_generation: Generation | None,
+        seen_generation: Seen | None,
         progress: Progress | None,
     ) -> CheckedOut:
         context = self._context
         if project is None:
             raise unknown_session(session or SessionId(""))
         head = self._projects.get(principal, project).head
-        refuse_stale(head, seen_generation)
+        refuse_replaced(context.catalog, principal.tenant, project, head, seen_generation)
         base = context.log.load(principal.tenant, project, generation)
         Scope(patterns)
         row = self.new_row(principal, session, base, patterns)
@@ -179,14 +183,16 @@ class Sessions:
             row = context.catalog.open_session(row, ttl=context.policy.session_ttl)
         except AlreadyExists:
             # Someone else opened it at this very moment.
-            return self.checkout(principal, session, project, generation=generation, patterns=patterns)
+            return self.checkout(
+                principal, session, project, generation=generation, patterns=patterns, seen_generation=seen_generation
+            )
         with self._bench.open(owner_of(row)) as work:
             if work.location.exists() and self._bench.sets.mode is WorkspaceMode.EPHEMERAL:
                 # Someone else found the session, and was here first.
                 return self._go_on(work, self.view(principal, session), generation, Strategy.FAIL, progress)
             try:
                 if work.location.exists():
-                    self._bring(work, row, base.head.generation, Strategy.FAIL)
+                    self._bring(work, row, base.head.point, Strategy.FAIL)
                 else:
                     self._workspaces.build(work, base, patterns, progress=progress, working_set=row.working_set)
                 return self._result(work, CheckoutKind.NEW, head.generation, row.expires_at)
@@ -242,11 +248,12 @@ class Sessions:
         """Check out a session that there is. Its lock is held."""
         row, head = view.session, view.head
         if work.base is not None:
-            refuse_stale(head, *work.base)
+            refuse_stale(head, work.base)
         expires_at = self.prolong(view)  # before the work, in which its end may come
         missing = None if work.location.exists() else self._missing(row)
         arrived, row = self._arrivals.arrive(work, row, strategy, progress)
-        moved = self._bring(work, row, head.generation if generation is None else generation, strategy)
+        target = head.point if generation is None or generation == head.generation else Point(generation)
+        moved = self._bring(work, row, target, strategy)
         kind = CheckoutKind.RESTORED if arrived else CheckoutKind.REFRESHED if moved else CheckoutKind.WARM
         return replace(self._result(work, kind, head.generation, expires_at), missing=missing)
 
@@ -255,16 +262,24 @@ class Sessions:
             return None
         return Missing(row.node, row.node == self._context.node, row.durable_at)
 
-    def _bring(self, work: OpenSet, row: SessionRow, target: Generation, strategy: Strategy) -> bool:
-        """Make the working set be at ``target``; tell whether it was not. Its lock is held."""
+    def _bring(self, work: OpenSet, row: SessionRow, target: Point, strategy: Strategy) -> bool:
+        """Make the working set be at ``target``; tell whether it was not. Its lock is held.
+
+        Raises:
+            StaleStore: it stands on a generation that is not in the project's history any more.
+        """
         state = self._workspaces.state_of(work, strategy)
-        if state.base.head.generation == target:
+        if state.base.head.point == target:
             return False
-        snapshot = self._context.log.load(row.tenant, row.project, target, start=state.base)
+        snapshot = self._context.log.load(
+            row.tenant, row.project, target.generation, commit=target.commit, start=state.base
+        )
+        if state.base.head.point == snapshot.head.point:
+            return False
         self._workspaces.check_growth(state, snapshot)
         conflicts = self._workspaces.move_to(work, snapshot, strategy)
         if conflicts and strategy is Strategy.FAIL:
-            raise working_conflict(conflicts, state.base.head.generation, target)
+            raise working_conflict(conflicts, state.base.head.generation, target.generation)
         self._context.catalog.move_session(
             row.tenant,
             row.user,
@@ -358,6 +373,7 @@ def checked_out(work: OpenSet, kind: CheckoutKind, head: Generation, expires_at:
         path=work.location.work,
         kind=kind,
         generation=base.head.generation,
+        commit=base.head.commit,
         head_generation=head,
         files=files,
         total_bytes=size,

@@ -1,22 +1,52 @@
-"""A catalog that was set back (restored from a backup, or a standby that lags) is noticed by whoever has seen more."""
+"""What a caller has seen of a project, held against where the project stands.
+
+A catalog that was set back (restored from a backup, or a standby that lags) is noticed by whoever has seen more.
+"""
 
 from __future__ import annotations
 
-from manifold_common.errors import StaleStore
-from manifold_common.ids import CommitId, Generation
-from manifold_common.ports.catalog import Head
+from manifold_common.domain.history import Point, Seen, history_replaced, point_of
+from manifold_common.errors import GenerationMismatch, NotFound
+from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ports.catalog import Catalog, Head
 
 
-def refuse_stale(head: Head, seen: Generation | None, seen_commit: CommitId | None = None) -> None:
-    """Raises StaleStore unless ``head`` is at or beyond generation ``seen``, whose commit was ``seen_commit``."""
-    if seen is None or head.generation > seen:
+def not_as_expected(head: Point, expected: Seen) -> GenerationMismatch:
+    """Return the error for a project that is not where a conditional write wants it."""
+    point = point_of(expected)
+    other = ", by another commit" if head.generation == point.generation else ""
+    return GenerationMismatch(
+        f"the project is at generation {head.generation}{other}, not at {point.generation} as expected",
+        hint="read the project again, then repeat the change with the new generation",
+        expected=point.generation,
+        head_generation=head.generation,
+    )
+
+
+def refuse_stale(head: Head, seen: Seen | None) -> None:
+    """Compare with the head alone, which costs nothing; it may be beyond what was seen, and yet of another history.
+
+    Raises:
+        StaleStore: the head is before ``seen``, or is that generation by another commit.
+    """
+    if seen is None or head.generation > point_of(seen).generation:
         return
-    other = seen_commit is not None and head.generation == seen and head.commit != seen_commit
-    if head.generation < seen or other:
-        raise StaleStore(
-            f"the project is at generation {head.generation}, but generation {seen} was seen before"
-            + (", with another commit" if other else ""),
-            hint="the database may have been restored from an old backup: find that out before writing anything",
-            head_generation=head.generation,
-            seen_generation=seen,
-        )
+    if not point_of(seen).is_at(head.point):
+        raise history_replaced(point_of(seen), head.generation)
+
+
+def refuse_replaced(catalog: Catalog, tenant: TenantId, project: ProjectId, head: Head, seen: Seen | None) -> None:
+    """Like ``refuse_stale``, and look up what the history has at ``seen`` where the head is beyond it.
+
+    Raises:
+        StaleStore: ``seen`` is not in the project's history.
+    """
+    refuse_stale(head, seen)
+    if not isinstance(seen, Point) or seen.commit is None or seen.generation == head.generation:
+        return
+    try:
+        row = catalog.commit_at(tenant, project, seen.generation)
+    except NotFound:
+        raise history_replaced(seen, head.generation) from None
+    if row.commit != seen.commit:
+        raise history_replaced(seen, head.generation)

@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.history import Seen, point_of
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import growth
 from manifold_common.engine.commit_writer import Authorship, StoredCommit
@@ -105,7 +106,7 @@ class Uploads:
         self._inspector = Inspector(context)
 
     def open(
-        self, principal: Principal, session: SessionId, base: Generation, packs: int, *, draft: CommitId | None = None
+        self, principal: Principal, session: SessionId, base: Seen, packs: int, *, draft: CommitId | None = None
     ) -> Slots:
         """Return room for a draft made on ``base``, and for ``packs`` packs of it.
 
@@ -115,16 +116,18 @@ class Uploads:
         Raises:
             NotFound: no such session or generation. ConfigError: the store gives no links. InvalidInput: too many.
             QuotaExceeded: the session, or the user, has too many open. BadUpload: no such draft, or on another base.
+            StaleStore: the generation has another commit than ``base``.
         """
         if not 0 <= packs <= MAX_SLOTS:
             raise InvalidInput(f"{packs} packs cannot be had at once", hint=f"ask for at most {MAX_SLOTS}, then again")
         context = self._context
         row = self._sessions.view(principal, session).session
+        at = point_of(base)
         keys = context.keys.of(principal.tenant, row.project)
         plan = None
         now = context.clock.now()
         if draft is None:
-            snapshot = context.log.load(principal.tenant, row.project, base)
+            snapshot = context.log.load(principal.tenant, row.project, at.generation, commit=at.commit)
             plan = self._plans.of_tree(principal, snapshot, snapshot.head.generation, ())
             name = parse_commit_id(context.new_id())
             root = Upload(
@@ -136,14 +139,14 @@ class Uploads:
                 name=name,
                 object_id=parse_object_id(context.new_id()),
                 draft=name,
-                generation=Generation(base + 1),
+                generation=Generation(at.generation + 1),
                 dek=keys.write_dek,
                 created_at=now,
                 expires_at=now + UPLOAD_KEPT,
             )
         else:
             root = self._inspector.find_draft(principal, session, draft)
-            if root.generation != base + 1:
+            if root.generation != at.generation + 1:
                 raise BadUpload(f"draft {draft} is made on generation {root.generation - 1}, not on {base}")
         self._check_room(principal, session, slots=packs + (draft is None))
         names = [parse_object_id(context.new_id()) for _ in range(packs)]
@@ -214,12 +217,12 @@ class Uploads:
         if earlier is not None:
             return self._commits.answer_again(earlier)
         found, work = self._prepare(principal, session, draft, packs, request)
-        if request.expected is not None and request.expected != found.base.head.generation:
+        if request.expected is not None and not point_of(request.expected).is_at(found.base.head.point):
             self._keep(principal, session, found, self._publisher.store(work))
             raise GenerationMismatch(
-                f"the draft is made on generation {found.base.head.generation}, not on {request.expected} as expected",
+                f"the draft is made on generation {found.base.head.point}, not on {request.expected} as expected",
                 hint="check the session out again, then commit with the new generation",
-                expected=request.expected,
+                expected=point_of(request.expected).generation,
                 base_generation=found.base.head.generation,
             )
         published = self._publisher.publish(

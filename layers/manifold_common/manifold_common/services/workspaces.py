@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point
 from manifold_common.domain.paths import to_display, to_text
 from manifold_common.domain.tree import Changes, Tree, apply, between, totals
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
@@ -68,12 +69,7 @@ class Workspaces:
                 hint=f"'manifold checkout {owner.project} --session {owner.session}' brings it here",
             )
         if stored is not None:
-            try:
-                base = generations.load(owner.tenant, owner.project, stored.generation)
-            except NotFound:
-                refuse_stale(generations.head(owner.tenant, owner.project), stored.generation)
-                raise
-            refuse_stale(base.head, stored.generation, stored.commit)
+            base = self._load_seen(owner, stored.base)
             return WorkingState(base, stored.trust, tuple(stored.scope))
         if self.bench.sets.mode is WorkspaceMode.LEGACY:
             # Nobody knows which generation the folder came from. On an empty base, what equals the head agrees with
@@ -86,14 +82,27 @@ class Workspaces:
                 f"session '{owner.session}' was closed, and opened again on another project",
                 hint="try again: the other project is known now",
             )
-        base = generations.load(owner.tenant, owner.project, standing.generation)
+        base = generations.load(owner.tenant, owner.project, standing.base.generation, commit=standing.base.commit)
         return WorkingState(base, NO_TRUST, standing.patterns)
+
+    def _load_seen(self, owner: Owner, seen: Point, start: Snapshot | None = None) -> Snapshot:
+        """Return the tree of a point at which this working set was, or was about to be.
+
+        Raises:
+            StaleStore: the project's history has it no more.
+        """
+        generations = self._generations
+        try:
+            return generations.load(owner.tenant, owner.project, seen.generation, commit=seen.commit, start=start)
+        except NotFound:
+            refuse_stale(generations.head(owner.tenant, owner.project), seen)
+            raise
 
     def _finish_step(self, work: OpenSet, state: WorkingState, step: Step, strategy: Strategy) -> WorkingState:
         """Bring to its end what a process was in the middle of when it died.
 
         Raises:
-            CommitConflict: files were edited since, which others had changed as well.
+            CommitConflict: files were edited since, which others had changed as well. StaleStore: as ``_load_seen``.
         """
         generations, owner = self._generations, work.owner
         if step.kind == "commit":
@@ -106,7 +115,7 @@ class Workspaces:
             work.state = standing_on(state, changes, NO_TRUST)
         if strategy is Strategy.FAIL:
             strategy = Strategy(step.strategy)
-        target = generations.load(owner.tenant, owner.project, step.generation, start=state.base)
+        target = self._load_seen(owner, Point(step.generation, step.commit), state.base)
         conflicts = self.move_to(work, target, strategy)
         if conflicts and strategy is Strategy.FAIL:
             work.state = state

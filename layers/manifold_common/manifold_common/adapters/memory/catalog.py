@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from manifold_common.adapters.memory.outbox import MemoryOutbox
 from manifold_common.adapters.memory.uploads import MemoryUploads
+from manifold_common.domain.history import Point, history_replaced
 from manifold_common.domain.keys import NO_PROVIDER, Kek, KeyRecord, WrappedKey
 from manifold_common.errors import AlreadyExists, InternalError, NotFound, SessionMoved
 from manifold_common.ids import (
@@ -60,6 +61,10 @@ class _Project:
     by_id: dict[CommitId, CommitRow] = field(default_factory=dict)
     checkpoints: dict[Generation, CheckpointRow] = field(default_factory=dict)
     turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def has(self, point: Point) -> bool:
+        row = self.by_id.get(point.commit) if point.commit else None
+        return row is not None and row.generation == point.generation
 
     def holds_key(self, dek: DekId) -> bool:
         return any(key.dek == dek for key in self.keys)
@@ -215,7 +220,9 @@ class MemoryCatalog(MemoryOutbox):
                 commit.commit,
                 commit.record_hash,
                 commit.generation if publication.touches_skills else head.skills_generation,
+                commit.created_at,
             )
+            commit = replace(commit, recorded_at=self._clock.now())
             found.commits.append(commit)
             found.by_id[commit.commit] = commit
             found.row = replace(
@@ -260,7 +267,7 @@ class MemoryCatalog(MemoryOutbox):
         project: ProjectId,
         generation: Generation | None = None,
         *,
-        known: Generation | None = None,
+        known: Sequence[Point] = (),
     ) -> ReadPlan:
         with self._lock:
             found = self._living(tenant, project)
@@ -268,11 +275,13 @@ class MemoryCatalog(MemoryOutbox):
             target = head.generation if generation is None else generation
             if not 0 <= target <= head.generation:
                 raise NotFound(f"project {project} has no generation {target}")
-            floor = known if known is not None and known <= target else None
-            usable = [g for g in found.checkpoints if g <= target and (floor is None or g > floor)]
+            held = [point for point in known if found.has(point)]
+            floor = max((point.generation for point in held if point.generation <= target), default=0)
+            usable = [g for g in found.checkpoints if floor < g <= target]
             checkpoint = found.checkpoints[max(usable)] if usable else None
-            start = checkpoint.generation if checkpoint else floor or 0
-            return ReadPlan(head, target, checkpoint, found.commits[start:target])
+            start = checkpoint.generation if checkpoint else floor
+            committed_at = found.commits[target - 1].created_at if target else None
+            return ReadPlan(head, target, checkpoint, found.commits[start:target], committed_at, held)
 
     def forks_of(self, tenant: TenantId, source: ProjectId) -> list[tuple[ProjectId, Generation]]:
         with self._lock:
@@ -396,7 +405,10 @@ class MemoryCatalog(MemoryOutbox):
         with self._lock:
             row = self._session(tenant, user, session)
             _require_at(row, working_set)
-            self._require_key(self._living(tenant, row.project), draft.dek)
+            found = self._living(tenant, row.project)
+            if draft.parent is not None and not found.has(draft.base):
+                raise history_replaced(draft.base, found.row.head.generation)
+            self._require_key(found, draft.dek)
             now = self._clock.now()
             self._sessions[tenant, user, session] = replace(
                 row, draft=replace(draft, saved_at=now), expires_at=now + ttl, durable_at=now

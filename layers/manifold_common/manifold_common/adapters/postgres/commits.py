@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from psycopg.types.json import Jsonb
@@ -10,6 +11,7 @@ from manifold_common.adapters.postgres import rows
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.adapters.postgres.projects import no_project
 from manifold_common.adapters.postgres.sessions import no_session
+from manifold_common.domain.history import Point
 from manifold_common.errors import NotFound, SessionMoved
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, TenantId
 from manifold_common.ports.catalog import CheckpointRow, CommitRow, Head, Publication, ReadPlan
@@ -29,6 +31,7 @@ WITH s AS (
         generation = %(generation)s,
         head_commit_id = %(commit)s,
         head_hash = %(hash)s,
+        committed_at = %(now)s,
         skills_generation = CASE WHEN %(touches_skills)s THEN %(generation)s ELSE skills_generation END,
         tree_bytes = %(tree_bytes)s,
         tree_files = %(tree_files)s,
@@ -76,14 +79,24 @@ WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL
 
 # Each row repeats the head and the checkpoint beside one commit: one statement sees one state. OFFSET 0 keeps the
 # bounds inside, where they limit what is read of the index; as join conditions they would be tried on every commit.
+# A known commit that is the head needs no look at all; another one is a look-up by the primary key.
 _READ_PLAN = f"""
-SELECT {rows.HEAD}, {rows.CHECKPOINT}, {rows.COMMIT}
+SELECT {rows.HEAD}, known.commits, CASE WHEN target.generation = p.generation THEN p.committed_at ELSE (
+           SELECT t.created_at FROM commits AS t
+           WHERE t.tenant_id = p.tenant_id AND t.project_id = p.project_id AND t.generation = target.generation) END,
+       {rows.CHECKPOINT}, {rows.COMMIT}
 FROM projects AS p
 CROSS JOIN LATERAL (
     SELECT coalesce(%(generation)s::bigint, p.generation) AS generation
 ) AS target
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN %(known)s::bigint <= target.generation THEN %(known)s::bigint ELSE -1 END AS generation
+    SELECT array_agg(a.commit_id) AS commits,
+           coalesce(max(a.generation) FILTER (WHERE a.generation <= target.generation), -1) AS generation
+    FROM unnest(%(known)s::bigint[], %(known_commits)s::text[]) AS a (generation, commit_id)
+    WHERE (a.generation = p.generation AND a.commit_id COLLATE "C" = p.head_commit_id) OR EXISTS (
+        SELECT FROM commits AS b
+        WHERE b.tenant_id = p.tenant_id AND b.project_id = p.project_id AND b.generation = a.generation
+          AND b.commit_id = a.commit_id COLLATE "C")
 ) AS known
 LEFT JOIN LATERAL (
     SELECT * FROM checkpoints AS k
@@ -100,7 +113,8 @@ LEFT JOIN LATERAL (
 WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
 ORDER BY c.generation
 """
-_COMMIT_START: Final = rows.HEAD_WIDTH + rows.CHECKPOINT_WIDTH
+_CHECKPOINT_START: Final = rows.HEAD_WIDTH + 2
+_COMMIT_START: Final = _CHECKPOINT_START + rows.CHECKPOINT_WIDTH
 
 _FIND_COMMIT = f"""
 SELECT {rows.COMMIT} FROM projects AS p JOIN commits AS c USING (tenant_id, project_id)
@@ -178,7 +192,7 @@ class Commits:
         }
         skills_generation, project_exists, session_is_here = self._db.write(_PUBLISH, params)[0]
         if skills_generation is not None:
-            return Head(commit.generation, commit.commit, commit.record_hash, skills_generation)
+            return Head(commit.generation, commit.commit, commit.record_hash, skills_generation, commit.created_at)
         if project_exists and session_is_here:
             return None
         project_exists, session_exists = self._db.read(_MISSED, params)[0]
@@ -199,9 +213,15 @@ class Commits:
         project: ProjectId,
         generation: Generation | None = None,
         *,
-        known: Generation | None = None,
+        known: Sequence[Point] = (),
     ) -> ReadPlan:
-        params = {"tenant": tenant, "project": project, "generation": generation, "known": known}
+        params = {
+            "tenant": tenant,
+            "project": project,
+            "generation": generation,
+            "known": [point.generation for point in known],
+            "known_commits": [point.commit for point in known],
+        }
         found = self._db.read(_READ_PLAN, params)
         if not found:
             raise no_project(project)
@@ -209,12 +229,14 @@ class Commits:
         target = head.generation if generation is None else generation
         if not 0 <= target <= head.generation:
             raise NotFound(f"project {project} has no generation {target}")
-        checkpoint = found[0][rows.HEAD_WIDTH : _COMMIT_START]
+        held, committed_at, *checkpoint = found[0][rows.HEAD_WIDTH : _COMMIT_START]
         return ReadPlan(
             head,
             target,
             rows.checkpoint(checkpoint) if checkpoint[0] is not None else None,
             [rows.commit(row[_COMMIT_START:]) for row in found if row[_COMMIT_START] is not None],
+            rows.utc_or_none(committed_at),
+            [point for point in known if point.commit in (held or ())],
         )
 
     def find_commit(self, tenant: TenantId, project: ProjectId, commit: CommitId) -> CommitRow | None:

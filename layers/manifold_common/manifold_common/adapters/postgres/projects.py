@@ -26,10 +26,10 @@ WITH allowed AS (
     ON CONFLICT DO NOTHING
 ), p AS (
     INSERT INTO projects (tenant_id, project_id, owner_id, name, generation, head_commit_id, head_hash,
-                          skills_generation, tree_bytes, tree_files, fork_of_project_id, fork_of_generation, created_at,
-                          updated_at)
+                          skills_generation, committed_at, tree_bytes, tree_files, fork_of_project_id,
+                          fork_of_generation, created_at, updated_at)
     SELECT %(tenant)s, %(project)s, %(owner)s, %(name)s, %(generation)s, %(commit)s, %(hash)s, %(skills_generation)s,
-           %(tree_bytes)s, %(tree_files)s, %(fork)s, %(fork_generation)s, %(now)s, %(updated)s
+           %(committed)s, %(tree_bytes)s, %(tree_files)s, %(fork)s, %(fork_generation)s, %(now)s, %(updated)s
     FROM allowed
     RETURNING tenant_id, project_id
 ), k AS (

@@ -21,15 +21,15 @@ from manifold_common.ports.catalog import (
 from manifold_common.ports.outbox import EventStream, OutboxRow
 from manifold_common.ports.uploads import Upload
 
-HEAD: Final = "p.generation, p.head_commit_id, p.head_hash, p.skills_generation"
-HEAD_WIDTH: Final = 4
+HEAD: Final = "p.generation, p.head_commit_id, p.head_hash, p.skills_generation, p.committed_at"
+HEAD_WIDTH: Final = 5
 PROJECT: Final = (
     "p.tenant_id, p.project_id, p.owner_id, p.name, p.generation, p.head_commit_id, p.head_hash, p.skills_generation, "
-    "p.tree_bytes, p.tree_files, p.created_at, p.updated_at"
+    "p.committed_at, p.tree_bytes, p.tree_files, p.created_at, p.updated_at"
 )
 COMMIT: Final = (
     "c.generation, c.commit_id, c.parent_id, c.record_hash, c.dek_id, c.object_bytes, c.author_id, c.session_id, "
-    "c.note, c.request_id, c.created_at"
+    "c.note, c.created_at, c.request_id, c.recorded_at"
 )
 CHECKPOINT: Final = "k.generation, k.commit_id, k.dek_id, k.object_bytes"
 CHECKPOINT_WIDTH: Final = 4
@@ -54,7 +54,7 @@ OUTBOX: Final = "o.sequence, o.tenant_id, o.project_id, o.type, o.generation, o.
 
 
 def head(row: Sequence[Any]) -> Head:
-    return Head(*row)
+    return Head(*[*row[:-1], utc_or_none(row[-1])])
 
 
 def project(row: Row) -> ProjectRow:
@@ -65,7 +65,7 @@ def project(row: Row) -> ProjectRow:
         project=project_id,
         owner=owner,
         name=name,
-        head=Head(*rest[:HEAD_WIDTH]),
+        head=head(rest[:HEAD_WIDTH]),
         tree_bytes=tree_bytes,
         tree_files=tree_files,
         created_at=utc(created_at),
@@ -74,11 +74,11 @@ def project(row: Row) -> ProjectRow:
 
 
 def commit(row: Row) -> CommitRow:
-    *fields, request, created_at = row
-    return CommitRow(*[*fields, utc(created_at), request])
+    *fields, created_at, request, recorded_at = row
+    return CommitRow(*[*fields, utc(created_at), request, utc(recorded_at)])
 
 
-def checkpoint(row: Row) -> CheckpointRow:
+def checkpoint(row: Sequence[Any]) -> CheckpointRow:
     return CheckpointRow(*row)
 
 
@@ -142,10 +142,14 @@ def event_stream(row: Row) -> EventStream:
         waiting=waiting,
         oldest_at=utc(oldest_at),
         refusals=refusals,
-        retry_at=utc(retry_at) if retry_at is not None else None,
-        parked_at=utc(parked_at) if parked_at is not None else None,
+        retry_at=utc_or_none(retry_at),
+        parked_at=utc_or_none(parked_at),
         error=error,
     )
+
+
+def utc_or_none(moment: datetime | None) -> datetime | None:
+    return None if moment is None else utc(moment)
 
 
 def _with_utc(row: Sequence[Any]) -> list[Any]:

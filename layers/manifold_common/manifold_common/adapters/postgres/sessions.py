@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from manifold_common.adapters.postgres import rows
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.adapters.postgres.projects import no_project
+from manifold_common.domain.history import history_replaced
 from manifold_common.errors import AlreadyExists, NotFound, SessionMoved
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
 from manifold_common.ports.catalog import DraftRef, SessionRow, SessionView
@@ -94,6 +95,10 @@ UPDATE sessions AS s SET
 FROM projects AS p
 WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s AND {_LIVING}
   AND (%(working_set)s::text IS NULL OR s.working_set_id IS NULL OR s.working_set_id = %(working_set)s)
+  AND (%(draft_parent)s::text IS NULL OR EXISTS (
+        SELECT FROM commits AS c
+        WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id AND c.commit_id = %(draft_parent)s
+          AND c.generation = %(draft_generation)s - 1))
 RETURNING 1
 """
 
@@ -212,8 +217,14 @@ class Sessions:
             "working_set": working_set,
             **rows.draft_params(draft),
         }
-        if not self._db.write(_SAVE_DRAFT, params):
-            raise no_session(session) if self.view_session(tenant, user, session) is None else SessionMoved(session)
+        if self._db.write(_SAVE_DRAFT, params):
+            return
+        view = self.view_session(tenant, user, session)
+        if view is None:
+            raise no_session(session)
+        if working_set is not None and not view.session.is_at(working_set):
+            raise SessionMoved(session)
+        raise history_replaced(draft.base, view.head.generation)
 
     def take_session(self, seen: SessionRow, working_set: WorkingSetId, node: str | None) -> bool:
         return bool(self._db.write(_TAKE, {**_as_seen(seen), "working_set": working_set, "node": node}))

@@ -19,6 +19,7 @@ import urllib3
 from manifold_common.adapters.remote.bodies import read_body
 from manifold_common.adapters.remote.network import Network
 from manifold_common.adapters.remote.problems import error_of
+from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, Unavailable
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
@@ -163,7 +164,7 @@ class HttpServer:
         message: str,
         provenance: Mapping[str, Any],
         strategy: str,
-        expected: Generation | None,
+        expected: Seen | None,
     ) -> RemoteEdited:
         body = {
             "generation": generation,
@@ -171,7 +172,7 @@ class HttpServer:
             "message": message,
             "provenance": provenance,
             "strategy": strategy,
-            "expected_generation": expected,
+            "expected_generation": _wire(expected),
         }
         request = parse_request_id(self._randomness.token(16).hex())
         return self._ask("POST", f"/api/projects/{project}/restore", _EDITED, body, request=request)
@@ -197,30 +198,28 @@ class HttpServer:
         *,
         generation: Generation | None = None,
         paths: Sequence[str] = (),
-        known: Generation | None = None,
+        known: Seen | None = None,
         first: int = 0,
         content: bool = True,
         restore: bool = False,
-        seen: Generation | None = None,
+        seen: Seen | None = None,
     ) -> RemoteSessionPlan:
         body = {
             "project": project,
             "generation": generation,
             "paths": list(paths),
-            "known_generation": known,
+            "known_generation": _wire(known),
             "first": first,
             "content": content,
             "restore": restore,
-            "seen_generation": seen,
+            "seen_generation": _wire(seen),
         }
         return self._ask("POST", f"/api/sessions/{session}/plan", _SESSION_PLAN, body)
 
     # --- uploads --------------------------------------------------------------------------------------------------
 
-    def open_uploads(
-        self, session: SessionId, base: Generation, packs: int, *, draft: CommitId | None = None
-    ) -> UploadSlots:
-        body = {"base_generation": base, "packs": packs, "draft": draft}
+    def open_uploads(self, session: SessionId, base: Seen, packs: int, *, draft: CommitId | None = None) -> UploadSlots:
+        body = {"base_generation": _wire(base), "packs": packs, "draft": draft}
         return self._ask("POST", f"/api/sessions/{session}/uploads", _SLOTS, body)
 
     def link_uploads(self, session: SessionId, sizes: Mapping[str, int]) -> list[UploadLink]:
@@ -240,9 +239,9 @@ class HttpServer:
         message: str,
         provenance: Mapping[str, Any],
         strategy: str,
-        expected: Generation | None,
+        expected: Seen | None,
         request: RequestId,
-        known: Generation | None = None,
+        known: Seen | None = None,
     ) -> RemoteCommitted:
         body = {
             "draft": draft,
@@ -250,8 +249,8 @@ class HttpServer:
             "message": message,
             "provenance": provenance,
             "strategy": strategy,
-            "expected_generation": expected,
-            "known_generation": known,
+            "expected_generation": _wire(expected),
+            "known_generation": _wire(known),
         }
         return self._ask("POST", f"/api/sessions/{session}/publish", _COMMITTED, body, request=request)
 
@@ -333,6 +332,11 @@ class HttpServer:
         if isinstance(error, NotFound):
             error.details.setdefault("status", status)
         return error
+
+
+def _wire(seen: Seen | None) -> int | str | None:
+    """Return how the API spells it: a number, or a number and a commit id."""
+    return str(seen) if isinstance(seen, Point) and seen.commit else None if seen is None else point_of(seen).generation
 
 
 def _short(error: Exception) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.history import Point
 from manifold_common.engine.working_set.closed_folders import close_again
 from manifold_common.engine.working_set.departures import SetAside
 from manifold_common.engine.working_set.folders import translate
@@ -27,7 +28,7 @@ from manifold_common.engine.working_set.state import (
     save_state,
     save_step,
 )
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, WorkingSetId
+from manifold_common.ids import ProjectId, SessionId, TenantId, WorkingSetId
 
 _log = logging.getLogger(__name__)
 
@@ -51,11 +52,11 @@ class OpenSet:
     """``None``: it has no name of its own, as in legacy mode."""
 
     @property
-    def base(self) -> tuple[Generation, CommitId | None] | None:
-        """Generation and commit of the state, as far as one is known."""
+    def base(self) -> Point | None:
+        """Where the state stands, as far as one is known."""
         if self.state is not None:
-            return self.state.base.head.generation, self.state.base.head.commit
-        return None if self.stored is None else (self.stored.generation, self.stored.commit)
+            return self.state.base.head.point
+        return None if self.stored is None else self.stored.base
 
 
 class Bench:
@@ -87,14 +88,13 @@ class Bench:
         with self._lock:
             return self._owners.get((principal, session))
 
-    def bases(self) -> dict[tuple[TenantId, ProjectId], Generation]:
-        """Return the projects of the working sets in memory, with the newest generation that one stands on."""
+    def bases(self) -> dict[tuple[TenantId, ProjectId], Point]:
+        """Return the projects of the working sets in memory, with the newest point that one stands on."""
         with self._lock:
             bases = [state.base for _, state in self._states.values()]
-        found: dict[tuple[TenantId, ProjectId], Generation] = {}
-        for base in bases:
-            owner = (base.tenant, base.project)
-            found[owner] = max(base.head.generation, found.get(owner, base.head.generation))
+        found: dict[tuple[TenantId, ProjectId], Point] = {}
+        for base in sorted(bases, key=lambda base: base.head.generation):
+            found[base.tenant, base.project] = base.head.point
         return found
 
     @contextmanager

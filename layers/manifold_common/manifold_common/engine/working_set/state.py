@@ -27,6 +27,7 @@ from typing import Literal
 
 import msgspec
 
+from manifold_common.domain.history import Point
 from manifold_common.domain.tree import Changes, Entry
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.folders import translate
@@ -78,6 +79,10 @@ class StoredState(msgspec.Struct, frozen=True):
     scope: list[str] = field(default_factory=list)
 
     @property
+    def base(self) -> Point:
+        return Point(self.generation, self.commit)
+
+    @property
     def trust(self) -> Trust:
         return Trust(self.trusted_before_ns, frozenset(self.exceptions), self.folders)
 
@@ -98,10 +103,12 @@ class DurableChanges(msgspec.Struct, frozen=True):
     generation: Generation
     upserts: dict[bytes, Entry]
     deletes: set[bytes]
+    commit: CommitId | None = None
+    """Of the generation. ``None`` at generation 0, and in a note of an earlier release."""
 
     @classmethod
-    def of(cls, generation: Generation, changes: Changes) -> DurableChanges:
-        return cls(generation, changes.upserts, changes.deletes)
+    def of(cls, base: Point, changes: Changes) -> DurableChanges:
+        return cls(base.generation, changes.upserts, changes.deletes, base.commit)
 
     @property
     def changes(self) -> Changes:

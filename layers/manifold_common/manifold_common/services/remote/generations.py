@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.history import Point, Seen, history_replaced
 from manifold_common.domain.tree import Changes, Tree, apply, misfit
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.granted_keys import GrantedKeys
@@ -37,7 +38,7 @@ class PlannedGenerations:
         self._context = context
         self.objects = SealedObjects(context.links, context.cache)
         self._keys: dict[ProjectId, GrantedKeys] = {}
-        self._snapshots: dict[tuple[ProjectId, Generation], Snapshot] = {}
+        self._snapshots: dict[tuple[ProjectId, Point], Snapshot] = {}
         self._principal: Principal | None = None
         self.limits = context.limits
 
@@ -49,10 +50,18 @@ class PlannedGenerations:
         project: ProjectId,
         generation: Generation | None = None,
         *,
+        commit: CommitId | None = None,
         start: Snapshot | None = None,  # noqa: ARG002 - a plan has the whole tree
     ) -> Snapshot:
-        known = None if generation is None else self._snapshots.get((project, generation))
-        return known or self.take(self.plan(project, generation, content=False))
+        known = None
+        if generation is not None and commit is not None:
+            known = self._snapshots.get((project, Point(generation, commit)))
+        if known is not None:
+            return known
+        plan = self.plan(project, generation, content=False)
+        if commit is not None and plan.commit != commit:
+            raise history_replaced(Point(plan.generation, commit), plan.head_generation)
+        return self.take(plan)
 
     def head(self, tenant: TenantId, project: ProjectId) -> Head:  # noqa: ARG002
         found = self._context.server.project(project)
@@ -77,7 +86,7 @@ class PlannedGenerations:
     def standing(self, owner: Owner) -> Standing:
         row = self.session(owner.session)
         plan = self.plan_session(owner.session, content=False)
-        return Standing(row.project, row.base_generation, tuple(plan.paths))
+        return Standing(row.project, Point(row.base_generation, row.base_commit), tuple(plan.paths))
 
     # --- what plans bring -----------------------------------------------------------------------------------------
 
@@ -103,11 +112,11 @@ class PlannedGenerations:
         *,
         generation: Generation | None = None,
         paths: tuple[str, ...] = (),
-        known: Generation | None = None,
+        known: Seen | None = None,
         first: int = 0,
         content: bool = True,
         restore: bool = False,
-        seen: Generation | None = None,
+        seen: Seen | None = None,
     ) -> RemoteSessionPlan:
         """Return a session's plan, after taking what comes with it but the tree.
 
@@ -200,7 +209,7 @@ class PlannedGenerations:
         head = Head(plan.generation, commit, plan.record_hash, plan.skills_generation)
         size = sum([entry.size for entry in tree.values()])
         snapshot = Snapshot(plan.tenant, plan.project, head, tree, found.places, size)
-        self._snapshots = {(plan.project, plan.generation): snapshot, **self._snapshots}
+        self._snapshots[plan.project, head.point] = snapshot
         return snapshot
 
     def read_draft(self, plan: RemotePlan, draft: GrantedDraft, base: Snapshot) -> ReadCommit:
@@ -219,7 +228,7 @@ class PlannedGenerations:
             raise CorruptObject(own.seal().key, "it puts a path where there is no folder")
         return commit
 
-    def complete(self, first: RemoteSessionPlan, known: Generation | None) -> RemoteSessionPlan:
+    def complete(self, first: RemoteSessionPlan, known: Point | None) -> RemoteSessionPlan:
         """Fetch the rest of a plan that has more objects than one answer holds."""
         plan = first.plan
 

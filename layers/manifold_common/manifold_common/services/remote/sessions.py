@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point, Seen, history_replaced
 from manifold_common.domain.tree import DIRECTORY, Changes, Difference, Tree, apply, differences, is_significant
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
@@ -87,18 +88,19 @@ class RemoteSessions:
         generation: Generation | None = None,
         patterns: tuple[str, ...] = (),
         strategy: Strategy = Strategy.FAIL,
-        seen_generation: Generation | None = None,
+        seen_generation: Seen | None = None,
         progress: Progress | None = None,
     ) -> CheckedOut:
         """Bring the session's working set on this machine to a generation, making both if need be.
 
-        Raises as ``Sessions.checkout``; ConfigError: the server's store gives no links.
+        Raises as ``Sessions.checkout``; ConfigError: the server's store gives no links. StaleStore also where the
+        working set stands on what the server's history does not have.
         """
         generations = self._generations
         local = self._find(session)
         known = None if local is None else self._base_of(local)
 
-        def plan(known: Generation | None, restore: bool) -> RemoteSessionPlan:
+        def plan(known: Point | None, restore: bool) -> RemoteSessionPlan:
             return generations.plan_session(
                 session,
                 project,
@@ -115,12 +117,15 @@ class RemoteSessions:
             # An earlier session of that name, which was closed elsewhere, or so the server says.
             self._refuse_if_changed(local, found)
             known, found = None, plan(None, True)
+        elif known is not None and known.commit is not None and found.plan.known != str(known):
+            raise history_replaced(known, found.plan.head_generation)
         generations.complete(found, known)
         with self._bench.open(owner) as work:
             kind = self._bring(work, found, strategy, progress)
             if found.draft is not None and generation is None and found.plan.generation < found.plan.head_generation:
-                found = plan(found.plan.generation, False)
-                generations.complete(found, found.plan.generation)
+                built = Point(found.plan.generation, found.plan.commit)
+                found = plan(built, False)
+                generations.complete(found, built)
                 self._bring(work, found, strategy, progress)
             return checked_out(work, kind, found.plan.head_generation, found.expires_at)
 
@@ -221,7 +226,7 @@ class RemoteSessions:
         """Scan the working set and store its new content."""
         if not work.location.exists():
             raise _not_here(work.owner.session)
-        base = work.base[0] if work.base else self._generations.standing(work.owner).generation
+        base = work.base or self._generations.standing(work.owner).base
         upload = Upload(self._context, self._generations, work.owner.session, base, work.owner.project)
         state = self._workspaces.state_of(work)
         scope = Scope(state.scope).select(state.base.tree)
@@ -248,10 +253,10 @@ class RemoteSessions:
     def _advance(self, work: OpenSet, prepared: _Prepared, done: RemoteCommitted, strategy: Strategy) -> None:
         """Make the working set stand on the new generation, and bring in what others had committed."""
         state, generations, session = prepared.state, self._generations, work.owner.session
-        base = state.base.head.generation
+        base = state.base.head.point
         # A repeat is answered without a word of what the first try was rebased on: the number tells.
-        moved = done.rebased or done.commit is None or done.generation != base + 1
-        known = base if moved else done.generation
+        moved = done.rebased or done.commit is None or done.generation != base.generation + 1
+        known = base if moved else Point(done.generation, done.commit)
         if done.plan is not None:
             found = generations.enter(done.plan, session, work.owner.project, done.generation)
         else:
@@ -335,9 +340,9 @@ class RemoteSessions:
             raise _not_here(session)
         return found
 
-    def _base_of(self, owner: Owner) -> Generation | None:
+    def _base_of(self, owner: Owner) -> Point | None:
         with self._bench.open(owner) as work:
-            return work.base[0] if work.base and work.location.exists() else None
+            return work.base if work.location.exists() else None
 
 
 def _owner(found: RemoteSessionPlan) -> Owner:

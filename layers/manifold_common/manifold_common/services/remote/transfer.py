@@ -6,18 +6,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from manifold_common.domain.history import Point, point_of
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
 from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress, scan
 from manifold_common.engine.working_set.state import NO_TRUST
-from manifold_common.errors import GenerationMismatch
 from manifold_common.ids import Generation, ProjectId, parse_session_id
 from manifold_common.services.commit import CommitRequest
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
 from manifold_common.services.remote.uploading import Upload
+from manifold_common.services.staleness import not_as_expected
 from manifold_common.services.transfer import Exported, Imported, Source, imported, new_folder, opened_source
 
 _SESSION = "import-"
@@ -51,14 +52,9 @@ class RemoteTransfer:
         generations = PlannedGenerations(context)
         opened = generations.plan_session(session, project, content=False)
         try:
-            head = opened.plan.generation
-            if request.expected is not None and request.expected != head:
-                raise GenerationMismatch(
-                    f"the project is at generation {head}, not at {request.expected} as expected",
-                    hint="look at what has changed, then repeat the import with the new generation",
-                    expected=request.expected,
-                    head_generation=head,
-                )
+            head = Point(opened.plan.generation, opened.plan.commit)
+            if request.expected is not None and not point_of(request.expected).is_at(head):
+                raise not_as_expected(head, request.expected)
             return self._import(Upload(context, generations, session, head, project), source, request, keep, progress)
         finally:
             context.server.close_session(session)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from blake3 import blake3
 
+from manifold_common.domain.history import Point
 from manifold_common.domain.tree import Changes
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import NewContent, PackWriter
@@ -55,7 +56,7 @@ class Upload:
         context: RemoteContext,
         generations: PlannedGenerations,
         session: SessionId,
-        base: Generation,
+        base: Point,
         project: ProjectId | None = None,
     ) -> None:
         """Raises as ``RemoteServer.open_uploads``; BadAnswer: the room is for something else."""
@@ -66,7 +67,7 @@ class Upload:
         plan = slots.plan
         if plan is None:
             raise BadAnswer("the server gives room for a draft without saying what it is made on")
-        generations.check(plan, project, base)
+        generations.check(plan, project, base.generation)
         self.base = generations.take(plan)
         if slots.write_dek == PLAIN and plan.tree is not None and plan.tree.grant.dek != PLAIN:
             raise BadAnswer("the server wants new content of an encrypted project to be stored without encryption")
@@ -79,7 +80,7 @@ class Upload:
             self.base.tenant,
             self.base.project,
             ObjectKind.COMMIT,
-            Generation(base + 1),
+            Generation(base.generation + 1),
             self._commit,
             self._draft.object_id,
             slots.write_dek,
@@ -136,7 +137,7 @@ class Upload:
             strategy=request.strategy.value,
             expected=request.expected,
             request=request.request or parse_request_id(self._commit),
-            known=base.head.generation,
+            known=base.head.point,
         )
         if done.project != base.project or done.generation < base.head.generation:
             raise BadAnswer("the server answers about another commit than the one that it was asked to publish")
@@ -162,7 +163,7 @@ class Upload:
 
     def _next_pack(self) -> ObjectId:
         if not self._free:
-            base = self.base.head.generation
+            base = self.base.head.point
             more = self._context.server.open_uploads(self._session, base, _MORE_SLOTS, draft=self._commit)
             if (more.draft_commit, more.write_dek) != (self._commit, self.keys.write_dek) or not more.packs:
                 raise BadAnswer("the server gives room for another draft than it was asked to")
