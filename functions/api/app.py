@@ -68,6 +68,7 @@ def create_app(
         hosts=hosts,
         public_origin=_origin(str(public)) if public else None,
         discreet=settings.projects.encrypt,
+        patience_seconds=settings.server.patience_seconds,
     )
     return app
 

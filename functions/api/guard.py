@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastapi import Request
+from manifold_common.domain.patience import hurried
 from manifold_common.errors import Denied, ErrorKind, ManifoldError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -69,13 +70,27 @@ def local_hosts(names: Iterable[str] = (), *, any_address: bool = False) -> Host
 
 
 class Guard:
-    """The outermost ASGI layer. Args: ``hosts``: ``None`` where something else checks them, as on Lambda."""
+    """The outermost ASGI layer.
 
-    def __init__(self, app: ASGIApp, *, hosts: HostRule | None, public_origin: str | None, discreet: bool) -> None:
+    Args:
+        hosts: ``None`` where something else checks them, as on Lambda.
+        patience_seconds: how long a request waits for one dependency; 0: as long as background work.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: HostRule | None,
+        public_origin: str | None,
+        discreet: bool,
+        patience_seconds: float,
+    ) -> None:
         self._app = app
         self._hosts = hosts
         self._public_origin = public_origin
         self._discreet = discreet
+        self._patience_seconds = patience_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,7 +112,8 @@ class Guard:
             check_raw_path(raw_path_of(scope))
             self._check_host(Headers(scope=scope))
             self._check_site(scope["method"], Headers(scope=scope))
-            await self._app(scope, _limited(scope, receive), answer)
+            with hurried(self._patience_seconds):
+                await self._app(scope, _limited(scope, receive), answer)
         except ManifoldError as error:
             if error.kind in _LOGGED:
                 log_failure(error, correlation_id, discreet=self._discreet)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from manifold_common.domain.patience import patience
 from manifold_common.errors import ManifoldError
 from manifold_common.ports.clock import Clock, Randomness
 
@@ -41,10 +42,13 @@ def is_passing(error: Exception) -> bool:
 def retry(policy: RetryPolicy, clock: Clock, randomness: Randomness, operation: Callable[[], T]) -> T:
     """Return what ``operation`` returns, calling it again while it raises an error that ``is_passing``.
 
+    Where somebody is in a hurry (``domain.patience``), no attempt begins later than they wait.
+
     Raises:
         Exception: the last error of ``operation``, when it is not passing, or attempts or time are used up.
     """
     begun = clock.monotonic()
+    budget_seconds = patience(policy.budget_seconds)
     for attempt in range(policy.attempts):
         try:
             return operation()
@@ -52,7 +56,7 @@ def retry(policy: RetryPolicy, clock: Clock, randomness: Randomness, operation: 
             bound = min(policy.cap_seconds, policy.base_seconds * 2**attempt)
             wait = bound * randomness.uniform()
             spent = clock.monotonic() - begun
-            if not is_passing(error) or attempt + 1 == policy.attempts or spent + wait > policy.budget_seconds:
+            if not is_passing(error) or attempt + 1 == policy.attempts or spent + wait > budget_seconds:
                 raise
         clock.sleep(wait)
     raise AssertionError("a policy has at least one attempt")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from manifold_common.domain.access import Principal
 from manifold_common.domain.event import PROJECT_CREATED, PROJECT_DELETED, PROJECT_RENAMED, project_event
 from manifold_common.domain.keys import KeyRecord
+from manifold_common.domain.patience import patience
 from manifold_common.domain.project_name import check_project_name
 from manifold_common.engine.tree_log import EMPTY_HEAD
 from manifold_common.errors import AlreadyExists, CatalogUnavailable, InvalidInput, ManifoldError, NotFound
@@ -21,6 +22,7 @@ from manifold_common.services.context import Context
 MAX_PAGE = 1000
 _ACKNOWLEDGEMENT_TRIES = 3
 _ACKNOWLEDGEMENT_PAUSE_SECONDS = 0.25
+_ACKNOWLEDGEMENT_SECONDS = 300.0
 
 
 class Projects:
@@ -64,6 +66,7 @@ class Projects:
             for key in keys:
                 stored.append(wrapped_key_key(tenant, project, key.dek))
                 context.store.put(stored[-1], encode_key_record(key))
+            begun = context.clock.monotonic()
             for attempt in range(_ACKNOWLEDGEMENT_TRIES):
                 if attempt:
                     context.clock.sleep(_ACKNOWLEDGEMENT_PAUSE_SECONDS * 2**attempt)
@@ -71,6 +74,8 @@ class Projects:
                     context.catalog.create_project(row, keys, event, fork_of=fork_of, first=first)
                 except CatalogUnavailable as error:
                     unknown = error
+                    if context.clock.monotonic() - begun >= patience(_ACKNOWLEDGEMENT_SECONDS):
+                        break
                     continue
                 except AlreadyExists:
                     # After a try with an unknown outcome that may be this very project: only the answer was lost.

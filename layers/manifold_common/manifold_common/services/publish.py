@@ -18,6 +18,7 @@ from manifold_common.domain.conflict import Strategy, rebase
 from manifold_common.domain.event import PROJECT_COMMIT, commit_event
 from manifold_common.domain.history import Seen
 from manifold_common.domain.paths import ROOT, to_display, to_text
+from manifold_common.domain.patience import patience
 from manifold_common.domain.skill import touches_skills
 from manifold_common.domain.tree import Changes, between, growth, is_significant, misfit, tally
 from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
@@ -43,6 +44,7 @@ _ATTEMPTS = 50
 _NAMED_CONFLICTS = 5
 _ACKNOWLEDGEMENT_TRIES = 6
 _ACKNOWLEDGEMENT_PAUSE_SECONDS = 0.25
+_ACKNOWLEDGEMENT_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +210,8 @@ class _Attempt:
         for number in range(_ATTEMPTS):
             if not waited and self._publisher.is_contended(tenant, project):
                 # Others are at it: queue up, and look first, rather than store an object that will be too late.
-                turn.enter_context(
-                    self._context.catalog.commit_turn(tenant, project, timeout_seconds=policy.commit_turn_seconds)
-                )
+                longest = patience(policy.commit_turn_seconds)
+                turn.enter_context(self._context.catalog.commit_turn(tenant, project, timeout_seconds=longest))
                 if number == 0:  # for writers of other nodes to see; those in the queue need it no more
                     turn.enter_context(self._context.generations.turn(tenant, project, wait_seconds=0))
                 waited = True
@@ -254,6 +255,7 @@ class _Attempt:
         catalog, row = self._context.catalog, stored.row
         tenant, project = publication.tenant, publication.project
         lost = False
+        begun = self._context.clock.monotonic()
         for attempt in range(_ACKNOWLEDGEMENT_TRIES):
             try:
                 head = catalog.publish_commit(publication)
@@ -261,7 +263,8 @@ class _Attempt:
                 head = None
                 lost = True
             except CatalogUnavailable:
-                if attempt == _ACKNOWLEDGEMENT_TRIES - 1:
+                waited = self._context.clock.monotonic() - begun
+                if attempt == _ACKNOWLEDGEMENT_TRIES - 1 or waited >= patience(_ACKNOWLEDGEMENT_SECONDS):
                     raise
                 lost = True
                 self._context.clock.sleep(_ACKNOWLEDGEMENT_PAUSE_SECONDS * 2**attempt)

@@ -31,6 +31,14 @@ class Server(Section):
     public_url: HttpUrl | None = setting(
         None, "Address under which clients reach this server, for links in events and for the sign-in redirect."
     )
+    patience_seconds: float = setting(
+        5.0,
+        "How long a request to the API waits for one dependency (store, key provider, database, lock) before it is "
+        "answered that this is unavailable, in seconds. Bytes that have to be moved may take longer, at 512 KiB a "
+        "second. 0: as long as background work waits.",
+        ge=0,
+        le=600,
+    )
     max_upload_bytes: Bytes = setting(10 * 2**30, "Largest request body, in bytes. 0 means no limit.", ge=0)
     shutdown_seconds: float = setting(
         20.0, "Time given to running requests and background work at shutdown, in seconds.", ge=0, le=3600

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError
 
 from manifold_common.adapters.kms.failures import DOES_NOT_OPEN, code_of, translate, unreachable
 from manifold_common.adapters.kms.options import KmsOptions, region_of
+from manifold_common.domain.patience import patience
 from manifold_common.ports.deadline import within
 
 _CALLS = {  # as IAM names it: boto3's method, and what its answer holds
@@ -48,7 +49,9 @@ class KmsClient:
         outcome: dict[str, Any] | Exception
         try:
             client = self._client(key)  # not bounded: it waits for no server, but takes long on a slow machine
-            outcome = within(self._options.timeout_seconds, lambda: self._exchange(client, operation, key, parameters))
+            outcome = within(
+                patience(self._options.timeout_seconds), lambda: self._exchange(client, operation, key, parameters)
+            )
         except (TimeoutError, BotoCoreError, ValueError) as error:
             outcome = translate(error, operation, key, self._options)
         if isinstance(outcome, Exception):

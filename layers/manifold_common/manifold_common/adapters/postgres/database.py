@@ -10,6 +10,7 @@ import psycopg
 
 from manifold_common.adapters.postgres.errors import is_lost, is_undone, translate
 from manifold_common.adapters.postgres.pool import Connection, Dsn, Limits, Pool
+from manifold_common.domain.patience import patience
 from manifold_common.errors import InvalidInput, ManifoldError
 
 Row: TypeAlias = tuple[Any, ...]
@@ -32,8 +33,8 @@ class Database:
         Raises:
             CatalogUnavailable: it did not work in time.
         """
-        patience = self._limits.patience_seconds if patience_seconds is None else patience_seconds
-        return self._run(statement, params, time.monotonic() + patience, repeatable=True)
+        longest = self._limits.patience_seconds if patience_seconds is None else patience_seconds
+        return self._run(statement, params, time.monotonic() + patience(longest), repeatable=True)
 
     def write(self, statement: LiteralString, params: Params) -> list[Row]:
         """Return the rows. Repeated only while it is certain that nothing happened.
@@ -41,7 +42,8 @@ class Database:
         Raises:
             CatalogUnavailable: it cannot be known whether it happened.
         """
-        return self._run(statement, params, time.monotonic() + self._limits.patience_seconds, repeatable=False)
+        longest = patience(self._limits.patience_seconds)
+        return self._run(statement, params, time.monotonic() + longest, repeatable=False)
 
     def close(self) -> None:
         self._pool.close()
@@ -50,7 +52,8 @@ class Database:
         while True:
             with self._pool.connection(patience_seconds=max(0.0, deadline - time.monotonic())) as connection:
                 try:
-                    return connection.execute(statement, params, binary=True).fetchall()
+                    with connection.hurried():
+                        return connection.execute(statement, params, binary=True).fetchall()
                 except UnicodeEncodeError as error:
                     raise InvalidInput(f"the catalog cannot hold a text that is not Unicode: {error.reason}") from error
                 except psycopg.Error as error:

@@ -23,6 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8Dumper
 
 from manifold_common.adapters.postgres.errors import is_permanent, translate
+from manifold_common.domain.patience import in_a_hurry, patience
 from manifold_common.errors import CatalogUnavailable, ConfigError
 
 _T = TypeVar("_T")
@@ -34,6 +35,7 @@ _FIRST_BACKOFF_SECONDS = 0.02
 _LAST_BACKOFF_SECONDS = 0.5
 _CLIENT_MARGIN_SECONDS = 2.0
 _USES_OF_A_PLAN = 200
+_UNBOUNDED_SECONDS = 1e9
 
 _CONFIGURE = """
 SELECT set_config('statement_timeout', %s, false),
@@ -57,6 +59,17 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     def wait(self, gen: PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:
         return super().wait(gen, interval, timeout if timeout is not None else self.answer_seconds)
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """While this lasts, wait for an answer no longer than whoever asks does (``domain.patience``)."""
+        usual = self.answer_seconds
+        if in_a_hurry():
+            self.answer_seconds = patience(usual or _UNBOUNDED_SECONDS)
+        try:
+            yield
+        finally:
+            self.answer_seconds = usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +149,14 @@ class Pool:
         Raises:
             CatalogUnavailable: none could be had in time. Nothing was sent.
         """
-        patience = self._limits.patience_seconds if patience_seconds is None else patience_seconds
-        deadline = time.monotonic() + patience
+        longest = patience(self._limits.patience_seconds if patience_seconds is None else patience_seconds)
+        deadline = time.monotonic() + longest
         if self._pid != os.getpid():
             self._reset()  # a connection shared with the parent process would mix up their answers
         places = self._places
-        if not places.acquire(timeout=patience):
+        if not places.acquire(timeout=longest):
             raise CatalogUnavailable(
-                f"all {self._limits.connections} database connections have been in use for {patience:g} seconds",
+                f"all {self._limits.connections} database connections have been in use for {longest:g} seconds",
                 hint="try again",
             )
         try:

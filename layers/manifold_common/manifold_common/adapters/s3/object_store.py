@@ -13,6 +13,7 @@ obstore's threads do not survive a fork: make the store in the process that uses
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import NoReturn, TypeVar
@@ -26,6 +27,7 @@ from manifold_common.adapters.s3.coalesce import coalesce
 from manifold_common.adapters.s3.failures import read_failure, translate
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.domain.object_key import check_folder, check_object_key
+from manifold_common.domain.patience import patience
 from manifold_common.errors import CorruptObject, ManifoldError, ObjectNotFound, StoreUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer, ObjectInfo, StoreHealth, check_ranges
@@ -40,6 +42,8 @@ _PARTS_AT_ONCE = 4
 _DELETE_AT_ONCE = 1000
 _LIST_AT_ONCE = 1000
 _COALESCE_BYTES = 2**20
+_SLOWEST_BYTES_PER_SECOND = 512 * 2**10
+"""A request that somebody waits for may take longer by this for its bytes."""
 _PROBE_KEY = "health-probe"
 _FOREIGN = (BaseError, OSError)  # FileNotFoundError above all
 
@@ -51,6 +55,9 @@ class S3ObjectStore:
         self.options = options
         self._clock = clock
         self._randomness = randomness
+        self._lock = threading.Lock()
+        self._hurried: dict[float, S3Store] = {}
+        """Clients for requests that somebody waits for, by their time-out in seconds."""
 
     def __repr__(self) -> str:
         return f"S3ObjectStore({self.options.bucket!r} at {self.options.endpoint or 'AWS'})"
@@ -65,7 +72,7 @@ class S3ObjectStore:
 
         def send() -> None:
             obstore.put(
-                self._bulk,
+                self._client(PART_BYTES * _PARTS_AT_ONCE if parts else len(view)),
                 key,
                 view,
                 mode="create" if if_absent else "overwrite",
@@ -80,7 +87,7 @@ class S3ObjectStore:
         check_object_key(key)
 
         def receive() -> Buffer:
-            answer = obstore.get(self._bulk, key)
+            answer = obstore.get(self._client(max_bytes), key)
             size = answer.meta["size"]
             if size > max_bytes:
                 raise CorruptObject(key, f"it has {size} bytes, more than the {max_bytes} it may have")
@@ -98,10 +105,11 @@ class S3ObjectStore:
             return []
         merged, holder = coalesce(ranges, _COALESCE_BYTES)
         starts, lengths = zip(*merged, strict=True)
+        size = sum(lengths)
 
         def receive() -> list[memoryview]:
             # coalesce=0: obstore would panic on a merged answer that ends before one of its parts.
-            found = obstore.get_ranges(self._bulk, key, starts=starts, lengths=lengths, coalesce=0)
+            found = obstore.get_ranges(self._client(size), key, starts=starts, lengths=lengths, coalesce=0)
             return [memoryview(part) for part in found]
 
         found = self._do(key, receive)
@@ -120,7 +128,7 @@ class S3ObjectStore:
 
         def ask() -> ObjectInfo | None:
             try:
-                facts = obstore.head(self._bulk, key)
+                facts = obstore.head(self._client(0), key)
             except FileNotFoundError:
                 return None
             return ObjectInfo(key, facts["size"], facts["last_modified"])
@@ -128,7 +136,7 @@ class S3ObjectStore:
         found = self._do(key, ask)
         # A HEAD that answers 404 has no body to say whether the object is missing or the bucket, or whether it was a
         # proxy that spoke. A GET has.
-        return found or self._do(key, lambda: self._look(self._bulk, key))
+        return found or self._do(key, lambda: self._look(self._client(0), key))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return self._list(check_folder(prefix))
@@ -167,7 +175,7 @@ class S3ObjectStore:
         return retry(self.options.retries, self._clock, self._randomness, attempt)
 
     def _delete_batch(self, batch: Sequence[str]) -> None:
-        obstore.delete(self._bulk, batch)
+        obstore.delete(self._client(0), batch)
 
     def _look(self, client: S3Store, key: str) -> ObjectInfo | None:
         """Ask for the object with a GET whose body is not read."""
@@ -190,6 +198,21 @@ class S3ObjectStore:
         raise problem
 
     # --- clients --------------------------------------------------------------------------------------------------
+
+    def _client(self, size: int) -> S3Store:
+        """Return the client for a request of so many bytes: where somebody waits, one that gives up sooner."""
+        usual = self.options.request_timeout_seconds
+        wanted = patience(usual)
+        needed = wanted + size / _SLOWEST_BYTES_PER_SECOND
+        if wanted >= usual or needed >= usual:
+            return self._bulk
+        while wanted < needed:  # few clients, since each has connections of its own
+            wanted *= 2
+        seconds = min(wanted, usual)
+        with self._lock:
+            if seconds not in self._hurried:
+                self._hurried[seconds] = make_client(self.options, timeout_seconds=seconds, retries=0)
+            return self._hurried[seconds]
 
     @cached_property
     def _bulk(self) -> S3Store:

@@ -11,6 +11,7 @@ from hvac.adapters import RawAdapter
 from manifold_common.adapters.vault.confidential import Body, Secret
 from manifold_common.adapters.vault.failures import Answer, Refusals
 from manifold_common.adapters.vault.options import VaultOptions
+from manifold_common.domain.patience import patience
 from manifold_common.errors import KeyUnavailable
 from manifold_common.ports.deadline import within
 
@@ -43,10 +44,11 @@ class VaultClient:
             KeyUnavailable: there was none, or it was not of Vault. Nothing that was sent or answered is named,
                 and no foreign exception hangs on it, since those hold the request with its token.
         """
+        seconds = patience(self._seconds)
         try:
-            outcome = within(self._seconds, lambda: self._exchange(method, path, body, token))
+            outcome = within(seconds, lambda: self._exchange(method, path, body, token))
         except TimeoutError:
-            outcome = self._refusals.unreachable(f"no answer within {self._seconds:g} seconds", passing=True)
+            outcome = self._refusals.unreachable(f"no answer within {seconds:g} seconds", passing=True)
         if isinstance(outcome, KeyUnavailable):
             raise outcome.with_traceback(None)
         return outcome

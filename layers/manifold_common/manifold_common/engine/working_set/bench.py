@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Point
+from manifold_common.domain.patience import patience
 from manifold_common.engine.working_set.closed_folders import close_again
 from manifold_common.engine.working_set.departures import SetAside
 from manifold_common.engine.working_set.folders import translate
@@ -106,7 +107,7 @@ class Bench:
 
         Raises SessionBusy.
         """
-        wait = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        wait = patience(self._timeout_seconds) if timeout_seconds is None else timeout_seconds
         while True:
             with self.sets.locked(owner, timeout_seconds=wait) as location:
                 earlier = self.sets.left_behind(owner)
