@@ -38,7 +38,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """
     return {
         status: {"description": _MEANINGS[status], "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM}}}}
-        for status in sorted({400, 403, 500, 503, *statuses})
+        for status in sorted({400, 403, 500, 503, 507, *statuses})
     }
 
 
@@ -55,5 +55,5 @@ _MEANINGS = {
     416: "The range lies outside the file.",
     500: "Stored data is damaged, or there is a bug.",
     503: "A dependency does not answer; the same request may succeed later.",
-    507: "A disk or the RAM folder is full.",
+    507: "A disk is full: the server's, the store's, the database's, or the RAM folder. Nothing was changed.",
 }

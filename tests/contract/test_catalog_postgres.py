@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
+from manifold_common.adapters.postgres.errors import translate
 from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate, schema_version
 from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.errors import (
@@ -28,6 +29,7 @@ from manifold_common.errors import (
     ConfigError,
     InvalidInput,
     ManifoldError,
+    NoSpace,
     NotFound,
     SchemaMismatch,
 )
@@ -174,7 +176,7 @@ def test_a_server_that_stops_answering_is_given_up_in_time(catalog: PostgresCata
     with pytest.raises(CatalogUnavailable):
         catalog.publish_commit(made.publication())
     assert time.monotonic() - started < 8
-    ok, detail, _ = catalog.health()
+    ok, detail, *_ = catalog.health()
     assert not ok
     assert detail
     proxy.fault = ""
@@ -591,3 +593,24 @@ def test_commits_of_before_have_the_time_they_said_and_none_that_is_still_to_com
     recorded = rows[1][1].recorded_at
     assert recorded is not None
     assert abs(recorded - before) < timedelta(hours=1)
+
+
+# --- what the server is short of ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (pg.DiskFull("x"), NoSpace, "disk of the database server is full"),
+        (pg.OutOfMemory("out of memory"), CatalogUnavailable, "run out of memory"),
+        (pg.TooManyConnections("x"), CatalogUnavailable, "no connection left"),
+        (psycopg.OperationalError("FATAL:  sorry, too many clients already"), CatalogUnavailable, "no connection left"),
+        (pg.AdminShutdown("x"), CatalogUnavailable, "did not answer as it should"),
+    ],
+    ids=lambda value: getattr(type(value), "__name__", ""),
+)
+def test_what_the_server_lacks_is_told_apart(error: psycopg.Error, kind: type[ManifoldError], says: str) -> None:
+    found = translate(error)
+    assert type(found) is kind
+    assert says in found.message
+    assert found.hint

@@ -23,7 +23,8 @@ async def health(caller: Caller, response: Response) -> HealthOut:
 
 @router.get("/readyz", responses=_NOT_WELL)
 async def ready(caller: Caller, response: Response) -> HealthOut:
-    """As ``/health``; for load balancers."""
+    """As ``/health``; for load balancers: 503 where requests cannot be served, 200 where some things cannot be done,
+    such as writing to a disk that is full."""
     return await health(caller, response)
 
 

@@ -202,7 +202,7 @@ class KeyUnavailable(Unavailable):
 
 
 class NoSpace(Unavailable):
-    """A disk or the RAM directory is full. Nothing half-written is left behind."""
+    """A disk (here, at the store or at the database) or the RAM directory is full. Nothing half-written is left."""
 
     code = "no_space"
 

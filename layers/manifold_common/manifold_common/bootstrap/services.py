@@ -260,6 +260,7 @@ class Manifold:
             self.events,
             provider_in_use=self.key_provider,
             cache_folder=self.settings.projects.workspace.cache_dir,
+            workdir=self.settings.workdir,
             listens=self.listens,
         )
 

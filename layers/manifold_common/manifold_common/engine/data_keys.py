@@ -36,6 +36,10 @@ class ProjectKeys:
     def id_key(self) -> bytearray:
         return self._material(self.write_dek).id_key
 
+    def are_from(self, provider: str) -> bool:
+        """Tell whether ``provider`` wrapped one of them."""
+        return any(record.wrapped.provider == provider for record in self._records.values())
+
     def sealer(self, seal: Seal) -> Sealer:
         return Sealer(seal, self._material(seal.dek).dek)
 
@@ -94,6 +98,14 @@ class DataKeys:
     @property
     def encrypts(self) -> bool:
         return self._current is not None
+
+    def in_memory(self, provider: str) -> tuple[int, float, float]:
+        """Return of how many projects a key that ``provider`` wrapped is in memory, and for how many seconds yet the
+        first and the last of them."""
+        now = self._clock.monotonic()
+        with self._lock:
+            left = [until - now for until, keys in self._cached.values() if until > now and keys.are_from(provider)]
+        return len(left), min(left, default=0.0), max(left, default=0.0)
 
     def of(self, tenant: TenantId, project: ProjectId) -> ProjectKeys:
         """Return the project's keys.

@@ -180,6 +180,14 @@ class ReadPlan(NamedTuple):
     """Those points asked with that are in this history. The others are of one that was replaced."""
 
 
+class CatalogHealth(NamedTuple):
+    ok: bool
+    detail: str
+    latency_seconds: float
+    trouble: str = ""
+    """Why writes fail, or are about to, although it answers; ``""``: no reason is known."""
+
+
 class OutboxEvent(NamedTuple):
     """A fact for the outside world, written in the transaction that made it true."""
 
@@ -450,8 +458,8 @@ class Catalog(InstallationRecord, Outbox, Uploads, Protocol):
     def all_projects(self, *, after: tuple[TenantId, ProjectId] | None = None, limit: int = 100) -> list[ProjectRow]:
         """Return living projects of every tenant, by tenant and id (for the host's housekeeping)."""
 
-    def health(self) -> tuple[bool, str, float]:
-        """Return (ok, detail, latency in seconds) of one cheap query. Never raises."""
+    def health(self) -> CatalogHealth:
+        """Return how one cheap query went, and what is known of writes. Never raises."""
 
     def close(self) -> None:
         """Give connections back. The catalog is not used afterwards."""

@@ -27,6 +27,8 @@ class StoreHealth(NamedTuple):
     ok: bool
     detail: str
     latency_seconds: float
+    trouble: str = ""
+    """Why writes fail, or are about to, although it answers; ``""``: no reason is known."""
 
 
 def check_ranges(ranges: Sequence[tuple[int, int]]) -> None:
@@ -87,4 +89,5 @@ class ObjectStore(ObjectAccess, Protocol):
         """Yield every object below the folder ``prefix`` (empty: the whole store), in no set order, however many."""
 
     def health(self) -> StoreHealth:
-        """Make one cheap request and say how it went. Never raises."""
+        """Make one cheap request and say how it went, and what is known of writes. Leaves nothing behind. Never
+        raises."""

@@ -6,10 +6,12 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from manifold_common.domain.room import is_low, shown
 from manifold_common.engine.working_set.bench import Bench
 from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.errors import ManifoldError
@@ -20,13 +22,12 @@ from manifold_common.services.events import Events
 
 CHECK_SECONDS = 5.0
 GUIDE = "docs/operations.md"
-_LOW_FRACTION = 0.05
 
 
 class State(Enum):
     OK = "ok"
     DEGRADED = "degraded"
-    """Work goes on, with less."""
+    """Work goes on, with less: reading without writing, keys in memory without their provider."""
     FAILED = "failed"
     OFF = "off"
 
@@ -79,6 +80,7 @@ class Health:
         *,
         provider_in_use: str | None,
         cache_folder: Path,
+        workdir: Path,
         listens: bool,
     ) -> None:
         """``listens``: whether this node hears of others through Redis."""
@@ -87,19 +89,19 @@ class Health:
         self._checks = [
             _Check(
                 "postgres",
-                lambda: _of(context.catalog.health()),
+                lambda: _of(*context.catalog.health()),
                 "nothing: projects are neither read nor changed",
                 "postgresql",
             ),
             _Check(
                 "object store",
-                lambda: _of(context.store.health()),
+                lambda: _of(*context.store.health()),
                 "lists of projects and commits, warm sessions, and what the cache holds",
                 "object-store",
             ),
         ]
         for name, provider in providers.items():
-            look = _key_look(provider, needed=name == provider_in_use)
+            look = _key_look(context, name, provider, needed=name == provider_in_use)
             self._checks.append(_Check(f"keys ({name})", look, "projects whose key is in memory", "encryption-errors"))
         if bench.sets.mode is WorkspaceMode.EPHEMERAL:
             self._checks += [
@@ -112,9 +114,11 @@ class Health:
                 _Check("working folder", lambda: _folder(root), "everything but sessions", "working-folder"),
                 _Check("cache", lambda: off, "everything", "cache"),
             ]
+        disk = "reading; what is kept below WORKDIR cannot be added to"
+        self._checks.append(_Check("disk", lambda: _folder(str(workdir), needed=False), disk, "disk"))
         if listens:
             without = "everything; what other nodes commit is fetched when it is asked for"
-            look_at_redis = lambda: _of(context.generations.health(), needed=False)  # noqa: E731
+            look_at_redis = lambda: _of(*context.generations.health(), needed=False)  # noqa: E731
             self._checks.append(_Check("redis", look_at_redis, without, "redis"))
         if events.sinks:
             without = "everything; events are delivered later"
@@ -165,13 +169,25 @@ class _Look:
             self._done.set()
 
 
-def _key_look(provider: KeyProvider, *, needed: bool) -> Callable[[], Finding]:
-    return lambda: _of(provider.health(), needed=needed)
+def _key_look(context: Context, name: str, provider: KeyProvider, *, needed: bool) -> Callable[[], Finding]:
+    def look() -> Finding:
+        state, detail = _of(*provider.health(), needed=needed)
+        count, first_seconds, last_seconds = context.keys.in_memory(name)
+        if state is not State.FAILED or not count:
+            return state, detail
+        now = context.clock.now()
+        first, last = (f"{now + timedelta(seconds=left):%H:%M:%S}" for left in (first_seconds, last_seconds))
+        until = last if first == last else f"{first} to {last}"
+        return State.DEGRADED, f"{detail}; the keys of {count} project(s) are in memory until {until} UTC"
+
+    return look
 
 
-def _of(health: tuple[bool, str, float], *, needed: bool = True) -> Finding:
-    ok, detail, _ = health
-    return (State.OK if ok else State.FAILED if needed else State.DEGRADED), detail
+def _of(ok: bool, detail: str, _: float, trouble: str = "", *, needed: bool = True) -> Finding:
+    """Args: ``trouble``: what does not work, although it answers."""
+    if not ok:
+        return (State.FAILED if needed else State.DEGRADED), detail
+    return (State.DEGRADED, f"{detail}; {trouble}") if trouble else (State.OK, detail)
 
 
 def _backlog(events: Events) -> Finding:
@@ -190,5 +206,6 @@ def _folder(folder: str, *, needed: bool = True) -> Finding:
         return bad, f"{folder} is missing, or cannot be written to"
     status = os.statvfs(folder)
     free, whole = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
-    text = f"{free / 2**30:.1f} GiB of {whole / 2**30:.1f} GiB free"
-    return (State.DEGRADED if free < whole * _LOW_FRACTION else State.OK), text
+    if status.f_files and not status.f_favail:
+        return State.DEGRADED, f"{folder} has no room for another file (no inodes left)"
+    return (State.DEGRADED if is_low(free, whole) else State.OK), shown(free, whole)

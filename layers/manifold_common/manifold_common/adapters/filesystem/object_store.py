@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 
 from manifold_common.adapters.filesystem.folders import DurableFolders, make_root, open_folder
 from manifold_common.domain.object_key import check_folder, check_object_key, is_object_key
+from manifold_common.domain.room import is_low, shown
 from manifold_common.errors import (
     AlreadyExists,
     CorruptObject,
@@ -130,10 +131,16 @@ class FilesystemObjectStore:
                 facts = os.statvfs(root_fd)
         except (OSError, StoreUnavailable) as error:
             return StoreHealth(False, str(error), self._clock.monotonic() - begun)
-        free = facts.f_bavail * facts.f_frsize
+        free, whole = facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize
+        trouble = ""
+        if is_low(free, whole):
+            trouble = f"its disk is nearly full: {shown(free, whole)}"
+        elif facts.f_files and not facts.f_favail:
+            trouble = "its disk has no room for another file (no inodes left)"
         if facts.f_flag & os.ST_RDONLY:
             return StoreHealth(False, f"{self.root} is mounted read-only", self._clock.monotonic() - begun)
-        return StoreHealth(True, f"{self.root}, {free / 2**30:.1f} GiB free", self._clock.monotonic() - begun)
+        detail = f"{self.root}, {free / 2**30:.1f} GiB free"
+        return StoreHealth(True, detail, self._clock.monotonic() - begun, trouble)
 
     # --- the root -------------------------------------------------------------------------------------------------
 

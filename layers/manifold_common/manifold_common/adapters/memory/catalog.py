@@ -34,6 +34,7 @@ from manifold_common.ids import (
     encode_id,
 )
 from manifold_common.ports.catalog import (
+    CatalogHealth,
     CheckpointRow,
     CommitRow,
     DraftRef,
@@ -508,8 +509,8 @@ class MemoryCatalog(MemoryOutbox):
             keys = sorted(key for key, p in self._projects.items() if p.alive and (after is None or key > after))
             return [self._projects[key].row for key in keys[:limit]]
 
-    def health(self) -> tuple[bool, str, float]:
-        return True, "in memory", 0.0
+    def health(self) -> CatalogHealth:
+        return CatalogHealth(True, "in memory", 0.0)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -16,11 +16,13 @@ from manifold_common.adapters.postgres.migrations import refuse_other_version
 from manifold_common.adapters.postgres.outbox import Outbox
 from manifold_common.adapters.postgres.pool import Dsn, Limits
 from manifold_common.adapters.postgres.projects import Projects
+from manifold_common.adapters.postgres.room import Room
 from manifold_common.adapters.postgres.sessions import Sessions
 from manifold_common.adapters.postgres.turns import Turns
 from manifold_common.adapters.postgres.uploads import Uploads
 from manifold_common.errors import ManifoldError, SchemaMismatch
 from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ports.catalog import CatalogHealth
 from manifold_common.ports.clock import Clock
 
 _HEALTH_SECONDS = 3.0
@@ -39,6 +41,7 @@ class PostgresCatalog(Projects, Commits, Sessions, Uploads, Outbox, Installation
         self._clock = clock
         self._db = Database(parsed, limits)
         self._turns = Turns(parsed, limits)
+        self._room = Room(self._db)
 
     def check_schema(self) -> None:
         """Raises SchemaMismatch: the database is older or newer than this program; the hint says what to run."""
@@ -53,13 +56,14 @@ class PostgresCatalog(Projects, Commits, Sessions, Uploads, Outbox, Installation
     ) -> AbstractContextManager[bool]:
         return self._turns.hold(tenant, project, timeout_seconds)
 
-    def health(self) -> tuple[bool, str, float]:
+    def health(self) -> CatalogHealth:
         started = self._clock.monotonic()
         try:
             version = self._db.read(_HEALTH, (), patience_seconds=_HEALTH_SECONDS)[0][0]
-            return True, f"PostgreSQL {version}", self._clock.monotonic() - started
         except ManifoldError as error:
-            return False, error.message, self._clock.monotonic() - started
+            return CatalogHealth(False, error.message, self._clock.monotonic() - started)
+        seconds = self._clock.monotonic() - started
+        return CatalogHealth(True, f"PostgreSQL {version}", seconds, self._room.trouble(within_seconds=_HEALTH_SECONDS))
 
     def close(self) -> None:
         self._db.close()

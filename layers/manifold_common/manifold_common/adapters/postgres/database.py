@@ -11,7 +11,7 @@ import psycopg
 from manifold_common.adapters.postgres.errors import is_lost, is_undone, translate
 from manifold_common.adapters.postgres.pool import Connection, Dsn, Limits, Pool
 from manifold_common.domain.patience import patience
-from manifold_common.errors import InvalidInput, ManifoldError
+from manifold_common.errors import InvalidInput, ManifoldError, NoSpace
 
 Row: TypeAlias = tuple[Any, ...]
 Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
@@ -26,6 +26,8 @@ class Database:
         self._dsn = dsn
         self._limits = limits
         self._pool = Pool(dsn, limits)
+        self.refusal: tuple[float, str] | None = None
+        """When a statement was last given up for want of room on the server's disk (monotonic seconds), and why."""
 
     def read(self, statement: LiteralString, params: Params, *, patience_seconds: float | None = None) -> list[Row]:
         """Return the rows; a lost connection is replaced and the statement sent again.
@@ -66,4 +68,7 @@ class Database:
     def _failure(self, connection: Connection, error: psycopg.Error) -> ManifoldError:
         if is_lost(error):
             connection.close()
-        return translate(error, self._dsn.password)
+        failure = translate(error, self._dsn.password)
+        if isinstance(failure, NoSpace):
+            self.refusal = (time.monotonic(), failure.message)
+        return failure

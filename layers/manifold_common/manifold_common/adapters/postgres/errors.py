@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import psycopg
 from psycopg import errors as pg
 
@@ -11,6 +13,7 @@ from manifold_common.errors import (
     InternalError,
     InvalidInput,
     ManifoldError,
+    NoSpace,
     SchemaMismatch,
 )
 
@@ -25,6 +28,26 @@ _TAKEN = {
 }
 _PERMANENT = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "SSL")
 """Parts of connection errors that waiting will not cure (libpq gives no code for them)."""
+_NO_ROOM = ("No space left on device", "Disk quota exceeded")
+_SCARCE: Final = (
+    (
+        pg.TooManyConnections,
+        ("too many clients", "remaining connection slots", "too many connections for"),
+        (
+            "the database server has no connection left",
+            "raise max_connections on the server, lower DATABASE_POOL_MAX on the nodes, or put a pooler between them",
+        ),
+    ),
+    (
+        pg.OutOfMemory,
+        ("out of memory",),
+        (
+            "the database server has run out of memory",
+            "look for what else takes it, or lower shared_buffers, work_mem or max_connections on the server",
+        ),
+    ),
+)
+"""What the server is short of: the error, what libpq says of it, and what to say."""
 
 
 def is_lost(error: psycopg.Error) -> bool:
@@ -52,6 +75,19 @@ def is_permanent(error: psycopg.Error) -> bool:
     return any(part in text for part in _PERMANENT) and "starting up" not in text
 
 
+def is_full(error: psycopg.Error) -> bool:
+    """Tell whether the server gave the statement up for want of room on its disk: nothing happened."""
+    primary = error.diag.message_primary or ""
+    return isinstance(error, pg.DiskFull) or (
+        isinstance(error, pg.IoError) and any(mark in primary for mark in _NO_ROOM)
+    )
+
+
+def _is_one(error: psycopg.Error, kind: type[psycopg.Error], marks: tuple[str, ...]) -> bool:
+    text = str(error)  # libpq gives no code for what meets a connection while it is made
+    return isinstance(error, kind) or (not error.sqlstate and any(mark in text for mark in marks))
+
+
 def translate(error: psycopg.Error, secret: str = "") -> ManifoldError:
     """Return the error to raise instead.
 
@@ -73,6 +109,15 @@ def translate(error: psycopg.Error, secret: str = "") -> ManifoldError:
         return CatalogUnavailable(
             f"the database refuses: {error.diag.message_primary}", hint="grant the role of DATABASE_URL what it lacks"
         )
+    if is_full(error):
+        return NoSpace(
+            f"the disk of the database server is full: {error.diag.message_primary}",
+            hint="make room on the disk of PostgreSQL's data, or enlarge it; nothing was changed, and reading goes on",
+            resource="database",
+        )
+    scarce = next((found for kinds, marks, found in _SCARCE if _is_one(error, kinds, marks)), None)
+    if scarce is not None:
+        return CatalogUnavailable(scarce[0], hint=scarce[1])
     if isinstance(error, psycopg.ProgrammingError):
         return InternalError(f"the database does not understand a statement: {error.diag.message_primary or error}")
     reason = " ".join((error.diag.message_primary or str(error) or type(error).__name__).split())

@@ -13,6 +13,7 @@ obstore's threads do not survive a fork: make the store in the process that uses
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
@@ -28,7 +29,7 @@ from manifold_common.adapters.s3.failures import read_failure, translate
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.domain.object_key import check_folder, check_object_key
 from manifold_common.domain.patience import patience
-from manifold_common.errors import CorruptObject, ManifoldError, ObjectNotFound, StoreUnavailable
+from manifold_common.errors import CorruptObject, ManifoldError, NoSpace, ObjectNotFound, StoreUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer, ObjectInfo, StoreHealth, check_ranges
 from manifold_common.ports.retry import retry
@@ -44,6 +45,8 @@ _LIST_AT_ONCE = 1000
 _COALESCE_BYTES = 2**20
 _SLOWEST_BYTES_PER_SECOND = 512 * 2**10
 """A request that somebody waits for may take longer by this for its bytes."""
+_TRIED_EVERY_SECONDS = 10.0
+_LARGEST_PROBE_BYTES = 2**20
 _PROBE_KEY = "health-probe"
 _FOREIGN = (BaseError, OSError)  # FileNotFoundError above all
 
@@ -56,6 +59,9 @@ class S3ObjectStore:
         self._clock = clock
         self._randomness = randomness
         self._lock = threading.Lock()
+        self._refused: tuple[int, str] | None = None
+        """Size of the last object, if it could not be stored, and why."""
+        self._tried_at = -math.inf
         self._hurried: dict[float, S3Store] = {}
         """Clients for requests that somebody waits for, by their time-out in seconds."""
 
@@ -81,7 +87,12 @@ class S3ObjectStore:
                 max_concurrency=_PARTS_AT_ONCE,
             )
 
-        self._do(key, send)
+        try:
+            self._do(key, send)
+        except (NoSpace, StoreUnavailable) as error:
+            self._refused = len(view), error.message
+            raise
+        self._refused = None
 
     def get(self, key: str, *, max_bytes: int) -> Buffer:
         check_object_key(key)
@@ -160,7 +171,26 @@ class S3ObjectStore:
             return StoreHealth(False, str(problem), self._clock.monotonic() - begun)
         except ManifoldError as error:
             return StoreHealth(False, str(error), self._clock.monotonic() - begun)
-        return StoreHealth(True, repr(self), self._clock.monotonic() - begun)
+        trouble = self._try_writing()
+        return StoreHealth(True, repr(self), self._clock.monotonic() - begun, trouble)
+
+    def _try_writing(self) -> str:
+        """Return why the last object could not be stored, ``""`` once one can. A server tells nothing of its disks; so
+        it is asked by an object of that size, but only after one was refused, and not at every look."""
+        refused, now = self._refused, self._clock.monotonic()
+        if refused is None:
+            return ""
+        if now - self._tried_at >= _TRIED_EVERY_SECONDS:
+            self._tried_at = now
+            size, _ = refused
+            try:
+                obstore.put(self._probe, _PROBE_KEY, bytes(max(1, min(size, _LARGEST_PROBE_BYTES))))
+                self._refused = None
+                obstore.delete(self._probe, _PROBE_KEY)
+                return ""
+            except _FOREIGN as error:
+                self._refused = size, translate(error, _PROBE_KEY, self.options).message
+        return f"the last write failed: {(self._refused or refused)[1]}"
 
     # --- requests -------------------------------------------------------------------------------------------------
 
