@@ -112,6 +112,9 @@ class Health:
                 _Check("working folder", lambda: _folder(root), "everything but sessions", "working-folder"),
                 _Check("cache", lambda: off, "everything", "cache"),
             ]
+        self._checks.append(
+            _Check("encryption", lambda: _encryption(context), "everything", "encryption-switched-on-later")
+        )
         if listens:
             without = "everything; what other nodes commit is fetched when it is asked for"
             look_at_redis = lambda: _of(context.generations.health(), needed=False)  # noqa: E731
@@ -172,6 +175,17 @@ def _key_look(provider: KeyProvider, *, needed: bool) -> Callable[[], Finding]:
 def _of(health: tuple[bool, str, float], *, needed: bool = True) -> Finding:
     ok, detail, _ = health
     return (State.OK if ok else State.FAILED if needed else State.DEGRADED), detail
+
+
+def _encryption(context: Context) -> Finding:
+    """Tell whether anything that should be encrypted is not."""
+    if not context.keys.encrypts:
+        return State.OFF, "new projects are not encrypted; those that are stay so"
+    plain = context.catalog.count_plain_projects()
+    if not plain:
+        return State.OK, "everything is encrypted"
+    some = "1 project holds" if plain == 1 else f"{plain} projects hold"
+    return State.OK, f"what is new is encrypted; {some} content from before that, in the clear"
 
 
 def _backlog(events: Events) -> Finding:

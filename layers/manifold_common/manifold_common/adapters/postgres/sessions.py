@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from manifold_common.adapters.postgres import rows
 from manifold_common.adapters.postgres.database import Database
-from manifold_common.adapters.postgres.projects import no_project
+from manifold_common.adapters.postgres.projects import no_project, refuses_plain
 from manifold_common.errors import AlreadyExists, NotFound, SessionMoved
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
-from manifold_common.ports.catalog import DraftRef, SessionRow, SessionView
+from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
+from manifold_common.ports.catalog import DraftRef, SessionRow, SessionView, superseded
 
 _LIVING = "p.tenant_id = s.tenant_id AND p.project_id = s.project_id AND p.deleted_at IS NULL"
 
@@ -94,6 +94,7 @@ UPDATE sessions AS s SET
 FROM projects AS p
 WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s AND {_LIVING}
   AND (%(working_set)s::text IS NULL OR s.working_set_id IS NULL OR s.working_set_id = %(working_set)s)
+  AND (%(sealed)s OR p.key_epoch = 0)
 RETURNING 1
 """
 
@@ -210,10 +211,16 @@ class Sessions:
             "session": session,
             "ttl": ttl,
             "working_set": working_set,
+            "sealed": draft.dek != PLAIN,
             **rows.draft_params(draft),
         }
         if not self._db.write(_SAVE_DRAFT, params):
-            raise no_session(session) if self.view_session(tenant, user, session) is None else SessionMoved(session)
+            view = self.view_session(tenant, user, session)
+            if view is None:
+                raise no_session(session)
+            if draft.dek == PLAIN and refuses_plain(self._db, tenant, view.session.project):
+                raise superseded(view.session.project)
+            raise SessionMoved(session)
 
     def take_session(self, seen: SessionRow, working_set: WorkingSetId, node: str | None) -> bool:
         return bool(self._db.write(_TAKE, {**_as_seen(seen), "working_set": working_set, "node": node}))
