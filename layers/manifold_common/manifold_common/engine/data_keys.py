@@ -110,8 +110,13 @@ class ProjectKeys:
         return found
 
     def leaders(self) -> list[KeyRecord]:
-        """Return the sealed records of the highest epoch."""
+        """Return the sealed records of the highest epoch, after unwrapping every sealed one: a row that was set back to
+        a lower epoch, to let an older key write, is found out here."""
         sealed = [record for record in list(self._records.values()) if record.dek != PLAIN]
+        id_keys = {bytes(self._material(record.dek).id_key) for record in sealed}
+        if len(id_keys) > 1:
+            folder = f"{project_prefix(self.tenant, self.project)}/keys"
+            raise CorruptObject(folder, "its records hold different chunk-id keys")
         highest = max((record.epoch for record in sealed), default=0)
         return [record for record in sealed if record.epoch == highest]
 
@@ -315,6 +320,14 @@ class DataKeys:
 
     def unwrap(self, record: KeyRecord) -> KeyMaterial:
         wrapped = record.wrapped
+        if (wrapped.provider == NO_PROVIDER) != (record.dek == PLAIN):
+            raise CorruptObject(
+                f"{project_prefix(record.tenant, record.project)}/keys/{record.dek}",
+                "it is the record of a data key, but holds it unwrapped"
+                if wrapped.provider == NO_PROVIDER
+                else "it stands for no data key, but names a key provider",
+                hint="somebody may have changed it: restore the project's rows of project_keys from a backup",
+            )
         if wrapped.provider == NO_PROVIDER:
             return unpack_material(wrapped.ciphertext, record)
         return unpack_material(self._provider(record).unwrap(wrapped, record.context), record)
