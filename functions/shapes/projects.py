@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
+from manifold_common.domain.keys import Encryption
 from manifold_common.ids import CommitId, Generation, ProjectId
 from pydantic import BaseModel, Field
 
@@ -37,6 +38,20 @@ class ProjectFacts(Protocol):
     def created_at(self) -> datetime: ...
     @property
     def updated_at(self) -> datetime: ...
+    @property
+    def encryption(self) -> Encryption: ...
+
+
+class PlainFacts(Protocol):
+    @property
+    def objects(self) -> int: ...
+    @property
+    def stored_bytes(self) -> int: ...
+
+
+class UnencryptedOut(BaseModel):
+    objects: int = Field(description="Commit objects and checkpoints. The packs that they refer to come on top.")
+    bytes: int
 
 
 class ProjectOut(BaseModel):
@@ -49,9 +64,15 @@ class ProjectOut(BaseModel):
     entries: int = Field(description="Files, folders and links at the newest generation.", examples=[34])
     created_at: datetime
     updated_at: datetime = Field(description="Time of the newest commit or rename.")
+    encryption: Literal["encrypted", "partly", "plain"] = Field(
+        description="`partly`: what is new is encrypted, and what was stored before that was switched on is not."
+    )
+    unencrypted: UnencryptedOut | None = Field(
+        description="What a project that is `partly` encrypted has stored in the clear. Null in lists and elsewhere."
+    )
 
 
-def project_out(row: ProjectFacts) -> ProjectOut:
+def project_out(row: ProjectFacts, plain: PlainFacts | None = None) -> ProjectOut:
     return ProjectOut(
         id=row.project,
         name=row.name,
@@ -62,6 +83,8 @@ def project_out(row: ProjectFacts) -> ProjectOut:
         entries=row.tree_files,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        encryption=row.encryption.value,
+        unencrypted=None if plain is None else UnencryptedOut(objects=plain.objects, bytes=plain.stored_bytes),
     )
 
 

@@ -665,4 +665,4 @@ def test_a_granted_key_opens_its_own_object_alone(
         snapshot = generations.take(client.context.server.plan(other, content=False))
         keys.grant(theirs.object_id, mine.object_key)
         block = next(iter(snapshot.places.values())).block
-        generations.block_reader(plan.tenant, other).read_one(block)
+        generations.block_reader(plan.tenant, other).read_one(block, snapshot.places)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,13 @@ from manifold_common.format.commit_object import (
     record_hash,
 )
 from manifold_common.format.compression import STORED, ZSTD
-from manifold_common.format.key_record import KeyMaterial, encode_key_record, pack_material
+from manifold_common.format.key_record import (
+    KeyMaterial,
+    PlainPast,
+    encode_key_record,
+    hash_history,
+    pack_material,
+)
 from manifold_common.format.layout import checkpoint_key, commit_key, note_key, pack_key, wrapped_key_key
 from manifold_common.format.places import Block, Container, Place, Places
 from manifold_common.format.sealed import ObjectKind, Opener, Payload, Seal, Sealer
@@ -163,6 +170,10 @@ def boundaries(id_key: Buffer) -> list[int]:
     return [len(chunk) for chunk in Chunker(id_key).cut(content.readinto)]
 
 
+def past() -> PlainPast:
+    return PlainPast(2, hash_history([b"h" * 32, b"i" * 32]), (b"e" * 32, b"f" * 32))
+
+
 def vectors() -> dict[str, Any]:
     record = KeyRecord(
         TENANT, PROJECT, DEK_ID, WrappedKey("vault", "kek", 3, b"wrapped"), datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -178,6 +189,9 @@ def vectors() -> dict[str, Any]:
         "key record": encode_key_record(record).hex(),
         "key material": pack_material(KeyMaterial(ID_KEY, DEK)).hex(),
         "key binding": KeyContext(TENANT, PROJECT, DEK_ID).binding("file", "default", 2).hex(),
+        "key record 2": encode_key_record(replace(record, epoch=3)).hex(),
+        "key material 2": pack_material(KeyMaterial(ID_KEY, DEK, past()), 3).hex(),
+        "key binding 2": KeyContext(TENANT, PROJECT, DEK_ID, 3).binding("file", "default", 2).hex(),
     }
 
 

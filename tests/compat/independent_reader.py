@@ -101,10 +101,10 @@ def typed(value: Any, *types: type) -> list[Any]:
     return list(value)
 
 
-def versioned(data: bytes) -> list[Any]:
+def versioned(data: bytes, *known: int) -> list[Any]:
     record = message(data)
     refuse_unless(type(record) is list and len(record) > 0 and type(record[0]) is int, "no version")
-    refuse_unless(record[0] == 1, f"version {record[0]} needs a newer program")
+    refuse_unless(record[0] in known, f"version {record[0]} needs a newer program")
     return list(record)
 
 
@@ -213,8 +213,28 @@ def read_master_key(data: bytes) -> tuple[str, int, bytes]:
     return name, version, key
 
 
+class Past(NamedTuple):
+    """What a project had stored in the clear when its encryption began."""
+
+    generations: int
+    history: bytes
+    drafts: list[bytes]
+
+
+def key_record(data: bytes) -> list[Any]:
+    """Return the fields of a key record, the last of which is its epoch."""
+    record = versioned(data, 1, 2)
+    fields = (int, str, str, str, str, str, int, bytes, int)
+    if record[0] == 1:
+        return [*typed(record, *fields), 0]
+    found = typed(record, *fields, int)
+    refuse_unless(1 <= found[-1] < 1 << 31, "an epoch that there is not")
+    return found
+
+
 def unwrap(record: list[Any], masters: dict[tuple[str, int], bytes]) -> bytes:
-    _, tenant, project, dek, provider, name, version, ciphertext, _ = record
+    _, tenant, project, dek, provider, name, version, ciphertext, _, epoch = record
+    refuse_unless((provider == "none") == (not any(id_bytes(dek))), "a data key in the clear, or none that is wrapped")
     if provider == "none":
         return bytes(ciphertext)
     refuse_unless(provider == "file", f"provider {provider!r} is not known here")
@@ -225,6 +245,9 @@ def unwrap(record: list[Any], masters: dict[tuple[str, int], bytes]) -> bytes:
     fingerprint = hashlib.sha256(b"manifold master key fingerprint\0" + master).digest()[:8]
     refuse_unless(ciphertext[1:9] == fingerprint, "another master key")
     fields = ["manifold wrapped key 1", provider, name, str(version), tenant, project, dek]
+    if epoch:
+        fields[0] = "manifold wrapped key 2"
+        fields.insert(4, str(epoch))
     binding = b"".join(struct.pack(">I", len(field.encode())) + field.encode() for field in fields)
     return AESGCM(master).decrypt(ciphertext[9:21], ciphertext[21:-4], binding)
 
@@ -235,7 +258,16 @@ def unwrap(record: list[Any], masters: dict[tuple[str, int], bytes]) -> bytes:
 class Project:
     """One project of a store kept as files, and its keys: DEKs by their ids."""
 
-    def __init__(self, store: Path, tenant: str, project: str, id_key: bytes, deks: dict[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        store: Path,
+        tenant: str,
+        project: str,
+        id_key: bytes,
+        deks: dict[bytes, bytes],
+        past: Past | None = None,
+    ) -> None:
+        self._past = past
         self._store = store
         self._tenant = tenant
         self._project = project
@@ -250,15 +282,27 @@ class Project:
             if path.is_file() and path.read_bytes()[:8] == b"MANIFKEK":
                 name, version, key = read_master_key(path.read_bytes())
                 masters[name, version] = key
-        id_key, deks = b"", {}
+        id_key, deks, highest = b"", {}, (False, 0)
+        past: Past | None = None
         for path in (store / f"t/{tenant}/p/{project}/keys").iterdir():
-            record = typed(versioned(path.read_bytes()), int, str, str, str, str, str, int, bytes, int)
+            record = key_record(path.read_bytes())
             refuse_unless(record[1:4] == [tenant, project, path.name], "a record about another key")
             material = unwrap(record, masters)
-            dek = id_bytes(path.name)
-            refuse_unless(len(material) == (64 if any(dek) else 32), "material of another length")
-            id_key, deks[dek] = material[:32], material[32:]
-        return cls(store, tenant, project, id_key, deks)
+            dek, epoch = id_bytes(path.name), record[-1]
+            least = (104 if epoch else 64) if any(dek) else 32
+            refuse_unless(len(material) >= least and (len(material) - least) % 32 == 0, "material of another length")
+            refuse_unless(len(material) == least or epoch > 0, "material of another length")
+            deks[dek] = material[32:64]
+            if (any(dek), epoch) >= highest:
+                highest, id_key = (any(dek), epoch), material[:32]
+                if any(dek):
+                    past = cls._past_of(material) if epoch else Past(0, blake3(b"").digest(), [])
+        return cls(store, tenant, project, id_key, deks, past)
+
+    @staticmethod
+    def _past_of(material: bytes) -> Past:
+        drafts = [material[at : at + 32] for at in range(104, len(material), 32)]
+        return Past(int.from_bytes(material[64:72], "little"), material[72:104], drafts)
 
     def _prefix(self, project: str) -> str:
         return f"t/{self._tenant}/p/{project}"
@@ -280,13 +324,15 @@ class Project:
 
     def describe_bytes(self, data: bytes, key: str, kind: int, generation: int, commit: str) -> Description:
         sealed = Sealed(key, data[:40], kind, self._deks)
+        if self._past is not None and not any(data[24:40]):
+            refuse_unless(kind == COMMIT and generation <= self._past.generations, "in the clear")
         frames = sealed.split(data)
         refuse_unless(len(frames) >= 2 if kind == COMMIT else len(frames) == 2, "another number of frames")
         record, located = (
             sealed.open(number, frame, most=min((1 << 28) - 1, (4 << 20) + 64 * len(frame)))
             for number, (_, frame) in enumerate(frames[:2])
         )
-        _, meta, tree = typed(versioned(record), int, list, list)
+        _, meta, tree = typed(versioned(record, 1), int, list, list)
         self._check_meta(meta, kind, generation, commit)
         upserts, deletes, chunks, lengths = tree_columns(tree)
         refuse_unless(kind == COMMIT or not deletes, "a checkpoint with deletes")
@@ -346,6 +392,18 @@ class Project:
             key = f"{self._prefix(project)}/commits/{generation:012d}-{id_text(name)}"
         suite = 1 if any(dek) else 0
         return key, b"MNFD" + bytes([1, kind, suite, 0]) + object_id + dek
+
+    def prove_history(self, generation: int, commit: str) -> None:
+        """Refuse the commits in the clear that lead to this one, unless they are those of when encryption began."""
+        assert self._past is not None
+        hashes: list[bytes] = []
+        for number in range(generation, 0, -1):
+            one = self.describe(COMMIT, number, commit)
+            if number <= self._past.generations:
+                hashes.insert(0, one.record_hash)
+            commit = one.meta[4]
+        found = blake3(b"".join(hashes)).digest()
+        refuse_unless(len(hashes) == self._past.generations and found == self._past.history, "another history")
 
     def tree(
         self, generation: int, commit: str, *, checkpoint: tuple[int, str] | None = None

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from manifold_common.domain.keys import KeyRecord, WrappedKey
+from manifold_common.domain.keys import Encryption, KeyRecord, WrappedKey
 from manifold_common.ids import (
+    PLAIN,
     CommitId,
     DekId,
     Generation,
@@ -135,12 +136,20 @@ def make_project(
     owner: UserId = USER,
     fork_of: tuple[ProjectId, Generation] | None = None,
     project: ProjectId | None = None,
+    keys: list[KeyRecord] | None = None,
 ) -> Made:
     project = project or ProjectId(new_id())
-    row = ProjectRow(tenant, project, owner, name, EMPTY_HEAD, 0, 0, NOW, NOW)
-    keys = [key(project, tenant)]
+    keys = keys or [key(project, tenant)]
+    row = ProjectRow(tenant, project, owner, name, EMPTY_HEAD, 0, 0, NOW, NOW, Encryption.of(keys))
     catalog.create_project(row, keys, EVENT, fork_of=fork_of)
     return Made(catalog, row, keys)
+
+
+def make_plain(catalog: Catalog, name: str = "plain", **others: Any) -> Made:
+    """A project that is not encrypted."""
+    project = ProjectId(new_id())
+    keys = [key(project, dek=PLAIN, wrapped=WrappedKey("none", "", 0, b"id key"))]
+    return make_project(catalog, name, project=project, keys=keys, **others)
 
 
 def session(made: Made, name: SessionId = SESSION, **changes: Any) -> SessionRow:

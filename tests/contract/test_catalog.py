@@ -164,7 +164,8 @@ def test_a_deleted_project_is_as_if_it_had_never_been(catalog: Catalog) -> None:
         lambda: catalog.get_project(TENANT, made.id),
         lambda: catalog.head(TENANT, made.id),
         lambda: catalog.project_keys(TENANT, made.id),
-        lambda: catalog.add_project_key(key(made.id)),
+        lambda: catalog.begin_epoch(key(made.id, epoch=1), made.head),
+        lambda: catalog.project_drafts(TENANT, made.id),
         lambda: catalog.rename_project(TENANT, made.id, "x", EVENT),
         lambda: catalog.delete_project(TENANT, made.id, EVENT),
         lambda: catalog.read_plan(TENANT, made.id),
@@ -216,17 +217,17 @@ def test_keys_are_listed_newest_first_whatever_their_dates(catalog: Catalog) -> 
     made = make_project(catalog, project=project)
     row = replace(made.row, project=ProjectId(new_id()), name="two keys")
     catalog.create_project(row, [replace(k, project=row.project) for k in (first, second)], EVENT)
-    catalog.add_project_key(replace(third, project=row.project))
+    assert catalog.begin_epoch(replace(third, project=row.project, epoch=1), EMPTY_HEAD)
     assert [k.dek for k in catalog.project_keys(TENANT, row.project)] == [third.dek, second.dek, first.dek]
 
 
 def test_a_key_id_is_taken_once_per_project(catalog: Catalog) -> None:
     made = make_project(catalog)
     with pytest.raises(AlreadyExists):
-        catalog.add_project_key(replace(made.keys[0], created_at=LATER))
+        catalog.begin_epoch(replace(made.keys[0], created_at=LATER, epoch=1), EMPTY_HEAD)
     assert catalog.project_keys(TENANT, made.id) == made.keys
     other = make_project(catalog, "other")
-    catalog.add_project_key(replace(made.keys[0], project=other.id))
+    assert catalog.begin_epoch(replace(made.keys[0], project=other.id, epoch=1), EMPTY_HEAD)
 
 
 def test_a_commit_checkpoint_or_draft_under_an_unknown_key_is_refused(catalog: Catalog) -> None:
@@ -461,7 +462,8 @@ def test_what_belongs_to_another_tenant_is_told_like_what_does_not_exist(catalog
             lambda: catalog.rename_project(tenant, project, "mine", EVENT),
             lambda: catalog.delete_project(tenant, project, EVENT),
             lambda: catalog.project_keys(tenant, project),
-            lambda: catalog.add_project_key(key(project, tenant)),
+            lambda: catalog.begin_epoch(key(project, tenant, epoch=1), made.head),
+            lambda: catalog.project_drafts(tenant, project),
             lambda: catalog.publish_commit(publication),
             lambda: catalog.head(tenant, project),
             lambda: catalog.read_plan(tenant, project),
@@ -487,7 +489,7 @@ def test_what_belongs_to_another_tenant_is_told_like_what_does_not_exist(catalog
 
     foreign, absent = attempts(OTHER_TENANT, made.id), attempts(OTHER_TENANT, ProjectId(new_id()))
     assert foreign == absent
-    assert sum(answer.startswith("not_found") for answer in foreign) == 14
+    assert sum(answer.startswith("not_found") for answer in foreign) == 15
     assert everything(catalog, made) == before
     assert [row.name for row in catalog.list_projects(OTHER_TENANT, USER)] == ["own"]
     assert catalog.find_project(OTHER_TENANT, USER, "paper") is None

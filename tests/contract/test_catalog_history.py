@@ -159,8 +159,8 @@ def test_a_read_plan_beyond_the_head_is_not_found(catalog: Catalog) -> None:
 def test_a_second_checkpoint_of_a_generation_replaces_the_first(catalog: Catalog) -> None:
     made = make_project(catalog)
     made.publish()
-    new_key = key(made.id)
-    catalog.add_project_key(new_key)
+    new_key = key(made.id, epoch=1)
+    assert catalog.begin_epoch(new_key, made.head)
     for dek, size in ((made.keys[0].dek, 50), (new_key.dek, 60)):
         catalog.add_checkpoint(TENANT, made.id, CheckpointRow(Generation(1), made.commits[0].commit, dek, size))
     assert catalog.list_checkpoints(TENANT, made.id) == [

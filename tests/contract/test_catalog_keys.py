@@ -8,7 +8,7 @@ from manifold_common.domain.keys import Kek, WrappedKey
 from manifold_common.ids import PLAIN
 from manifold_common.ports.catalog import Catalog
 
-from tests.contract.catalog_fixtures import EVENT, OTHER_TENANT, TENANT, key
+from tests.contract.catalog_fixtures import EVENT, OTHER_TENANT, TENANT, key, make_plain
 from tests.contract.catalog_fixtures import make_project as make
 
 OLD, NEW = Kek("file", "master", 1), Kek("file", "master", 2)
@@ -17,8 +17,8 @@ WRAPPED = WrappedKey(*NEW, b"anew")
 
 def test_keys_under_another_kek_are_listed_by_context_in_pages(catalog: Catalog) -> None:
     made = [make(catalog, name="a"), make(catalog, name="b"), make(catalog, tenant=OTHER_TENANT, name="c")]
-    second = key(made[0].id, wrapped=WrappedKey("vault", "kek", 7, b"other"))
-    catalog.add_project_key(second)
+    second = key(made[0].id, wrapped=WrappedKey("vault", "kek", 7, b"other"), epoch=1)
+    assert catalog.begin_epoch(second, made[0].head)
     every = sorted([*(one.keys[0] for one in made), second], key=lambda record: record.context)
     assert catalog.keys_not_under(NEW) == every
     assert catalog.keys_not_under(OLD) == [second]
@@ -32,9 +32,9 @@ def test_keys_under_another_kek_are_listed_by_context_in_pages(catalog: Catalog)
 
 
 def test_keys_of_deleted_projects_are_listed_too_and_plain_ones_are_not(catalog: Catalog) -> None:
-    gone, plain = make(catalog, name="gone"), make(catalog, name="plain")
+    gone = make(catalog, name="gone")
+    make_plain(catalog)
     catalog.delete_project(TENANT, gone.id, EVENT)
-    catalog.add_project_key(key(plain.id, dek=PLAIN, wrapped=WrappedKey("none", "", 0, b"id key")))
     found = catalog.keys_not_under(NEW)
     assert gone.keys[0] in found
     assert all(record.dek != PLAIN for record in found)

@@ -118,7 +118,7 @@ def test_every_write_says_so_when_its_answer_is_lost_and_none_is_sent_twice(
     writes: list[Callable[[], object]] = [
         lambda: make_project(catalog, "second"),
         lambda: catalog.rename_project(TENANT, made.id, "thesis", EVENT),
-        lambda: catalog.add_project_key(key(made.id)),
+        lambda: catalog.begin_epoch(key(made.id, epoch=1), made.head),
         lambda: catalog.open_session(session(made, SessionId("s2")), ttl=TTL),
         lambda: catalog.save_draft(TENANT, USER, SESSION, draft(made), ttl=TTL),
         lambda: catalog.close_session(TENANT, USER, SESSION),

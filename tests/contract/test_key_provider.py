@@ -230,6 +230,21 @@ def test_a_record_does_not_open_as_another_dek(provider: KeyProvider) -> None:
     assert_opens_in_no_other(provider, CONTEXT._replace(dek=DekId("e" * 26)))
 
 
+@pytest.mark.parametrize("epoch", [0, 1, 21])
+def test_a_record_does_not_open_in_another_epoch_and_is_wrapped_anew_in_its_own(
+    provider: KeyProvider, epoch: int
+) -> None:
+    context = CONTEXT._replace(epoch=epoch)
+    wrapped = provider.wrap(MATERIAL, context)
+    for record in (wrapped, provider.rewrap(wrapped, context)):
+        assert provider.unwrap(record, context) == MATERIAL
+        for other in {0, 1, 2, 12, 21} - {epoch}:
+            with pytest.raises(CorruptObject):
+                provider.unwrap(record, context._replace(epoch=other))
+            with pytest.raises(CorruptObject):
+                provider.rewrap(record, context._replace(epoch=other))
+
+
 def test_a_record_does_not_open_when_a_field_is_moved_into_its_neighbour(provider: KeyProvider) -> None:
     wrapped = provider.wrap(MATERIAL, KeyContext(TenantId("ab"), ProjectId("c"), DekId("d")))
     for other in (("a", "bc", "d"), ("ab", "", "cd"), ("abc", "", "d"), ("", "abc", "d")):

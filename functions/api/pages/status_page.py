@@ -9,12 +9,13 @@ from importlib.resources import files
 
 import anyio.to_thread
 from fastapi import APIRouter, Response
+from manifold_common.domain.keys import Encryption
 from manifold_common.errors import ManifoldError
 from manifold_common.services.projects import MAX_PAGE
 
 from functions.api.caller import Call, Caller
 from functions.api.checks import DependencyOut, HealthOut, check_all
-from functions.shapes.projects import ProjectFacts
+from functions.shapes.projects import PlainFacts, ProjectFacts
 from functions.shapes.sessions import SessionFacts
 
 router = APIRouter(include_in_schema=False)
@@ -77,7 +78,7 @@ def _standing_warnings(caller: Call) -> list[str]:
             f"There is no sign-in: whoever can reach {settings.server.host} can read and change every project."
         )
     if not settings.projects.encrypt:
-        found.append("Encryption is off: projects are stored as plaintext.")
+        found.append("Encryption is off: new projects are stored as plaintext. Those that are encrypted stay so.")
     return found
 
 
@@ -103,24 +104,37 @@ def _dependency(found: DependencyOut) -> str:
 def _projects(caller: Call, now: datetime) -> str:
     try:
         rows = caller.manifold.projects.page(caller.principal, limit=_SHOWN_PROJECTS + 1)
+        plain = caller.manifold.projects.plain_objects(caller.principal, {row.project: row.encryption for row in rows})
     except ManifoldError as error:
         return _trouble(error)
     if not rows:
         return _nothing("No projects yet.", "manifold import my-project ./folder")
-    table = "".join(_project(row, now) for row in rows[:_SHOWN_PROJECTS])
+    table = "".join(_project(row, plain.get(row.project), now) for row in rows[:_SHOWN_PROJECTS])
     more = _quiet("There are more: see /api/projects.") if len(rows) > _SHOWN_PROJECTS else ""
-    return _table(("Project", "Generation", "Entries", "Size", "Last change"), table) + more
+    return _table(("Project", "Generation", "Entries", "Size", "Stored", "Last change"), table) + more
 
 
-def _project(row: ProjectFacts, now: datetime) -> str:
+def _project(row: ProjectFacts, plain: PlainFacts | None, now: datetime) -> str:
     return (
         f'<tr><th scope="row"><a href="/api/projects/{escape(row.project)}">{escape(row.name)}</a>'
         f"<code>{escape(row.project)}</code></th>"
         f'<td data-label="Generation" class="number">{row.head.generation}</td>'
         f'<td data-label="Entries" class="number">{row.tree_files:,}</td>'
         f'<td data-label="Size" class="number">{_size(row.tree_bytes)}</td>'
+        f'<td data-label="Stored">{_stored(row, plain)}</td>'
         f'<td data-label="Last change">{_moment(row.updated_at, now)}</td></tr>'
     )
+
+
+def _stored(row: ProjectFacts, plain: PlainFacts | None) -> str:
+    """Say how, as far as encryption goes."""
+    if row.encryption is Encryption.ALL:
+        return "encrypted"
+    if row.encryption is Encryption.NONE:
+        return "as plaintext"
+    if plain is None:
+        return "encrypted, but for what it was forked from"
+    return f"encrypted, but for {plain.objects:,} older commit objects and checkpoints, and their packs"
 
 
 def _sessions(caller: Call, now: datetime) -> str:

@@ -43,7 +43,8 @@ def get_project(caller: Caller, project: ProjectRef, response: Response) -> Proj
     """Return one project. Its ETag is the generation with its commit, ready for If-Match."""
     row = caller.project(project)
     response.headers["ETag"] = f'"{Point(row.head.generation, row.head.commit)}"'
-    return project_out(row)
+    plain = caller.manifold.projects.plain_objects(caller.principal, {row.project: row.encryption})
+    return project_out(row, plain.get(row.project))
 
 
 @router.patch("/{project}", responses=responses(404, 409, 412))

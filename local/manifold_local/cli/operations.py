@@ -86,6 +86,11 @@ def verify(
             f"{plural(found.objects, 'object')}, {plural(found.chunks, 'chunk')}, "
             f"{human_bytes(found.bytes_read)} read ({what})"
         )
+        if found.plain_objects:
+            print_line(
+                f"not encrypted: {plural(found.plain_objects, 'object')} from before the project was, "
+                f"{human_bytes(found.plain_bytes)}"
+            )
 
     call.answer(
         {
@@ -99,6 +104,8 @@ def verify(
             "bytes_read": found.bytes_read,
             "unreferenced_objects": found.unreferenced_objects,
             "unreferenced_bytes": found.unreferenced_bytes,
+            "unencrypted_objects": found.plain_objects,
+            "unencrypted_bytes": found.plain_bytes,
             "problems": [
                 {
                     "object": problem.object_name,

@@ -56,10 +56,13 @@ def show_all(call: Call) -> None:
 
 def show(call: Call, project: ProjectArgument) -> None:
     """Show what is known about a project."""
-    from manifold_local.cli.views import project_json
+    from manifold_common.domain.keys import Encryption
+
+    from manifold_local.cli.views import encryption_text, project_json
 
     with call.work() as work:
         row = work.project(project)
+        plain = work.plain_objects(row.project) if row.encryption is Encryption.PARTLY else None
 
     def say() -> None:
         for label, value in (
@@ -71,10 +74,12 @@ def show(call: Call, project: ProjectArgument) -> None:
             ("size", f"{human_bytes(row.tree_bytes)} ({row.tree_bytes:,} bytes)"),
             ("created", human_time(row.created_at)),
             ("changed", human_time(row.updated_at)),
+            ("encrypted", encryption_text(row, plain)),
         ):
             print_line(f"{label + ':':<20}{value}")
 
-    call.answer(project_json(row), say)
+    unencrypted = {"objects": plain.objects, "bytes": plain.stored_bytes} if plain else None
+    call.answer({**project_json(row), "unencrypted": unencrypted}, say)
 
 
 def rename(

@@ -7,12 +7,13 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
 
+from manifold_common.domain.keys import Encryption
 from manifold_common.domain.paths import to_text
 from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.history import LogEntry
 
-from manifold_local.cli.output import human_time, plural, print_line, safe, safe_path
+from manifold_local.cli.output import human_bytes, human_time, plural, print_line, safe, safe_path
 
 KIND_NAMES = {FILE: "file", DIRECTORY: "folder", SYMLINK: "link"}
 
@@ -67,6 +68,17 @@ class Project(Protocol):
     def created_at(self) -> datetime: ...
     @property
     def updated_at(self) -> datetime: ...
+    @property
+    def encryption(self) -> Encryption: ...
+
+
+class PlainObjects(Protocol):
+    """Commit objects and checkpoints that are not encrypted."""
+
+    @property
+    def objects(self) -> int: ...
+    @property
+    def stored_bytes(self) -> int: ...
 
 
 def change_of(difference: Difference) -> Change:
@@ -93,7 +105,22 @@ def project_json(row: Project) -> dict[str, Any]:
         "bytes": row.tree_bytes,
         "created_at": row.created_at.isoformat(),
         "updated_at": row.updated_at.isoformat(),
+        "encryption": row.encryption.value,
     }
+
+
+def encryption_text(row: Project, plain: PlainObjects | None) -> str:
+    """Return what of a project is encrypted, in words."""
+    if row.encryption is Encryption.ALL:
+        return "all that is stored"
+    if row.encryption is Encryption.NONE:
+        return "nothing; where projects.encrypt is on, it begins with the next change"
+    if plain is None:
+        return "all that it has stored itself; what it was forked from has stored content in the clear"
+    return (
+        f"what is new; {plural(plain.objects, 'commit object')} or checkpoint(s) from before, "
+        f"{human_bytes(plain.stored_bytes)}, and their packs are in the clear"
+    )
 
 
 def paths_json(paths: Iterable[bytes]) -> list[str]:

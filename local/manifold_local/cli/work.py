@@ -18,7 +18,7 @@ from manifold_common.services.history import LogEntry
 from manifold_common.services.sessions import CheckedOut, Status
 from manifold_common.services.transfer import Exported, Imported
 
-from manifold_local.cli.views import Project
+from manifold_local.cli.views import PlainObjects, Project
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -48,6 +48,7 @@ class Work(Protocol):
 
     def projects(self) -> Sequence[Project]: ...
     def project(self, name_or_id: str) -> Project: ...
+    def plain_objects(self, project: ProjectId) -> PlainObjects | None: ...
     def create(self, name: str) -> Project: ...
     def rename(self, project: ProjectId, name: str) -> Project: ...
     def delete(self, project: ProjectId) -> None: ...
@@ -99,6 +100,10 @@ class LocalWork:
 
     def project(self, name_or_id: str) -> Project:
         return self._manifold.projects.resolve(self._principal, name_or_id)
+
+    def plain_objects(self, project: ProjectId) -> PlainObjects | None:
+        row = self._manifold.projects.get(self._principal, project)
+        return self._manifold.projects.plain_objects(self._principal, {project: row.encryption}).get(project)
 
     def create(self, name: str) -> Project:
         return self._manifold.projects.create(self._principal, name)
@@ -207,6 +212,9 @@ class RemoteWork:
 
     def project(self, name_or_id: str) -> Project:
         return self._remote.projects.resolve(name_or_id)
+
+    def plain_objects(self, project: ProjectId) -> PlainObjects | None:
+        return self._remote.projects.plain_objects(project)
 
     def create(self, name: str) -> Project:
         return self._remote.projects.create(name)

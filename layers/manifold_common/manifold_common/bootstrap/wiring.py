@@ -25,6 +25,7 @@ from manifold_common.engine.working_set.ram import forbid_core_dumps, prepare_ra
 from manifold_common.ports.generation_cache import NoGenerationCache
 from manifold_common.services.context import Context, Policy
 from manifold_common.services.installation import IN_WORKDIR, Home, Installations, Standing
+from manifold_common.services.sealing import Sealing
 
 if TYPE_CHECKING:
     from manifold_common.ports.catalog import Catalog
@@ -110,6 +111,7 @@ def assemble(
         limits=limits_of(settings),
         session_ttl_seconds=workspace.ttl_seconds,
         listed_paths=events.max_paths if events.include_paths or not projects_settings.encrypt else None,
+        lists_encrypted_paths=events.include_paths,
     )
     # A working folder on disk holds plaintext anyway: there the cache would only cost space.
     cache_bytes = workspace.cache_max_bytes if mode is WorkspaceMode.EPHEMERAL else 0
@@ -146,6 +148,7 @@ def assemble(
         generations=generations or NoGenerationCache(),
         node=standing.node,
     )
+    keys.begin = Sealing(context).begin
     sets = WorkingSets(
         mode,
         settings.workdir,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Final, NamedTuple
 
-from manifold_common.ids import DekId, ProjectId, TenantId
+from manifold_common.ids import PLAIN, DekId, ProjectId, TenantId
 
 NO_PROVIDER: Final = "none"
 """Stands for the provider in the record of a project that is not encrypted."""
@@ -18,14 +20,24 @@ class KeyContext(NamedTuple):
     tenant: TenantId
     project: ProjectId
     dek: DekId
+    epoch: int = 0
+    """Which of the project's keys it is, in the order in which they were made to write. Several may be 0."""
+
+    @property
+    def version(self) -> int:
+        """Of the record: 1 has no place for an epoch, and stands for epoch 0."""
+        return 2 if self.epoch else 1
 
     def binding(self, provider: str, key_name: str, key_version: int) -> bytes:
         """Return what a provider authenticates beside the material (AAD): this context and the KEK that was used.
 
-        Each field stands behind its length in bytes (unsigned, 32 bits, big-endian), in this order: a label, provider,
-        key name, key version in decimal, tenant, project, DEK. So no two contexts have the same encoding.
+        Each field stands behind its length in bytes (unsigned, 32 bits, big-endian), in this order: a label with the
+        record's version, provider, key name, key version in decimal, epoch in decimal (not in version 1), tenant,
+        project, DEK. So no two contexts have the same encoding.
         """
-        fields = ("manifold wrapped key 1", provider, key_name, str(key_version), *self)
+        epoch = (str(self.epoch),) if self.epoch else ()
+        label = f"manifold wrapped key {self.version}"
+        fields = (label, provider, key_name, str(key_version), *epoch, self.tenant, self.project, self.dek)
         encoded = [field.encode() for field in fields]
         return b"".join(len(field).to_bytes(4, "big") + field for field in encoded)
 
@@ -56,7 +68,8 @@ class WrappedKey(NamedTuple):
 class KeyRecord:
     """One data key of a project, as the catalog and the bucket keep it.
 
-    The wrapped material is the project's 32-byte chunk-id key, followed by the 32-byte DEK unless ``dek`` is PLAIN.
+    Nothing in it is proven but by unwrapping it, which takes tenant, project, DEK id and epoch as they are here. The
+    material is specified in ``format.key_record``.
     """
 
     tenant: TenantId
@@ -64,7 +77,27 @@ class KeyRecord:
     dek: DekId
     wrapped: WrappedKey
     created_at: datetime
+    epoch: int = 0
 
     @property
     def context(self) -> KeyContext:
-        return KeyContext(self.tenant, self.project, self.dek)
+        return KeyContext(self.tenant, self.project, self.dek, self.epoch)
+
+
+class Encryption(Enum):
+    """How what a project has stored stands, by the keys it has."""
+
+    ALL = "encrypted"
+    PARTLY = "partly"
+    """What is new is sealed; what was stored before encryption was switched on (or by the project that this one was
+    forked from) is not."""
+    NONE = "plain"
+
+    @classmethod
+    def by_keys(cls, *, sealed: bool, plain: bool) -> Encryption:
+        return cls.NONE if not sealed else cls.PARTLY if plain else cls.ALL
+
+    @classmethod
+    def of(cls, keys: Sequence[KeyRecord]) -> Encryption:
+        deks = {key.dek for key in keys}
+        return cls.by_keys(sealed=bool(deks - {PLAIN}), plain=PLAIN in deks)

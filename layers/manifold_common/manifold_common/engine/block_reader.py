@@ -1,9 +1,13 @@
-"""Blocks on their way out of the store: few large requests, in parallel, opened and handed over as they arrive."""
+"""Blocks on their way out of the store: few large requests, in parallel, opened and handed over as they arrive.
+
+A sealed block is proven by its tag. An unsealed one that a sealed tree refers to (it was stored before its project was
+encrypted) is proven by the ids of the chunks that are wanted of it, which stand in what is sealed.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import NamedTuple
 
@@ -12,7 +16,8 @@ from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.workers import Workers
 from manifold_common.errors import CorruptObject
 from manifold_common.format.buffers import Buffer
-from manifold_common.format.places import MAX_BLOCK_RAW_BYTES, Block, Container
+from manifold_common.format.places import MAX_BLOCK_RAW_BYTES, Block, Container, Places
+from manifold_common.ids import PLAIN, ChunkId
 
 _RUN_BYTES = 2 << 20
 _JOIN_GAP_BYTES = 128 << 10
@@ -21,6 +26,8 @@ _RUNS_UNDER_WAY = 8
 Consumer = Callable[[Block, Buffer], None]
 Run = list[Block]
 """Blocks of one container, by offset, that are read together."""
+_Parts = dict[Block, list[tuple[ChunkId, int, int]]]
+"""What each block must hold: chunk id, offset, length."""
 
 
 class BlockReader:
@@ -33,18 +40,25 @@ class BlockReader:
         self.leaving_room = objects.leaving_room
         """For what is written of what is read: copies that are kept for later make way."""
 
-    def read_one(self, block: Block) -> Buffer:
-        """Return the raw bytes of one block. Raises CorruptObject."""
+    def read_one(self, block: Block, places: Places) -> Buffer:
+        """Return the raw bytes of one block, of which the chunks of ``places`` are wanted. Raises CorruptObject."""
         raw: list[Buffer] = []
-        self._open_run([block], self._fetch([block]), lambda _, data: raw.append(data))
+        parts = self._to_prove([block], places)
+        self._open_run([block], self._fetch([block]), lambda _, data: raw.append(data), parts)
         return raw[0]
 
-    def read_all(self, blocks: Iterable[Block], consume: Consumer) -> None:
+    def read_all(self, blocks: Iterable[Block], consume: Consumer, places: Places) -> None:
         """Call ``consume(block, raw bytes)`` once for each block, from several threads, in no set order.
 
+        Args:
+            places: where the chunks are that are wanted. No others may be taken from the blocks.
+
         Raises:
-            CorruptObject: a block does not open, or its object is missing. Others: whatever ``consume`` raises.
+            CorruptObject: a block does not open or does not hold the chunks, or its object is missing. Others: whatever
+            ``consume`` raises.
         """
+        blocks = list(blocks)
+        parts = self._to_prove(blocks, places)
         waiting = deque(_runs(blocks))
         under_way: dict[Future[_Fetched | None], Run] = {}
         try:
@@ -57,7 +71,7 @@ class BlockReader:
                     run = under_way.pop(future)
                     fetched = future.result()
                     if fetched is not None:
-                        under_way[self._workers.compute.submit(self._open_run, run, fetched, consume)] = run
+                        under_way[self._workers.compute.submit(self._open_run, run, fetched, consume, parts)] = run
         finally:
             for future in under_way:
                 future.cancel()
@@ -69,10 +83,33 @@ class BlockReader:
         cached = self._objects.cached_ranges(key, spans)
         if cached is not None:
             return _Fetched(spans, cached, from_cache=True)
-        return _Fetched(spans, self._objects.fetch_ranges(key, spans), from_cache=False)
+        return self._fetch_anew(run, spans)
 
-    def _open_run(self, run: Run, fetched: _Fetched, consume: Consumer) -> None:
-        opener = self._keys.opener(run[0].container.seal())
+    def _fetch_anew(self, run: Run, spans: list[tuple[int, int]]) -> _Fetched:
+        container = run[0].container
+        keep = container.dek != PLAIN or self._keys.keeps_plain
+        return _Fetched(spans, self._objects.fetch_ranges(container.seal().key, spans, keep=keep), from_cache=False)
+
+    def _to_prove(self, blocks: Sequence[Block], places: Places) -> _Parts:
+        """Return what has to be looked for in blocks that nothing else proves."""
+        plain = {block for block in blocks if block.container.dek == PLAIN} if self._keys.distrusts_plain else ()
+        parts: _Parts = {block: [] for block in plain}
+        if plain:
+            for chunk, (block, offset, length) in places.items():
+                if block in parts:
+                    parts[block].append((chunk, offset, length))
+        return parts
+
+    def _prove(self, block: Block, raw: Buffer, parts: _Parts, key: str) -> None:
+        view = memoryview(raw)
+        for chunk, offset, length in parts.get(block, ()):
+            if self._keys.chunker.chunk_id(view[offset : offset + length]) != chunk:
+                raise CorruptObject(
+                    key, f"frame {block.frame} is not encrypted, and holds other content than it should"
+                )
+
+    def _open_run(self, run: Run, fetched: _Fetched, consume: Consumer, parts: _Parts) -> None:
+        opener = self._keys.block_opener(run[0].container.seal())
         pieces = zip(fetched.spans, fetched.data, strict=True)
         (start, length), data = next(pieces)
         view = memoryview(data)
@@ -87,14 +124,14 @@ class BlockReader:
                 )
                 if len(raw) != block.raw_bytes:
                     raise CorruptObject(opener.seal.key, f"frame {block.frame} has another length than expected")
+                if parts:
+                    self._prove(block, raw, parts, opener.seal.key)
             except CorruptObject:
                 if not fetched.from_cache:
                     raise
                 # The copy on disk is damaged or has a hole here: what is left of the run comes from the store.
                 rest = run[number:]
-                spans = _spans(rest)
-                again = self._objects.fetch_ranges(opener.seal.key, spans)
-                self._open_run(rest, _Fetched(spans, again, from_cache=False), consume)
+                self._open_run(rest, self._fetch_anew(rest, _spans(rest)), consume, parts)
                 return
             consume(block, raw)
 

@@ -69,6 +69,7 @@ _NOTE = msgspec.msgpack.Decoder(Note)
 class StoredCommit:
     """A commit object that is stored, and not yet published."""
 
+    project: ProjectId
     row: CommitRow
     places: Places
 
@@ -133,7 +134,7 @@ class CommitWriter:
             created_at=now,
             request=by.request,
         )
-        return StoredCommit(row, built.places)
+        return StoredCommit(project, row, built.places)
 
     def _time_after(self, parent: Head) -> datetime:
         """Return the time to record of a commit on ``parent``: now, unless this clock is behind the one that made the
@@ -192,10 +193,17 @@ class CommitWriter:
         return encode_id(self._randomness.token(16))
 
 
-def open_note(keys: ProjectKeys, tenant: TenantId, project: ProjectId, subject: str, sealed: bytes) -> bytes:
-    """Return what ``seal_note`` was given. Raises CorruptObject."""
+def open_note(
+    keys: ProjectKeys, tenant: TenantId, project: ProjectId, subject: str, sealed: bytes, *, old: bool = False
+) -> bytes:
+    """Return what ``seal_note`` was given. Raises CorruptObject.
+
+    Args:
+        old: it may have been written before the project was encrypted, and is taken unsealed then.
+    """
     name = note_key(tenant, project, subject)
-    opener = keys.opener(unpack_header(sealed, name, ObjectKind.NOTE))
+    seal = unpack_header(sealed, name, ObjectKind.NOTE)
+    opener = keys.old_opener(seal) if old else keys.opener(seal)
     frames = opener.split(sealed)
     if len(frames) != 1:
         raise CorruptObject(name, f"it has {len(frames)} frames instead of one")
@@ -204,7 +212,9 @@ def open_note(keys: ProjectKeys, tenant: TenantId, project: ProjectId, subject: 
 
 def decode_note(keys: ProjectKeys, tenant: TenantId, project: ProjectId, row: CommitRow) -> Note:
     """Return a commit's note. Raises CorruptObject."""
-    data = open_note(keys, tenant, project, row.commit, row.note)
+    past = keys.past
+    old = past is not None and row.generation <= past.generations
+    data = open_note(keys, tenant, project, row.commit, row.note, old=old)
     try:
         return _NOTE.decode(data)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

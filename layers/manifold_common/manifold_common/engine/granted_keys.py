@@ -17,6 +17,7 @@ class GrantedKeys:
         self._keys: dict[ObjectId, bytes] = {}
         self._id_key: bytes | None = None
         self._chunker: Chunker | None = None
+        self._has_sealed = False
         self.write_dek: DekId = PLAIN
 
     def __repr__(self) -> str:
@@ -42,11 +43,21 @@ class GrantedKeys:
             raise InternalError("no key to name chunks with was granted")
         return self._chunker
 
+    @property
+    def keeps_plain(self) -> bool:
+        return not self._has_sealed
+
     def grant(self, object_id: ObjectId, object_key: bytes) -> None:
         self._keys[object_id] = object_key
+        self._has_sealed = self._has_sealed or bool(object_key)
+
+    distrusts_plain = True
+    """A client is not told whether what it reads may be unsealed: it proves whatever is."""
 
     def opener(self, seal: Seal) -> Opener:
         return Opener(seal, object_key=self._key(seal))
+
+    block_opener = opener
 
     def sealer(self, seal: Seal) -> Sealer:
         return Sealer(seal, object_key=self._key(seal))

@@ -10,15 +10,23 @@ from manifold_common.ids import DekId
 
 
 class Openers(Protocol):
-    def opener(self, seal: Seal) -> Opener:
-        """Raises CorruptObject when the object names a key that is not among these."""
+    @property
+    def distrusts_plain(self) -> bool:
+        """Whether unsealed bytes have to be proven by the ids of their chunks."""
+
+    @property
+    def keeps_plain(self) -> bool:
+        """Whether copies of unsealed objects may be kept on the disk."""
+
+    @property
+    def chunker(self) -> Chunker: ...
+
+    def block_opener(self, seal: Seal) -> Opener:
+        """Return what opens a container of blocks. Raises CorruptObject: it names a key that is not among these."""
 
 
 class Keyring(Openers, Protocol):
     """Opens what is stored, and seals what is new."""
-
-    @property
-    def chunker(self) -> Chunker: ...
 
     @property
     def write_dek(self) -> DekId:

@@ -25,8 +25,11 @@ class SealedObjects:
         self.make_room = cache.make_room
         self.leaving_room = cache.leaving_room
 
-    def read(self, key: str, use: Callable[[Buffer], T], *, max_bytes: int) -> T:
+    def read(self, key: str, use: Callable[[Buffer], T], *, max_bytes: int, keep: bool = True) -> T:
         """Return ``use(the whole object)``.
+
+        Args:
+            keep: a copy. Not of what is in the clear and belongs to a project that is encrypted.
 
         Raises:
             CorruptObject: missing from the store, over ``max_bytes``, or ``use`` says so.
@@ -42,7 +45,8 @@ class SealedObjects:
         except ObjectNotFound:
             raise _missing(key) from None
         result = use(data)
-        self._cache.put(key, data)
+        if keep:
+            self._cache.put(key, data)
         return result
 
     def prefetch(self, key: str, *, max_bytes: int) -> bool:
@@ -59,13 +63,14 @@ class SealedObjects:
         """Return what the cache has for each ``(start, length)``: perhaps damaged, perhaps holes; or ``None``."""
         return self._cache.get_ranges(key, ranges)
 
-    def fetch_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[Buffer]:
-        """Return each range from the store, and keep a copy. Raises CorruptObject when the object is missing."""
+    def fetch_ranges(self, key: str, ranges: Sequence[tuple[int, int]], *, keep: bool = True) -> list[Buffer]:
+        """Return each range from the store, and ``keep`` a copy. Raises CorruptObject when the object is missing."""
         try:
             data = self._store.get_ranges(key, ranges)
         except ObjectNotFound:
             raise _missing(key) from None
-        self._cache.put_ranges(key, ranges, data)
+        if keep:
+            self._cache.put_ranges(key, ranges, data)
         return data
 
     def write(self, key: str, data: Buffer) -> None:

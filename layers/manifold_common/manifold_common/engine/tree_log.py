@@ -5,6 +5,10 @@ its catalog row (id, generation, record hash, key) and against its parent's hash
 rolled back, spliced or swapped is noticed. Snapshots are immutable and shared; the last one of each project stays in
 memory, and going on from it costs only the commits missed. It is gone on from by its commit, never by its number: the
 catalog is asked with both, and says in the same answer whether that commit is in its history.
+
+Of a project that is encrypted, everything read has to be sealed, but for what its key vouches for: commits and drafts
+from before that (``PlainPast``), each by the hash of its record. Where their content is kept is not covered by that
+hash; readers of blocks prove it by the chunk ids, which are.
 """
 
 from __future__ import annotations
@@ -15,16 +19,17 @@ from dataclasses import dataclass
 
 from manifold_common.domain.history import Point, history_replaced
 from manifold_common.domain.tree import Changes, Tree, apply, chunk_ids, growth, misfit
-from manifold_common.engine.data_keys import DataKeys, ProjectKeys
+from manifold_common.engine.data_keys import DataKeys, ProjectKeys, unencrypted
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.workers import Workers
 from manifold_common.errors import CorruptObject
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.commit_object import ReadCheckpoint, ReadCommit, read_checkpoint, read_commit
+from manifold_common.format.key_record import hash_history
 from manifold_common.format.layout import checkpoint_key, commit_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import ObjectKind, unpack_header
-from manifold_common.ids import CommitId, Generation, ProjectId, TenantId
+from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, TenantId
 from manifold_common.ports.catalog import Catalog, CheckpointRow, CommitRow, DraftRef, Head, ReadPlan
 
 _CHECKPOINT_SLACK_BYTES = 1 << 20
@@ -32,6 +37,7 @@ _CHECKPOINT_SLACK_BYTES = 1 << 20
 _PRUNE_FACTOR = 2
 _PRUNE_SLACK = 4096
 _PREFETCHED_AT_ONCE = 4
+_ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class TreeLog:
         self._workers = workers
         self._remembered = remembered
         self._snapshots: OrderedDict[tuple[TenantId, ProjectId], Snapshot] = OrderedDict()
+        self._histories: OrderedDict[tuple[TenantId, ProjectId], tuple[bytes, list[bytes]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def remember(self, snapshot: Snapshot) -> None:
@@ -152,6 +159,8 @@ class TreeLog:
         plan = self._catalog.read_plan(tenant, project, known=[known] if known.commit else [])
         if known == plan.head.point:
             return known, 0
+        if any(row.dek == PLAIN for row in plan.commits) and not self._keys.of(tenant, project).keeps_plain:
+            return plan.head.point, 0
         wanted: list[tuple[str, int]] = []
         for row in reversed(plan.commits):
             most_bytes -= row.object_bytes
@@ -220,16 +229,60 @@ class TreeLog:
 
         def use(data: Buffer) -> ReadCommit:
             own = _container(data, key, ObjectKind.COMMIT, tenant, project, row)
-            commit = read_commit(data, own, keys.opener(own.seal()), keys.id_key)
+            commit = read_commit(data, own, keys.old_opener(own.seal()), keys.id_key)
             meta = commit.meta
             said = (meta.tenant, meta.project, meta.generation, meta.commit, meta.parent)
             if said != (tenant, project, row.generation, row.commit, row.parent or ""):
                 raise CorruptObject(key, "it is another commit than the catalog names")
             if isinstance(row, CommitRow) and commit.record_hash != row.record_hash:
                 raise CorruptObject(key, "its record is not the one that was published")
+            if row.dek == PLAIN and keys.distrusts_plain:
+                self._prove_old(keys, row, commit, key)
             return commit
 
-        return self._objects.read(key, use, max_bytes=row.object_bytes)
+        keep = row.dek != PLAIN or keys.keeps_plain
+        return self._objects.read(key, use, max_bytes=row.object_bytes, keep=keep)
+
+    def record_hashes(self, tenant: TenantId, project: ProjectId, generation: Generation) -> list[bytes]:
+        """Return the record hashes of all commits up to ``generation``, the first one's first, as the catalog says."""
+        hashes: list[bytes] = []
+        before = Generation(generation + 1)
+        while before > 1:
+            page = self._catalog.list_commits(tenant, project, before=before, limit=_ROWS_AT_ONCE)
+            if not page:
+                break
+            hashes += [row.record_hash for row in page]
+            before = page[-1].generation
+        return hashes[::-1]
+
+    def _prove_old(self, keys: ProjectKeys, row: CommitRow | DraftRef, commit: ReadCommit, key: str) -> None:
+        """Raises CorruptObject: the project had no such unsealed commit or draft when its encryption began."""
+        past = keys.past
+        assert past is not None
+        if isinstance(row, DraftRef):
+            if commit.record_hash not in past.drafts:
+                raise unencrypted(key)
+        elif row.generation > past.generations or commit.record_hash != self._history(keys)[row.generation - 1]:
+            raise unencrypted(key)
+
+    def _history(self, keys: ProjectKeys) -> list[bytes]:
+        """Return the record hashes of the unsealed commits. Raises CorruptObject: the catalog has others than then."""
+        past = keys.past
+        assert past is not None
+        owner = (keys.tenant, keys.project)
+        with self._lock:
+            known = self._histories.get(owner)
+        if known is not None and known[0] == past.history:
+            return known[1]
+        hashes = self.record_hashes(*owner, Generation(past.generations))
+        if len(hashes) != past.generations or hash_history(hashes) != past.history:
+            name = f"t/{keys.tenant}/p/{keys.project} up to generation {past.generations}"
+            raise CorruptObject(name, "its unencrypted history is not the one that there was when encryption began")
+        with self._lock:
+            self._histories[owner] = (past.history, hashes)
+            while len(self._histories) > self._remembered:
+                self._histories.popitem(last=False)
+        return hashes
 
     def read_checkpoint(
         self, tenant: TenantId, project: ProjectId, row: CheckpointRow, keys: ProjectKeys
@@ -246,7 +299,8 @@ class TreeLog:
                 raise CorruptObject(key, "it is another checkpoint than the catalog names")
             return found
 
-        return self._objects.read(key, use, max_bytes=_most_checkpoint_bytes(row))
+        keep = row.dek != PLAIN or keys.keeps_plain
+        return self._objects.read(key, use, max_bytes=_most_checkpoint_bytes(row), keep=keep)
 
 
 def _most_checkpoint_bytes(row: CheckpointRow) -> int:

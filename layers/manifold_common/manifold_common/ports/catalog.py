@@ -17,8 +17,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from manifold_common.domain.history import Point
-from manifold_common.domain.keys import Kek, KeyRecord, WrappedKey
-from manifold_common.errors import InternalError
+from manifold_common.domain.keys import Encryption, Kek, KeyRecord, WrappedKey
+from manifold_common.errors import InternalError, KeyUnavailable
 from manifold_common.ids import (
     CommitId,
     DekId,
@@ -66,6 +66,8 @@ class ProjectRow:
     """Entries of any kind at the head, the root folder not counted."""
     created_at: datetime
     updated_at: datetime
+    encryption: Encryption = Encryption.ALL
+    """By the project's keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,13 @@ class SessionRow:
         return self.working_set is None or self.working_set == working_set
 
 
+class PlainObjects(NamedTuple):
+    """Commit objects and checkpoints that are not sealed. Packs, which no row names, are not among them."""
+
+    objects: int
+    stored_bytes: int
+
+
 class SessionView(NamedTuple):
     """What a warm checkout needs, in one round trip."""
 
@@ -171,7 +180,8 @@ class ReadPlan(NamedTuple):
     generation: Generation
     """The one asked for, or the head's."""
     checkpoint: CheckpointRow | None
-    """The newest at or before ``generation``, and after all that is known of it."""
+    """The newest at or before ``generation``, and after all that is known of it. Once an epoch has begun, unsealed ones
+    do not count."""
     commits: Sequence[CommitRow]
     """Those after the checkpoint (or after what is known, or from the first), oldest first, up to ``generation``."""
     committed_at: datetime | None = None
@@ -277,10 +287,32 @@ class Catalog(InstallationRecord, Outbox, Uploads, Protocol):
     # --- keys -----------------------------------------------------------------------------------------------------
 
     def project_keys(self, tenant: TenantId, project: ProjectId) -> list[KeyRecord]:
-        """Return the keys, newest first. The first is the one to write with. Raises NotFound."""
+        """Return the keys, those of the highest epoch first. Which of them writes, only unwrapping them can tell.
 
-    def add_project_key(self, key: KeyRecord) -> None:
-        """Add a key, which becomes the newest. Raises NotFound; AlreadyExists: that DEK id is there already."""
+        Raises NotFound.
+        """
+
+    def begin_epoch(self, key: KeyRecord, head: Head) -> bool:
+        """Add a sealed key whose epoch no other of the project has reached, if the project still is at ``head``.
+
+        From then on the project takes nothing unsealed: neither commit, checkpoint and draft nor upload. All are
+        refused with KeyUnavailable; commits even if they were under way.
+
+        Returns:
+            Whether it was added: not if the head has moved, or the epoch has begun already.
+
+        Raises:
+            NotFound. AlreadyExists: that DEK id is there already. InternalError: the key is of epoch 0, or PLAIN.
+        """
+
+    def project_drafts(self, tenant: TenantId, project: ProjectId) -> list[DraftRef]:
+        """Return the drafts of all sessions of the project, those saved last first. Raises NotFound."""
+
+    def plain_objects(self, tenant: TenantId, projects: Sequence[ProjectId]) -> dict[ProjectId, PlainObjects]:
+        """Return what the projects' commits and checkpoints are not sealed; those that have none are left out."""
+
+    def count_plain_projects(self) -> int:
+        """Return how many living projects, of every tenant, have a record of PLAIN."""
 
     def keys_not_under(
         self, kek: Kek, *, after: tuple[TenantId, ProjectId, DekId] | None = None, limit: int = 100
@@ -310,6 +342,7 @@ class Catalog(InstallationRecord, Outbox, Uploads, Protocol):
             SessionMoved: it is not at ``publication.working_set``.
             AlreadyExists: the head is ``publication.base``, but the commit id is published already, or the request is.
             InternalError: the commit's key is not one of the project's (the same for checkpoints and drafts).
+            KeyUnavailable: the commit is unsealed, and an epoch has begun (the same for checkpoints and drafts).
         """
 
     def commit_turn(
@@ -463,3 +496,12 @@ class Catalog(InstallationRecord, Outbox, Uploads, Protocol):
 
     def close(self) -> None:
         """Give connections back. The catalog is not used afterwards."""
+
+
+def superseded(project: ProjectId) -> KeyUnavailable:
+    """Return the error for something unsealed that came too late for its project."""
+    return KeyUnavailable(
+        f"project {project} has been encrypted since this process read its keys",
+        hint="try again: what is new is encrypted then",
+        reason="superseded",
+    )

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from manifold_common.domain.history import Seen
+from manifold_common.domain.keys import Encryption
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.paths import ROOT, check_path, from_text
 from manifold_common.domain.project_name import check_project_name
@@ -63,6 +64,11 @@ class _Dated(msgspec.Struct, frozen=True):
                 raise ValueError(f"{name} is in the year {value.year}")
 
 
+class RemotePlainObjects(msgspec.Struct, frozen=True):
+    objects: Count
+    bytes: Count
+
+
 class RemoteProject(_Dated, frozen=True):
     id: ProjectId
     name: str
@@ -73,6 +79,9 @@ class RemoteProject(_Dated, frozen=True):
     entries: Count
     created_at: Moment
     updated_at: Moment
+    encryption: Encryption
+    unencrypted: RemotePlainObjects | None
+    """Where one project was asked for, and it has such."""
 
     def __post_init__(self) -> None:
         _Dated.__post_init__(self)

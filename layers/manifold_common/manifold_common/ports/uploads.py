@@ -71,7 +71,7 @@ class Uploads(Protocol):
 
     def add_uploads(self, uploads: Sequence[Upload]) -> None:
         """Add uploads of one session. Raises NotFound: the user has no such session on that project; InternalError: a
-        key is not one of the project's."""
+        key is not one of the project's; KeyUnavailable: it is PLAIN, and the project has been encrypted."""
 
     def find_uploads(
         self, tenant: TenantId, user: UserId, session: SessionId, names: Sequence[str], now: datetime

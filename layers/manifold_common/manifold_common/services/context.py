@@ -15,8 +15,8 @@ from manifold_common.engine.pack_writer import PackWriter
 from manifold_common.engine.tree_log import Snapshot, TreeLog
 from manifold_common.engine.workers import Workers
 from manifold_common.format.places import Places
-from manifold_common.ids import ProjectId, TenantId, encode_id
-from manifold_common.ports.catalog import Catalog
+from manifold_common.ids import PLAIN, ProjectId, TenantId, encode_id
+from manifold_common.ports.catalog import Catalog, CommitRow
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.generation_cache import GenerationCache, NoGenerationCache
 from manifold_common.ports.object_store import ObjectStore
@@ -33,6 +33,12 @@ class Policy:
     commit_turn_seconds: float = 10.0
     listed_paths: int | None = DEFAULT_LISTED_PATHS
     """How many changed paths an event names at most; ``None``: paths are not to be named."""
+    lists_encrypted_paths: bool = True
+    """Whether events name paths of encrypted projects at all."""
+
+    def listed_paths_of(self, commit: CommitRow) -> int | None:
+        """Return how many paths the event of a commit names; ``None``: none may be."""
+        return self.listed_paths if self.lists_encrypted_paths or commit.dek == PLAIN else None
 
     @property
     def session_ttl(self) -> timedelta:

@@ -18,7 +18,7 @@ from manifold_common.domain.tree import Changes
 from manifold_common.engine.commit_writer import StoredCommit
 from manifold_common.engine.working_set.bench import Bench, OpenSet
 from manifold_common.engine.working_set.state import DurableChanges
-from manifold_common.errors import ManifoldError, NotFound, SessionMoved, StaleStore
+from manifold_common.errors import KeyUnavailable, ManifoldError, NotFound, SessionMoved, StaleStore
 from manifold_common.format.places import Places
 from manifold_common.format.sealed import ObjectKind
 from manifold_common.ids import CommitId, Generation, SessionId, WorkingSetId
@@ -66,7 +66,7 @@ class Drafts:
         """Make ``stored`` the session's draft, and drop the one before. Raises NotFound, SessionMoved, StaleStore."""
         try:
             self.put(work.owner.principal, work.owner.session, stored, working_set=work.id)
-        except (NotFound, SessionMoved, StaleStore):
+        except (NotFound, SessionMoved, StaleStore, KeyUnavailable):
             with suppress(ManifoldError):
                 self._context.writer.discard(work.owner.tenant, work.owner.project, stored.row)
             raise
@@ -89,14 +89,15 @@ class Drafts:
         context = self._context
         now = context.clock.now()
         before = context.catalog.view_session(principal.tenant, principal.user, session)
-        context.catalog.save_draft(
-            principal.tenant,
-            principal.user,
-            session,
-            stored.draft(now),
-            ttl=context.policy.session_ttl,
-            working_set=working_set,
-        )
+        with context.keys.writing(principal.tenant, stored.project):
+            context.catalog.save_draft(
+                principal.tenant,
+                principal.user,
+                session,
+                stored.draft(now),
+                ttl=context.policy.session_ttl,
+                working_set=working_set,
+            )
         if before is not None and before.session.draft is not None:
             with suppress(ManifoldError):
                 context.writer.discard(principal.tenant, before.session.project, before.session.draft)

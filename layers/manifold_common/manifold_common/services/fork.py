@@ -1,7 +1,8 @@
 """A new project from any generation of another, without copying its content.
 
 The fork's first commit holds the whole tree; its chunks stay where they are, in the source's packs, which the fork
-reads with the source's keys, wrapped anew for the fork. It writes under a key of its own. The catalog records the
+reads with the source's keys, wrapped anew for the fork. It writes under a key of its own, of a later epoch, and sealed
+if the source is, whatever the deployment does with new projects. The catalog records the
 fork, so that the source's objects are kept for as long as a fork refers to them, even after the source is deleted.
 The fork and its first commit become visible in one transaction, after everything was stored: never an empty fork.
 Both projects share the chunk-id key: this is the one case in which equal content has equal ids in two projects.
@@ -46,10 +47,8 @@ class Forks:
         context = self._context
         snapshot = self._history.snapshot(principal, source, generation)
         project = ProjectId(context.new_id())
-        records = context.catalog.project_keys(principal.tenant, source)
-        id_key = bytes(context.keys.of(principal.tenant, source).id_key)
-        adopted = [context.keys.adopt(record, project) for record in reversed(records)]
-        own = context.keys.make(principal.tenant, project, id_key)
+        adopted = [context.keys.adopt(record, project) for record in context.keys.records(principal.tenant, source)]
+        own = context.keys.make_next(context.keys.of(principal.tenant, source), project)
         keys = [key for key in adopted if key.dek != own.dek] + [own]
         fork_of = (source, snapshot.head.generation)
         if not snapshot.tree:
@@ -87,7 +86,7 @@ class Forks:
             row.commit,
             changes.paths(),
             row.created_at,
-            listed_paths=context.policy.listed_paths,
+            listed_paths=context.policy.listed_paths_of(row),
         )
         return Publication(
             tenant=principal.tenant,

@@ -116,6 +116,9 @@ class Health:
             ]
         disk = "reading; what is kept below WORKDIR cannot be added to"
         self._checks.append(_Check("disk", lambda: _folder(str(workdir), needed=False), disk, "disk"))
+        self._checks.append(
+            _Check("encryption", lambda: _encryption(context), "everything", "encryption-switched-on-later")
+        )
         if listens:
             without = "everything; what other nodes commit is fetched when it is asked for"
             look_at_redis = lambda: _of(*context.generations.health(), needed=False)  # noqa: E731
@@ -188,6 +191,17 @@ def _of(ok: bool, detail: str, _: float, trouble: str = "", *, needed: bool = Tr
     if not ok:
         return (State.FAILED if needed else State.DEGRADED), detail
     return (State.DEGRADED, f"{detail}; {trouble}") if trouble else (State.OK, detail)
+
+
+def _encryption(context: Context) -> Finding:
+    """Tell whether anything that should be encrypted is not."""
+    if not context.keys.encrypts:
+        return State.OFF, "new projects are not encrypted; those that are stay so"
+    plain = context.catalog.count_plain_projects()
+    if not plain:
+        return State.OK, "everything is encrypted"
+    some = "1 project holds" if plain == 1 else f"{plain} projects hold"
+    return State.OK, f"what is new is encrypted; {some} content from before that, in the clear"
 
 
 def _backlog(events: Events) -> Finding:

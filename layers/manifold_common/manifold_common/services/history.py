@@ -16,7 +16,7 @@ from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CorruptObject, InvalidInput, NotFound
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.places import Place
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, UserId
+from manifold_common.ids import ChunkId, CommitId, Generation, ProjectId, SessionId, UserId
 from manifold_common.ports.catalog import CommitRow
 from manifold_common.services.context import Context
 from manifold_common.services.projects import Projects
@@ -56,12 +56,12 @@ class OpenFile:
         self.entry = entry
         self.point = snapshot.head.point
         self._reader = context.block_reader(snapshot.tenant, snapshot.project)
-        self._places: list[Place] = []
+        self._places: list[tuple[ChunkId, Place]] = []
         for chunk in chunk_ids(entry):
             place = snapshot.places.get(chunk)
             if place is None:
                 raise CorruptObject(to_display(path), "no object is known to hold its content")
-            self._places.append(place)
+            self._places.append((chunk, place))
 
     @property
     def generation(self) -> Generation:
@@ -80,11 +80,11 @@ class OpenFile:
         """Yield the bytes from ``start``, at most 4 MiB at a time."""
         end = self.size if length is None else min(self.size, start + length)
         at = 0
-        for place in self._places:
+        for chunk, place in self._places:
             if at >= end:
                 return
             if at + place.length > start:
-                raw = memoryview(self._reader.read_one(place.block))
+                raw = memoryview(self._reader.read_one(place.block, {chunk: place}))
                 first = place.offset + max(0, start - at)
                 last = place.offset + min(place.length, end - at)
                 yield raw[first:last]

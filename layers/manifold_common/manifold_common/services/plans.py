@@ -17,7 +17,7 @@ from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.tree import Tree, chunk_ids
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scope import Scope
-from manifold_common.errors import ConfigError, NotFound, StaleStore
+from manifold_common.errors import ConfigError, CorruptObject, NotFound, StaleStore
 from manifold_common.format.layout import checkpoint_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import HEADER_BYTES, ObjectKind, Seal, unpack_header
@@ -39,7 +39,7 @@ class Grant:
 
     seal: Seal
     object_key: bytes
-    """``b""`` for an object that is not encrypted."""
+    """``b""`` for an object that is not encrypted: what is read of it has to be proven by the ids of its chunks."""
     url: str
     """Empty where the bytes come along."""
 
@@ -187,6 +187,8 @@ class Plans:
             key = checkpoint_key(tenant, project, stored.generation, stored.commit)
             (start,) = context.store.get_ranges(key, [(0, HEADER_BYTES)])
             seal = unpack_header(start, key, ObjectKind.CHECKPOINT)
+            if seal.dek != stored.dek:
+                raise CorruptObject(key, "it is sealed under another key than the catalog names")
         else:
             container, data = context.writer.seal_checkpoint(snapshot)
             seal = container.seal()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.event import PROJECT_CREATED, PROJECT_DELETED, PROJECT_RENAMED, project_event
-from manifold_common.domain.keys import KeyRecord
+from manifold_common.domain.keys import Encryption, KeyRecord
 from manifold_common.domain.patience import patience
 from manifold_common.domain.project_name import check_project_name
 from manifold_common.engine.tree_log import EMPTY_HEAD
@@ -16,7 +16,7 @@ from manifold_common.errors import AlreadyExists, CatalogUnavailable, InvalidInp
 from manifold_common.format.key_record import encode_key_record
 from manifold_common.format.layout import commit_key, wrapped_key_key
 from manifold_common.ids import Generation, ProjectId, parse_project_id
-from manifold_common.ports.catalog import Head, OutboxEvent, ProjectRow, Publication
+from manifold_common.ports.catalog import Head, OutboxEvent, PlainObjects, ProjectRow, Publication
 from manifold_common.services.context import Context
 
 MAX_PAGE = 1000
@@ -58,7 +58,8 @@ class Projects:
         context = self._context
         tenant = principal.tenant
         now = context.clock.now()
-        row = ProjectRow(tenant, project, principal.user, name, EMPTY_HEAD, 0, 0, now, now)
+        encryption = Encryption.of(keys)
+        row = ProjectRow(tenant, project, principal.user, name, EMPTY_HEAD, 0, 0, now, now, encryption)
         event = OutboxEvent(PROJECT_CREATED, project_event(tenant, project, principal.user, now))
         stored = [commit_key(tenant, project, first.commit.generation, first.commit.commit)] if first else []
         unknown: CatalogUnavailable | None = None
@@ -125,6 +126,13 @@ class Projects:
         """Return up to ``limit`` (at most MAX_PAGE) projects by name, those after ``after_name``."""
         limit = max(1, min(limit, MAX_PAGE))
         return self._context.catalog.list_projects(principal.tenant, principal.user, after_name=after_name, limit=limit)
+
+    def plain_objects(
+        self, principal: Principal, projects: Mapping[ProjectId, Encryption]
+    ) -> dict[ProjectId, PlainObjects]:
+        """Count what those of the projects that are partly encrypted have stored in the clear; the rest is left out."""
+        partly = [project for project, encryption in projects.items() if encryption is Encryption.PARTLY]
+        return self._context.catalog.plain_objects(principal.tenant, partly) if partly else {}
 
     def rename(self, principal: Principal, project: ProjectId, name: str) -> ProjectRow:
         """Raises InvalidInput, AlreadyExists, NotFound."""

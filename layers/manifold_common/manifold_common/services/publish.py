@@ -258,7 +258,8 @@ class _Attempt:
         begun = self._context.clock.monotonic()
         for attempt in range(_ACKNOWLEDGEMENT_TRIES):
             try:
-                head = catalog.publish_commit(publication)
+                with self._context.keys.writing(tenant, project):
+                    head = catalog.publish_commit(publication)
             except AlreadyExists:
                 head = None
                 lost = True
@@ -295,7 +296,7 @@ class _Attempt:
             row.commit,
             changes.paths(),
             row.created_at,
-            listed_paths=self._context.policy.listed_paths,
+            listed_paths=self._context.policy.listed_paths_of(row),
         )
         return Publication(
             tenant=target.tenant,

@@ -26,7 +26,9 @@ def scope_of(context: Context, row: SessionRow) -> tuple[str, ...]:
     if not row.scope:
         return ()
     keys = context.keys.of(row.tenant, row.project)
-    data = open_note(keys, row.tenant, row.project, _subject(row.session), row.scope)
+    # The session may have been opened before the project was encrypted; what its paths are tells nothing of content.
+    old = keys.past is not None and keys.past.generations > 0
+    data = open_note(keys, row.tenant, row.project, _subject(row.session), row.scope, old=old)
     return tuple(_PATTERNS.decode(data))
 
 

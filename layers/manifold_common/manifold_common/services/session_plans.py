@@ -9,16 +9,18 @@ from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Seen
 from manifold_common.domain.tree import apply
 from manifold_common.engine.working_set.scope import Scope
-from manifold_common.errors import AlreadyExists
+from manifold_common.errors import AlreadyExists, CorruptObject
+from manifold_common.format.buffers import Buffer
 from manifold_common.format.layout import commit_key
 from manifold_common.format.sealed import MAX_RAW_BYTES, ObjectKind, Seal, unpack_header
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
+from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, SessionId
 from manifold_common.ports.catalog import DraftRef, SessionRow
 from manifold_common.services.context import Context
 from manifold_common.services.generations import unknown_session
 from manifold_common.services.plans import EVERYTHING, Grant, Plan, Plans, Wanted
 from manifold_common.services.projects import Projects
 from manifold_common.services.scopes import scope_of
+from manifold_common.services.sealing import Sealing
 from manifold_common.services.sessions import Sessions
 from manifold_common.services.staleness import refuse_replaced
 
@@ -50,6 +52,7 @@ class SessionPlans:
         self._projects = projects
         self._sessions = sessions
         self._plans = plans
+        self._sealing = Sealing(context)
 
     def plan(
         self,
@@ -147,6 +150,9 @@ class SessionPlans:
         context = self._context
         base = context.log.load(row.tenant, row.project, draft.base.generation, commit=draft.base.commit)
         found = context.log.read_commit(row.tenant, row.project, draft)
+        if draft.dek == PLAIN and context.keys.of(row.tenant, row.project).distrusts_plain:
+            # Its client could not tell it from another one.
+            draft, found = self._sealing.seal_draft(row, draft, base, found)
         tree = dict(base.tree)
         apply(tree, found.changes)
         places = {**base.places, **found.places}
@@ -158,6 +164,11 @@ class SessionPlans:
 
     def _seal_of(self, row: SessionRow, draft: DraftRef) -> Seal:
         key = commit_key(row.tenant, row.project, draft.generation, draft.commit)
-        return self._context.objects.read(
-            key, lambda data: unpack_header(data, key, ObjectKind.COMMIT), max_bytes=MAX_RAW_BYTES
-        )
+
+        def use(data: Buffer) -> Seal:
+            seal = unpack_header(data, key, ObjectKind.COMMIT)
+            if seal.dek != draft.dek:
+                raise CorruptObject(key, "it is sealed under another key than the catalog names")
+            return seal
+
+        return self._context.objects.read(key, use, max_bytes=MAX_RAW_BYTES)

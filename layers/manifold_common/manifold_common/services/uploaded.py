@@ -31,7 +31,7 @@ from manifold_common.format.commit_object import ReadCommit, read_commit
 from manifold_common.format.pack import PACK_TARGET_BYTES
 from manifold_common.format.places import MAX_BLOCK_RAW_BYTES, Block, Container, Places
 from manifold_common.format.sealed import FRAME_OVERHEAD_BYTES, HEADER_BYTES, ObjectKind, Opener, Payload
-from manifold_common.ids import ChunkId, CommitId, Generation, SessionId
+from manifold_common.ids import PLAIN, ChunkId, CommitId, Generation, SessionId
 from manifold_common.ports.object_store import Buffer
 from manifold_common.ports.uploads import Upload
 from manifold_common.services.context import Context
@@ -116,6 +116,8 @@ class Inspector:
         upload = self._find(principal, session, [receipt.name], "draft")[receipt.name]
         base = context.log.load(upload.tenant, upload.project, Generation(upload.generation - 1))
         keys = context.keys.of(upload.tenant, upload.project)
+        if upload.dek == PLAIN:
+            keys.reload()  # the project may have been encrypted since its slot was given out
         own = container_of(upload)
         data = self._fetch(own, receipt, MAX_DRAFT_BYTES)
         with _blaming(own):
@@ -132,6 +134,8 @@ class Inspector:
         draft = UploadedDraft(upload, base, commit, NewContent({}, {}, []), {}, {})
         self._sort(draft, own, keys, data, opener)
         draft.packs = self._find(principal, session, list(draft.parts), "pack")
+        if keys.distrusts_plain and any(one.dek == PLAIN for one in draft.packs.values()):
+            raise BadUpload("the draft refers to packs from before the project was encrypted", hint="upload again")
         for name, blocks in draft.parts.items():
             pack = draft.packs[name]
             for block in blocks:

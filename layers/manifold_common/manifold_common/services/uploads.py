@@ -157,7 +157,8 @@ class Uploads:
             )
             for name in names
         ]  # fmt: skip
-        context.catalog.add_uploads(more if draft else [root, *more])
+        with context.keys.writing(principal.tenant, row.project):
+            context.catalog.add_uploads(more if draft else [root, *more])
         return Slots(
             plan, root.dek, bytes(keys.id_key), root.draft, self._slot(root), [self._slot(one) for one in more]
         )

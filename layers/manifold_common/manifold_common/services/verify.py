@@ -27,7 +27,7 @@ from manifold_common.format.key_record import MAX_KEY_RECORD_BYTES, decode_key_r
 from manifold_common.format.layout import checkpoint_key, commit_key, project_prefix, wrapped_key_key
 from manifold_common.format.places import MAX_BLOCK_RAW_BYTES, Block, Container, Place, Places
 from manifold_common.format.sealed import MAX_RAW_BYTES
-from manifold_common.ids import ChunkId, Generation, ProjectId
+from manifold_common.ids import PLAIN, ChunkId, DekId, Generation, ProjectId
 from manifold_common.ports.catalog import CheckpointRow, CommitRow, ProjectRow
 from manifold_common.services.context import Context
 from manifold_common.services.projects import Projects
@@ -63,6 +63,9 @@ class VerifyReport:
     unreferenced_objects: int = 0
     """Stored objects of the project that no commit refers to: drafts, and what failed attempts left."""
     unreferenced_bytes: int = 0
+    plain_objects: int = 0
+    """Objects of an encrypted project that are in use and not encrypted: they are from before that."""
+    plain_bytes: int = 0
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -100,6 +103,8 @@ class _Verification:
         self._first_seen: dict[Container, Generation] = {}
         self._chunks: dict[ChunkId, Place] = {}
         self._known_keys: set[str] = set()
+        self._plain_keys: dict[str, int] = {}
+        """Objects that are not sealed, of an encrypted project, and how large they are."""
         self._lock = threading.Lock()
 
     def run(self, *, read_data: bool) -> VerifyReport:
@@ -109,6 +114,7 @@ class _Verification:
         if read_data:
             self._check_data()
         self._count_unreferenced()
+        self._report.plain_objects, self._report.plain_bytes = len(self._plain_keys), sum(self._plain_keys.values())
         self._name_paths()
         return self._report
 
@@ -117,6 +123,10 @@ class _Verification:
             found = Problem(error.object_name, error.reason, generation)
             if found not in self._report.problems:
                 self._report.problems.append(found)
+
+    def _note_plain(self, key: str, dek: DekId, size: int) -> None:
+        if dek == PLAIN and self._keys.distrusts_plain:
+            self._plain_keys[key] = size
 
     def _tell(self, objects: int, size: int) -> None:
         if self._progress is not None:
@@ -129,6 +139,9 @@ class _Verification:
             try:
                 stored = self._store.get(name, max_bytes=MAX_KEY_RECORD_BYTES)
                 kept = decode_key_record(stored, self._tenant, self._project, record.dek)
+                self._context.keys.unwrap(record)
+                if kept.epoch != record.epoch:
+                    raise CorruptObject(name, f"it is of epoch {kept.epoch}, and the catalog's of {record.epoch}")
                 if kept.wrapped != record.wrapped:
                     self._context.keys.unwrap(kept)
             except ObjectNotFound:
@@ -146,6 +159,7 @@ class _Verification:
             key = commit_key(self._tenant, self._project, row.generation, row.commit)
             self._known_keys.add(key)
             self._report.commits += 1
+            self._note_plain(key, row.dek, row.object_bytes)
             try:
                 commit = self._log.read_commit(self._tenant, self._project, row, self._keys)
                 if commit.meta.parent_hash != last:
@@ -177,6 +191,9 @@ class _Verification:
         key = checkpoint_key(self._tenant, self._project, row.generation, row.commit)
         self._known_keys.add(key)
         self._report.checkpoints += 1
+        self._note_plain(key, row.dek, row.object_bytes)
+        if row.dek == PLAIN and self._keys.distrusts_plain:
+            return tree  # nobody reads it any more
         try:
             found = self._log.read_checkpoint(self._tenant, self._project, row, self._keys)
             self._note(found.places, row.generation)
@@ -206,6 +223,7 @@ class _Verification:
                 self._problem(
                     CorruptObject(key, f"it has {info.size} bytes, and {end} are needed"), self._first_seen[container]
                 )
+            self._note_plain(key, container.dek, info.size if info is not None else 0)
             self._tell(1, 0)
         self._report.objects = len(self._seen)
         self._report.chunks = len(self._chunks)
@@ -228,7 +246,7 @@ class _Verification:
 
     def _check_object(self, container: Container, by_block: dict[Block, list[tuple[ChunkId, Place]]]) -> None:
         """Read a whole object, from its header to its end. Raises CorruptObject."""
-        opener = self._keys.opener(container.seal())
+        opener = self._keys.block_opener(container.seal())
         key = opener.seal.key
         frames = opener.split(self._objects.read(key, lambda data: data, max_bytes=MAX_RAW_BYTES))
         for number, block in sorted(self._seen[container].items()):

@@ -166,12 +166,13 @@ class KmsKeyProvider:
 
 def _bound(context: KeyContext) -> dict[str, str]:
     """Return the encryption context. AWS writes it in the clear into CloudTrail: it holds ids, never names."""
-    return {
-        "manifold:record": "wrapped key 1",
+    bound = {
+        "manifold:record": f"wrapped key {context.version}",
         "manifold:tenant": context.tenant,
         "manifold:project": context.project,
         "manifold:dek": context.dek,
     }
+    return bound | {"manifold:epoch": str(context.epoch)} if context.epoch else bound
 
 
 def _where(context: KeyContext) -> str:

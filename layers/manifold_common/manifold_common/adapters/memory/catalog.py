@@ -16,10 +16,11 @@ from datetime import datetime, timedelta
 from manifold_common.adapters.memory.outbox import MemoryOutbox
 from manifold_common.adapters.memory.uploads import MemoryUploads
 from manifold_common.domain.history import Point, history_replaced
-from manifold_common.domain.keys import NO_PROVIDER, Kek, KeyRecord, WrappedKey
+from manifold_common.domain.keys import NO_PROVIDER, Encryption, Kek, KeyRecord, WrappedKey
 from manifold_common.errors import AlreadyExists, InternalError, NotFound, SessionMoved
 from manifold_common.ids import (
     ID_BYTES,
+    PLAIN,
     CatalogId,
     CommitId,
     DekId,
@@ -40,11 +41,13 @@ from manifold_common.ports.catalog import (
     DraftRef,
     Head,
     OutboxEvent,
+    PlainObjects,
     ProjectRow,
     Publication,
     ReadPlan,
     SessionRow,
     SessionView,
+    superseded,
 )
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.installation import DatabaseIdentity, InstallationRow
@@ -69,6 +72,10 @@ class _Project:
 
     def holds_key(self, dek: DekId) -> bool:
         return any(key.dek == dek for key in self.keys)
+
+    @property
+    def epoch(self) -> int:
+        return max((key.epoch for key in self.keys), default=0)
 
 
 class MemoryCatalog(MemoryOutbox):
@@ -117,7 +124,7 @@ class MemoryCatalog(MemoryOutbox):
             if (row.tenant, row.project) in self._projects:
                 raise AlreadyExists(f"project {row.project} exists already")
             self._refuse_taken_name(row.tenant, row.owner, row.name)
-            made = _Project(row, list(keys), fork_of)
+            made = _Project(replace(row, encryption=Encryption.of(keys)), list(keys), fork_of)
             if first is not None:
                 self._require_key(made, first.commit.dek)
             self._projects[row.tenant, row.project] = made
@@ -164,14 +171,44 @@ class MemoryCatalog(MemoryOutbox):
 
     def project_keys(self, tenant: TenantId, project: ProjectId) -> list[KeyRecord]:
         with self._lock:
-            return self._living(tenant, project).keys[::-1]
+            return sorted(self._living(tenant, project).keys, key=lambda key: key.epoch)[::-1]
 
-    def add_project_key(self, key: KeyRecord) -> None:
+    def begin_epoch(self, key: KeyRecord, head: Head) -> bool:
         with self._lock:
             found = self._living(key.tenant, key.project)
+            if key.epoch < 1 or key.dek == PLAIN:
+                raise InternalError(f"key {key.dek} cannot begin epoch {key.epoch}")
             if found.holds_key(key.dek):
                 raise AlreadyExists(f"project {key.project} has a key {key.dek} already")
+            if found.row.head[:2] != head[:2] or found.epoch >= key.epoch:
+                return False
             found.keys.append(key)
+            found.row = replace(found.row, encryption=Encryption.of(found.keys))
+            return True
+
+    def project_drafts(self, tenant: TenantId, project: ProjectId) -> list[DraftRef]:
+        with self._lock:
+            self._living(tenant, project)
+            rows = [s for s in self._sessions.values() if (s.tenant, s.project) == (tenant, project)]
+            drafts = [row.draft for row in rows if row.draft is not None]
+        return sorted(drafts, key=lambda draft: draft.saved_at, reverse=True)
+
+    def plain_objects(self, tenant: TenantId, projects: Sequence[ProjectId]) -> dict[ProjectId, PlainObjects]:
+        found = {}
+        with self._lock:
+            for project in projects:
+                one = self._projects.get((tenant, project))
+                if one is None or not one.alive:
+                    continue
+                sizes = [commit.object_bytes for commit in one.commits if commit.dek == PLAIN]
+                sizes += [row.object_bytes for row in one.checkpoints.values() if row.dek == PLAIN]
+                if sizes:
+                    found[project] = PlainObjects(len(sizes), sum(sizes))
+        return found
+
+    def count_plain_projects(self) -> int:
+        with self._lock:
+            return sum(one.alive and one.holds_key(PLAIN) for one in self._projects.values())
 
     def keys_not_under(
         self, kek: Kek, *, after: tuple[TenantId, ProjectId, DekId] | None = None, limit: int = 100
@@ -184,7 +221,7 @@ class MemoryCatalog(MemoryOutbox):
                 if key.wrapped.provider != NO_PROVIDER and key.wrapped.kek != kek
             ]
         found.sort(key=lambda key: key.context)
-        return [key for key in found if after is None or tuple(key.context) > after][:limit]
+        return [key for key in found if after is None or tuple(key.context)[:3] > after][:limit]
 
     def replace_wrapped_key(self, before: KeyRecord, wrapped: WrappedKey) -> WrappedKey | None:
         with self._lock:
@@ -278,7 +315,11 @@ class MemoryCatalog(MemoryOutbox):
                 raise NotFound(f"project {project} has no generation {target}")
             held = [point for point in known if found.has(point)]
             floor = max((point.generation for point in held if point.generation <= target), default=0)
-            usable = [g for g in found.checkpoints if floor < g <= target]
+            usable = [
+                g
+                for g, row in found.checkpoints.items()
+                if floor < g <= target and not (row.dek == PLAIN and found.epoch)
+            ]
             checkpoint = found.checkpoints[max(usable)] if usable else None
             start = checkpoint.generation if checkpoint else floor
             committed_at = found.commits[target - 1].created_at if target else None
@@ -543,6 +584,8 @@ class MemoryCatalog(MemoryOutbox):
     def _require_key(self, project: _Project, dek: DekId) -> None:
         if not project.holds_key(dek):
             raise InternalError(f"key {dek} is not one of project {project.row.project}'s")
+        if dek == PLAIN and project.epoch:
+            raise superseded(project.row.project)
 
 
 def _no_session(session: SessionId) -> NotFound:

@@ -9,12 +9,12 @@ from psycopg.types.json import Jsonb
 
 from manifold_common.adapters.postgres import rows
 from manifold_common.adapters.postgres.database import Database
-from manifold_common.adapters.postgres.projects import no_project
+from manifold_common.adapters.postgres.projects import no_project, refuses_plain
 from manifold_common.adapters.postgres.sessions import no_session
 from manifold_common.domain.history import Point
 from manifold_common.errors import NotFound, SessionMoved
-from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, TenantId
-from manifold_common.ports.catalog import CheckpointRow, CommitRow, Head, Publication, ReadPlan
+from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, RequestId, TenantId
+from manifold_common.ports.catalog import CheckpointRow, CommitRow, Head, Publication, ReadPlan, superseded
 
 # One statement, one round trip. The session is locked first: whoever closes it at the same time either comes before
 # (then there is nothing in s and nothing happens) or waits. The project's row is where writers queue: the one that had
@@ -38,7 +38,7 @@ WITH s AS (
         updated_at = greatest(updated_at, %(now)s)
     WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
       AND generation = %(base_generation)s AND head_commit_id IS NOT DISTINCT FROM %(base_commit)s
-      AND (NOT %(moves_session)s OR EXISTS (SELECT FROM s))
+      AND (NOT %(moves_session)s OR EXISTS (SELECT FROM s)) AND (%(sealed)s OR key_epoch = 0)
     RETURNING tenant_id, project_id, skills_generation
 ), c AS (
     INSERT INTO commits (tenant_id, project_id, generation, commit_id, parent_id, record_hash, dek_id, object_bytes,
@@ -60,7 +60,9 @@ WITH s AS (
 SELECT
     (SELECT skills_generation FROM p),
     EXISTS (SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL),
-    NOT %(moves_session)s OR EXISTS (SELECT FROM s)
+    NOT %(moves_session)s OR EXISTS (SELECT FROM s),
+    NOT %(sealed)s AND EXISTS (SELECT FROM projects
+                               WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND key_epoch > 0)
 """
 
 # Why there was nothing in s. It has to be asked again: the statement above sees the rows as they were when it began,
@@ -102,6 +104,7 @@ LEFT JOIN LATERAL (
     SELECT * FROM checkpoints AS k
     WHERE k.tenant_id = p.tenant_id AND k.project_id = p.project_id
       AND k.generation <= target.generation AND k.generation > known.generation
+      AND (p.key_epoch = 0 OR k.dek_id <> '{PLAIN}')
     ORDER BY k.generation DESC LIMIT 1
 ) AS k ON true
 LEFT JOIN LATERAL (
@@ -147,7 +150,7 @@ INSERT INTO checkpoints (tenant_id, project_id, generation, commit_id, dek_id, o
 SELECT c.tenant_id, c.project_id, c.generation, c.commit_id, %(dek)s, %(object_bytes)s
 FROM projects AS p JOIN commits AS c USING (tenant_id, project_id)
 WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
-  AND c.generation = %(generation)s AND c.commit_id = %(commit)s
+  AND c.generation = %(generation)s AND c.commit_id = %(commit)s AND (%(sealed)s OR p.key_epoch = 0)
 ON CONFLICT (tenant_id, project_id, generation) DO UPDATE
     SET commit_id = EXCLUDED.commit_id, dek_id = EXCLUDED.dek_id, object_bytes = EXCLUDED.object_bytes
 RETURNING 1
@@ -174,6 +177,7 @@ class Commits:
             "commit": commit.commit,
             "hash": commit.record_hash,
             "dek": commit.dek,
+            "sealed": commit.dek != PLAIN,
             "object_bytes": commit.object_bytes,
             "author": commit.author,
             "session": commit.session,
@@ -190,9 +194,11 @@ class Commits:
             "type": publication.event.type,
             "data": Jsonb(publication.event.data),
         }
-        skills_generation, project_exists, session_is_here = self._db.write(_PUBLISH, params)[0]
+        skills_generation, project_exists, session_is_here, is_late = self._db.write(_PUBLISH, params)[0]
         if skills_generation is not None:
             return Head(commit.generation, commit.commit, commit.record_hash, skills_generation, commit.created_at)
+        if project_exists and is_late:
+            raise superseded(publication.project)
         if project_exists and session_is_here:
             return None
         project_exists, session_exists = self._db.read(_MISSED, params)[0]
@@ -269,9 +275,12 @@ class Commits:
             "generation": row.generation,
             "commit": row.commit,
             "dek": row.dek,
+            "sealed": row.dek != PLAIN,
             "object_bytes": row.object_bytes,
         }
         if not self._db.write(_ADD_CHECKPOINT, params):
+            if row.dek == PLAIN and refuses_plain(self._db, tenant, project):
+                raise superseded(project)
             raise NotFound(f"project {project} has no commit {row.commit} of generation {row.generation}")
 
     def list_checkpoints(self, tenant: TenantId, project: ProjectId) -> list[CheckpointRow]:

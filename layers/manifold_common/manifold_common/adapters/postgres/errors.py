@@ -23,6 +23,7 @@ _TAKEN = {
     "projects_living_name": "there is a project of that name already",
     "projects_pkey": "there is a project of that id already",
     "project_keys_pkey": "the project has a key of that id already",
+    "project_keys_epoch": "the project has a key of that epoch already",
     "commits_id": "that commit is published already",
     "commits_request": "that request has made a commit already",
 }

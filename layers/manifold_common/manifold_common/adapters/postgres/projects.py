@@ -9,9 +9,9 @@ from psycopg.types.json import Jsonb
 from manifold_common.adapters.postgres import rows
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.domain.keys import NO_PROVIDER, Kek, KeyRecord, WrappedKey
-from manifold_common.errors import NotFound
-from manifold_common.ids import DekId, Generation, ProjectId, TenantId, UserId
-from manifold_common.ports.catalog import OutboxEvent, ProjectRow, Publication
+from manifold_common.errors import InternalError, NotFound
+from manifold_common.ids import PLAIN, DekId, Generation, ProjectId, TenantId, UserId
+from manifold_common.ports.catalog import DraftRef, Head, OutboxEvent, PlainObjects, ProjectRow, Publication
 from manifold_common.ports.clock import Clock
 
 _CREATE = """
@@ -27,17 +27,20 @@ WITH allowed AS (
 ), p AS (
     INSERT INTO projects (tenant_id, project_id, owner_id, name, generation, head_commit_id, head_hash,
                           skills_generation, committed_at, tree_bytes, tree_files, fork_of_project_id,
-                          fork_of_generation, created_at, updated_at)
+                          fork_of_generation, key_epoch, created_at, updated_at)
     SELECT %(tenant)s, %(project)s, %(owner)s, %(name)s, %(generation)s, %(commit)s, %(hash)s, %(skills_generation)s,
-           %(committed)s, %(tree_bytes)s, %(tree_files)s, %(fork)s, %(fork_generation)s, %(now)s, %(updated)s
+           %(committed)s, %(tree_bytes)s, %(tree_files)s, %(fork)s, %(fork_generation)s, %(key_epoch)s, %(now)s,
+           %(updated)s
     FROM allowed
     RETURNING tenant_id, project_id
 ), k AS (
-    INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext, created_at)
-    SELECT p.tenant_id, p.project_id, k.dek_id, k.provider, k.key_name, k.key_version, k.ciphertext, k.created_at
+    INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext, epoch,
+                              created_at)
+    SELECT p.tenant_id, p.project_id, k.dek_id, k.provider, k.key_name, k.key_version, k.ciphertext, k.epoch,
+           k.created_at
     FROM p, unnest(%(deks)s::text[], %(providers)s::text[], %(key_names)s::text[], %(key_versions)s::int[],
-                   %(ciphertexts)s::bytea[], %(created)s::timestamptz[])
-            WITH ORDINALITY AS k (dek_id, provider, key_name, key_version, ciphertext, created_at, position)
+                   %(ciphertexts)s::bytea[], %(epochs)s::int[], %(created)s::timestamptz[])
+            WITH ORDINALITY AS k (dek_id, provider, key_name, key_version, ciphertext, epoch, created_at, position)
     ORDER BY k.position
 ), c AS (
     INSERT INTO commits (tenant_id, project_id, generation, commit_id, parent_id, record_hash, dek_id, object_bytes,
@@ -121,18 +124,56 @@ ORDER BY line.project_id
 _KEYS = f"""
 SELECT {rows.KEY} FROM projects AS p LEFT JOIN project_keys AS k USING (tenant_id, project_id)
 WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL
-ORDER BY k.position DESC
+ORDER BY k.epoch DESC, k.position DESC
 """
 
-# The project's row is locked before the position is drawn, so positions follow the order of the transactions.
-_ADD_KEY = """
+# It changes the project's row, as every commit does: of the two, the one that had to wait looks at the row again.
+_BEGIN_EPOCH = """
 WITH p AS (
-    SELECT tenant_id, project_id FROM projects
-    WHERE tenant_id = %s AND project_id = %s AND deleted_at IS NULL FOR NO KEY UPDATE
+    UPDATE projects SET key_epoch = %(epoch)s
+    WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
+      AND key_epoch < %(epoch)s
+      AND generation = %(generation)s AND head_commit_id IS NOT DISTINCT FROM %(commit)s
+    RETURNING tenant_id, project_id
+), k AS (
+    INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext, epoch,
+                              created_at)
+    SELECT p.tenant_id, p.project_id, %(dek)s, %(provider)s, %(key_name)s, %(key_version)s, %(ciphertext)s, %(epoch)s,
+           %(created_at)s
+    FROM p
 )
-INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext, created_at)
-SELECT p.tenant_id, p.project_id, %s, %s, %s, %s, %s, %s FROM p
-RETURNING 1
+SELECT
+    EXISTS (SELECT FROM p),
+    EXISTS (SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL)
+"""
+
+_DRAFTS = f"""
+SELECT {rows.DRAFT} FROM projects AS p LEFT JOIN sessions AS s
+    ON s.tenant_id = p.tenant_id AND s.project_id = p.project_id AND s.draft_commit_id IS NOT NULL
+WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL
+ORDER BY s.draft_saved_at DESC
+"""
+
+_PLAIN_OBJECTS = f"""
+SELECT p.project_id, count(*), sum(o.object_bytes)
+FROM projects AS p CROSS JOIN LATERAL (
+    SELECT object_bytes FROM commits AS c
+    WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id AND c.dek_id = '{PLAIN}'
+    UNION ALL
+    SELECT object_bytes FROM checkpoints AS c
+    WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id AND c.dek_id = '{PLAIN}'
+) AS o
+WHERE p.tenant_id = %s AND p.project_id = ANY (%s) AND p.deleted_at IS NULL
+GROUP BY p.project_id
+"""
+
+_EPOCH_BEGUN = """
+SELECT 1 FROM projects WHERE tenant_id = %s AND project_id = %s AND deleted_at IS NULL AND key_epoch > 0
+"""
+
+_COUNT_PLAIN_PROJECTS = f"""
+SELECT count(*) FROM project_keys AS k JOIN projects AS p USING (tenant_id, project_id)
+WHERE k.dek_id = '{PLAIN}' AND p.deleted_at IS NULL
 """
 
 _KEYS_NOT_UNDER = f"""
@@ -191,11 +232,13 @@ class Projects:
             "updated": max(row.updated_at, commit.created_at) if commit else row.updated_at,
             "fork": fork_of[0] if fork_of else None,
             "fork_generation": fork_of[1] if fork_of else None,
+            "key_epoch": max((key.epoch for key in keys), default=0),
             "deks": [key.dek for key in keys],
             "providers": [key.wrapped.provider for key in keys],
             "key_names": [key.wrapped.key_name for key in keys],
             "key_versions": [key.wrapped.key_version for key in keys],
             "ciphertexts": [key.wrapped.ciphertext for key in keys],
+            "epochs": [key.epoch for key in keys],
             "created": [key.created_at for key in keys],
             "types": [event.type for event, _ in events],
             "data": [Jsonb(event.data) for event, _ in events],
@@ -244,10 +287,36 @@ class Projects:
             raise no_project(project)
         return [rows.key(row, tenant, project) for row in found if row[0] is not None]
 
-    def add_project_key(self, key: KeyRecord) -> None:
-        params = (key.tenant, key.project, key.dek, *key.wrapped, key.created_at)
-        if not self._db.write(_ADD_KEY, params):
+    def begin_epoch(self, key: KeyRecord, head: Head) -> bool:
+        if key.epoch < 1 or key.dek == PLAIN:
+            raise InternalError(f"key {key.dek} cannot begin epoch {key.epoch}")
+        params = {
+            "tenant": key.tenant,
+            "project": key.project,
+            "generation": head.generation,
+            "commit": head.commit,
+            "dek": key.dek,
+            **key.wrapped._asdict(),
+            "epoch": key.epoch,
+            "created_at": key.created_at,
+        }
+        begun, project_exists = self._db.write(_BEGIN_EPOCH, params)[0]
+        if not project_exists:
             raise no_project(key.project)
+        return bool(begun)
+
+    def project_drafts(self, tenant: TenantId, project: ProjectId) -> list[DraftRef]:
+        found = self._db.read(_DRAFTS, (tenant, project))
+        if not found:
+            raise no_project(project)
+        return [rows.draft_ref(row) for row in found if row[0] is not None]
+
+    def plain_objects(self, tenant: TenantId, projects: Sequence[ProjectId]) -> dict[ProjectId, PlainObjects]:
+        found = self._db.read(_PLAIN_OBJECTS, (tenant, list(projects)))
+        return {project: PlainObjects(count, int(size)) for project, count, size in found}
+
+    def count_plain_projects(self) -> int:
+        return int(self._db.read(_COUNT_PLAIN_PROJECTS, ())[0][0])
 
     def keys_not_under(
         self, kek: Kek, *, after: tuple[TenantId, ProjectId, DekId] | None = None, limit: int = 100
@@ -256,9 +325,10 @@ class Projects:
         return [rows.key(row[2:], row[0], row[1]) for row in found]
 
     def replace_wrapped_key(self, before: KeyRecord, wrapped: WrappedKey) -> WrappedKey | None:
-        if self._db.write(_REPLACE_WRAPPED, (*wrapped, *before.context, *before.wrapped)):
+        name = (before.tenant, before.project, before.dek)
+        if self._db.write(_REPLACE_WRAPPED, (*wrapped, *name, *before.wrapped)):
             return wrapped
-        found = self._db.read(_WRAPPED, tuple(before.context))
+        found = self._db.read(_WRAPPED, name)
         return WrappedKey(*found[0]) if found else None
 
     def _change(self, tenant: TenantId, project: ProjectId, event: OutboxEvent) -> dict[str, object]:
@@ -268,3 +338,8 @@ class Projects:
 
 def no_project(project: ProjectId) -> NotFound:
     return NotFound(f"there is no project {project}")
+
+
+def refuses_plain(db: Database, tenant: TenantId, project: ProjectId) -> bool:
+    """Tell whether something unsealed was refused because an epoch has begun."""
+    return bool(db.read(_EPOCH_BEGUN, (tenant, project)))

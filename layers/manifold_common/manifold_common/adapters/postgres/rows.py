@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from manifold_common.adapters.postgres.database import Row
-from manifold_common.domain.keys import KeyRecord, WrappedKey
-from manifold_common.ids import ProjectId, TenantId
+from manifold_common.domain.keys import Encryption, KeyRecord, WrappedKey
+from manifold_common.ids import PLAIN, ProjectId, TenantId
 from manifold_common.ports.catalog import (
     CheckpointRow,
     CommitRow,
@@ -21,11 +21,16 @@ from manifold_common.ports.catalog import (
 from manifold_common.ports.outbox import EventStream, OutboxRow
 from manifold_common.ports.uploads import Upload
 
+_HAS_KEY: Final = (
+    "EXISTS (SELECT FROM project_keys AS k WHERE k.tenant_id = p.tenant_id AND k.project_id = p.project_id "
+    "AND k.dek_id {} '" + PLAIN + "')"
+)
 HEAD: Final = "p.generation, p.head_commit_id, p.head_hash, p.skills_generation, p.committed_at"
 HEAD_WIDTH: Final = 5
 PROJECT: Final = (
     "p.tenant_id, p.project_id, p.owner_id, p.name, p.generation, p.head_commit_id, p.head_hash, p.skills_generation, "
-    "p.committed_at, p.tree_bytes, p.tree_files, p.created_at, p.updated_at"
+    "p.committed_at, p.tree_bytes, p.tree_files, p.created_at, p.updated_at, "
+    f"{_HAS_KEY.format('<>')}, {_HAS_KEY.format('=')}"
 )
 COMMIT: Final = (
     "c.generation, c.commit_id, c.parent_id, c.record_hash, c.dek_id, c.object_bytes, c.author_id, c.session_id, "
@@ -33,11 +38,13 @@ COMMIT: Final = (
 )
 CHECKPOINT: Final = "k.generation, k.commit_id, k.dek_id, k.object_bytes"
 CHECKPOINT_WIDTH: Final = 4
-KEY: Final = "k.dek_id, k.provider, k.key_name, k.key_version, k.ciphertext, k.created_at"
+KEY: Final = "k.dek_id, k.provider, k.key_name, k.key_version, k.ciphertext, k.epoch, k.created_at"
+DRAFT: Final = (
+    "s.draft_generation, s.draft_commit_id, s.draft_parent_id, s.draft_dek_id, s.draft_bytes, s.draft_saved_at"
+)
 SESSION: Final = (
-    "s.tenant_id, s.user_id, s.session_id, s.project_id, s.base_generation, s.base_commit_id, s.draft_generation, "
-    "s.draft_commit_id, s.draft_parent_id, s.draft_dek_id, s.draft_bytes, s.draft_saved_at, s.scope, s.created_at, "
-    "s.expires_at, s.working_set_id, s.working_set_node, s.durable_at"
+    f"s.tenant_id, s.user_id, s.session_id, s.project_id, s.base_generation, s.base_commit_id, {DRAFT}, s.scope, "
+    "s.created_at, s.expires_at, s.working_set_id, s.working_set_node, s.durable_at"
 )
 SESSION_WIDTH: Final = 18
 NOTE_ENDED: Final = """noted AS (
@@ -59,7 +66,7 @@ def head(row: Sequence[Any]) -> Head:
 
 def project(row: Row) -> ProjectRow:
     tenant, project_id, owner, name, *rest = row
-    tree_bytes, tree_files, created_at, updated_at = rest[HEAD_WIDTH:]
+    tree_bytes, tree_files, created_at, updated_at, sealed, plain = rest[HEAD_WIDTH:]
     return ProjectRow(
         tenant=tenant,
         project=project_id,
@@ -70,6 +77,7 @@ def project(row: Row) -> ProjectRow:
         tree_files=tree_files,
         created_at=utc(created_at),
         updated_at=utc(updated_at),
+        encryption=Encryption.by_keys(sealed=sealed, plain=plain),
     )
 
 
@@ -83,9 +91,9 @@ def checkpoint(row: Sequence[Any]) -> CheckpointRow:
 
 
 def key(row: Row, tenant: TenantId, project_id: ProjectId) -> KeyRecord:
-    dek, provider, key_name, key_version, ciphertext, created_at = row
+    dek, provider, key_name, key_version, ciphertext, epoch, created_at = row
     wrapped = WrappedKey(provider, key_name, key_version, ciphertext)
-    return KeyRecord(tenant, project_id, dek, wrapped, utc(created_at))
+    return KeyRecord(tenant, project_id, dek, wrapped, utc(created_at), epoch)
 
 
 def session(row: Sequence[Any]) -> SessionRow:
@@ -98,7 +106,7 @@ def session(row: Sequence[Any]) -> SessionRow:
         project=project_id,
         base_generation=base_generation,
         base_commit=base_commit,
-        draft=DraftRef(*_with_utc(draft)) if draft[0] is not None else None,
+        draft=draft_ref(draft) if draft[0] is not None else None,
         scope=scope,
         created_at=utc(created_at),
         expires_at=utc(expires_at),
@@ -106,6 +114,10 @@ def session(row: Sequence[Any]) -> SessionRow:
         node=node,
         durable_at=utc(durable_at),
     )
+
+
+def draft_ref(row: Sequence[Any]) -> DraftRef:
+    return DraftRef(*_with_utc(row))
 
 
 def view(row: Row) -> SessionView:

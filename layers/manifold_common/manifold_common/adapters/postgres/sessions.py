@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 from manifold_common.adapters.postgres import rows
 from manifold_common.adapters.postgres.database import Database
-from manifold_common.adapters.postgres.projects import no_project
+from manifold_common.adapters.postgres.projects import no_project, refuses_plain
 from manifold_common.domain.history import history_replaced
 from manifold_common.errors import AlreadyExists, NotFound, SessionMoved
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
-from manifold_common.ports.catalog import DraftRef, SessionRow, SessionView
+from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
+from manifold_common.ports.catalog import DraftRef, SessionRow, SessionView, superseded
 
 _LIVING = "p.tenant_id = s.tenant_id AND p.project_id = s.project_id AND p.deleted_at IS NULL"
 
@@ -99,6 +99,7 @@ WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(ses
         SELECT FROM commits AS c
         WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id AND c.commit_id = %(draft_parent)s
           AND c.generation = %(draft_generation)s - 1))
+  AND (%(sealed)s OR p.key_epoch = 0)
 RETURNING 1
 """
 
@@ -215,6 +216,7 @@ class Sessions:
             "session": session,
             "ttl": ttl,
             "working_set": working_set,
+            "sealed": draft.dek != PLAIN,
             **rows.draft_params(draft),
         }
         if self._db.write(_SAVE_DRAFT, params):
@@ -224,6 +226,8 @@ class Sessions:
             raise no_session(session)
         if working_set is not None and not view.session.is_at(working_set):
             raise SessionMoved(session)
+        if draft.dek == PLAIN and refuses_plain(self._db, tenant, view.session.project):
+            raise superseded(view.session.project)
         raise history_replaced(draft.base, view.head.generation)
 
     def take_session(self, seen: SessionRow, working_set: WorkingSetId, node: str | None) -> bool:

@@ -7,8 +7,10 @@ from datetime import datetime
 
 from manifold_common.adapters.postgres import rows
 from manifold_common.adapters.postgres.database import Database
+from manifold_common.adapters.postgres.projects import refuses_plain
 from manifold_common.adapters.postgres.sessions import no_session
-from manifold_common.ids import CommitId, ProjectId, SessionId, TenantId, UserId
+from manifold_common.ids import PLAIN, CommitId, ProjectId, SessionId, TenantId, UserId
+from manifold_common.ports.catalog import superseded
 from manifold_common.ports.uploads import Held, Upload
 
 _HELD = """
@@ -22,7 +24,7 @@ _ADD = """
 WITH s AS (
     SELECT FROM sessions AS s JOIN projects AS p USING (tenant_id, project_id)
     WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s
-      AND s.project_id = %(project)s AND p.deleted_at IS NULL
+      AND s.project_id = %(project)s AND p.deleted_at IS NULL AND (%(sealed)s OR p.key_epoch = 0)
 ), added AS (
     INSERT INTO uploads (tenant_id, project_id, user_id, session_id, kind, name, object_id, draft_id, generation,
                          dek_id, created_at, expires_at)
@@ -100,10 +102,13 @@ class Uploads:
             "drafts": [one.draft for one in uploads],
             "generations": [one.generation for one in uploads],
             "deks": [one.dek for one in uploads],
+            "sealed": all(one.dek != PLAIN for one in uploads),
             "created": [one.created_at for one in uploads],
             "ends": [one.expires_at for one in uploads],
         }
         if not self._db.write(_ADD, params):
+            if not params["sealed"] and refuses_plain(self._db, first.tenant, first.project):
+                raise superseded(first.project)
             raise no_session(first.session)
 
     def find_uploads(

@@ -102,7 +102,8 @@ class _Materialiser:
         self._make_folders(folders)
         self._make_links_and_plan()
         try:
-            self._reader.read_all([wanted.block for wanted in self._wanted.values()], self._write_block)
+            blocks = [wanted.block for wanted in self._wanted.values()]
+            self._reader.read_all(blocks, self._write_block, self._places)
         finally:
             for opened in self._folders.values():
                 opened.close()

@@ -26,6 +26,7 @@ class Contents:
 
     def __init__(self, entries: Entries, places: Places, reader: BlockReader) -> None:
         self._reader = reader
+        self._known = places
         self._pieces = self._all(self._places(entries, places))
 
     def of(self, entry: Entry) -> Iterator[Buffer]:
@@ -64,6 +65,6 @@ class Contents:
             with lock:
                 raw[block] = data
 
-        self._reader.read_all(blocks, keep)
+        self._reader.read_all(blocks, keep, self._known)
         for place in window:
             yield memoryview(raw[place.block])[place.offset : place.offset + place.length]

@@ -22,7 +22,7 @@ from manifold_common.errors import BadAnswer, CorruptObject, InternalError
 from manifold_common.format.commit_object import ReadCommit, read_checkpoint, read_commit
 from manifold_common.format.places import Container
 from manifold_common.format.sealed import MAX_RAW_BYTES, ObjectKind
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId
+from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, SessionId, TenantId
 from manifold_common.ports.catalog import Head
 from manifold_common.ports.object_store import Buffer
 from manifold_common.ports.remote import GrantedDraft, ObjectGrant, RemotePlan, RemoteSession, RemoteSessionPlan
@@ -217,6 +217,8 @@ class PlannedGenerations:
         grant = draft.grant
         keys = self.keys(plan.tenant, plan.project)
         self._take_grants(plan, [grant])
+        if grant.dek == PLAIN and plan.tree is not None and plan.tree.grant.dek != PLAIN:
+            raise CorruptObject(grant.key, "it is not encrypted, though its project is")
         generation = Generation(plan.generation + 1)
         own = Container(
             plan.tenant, plan.project, ObjectKind.COMMIT, generation, draft.commit, grant.object_id, grant.dek

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId
-from manifold_common.ports.catalog import Head, ProjectRow
+from manifold_common.ports.catalog import Head, PlainObjects, ProjectRow
 from manifold_common.ports.remote import RemoteCommit, RemoteProject, RemoteServer
 from manifold_common.services.edits import NO_OPTIONS, Edited, EditOptions
 from manifold_common.services.history import LogEntry
@@ -22,6 +22,11 @@ class RemoteProjects:
     def resolve(self, name_or_id: str) -> ProjectRow:
         """Return the project of that name, or of that id. Raises NotFound."""
         return _row(self._server.project(name_or_id))
+
+    def plain_objects(self, project: ProjectId) -> PlainObjects | None:
+        """Return what a project that is partly encrypted has stored in the clear. Raises NotFound."""
+        found = self._server.project(project).unencrypted
+        return None if found is None else PlainObjects(found.objects, found.bytes)
 
     def create(self, name: str) -> ProjectRow:
         """Raises AlreadyExists, InvalidInput."""
@@ -85,4 +90,5 @@ def _row(found: RemoteProject) -> ProjectRow:
         tree_files=found.entries,
         created_at=found.created_at,
         updated_at=found.updated_at,
+        encryption=found.encryption,
     )
