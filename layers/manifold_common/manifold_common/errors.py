@@ -255,5 +255,12 @@ class BadAnswer(ManifoldError):
     code = "bad_answer"
 
 
+class TornCopy(ManifoldError):
+    """A database was copied file by file while it was in use, so that its files are of different moments."""
+
+    kind = ErrorKind.CORRUPT
+    code = "torn_copy"
+
+
 class InternalError(ManifoldError):
     """A bug: an invariant of Manifold itself does not hold."""

@@ -40,6 +40,13 @@ def build_catalog(settings: Settings, dsn: str, clock: Clock) -> Catalog:
     return catalog
 
 
+def client_environment(dsn: str) -> dict[str, str]:
+    """Return the variables by which PostgreSQL's own programs find the catalog's database. Raises ConfigError."""
+    from manifold_common.adapters.postgres import clients
+
+    return clients.client_environment(dsn)
+
+
 def migrate_catalog(dsn: str) -> list[str]:
     """Bring the database's schema up to date; return the names of the migrations that were run."""
     from manifold_common.adapters.postgres.migrations import migrate
