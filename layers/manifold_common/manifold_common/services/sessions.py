@@ -339,9 +339,6 @@ class Sessions:
         with self._bench.open(owner_of(row)) as work:
             self._context.catalog.close_session(principal.tenant, principal.user, session)
             left = self._bench.wipe(work)
-        if row.draft is not None:
-            with suppress(Exception):
-                self._context.writer.discard(row.tenant, row.project, row.draft)
         return left
 
 

@@ -17,6 +17,7 @@ from manifold_common.adapters.postgres.outbox import Outbox
 from manifold_common.adapters.postgres.pool import Dsn, Limits
 from manifold_common.adapters.postgres.projects import Projects
 from manifold_common.adapters.postgres.sessions import Sessions
+from manifold_common.adapters.postgres.superseded import Superseded
 from manifold_common.adapters.postgres.turns import Turns
 from manifold_common.adapters.postgres.uploads import Uploads
 from manifold_common.errors import ManifoldError, SchemaMismatch
@@ -29,7 +30,7 @@ _VERSION = "SELECT coalesce(max(version), 0) FROM schema_migrations"
 _HEALTH = "SELECT current_setting('server_version')"
 
 
-class PostgresCatalog(Projects, Commits, Sessions, Uploads, Outbox, Installation):
+class PostgresCatalog(Projects, Commits, Sessions, Uploads, Superseded, Outbox, Installation):
     """Implements the Catalog port. Safe for threads; connects at the first use."""
 
     def __init__(self, dsn: str, *, clock: Clock, limits: Limits | None = None) -> None:
