@@ -27,3 +27,5 @@ class CheckoutRequest(OnBehalf, tag_field="action", tag="checkout", kw_only=True
     """What to do where others changed the same paths."""
     seen_generation: GenerationNumber | None = None
     """The highest generation seen before; a store that has less is refused."""
+    drop_lost_draft: bool = False
+    """Give up saved work of the session if it cannot be read."""

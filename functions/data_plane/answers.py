@@ -43,6 +43,7 @@ def plan_session(
             wanted=wanted_by(body),
             restore=body.restore,
             seen_generation=generation_of(body.seen_generation),
+            drop_lost_draft=body.drop_lost_draft,
         )
     )
 

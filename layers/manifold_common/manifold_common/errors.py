@@ -240,6 +240,13 @@ class CorruptObject(ManifoldError):
         self.reason = reason
 
 
+class DraftLost(ManifoldError):
+    """A session's saved work is missing from the store, or damaged there. The project itself is not concerned."""
+
+    kind = ErrorKind.CORRUPT
+    code = "draft_lost"
+
+
 class StaleStore(ManifoldError):
     """The store answers with less history than the caller has already seen."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import Annotated
 
@@ -42,6 +41,7 @@ def database(
     manifold database pg_dump > backup.sql
     """
     from manifold_common.bootstrap import client_environment
+    from manifold_common.settings import child_environment
 
     from manifold_local.embedded.postgres_cluster import binaries
     from manifold_local.runtime import open_database
@@ -49,7 +49,7 @@ def database(
     if program not in _PROGRAMS:
         raise InvalidInput(f"there is no program {program[:40]!r} here", hint=f"it is one of {', '.join(_PROGRAMS)}")
     with open_database(call.settings) as dsn:
-        environment = {**os.environ, **client_environment(dsn)}
+        environment = child_environment(client_environment(dsn))
         done = subprocess.run([binaries() / program, *(arguments or ())], env=environment, check=False)
     raise typer.Exit(done.returncode)
 

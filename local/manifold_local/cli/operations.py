@@ -78,12 +78,14 @@ def verify(
         for problem in found.problems:
             since = f" (since generation {problem.first_generation})" if problem.first_generation else ""
             print_line(f"DAMAGED {safe(problem.object_name)}: {safe(problem.reason)}{since}")
+            for session in problem.sessions:
+                print_line(f"    affects the saved work of session {safe(session)}")
             for path in problem.paths:
                 print_line(f"    affects {safe(path)}")
         what = "all content read" if read_data else "content not read; --read-data reads it"
         print_line(
             f"{'damage found' if found.problems else 'all is well'}: {plural(found.commits, 'commit')}, "
-            f"{plural(found.objects, 'object')}, {plural(found.chunks, 'chunk')}, "
+            f"{plural(found.drafts, 'draft')}, {plural(found.objects, 'object')}, {plural(found.chunks, 'chunk')}, "
             f"{human_bytes(found.bytes_read)} read ({what})"
         )
 
@@ -94,6 +96,7 @@ def verify(
             "generation": found.head,
             "commits": found.commits,
             "checkpoints": found.checkpoints,
+            "drafts": found.drafts,
             "objects": found.objects,
             "chunks": found.chunks,
             "bytes_read": found.bytes_read,
@@ -104,6 +107,7 @@ def verify(
                     "object": problem.object_name,
                     "reason": problem.reason,
                     "first_generation": problem.first_generation,
+                    "sessions": list(problem.sessions),
                     "paths": list(problem.paths),
                 }
                 for problem in found.problems

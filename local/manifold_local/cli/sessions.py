@@ -70,6 +70,10 @@ def checkout(
         int | None,
         typer.Option("--seen-generation", metavar="N", min=0, help="Refuse a store that has only older ones."),
     ] = None,
+    drop_lost_draft: Annotated[
+        bool,
+        typer.Option("--drop-lost-draft", help="Give up saved work of the session if it cannot be read."),
+    ] = False,
 ) -> None:
     """Make or refresh a working set, and print its folder.
 
@@ -90,10 +94,13 @@ def checkout(
                 patterns=tuple(patterns or ()),
                 strategy=strategy,
                 seen_generation=None if seen is None else Generation(seen),
+                drop_lost_draft=drop_lost_draft,
                 progress=report,
             )
         unsaved = work.why_unsaved()
 
+    if done.dropped_draft is not None:
+        call.warn(f"the saved work of session {done.session}, draft {done.dropped_draft}, could not be read: given up")
     call.note(
         f"session {done.session}: generation {done.generation} of {safe(row.name)}, "
         f"{plural(done.files, 'file')}, {human_bytes(done.total_bytes)} ({done.kind.value})"
@@ -129,6 +136,7 @@ def checkout(
                 "is_lost": done.missing.is_lost,
                 "since": done.missing.since.isoformat(),
             },
+            "dropped_draft": done.dropped_draft,
         },
         lambda: print_path(done.path),
     )

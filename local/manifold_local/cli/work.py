@@ -69,6 +69,7 @@ class Work(Protocol):
         patterns: tuple[str, ...],
         strategy: Strategy,
         seen_generation: Generation | None,
+        drop_lost_draft: bool,
         progress: Report | None,
     ) -> CheckedOut: ...
     def why_unsaved(self) -> str | None:
@@ -138,6 +139,7 @@ class LocalWork:
         patterns: tuple[str, ...],
         strategy: Strategy,
         seen_generation: Generation | None,
+        drop_lost_draft: bool,
         progress: Report | None,
     ) -> CheckedOut:
         return self._manifold.sessions.checkout(
@@ -148,6 +150,7 @@ class LocalWork:
             patterns=patterns,
             strategy=strategy,
             seen_generation=seen_generation,
+            drop_lost_draft=drop_lost_draft,
             progress=progress,
         )
 
@@ -243,6 +246,7 @@ class RemoteWork:
         patterns: tuple[str, ...],
         strategy: Strategy,
         seen_generation: Generation | None,
+        drop_lost_draft: bool,
         progress: Report | None,
     ) -> CheckedOut:
         return self._remote.sessions.checkout(
@@ -252,6 +256,7 @@ class RemoteWork:
             patterns=patterns,
             strategy=strategy,
             seen_generation=seen_generation,
+            drop_lost_draft=drop_lost_draft,
             progress=progress,
         )
 

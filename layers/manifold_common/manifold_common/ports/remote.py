@@ -126,6 +126,7 @@ class RemoteSessionPlan(_Dated, frozen=True):
     id_key: Key
     plan: RemotePlan
     draft: GrantedDraft | None
+    dropped_draft: CommitId | None = None
 
 
 class UploadSlot(msgspec.Struct, frozen=True):
@@ -294,6 +295,7 @@ class RemoteServer(Protocol):
         content: bool = True,
         restore: bool = False,
         seen: Generation | None = None,
+        drop_lost_draft: bool = False,
     ) -> RemoteSessionPlan:
         """Raises as ``SessionPlans.plan``."""
 

@@ -15,6 +15,7 @@ import logging
 import os
 from dataclasses import dataclass
 from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.tree import DIRECTORY, Changes, Difference, Tree, apply, differences, is_significant
@@ -31,6 +32,7 @@ from manifold_common.errors import BadAnswer, ManifoldError, NotFound, SessionMo
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.remote import RemoteCommitted, RemoteSession, RemoteSessionPlan
 from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed, Saved
+from manifold_common.services.lost_drafts import blaming_draft, own_blocks
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
 from manifold_common.services.remote.uploading import Upload
@@ -88,6 +90,7 @@ class RemoteSessions:
         patterns: tuple[str, ...] = (),
         strategy: Strategy = Strategy.FAIL,
         seen_generation: Generation | None = None,
+        drop_lost_draft: bool = False,
         progress: Progress | None = None,
     ) -> CheckedOut:
         """Bring the session's working set on this machine to a generation, making both if need be.
@@ -107,6 +110,7 @@ class RemoteSessions:
                 known=known,
                 restore=restore,
                 seen=seen_generation,
+                drop_lost_draft=drop_lost_draft,
             )
 
         found = plan(known, local is None)
@@ -116,13 +120,15 @@ class RemoteSessions:
             self._refuse_if_changed(local, found)
             known, found = None, plan(None, True)
         generations.complete(found, known)
+        generations.complete(generations.enter(found), known)
+        dropped = found.dropped_draft
         with self._bench.open(owner) as work:
             kind = self._bring(work, found, strategy, progress)
             if found.draft is not None and generation is None and found.plan.generation < found.plan.head_generation:
                 found = plan(found.plan.generation, False)
                 generations.complete(found, found.plan.generation)
                 self._bring(work, found, strategy, progress)
-            return checked_out(work, kind, found.plan.head_generation, found.expires_at)
+            return replace(checked_out(work, kind, found.plan.head_generation, found.expires_at), dropped_draft=dropped)
 
     def _bring(
         self, work: OpenSet, found: RemoteSessionPlan, strategy: Strategy, progress: Progress | None
@@ -148,9 +154,14 @@ class RemoteSessions:
             self._workspaces.build(work, base, patterns, progress=progress)
             return CheckoutKind.NEW
         draft = self._generations.read_draft(found.plan, found.draft, base)
+        next_generation, commit = Generation(base.head.generation + 1), found.draft.commit
+        with blaming_draft(found.session, base.project, next_generation, commit):
+            draft = self._generations.read_draft(found.plan, found.draft)
         changed = dict(base.tree)
         apply(changed, draft.changes)
-        self._workspaces.build(work, base, patterns, changed, {**base.places, **draft.places}, progress)
+        own = {block.container.seal().key for block in own_blocks(draft.places, base.places)}
+        with blaming_draft(found.session, base.project, next_generation, commit, own.__contains__):
+            self._workspaces.build(work, base, patterns, changed, {**base.places, **draft.places}, progress)
         return CheckoutKind.RESTORED
 
     def _refuse_if_changed(self, local: Owner, found: RemoteSessionPlan) -> None:
