@@ -262,6 +262,13 @@ class BadAnswer(ManifoldError):
     code = "bad_answer"
 
 
+class DumpNotLoaded(ManifoldError):
+    """A dump of the catalog was loaded only in part, or into a database that has a catalog already."""
+
+    kind = ErrorKind.CORRUPT
+    code = "dump_not_loaded"
+
+
 class TornCopy(ManifoldError):
     """A database was copied file by file while it was in use, so that its files are of different moments."""
 

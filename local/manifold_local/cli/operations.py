@@ -154,14 +154,20 @@ def config_show(
     call.answer({"settings": shown}, say)
 
 
-def migrate_database(call: Call) -> None:
+def migrate_database(
+    call: Call,
+    keep_catalog: Annotated[
+        bool,
+        typer.Option("--keep-catalog", help="Go on with the catalog that is there, after a dump was refused."),
+    ] = False,
+) -> None:
     """Bring the database's schema up to date."""
     from manifold_common import bootstrap
 
     from manifold_local.runtime import open_database
 
     with open_database(call.settings) as dsn:
-        done = bootstrap.migrate_catalog(dsn)
+        done = bootstrap.migrate_catalog(dsn, keep_catalog=keep_catalog)
 
     def say() -> None:
         for name in done:

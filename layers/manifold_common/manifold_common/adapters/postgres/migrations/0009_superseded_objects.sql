@@ -28,3 +28,26 @@ CREATE TRIGGER sessions_draft_replaced AFTER UPDATE ON sessions FOR EACH ROW
 CREATE TRIGGER sessions_draft_deleted AFTER DELETE ON sessions FOR EACH ROW
     WHEN (OLD.draft_commit_id IS NOT NULL)
     EXECUTE FUNCTION note_superseded_draft();
+
+-- A dump that is loaded into a database that has a catalog already. psql goes on after each error: rows of some tables
+-- would mix with what is there, and sequences would go back. A dump's session is known by its empty search path. Its first
+-- row, in whichever table, is left out and noted, and from then on the session can only read. Every table gets a trigger
+-- for it after the migrations (adapters/postgres/wholeness.py). In an empty database there is none while a dump is loaded:
+-- a dump makes them after its rows.
+CREATE TABLE refused_loads (
+    refused_at timestamptz NOT NULL,
+    into_table text NOT NULL
+);
+
+CREATE FUNCTION refuse_load() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('default_transaction_read_only') = 'off' THEN
+        EXECUTE format('INSERT INTO %I.refused_loads (refused_at, into_table) VALUES (now(), %L)',
+                       TG_TABLE_SCHEMA, TG_TABLE_NAME);
+        PERFORM set_config('default_transaction_read_only', 'on', false);
+        RAISE WARNING 'this database has a catalog already: nothing of the dump is loaded'
+            USING HINT = 'Load it into an empty database.';
+    END IF;
+    RETURN NULL;
+END
+$$;
