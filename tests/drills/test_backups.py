@@ -48,11 +48,13 @@ class Site:
 
     def require(self, what: Acknowledged) -> None:
         """Work on with what was restored here."""
-        run("manifold adopt --same", **self.variables)
         what.require_in(self.host().ready())
 
     def verify(self) -> None:
         run(f"manifold verify {PROJECT} --read-data", **self.variables)
+
+    def adopt(self) -> None:
+        run("manifold adopt --same", **self.variables)
 
     def close(self) -> None:
         for host in self.hosts:
@@ -100,6 +102,7 @@ def test_a_copy_of_workdir_made_when_the_host_has_stopped(sites: tuple[Site, Sit
         shutil.rmtree(there.workdir, ignore_errors=True)
         subprocess.run(["cp", "-r", "--preserve=mode,ownership", str(copy), str(there.workdir)], check=True)
         run(f"manifold verify {PROJECT} --read-data && manifold stop", **there.variables)
+    there.adopt()
     there.require(acknowledged)
 
 
@@ -119,6 +122,7 @@ def test_a_copy_of_workdir_made_while_the_host_stops_under_load_is_whole_or_refu
         [EXECUTABLE, "verify", PROJECT], env=there.variables, capture_output=True, text=True, check=False
     )
     if done.returncode == 0:
+        there.adopt()
         there.require(acknowledged)
     else:
         assert "was copied while its database was running" in done.stderr
@@ -173,6 +177,7 @@ def test_a_dump_and_a_later_mirror_of_the_bucket_taken_while_work_goes_on(
         shutil.copytree(here.workdir / ".keystore", there.workdir / ".keystore")
         run('manifold database psql < "$BACKUP/backup.sql"', BACKUP=str(backup), **there.variables)
         there.verify()
+        there.adopt()
         there.require(acknowledged)
     finally:
         here.close()

@@ -116,7 +116,7 @@ def test_drafts_of_other_users_are_looked_at_too(manifold: Manifold, project: Pr
     assert view is not None
     other = Principal(LOCAL_PRINCIPAL.tenant, UserId("somebody"))
     catalog.close_session(LOCAL_PRINCIPAL.tenant, LOCAL_PRINCIPAL.user, S1)
-    catalog.open_session(replace(view.session, user=other.user))
+    catalog.open_session(replace(view.session, user=other.user), ttl=manifold.context.policy.session_ttl)
     key = lose_object(manifold, project, draft)
     assert [problem.object_name for problem in verify(manifold, project).problems] == [key]
 

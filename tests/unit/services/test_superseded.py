@@ -76,7 +76,7 @@ def test_a_session_goes_back_to_any_draft_that_a_dump_still_names(
     if work.exists():
         lose_ram(work)
     manifold.context.catalog.close_session(*WHO)
-    manifold.context.catalog.open_session(dumped)
+    manifold.context.catalog.open_session(dumped, ttl=manifold.context.policy.session_ttl)
     done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, generation=dumped.base_generation)
     assert (Path(done.path) / "a").read_bytes() == b"in the dump"
 
@@ -127,7 +127,7 @@ def test_what_is_named_again_stays(manifold: Manifold, project: ProjectId) -> No
     save(manifold, work, b"named again")
     before = row(manifold)
     manifold.context.catalog.close_session(*WHO)
-    manifold.context.catalog.open_session(before)
+    manifold.context.catalog.open_session(before, ttl=manifold.context.policy.session_ttl)
     assert Superseded(manifold.context, 0).sweep() == 0
     lose_ram(work)
     assert (check_out(manifold) / "a").read_bytes() == b"named again"
