@@ -47,9 +47,8 @@ from manifold_common.ports.catalog import (
 )
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.installation import DatabaseIdentity, InstallationRow
-from manifold_common.ports.uploads import Held, Upload
 from manifold_common.ports.superseded import SupersededObject
-from manifold_common.ports.uploads import Upload
+from manifold_common.ports.uploads import Held, Upload
 
 
 @dataclass(slots=True)

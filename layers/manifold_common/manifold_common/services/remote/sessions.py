@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
-from typing import NamedTuple
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.tree import DIRECTORY, Changes, Difference, Tree, apply, differences, is_significant
@@ -114,14 +113,13 @@ class RemoteSessions:
             )
 
         found = plan(known, local is None)
-        owner = _owner(found)
+        owner, dropped = _owner(found), found.dropped_draft
         if local is not None and local != owner:
             # An earlier session of that name, which was closed elsewhere, or so the server says.
             self._refuse_if_changed(local, found)
             known, found = None, plan(None, True)
+            dropped = dropped or found.dropped_draft
         generations.complete(found, known)
-        generations.complete(generations.enter(found), known)
-        dropped = found.dropped_draft
         with self._bench.open(owner) as work:
             kind = self._bring(work, found, strategy, progress)
             if found.draft is not None and generation is None and found.plan.generation < found.plan.head_generation:
@@ -153,10 +151,9 @@ class RemoteSessions:
         if found.draft is None:
             self._workspaces.build(work, base, patterns, progress=progress)
             return CheckoutKind.NEW
-        draft = self._generations.read_draft(found.plan, found.draft, base)
         next_generation, commit = Generation(base.head.generation + 1), found.draft.commit
         with blaming_draft(found.session, base.project, next_generation, commit):
-            draft = self._generations.read_draft(found.plan, found.draft)
+            draft = self._generations.read_draft(found.plan, found.draft, base)
         changed = dict(base.tree)
         apply(changed, draft.changes)
         own = {block.container.seal().key for block in own_blocks(draft.places, base.places)}
