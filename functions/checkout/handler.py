@@ -46,6 +46,7 @@ def _checkout(request: CheckoutRequest, call: Call) -> dict[str, Any]:
         patterns=request.paths,
         strategy=request.strategy,
         seen_generation=parse_point(str(request.seen_generation)) if request.seen_generation is not None else None,
+        drop_lost_draft=request.drop_lost_draft,
     )
     metrics.milliseconds("workspace.checkout.duration", time.monotonic() - begun)
     return _summary(done)
@@ -63,6 +64,7 @@ def _summary(done: CheckedOut) -> dict[str, Any]:
         "entries": done.files,
         "total_bytes": done.total_bytes,
         "expires_at": done.expires_at.isoformat(),
+        "dropped_draft": done.dropped_draft,
     }
 
 

@@ -29,3 +29,5 @@ class CheckoutRequest(OnBehalf, tag_field="action", tag="checkout", kw_only=True
     seen_generation: SeenGeneration | None = None
     """The highest generation seen before, best as ``7-<commit id>``; a store that has less, or another commit there, is
     refused."""
+    drop_lost_draft: bool = False
+    """Give up saved work of the session if it cannot be read."""

@@ -45,6 +45,7 @@ def plan_session(
             wanted=wanted_by(body),
             restore=body.restore,
             seen_generation=seen_of(body.seen_generation),
+            drop_lost_draft=body.drop_lost_draft,
         )
     )
 

@@ -13,7 +13,15 @@ from manifold_common.services.uploaded import Receipt
 from manifold_common.services.uploads import MAX_SLOTS, Linked, Slot, Slots
 from pydantic import BaseModel, Field
 
-from functions.shapes.base import GenerationNumber, Message, Provenance, SeenGeneration, Shape
+from functions.shapes.base import (
+    DROP_LOST_DRAFT,
+    DROPPED_DRAFT,
+    GenerationNumber,
+    Message,
+    Provenance,
+    SeenGeneration,
+    Shape,
+)
 from functions.shapes.paths import bytes_of
 from functions.shapes.sessions import CommittedOut
 
@@ -73,6 +81,7 @@ class SessionPlanOut(BaseModel):
     id_key: str = Field(description="Key that names chunks, base64. It opens nothing.")
     plan: PlanOut
     draft: DraftOut | None = Field(description="Saved work to bring back: changes to the plan's generation.")
+    dropped_draft: str | None = Field(description=DROPPED_DRAFT)
 
 
 class ProjectPlanIn(Shape):
@@ -89,6 +98,7 @@ class SessionPlanIn(ProjectPlanIn):
     project: str | None = Field(default=None, description="Name or id. Needed to open a session.")
     restore: bool = Field(default=False, description="The client has no working set: bring saved work back.")
     seen_generation: SeenGeneration | None = None
+    drop_lost_draft: bool = Field(default=False, description=DROP_LOST_DRAFT)
 
 
 def grant_out(grant: Grant) -> GrantOut:
@@ -131,6 +141,7 @@ def session_plan_out(found: SessionPlan) -> SessionPlanOut:
         id_key=_base64(found.id_key),
         plan=plan_out(found.plan),
         draft=None if draft is None else DraftOut(commit=draft.commit, grant=grant_out(draft.grant)),
+        dropped_draft=found.dropped_draft,
     )
 
 

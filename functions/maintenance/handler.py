@@ -21,12 +21,20 @@ from functions.maintenance.commits import commit_of
 _MARGIN_SECONDS = 15.0
 """A checkpoint of a large project takes some seconds."""
 
-TaskName = Literal["close_sessions", "write_checkpoints", "remove_unused_uploads", "settle_events", "prune_events"]
+TaskName = Literal[
+    "close_sessions",
+    "write_checkpoints",
+    "remove_unused_uploads",
+    "remove_superseded_objects",
+    "settle_events",
+    "prune_events",
+]
 
 _TASKS: dict[TaskName, Callable[[Manifold, Stop], int]] = {
     "close_sessions": lambda manifold, stop: manifold.maintenance.sweep_sessions(stop=stop),
     "write_checkpoints": lambda manifold, stop: manifold.maintenance.write_checkpoints(stop=stop),
     "remove_unused_uploads": lambda manifold, stop: manifold.uploads.sweep(stop=stop),
+    "remove_superseded_objects": lambda manifold, stop: manifold.superseded.sweep(stop=stop),
     "settle_events": lambda manifold, stop: manifold.events.settle(stop=stop),
     "prune_events": lambda manifold, stop: manifold.events.prune(stop=stop),
 }

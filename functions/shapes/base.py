@@ -13,6 +13,8 @@ MAX_GENERATION = 2**53 - 1
 """The largest whole number that every JSON reader keeps."""
 LISTED_PATHS = 1000
 """So many paths at most are listed in an answer that is about something else; the rest are counted."""
+DROP_LOST_DRAFT = "Give up saved work of the session if it cannot be read. What can be read is kept."
+DROPPED_DRAFT = "Id of saved work that could not be read and was given up, as was asked."
 
 GenerationNumber = Annotated[int, Field(ge=0, le=MAX_GENERATION)]
 SeenGeneration = GenerationNumber | Annotated[str, Field(pattern=r"^[0-9]{1,15}-[a-z2-7]{26}$")]

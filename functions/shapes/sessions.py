@@ -11,7 +11,16 @@ from manifold_common.services.commit import Committed, Saved
 from manifold_common.services.sessions import CheckedOut, Missing, Status
 from pydantic import BaseModel, ConfigDict, Field
 
-from functions.shapes.base import LISTED_PATHS, GenerationNumber, Message, Provenance, SeenGeneration, Shape
+from functions.shapes.base import (
+    DROP_LOST_DRAFT,
+    DROPPED_DRAFT,
+    LISTED_PATHS,
+    GenerationNumber,
+    Message,
+    Provenance,
+    SeenGeneration,
+    Shape,
+)
 from functions.shapes.history import DifferenceOut, difference_out
 from functions.shapes.paths import PathOut, path_out
 
@@ -55,12 +64,14 @@ class OpenSession(Shape):
     paths: list[str] = Field(default_factory=list, description="Restrict a new session to these (gitignore syntax).")
     strategy: Strategy = Strategy.FAIL
     seen_generation: SeenGeneration | None = Field(default=None, description=SEEN)
+    drop_lost_draft: bool = Field(default=False, description=DROP_LOST_DRAFT)
 
 
 class Checkout(Shape):
     generation: GenerationNumber | None = Field(default=None, description="The newest one by default.")
     strategy: Strategy = Strategy.FAIL
     seen_generation: SeenGeneration | None = Field(default=None, description=SEEN)
+    drop_lost_draft: bool = Field(default=False, description=DROP_LOST_DRAFT)
 
 
 class CommitSession(Shape):
@@ -97,6 +108,7 @@ class CheckedOutOut(BaseModel):
     total_bytes: int = Field(description="Bytes of all files of the generation.")
     expires_at: datetime
     missing: MissingOut | None = Field(description="The working set that it was restored without, if there was one.")
+    dropped_draft: str | None = Field(description=DROPPED_DRAFT)
 
 
 def checked_out_out(done: CheckedOut) -> CheckedOutOut:
@@ -112,6 +124,7 @@ def checked_out_out(done: CheckedOut) -> CheckedOutOut:
         total_bytes=done.total_bytes,
         expires_at=done.expires_at,
         missing=missing_out(done.missing),
+        dropped_draft=done.dropped_draft,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from manifold_common import bootstrap
-from manifold_common.errors import ConfigError, SchemaMismatch
+from manifold_common.errors import ConfigError, SchemaMismatch, Unavailable
 from manifold_common.settings import Settings
 
 EMBEDDED_FOLDER = ".postgres"
@@ -42,6 +42,23 @@ def open_database(settings: Settings, *, linger_seconds: float = LINGER_SECONDS)
 
     with ensure_embedded(settings.workdir / EMBEDDED_FOLDER, linger_seconds=linger_seconds) as server:
         yield server.dsn
+
+
+def stop_database(settings: Settings) -> bool:
+    """Stop the embedded server; return whether there is one, by the settings. Raises Unavailable: it is in use."""
+    if settings.database_url is not None:
+        return False
+    from manifold_local.embedded.postgres import stop_embedded
+    from manifold_local.host import host_is_running
+
+    if not stop_embedded(settings.workdir / EMBEDDED_FOLDER):
+        host = host_is_running(settings.workdir)
+        raise Unavailable(
+            f"the database of {settings.workdir} is in use"
+            + (f" by the host at {host.url} (process {host.pid})" if host else ""),
+            hint="stop the host" if host else "wait until the commands that run are done",
+        )
+    return True
 
 
 def prepare_workdir(settings: Settings) -> None:

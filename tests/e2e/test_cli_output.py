@@ -19,7 +19,7 @@ from tests.support.cli import EXECUTABLE, Program
 
 COMMANDS = (
     "up project import export checkout status save commit close sessions log show diff ls cat restore fork verify "
-    "config migrate-db health"
+    "config migrate-db health database stop"
 )
 EVERY_BYTE = bytes(range(256)) * 5000
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from manifold_local.host import host_is_running
 
+from tests.support.embedded import postgres_processes
 from tests.support.host import MakeHost
 
 
@@ -70,6 +71,30 @@ def test_a_killed_host_leaves_nothing_that_keeps_the_next_from_starting(make_hos
         assert client.get("/api/projects/demo/files/a").content == b"x"
         changed = client.get("/api/sessions/s1/status").json()["differences"]
         assert [(item["path"], item["change"]) for item in changed] == [("a", "modified")]
+
+
+def test_a_host_that_stops_leaves_no_database_running(make_host: MakeHost) -> None:
+    host = make_host(embedded=True)
+    host.ready()
+    assert postgres_processes(host.workdir / ".postgres")
+    assert host.stop()[0] == 0
+    assert not postgres_processes(host.workdir / ".postgres")
+
+
+def test_a_host_whose_workdir_is_moved_stops_and_the_next_one_goes_on_from_there(make_host: MakeHost) -> None:
+    host = make_host(embedded=True)
+    with host.ready() as client:
+        client.post("/api/projects", json={"name": "demo"})
+        assert client.put("/api/projects/demo/files/a", content=b"x").status_code < 300
+        moved = host.workdir.rename(host.workdir.with_name("moved"))
+        assert client.put("/api/projects/demo/files/b", content=b"lost?").status_code == 503
+    assert host.process.wait(30) == 1
+    _, err = host.process.communicate()
+    assert "was moved or removed" in err
+    assert not host.workdir.exists()
+    assert not postgres_processes(moved / ".postgres")
+    with make_host(embedded=True, WORKDIR=str(moved)).ready(moved) as client:
+        assert client.get("/api/projects/demo/files/a").content == b"x"
 
 
 def test_a_second_host_on_one_workdir_is_refused_and_told_where_the_first_is(make_host: MakeHost) -> None:

@@ -47,10 +47,10 @@ class Host:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def ready(self) -> httpx.Client:
+    def ready(self, workdir: Path | None = None) -> httpx.Client:
         """Wait until the host serves, and return a client."""
         deadline = time.monotonic() + 90
-        while (found := host_is_running(self.workdir)) is None or not found.url:
+        while (found := host_is_running(workdir or self.workdir)) is None or not found.url:
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.02)

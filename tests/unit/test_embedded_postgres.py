@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import psycopg
 import pytest
 from manifold_common.errors import CatalogUnavailable, ConfigError, NoSpace
 from manifold_local.embedded import postgres_account, postgres_cluster
 from manifold_local.embedded.filelock import FileLock
-from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
+from manifold_local.embedded.postgres import ensure_embedded
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.support.embedded import (
+    USER,
+    copy,
+    end,
+    is_stopped,
+    keepers,
+    kill,
+    made_server,
+    needs_proc,
+    other_process,
+    postgres_processes,
+    postmaster,
+    query,
+    server_place,
+    server_processes,
+    start,
+    wait_until,
+)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become other users")
-needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes in /proc")
-
-
-@contextmanager
-def private_place() -> Iterator[Path]:
-    """Yield a new folder, in memory if possible, since making and stopping a database flushes it to the disk."""
-    in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=in_memory, prefix="mpg-") as name:
-        yield Path(name)
 
 
 @pytest.fixture
 def new_folder() -> Iterator[Path]:
-    """A place for one server that is not there yet, gone afterwards together with whatever still runs in it."""
-    with private_place() as place:
-        yield place / "pg"
-        for pid in server_processes(place / "pg"):
-            kill(pid)
+    with server_place() as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
 def made_folder() -> Iterator[Path]:
-    with private_place() as place:
-        start(place / "pg").close(stop_now=True)
-        wait_until(lambda: is_stopped(place / "pg"))
-        yield place / "pg"
+    with made_server() as place:
+        yield place
 
 
 @pytest.fixture
@@ -59,97 +59,6 @@ def folder(new_folder: Path, made_folder: Path) -> Path:
     """A server's folder in which it has run before."""
     copy(made_folder, new_folder)
     return new_folder
-
-
-def copy(source: Path, target: Path) -> None:
-    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
-
-
-def start(folder: Path, linger_seconds: float = 0.0) -> EmbeddedPostgres:
-    return ensure_embedded(folder, linger_seconds=linger_seconds)
-
-
-def query(dsn: str, statement: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        cursor = connection.execute(statement)
-        return cursor.fetchall() if cursor.description else []
-
-
-def postmaster(folder: Path) -> int:
-    return int((folder / "data/postmaster.pid").read_text().split()[0])
-
-
-def postgres_processes(folder: Path) -> dict[int, int]:
-    """Return the living processes of the folder's server, each with the user it runs as."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if os.readlink(entry / "cwd") == str(folder / "data"):
-                    found[int(entry.name)] = psutil.Process(int(entry.name)).uids().effective
-            except (OSError, psutil.NoSuchProcess):
-                continue
-    return found
-
-
-def keepers(folder: Path) -> list[int]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        arguments = process.info["cmdline"] or []
-        if str(folder) in arguments and any(part.endswith("postgres_keeper.py") for part in arguments):
-            found.append(process.pid)
-    return found
-
-
-def server_processes(folder: Path) -> list[int]:
-    return [*postgres_processes(folder), *keepers(folder)]
-
-
-def kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def is_stopped(folder: Path) -> bool:
-    return not server_processes(folder)
-
-
-_USER = """
-import sys, time
-from pathlib import Path
-from manifold_local.embedded.postgres import ensure_embedded
-server = ensure_embedded(Path(sys.argv[1]), linger_seconds=float(sys.argv[2]))
-print(server.dsn, flush=True)
-sys.stdin.read()
-server.close()
-"""
-
-
-def other_process(folder: Path, linger_seconds: float = 0.0) -> subprocess.Popen[str]:
-    """Start a process that uses the server until its standard input ends."""
-    user = subprocess.Popen(
-        [sys.executable, "-c", _USER, str(folder), str(linger_seconds)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert user.stdout is not None
-    assert user.stdout.readline().startswith("postgresql://")
-    return user
-
-
-def end(user: subprocess.Popen[str], *, by_kill: bool = False) -> None:
-    if by_kill:
-        user.kill()
-    if user.returncode is None:
-        user.communicate()
 
 
 # --- sharing ------------------------------------------------------------------------------------------------------
@@ -331,7 +240,7 @@ def test_a_stale_pid_file_that_names_a_living_stranger_does_no_harm(folder: Path
 @needs_proc
 def test_an_interrupted_creation_is_begun_anew(new_folder: Path) -> None:
     creating = subprocess.Popen(
-        [sys.executable, "-c", _USER, str(new_folder), "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", USER, str(new_folder), "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     wait_until(lambda: any(new_folder.glob("data.new-*/PG_VERSION")))
     creating.kill()
@@ -390,7 +299,7 @@ def test_an_ordinary_users_server_runs_as_that_user_and_root_may_join(new_folder
     new_folder.mkdir(mode=0o700)
     os.chown(new_folder, account.pw_uid, account.pw_gid)
     user = subprocess.Popen(
-        [*python_for(name), "-c", _USER, str(new_folder), "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*python_for(name), "-c", USER, str(new_folder), "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         assert user.stdout is not None
@@ -442,12 +351,12 @@ def test_a_path_too_long_or_too_odd_for_a_socket_gets_a_short_private_one(folder
     for place in (folder.parent / ("long" * 30), folder.parent / 'it\'s, 100% "odd" $HOME'):
         copy(folder, place)
         with start(place) as server:
-            sockets = Path(str(query(server.dsn, "SHOW unix_socket_directories")[0][0]))
+            sockets = Path(conninfo_to_dict(server.dsn)["host"])
             assert not sockets.is_relative_to(place)
             assert sockets.stat().st_mode & 0o777 == 0o700
             assert query(server.dsn, "SELECT 1") == [(1,)]
             server.close(stop_now=True)
-        sockets.rmdir()
+        shutil.rmtree(sockets)
 
 
 def test_somebody_elses_folder_in_the_place_of_the_short_one_is_refused(
@@ -456,12 +365,12 @@ def test_somebody_elses_folder_in_the_place_of_the_short_one_is_refused(
     place = folder.parent / ("long" * 30)
     copy(folder, place)
     with start(place) as server:
-        sockets = Path(str(query(server.dsn, "SHOW unix_socket_directories")[0][0]))
+        sockets = Path(conninfo_to_dict(server.dsn)["host"])
         server.close(stop_now=True)
     sockets.chmod(0o777)
     with pytest.raises(CatalogUnavailable, match="private"):
         start(place)
-    sockets.rmdir()
+    shutil.rmtree(sockets)
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ def open_session(caller: Caller, body: OpenSession) -> CheckedOutOut:
         patterns=tuple(body.paths),
         strategy=body.strategy,
         seen_generation=seen_of(body.seen_generation),
+        drop_lost_draft=body.drop_lost_draft,
     )
     return checked_out_out(done)
 
@@ -78,6 +79,7 @@ def checkout(caller: Caller, session: SessionRef, body: Checkout | None = None) 
         generation=generation_of(wanted.generation),
         strategy=wanted.strategy,
         seen_generation=seen_of(wanted.seen_generation),
+        drop_lost_draft=wanted.drop_lost_draft,
     )
     return checked_out_out(done)
 

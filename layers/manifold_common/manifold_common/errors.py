@@ -240,6 +240,13 @@ class CorruptObject(ManifoldError):
         self.reason = reason
 
 
+class DraftLost(ManifoldError):
+    """A session's saved work is missing from the store, or damaged there. The project itself is not concerned."""
+
+    kind = ErrorKind.CORRUPT
+    code = "draft_lost"
+
+
 class StaleStore(ManifoldError):
     """The store answers with less history than the caller has already seen."""
 
@@ -253,6 +260,20 @@ class BadAnswer(ManifoldError):
 
     kind = ErrorKind.CORRUPT
     code = "bad_answer"
+
+
+class DumpNotLoaded(ManifoldError):
+    """A dump of the catalog was loaded only in part, or into a database that has a catalog already."""
+
+    kind = ErrorKind.CORRUPT
+    code = "dump_not_loaded"
+
+
+class TornCopy(ManifoldError):
+    """A database was copied file by file while it was in use, so that its files are of different moments."""
+
+    kind = ErrorKind.CORRUPT
+    code = "torn_copy"
 
 
 class InternalError(ManifoldError):

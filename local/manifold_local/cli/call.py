@@ -129,8 +129,15 @@ class Call:
         self.note(f"warning: {text}")
 
 
-def command(app: typer.Typer, name: str) -> Callable[[Callable[Concatenate[Call, P], None]], Callable[..., None]]:
-    """Register a function as a command that also takes the common options, and gets them as its first argument."""
+def command(
+    app: typer.Typer, name: str, *, passes_options: bool = False
+) -> Callable[[Callable[Concatenate[Call, P], None]], Callable[..., None]]:
+    """Register a function as a command that also takes the common options, and gets them as its first argument.
+
+    Args:
+        passes_options: what follows its first argument is another program's, options too.
+    """
+    parsing = {"ignore_unknown_options": True, "allow_interspersed_args": False} if passes_options else None
 
     def register(function: Callable[Concatenate[Call, P], None]) -> Callable[..., None]:
         hints = get_type_hints(function, include_extras=True)
@@ -161,7 +168,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[Concatenate[Call,
                 ),
             ]
         )
-        app.command(name)(run)
+        app.command(name, context_settings=parsing)(run)
         return run
 
     return register

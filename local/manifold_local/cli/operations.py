@@ -78,12 +78,14 @@ def verify(
         for problem in found.problems:
             since = f" (since generation {problem.first_generation})" if problem.first_generation else ""
             print_line(f"DAMAGED {safe(problem.object_name)}: {safe(problem.reason)}{since}")
+            for session in problem.sessions:
+                print_line(f"    affects the saved work of session {safe(session)}")
             for path in problem.paths:
                 print_line(f"    affects {safe(path)}")
         what = "all content read" if read_data else "content not read; --read-data reads it"
         print_line(
             f"{'damage found' if found.problems else 'all is well'}: {plural(found.commits, 'commit')}, "
-            f"{plural(found.objects, 'object')}, {plural(found.chunks, 'chunk')}, "
+            f"{plural(found.drafts, 'draft')}, {plural(found.objects, 'object')}, {plural(found.chunks, 'chunk')}, "
             f"{human_bytes(found.bytes_read)} read ({what})"
         )
         if found.plain_objects:
@@ -99,6 +101,7 @@ def verify(
             "generation": found.head,
             "commits": found.commits,
             "checkpoints": found.checkpoints,
+            "drafts": found.drafts,
             "objects": found.objects,
             "chunks": found.chunks,
             "bytes_read": found.bytes_read,
@@ -111,6 +114,7 @@ def verify(
                     "object": problem.object_name,
                     "reason": problem.reason,
                     "first_generation": problem.first_generation,
+                    "sessions": list(problem.sessions),
                     "paths": list(problem.paths),
                 }
                 for problem in found.problems
@@ -157,14 +161,20 @@ def config_show(
     call.answer({"settings": shown}, say)
 
 
-def migrate_database(call: Call) -> None:
+def migrate_database(
+    call: Call,
+    keep_catalog: Annotated[
+        bool,
+        typer.Option("--keep-catalog", help="Go on with the catalog that is there, after a dump was refused."),
+    ] = False,
+) -> None:
     """Bring the database's schema up to date."""
     from manifold_common import bootstrap
 
     from manifold_local.runtime import open_database
 
     with open_database(call.settings) as dsn:
-        done = bootstrap.migrate_catalog(dsn)
+        done = bootstrap.migrate_catalog(dsn, keep_catalog=keep_catalog)
 
     def say() -> None:
         for name in done:

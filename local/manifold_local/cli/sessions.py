@@ -68,6 +68,10 @@ def checkout(
     ] = None,
     strategy: StrategyOption = Strategy.FAIL,
     seen: SeenOption = None,
+    drop_lost_draft: Annotated[
+        bool,
+        typer.Option("--drop-lost-draft", help="Give up saved work of the session if it cannot be read."),
+    ] = False,
 ) -> None:
     """Make or refresh a working set, and print its folder.
 
@@ -88,10 +92,13 @@ def checkout(
                 patterns=tuple(patterns or ()),
                 strategy=strategy,
                 seen_generation=seen,
+                drop_lost_draft=drop_lost_draft,
                 progress=report,
             )
         unsaved = work.why_unsaved()
 
+    if done.dropped_draft is not None:
+        call.warn(f"the saved work of session {done.session}, draft {done.dropped_draft}, could not be read: given up")
     call.note(
         f"session {done.session}: generation {done.generation} of {safe(row.name)}, "
         f"{plural(done.files, 'file')}, {human_bytes(done.total_bytes)} ({done.kind.value})"
@@ -128,6 +135,7 @@ def checkout(
                 "is_lost": done.missing.is_lost,
                 "since": done.missing.since.isoformat(),
             },
+            "dropped_draft": done.dropped_draft,
         },
         lambda: print_path(done.path),
     )

@@ -71,6 +71,7 @@ class Work(Protocol):
         patterns: tuple[str, ...],
         strategy: Strategy,
         seen_generation: Seen | None,
+        drop_lost_draft: bool,
         progress: Report | None,
     ) -> CheckedOut: ...
     def why_unsaved(self) -> str | None:
@@ -144,6 +145,7 @@ class LocalWork:
         patterns: tuple[str, ...],
         strategy: Strategy,
         seen_generation: Seen | None,
+        drop_lost_draft: bool,
         progress: Report | None,
     ) -> CheckedOut:
         return self._manifold.sessions.checkout(
@@ -154,6 +156,7 @@ class LocalWork:
             patterns=patterns,
             strategy=strategy,
             seen_generation=seen_generation,
+            drop_lost_draft=drop_lost_draft,
             progress=progress,
         )
 
@@ -252,6 +255,7 @@ class RemoteWork:
         patterns: tuple[str, ...],
         strategy: Strategy,
         seen_generation: Seen | None,
+        drop_lost_draft: bool,
         progress: Report | None,
     ) -> CheckedOut:
         return self._remote.sessions.checkout(
@@ -261,6 +265,7 @@ class RemoteWork:
             patterns=patterns,
             strategy=strategy,
             seen_generation=seen_generation,
+            drop_lost_draft=drop_lost_draft,
             progress=progress,
         )
 

@@ -17,12 +17,17 @@ _POLL_SECONDS = 0.01
 class FileLock:
     """One open lock file. Two instances exclude each other even within a process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, within: int | None = None) -> None:
+        """
+        Args:
+            within: the file's folder, where that is open already; it may have been moved since.
+        """
         self.path = path
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        name = path if within is None else path.name
+        self.fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=within)
         if os.geteuid() == 0:
             # Root may lend a hand in a folder of somebody else, who must be able to open the file later.
-            owner = path.parent.stat()
+            owner = path.parent.stat() if within is None else os.fstat(within)
             os.fchown(self.fd, owner.st_uid, owner.st_gid)
 
     def try_exclusive(self) -> bool:

@@ -2,12 +2,13 @@
 
 Promises: an acknowledged commit survives ``kill -9`` of everything; processes may come and go in any order and way;
 the server stops a few seconds after its last user is gone, however that one went; only this user (and root) can
-connect, over a socket in a private folder, and there is no port. Nothing outside the folder is changed.
+connect, over a socket in a private folder, and there is no port. Nothing outside the folder is changed. The folder may
+be moved at any time, also while the server runs. A copy of it is started only if it is whole.
 
 The folder::
 
-    data/          the database
-    run/           the socket, mode 0700 (a short folder below /tmp instead when the path is too long for a socket)
+    data/          the database; in it manifold-place (where it is) and manifold-sums (how the last server left it)
+    run/           the socket, mode 0700 (reached by a link below /tmp when the path is too long for a socket)
     *.conf         written at each start
     server.log     starts, stops, crashes; at most 1 MiB, then server.log.1
     gate.lock      held while deciding to start or stop
@@ -21,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import stat
 import tempfile
 import time
@@ -35,10 +37,9 @@ from manifold_local.embedded import postgres_cluster as cluster
 from manifold_local.embedded import postgres_keeper as keeper
 from manifold_local.embedded.filelock import FileLock
 from manifold_local.embedded.postgres_account import Account, server_account
+from manifold_local.embedded.postgres_place import require_whole
 
 _SOCKET_PATH_LIMIT_BYTES = 103  # of sun_path on macOS; Linux allows 107
-_SOCKET_NAME = ".s.PGSQL.5432"
-_SOCKET_LOCK = ".s.PGSQL.5432.lock"
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._@+-]+\Z")  # what needs no quoting in a libpq connection string
 _POLL_SECONDS = 0.005
 _LEAVE_SECONDS = 60.0
@@ -53,6 +54,8 @@ class EmbeddedPostgres:
         self._linger_seconds = linger_seconds
         self._start_timeout_seconds = start_timeout_seconds
         self._users: FileLock | None = None
+        self._folder_fd = -1
+        """The folder itself, wherever it is by now; open for as long as ``_users`` is."""
         self.dsn = ""
         """Connection string; no secret is in it, because the server knows its users by their process."""
 
@@ -61,11 +64,51 @@ class EmbeddedPostgres:
 
         Raises:
             CatalogUnavailable: it cannot be started; the message has the end of its log.
-            ConfigError: the folder belongs to something else.
+            ConfigError: the folder belongs to something else. TornCopy: it is a copy that is not whole.
             NoSpace: the disk is full.
         """
         deadline = time.monotonic() + self._start_timeout_seconds
-        _prepare_folder(self._folder)
+        if self._users is None:
+            _prepare_folder(self._folder)
+            self._folder_fd = _open_folder(self._folder)
+        try:
+            self._join(deadline)
+        finally:
+            if self._users is None:
+                self._close_folder()
+
+    def close(self, *, stop_now: bool = False) -> None:
+        """Leave. When nobody else is left, the server stops soon, or before this returns with ``stop_now``."""
+        if self._users is None:
+            return
+        try:
+            if stop_now:
+                self._stop_if_last(self._users)
+        finally:
+            self._leave()
+            self._close_folder()
+
+    def stop(self) -> bool:
+        """Stop the server, though this process is none of its users. Returns whether none is left."""
+        if not self._data.exists():
+            return True
+        self._folder_fd = _open_folder(self._folder)
+        users = self._lock(keeper.USERS)
+        try:
+            return users.wait_shared(_LEAVE_SECONDS) and self._stop_if_last(users)
+        finally:
+            users.close()
+            self._close_folder()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _join(self, deadline: float) -> None:
         gate = self._lock(keeper.GATE)
         try:
             if not gate.wait_exclusive(self._start_timeout_seconds):
@@ -74,6 +117,7 @@ class EmbeddedPostgres:
                     f"{self._start_timeout_seconds:g} seconds",
                     hint="look for hanging manifold processes, then try again",
                 )
+            self._require_place()
             if self._users is None:
                 users = self._lock(keeper.USERS)
                 if not users.wait_shared(_LEAVE_SECONDS):
@@ -88,76 +132,91 @@ class EmbeddedPostgres:
         finally:
             gate.close()
 
-    def close(self, *, stop_now: bool = False) -> None:
-        """Leave. When nobody else is left, the server stops soon, or before this returns with ``stop_now``."""
-        if self._users is None:
-            return
-        if not stop_now:
-            self._leave()
-            return
+    def _stop_if_last(self, users: FileLock) -> bool:
         gate, server = self._lock(keeper.GATE), self._lock(keeper.SERVER)
         try:
-            if gate.wait_exclusive(_LEAVE_SECONDS) and _is_last(self._users):
-                keeper.stop_server(str(self._data), server.fd)
+            return gate.wait_exclusive(_LEAVE_SECONDS) and _is_last(users) and self._stop(server)
         finally:
-            self._leave()
             server.close()
             gate.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     # --- under the gate -------------------------------------------------------------------------------------------
+
+    def _require_place(self) -> None:
+        """Raises CatalogUnavailable: the path no longer leads to the folder."""
+        try:
+            moved = not os.path.samestat(os.stat(self._folder), os.fstat(self._folder_fd))
+        except OSError:
+            moved = True
+        if moved:
+            raise CatalogUnavailable(
+                f"the folder {self._folder} was moved away while it was in use",
+                hint="set WORKDIR to where it is now, and start again",
+            )
 
     def _start(self, deadline: float) -> None:
         server = self._lock(keeper.SERVER)
         launched_pid = 0
         log_start = cluster.log_bytes(self._folder)
         try:
+            account = server_account(self._data, (self._folder, cluster.binaries()))
+            sockets = _reachable_sockets(self._folder, account)
             while True:
                 if server.fd >= 0 and server.try_exclusive():
-                    account = self._account()
-                    self._refuse_foreign_server()
-                    if not cluster.check_data(self._data):
-                        cluster.create_data(self._folder, self._data, account, server.fd)
-                    cluster.write_settings(self._folder, account)
-                    sockets = _socket_folder(self._folder, account)
-                    # Left by a killed server. PostgreSQL would look at their process ids, which others may have now.
-                    for leftover in (self._data / "postmaster.pid", sockets / _SOCKET_NAME, sockets / _SOCKET_LOCK):
-                        leftover.unlink(missing_ok=True)
-                    launched_pid = cluster.launch(self._folder, self._data, sockets, account, server.fd)
+                    launched_pid = self._launch(server, account)
                     server.close()  # now the server alone holds the lock
-                if (ready := cluster.ready_sockets(self._data)) is not None:
+                state = cluster.look(self._data, sockets)
+                if state is cluster.State.READY:
                     break
-                if launched_pid and not _is_alive(launched_pid):
+                if (launched_pid and not _is_alive(launched_pid)) or time.monotonic() >= deadline:
                     raise cluster.start_failed(self._folder, log_start)
-                if time.monotonic() >= deadline:
-                    raise cluster.start_failed(self._folder, log_start)
+                if state is cluster.State.UNREACHABLE and server.fd >= 0 and self._stop(server):
+                    continue  # nobody could ever have reached it again
                 time.sleep(_POLL_SECONDS)
         finally:
             server.close()
-        self.dsn = f"postgresql://{cluster.ROLE}@/{cluster.DATABASE}?host={quote(str(ready), safe='')}"
+        self.dsn = f"postgresql://{cluster.ROLE}@/{cluster.DATABASE}?host={quote(str(sockets), safe='')}"
         self._ensure_keeper()
 
-    def _account(self) -> Account:
-        return server_account(self._data, (self._folder, cluster.binaries()))
+    def _launch(self, server: FileLock, account: Account) -> int:
+        """Start a server; ``server`` is held exclusively. Returns its process id."""
+        if not cluster.check_data(self._data):
+            cluster.create_data(self._folder, self._data, account, server.fd)
+        cluster.write_settings(self._folder, account)
+        data_fd = self._open_data()
+        try:
+            if keeper.postmaster_pid(data_fd) is not None:
+                raise CatalogUnavailable(
+                    f"a PostgreSQL server that Manifold did not start is using {self._data}",
+                    hint="stop that server first",
+                )
+            require_whole(self._data, data_fd, account)
+        finally:
+            os.close(data_fd)
+        run = _socket_folder(self._folder, account)
+        # Left by a killed server. PostgreSQL would look at their process ids, which others may have now.
+        for leftover in (self._data / "postmaster.pid", run / cluster.SOCKET, run / cluster.SOCKET_LOCK):
+            leftover.unlink(missing_ok=True)
+        return cluster.launch(self._folder, self._data, account, server.fd)
 
-    def _refuse_foreign_server(self) -> None:
-        if keeper.postmaster_pid(str(self._data)) is not None:
-            raise CatalogUnavailable(
-                f"a PostgreSQL server that Manifold did not start is using {self._data}", hint="stop that server first"
-            )
+    def _stop(self, server: FileLock) -> bool:
+        data_fd = self._open_data()
+        try:
+            return keeper.stop_server(data_fd, server.fd)
+        finally:
+            os.close(data_fd)
+
+    def _open_data(self) -> int:
+        try:
+            return keeper.open_data(self._folder_fd)
+        except OSError as error:
+            raise _folder_error(self._folder, error) from error
 
     def _ensure_keeper(self) -> None:
         lock = self._lock(keeper.KEEPER)
         try:
             if lock.try_exclusive():
-                cluster.launch_keeper(self._folder, self._linger_seconds, lock.fd)
+                cluster.launch_keeper(self._folder, self._folder_fd, self._linger_seconds, lock.fd)
         finally:
             lock.close()
 
@@ -166,9 +225,14 @@ class EmbeddedPostgres:
             self._users.close()
             self._users = None
 
+    def _close_folder(self) -> None:
+        if self._folder_fd >= 0:
+            os.close(self._folder_fd)
+            self._folder_fd = -1
+
     def _lock(self, name: str) -> FileLock:
         try:
-            return FileLock(self._folder / name)
+            return FileLock(self._folder / name, within=self._folder_fd)
         except OSError as error:
             raise _folder_error(self._folder, error) from error
 
@@ -183,13 +247,23 @@ def ensure_embedded(
         linger_seconds: how long the server outlives its last user.
 
     Raises:
-        CatalogUnavailable, ConfigError, NoSpace: see :meth:`EmbeddedPostgres.ensure_running`.
+        CatalogUnavailable, ConfigError, TornCopy, NoSpace: see :meth:`EmbeddedPostgres.ensure_running`.
     """
     server = EmbeddedPostgres(
         folder.absolute(), linger_seconds=linger_seconds, start_timeout_seconds=start_timeout_seconds
     )
     server.ensure_running()
     return server
+
+
+def stop_embedded(folder: Path) -> bool:
+    """Stop the server of ``folder``, if there is one. Returns whether none is left: not while somebody uses it.
+
+    Raises:
+        CatalogUnavailable: the folder cannot be used.
+    """
+    server = EmbeddedPostgres(folder.absolute(), linger_seconds=0, start_timeout_seconds=_LEAVE_SECONDS)
+    return server.stop()
 
 
 def _is_last(users: FileLock) -> bool:
@@ -220,32 +294,63 @@ def _prepare_folder(folder: Path) -> None:
         raise _folder_error(folder, error) from error
 
 
-def _socket_folder(folder: Path, account: Account) -> Path:
-    """Return a folder, owned by the server's account and closed to others, whose socket path is short enough."""
-    _let_account_in(folder, account)
-    sockets = folder / "run"
-    path = str(sockets / _SOCKET_NAME)
-    if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT_BYTES or not _PLAIN_PATH.match(path):
-        name = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
-        sockets = Path(tempfile.gettempdir(), f"manifold-pg-{account.uid}-{name}")
-        if len(str(sockets / _SOCKET_NAME)) > _SOCKET_PATH_LIMIT_BYTES:
-            sockets = Path("/tmp", sockets.name)  # noqa: S108 - its ownership is checked below
+def _open_folder(folder: Path) -> int:
     try:
-        sockets.mkdir(mode=0o700)
-        os.chown(sockets, account.uid, account.gid)
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _folder_error(folder, error) from error
+
+
+def _socket_folder(folder: Path, account: Account) -> Path:
+    """Make the folder of the server's socket, owned by the server's account and closed to others."""
+    _let_account_in(folder, account)
+    run = folder / cluster.SOCKET_FOLDER
+    _make_private(run, account)
+    return run
+
+
+def _reachable_sockets(folder: Path, account: Account) -> Path:
+    """Return a folder with the socket in it, or with a link to the socket, whose path a client can use."""
+    run = folder / cluster.SOCKET_FOLDER
+    path = str(run / cluster.SOCKET)
+    if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT_BYTES and _PLAIN_PATH.match(path):
+        return run
+    name = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
+    links = Path(tempfile.gettempdir(), f"manifold-pg-{account.uid}-{name}")
+    if len(str(links / cluster.SOCKET)) > _SOCKET_PATH_LIMIT_BYTES:
+        links = Path("/tmp", links.name)  # noqa: S108 - its ownership is checked below
+    _make_private(links, account)
+    link = links / cluster.SOCKET
+    try:
+        if not link.is_symlink() or os.readlink(link) != path:
+            aside = links / f"link-{secrets.token_hex(4)}"
+            aside.symlink_to(path)
+            os.replace(aside, link)
+    except OSError as error:
+        raise CatalogUnavailable(
+            f"{link}, by which the database's socket is reached, cannot be made: {error.strerror}",
+            hint=f"remove {links}, and try again",
+        ) from None
+    return links
+
+
+def _make_private(folder: Path, account: Account) -> None:
+    """Make a folder that is the account's alone; accept one that is."""
+    try:
+        folder.mkdir(mode=0o700)
+        os.chown(folder, account.uid, account.gid)
     except FileExistsError:
-        found = os.lstat(sockets)
+        found = os.lstat(folder)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid or found.st_mode & 0o077:
             raise CatalogUnavailable(
-                f"{sockets} is needed for the database's socket, but it is not a private folder of {account.name}",
+                f"{folder} is needed for the database's socket, but it is not a private folder of {account.name}",
                 hint="remove it",
             ) from None
     except OSError as error:
         raise CatalogUnavailable(
-            f"the folder {sockets} for the database's socket cannot be made: {error.strerror}",
+            f"the folder {folder} for the database's socket cannot be made: {error.strerror}",
             hint="set TMPDIR to a folder that may be written to, or DATABASE_URL to a server of your own",
         ) from None
-    return sockets
 
 
 def _let_account_in(folder: Path, account: Account) -> None:

@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from enum import Enum
 from pathlib import Path
 
 from manifold_common.errors import CatalogUnavailable, ConfigError, ManifoldError, NoSpace
@@ -25,6 +26,19 @@ LOG = "server.log"
 _LOG_LIMIT_BYTES = 1 << 20
 _INITDB_TIMEOUT_SECONDS = 120
 _HINT = "set DATABASE_URL to a PostgreSQL server of your own"
+
+SOCKET_FOLDER = "run"
+SOCKET = ".s.PGSQL.5432"
+SOCKET_LOCK = ".s.PGSQL.5432.lock"
+
+
+class State(Enum):
+    READY = "ready"
+    BUSY = "busy"
+    """It starts, stops, or has too much to do."""
+    UNREACHABLE = "unreachable"
+    """It is up, and its socket is gone."""
+
 
 _BACKGROUND = '"$0" "$@" >&2 & echo $!'
 """Run a command that outlives us and is nobody's child but init's; prints its process id."""
@@ -155,8 +169,11 @@ def write_settings(folder: Path, account: Account) -> None:
         os.replace(aside, folder / name)
 
 
-def launch(folder: Path, data: Path, sockets: Path, account: Account, server_fd: int) -> int:
+def launch(folder: Path, data: Path, account: Account, server_fd: int) -> int:
     """Start the server and return its process id at once; it is not ready yet.
+
+    Its socket is named relative to the data, where that is no link to elsewhere: a server whose folder is moved takes
+    its socket along, and never touches one that is at the old place by then.
 
     Args:
         server_fd: an exclusively locked ``server.lock``. The server inherits it and nothing else, so the lock is
@@ -165,11 +182,12 @@ def launch(folder: Path, data: Path, sockets: Path, account: Account, server_fd:
     log = folder / LOG
     if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
         os.replace(log, folder / f"{LOG}.1")
+    beside = os.path.join(os.pardir, SOCKET_FOLDER)
     options = {
         "config_file": folder / "postgresql.conf",
         "hba_file": folder / "pg_hba.conf",
         "ident_file": folder / "pg_ident.conf",
-        "unix_socket_directories": sockets,
+        "unix_socket_directories": folder / SOCKET_FOLDER if data.is_symlink() else beside,
     }
     settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     command = account.command([str(binaries() / "postgres"), "-D", str(data), *settings])
@@ -187,40 +205,49 @@ def launch(folder: Path, data: Path, sockets: Path, account: Account, server_fd:
     return int(done.stdout)
 
 
-def launch_keeper(folder: Path, linger_seconds: float, keeper_fd: int) -> None:
-    """Start the program that stops the server when its last user is gone. It inherits the locked ``keeper.lock``."""
-    subprocess.run(
-        [
-            *("/bin/sh", "-c", _BACKGROUND, sys.executable, "-I", "-S", postgres_keeper.__file__),
-            *(str(folder), str(linger_seconds), str(keeper_fd)),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(keeper_fd,),
-        start_new_session=True,
-        check=True,
-        cwd="/",
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-    )
+def launch_keeper(folder: Path, folder_fd: int, linger_seconds: float, keeper_fd: int) -> None:
+    """Start the program that stops the server when its last user is gone.
+
+    It inherits the locked ``keeper.lock``, and all else that it needs, open: the folder may be gone before it runs.
+    """
+    given = postgres_keeper.open_all(folder_fd)
+    try:
+        subprocess.run(
+            [
+                *("/bin/sh", "-c", _BACKGROUND, sys.executable, "-I", "-S", postgres_keeper.__file__),
+                *(str(folder), str(linger_seconds), *map(str, (keeper_fd, *given))),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(keeper_fd, *given),
+            start_new_session=True,
+            check=True,
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        )
+    finally:
+        for fd in given:
+            os.close(fd)
 
 
-def ready_sockets(data: Path) -> Path | None:
-    """Return the folder of the server's socket, or ``None`` unless it accepts connections now."""
+def look(data: Path, sockets: Path) -> State:
+    """Say whether the server of ``data`` takes connections at the folder ``sockets`` now."""
     try:
         lines = (data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except (FileNotFoundError, PermissionError):
-        return None
+        return State.BUSY
     if len(lines) < 8 or lines[7].strip() != "ready":
-        return None
-    sockets = Path(lines[4])
+        return State.BUSY
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
-            probe.connect(str(sockets / ".s.PGSQL.5432"))
+            probe.connect(str(sockets / SOCKET))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return State.UNREACHABLE
         except OSError:
-            return None
-    return sockets
+            return State.BUSY
+    return State.READY
 
 
 def log_tail(folder: Path, *, since_bytes: int = 0, lines: int = 6) -> str:

@@ -80,6 +80,13 @@ class HostLock:
             os.ftruncate(self._lock.fd, 0)
             os.pwrite(self._lock.fd, data, 0)
 
+    def is_in_place(self) -> bool:
+        """Tell whether the path of WORKDIR still leads to the folder that is locked."""
+        try:
+            return os.path.samestat(os.stat(self._lock.path), os.fstat(self._lock.fd))
+        except OSError:
+            return False
+
     def close(self) -> None:
         self._lock.close()
 

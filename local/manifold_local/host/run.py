@@ -2,7 +2,7 @@
 
 Order of effects at start: the lock of WORKDIR, the port, the database, its schema, what dead processes left, then
 requests. At the end: no new requests, running ones finish, changes of working sets are saved as drafts, the database
-is left.
+is left, and stopped unless somebody else uses it: a copy of WORKDIR that is made then is whole.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ _GRACE_SECONDS = 5.0
 _FOLLOWER_SECONDS = 2.0
 _RELAYS_SECONDS = 3.0
 _CHECK_SECONDS = 10.0
+_PLACE_SECONDS = 5.0
 _INTERRUPTED = 130
 _STUCK = 1
+_MOVED = 1
 
 
 def run_host(settings: Settings) -> int:
@@ -76,6 +78,7 @@ class _Host:
         self._settings = settings
         self._server: HostServer | None = None
         self._stopping = False
+        self._moved = False
 
     def run(self) -> int:
         before = {sign: signal.signal(sign, self._on_signal) for sign in (signal.SIGTERM, signal.SIGINT)}
@@ -87,7 +90,7 @@ class _Host:
         finally:
             for sign, handler in before.items():
                 signal.signal(sign, handler)
-        return 0
+        return _MOVED if self._moved else 0
 
     def _run(self, stack: ExitStack) -> None:
         settings = self._settings
@@ -113,7 +116,7 @@ class _Host:
         if self._settings.database_url is not None:
             return None, self._settings.database_url.get_secret_value()
         postgres = ensure_embedded(self._settings.workdir / EMBEDDED_FOLDER)
-        stack.callback(postgres.close)
+        stack.callback(postgres.close, stop_now=True)
         return postgres, postgres.dsn
 
     def _serve(
@@ -128,7 +131,8 @@ class _Host:
         patience = self._settings.server.shutdown_seconds
         server = HostServer(host_app(manifold), shutdown_seconds=patience * _SHARE_OF_REQUESTS)
         relaying = Relaying(build_relays(manifold), manifold.context.nudge)
-        scheduler = Scheduler(background_tasks(manifold, postgres))
+        place = Task("watch WORKDIR", _PLACE_SECONDS, lambda: self._stop_if_moved(lock))
+        scheduler = Scheduler([*background_tasks(manifold, postgres), place])
         scheduler.start()
         relaying.start()
         listener.listen(server.config.backlog)
@@ -146,6 +150,18 @@ class _Host:
         if not relaying.stop(_RELAYS_SECONDS):
             _log.warning("events were still being sent; they will be sent again")
         _log.info("stopped; background work and drafts took %.1f s", time.monotonic() - started)
+
+    def _stop_if_moved(self, lock: HostLock) -> bool:
+        """Stop when WORKDIR is elsewhere: what is written below its path now is not what its database is about."""
+        if self._moved or lock.is_in_place():
+            return False
+        self._moved = True
+        _log.error(
+            "%s was moved or removed while the host runs, which stops now; start it with WORKDIR set to where it is",
+            self._settings.workdir,
+        )
+        os.kill(os.getpid(), signal.SIGTERM)
+        return True
 
     def _on_signal(self, sign: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the shape of a handler
         if self._stopping:

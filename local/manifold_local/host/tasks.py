@@ -22,6 +22,7 @@ def background_tasks(manifold: Manifold, postgres: EmbeddedPostgres | None) -> l
         Task("close sessions", every, maintenance.sweep_sessions),
         Task("write checkpoints", every, maintenance.write_checkpoints),
         Task("remove unused uploads", every, manifold.uploads.sweep),
+        Task("remove superseded objects", every, manifold.superseded.sweep),
         Task("settle events", min(every, _SETTLE_SECONDS) if manifold.events.sinks else every, manifold.events.settle),
         Task("prune events", every, manifold.events.prune),
     ]

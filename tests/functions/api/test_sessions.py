@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.api import Api
-from tests.support.work import MAPPED, write_through_map
+from tests.support.work import MAPPED, lose_ram, write_through_map
 
 FILES = "/api/projects/demo/files"
 
@@ -143,6 +143,23 @@ def test_what_was_seen_may_be_named_with_its_commit(api: Api) -> None:
         assert (answer.status_code, answer.json()["code"]) == (500, "stale_store")
     for wrong in ("1-x", "-1", "one", f"1-{'A' * 26}"):
         assert api.post("/api/sessions/s1/checkout", json={"seen_generation": wrong}).status_code == 400
+
+
+def test_saved_work_that_is_lost_is_given_up_only_when_asked_for_and_then_named(api: Api) -> None:
+    work = opened(api)
+    (work / "a.txt").write_bytes(b"saved")
+    draft = api.post("/api/sessions/s1/save").json()["draft"]
+    lose_ram(work)
+    store = api.manifold.context.store
+    (key,) = [info.key for info in store.list("t/default") if info.key.endswith(draft)]
+    api.manifold.context.objects.discard([key])
+    for path, body in (("/s1/checkout", {}), ("", {"session": "s1"})):
+        answer = api.post(f"/api/sessions{path}", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (500, "draft_lost")
+    done = api.post("/api/sessions/s1/checkout", json={"drop_lost_draft": True}).json()
+    assert (done["dropped_draft"], done["kind"]) == (draft, "restored")
+    assert (work / "a.txt").read_bytes() == b"one"
+    assert api.post("/api/sessions/s1/checkout", json={"drop_lost_draft": True}).json()["dropped_draft"] is None
 
 
 @pytest.mark.parametrize("session", ["UPPER", "a b", "x" * 65, "-a", "a..b", "\u00e9"])

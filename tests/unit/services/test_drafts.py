@@ -20,6 +20,7 @@ from manifold_common.ids import DEFAULT_TENANT, ProjectId
 from manifold_common.ports.catalog import SessionView
 from manifold_common.services.commit import CommitRequest
 from manifold_common.services.sessions import CheckoutKind
+from manifold_common.services.superseded import Superseded
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, look, lose_ram, new_project, paths, put, remove
@@ -36,6 +37,12 @@ def requests(manifold: Manifold) -> Counter[str]:
 def commit_objects(manifold: Manifold, project: ProjectId) -> set[str]:
     folder = f"{project_prefix(DEFAULT_TENANT, project)}/commits"
     return {info.key for info in manifold.context.store.list(folder)}
+
+
+def kept_objects(manifold: Manifold, project: ProjectId) -> set[str]:
+    """Return the commit objects that stay for good: those that something refers to."""
+    Superseded(manifold.context, 0).sweep()
+    return commit_objects(manifold, project)
 
 
 def edit(work: Path) -> None:
@@ -176,12 +183,12 @@ def test_only_the_newest_draft_is_kept_and_a_commit_ends_it(
     for text in (b"first", b"second", b"third"):
         (work / "a").write_bytes(text)
         manifold.commits.save(LOCAL_PRINCIPAL, S1)
-        assert len(commit_objects(manifold, project) - published) == 1
+        assert len(kept_objects(manifold, project) - published) == 1
     assert (check_out(make_manifold(node="b")) / "a").read_bytes() == b"third"
     assert (check_out(manifold) / "a").read_bytes() == b"third"
     (work / "a").write_bytes(b"last")
     assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).generation == 2
-    assert len(commit_objects(manifold, project)) == 2
+    assert len(kept_objects(manifold, project)) == 2
     lose_ram(work)
     assert (check_out(manifold) / "a").read_bytes() == b"last"
     assert manifold.sessions.status(LOCAL_PRINCIPAL, S1).differences == []
@@ -197,7 +204,7 @@ def test_work_that_was_undone_is_not_brought_back(manifold: Manifold, project: P
     assert manifold.commits.save(LOCAL_PRINCIPAL, S1).commit is None
     lose_ram(work)
     assert (check_out(manifold) / "a").read_bytes() == b"one"
-    assert len(commit_objects(manifold, project)) == 1
+    assert len(kept_objects(manifold, project)) == 1
 
 
 def test_saving_twice_stores_once(manifold: Manifold, project: ProjectId) -> None:
@@ -292,7 +299,7 @@ def test_a_closed_session_leaves_no_draft(manifold: Manifold, project: ProjectId
     edit(work)
     manifold.commits.save(LOCAL_PRINCIPAL, S1)
     manifold.sessions.close(LOCAL_PRINCIPAL, S1)
-    assert not work.exists() and len(commit_objects(manifold, project)) == 1
+    assert not work.exists() and len(kept_objects(manifold, project)) == 1
     assert (check_out(manifold, project) / "a").read_bytes() == b"one"
 
 
@@ -325,7 +332,7 @@ def test_work_that_others_have_committed_alike_leaves_nothing_to_do_and_no_draft
     put(manifold, project, b"a", b"the same")
     done = manifold.commits.commit(LOCAL_PRINCIPAL, S1)
     assert (done.commit, done.generation) == (None, 2)
-    assert len(commit_objects(manifold, project)) == 2
+    assert len(kept_objects(manifold, project)) == 2
     put(manifold, project, b"b", b"newer")
     lose_ram(work)
     for node in ("a", "b"):

@@ -40,11 +40,22 @@ def build_catalog(settings: Settings, dsn: str, clock: Clock) -> Catalog:
     return catalog
 
 
-def migrate_catalog(dsn: str) -> list[str]:
-    """Bring the database's schema up to date; return the names of the migrations that were run."""
+def client_environment(dsn: str) -> dict[str, str]:
+    """Return the variables by which PostgreSQL's own programs find the catalog's database. Raises ConfigError."""
+    from manifold_common.adapters.postgres import clients
+
+    return clients.client_environment(dsn)
+
+
+def migrate_catalog(dsn: str, *, keep_catalog: bool = False) -> list[str]:
+    """Bring the database's schema up to date; return the names of the migrations that were run.
+
+    Args:
+        keep_catalog: go on with the catalog that is there, after a dump was refused.
+    """
     from manifold_common.adapters.postgres.migrations import migrate
 
-    return migrate(dsn)
+    return migrate(dsn, keep_catalog=keep_catalog)
 
 
 def build_store(settings: Settings, clock: Clock, randomness: Randomness) -> ObjectStore:

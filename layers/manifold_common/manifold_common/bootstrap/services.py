@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from manifold_common.services.rewrap import Rewrap
     from manifold_common.services.session_plans import SessionPlans
     from manifold_common.services.sessions import Sessions
+    from manifold_common.services.superseded import Superseded
     from manifold_common.services.transfer import Transfer
     from manifold_common.services.uploads import Uploads
     from manifold_common.services.verify import Verify
@@ -222,6 +223,12 @@ class Manifold:
         return Uploads(self.context, self.sessions, self.commits, self.publisher, self.plans)
 
     # --- upkeep -----------------------------------------------------------------------------------------------------
+
+    @wired
+    def superseded(self) -> Superseded:
+        from manifold_common.services.superseded import Superseded
+
+        return Superseded(self.context, self.settings.projects.maintenance.garbage_grace_seconds)
 
     @wired
     def maintenance(self) -> Maintenance:

@@ -175,13 +175,12 @@ class CommitWriter:
         self._objects.write(own.seal().key, data)
         return CheckpointRow(own.generation, CommitId(own.name), own.dek, len(data))
 
-    def discard(self, tenant: TenantId, project: ProjectId, commit: CommitRow | DraftRef) -> None:
-        """Remove a commit object that was never published and that no draft names."""
-        self.discard_object(tenant, project, commit.generation, commit.commit)
+    def discard(self, tenant: TenantId, project: ProjectId, commit: CommitRow) -> None:
+        """Remove a commit object that the catalog has never named, as a commit or as a draft.
 
-    def discard_object(self, tenant: TenantId, project: ProjectId, generation: Generation, commit: CommitId) -> None:
-        """Like ``discard``, by generation and id."""
-        self._objects.discard([commit_key(tenant, project, generation, commit)])
+        What it has named must stay for a while, since a dump may name it still (services/superseded.py).
+        """
+        self._objects.discard([commit_key(tenant, project, commit.generation, commit.commit)])
 
     def seal_note(self, tenant: TenantId, project: ProjectId, subject: str, data: bytes) -> bytes:
         """Return ``data`` sealed under the project's key and bound to ``subject``, for a field of the catalog."""

@@ -79,7 +79,7 @@ class SealedObjects:
         self._cache.put(key, data)
 
     def discard(self, keys: Sequence[str]) -> None:
-        """Remove objects that nothing refers to."""
+        """Remove objects that nothing refers to, and that no dump of the catalog can refer to."""
         self._store.delete(keys)
         for key in keys:
             self._cache.drop(key)

@@ -32,6 +32,7 @@ from manifold_common.ids import (
 )
 from manifold_common.ports.installation import InstallationRecord
 from manifold_common.ports.outbox import Outbox
+from manifold_common.ports.superseded import Superseded
 from manifold_common.ports.uploads import Uploads
 
 
@@ -236,7 +237,7 @@ class Publication:
             )
 
 
-class Catalog(InstallationRecord, Outbox, Uploads, Protocol):
+class Catalog(InstallationRecord, Outbox, Uploads, Superseded, Protocol):
     # --- projects -------------------------------------------------------------------------------------------------
 
     def create_project(
@@ -421,6 +422,9 @@ class Catalog(InstallationRecord, Outbox, Uploads, Protocol):
     def list_sessions(self, tenant: TenantId, user: UserId, project: ProjectId | None = None) -> list[SessionRow]:
         """Return the user's sessions, by id."""
 
+    def drafted_sessions(self, tenant: TenantId, project: ProjectId) -> list[SessionRow]:
+        """Return the sessions of all users on a project that hold a draft, by user and id."""
+
     def move_session(
         self,
         tenant: TenantId,
@@ -486,7 +490,7 @@ class Catalog(InstallationRecord, Outbox, Uploads, Protocol):
     def expired_sessions(self, over_for: timedelta, *, limit: int = 100) -> list[SessionView]:
         """Return sessions of every tenant that have been over for that long (for the host's housekeeping)."""
 
-    # --- housekeeping (the outbox: ports/outbox.py; uploads: ports/uploads.py) --------------------------------------
+    # --- housekeeping (ports/outbox.py, ports/uploads.py and ports/superseded.py have more of it) --------------------
 
     def all_projects(self, *, after: tuple[TenantId, ProjectId] | None = None, limit: int = 100) -> list[ProjectRow]:
         """Return living projects of every tenant, by tenant and id (for the host's housekeeping)."""

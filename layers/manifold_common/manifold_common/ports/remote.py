@@ -138,6 +138,7 @@ class RemoteSessionPlan(_Dated, frozen=True):
     id_key: Key
     plan: RemotePlan
     draft: GrantedDraft | None
+    dropped_draft: CommitId | None = None
 
 
 class UploadSlot(msgspec.Struct, frozen=True):
@@ -307,6 +308,7 @@ class RemoteServer(Protocol):
         content: bool = True,
         restore: bool = False,
         seen: Seen | None = None,
+        drop_lost_draft: bool = False,
     ) -> RemoteSessionPlan:
         """Raises as ``SessionPlans.plan``."""
 

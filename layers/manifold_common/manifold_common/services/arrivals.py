@@ -7,6 +7,7 @@ session has gone on elsewhere meanwhile; then all is looked at again. Until that
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from manifold_common.domain.conflict import Strategy
@@ -26,6 +27,7 @@ from manifold_common.ids import WorkingSetId
 from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.context import Context
 from manifold_common.services.generations import unknown_session
+from manifold_common.services.lost_drafts import blaming_draft, own_blocks
 from manifold_common.services.scopes import scope_of
 from manifold_common.services.workspaces import Workspaces, working_conflict
 
@@ -63,7 +65,8 @@ class Arrivals:
 
         Raises:
             CommitConflict: what was left here and what was saved elsewhere have changed the same paths; nothing was
-                touched. SessionBusy: the session goes on elsewhere at this moment. NoSpace, QuotaExceeded. StaleStore.
+                touched. SessionBusy: the session goes on elsewhere at this moment. DraftLost: what was saved cannot be
+                read. NoSpace, QuotaExceeded. StaleStore.
         """
         if work.location.exists() and row.is_at(work.id):
             return False, row
@@ -114,7 +117,8 @@ class Arrivals:
         base, durable, draft = self._durable(row)
         patterns = scope_of(self._context, row)
         changed = durable.tree if draft else None
-        self._workspaces.build(work, base, patterns, changed, durable.places, progress, working_set=self.new_id())
+        with _blaming_draft(row, base, durable):
+            self._workspaces.build(work, base, patterns, changed, durable.places, progress, working_set=self.new_id())
         self._bench.note_durable(work, draft)
 
     def _rejoin(self, work: OpenSet, row: SessionRow, strategy: Strategy) -> None:
@@ -129,7 +133,8 @@ class Arrivals:
         keys = self._context.keys.of(row.tenant, row.project)
         reader = self._context.block_reader(row.tenant, row.project)
         # No note of the step is needed: what a crash leaves of it agrees with what the next checkout brings.
-        done = refresh(work.location, left, durable, reader, keys.chunker, strategy, begin=lambda: None)
+        with _blaming_draft(row, base, durable):
+            done = refresh(work.location, left, durable, reader, keys.chunker, strategy, begin=lambda: None)
         if done.conflicts and strategy is Strategy.FAIL:
             raise working_conflict(done.conflicts, left.base.head.generation, base.head.generation)
         trust = done.state.trust
@@ -164,7 +169,8 @@ class Arrivals:
         base = log.load(row.tenant, row.project, at.generation, commit=at.commit, start=start)
         if row.draft is None:
             return _Durable(base, base, None)
-        draft = log.read_commit(row.tenant, row.project, row.draft)
+        with blaming_draft(row.session, row.project, row.draft.generation, row.draft.commit):
+            draft = log.read_commit(row.tenant, row.project, row.draft)
         tree = dict(base.tree)
         apply(tree, draft.changes)
         changed = _with_tree(base, tree, {**base.places, **draft.places})
@@ -176,6 +182,17 @@ class Arrivals:
         if view is None:
             raise unknown_session(owner.session)
         return view.session
+
+
+def _blaming_draft(row: SessionRow, base: Snapshot, durable: Snapshot) -> AbstractContextManager[None]:
+    draft = row.draft
+    if draft is None:
+        return nullcontext()
+
+    def is_its_own(name: str) -> bool:
+        return name in {block.container.seal().key for block in own_blocks(durable.places, base.places)}
+
+    return blaming_draft(row.session, row.project, draft.generation, draft.commit, is_its_own)
 
 
 def _with_tree(base: Snapshot, tree: Tree, places: Places) -> Snapshot:

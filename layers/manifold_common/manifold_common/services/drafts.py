@@ -1,8 +1,8 @@
 """Drafts: what a working set has changed and not published, stored durably, one for each session.
 
-Order of effects: the draft's objects first, then the session's row, which ends the draft before it, then that one's
-object goes away. Only the working set that a session is at may do so: one that was left behind on another machine is
-refused, so that it cannot replace what was saved since.
+Order of effects: the draft's objects first, then the session's row, which ends the draft before it. That one's object
+stays in the store for a while (services/superseded.py). Only the working set that a session is at may do so: one that
+was left behind on another machine is refused, so that it cannot replace what was saved since.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SavedDraft:
 
     @property
     def packed(self) -> Places:
-        """Where its content is that a commit may refer to: the draft's own object goes away with the draft."""
+        """Where its content is that a commit may refer to: the draft's own object goes away after the draft."""
         return {chunk: place for chunk, place in self.places.items() if place.block.container.kind is ObjectKind.PACK}
 
 
@@ -63,7 +63,10 @@ class Drafts:
         return found
 
     def save(self, work: OpenSet, stored: StoredCommit, changes: Changes) -> None:
-        """Make ``stored`` the session's draft, and drop the one before. Raises NotFound, SessionMoved, StaleStore."""
+        """Make ``stored`` the session's draft, in place of the one before.
+
+        Raises NotFound, SessionMoved, StaleStore.
+        """
         try:
             self.put(work.owner.principal, work.owner.session, stored, working_set=work.id)
         except (NotFound, SessionMoved, StaleStore, KeyUnavailable):
@@ -88,7 +91,6 @@ class Drafts:
         """Like ``save``, for work that is in no working set of this machine. ``None``: wherever the session is."""
         context = self._context
         now = context.clock.now()
-        before = context.catalog.view_session(principal.tenant, principal.user, session)
         with context.keys.writing(principal.tenant, stored.project):
             context.catalog.save_draft(
                 principal.tenant,
@@ -98,9 +100,6 @@ class Drafts:
                 ttl=context.policy.session_ttl,
                 working_set=working_set,
             )
-        if before is not None and before.session.draft is not None:
-            with suppress(ManifoldError):
-                context.writer.discard(principal.tenant, before.session.project, before.session.draft)
 
     def forget(self, work: OpenSet) -> None:
         """Take the draft off a session whose working set no longer differs from its base. Raises SessionMoved."""
@@ -111,24 +110,15 @@ class Drafts:
         row = view.session
         if not row.is_at(work.id):
             raise SessionMoved(owner.session)
-        self._drop(work)
-        if row.draft is not None and context.catalog.drop_draft(row.tenant, row.user, row.session, row.draft.commit):
-            with suppress(ManifoldError):
-                context.writer.discard(row.tenant, row.project, row.draft)
+        self.published(work)
+        if row.draft is not None:
+            context.catalog.drop_draft(row.tenant, row.user, row.session, row.draft.commit)
 
     def published(self, work: OpenSet) -> None:
-        """Remove the object of a draft that has been published under another id, and so is nobody's draft any more."""
-        found = self._drop(work)
-        if found is not None:
-            with suppress(ManifoldError):
-                self._context.writer.discard_object(
-                    work.owner.tenant, work.owner.project, Generation(found.base.generation + 1), found.commit
-                )
-
-    def _drop(self, work: OpenSet) -> SavedDraft | None:
+        """Note that the working set has no draft any more: it was published, under another id."""
         self._bench.note_durable(work, None)
         with self._lock:
-            return self._last.pop(_key(work), None)
+            self._last.pop(_key(work), None)
 
 
 def _key(work: OpenSet) -> tuple[Principal, SessionId]:

@@ -201,14 +201,7 @@ class Maintenance:
                 with suppress(NotFound):  # closed at this very moment
                     context.catalog.prolong_session(row.tenant, row.user, row.session, left)
                 return False
-        if not context.catalog.end_session(row):
-            return False  # somebody has come back to it
-        if row.draft is not None:
-            try:
-                context.writer.discard(row.tenant, row.project, row.draft)
-            except ManifoldError as error:
-                _log.info("a draft of session %s stays until garbage collection: %s", row.session, error.code)
-        return True
+        return context.catalog.end_session(row)  # not if somebody has come back to it
 
     def write_checkpoints(self, *, stop: Stop = never) -> int:
         """Write a checkpoint for every project that is due. Returns how many were written.

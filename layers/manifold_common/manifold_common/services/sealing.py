@@ -100,8 +100,6 @@ class Sealing:
         stored = context.writer.write(base, found.changes, content, known, by, Note("", {}, 0, 0, 0, 0))
         made = stored.draft(draft.saved_at)
         context.catalog.save_draft(row.tenant, row.user, row.session, made, ttl=context.policy.session_ttl)
-        with suppress(ManifoldError):
-            context.writer.discard(row.tenant, row.project, draft)
         return made, context.log.read_commit(row.tenant, row.project, made)
 
     def _past(self, keys: ProjectKeys, head: Head) -> PlainPast:

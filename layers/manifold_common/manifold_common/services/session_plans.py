@@ -17,6 +17,7 @@ from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, SessionI
 from manifold_common.ports.catalog import DraftRef, SessionRow
 from manifold_common.services.context import Context
 from manifold_common.services.generations import unknown_session
+from manifold_common.services.lost_drafts import blaming_draft, drop_if_lost
 from manifold_common.services.plans import EVERYTHING, Grant, Plan, Plans, Wanted
 from manifold_common.services.projects import Projects
 from manifold_common.services.scopes import scope_of
@@ -44,6 +45,8 @@ class SessionPlan:
     """Names chunks, so that the client can tell what has changed. It opens nothing."""
     plan: Plan
     draft: PlannedDraft | None
+    dropped_draft: CommitId | None = None
+    """Saved work that could not be read and was given up, as the client had asked."""
 
 
 class SessionPlans:
@@ -65,6 +68,7 @@ class SessionPlans:
         wanted: Wanted = EVERYTHING,
         restore: bool = False,
         seen_generation: Seen | None = None,
+        drop_lost_draft: bool = False,
     ) -> SessionPlan:
         """Return what a client needs to bring its working set to a generation (``None``: the newest); open the session
         if need be.
@@ -74,13 +78,16 @@ class SessionPlans:
             wanted: its ``patterns`` are not looked at; the session has its own.
             restore: the client has no working set. If work of the session was saved, the plan is for the generation
                 that it was done on, and for that work.
+            drop_lost_draft: give up saved work of the session if it cannot be read. What can be read is kept.
 
         Raises:
+            DraftLost: saved work has to be brought back and cannot be read.
             NotFound: no such project, session or generation. InvalidInput: the session is of another project.
             ConfigError: the store gives no links. StaleStore.
         """
         context = self._context
         view = None if session is None else context.catalog.view_session(principal.tenant, principal.user, session)
+        dropped: CommitId | None = None
         if view is None:
             _ = self._plans.links  # fails before a session is opened that no plan could serve
             row = self._open(principal, session, project, generation, patterns, seen_generation)
@@ -90,6 +97,8 @@ class SessionPlans:
             self._sessions.check_same(row, project, patterns)
             refuse_replaced(context.catalog, row.tenant, row.project, view.head, seen_generation)
             row = replace(row, expires_at=self._sessions.prolong(view))
+            if drop_lost_draft and (dropped := drop_if_lost(context, row)) is not None:
+                row = replace(row, draft=None)
         wanted = replace(wanted, patterns=scope_of(context, row))
         draft = None
         if restore and row.draft is not None:
@@ -106,6 +115,7 @@ class SessionPlans:
             id_key=bytes(context.keys.of(principal.tenant, row.project).id_key),
             plan=plan,
             draft=draft,
+            dropped_draft=dropped,
         )
 
     def _open(
@@ -149,7 +159,8 @@ class SessionPlans:
     ) -> tuple[Plan, PlannedDraft]:
         context = self._context
         base = context.log.load(row.tenant, row.project, draft.base.generation, commit=draft.base.commit)
-        found = context.log.read_commit(row.tenant, row.project, draft)
+        with blaming_draft(row.session, row.project, draft.generation, draft.commit):
+            found = context.log.read_commit(row.tenant, row.project, draft)
         if draft.dek == PLAIN and context.keys.of(row.tenant, row.project).distrusts_plain:
             # Its client could not tell it from another one.
             draft, found = self._sealing.seal_draft(row, draft, base, found)

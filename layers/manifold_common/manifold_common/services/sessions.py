@@ -31,6 +31,7 @@ from manifold_common.ports.catalog import SessionRow, SessionView
 from manifold_common.services.arrivals import Arrivals
 from manifold_common.services.context import Context
 from manifold_common.services.generations import unknown_session
+from manifold_common.services.lost_drafts import drop_if_lost
 from manifold_common.services.projects import Projects
 from manifold_common.services.scopes import scope_of, seal_scope
 from manifold_common.services.staleness import refuse_replaced, refuse_stale
@@ -74,6 +75,8 @@ class CheckedOut:
     total_bytes: int
     expires_at: datetime
     missing: Missing | None = None
+    dropped_draft: CommitId | None = None
+    """Saved work that could not be read and was given up, as the caller had asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ class Sessions:
         patterns: tuple[str, ...] = (),
         strategy: Strategy = Strategy.FAIL,
         seen_generation: Seen | None = None,
+        drop_lost_draft: bool = False,
         progress: Progress | None = None,
     ) -> CheckedOut:
         """Bring a session's working set to a generation (``None``: the head), making both if need be.
@@ -138,8 +142,10 @@ class Sessions:
             patterns: restrict a new session to these paths (gitignore syntax).
             seen_generation: the highest generation the caller knows of, best with its commit; a store that has less,
                 or another one, is refused.
+            drop_lost_draft: give up saved work of the session if it cannot be read. What can be read is kept.
 
         Raises:
+            DraftLost: saved work of the session has to be brought here and cannot be read.
             NotFound: no such project, session or generation. InvalidInput: the session is of another project.
             CommitConflict: the working set and others' commits changed the same paths; nothing was touched.
             RamUnavailable, NoSpace, QuotaExceeded: there is no room. SessionBusy. StaleStore.
@@ -151,6 +157,17 @@ class Sessions:
             return self._open(principal, session, project, generation, patterns, seen_generation, progress)
         row, head = view.session, view.head
         self.check_same(row, project, patterns)
+        if drop_lost_draft and (dropped := drop_if_lost(self._context, row)) is not None:
+            done = self.checkout(
+                principal,
+                session,
+                project,
+                generation=generation,
+                strategy=strategy,
+                seen_generation=seen_generation,
+                progress=progress,
+            )
+            return replace(done, dropped_draft=dropped)
         with self._bench.open(owner_of(row)) as work:
             if work.base is None or work.base.generation > head.generation:
                 # Looked up before the lock was had: whoever held it may have committed, or saved a draft.
@@ -353,11 +370,7 @@ class Sessions:
         row = view.session
         with self._bench.open(owner_of(row)) as work:
             self._context.catalog.close_session(principal.tenant, principal.user, session)
-            left = self._bench.wipe(work)
-        if row.draft is not None:
-            with suppress(Exception):
-                self._context.writer.discard(row.tenant, row.project, row.draft)
-        return left
+            return self._bench.wipe(work)
 
 
 def checked_out(work: OpenSet, kind: CheckoutKind, head: Generation, expires_at: datetime) -> CheckedOut:

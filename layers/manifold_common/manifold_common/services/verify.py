@@ -2,8 +2,8 @@
 
 Every commit object is opened, held against its catalog row and against its parent's hash; every checkpoint against the
 tree that the commits fold to; every key record against the catalog; every object that any generation refers to must
-exist and be long enough. With ``read_data`` each is read from its header to its end too, and every chunk's bytes are
-held against its id.
+exist and be long enough. So is every session's saved work. With ``read_data`` each object is read from its header to
+its end too, and every chunk's bytes are held against its id.
 A damaged object does not stop the rest from being looked at.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from manifold_common.domain.access import Principal
@@ -22,12 +22,12 @@ from manifold_common.engine.data_keys import ProjectKeys
 from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.tree_log import TreeLog
-from manifold_common.errors import CorruptObject, ObjectNotFound
+from manifold_common.errors import CorruptObject, NotFound, ObjectNotFound
 from manifold_common.format.key_record import MAX_KEY_RECORD_BYTES, decode_key_record
 from manifold_common.format.layout import checkpoint_key, commit_key, project_prefix, wrapped_key_key
 from manifold_common.format.places import MAX_BLOCK_RAW_BYTES, Block, Container, Place, Places
 from manifold_common.format.sealed import MAX_RAW_BYTES
-from manifold_common.ids import PLAIN, ChunkId, DekId, Generation, ProjectId
+from manifold_common.ids import PLAIN, ChunkId, DekId, Generation, ProjectId, SessionId
 from manifold_common.ports.catalog import CheckpointRow, CommitRow, ProjectRow
 from manifold_common.services.context import Context
 from manifold_common.services.projects import Projects
@@ -45,6 +45,8 @@ class Problem:
     reason: str
     first_generation: Generation | None = None
     """The first generation that refers to it."""
+    sessions: tuple[SessionId, ...] = ()
+    """Those whose saved work cannot be read because of it."""
     paths: tuple[str, ...] = ()
     """Some of the paths that cannot be read because of it."""
 
@@ -55,13 +57,16 @@ class VerifyReport:
     head: Generation
     commits: int = 0
     checkpoints: int = 0
+    drafts: int = 0
+    """Saved work of sessions, of every user."""
     objects: int = 0
-    """Packs and commit objects that some generation refers to."""
+    """Packs and commit objects that some generation or draft refers to."""
     chunks: int = 0
     bytes_read: int = 0
     """Raw bytes of blocks that were opened; 0 without ``read_data``."""
     unreferenced_objects: int = 0
-    """Stored objects of the project that no commit refers to: drafts, and what failed attempts left."""
+    """Stored objects of the project that no commit or draft refers to: superseded drafts, which stay for a while, and
+    what failed attempts left."""
     unreferenced_bytes: int = 0
     plain_objects: int = 0
     """Objects of an encrypted project that are in use and not encrypted: they are from before that."""
@@ -102,6 +107,9 @@ class _Verification:
         self._seen: dict[Container, dict[int, Block]] = defaultdict(dict)
         self._first_seen: dict[Container, Generation] = {}
         self._chunks: dict[ChunkId, Place] = {}
+        self._drafted: dict[Container, set[SessionId]] = defaultdict(set)
+        """Which sessions' drafts refer to an object that no generation refers to."""
+        self._commits: dict[Generation, CommitRow] = {}
         self._known_keys: set[str] = set()
         self._plain_keys: dict[str, int] = {}
         """Objects that are not sealed, of an encrypted project, and how large they are."""
@@ -110,6 +118,7 @@ class _Verification:
     def run(self, *, read_data: bool) -> VerifyReport:
         self._check_keys()
         self._check_log()
+        self._check_drafts()
         self._check_objects()
         if read_data:
             self._check_data()
@@ -118,15 +127,21 @@ class _Verification:
         self._name_paths()
         return self._report
 
-    def _problem(self, error: CorruptObject, generation: Generation | None = None) -> None:
+    def _problem(
+        self, error: CorruptObject, generation: Generation | None = None, sessions: tuple[SessionId, ...] = ()
+    ) -> None:
         with self._lock:
-            found = Problem(error.object_name, error.reason, generation)
+            found = Problem(error.object_name, error.reason, generation, sessions)
             if found not in self._report.problems:
                 self._report.problems.append(found)
 
     def _note_plain(self, key: str, dek: DekId, size: int) -> None:
         if dek == PLAIN and self._keys.distrusts_plain:
             self._plain_keys[key] = size
+
+    def _problem_in(self, container: Container, error: CorruptObject) -> None:
+        sessions = self._drafted.get(container, ())
+        self._problem(error, self._first_seen.get(container), tuple(sorted(sessions)))
 
     def _tell(self, objects: int, size: int) -> None:
         if self._progress is not None:
@@ -158,6 +173,7 @@ class _Verification:
         for row in self._all_commits():
             key = commit_key(self._tenant, self._project, row.generation, row.commit)
             self._known_keys.add(key)
+            self._commits[row.generation] = row
             self._report.commits += 1
             self._note_plain(key, row.dek, row.object_bytes)
             try:
@@ -175,6 +191,39 @@ class _Verification:
             if checkpoint is not None:
                 tree = self._check_checkpoint(checkpoint, tree)
             self._tell(1, row.object_bytes)
+
+    def _check_drafts(self) -> None:
+        for row in self._context.catalog.drafted_sessions(self._tenant, self._project):
+            draft = row.draft
+            assert draft is not None
+            key = commit_key(self._tenant, self._project, draft.generation, draft.commit)
+            self._known_keys.add(key)
+            self._report.drafts += 1
+            try:
+                commit = self._log.read_commit(self._tenant, self._project, draft, self._keys)
+                if commit.meta.parent_hash != self._record_hash(Generation(draft.generation - 1)):
+                    raise CorruptObject(key, "it was not made on the generation that its session names")
+            except CorruptObject as error:
+                self._problem(error, sessions=(row.session,))
+                continue
+            for chunk, place in commit.places.items():
+                container = place.block.container
+                self._seen[container][place.block.frame] = place.block
+                self._chunks.setdefault(chunk, place)
+                if container not in self._first_seen:
+                    self._drafted[container].add(row.session)
+            self._tell(1, draft.object_bytes)
+
+    def _record_hash(self, generation: Generation) -> bytes | None:
+        if generation == 0:
+            return b""
+        try:
+            row = self._commits.get(generation) or self._context.catalog.commit_at(
+                self._tenant, self._project, generation
+            )
+        except NotFound:
+            return None
+        return row.record_hash
 
     def _all_commits(self) -> Iterable[CommitRow]:
         """Yield every commit, oldest first, in pages that do not move while others commit."""
@@ -218,11 +267,9 @@ class _Verification:
             info = self._store.head(key)
             end = max(block.offset + block.stored_bytes for block in blocks.values())
             if info is None:
-                self._problem(CorruptObject(key, "it is missing from the object store"), self._first_seen[container])
+                self._problem_in(container, CorruptObject(key, "it is missing from the object store"))
             elif info.size < end:
-                self._problem(
-                    CorruptObject(key, f"it has {info.size} bytes, and {end} are needed"), self._first_seen[container]
-                )
+                self._problem_in(container, CorruptObject(key, f"it has {info.size} bytes, and {end} are needed"))
             self._note_plain(key, container.dek, info.size if info is not None else 0)
             self._tell(1, 0)
         self._report.objects = len(self._seen)
@@ -239,7 +286,7 @@ class _Verification:
             try:
                 self._check_object(container, by_block)
             except CorruptObject as error:
-                self._problem(error, self._first_seen[container])
+                self._problem_in(container, error)
 
         for _ in self._context.workers.compute.map(check, sound):
             pass
@@ -287,6 +334,5 @@ class _Verification:
                     paths[place.block.container.seal().key].append(to_display(path))
                     break
         self._report.problems = [
-            Problem(p.object_name, p.reason, p.first_generation, tuple(sorted(paths[p.object_name])[:_NAMED_PATHS]))
-            for p in self._report.problems
+            replace(p, paths=tuple(sorted(paths[p.object_name])[:_NAMED_PATHS])) for p in self._report.problems
         ]

@@ -237,7 +237,10 @@ class Maintenance(Section):
         64, "Commits after the newest checkpoint at which the next one is written, at the latest.", ge=1, le=10000
     )
     garbage_grace_seconds: int = setting(
-        86400, "Age below which an object that nothing refers to is left alone, in seconds.", ge=3600
+        86400,
+        "How long an object stays in the store after the last reference to it has gone, in seconds. Dumping the "
+        "database and then copying the store must take less.",
+        ge=3600,
     )
 
 

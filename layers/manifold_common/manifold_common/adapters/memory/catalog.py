@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from manifold_common.adapters.memory.outbox import MemoryOutbox
+from manifold_common.adapters.memory.superseded import MemorySuperseded, SessionRows
 from manifold_common.adapters.memory.uploads import MemoryUploads
 from manifold_common.domain.history import Point, history_replaced
 from manifold_common.domain.keys import NO_PROVIDER, Encryption, Kek, KeyRecord, WrappedKey
@@ -51,6 +52,7 @@ from manifold_common.ports.catalog import (
 )
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.installation import DatabaseIdentity, InstallationRow
+from manifold_common.ports.superseded import SupersededObject
 from manifold_common.ports.uploads import Held, Upload
 
 
@@ -84,7 +86,8 @@ class MemoryCatalog(MemoryOutbox):
     def __init__(self, *, clock: Clock) -> None:
         super().__init__(threading.RLock(), clock)
         self._projects: dict[tuple[TenantId, ProjectId], _Project] = {}
-        self._sessions: dict[tuple[TenantId, UserId, SessionId], SessionRow] = {}
+        self._superseded = MemorySuperseded(clock)
+        self._sessions = SessionRows(self._superseded)
         self._ended: list[tuple[SessionRow, datetime]] = []
         self._uploads = MemoryUploads(self._lock)
         here = DatabaseIdentity("memory", 0)
@@ -404,6 +407,11 @@ class MemoryCatalog(MemoryOutbox):
             rows = [s for s in self._sessions.values() if (s.tenant, s.user) == (tenant, user)]
         return sorted((s for s in rows if project in (None, s.project)), key=lambda s: s.session)
 
+    def drafted_sessions(self, tenant: TenantId, project: ProjectId) -> list[SessionRow]:
+        with self._lock:
+            rows = [s for s in self._sessions.values() if (s.tenant, s.project) == (tenant, project)]
+        return sorted((s for s in rows if s.draft is not None), key=lambda s: (s.user, s.session))
+
     def move_session(
         self,
         tenant: TenantId,
@@ -542,6 +550,18 @@ class MemoryCatalog(MemoryOutbox):
 
     def ended_uploads(self, before: datetime, *, limit: int = 100) -> list[Upload]:
         return self._uploads.ended(before, limit)
+
+    # --- superseded objects -----------------------------------------------------------------------------------------
+
+    def superseded_objects(self, older_than_seconds: float, *, limit: int = 100) -> list[SupersededObject]:
+        with self._lock:
+            named = {row.draft.commit for row in self._sessions.values() if row.draft is not None}
+            named |= {commit for project in self._projects.values() for commit in project.by_id}
+            return self._superseded.found(older_than_seconds, named, limit)
+
+    def forget_superseded(self, objects: Sequence[SupersededObject]) -> None:
+        with self._lock:
+            self._superseded.forget(objects)
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
 

@@ -12,14 +12,16 @@ from contextlib import AbstractContextManager
 from manifold_common.adapters.postgres.commits import Commits
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.adapters.postgres.installation import Installation
-from manifold_common.adapters.postgres.migrations import refuse_other_version
+from manifold_common.adapters.postgres.migrations import known_migrations, refuse_other_version
 from manifold_common.adapters.postgres.outbox import Outbox
 from manifold_common.adapters.postgres.pool import Dsn, Limits
 from manifold_common.adapters.postgres.projects import Projects
 from manifold_common.adapters.postgres.room import Room
 from manifold_common.adapters.postgres.sessions import Sessions
+from manifold_common.adapters.postgres.superseded import Superseded
 from manifold_common.adapters.postgres.turns import Turns
 from manifold_common.adapters.postgres.uploads import Uploads
+from manifold_common.adapters.postgres.wholeness import require_whole
 from manifold_common.errors import ManifoldError, SchemaMismatch
 from manifold_common.ids import ProjectId, TenantId
 from manifold_common.ports.catalog import CatalogHealth
@@ -31,7 +33,7 @@ _VERSION = "SELECT coalesce(max(version), 0) FROM schema_migrations"
 _HEALTH = "SELECT current_setting('server_version')"
 
 
-class PostgresCatalog(Projects, Commits, Sessions, Uploads, Outbox, Installation):
+class PostgresCatalog(Projects, Commits, Sessions, Uploads, Superseded, Outbox, Installation):
     """Implements the Catalog port. Safe for threads; connects at the first use."""
 
     def __init__(self, dsn: str, *, clock: Clock, limits: Limits | None = None) -> None:
@@ -44,12 +46,14 @@ class PostgresCatalog(Projects, Commits, Sessions, Uploads, Outbox, Installation
         self._room = Room(self._db)
 
     def check_schema(self) -> None:
-        """Raises SchemaMismatch: the database is older or newer than this program; the hint says what to run."""
+        """Raises SchemaMismatch: the database is older or newer than this program; the hint says what to run.
+        DumpNotLoaded: a dump was loaded the wrong way."""
         try:
             found = int(self._db.read(_VERSION, ())[0][0])
         except SchemaMismatch:
             found = 0
         refuse_other_version(found)
+        require_whole(self._db.read, [migration.sql for migration in known_migrations()])
 
     def commit_turn(
         self, tenant: TenantId, project: ProjectId, *, timeout_seconds: float

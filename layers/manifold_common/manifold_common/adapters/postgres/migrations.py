@@ -15,7 +15,8 @@ from psycopg import errors as pg
 
 from manifold_common.adapters.postgres.errors import MIGRATE_HINT, translate
 from manifold_common.adapters.postgres.pool import Connection, Dsn, connect
-from manifold_common.errors import CatalogUnavailable, SchemaMismatch
+from manifold_common.adapters.postgres.wholeness import forget_refused, guard, require_whole
+from manifold_common.errors import CatalogUnavailable, DumpNotLoaded, SchemaMismatch
 
 _LOCK: Final = (0x6D616E69, 1)  # "mani"; the two-number form shares no key with the catalog's other locks
 _LOCK_SECONDS = 60
@@ -47,12 +48,16 @@ def known_migrations() -> list[Migration]:
     return [Migration(int(file.name[:4]), file.name[:-4], file.read_text(encoding="utf-8")) for file in files]
 
 
-def migrate(dsn: str, *, known: list[Migration] | None = None) -> list[str]:
+def migrate(dsn: str, *, known: list[Migration] | None = None, keep_catalog: bool = False) -> list[str]:
     """Bring the database to this program's schema and return the names of the migrations that were applied.
 
     Several processes may do so at once; one works, the others wait for it. An interrupted migration leaves nothing.
 
+    Args:
+        keep_catalog: go on with the catalog that is there, after a dump was refused.
+
     Raises:
+        DumpNotLoaded: the catalog that is there is not whole, or a dump was loaded on top of it.
         SchemaMismatch: the database is newer than this program, or a migration was edited after it was applied.
         CatalogUnavailable: the database cannot be reached or refuses.
     """
@@ -60,7 +65,12 @@ def migrate(dsn: str, *, known: list[Migration] | None = None) -> list[str]:
     migrations = known_migrations() if known is None else known
     try:
         with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection:
-            pending = _pending(_history(connection), migrations)
+            if keep_catalog:
+                forget_refused(connection)
+            applied = _history(connection)
+            pending = _pending(applied, migrations)
+            made = [migration.sql for migration in migrations if migration.version in applied]
+            require_whole(lambda sql, params: connection.execute(sql, params).fetchall(), made)
             if not pending:
                 return []
             _require_utf8(connection)
@@ -69,7 +79,8 @@ def migrate(dsn: str, *, known: list[Migration] | None = None) -> list[str]:
             pending = _pending(_history(connection), migrations)
             for migration in pending:
                 with connection.transaction():
-                    connection.execute(migration.sql, prepare=False)
+                    _apply(connection, migration)
+                    guard(connection, [one.sql for one in migrations])
                     connection.execute(
                         "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
                         (migration.version, migration.name, migration.checksum),
@@ -77,6 +88,18 @@ def migrate(dsn: str, *, known: list[Migration] | None = None) -> list[str]:
             return [migration.name for migration in pending]
     except psycopg.Error as error:
         raise translate(error, parsed.password) from error
+
+
+def _apply(connection: Connection, migration: Migration) -> None:
+    try:
+        connection.execute(migration.sql, prepare=False)
+    except pg.DuplicateTable as error:
+        raise DumpNotLoaded(
+            f"migration {migration.name} cannot be applied: {error.diag.message_primary}. A dump was loaded only in "
+            "part, or the database is another program's",
+            hint="use a database that is empty: dropdb, createdb, then load the dump with psql --set ON_ERROR_STOP=1 "
+            "--file backup.sql, if there is one",
+        ) from error
 
 
 def schema_version(dsn: str) -> int:

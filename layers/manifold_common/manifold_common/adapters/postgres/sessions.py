@@ -57,6 +57,12 @@ WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.project_id = coale
 ORDER BY s.session_id
 """
 
+_DRAFTED = f"""
+SELECT {rows.SESSION} FROM sessions AS s JOIN projects AS p ON {_LIVING}
+WHERE s.project_id = %s AND s.tenant_id = %s AND s.draft_commit_id IS NOT NULL
+ORDER BY s.user_id, s.session_id
+"""
+
 _EXPIRED = f"""
 SELECT {rows.VIEW} FROM sessions AS s JOIN projects AS p ON {_LIVING}
 WHERE s.expires_at <= now() - %s
@@ -175,6 +181,9 @@ class Sessions:
     def list_sessions(self, tenant: TenantId, user: UserId, project: ProjectId | None = None) -> list[SessionRow]:
         found = self._db.read(_LIST, {"tenant": tenant, "user": user, "project": project})
         return [rows.session(row) for row in found]
+
+    def drafted_sessions(self, tenant: TenantId, project: ProjectId) -> list[SessionRow]:
+        return [rows.session(row) for row in self._db.read(_DRAFTED, (project, tenant))]
 
     def move_session(
         self,

@@ -203,6 +203,7 @@ class HttpServer:
         content: bool = True,
         restore: bool = False,
         seen: Seen | None = None,
+        drop_lost_draft: bool = False,
     ) -> RemoteSessionPlan:
         body = {
             "project": project,
@@ -213,6 +214,7 @@ class HttpServer:
             "content": content,
             "restore": restore,
             "seen_generation": _wire(seen),
+            **({"drop_lost_draft": True} if drop_lost_draft else {}),  # servers of before do not know it
         }
         return self._ask("POST", f"/api/sessions/{session}/plan", _SESSION_PLAN, body)
 

@@ -13,6 +13,7 @@ CATALOG_READS = frozenset(
         "all_projects",
         "close",
         "commit_at",
+        "drafted_sessions",
         "ended_uploads",
         "event_streams",
         "expired_sessions",
@@ -35,6 +36,7 @@ CATALOG_READS = frozenset(
         "read_plan",
         "recent_events",
         "settle_installation",
+        "superseded_objects",
         "view_session",
         "was_ended",
     }

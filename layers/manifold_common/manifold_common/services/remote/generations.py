@@ -117,6 +117,7 @@ class PlannedGenerations:
         content: bool = True,
         restore: bool = False,
         seen: Seen | None = None,
+        drop_lost_draft: bool = False,
     ) -> RemoteSessionPlan:
         """Return a session's plan, after taking what comes with it but the tree.
 
@@ -133,6 +134,7 @@ class PlannedGenerations:
             content=content,
             restore=restore,
             seen=seen,
+            drop_lost_draft=drop_lost_draft,
         )
         if found.draft is not None and not restore:
             raise BadAnswer("the server brings saved work that was not asked for")

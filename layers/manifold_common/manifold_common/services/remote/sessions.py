@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from manifold_common.domain.conflict import Strategy
@@ -32,6 +32,7 @@ from manifold_common.errors import BadAnswer, ManifoldError, NotFound, SessionMo
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.remote import RemoteCommitted, RemoteSession, RemoteSessionPlan
 from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed, Saved
+from manifold_common.services.lost_drafts import blaming_draft, own_blocks
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
 from manifold_common.services.remote.uploading import Upload
@@ -89,6 +90,7 @@ class RemoteSessions:
         patterns: tuple[str, ...] = (),
         strategy: Strategy = Strategy.FAIL,
         seen_generation: Seen | None = None,
+        drop_lost_draft: bool = False,
         progress: Progress | None = None,
     ) -> CheckedOut:
         """Bring the session's working set on this machine to a generation, making both if need be.
@@ -109,14 +111,16 @@ class RemoteSessions:
                 known=known,
                 restore=restore,
                 seen=seen_generation,
+                drop_lost_draft=drop_lost_draft,
             )
 
         found = plan(known, local is None)
-        owner = _owner(found)
+        owner, dropped = _owner(found), found.dropped_draft
         if local is not None and local != owner:
             # An earlier session of that name, which was closed elsewhere, or so the server says.
             self._refuse_if_changed(local, found)
             known, found = None, plan(None, True)
+            dropped = dropped or found.dropped_draft
         elif known is not None and known.commit is not None and found.plan.known != str(known):
             raise history_replaced(known, found.plan.head_generation)
         generations.complete(found, known)
@@ -127,7 +131,7 @@ class RemoteSessions:
                 found = plan(built, False)
                 generations.complete(found, built)
                 self._bring(work, found, strategy, progress)
-            return checked_out(work, kind, found.plan.head_generation, found.expires_at)
+            return replace(checked_out(work, kind, found.plan.head_generation, found.expires_at), dropped_draft=dropped)
 
     def _bring(
         self, work: OpenSet, found: RemoteSessionPlan, strategy: Strategy, progress: Progress | None
@@ -152,10 +156,14 @@ class RemoteSessions:
         if found.draft is None:
             self._workspaces.build(work, base, patterns, progress=progress)
             return CheckoutKind.NEW
-        draft = self._generations.read_draft(found.plan, found.draft, base)
+        next_generation, commit = Generation(base.head.generation + 1), found.draft.commit
+        with blaming_draft(found.session, base.project, next_generation, commit):
+            draft = self._generations.read_draft(found.plan, found.draft, base)
         changed = dict(base.tree)
         apply(changed, draft.changes)
-        self._workspaces.build(work, base, patterns, changed, {**base.places, **draft.places}, progress)
+        own = {block.container.seal().key for block in own_blocks(draft.places, base.places)}
+        with blaming_draft(found.session, base.project, next_generation, commit, own.__contains__):
+            self._workspaces.build(work, base, patterns, changed, {**base.places, **draft.places}, progress)
         return CheckoutKind.RESTORED
 
     def _refuse_if_changed(self, local: Owner, found: RemoteSessionPlan) -> None:

@@ -1,0 +1,59 @@
+"""The database itself: ``manifold stop`` and ``manifold database``, for backups."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Annotated
+
+import typer
+from manifold_common.errors import InvalidInput
+
+from manifold_local.cli.call import Call, command
+from manifold_local.cli.output import print_line
+
+_PROGRAMS = ("psql", "pg_dump", "pg_restore", "createdb", "dropdb")
+
+
+def stop(call: Call) -> None:
+    """Stop the embedded database of WORKDIR at once.
+
+    It would otherwise outlive the last command by half a minute. A copy of WORKDIR that is made then is whole. Refused
+    while something uses the database: stop the host first.
+    """
+    from manifold_local.runtime import stop_database
+
+    stopped = stop_database(call.settings)
+
+    def say() -> None:
+        print_line("the database is stopped" if stopped else "DATABASE_URL is set: there is no embedded database")
+
+    call.answer({"stopped": stopped}, say)
+
+
+def database(
+    call: Call,
+    program: Annotated[str, typer.Argument(metavar="PROGRAM", help=f"One of {', '.join(_PROGRAMS)}.")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT", help="Its arguments.")] = None,
+) -> None:
+    """Run a PostgreSQL client program on the catalog's database.
+
+    The programs are those of the embedded server's version, which also work with older servers. For instance:
+    manifold database pg_dump > backup.sql
+    """
+    from manifold_common.bootstrap import client_environment
+    from manifold_common.settings import child_environment
+
+    from manifold_local.embedded.postgres_cluster import binaries
+    from manifold_local.runtime import open_database
+
+    if program not in _PROGRAMS:
+        raise InvalidInput(f"there is no program {program[:40]!r} here", hint=f"it is one of {', '.join(_PROGRAMS)}")
+    with open_database(call.settings) as dsn:
+        environment = child_environment(client_environment(dsn))
+        done = subprocess.run([binaries() / program, *(arguments or ())], env=environment, check=False)
+    raise typer.Exit(done.returncode)
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "stop")(stop)
+    command(app, "database", passes_options=True)(database)
