@@ -24,13 +24,20 @@ def condition_of(request: Request, expected: int | None = None) -> Condition:
     """Return the request's condition. Args: ``expected``: a generation that the body names.
 
     Raises:
-        InvalidInput: If-Match is neither a generation in quotes, nor one file's ETag, nor ``*``.
+        InvalidInput: If-Match is neither a generation in quotes, nor one file's ETag, nor ``*``; or it names another
+            generation than the body.
     """
     header = ", ".join(request.headers.getlist("if-match")).strip()
     if header in ("", "*"):
         return Condition(None if expected is None else Generation(expected))
     if match := _GENERATION.match(header):
-        return Condition(Generation(int(match[1])))
+        generation = Generation(int(match[1]))
+        if expected is not None and expected != generation:
+            raise InvalidInput(
+                f"If-Match names generation {generation}, and expected_generation {expected}",
+                hint="give one of the two",
+            )
+        return Condition(generation)
     if _CONTENT.match(header):
         return Condition(etag=header)
     raise InvalidInput(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
+from manifold_common.domain.arguments import MAX_GENERATION
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-MAX_GENERATION = 2**53 - 1
-"""The largest whole number that every JSON reader keeps."""
 LISTED_PATHS = 1000
 """So many paths at most are listed in an answer that is about something else; the rest are counted."""
 

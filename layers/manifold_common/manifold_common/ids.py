@@ -66,9 +66,9 @@ def decode_id(text: str) -> bytes:
 
 
 def _slug(text: str, what: str) -> str:
-    if not _SLUG.match(text) or ".." in text:
+    if not isinstance(text, str) or not _SLUG.match(text) or ".." in text:
         raise InvalidInput(
-            f"{text[:80]!r} is not a valid {what}",
+            f"{str(text)[:80]!r} is not a valid {what}",
             hint="use 1 to 64 lower-case letters, digits and . _ @ -, beginning and ending with a letter or digit",
         )
     return text

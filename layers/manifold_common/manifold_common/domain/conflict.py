@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
+from manifold_common.domain.arguments import member_of
 from manifold_common.domain.paths import ROOT, ancestors_of
 from manifold_common.domain.tree import DIRECTORY, Changes, Entry, significant
 
@@ -21,6 +22,11 @@ class Strategy(Enum):
     FAIL = "fail"
     OURS = "ours"
     THEIRS = "theirs"
+
+    @classmethod
+    def of(cls, value: Strategy | str) -> Strategy:
+        """Return the strategy that ``value`` is or names. Raises InvalidInput: there is none of that name."""
+        return member_of(cls, value, "strategy")
 
 
 class Merge(NamedTuple):
@@ -51,10 +57,15 @@ def rebase(base: Mapping[bytes, Entry], ours: Changes, theirs: Changes, strategy
             upserts[path] = fitted
     deletes = {path for path in ours.deletes if path not in conflicts and path not in theirs.deletes}
     merged = Changes(upserts, deletes)
-    if strategy is Strategy.OURS:
-        _prefer_ours(merged, base, ours, theirs, conflicts)
-    elif strategy is Strategy.THEIRS:
-        _prefer_theirs(merged, conflicts)
+    match strategy:
+        case Strategy.FAIL:
+            pass
+        case Strategy.OURS:
+            _prefer_ours(merged, base, ours, theirs, conflicts)
+        case Strategy.THEIRS:
+            _prefer_theirs(merged, conflicts)
+        case _:
+            assert_never(strategy)
     return Merge(merged, sorted(conflicts))
 
 

@@ -9,6 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import (
+    checked_flag,
+    checked_text,
+    json_facts,
+    optional_generation,
+    optional_request,
+    settle,
+)
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, growth, is_significant, tally
@@ -32,16 +40,29 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CommitRequest:
+    """Raises InvalidInput: a field is not what it is said to be. The strategy may be named, as in ``"ours"``."""
+
     message: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What made the change: agent run, model, tool calls, cost. JSON-compatible."""
     strategy: Strategy = Strategy.FAIL
     expected: Generation | None = None
-    """Commit only on top of this very generation."""
+    """Commit only on top of this very generation: the project's newest, whichever one the session is based on."""
     request: RequestId | None = None
     """A name for this request: a second one of that name changes nothing, and is answered like the first."""
     checksum: bool = False
     """Find what has changed by content, not by times: also what was written through a shared memory map."""
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            message=checked_text(self.message, "message"),
+            provenance=json_facts(self.provenance, "provenance"),
+            strategy=Strategy.of(self.strategy),
+            expected=optional_generation(self.expected, "expected"),
+            request=optional_request(self.request),
+            checksum=checked_flag(self.checksum, "checksum"),
+        )
 
 
 NO_REQUEST = CommitRequest()
@@ -188,6 +209,7 @@ class Commits:
         Args:
             checksum: find that by content, not by times.
         """
+        checked_flag(checksum, "checksum")
         owner = self._sessions.owner(principal, session)
         with self._bench.open(owner) as work:
             saved = self.save_open(principal, work, checksum=checksum)

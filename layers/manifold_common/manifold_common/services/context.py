@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from manifold_common.domain.arguments import checked_count, checked_seconds
 from manifold_common.domain.event import DEFAULT_LISTED_PATHS
 from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.engine.block_reader import BlockReader
@@ -33,6 +34,13 @@ class Policy:
     commit_turn_seconds: float = 10.0
     listed_paths: int | None = DEFAULT_LISTED_PATHS
     """How many changed paths an event names at most; ``None``: paths are not to be named."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput: a field is not what it is said to be."""
+        for name in ("session_ttl_seconds", "lock_timeout_seconds", "commit_turn_seconds"):
+            checked_seconds(getattr(self, name), name)
+        if self.listed_paths is not None:
+            checked_count(self.listed_paths, "listed_paths")
 
     @property
     def session_ttl(self) -> timedelta:

@@ -10,6 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import (
+    checked_generation,
+    checked_text,
+    json_facts,
+    listed_paths,
+    optional_generation,
+    optional_request,
+    settle,
+)
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
 from manifold_common.domain.tree import (
@@ -47,13 +56,25 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class EditOptions:
+    """Raises InvalidInput: a field is not what it is said to be. The strategy may be named, as in ``"ours"``."""
+
     message: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     expected: Generation | None = None
-    """Commit only on top of this very generation."""
+    """Commit only on top of this very generation: the project's newest."""
     strategy: Strategy = Strategy.FAIL
     request: RequestId | None = None
     """A name for this request: a second one of that name changes nothing, and is answered like the first."""
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            message=checked_text(self.message, "message"),
+            provenance=json_facts(self.provenance, "provenance"),
+            expected=optional_generation(self.expected, "expected"),
+            strategy=Strategy.of(self.strategy),
+            request=optional_request(self.request),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +127,10 @@ class Edits:
         """Make a new generation in which ``paths`` (none: everything) are as they were at ``generation``.
 
         Raises:
-            NotFound: no such generation, or neither tree has one of ``paths``.
+            NotFound: no such generation, or neither tree has one of ``paths``. InvalidInput. Others as ``apply``.
         """
+        generation = checked_generation(generation, "generation")
+        paths = listed_paths(paths, "paths")
         done = self.earlier(principal, project, options.request)
         if done is not None:
             return done

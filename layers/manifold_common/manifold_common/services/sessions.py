@@ -7,12 +7,14 @@ a session whose working set the next checkout builds again from its base and dra
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_flag, checked_session, listed_texts, optional_generation
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Difference, apply, differences, totals
@@ -25,7 +27,7 @@ from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.scan import scan
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
-from manifold_common.ids import Generation, ProjectId, SessionId, parse_session_id
+from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.catalog import SessionRow, SessionView
 from manifold_common.services.arrivals import Arrivals
 from manifold_common.services.context import Context
@@ -122,7 +124,7 @@ class Sessions:
         project: ProjectId | None = None,
         *,
         generation: Generation | None = None,
-        patterns: tuple[str, ...] = (),
+        patterns: Sequence[str] = (),
         strategy: Strategy = Strategy.FAIL,
         seen_generation: Generation | None = None,
         progress: Progress | None = None,
@@ -140,8 +142,12 @@ class Sessions:
             CommitConflict: the working set and others' commits changed the same paths; nothing was touched.
             RamUnavailable, NoSpace, QuotaExceeded: there is no room. SessionBusy. StaleStore.
         """
+        strategy, patterns = Strategy.of(strategy), listed_texts(patterns, "patterns")
+        generation = optional_generation(generation, "generation")
+        seen_generation = optional_generation(seen_generation, "seen_generation")
         view = None
         if session is not None:
+            session = checked_session(session)
             view = self._context.catalog.view_session(principal.tenant, principal.user, session)
         if view is None:
             return self._open(principal, session, project, generation, patterns, seen_generation, progress)
@@ -203,7 +209,7 @@ class Sessions:
         Raises InvalidInput: the id cannot be one.
         """
         context = self._context
-        session = parse_session_id(session) if session else SessionId(context.new_id())
+        session = SessionId(context.new_id()) if session is None else checked_session(session)
         now = context.clock.now()
         return SessionRow(
             tenant=principal.tenant,
@@ -297,6 +303,7 @@ class Sessions:
         Args:
             checksum: find that by content, not by times.
         """
+        checked_flag(checksum, "checksum")
         view = self.view(principal, session)
         context = self._context
         with self._bench.open(owner_of(view.session)) as work:

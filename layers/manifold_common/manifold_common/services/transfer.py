@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
 from manifold_common.engine.tree_log import Snapshot
@@ -77,6 +78,7 @@ class Transfer:
             InvalidInput: no such folder, or Manifold's own. QuotaExceeded; others as ``Edits.apply``. Nothing is
                 committed then.
         """
+        checked_flag(keep, "keep")
         context = self._context
         base = self._edits.base(principal, project, options.expected)
         keys = context.keys.of(principal.tenant, project)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from manifold_common.domain.arguments import checked_bytes, checked_count, checked_flag
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, parent_of, to_display
 from manifold_common.domain.tree import (
     DEFAULT_FILE_MODE,
@@ -49,12 +50,22 @@ class PutFile:
     """``None``: now."""
     create_only: bool = False
 
+    def __post_init__(self) -> None:
+        _check_attributes(self.mode, self.mtime_ns)
+        checked_flag(self.create_only, "create_only")
+        if not callable(self.read):
+            raise InvalidInput("what reads a file is not a function", hint="reading(b'...') makes one of bytes")
+
 
 @dataclass(frozen=True, slots=True)
 class PutLink:
     path: bytes
     target: bytes
     mtime_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        checked_bytes(self.target, "target")
+        _check_attributes(None, self.mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,9 @@ class MakeFolder:
     mode: int | None = None
     mtime_ns: int | None = None
 
+    def __post_init__(self) -> None:
+        _check_attributes(self.mode, self.mtime_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class Delete:
@@ -72,12 +86,18 @@ class Delete:
     recursive: bool = False
     """Needed for a folder that is not empty."""
 
+    def __post_init__(self) -> None:
+        checked_flag(self.recursive, "recursive")
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
     source: bytes
     destination: bytes
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        checked_flag(self.overwrite, "overwrite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +108,20 @@ class Copy:
     destination: bytes
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        checked_flag(self.overwrite, "overwrite")
+
 
 Edit: TypeAlias = PutFile | PutLink | MakeFolder | Delete | Move | Copy
+"""Making one raises InvalidInput where a field is not what it is said to be. Its paths are checked when it is made to a
+tree."""
+
+
+def _check_attributes(mode: int | None, mtime_ns: int | None) -> None:
+    if mode is not None:
+        checked_count(mode, "mode")
+    if mtime_ns is not None and type(mtime_ns) is not int:
+        raise InvalidInput("a modification time is a whole number of nanoseconds", hint="as os.stat gives it")
 
 
 class _EditedTree:
@@ -147,18 +179,24 @@ class TreeEditor:
         return between(self._base, self._tree.entries)
 
     def edit(self, edit: Edit) -> None:
-        if isinstance(edit, PutFile):
-            self._put_file(edit)
-        elif isinstance(edit, PutLink):
-            self._put_link(edit)
-        elif isinstance(edit, MakeFolder):
-            self._make_folder(edit)
-        elif isinstance(edit, Delete):
-            self._delete(edit)
-        elif isinstance(edit, Move):
-            self._move(edit)
-        else:
-            self._copy(edit)
+        match edit:
+            case PutFile():
+                self._put_file(edit)
+            case PutLink():
+                self._put_link(edit)
+            case MakeFolder():
+                self._make_folder(edit)
+            case Delete():
+                self._delete(edit)
+            case Move():
+                self._move(edit)
+            case Copy():
+                self._copy(edit)
+            case _:
+                raise InvalidInput(
+                    f"{type(edit).__name__} is no edit",
+                    hint="use PutFile, PutLink, MakeFolder, Delete, Move or Copy",
+                )
 
     def _put_file(self, edit: PutFile) -> None:
         path = check_path(edit.path)

@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Literal, NamedTuple
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_count, checked_generation
 from manifold_common.engine.commit_writer import Authorship
 from manifold_common.errors import BadUpload, GenerationMismatch, InvalidInput, ManifoldError
 from manifold_common.format.sealed import Seal
@@ -75,7 +76,8 @@ class Uploads:
         Raises:
             NotFound: no such session or generation. ConfigError: the store gives no links. InvalidInput: too many.
         """
-        if not 0 <= packs <= MAX_SLOTS:
+        base = checked_generation(base, "base")
+        if not 0 <= checked_count(packs, "packs") <= MAX_SLOTS:
             raise InvalidInput(f"{packs} packs cannot be had at once", hint=f"ask for at most {MAX_SLOTS}, then again")
         context = self._context
         row = self._sessions.view(principal, session).session

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
 from manifold_common.domain.tree import Tree
 from manifold_common.ids import Generation, ProjectId
@@ -48,6 +49,9 @@ class ArchiveFormat(Enum):
     ZIP = "zip"
 
 
+_WRITERS = {ArchiveFormat.TAR_GZ: write_tar_gz, ArchiveFormat.ZIP: write_zip}
+
+
 @dataclass(frozen=True, slots=True)
 class ExportedArchive:
     generation: Generation
@@ -81,12 +85,16 @@ class Archives:
         archive_format: ArchiveFormat,
         generation: Generation | None = None,
     ) -> ExportedArchive:
-        """Return a generation (``None``: the head) as an archive. Raises NotFound; while read: CorruptObject."""
+        """Return a generation (``None``: the head) as an archive.
+
+        Raises NotFound, InvalidInput; while read: CorruptObject.
+        """
+        archive_format = member_of(ArchiveFormat, archive_format, "archive_format")
         snapshot = self._history.snapshot(principal, project, generation)
         entries = sorted((path, entry) for path, entry in snapshot.tree.items() if path != ROOT)
         reader = self._context.block_reader(snapshot.tenant, snapshot.project)
         contents = Contents(entries, snapshot.places, reader)
-        write = write_tar_gz if archive_format is ArchiveFormat.TAR_GZ else write_zip
+        write = _WRITERS[archive_format]
         return ExportedArchive(snapshot.head.generation, write(entries, contents))
 
     def load(
@@ -109,7 +117,8 @@ class Archives:
             InvalidInput: not such an archive, damaged, or holding what no project can. UnsafePath: a path in it leaves
                 the project. QuotaExceeded: it holds too much, or expands too far. NoSpace. Others as ``Edits.apply``.
         """
-        if folder != ROOT:
+        checked_flag(replace, "replace")
+        if checked_bytes(folder, "folder") != ROOT:
             check_path(folder)
         base = self._edits.base(principal, project, options.expected)
         limits = ArchiveLimits.of(self._context.policy.limits)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from manifold_common.domain.arguments import checked_flag, checked_session, listed_texts, optional_generation
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.tree import Changes, apply, differences, is_significant
 from manifold_common.engine.pack_writer import NewContent
@@ -72,7 +74,7 @@ class RemoteSessions:
         project: ProjectId | None = None,
         *,
         generation: Generation | None = None,
-        patterns: tuple[str, ...] = (),
+        patterns: Sequence[str] = (),
         strategy: Strategy = Strategy.FAIL,
         seen_generation: Generation | None = None,
         progress: Progress | None = None,
@@ -81,6 +83,13 @@ class RemoteSessions:
 
         Raises as ``Sessions.checkout``; ConfigError: the server's store gives no links.
         """
+        session, strategy, patterns = (
+            checked_session(session),
+            Strategy.of(strategy),
+            listed_texts(patterns, "patterns"),
+        )
+        generation = optional_generation(generation, "generation")
+        seen_generation = optional_generation(seen_generation, "seen_generation")
         server, generations = self._context.server, self._generations
         local = self._find(session)
         known = None if local is None else self._base_of(local)
@@ -180,6 +189,7 @@ class RemoteSessions:
 
     def save(self, session: SessionId, *, checksum: bool = False) -> Saved:
         """Store what the working set has changed on the server, without publishing it. Raises as ``commit``."""
+        checked_flag(checksum, "checksum")
         owner = self._owner(session)
         with self._bench.open(owner) as work:
             upload, prepared = self._prepare(work, None, checksum)
@@ -238,6 +248,7 @@ class RemoteSessions:
 
     def status(self, session: SessionId, *, checksum: bool = False) -> Status:
         """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy."""
+        checked_flag(checksum, "checksum")
         owner = self._owner(session)
         with self._bench.open(owner) as work:
             if not work.location.exists():
@@ -269,6 +280,7 @@ class RemoteSessions:
 
         Returns as ``Sessions.close``; here nobody goes on with what is left but the next command.
         """
+        session = checked_session(session)
         local = self._find(session)
         if local is None:
             self._context.server.close_session(session)

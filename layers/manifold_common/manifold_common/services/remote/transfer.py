@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
 from manifold_common.engine.working_set.folders import open_root
@@ -40,6 +41,7 @@ class RemoteTransfer:
         progress: Progress | None = None,
     ) -> Imported:
         """Make the project's tree equal to ``folder``, as one commit. Raises as ``Transfer.import_folder``."""
+        checked_flag(keep, "keep")
         with opened_source(folder, self._own_folders) as source:
             return self._import_source(project, source, request, keep, progress)
 
