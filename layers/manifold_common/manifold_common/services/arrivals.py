@@ -119,6 +119,7 @@ class Arrivals:
         What the working set has of its own is kept, and merged with that: all that it did not have when the session
         left it, as far as that is known.
         """
+        self._workspaces.refuse_on_disk(work.owner)
         left = self._as_left(work, row, strategy)
         base, durable, draft = self._durable(row)
         keys = self._context.keys.of(row.tenant, row.project)

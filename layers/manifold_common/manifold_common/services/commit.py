@@ -131,8 +131,10 @@ class Commits:
             QuotaExceeded: the project would grow too large; nothing was published.
             NotFound: no such session, or no working set here. SessionBusy.
             SessionMoved: the session has gone on elsewhere; a checkout brings that here.
+            RamUnavailable: the project is encrypted, and its working set lies on a disk.
         """
         owner = self._sessions.owner(principal, session)
+        self._workspaces.refuse_on_disk(owner)
         with self._bench.open(owner) as work:
             state = self._workspaces.state_of(work, strategy=request.strategy)
             earlier = self._publisher.earlier(principal.tenant, owner.project, request.request)

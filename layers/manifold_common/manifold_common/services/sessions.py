@@ -140,7 +140,8 @@ class Sessions:
         Raises:
             NotFound: no such project, session or generation. InvalidInput: the session is of another project.
             CommitConflict: the working set and others' commits changed the same paths; nothing was touched.
-            RamUnavailable, NoSpace, QuotaExceeded: there is no room. SessionBusy. StaleStore.
+            RamUnavailable: the project is encrypted, and working sets lie on a disk here. NoSpace, QuotaExceeded: there
+                is no room. SessionBusy. StaleStore.
         """
         strategy, patterns = Strategy.of(strategy), listed_texts(patterns, "patterns")
         generation = optional_generation(generation, "generation")
@@ -153,6 +154,7 @@ class Sessions:
             return self._open(principal, session, project, generation, patterns, seen_generation, progress)
         row, head = view.session, view.head
         self.check_same(row, project, patterns)
+        self._workspaces.refuse_on_disk(owner_of(row))
         with self._bench.open(owner_of(row)) as work:
             if work.base is None or work.base[0] > head.generation:
                 # Looked up before the lock was had: whoever held it may have committed, or saved a draft.
@@ -179,6 +181,7 @@ class Sessions:
         Scope(patterns)
         row = self.new_row(principal, session, base, patterns)
         row = replace(row, working_set=self._arrivals.new_id(), node=context.node)
+        self._workspaces.refuse_on_disk(owner_of(row))
         session = row.session
         self._workspaces.check_room(Scope(patterns).select(base.tree))
         try:

@@ -36,6 +36,10 @@ class Workspaces:
         self._generations = generations
         self.bench = bench
 
+    def refuse_on_disk(self, owner: Owner) -> None:
+        """Raises RamUnavailable: the project is encrypted, and its working set lies, or would lie, on a disk."""
+        self._generations.refuse_on_disk(owner, self.bench.sets.locate(owner).work)
+
     def state_of(self, work: OpenSet, strategy: Strategy = Strategy.FAIL) -> WorkingState:
         """Return the state of an open working set; where it was lost, one under which everything is compared.
 
@@ -116,6 +120,7 @@ class Workspaces:
     def move_to(self, work: OpenSet, target: Snapshot, strategy: Strategy) -> list[bytes]:
         """Refresh an open working set. Returns conflicts; with ``Strategy.FAIL`` these mean nothing was done."""
         assert work.state is not None
+        self.refuse_on_disk(work.owner)
         state = work.state
         keys = self._generations.keys(target.tenant, target.project)
         reader = self._generations.block_reader(target.tenant, target.project)
@@ -149,6 +154,7 @@ class Workspaces:
         Args:
             working_set: what it is to be called.
         """
+        self.refuse_on_disk(work.owner)
         scope = Scope(patterns)
         wanted = scope.select(base.tree if changed is None else changed)
         self.check_room(wanted)

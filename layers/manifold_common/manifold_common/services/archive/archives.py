@@ -38,6 +38,7 @@ from manifold_common.services.edits import (
     ReadInto,
 )
 from manifold_common.services.history import History
+from manifold_common.services.plaintext import refuse_spool_on_disk
 
 _SNIFFED_BYTES = 512
 _GZIP = b"\x1f\x8b"
@@ -115,7 +116,8 @@ class Archives:
 
         Raises:
             InvalidInput: not such an archive, damaged, or holding what no project can. UnsafePath: a path in it leaves
-                the project. QuotaExceeded: it holds too much, or expands too far. NoSpace. Others as ``Edits.apply``.
+                the project. QuotaExceeded: it holds too much, or expands too far. NoSpace. RamUnavailable: a zip for an
+                encrypted project, where it could only be kept on a disk while it is read. Others as ``Edits.apply``.
         """
         checked_flag(replace, "replace")
         if checked_bytes(folder, "folder") != ROOT:
@@ -132,15 +134,18 @@ class Archives:
         )
         making_way = _standing(base.tree, folder) if replace else []
         with (
-            closing(self._items(Source(read), limits)) as items,
+            closing(self._items(principal, project, Source(read), limits)) as items,
             closing(arrivals.edits(items, making_way)) as edits,
         ):
             edited = self._edits.apply(principal, project, edits, options)
         return ImportedArchive(edited, arrivals.entries, arrivals.total_bytes, arrivals.skipped)
 
-    def _items(self, source: Source, limits: ArchiveLimits) -> Generator[Item, None, None]:
+    def _items(
+        self, principal: Principal, project: ProjectId, source: Source, limits: ArchiveLimits
+    ) -> Generator[Item, None, None]:
         start = source.peek(_SNIFFED_BYTES)
         if start.startswith(_ZIP):
+            refuse_spool_on_disk(self._context, principal.tenant, project)
             return read_zip(source, limits, self._spool_folder)
         return read_tar(Source(gunzip(source, limits)) if start.startswith(_GZIP) else source)
 
