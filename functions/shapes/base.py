@@ -23,6 +23,10 @@ def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+KEPT = (
+    "Sessions that keep, as their drafts, what the strategy `theirs` dropped. Check one out to see it, commit it to "
+    "bring it back, or close it."
+)
 Provenance = Annotated[
     dict[str, Any],
     AfterValidator(_plain_json),

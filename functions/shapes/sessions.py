@@ -11,7 +11,7 @@ from manifold_common.services.commit import Committed, Saved
 from manifold_common.services.sessions import CheckedOut, Missing, Status
 from pydantic import BaseModel, ConfigDict, Field
 
-from functions.shapes.base import LISTED_PATHS, GenerationNumber, Message, Provenance, Shape
+from functions.shapes.base import KEPT, LISTED_PATHS, GenerationNumber, Message, Provenance, Shape
 from functions.shapes.history import DifferenceOut, difference_out
 from functions.shapes.paths import PathOut, path_out
 
@@ -65,7 +65,9 @@ class CommitSession(Shape):
     message: Message = ""
     provenance: Provenance = Field(default_factory=dict)
     strategy: Strategy = Field(default=Strategy.FAIL, description="What to do where others changed the same paths.")
-    expected_generation: GenerationNumber | None = None
+    expected_generation: GenerationNumber | None = Field(
+        default=None, description="As If-Match: the project's newest, whichever one the session is based on."
+    )
     checksum: bool = Field(default=False, description=CHECKSUM)
 
 
@@ -92,6 +94,8 @@ class CheckedOutOut(BaseModel):
     total_bytes: int = Field(description="Bytes of all files of the generation.")
     expires_at: datetime
     missing: MissingOut | None = Field(description="The working set that it was restored without, if there was one.")
+    conflicts: list[PathOut] = Field(description="Paths on which the strategy decided.")
+    kept: list[str] = Field(description=KEPT)
 
 
 def checked_out_out(done: CheckedOut) -> CheckedOutOut:
@@ -106,6 +110,8 @@ def checked_out_out(done: CheckedOut) -> CheckedOutOut:
         total_bytes=done.total_bytes,
         expires_at=done.expires_at,
         missing=missing_out(done.missing),
+        conflicts=[path_out(path) for path in done.conflicts],
+        kept=list(done.kept),
     )
 
 
@@ -185,6 +191,7 @@ class CommittedOut(BaseModel):
     new_bytes: int
     rebased: bool = Field(description="Others had committed meanwhile; their changes are now in the working set too.")
     conflicts: list[PathOut] = Field(description="Paths on which the strategy decided.")
+    kept: list[str] = Field(description=KEPT)
     skipped: list[PathOut] = Field(description="Sockets, FIFOs and devices.")
     unstable: list[PathOut] = Field(description="Files that were being written to; committed as they were read.")
 
@@ -200,6 +207,7 @@ def committed_out(done: Committed) -> CommittedOut:
         new_bytes=done.new_bytes,
         rebased=done.rebased,
         conflicts=[path_out(path) for path in done.conflicts],
+        kept=list(done.kept),
         skipped=[path_out(path) for path in done.skipped[:LISTED_PATHS]],
         unstable=[path_out(path) for path in done.unstable[:LISTED_PATHS]],
     )

@@ -40,12 +40,14 @@ ChecksumOption = Annotated[
 ]
 ExpectOption = Annotated[
     int | None,
-    typer.Option("--expect-generation", metavar="N", min=0, help="Do it only on top of this very generation."),
+    typer.Option("--expect-generation", metavar="N", min=0, help="Do it only if this is the newest generation."),
 ]
 StrategyOption = Annotated[
     Strategy,
     typer.Option(
-        "--strategy", help="Where others changed the same paths: stop, keep ours (the caller's), or keep theirs."
+        "--strategy",
+        help="Where others changed the same paths: stop, keep ours (the caller's), or keep theirs (ours becomes the "
+        "draft of a new session).",
     ),
 ]
 ProvenanceOption = Annotated[

@@ -26,6 +26,7 @@ from manifold_local.cli.arguments import (
 )
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project, complete_session
+from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.exit_codes import DIFFERENT
 from manifold_local.cli.output import (
     human_bytes,
@@ -78,6 +79,8 @@ def checkout(
     """
     from manifold_common.services.sessions import CheckoutKind
 
+    from manifold_local.cli.views import paths_json
+
     with call.work() as work:
         row = work.project(project)
         chosen = _new_session_id(row.name) if session is None else parse_session_id(session)
@@ -109,6 +112,7 @@ def checkout(
             )
     if unsaved is not None and done.kind in (CheckoutKind.NEW, CheckoutKind.RESTORED):
         call.note(unsaved)
+    say_decided(call, done.project, done.conflicts, done.kept, strategy)
     if done.generation < done.head_generation:
         call.note(f"the newest generation is {done.head_generation}")
     call.answer(
@@ -129,6 +133,8 @@ def checkout(
                 "is_lost": done.missing.is_lost,
                 "since": done.missing.since.isoformat(),
             },
+            "conflicts": paths_json(done.conflicts),
+            "kept": done.kept,
         },
         lambda: print_path(done.path),
     )
@@ -232,8 +238,7 @@ def commit(
         if done.rebased:
             call.note("others had committed meanwhile; their changes are in the working set now")
 
-    for path in done.conflicts:
-        call.warn(f"{safe_path(path)} was also changed by others: kept {strategy.value}")
+    say_decided(call, done.project, done.conflicts, done.kept, strategy)
     for path in done.skipped:
         call.warn(f"{safe_path(path)} is not a file, a folder or a link: it was not committed")
     for path in done.unstable:
@@ -250,6 +255,7 @@ def commit(
             "new_bytes": done.new_bytes,
             "rebased": done.rebased,
             "conflicts": paths_json(done.conflicts),
+            "kept": done.kept,
             "skipped": paths_json(done.skipped),
             "unstable": paths_json(done.unstable),
         },

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from manifold_common.domain.paths import check_path, from_text
 from manifold_common.ids import (
     CommitId,
     DekId,
@@ -110,6 +111,16 @@ class UploadReceipt(msgspec.Struct, frozen=True):
     blake3: bytes
 
 
+class RemotePath(msgspec.Struct, frozen=True):
+    path: str
+    path_base64: bytes | None = None
+    """The exact bytes, where they are not UTF-8."""
+
+    def to_bytes(self) -> bytes:
+        """Raises UnsafePath."""
+        return from_text(self.path) if self.path_base64 is None else check_path(self.path_base64)
+
+
 class RemoteCommitted(msgspec.Struct, frozen=True):
     project: ProjectId
     generation: Generation
@@ -119,18 +130,18 @@ class RemoteCommitted(msgspec.Struct, frozen=True):
     deleted: int
     new_bytes: int
     rebased: bool
-
-
-class RemotePath(msgspec.Struct, frozen=True):
-    path: str
-    path_base64: bytes | None = None
-    """The exact bytes, where they are not UTF-8."""
+    conflicts: list[RemotePath] = []
+    kept: list[str] = []
+    """Ids of sessions, to be parsed."""
 
 
 class RemoteEdited(msgspec.Struct, frozen=True):
     generation: Generation
     commit: CommitId | None
     paths: list[RemotePath]
+    conflicts: list[RemotePath] = []
+    kept: list[str] = []
+    """Ids of sessions, to be parsed."""
 
 
 class RemoteCommit(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import os
 from typing import NamedTuple
 
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.tree import Tree, apply, between, is_significant
+from manifold_common.domain.tree import Changes, Tree, apply, between, is_significant
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.bench import OpenSet
 from manifold_common.engine.working_set.folders import open_root
@@ -26,6 +26,7 @@ from manifold_common.ids import Generation, WorkingSetId
 from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.context import Context
 from manifold_common.services.generations import unknown_session
+from manifold_common.services.kept import on_top_of
 from manifold_common.services.scopes import scope_of
 from manifold_common.services.workspaces import Workspaces, working_conflict
 
@@ -125,13 +126,31 @@ class Arrivals:
         keys = self._context.keys.of(row.tenant, row.project)
         reader = self._context.block_reader(row.tenant, row.project)
         # No note of the step is needed: what a crash leaves of it agrees with what the next checkout brings.
-        done = refresh(work.location, left, durable, reader, keys.chunker, strategy, begin=lambda: None)
+        done = refresh(
+            work.location,
+            left,
+            durable,
+            reader,
+            keys.chunker,
+            strategy,
+            begin=lambda: None,
+            keep=lambda root, lost: self._keep(work, left, base, durable, lost, root),
+        )
         if done.conflicts and strategy is Strategy.FAIL:
-            raise working_conflict(done.conflicts, left.base.head.generation, base.head.generation)
+            raise working_conflict(work.owner, done.conflicts, left.base.head.generation, base.head.generation)
+        work.decided += done.conflicts
         trust = done.state.trust
         differing = trust.exceptions | between(base.tree, durable.tree).paths()
         self._bench.keep(work, WorkingState(base, Trust(trust.before_ns, differing, trust.folders), left.scope))
         self._bench.note_durable(work, draft)
+
+    def _keep(
+        self, work: OpenSet, left: WorkingState, base: Snapshot, durable: Snapshot, lost: Changes, root: int
+    ) -> None:
+        """Keep what is dropped for the sake of what was saved elsewhere: on the base of that, which is a generation."""
+        fitted = on_top_of(base, durable, lost)
+        if fitted:
+            self._workspaces.keep_dropped(work, left, base, fitted, root)
 
     def _as_left(self, work: OpenSet, row: SessionRow, strategy: Strategy) -> WorkingState:
         """Return the state of a working set as if it stood on what was durable when its session left it."""

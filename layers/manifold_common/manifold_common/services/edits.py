@@ -30,11 +30,11 @@ from manifold_common.domain.tree import (
 from manifold_common.engine.commit_writer import Authorship
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.errors import GenerationMismatch, NotFound
-from manifold_common.ids import CommitId, Generation, ProjectId, RequestId
+from manifold_common.errors import NotFound
+from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
 from manifold_common.services.context import Context
 from manifold_common.services.projects import Projects
-from manifold_common.services.publish import Published, Publisher, Work
+from manifold_common.services.publish import Published, Publisher, Work, generation_mismatch
 from manifold_common.services.tree_editor import (
     Copy,
     Delete,
@@ -85,6 +85,10 @@ class Edited:
     """``None`` when the edits changed nothing."""
     paths: list[bytes]
     """What changed, sorted; without the root folder, whose time changes with what is in it."""
+    conflicts: list[bytes]
+    """Paths on which the strategy decided, sorted."""
+    kept: list[SessionId]
+    """Sessions that keep, as their drafts, what it dropped of the edits."""
 
 
 NO_OPTIONS = EditOptions()
@@ -150,12 +154,7 @@ class Edits:
         self._projects.get(principal, project)
         base = self._context.log.load(principal.tenant, project)
         if expected is not None and base.head.generation != expected:
-            raise GenerationMismatch(
-                f"the project is at generation {base.head.generation}, not at {expected} as expected",
-                hint="read the project again, then repeat the change with the new generation",
-                expected=expected,
-                head_generation=base.head.generation,
-            )
+            raise generation_mismatch(base.head.generation, expected)
         return base
 
     def publish(
@@ -175,7 +174,7 @@ class Edits:
             known_in: a snapshot that knows where the content is, where ``base`` does not.
         """
         if not changes:
-            return Edited(base.project, base.head.generation, None, [])
+            return Edited(base.project, base.head.generation, None, [], [], [])
         known = base.places if known_in is None else {**known_in.places, **base.places}
         by = Authorship(principal.user, None, options.message, options.provenance, options.request)
         published = self._publisher.publish(
@@ -198,6 +197,8 @@ def _edited(published: Published) -> Edited:
         published.head.head.generation,
         published.commit.commit if published.commit else None,
         sorted(published.changes.paths() - {ROOT}),
+        published.conflicts,
+        published.kept,
     )
 
 

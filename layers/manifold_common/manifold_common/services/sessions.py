@@ -72,6 +72,10 @@ class CheckedOut:
     """Entries of the working set's base, as far as they are in scope."""
     total_bytes: int
     expires_at: datetime
+    conflicts: list[bytes]
+    """Paths on which the strategy decided."""
+    kept: list[SessionId]
+    """Sessions that keep, as their drafts, what it dropped of the working set."""
     missing: Missing | None = None
 
 
@@ -135,11 +139,13 @@ class Sessions:
 
         Args:
             patterns: restrict a new session to these paths (gitignore syntax).
+            strategy: whose version of such a path is kept. What ``THEIRS`` drops is kept in a session of its own.
             seen_generation: the highest generation the caller knows of; a store that has less is refused.
 
         Raises:
             NotFound: no such project, session or generation. InvalidInput: the session is of another project.
-            CommitConflict: the working set and others' commits changed the same paths; nothing was touched.
+            CommitConflict: the working set and others' commits changed the same paths, and no strategy was given that
+                decides; nothing was touched.
             RamUnavailable: the project is encrypted, and working sets lie on a disk here. NoSpace, QuotaExceeded: there
                 is no room. SessionBusy. StaleStore.
         """
@@ -151,7 +157,7 @@ class Sessions:
             session = checked_session(session)
             view = self._context.catalog.view_session(principal.tenant, principal.user, session)
         if view is None:
-            return self._open(principal, session, project, generation, patterns, seen_generation, progress)
+            return self._open(principal, session, project, generation, patterns, strategy, seen_generation, progress)
         row, head = view.session, view.head
         self.check_same(row, project, patterns)
         self._workspaces.refuse_on_disk(owner_of(row))
@@ -169,6 +175,7 @@ class Sessions:
         project: ProjectId | None,
         generation: Generation | None,
         patterns: tuple[str, ...],
+        strategy: Strategy,
         seen_generation: Generation | None,
         progress: Progress | None,
     ) -> CheckedOut:
@@ -188,14 +195,23 @@ class Sessions:
             row = context.catalog.open_session(row, ttl=context.policy.session_ttl)
         except AlreadyExists:
             # Someone else opened it at this very moment.
-            return self.checkout(principal, session, project, generation=generation, patterns=patterns)
+            return self.checkout(
+                principal,
+                session,
+                project,
+                generation=generation,
+                patterns=patterns,
+                strategy=strategy,
+                seen_generation=seen_generation,
+                progress=progress,
+            )
         with self._bench.open(owner_of(row)) as work:
             if work.location.exists() and self._bench.sets.mode is WorkspaceMode.EPHEMERAL:
                 # Someone else found the session, and was here first.
-                return self._go_on(work, self.view(principal, session), generation, Strategy.FAIL, progress)
+                return self._go_on(work, self.view(principal, session), generation, strategy, progress)
             try:
                 if work.location.exists():
-                    self._bring(work, row, base.head.generation, Strategy.FAIL)
+                    self._bring(work, row, base.head.generation, strategy)
                 else:
                     self._workspaces.build(work, base, patterns, progress=progress, working_set=row.working_set)
                 return self._result(work, CheckoutKind.NEW, head.generation, row.expires_at)
@@ -273,7 +289,7 @@ class Sessions:
         self._workspaces.check_growth(state, snapshot)
         conflicts = self._workspaces.move_to(work, snapshot, strategy)
         if conflicts and strategy is Strategy.FAIL:
-            raise working_conflict(conflicts, state.base.head.generation, target)
+            raise working_conflict(work.owner, conflicts, state.base.head.generation, target)
         self._context.catalog.move_session(
             row.tenant,
             row.user,
@@ -372,4 +388,6 @@ def checked_out(work: OpenSet, kind: CheckoutKind, head: Generation, expires_at:
         files=files,
         total_bytes=size,
         expires_at=expires_at,
+        conflicts=sorted(set(work.decided)),
+        kept=list(work.kept),
     )

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_generation
 from manifold_common.engine.commit_writer import Authorship
-from manifold_common.errors import BadUpload, GenerationMismatch, InvalidInput, ManifoldError
+from manifold_common.errors import BadUpload, InvalidInput, ManifoldError
 from manifold_common.format.sealed import Seal
 from manifold_common.ids import CommitId, DekId, Generation, ObjectId, SessionId
 from manifold_common.ports.object_links import Link
@@ -130,14 +130,6 @@ class Uploads:
         if earlier is not None:
             return self._commits.answer_again(earlier)
         found, work = self._prepare(principal, session, draft, packs, request)
-        if request.expected is not None and request.expected != found.base.head.generation:
-            self._commits.keep_draft(principal, session, self._publisher.store(work))
-            raise GenerationMismatch(
-                f"the draft is made on generation {found.base.head.generation}, not on {request.expected} as expected",
-                hint="check the session out again, then commit with the new generation",
-                expected=request.expected,
-                base_generation=found.base.head.generation,
-            )
         published = self._publisher.publish(
             work,
             strategy=request.strategy,

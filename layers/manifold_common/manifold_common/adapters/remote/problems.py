@@ -54,6 +54,8 @@ def _named(problem: _Problem, retryable: bool) -> ManifoldError:
             paths=_texts(details.pop("paths", [])),
             base_generation=int(details.pop("base_generation", 0)),
             head_generation=int(details.pop("head_generation", 0)),
+            project=str(details.pop("project", "")),
+            session=_text(details.pop("session", None)),
         )
     if problem.code == CorruptObject.code:
         name, reason = str(details.pop("object", "?")), str(details.pop("reason", message))
@@ -80,6 +82,10 @@ def _classes(base: type[ManifoldError]) -> Iterator[type[ManifoldError]]:
     yield base
     for kind in base.__subclasses__():
         yield from _classes(kind)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _texts(value: Any) -> list[str]:

@@ -108,12 +108,19 @@ def probe(
     subtrees: Iterable[bytes],
     *,
     chunker: Chunker,
+    add: AddChunk | None = None,
 ) -> ScanResult:
     """Return how single ``paths`` of the folder differ from ``tree``, and everything below the folders ``subtrees``.
 
-    All of it is read. Nothing is stored. Raises as ``scan``.
+    All of it is read.
+
+    Args:
+        add: takes each chunk, as in ``scan``. ``None``: nothing is stored.
+
+    Raises as ``scan``.
     """
-    return _Scan(tree, NO_TRUST, chunker, chunker.chunk_id, UNLIMITED, None).look(root, set(paths), list(subtrees))
+    scanning = _Scan(tree, NO_TRUST, chunker, add or chunker.chunk_id, UNLIMITED, None)
+    return scanning.look(root, set(paths), list(subtrees))
 
 
 class _Visit(NamedTuple):

@@ -66,6 +66,12 @@ class Scope:
         return {path: entry for path, entry in tree.items() if path in chosen}
 
 
+def within_scope(changes: Changes, scope: Tree, tree: Tree) -> Changes:
+    """Return ``changes`` without the removal of folders that still hold what this working set never had."""
+    left_out = {folder for path in tree if path not in scope for folder in ancestors_of(path)}
+    return Changes(changes.upserts, changes.deletes - left_out)
+
+
 def _parse(text: str) -> Pattern:
     try:
         pattern = parse_pattern(text.encode("utf-8", "surrogateescape"))
@@ -75,9 +81,3 @@ def _parse(text: str) -> Pattern:
     if pattern is None:
         raise InvalidInput(f"{text[:_SHOWN]!r} is blank or a comment, not a path pattern", hint=_HINT)
     return pattern
-
-
-def within_scope(changes: Changes, scope: Tree, tree: Tree) -> Changes:
-    """Return ``changes`` without the removal of folders that still hold what this working set never had."""
-    left_out = {folder for path in tree if path not in scope for folder in ancestors_of(path)}
-    return Changes(changes.upserts, changes.deletes - left_out)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from manifold_common.domain.arguments import checked_count, checked_generation, listed_paths, optional_generation
+from manifold_common.domain.arguments import (
+    checked_count,
+    checked_generation,
+    checked_session,
+    listed_paths,
+    optional_generation,
+)
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId, parse_project_id
 from manifold_common.ports.catalog import Head, ProjectRow
 from manifold_common.ports.remote import RemoteCommit, RemoteProject, RemoteServer
@@ -55,8 +61,14 @@ class RemoteProjects:
             strategy=options.strategy.value,
             expected=options.expected,
         )
-        changed = [found.path_base64 or found.path.encode() for found in done.paths]
-        return Edited(project, done.generation, done.commit, changed)
+        return Edited(
+            project=project,
+            generation=done.generation,
+            commit=done.commit,
+            paths=[found.to_bytes() for found in done.paths],
+            conflicts=[found.to_bytes() for found in done.conflicts],
+            kept=[checked_session(kept) for kept in done.kept],
+        )
 
 
 def _entry(found: RemoteCommit) -> LogEntry:

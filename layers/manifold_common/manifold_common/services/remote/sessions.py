@@ -28,8 +28,10 @@ from manifold_common.errors import ManifoldError, NotFound
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.remote import RemoteSession, RemoteSessionPlan
 from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed, Saved
+from manifold_common.services.publish import generation_mismatch
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
+from manifold_common.services.remote.kept import RemoteKeptWork
 from manifold_common.services.remote.uploading import Upload
 from manifold_common.services.sessions import CheckedOut, CheckoutKind, Status, checked_out
 from manifold_common.services.workspaces import Workspaces, standing_on, working_conflict
@@ -54,7 +56,8 @@ class RemoteSessions:
         self._context = context
         self._bench = context.bench
         self._generations = PlannedGenerations(context)
-        self._workspaces = Workspaces(self._generations, context.bench)
+        keeper = RemoteKeptWork(context, self._generations)
+        self._workspaces = Workspaces(self._generations, context.bench, keeper)
 
     def all(self, project: ProjectId | None = None) -> list[RemoteSession]:
         return self._context.server.sessions(project)
@@ -132,7 +135,7 @@ class RemoteSessions:
         self._workspaces.check_growth(state, target)
         conflicts = self._workspaces.move_to(work, target, strategy)
         if conflicts and strategy is Strategy.FAIL:
-            raise working_conflict(conflicts, state.base.head.generation, target.head.generation)
+            raise working_conflict(work.owner, conflicts, state.base.head.generation, target.head.generation)
         return CheckoutKind.REFRESHED
 
     def _build(
@@ -161,11 +164,14 @@ class RemoteSessions:
         """
         owner = self._owner(session)
         with self._bench.open(owner) as work:
+            self._finish_step(work, request.strategy)
             upload, prepared = self._prepare(work, progress, request.checksum)
             state, found = prepared.state, prepared.found
             if not is_significant(state.base.tree, prepared.changes):
+                if request.expected is not None:
+                    self._check_expected(owner.project, request.expected)
                 self._bench.keep(work, WorkingState(state.base, prepared.trust, state.scope))
-                return _nothing(owner.project, state.base.head.generation, found)
+                return _nothing(work, state.base.head.generation, found)
             upload.store(prepared.changes, prepared.content)
             done = upload.publish(request)
             try:
@@ -182,10 +188,17 @@ class RemoteSessions:
                 deleted=done.deleted,
                 new_bytes=done.new_bytes,
                 rebased=done.rebased,
-                conflicts=[],
+                conflicts=sorted({*(path.to_bytes() for path in done.conflicts), *work.decided}),
+                kept=[*map(checked_session, done.kept), *work.kept],
                 skipped=found.skipped,
                 unstable=found.unstable,
             )
+
+    def _check_expected(self, project: ProjectId, expected: Generation) -> None:
+        """For work that there is nothing of. Raises GenerationMismatch: the head is not ``expected``."""
+        head = self._context.server.project(project).generation
+        if head != expected:
+            raise generation_mismatch(head, expected)
 
     def save(self, session: SessionId, *, checksum: bool = False) -> Saved:
         """Store what the working set has changed on the server, without publishing it. Raises as ``commit``."""
@@ -200,13 +213,23 @@ class RemoteSessions:
             changed = len(prepared.changes.upserts) + len(prepared.changes.deletes)
             return Saved(session, owner.project, base.head.generation, upload.keep(), changed)
 
+    def _finish_step(self, work: OpenSet, strategy: Strategy) -> None:
+        """Bring to its end what a crash cut off, before anything is said of the base. Raises CommitConflict."""
+        if work.step is None or not work.location.exists():
+            return
+        known = work.base[0] if work.base else None
+        found = self._context.server.plan_session(work.owner.session, generation=work.step.generation, known=known)
+        self._generations.complete(self._generations.enter(found), known)
+        self._generations.take(found.plan)
+        self._workspaces.state_of(work, strategy)
+
     def _prepare(self, work: OpenSet, progress: Progress | None, checksum: bool) -> tuple[Upload, _Prepared]:
         """Scan the working set and store its new content."""
         if not work.location.exists():
             raise _not_here(work.owner.session)
         base = work.base[0] if work.base else self._generations.standing(work.owner).generation
         upload = Upload(self._context, self._generations, work.owner.session, base)
-        state = self._workspaces.state_of(work)
+        state = self._workspaces.standing_state(work)
         scope = Scope(state.scope).select(state.base.tree)
         root = open_root(work.location.work)
         try:
@@ -315,5 +338,18 @@ def _not_here(session: SessionId) -> NotFound:
     )
 
 
-def _nothing(project: ProjectId, generation: Generation, found: ScanResult) -> Committed:
-    return Committed(project, generation, None, 0, 0, 0, 0, False, [], found.skipped, found.unstable)
+def _nothing(work: OpenSet, generation: Generation, found: ScanResult) -> Committed:
+    return Committed(
+        project=work.owner.project,
+        generation=generation,
+        commit=None,
+        added=0,
+        modified=0,
+        deleted=0,
+        new_bytes=0,
+        rebased=False,
+        conflicts=sorted(set(work.decided)),
+        kept=list(work.kept),
+        skipped=found.skipped,
+        unstable=found.unstable,
+    )

@@ -6,20 +6,29 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from manifold_common.domain.arguments import checked_flag
+from manifold_common.domain.arguments import checked_flag, checked_session
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
 from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress, scan
 from manifold_common.engine.working_set.state import NO_TRUST
-from manifold_common.errors import GenerationMismatch
+from manifold_common.errors import CommitConflict
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.commit import CommitRequest
+from manifold_common.services.publish import generation_mismatch
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
 from manifold_common.services.remote.uploading import Upload
-from manifold_common.services.transfer import Exported, Imported, Source, imported, new_folder, opened_source
+from manifold_common.services.transfer import (
+    Exported,
+    Imported,
+    Publication,
+    Source,
+    imported,
+    new_folder,
+    opened_source,
+)
 
 _SESSION = "import-"
 
@@ -52,16 +61,20 @@ class RemoteTransfer:
         session = SessionId(_SESSION + context.randomness.token(8).hex())
         generations = PlannedGenerations(context)
         opened = generations.enter(context.server.plan_session(session, project, content=False))
+        head = opened.plan.generation
         try:
-            head = opened.plan.generation
             if request.expected is not None and request.expected != head:
-                raise GenerationMismatch(
-                    f"the project is at generation {head}, not at {request.expected} as expected",
-                    hint="look at what has changed, then repeat the import with the new generation",
-                    expected=request.expected,
-                    head_generation=head,
-                )
+                raise generation_mismatch(head, request.expected)
             return self._import(Upload(context, generations, session, head), source, request, keep, progress)
+        except CommitConflict as error:
+            # The session is closed again, and its draft is no more than the folder: there is none to settle it in.
+            raise CommitConflict(
+                error.message,
+                paths=error.paths,
+                base_generation=head,
+                head_generation=int(error.details["head_generation"]),
+                project=project,
+            ) from None
         finally:
             context.server.close_session(session)
 
@@ -82,12 +95,13 @@ class RemoteTransfer:
             )
             content = writer.finish()
         changes = Changes(found.changes.upserts, set()) if keep else found.changes
-        generation, commit = base.head.generation, None
+        done = Publication(base.head.generation, None, [], [])
         if is_significant(base.tree, changes) or ROOT not in base.tree:
             upload.store(changes, content)
-            done = upload.publish(request)
-            generation, commit = done.generation, done.commit
-        return imported(base, found, generation, commit, writer.new_bytes)
+            made = upload.publish(request)
+            conflicts = [path.to_bytes() for path in made.conflicts]
+            done = Publication(made.generation, made.commit, conflicts, list(map(checked_session, made.kept)))
+        return imported(base, found, done, writer.new_bytes)
 
     def export(
         self,
