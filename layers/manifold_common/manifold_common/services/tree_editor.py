@@ -31,6 +31,10 @@ from manifold_common.format.chunker import WHOLE_FILE_BYTES
 from manifold_common.format.tree_columns import MAX_TARGET_BYTES
 from manifold_common.services.context import Context
 
+MAX_NEW_ENTRY_BYTES = 512 << 20
+"""Of memory that the entries take, about, which the edits of one commit add. One long path can add 2,047 folders."""
+_BYTES_OF_AN_ENTRY = 256
+"""Besides its path."""
 MAX_MOVED_ENTRIES = 1_000_000
 """Moved and copied by the edits of one commit. Two folders copied into each other in turn double each time."""
 
@@ -129,12 +133,22 @@ class _EditedTree:
 
     def __init__(self, tree: Tree) -> None:
         self.entries = dict(tree)
+        self._new_bytes = 0
         self._inside: dict[bytes, set[bytes]] | None = None
 
     def get(self, path: bytes) -> Entry | None:
         return self.entries.get(path)
 
     def put(self, path: bytes, entry: Entry) -> None:
+        """Raises QuotaExceeded: too many entries, or too long ones, are added. That shows before memory ends."""
+        if path not in self.entries:
+            self._new_bytes += _BYTES_OF_AN_ENTRY + len(path)
+            if self._new_bytes > MAX_NEW_ENTRY_BYTES:
+                raise QuotaExceeded(
+                    "these changes add too many files and folders, or too deep ones",
+                    hint="make them in several commits, or use shorter paths",
+                    limit=MAX_NEW_ENTRY_BYTES,
+                )
         self.entries[path] = entry
         if self._inside is not None and path != ROOT:
             self._inside.setdefault(parent_of(path), set()).add(path)

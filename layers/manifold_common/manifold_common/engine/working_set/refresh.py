@@ -86,6 +86,8 @@ class _Refresh:
         self._target = target
         self._reader = reader
         self._chunker = chunker
+        self._renamed: set[int] = set()
+        """Files with several names that have lost one of them here, which the kernel stamps as a change."""
 
     def run(self, strategy: Strategy, begin: Callable[[], None], keep: KeepDropped) -> Refreshed:
         state, target = self._state, self._target
@@ -265,8 +267,14 @@ class _Refresh:
             raise translate(error, path) from None
 
     def _hold_still(self, parent: int, name: bytes, path: bytes, stamps: dict[bytes, Stamp]) -> None:
-        """Raise SessionBusy when the file is no longer the one that was looked at."""
-        if stamps.get(path) != Stamp.of(os.stat(name, dir_fd=parent, follow_symlinks=False)):
+        """Raise SessionBusy when the file is no longer the one that was looked at. It is about to lose this name."""
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        seen, now = stamps.get(path), Stamp.of(status)
+        if seen is not None and now.inode in self._renamed:
+            seen = seen._replace(ctime_ns=now.ctime_ns)
+        if status.st_nlink > 1:
+            self._renamed.add(now.inode)
+        if seen != now:
             raise SessionBusy(
                 f"{to_display(path)!r} changed while it was about to be replaced",
                 hint="check the session out again: it goes on from where it stopped",
