@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from fastapi import Request
-from manifold_common.domain.history import Seen, parse_point
+from manifold_common.domain.history import Seen, parse_point, point_of
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import RequestId, parse_request_id
 
@@ -27,13 +27,19 @@ def condition_of(request: Request, expected: int | str | None = None) -> Conditi
     """Return the request's condition. Args: ``expected``: a generation that the body names.
 
     Raises:
-        InvalidInput: If-Match is neither a generation in quotes, nor one file's ETag, nor ``*``.
+        InvalidInput: If-Match is neither a generation in quotes, nor one file's ETag, nor ``*``; or it names another
+            generation than the body.
     """
     header = ", ".join(request.headers.getlist("if-match")).strip()
     if header in ("", "*"):
         return Condition(seen_of(expected))
     if match := _GENERATION.match(header):
-        return Condition(parse_point(match[1]))
+        point, other = parse_point(match[1]), seen_of(expected)
+        if other is not None and not (point_of(other).is_at(point) or point.is_at(point_of(other))):
+            raise InvalidInput(
+                f"If-Match names generation {point}, and expected_generation {other}", hint="give one of the two"
+            )
+        return Condition(point)
     if _CONTENT.match(header):
         return Condition(etag=header)
     raise InvalidInput(

@@ -14,6 +14,7 @@ from functions.invocation import metrics
 from functions.invocation.decode import action_of, request_of
 from functions.invocation.entry import Call, function
 from functions.invocation.http import answer, direct_event, is_http
+from functions.invocation.path_text import path_fields
 from functions.invocation.principal import project_of
 
 
@@ -65,6 +66,8 @@ def _summary(done: CheckedOut) -> dict[str, Any]:
         "total_bytes": done.total_bytes,
         "expires_at": done.expires_at.isoformat(),
         "dropped_draft": done.dropped_draft,
+        "conflicts": [path_fields(path) for path in done.conflicts],
+        "kept": list(done.kept),
     }
 
 

@@ -54,4 +54,6 @@ def _summary(done: Edited) -> dict[str, Any]:
         "commit": done.commit,
         "paths": [path_fields(path) for path in done.paths[:LISTED_PATHS]],
         "paths_total": len(done.paths),
+        "conflicts": [path_fields(path) for path in done.conflicts[:LISTED_PATHS]],
+        "kept": list(done.kept),
     }

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
+from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.history import Seen, parse_point
 from manifold_common.ids import Generation
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-MAX_GENERATION = 2**53 - 1
-"""The largest whole number that every JSON reader keeps."""
 LISTED_PATHS = 1000
 """So many paths at most are listed in an answer that is about something else; the rest are counted."""
 DROP_LOST_DRAFT = "Give up saved work of the session if it cannot be read. What can be read is kept."
@@ -37,6 +36,10 @@ def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+KEPT = (
+    "Sessions that keep, as their drafts, what the strategy `theirs` dropped. Check one out to see it, commit it to "
+    "bring it back, or close it."
+)
 Provenance = Annotated[
     dict[str, Any],
     AfterValidator(_plain_json),

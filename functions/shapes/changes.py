@@ -9,7 +9,16 @@ from manifold_common.errors import InvalidInput
 from manifold_common.services.edits import Copy, Delete, Edit, Edited, MakeFolder, Move, PutFile, PutLink, reading
 from pydantic import BaseModel, ConfigDict, Field
 
-from functions.shapes.base import LISTED_PATHS, GenerationNumber, Message, Mode, Provenance, SeenGeneration, Shape
+from functions.shapes.base import (
+    KEPT,
+    LISTED_PATHS,
+    GenerationNumber,
+    Message,
+    Mode,
+    Provenance,
+    SeenGeneration,
+    Shape,
+)
 from functions.shapes.paths import PathIn, PathOut, bytes_of, path_out
 
 
@@ -19,6 +28,8 @@ class EditedOut(BaseModel):
     commit: str | None = Field(description="Null when nothing changed.")
     paths: list[PathOut] = Field(description=f"What changed; at most {LISTED_PATHS}.")
     paths_total: int
+    conflicts: list[PathOut] = Field(description="Paths on which the strategy decided.")
+    kept: list[str] = Field(description=KEPT)
 
 
 def edited_out(done: Edited) -> EditedOut:
@@ -28,6 +39,8 @@ def edited_out(done: Edited) -> EditedOut:
         commit=done.commit,
         paths=[path_out(path) for path in done.paths[:LISTED_PATHS]],
         paths_total=len(done.paths),
+        conflicts=[path_out(path) for path in done.conflicts],
+        kept=list(done.kept),
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from functions.shapes.base import (
     DROP_LOST_DRAFT,
     DROPPED_DRAFT,
+    KEPT,
     LISTED_PATHS,
     GenerationNumber,
     Message,
@@ -80,7 +81,9 @@ class CommitSession(Shape):
     message: Message = ""
     provenance: Provenance = Field(default_factory=dict)
     strategy: Strategy = Field(default=Strategy.FAIL, description="What to do where others changed the same paths.")
-    expected_generation: SeenGeneration | None = None
+    expected_generation: SeenGeneration | None = Field(
+        default=None, description="As If-Match: the project's newest, whichever one the session is based on."
+    )
     checksum: bool = Field(default=False, description=CHECKSUM)
 
 
@@ -109,6 +112,8 @@ class CheckedOutOut(BaseModel):
     expires_at: datetime
     missing: MissingOut | None = Field(description="The working set that it was restored without, if there was one.")
     dropped_draft: str | None = Field(description=DROPPED_DRAFT)
+    conflicts: list[PathOut] = Field(description="Paths on which the strategy decided.")
+    kept: list[str] = Field(description=KEPT)
 
 
 def checked_out_out(done: CheckedOut) -> CheckedOutOut:
@@ -125,6 +130,8 @@ def checked_out_out(done: CheckedOut) -> CheckedOutOut:
         expires_at=done.expires_at,
         missing=missing_out(done.missing),
         dropped_draft=done.dropped_draft,
+        conflicts=[path_out(path) for path in done.conflicts],
+        kept=list(done.kept),
     )
 
 
@@ -210,6 +217,7 @@ class CommittedOut(BaseModel):
     new_bytes: int
     rebased: bool = Field(description="Others had committed meanwhile; their changes are now in the working set too.")
     conflicts: list[PathOut] = Field(description="Paths on which the strategy decided.")
+    kept: list[str] = Field(description=KEPT)
     skipped: list[PathOut] = Field(description="Sockets, FIFOs and devices.")
     unstable: list[PathOut] = Field(description="Files that were being written to; committed as they were read.")
 
@@ -225,6 +233,7 @@ def committed_out(done: Committed) -> CommittedOut:
         new_bytes=done.new_bytes,
         rebased=done.rebased,
         conflicts=[path_out(path) for path in done.conflicts],
+        kept=list(done.kept),
         skipped=[path_out(path) for path in done.skipped[:LISTED_PATHS]],
         unstable=[path_out(path) for path in done.unstable[:LISTED_PATHS]],
     )

@@ -33,7 +33,7 @@ CLASSES = sorted(set(_subclasses(ManifoldError)), key=lambda cls: cls.__name__)
 
 def _example(cls: type[ManifoldError]) -> ManifoldError:
     arguments: dict[Any, Any] = {
-        CommitConflict: {"paths": ["a", "b"], "base_generation": 1, "head_generation": 2},
+        CommitConflict: {"paths": ["a", "b"], "base_generation": 1, "head_generation": 2, "project": "p"},
         CorruptObject: {"reason": "it was cut"},
     }
     return cls("something", **arguments.get(cls, {}))
@@ -88,9 +88,10 @@ def test_a_corrupt_object_names_the_object_and_the_way_out() -> None:
 
 
 def test_a_commit_conflict_names_every_path() -> None:
-    error = CommitConflict("two paths", paths=("a", "b"), base_generation=1, head_generation=3)
-    assert error.paths == ["a", "b"]
-    assert error.details == {"paths": ["a", "b"], "base_generation": 1, "head_generation": 3}
+    error = CommitConflict("two paths", paths=("a", "b"), base_generation=1, head_generation=3, project="p")
+    assert (error.paths, error.project, error.session) == (["a", "b"], "p", None)
+    known = {"paths": ["a", "b"], "base_generation": 1, "head_generation": 3}
+    assert error.details == {**known, "project": "p", "session": None}
 
 
 def _declared() -> list[tuple[str, str]]:

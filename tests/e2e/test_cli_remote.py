@@ -11,6 +11,7 @@ import pytest
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
 from tests.support.cli import Program
+from tests.support.hints import settle_conflicts
 from tests.support.host import Host
 from tests.support.work import MAPPED, look, write_through_map
 from tests.support.zygote import Zygote
@@ -127,3 +128,10 @@ def test_nothing_of_a_remote_working_set_is_on_the_clients_disk(laptop: Program,
         if canary in path.name or (path.is_file() and canary.encode() in path.read_bytes())
     ]
     assert found == []
+
+
+def test_what_a_conflict_says_to_do_settles_it(laptop: Program, url: str) -> None:
+    """By an option: what is told has to name the server again."""
+    nowhere = Program(laptop.folder, laptop.ram, laptop.zygote)
+    nowhere.project = laptop.project  # type: ignore[method-assign]
+    settle_conflicts(nowhere, "--remote", url)

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.cli import Program
+from tests.support.hints import settle_conflicts
 from tests.support.work import MAPPED, write_through_map
 
 
@@ -208,3 +209,7 @@ def test_legacy_mode_works_in_the_projects_plaintext_folder(program: Program, tm
     assert program("cat", "plain", "a.txt", **plain).stdout == b"b\n"
     program("close", "plain-1", **plain)
     assert (work / "a.txt").exists()
+
+
+def test_what_a_conflict_says_to_do_settles_it(program: Program) -> None:
+    settle_conflicts(program)

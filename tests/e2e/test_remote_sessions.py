@@ -13,12 +13,13 @@ from manifold_common.adapters.remote.server import HttpServer
 from manifold_common.bootstrap.remote import RemoteManifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.domain.conflict import Strategy
-from manifold_common.errors import AlreadyExists, CommitConflict, NotFound, SessionMoved
-from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, TenantId, UserId
+from manifold_common.errors import AlreadyExists, CommitConflict, GenerationMismatch, NotFound, SessionMoved
+from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, SessionId, TenantId, UserId
 from manifold_common.ports.remote import RemotePlan
 from manifold_common.services import plans
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.sessions import CheckoutKind
+from manifold_common.services.commit import CommitRequest, Committed
+from manifold_common.services.edits import EditOptions
+from manifold_common.services.sessions import CheckedOut, CheckoutKind
 
 from tests.support.remote import MakeClient, RemoteServer
 from tests.support.work import S1, S2, cat, look, lose_ram, new_project, paths, put
@@ -309,3 +310,61 @@ def test_nobody_plans_what_is_not_theirs(server: RemoteServer) -> None:
             server.manifold.session_plans.plan(stranger, S1, project)
         with pytest.raises(NotFound):
             server.manifold.uploads.open(stranger, S1, Generation(1), 1)
+
+
+def test_what_a_remote_strategy_decides_is_named_and_what_it_drops_is_kept(
+    server: RemoteServer, make_client: MakeClient
+) -> None:
+    client, project = make_client(), new_project(server.manifold, a=b"base", b=b"base")
+    large = bytes(range(256)) * 10_000
+    kept: list[SessionId] = []
+    done: Committed | CheckedOut
+    for session, how in ((S1, "commit"), (S2, "checkout")):
+        work = Path(client.sessions.checkout(session, project).path)
+        (work / "a").write_bytes(large + how.encode())
+        (work / "b").write_bytes(how.encode())
+        put(server.manifold, project, b"a", b"theirs " + how.encode())
+        if how == "commit":
+            done = client.sessions.commit(session, CommitRequest(strategy=Strategy.THEIRS))
+            assert (done.conflicts, done.rebased) == ([b"a"], True)
+        else:
+            done = client.sessions.checkout(session, strategy=Strategy.THEIRS)
+            assert done.conflicts == [b"a"]
+        assert (work / "a").read_bytes() == b"theirs " + how.encode()
+        kept += done.kept
+    assert sorted(row.session for row in client.sessions.all() if row.draft_saved_at) == sorted(kept)
+    for session, how, machine in zip(kept, ("commit", "checkout"), ("laptop", "another"), strict=True):
+        other = make_client(machine)
+        found = other.sessions.checkout(session, project, strategy=Strategy.OURS)
+        assert (Path(found.path) / "a").read_bytes() == large + how.encode()
+        assert [one.path for one in other.sessions.status(session).differences] == [b"a"]
+        other.sessions.commit(session, CommitRequest(strategy=Strategy.OURS))
+        assert cat(server.manifold, project, b"a") == large + how.encode()
+
+
+def test_a_remote_commit_expects_the_newest_generation(server: RemoteServer, client: RemoteManifold) -> None:
+    project = new_project(server.manifold, a=b"base", b=b"base")
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "b").write_bytes(b"mine")
+    put(server.manifold, project, b"a", b"theirs")
+    for wrong in (1, 3):
+        with pytest.raises(GenerationMismatch, match="the project is at generation 2"):
+            client.sessions.commit(S1, CommitRequest(expected=Generation(wrong)))
+    assert client.sessions.commit(S1, CommitRequest(expected=Generation(2))).generation == 3
+    with pytest.raises(GenerationMismatch):
+        client.sessions.commit(S1, CommitRequest(expected=Generation(2)))
+    assert client.sessions.commit(S1, CommitRequest(expected=Generation(3))).commit is None
+
+
+def test_a_restore_and_an_import_of_a_client_say_what_was_decided(
+    server: RemoteServer, client: RemoteManifold, tmp_path: Path
+) -> None:
+    """Nothing is, here: what can be told comes over the wire all the same."""
+    project = new_project(server.manifold, a=b"base")
+    put(server.manifold, project, b"a", b"newer")
+    done = client.projects.restore(project, Generation(1), [], EditOptions(strategy=Strategy.THEIRS))
+    assert (done.paths, done.conflicts, done.kept) == ([b"a"], [], [])
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_bytes(b"imported")
+    taken = client.transfer.import_folder(project, tmp_path / "in", CommitRequest(strategy=Strategy.THEIRS))
+    assert (taken.generation, taken.conflicts, taken.kept) == (4, [], [])

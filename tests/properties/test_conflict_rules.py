@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from manifold_common.domain.conflict import Strategy, rebase
+from manifold_common.domain.conflict import Strategy, dropped, rebase
 from manifold_common.domain.tree import (
     DIRECTORY,
     FILE,
@@ -224,6 +224,23 @@ def check_preference(base: Tree, ours: Tree, theirs: Tree, strategy: Strategy) -
         assert essence(result.get(path)) == essence(other.get(path)), path
 
 
+def check_dropped(base: Tree, ours: Tree, theirs: Tree) -> None:
+    """Whatever of ours does not stand in what THEIRS makes stands in what was kept, which fits their tree by itself."""
+    mine, others = between(base, ours), between(base, theirs)
+    merge = rebase(base, mine, others, Strategy.THEIRS)
+    lost = dropped(base, mine, others, theirs)
+    assert misfit(theirs, lost) is None
+    published, kept = _applied(theirs, merge.changes), _applied(theirs, lost)
+    assert stands(kept)
+    gone = {path for path in really_changed(base, ours) if essence(published.get(path)) != essence(ours.get(path))}
+    for path in gone:
+        assert essence(kept.get(path)) == essence(ours.get(path)), path
+    assert bool(gone) == bool(lost), "nothing is kept for nothing"
+    above = {folder for path in gone for folder in _ancestors(path)}
+    for path in lost.upserts.keys() - gone - above:
+        assert path == b"", path
+
+
 def check_nothing(base: Tree, ours: Tree, theirs: Tree) -> None:
     mine, none = between(base, ours), Changes({}, set())
     for strategy in Strategy:
@@ -276,6 +293,7 @@ CLAIMS: dict[str, Check] = {
     "THEIRS keeps their version of every conflicting path, in a good tree": partial(
         check_preference, strategy=Strategy.THEIRS
     ),
+    "what THEIRS drops is told, and fits their tree": check_dropped,
     "a rebase on nothing changes nothing": check_nothing,
     "the same change on both sides never conflicts": check_same,
     "times of folders never conflict": check_folder_times,

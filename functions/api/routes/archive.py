@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
 from manifold_common.services.archive import ArchiveFormat
 from manifold_common.services.edits import EditOptions
@@ -14,7 +15,7 @@ from functions.api.conditions import expected_generation, request_id
 from functions.api.download import attachment, stream
 from functions.api.problem import responses
 from functions.api.upload import Body
-from functions.shapes.base import LISTED_PATHS, MAX_GENERATION
+from functions.shapes.base import LISTED_PATHS
 from functions.shapes.changes import ImportedOut, edited_out
 from functions.shapes.paths import path_out
 

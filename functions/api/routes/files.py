@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.history import Seen
 from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound
 from manifold_common.ids import ProjectId, RequestId
@@ -17,7 +18,7 @@ from functions.api.download import attachment, media_type_of, requested_range, s
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.upload import Body
-from functions.shapes.base import MAX_GENERATION, Mode
+from functions.shapes.base import Mode
 from functions.shapes.changes import EditedOut, edited_out
 from functions.shapes.trees import time_text
 

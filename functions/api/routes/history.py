@@ -6,12 +6,12 @@ from bisect import bisect_right
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.ids import Generation
 
 from functions.api.caller import Caller, ProjectRef, generation_of
 from functions.api.paging import cursor_of, path_after
 from functions.api.problem import responses
-from functions.shapes.base import MAX_GENERATION
 from functions.shapes.history import CommitOut, CommitPage, DiffPage, commit_out, difference_out
 
 router = APIRouter(prefix="/api/projects/{project}", tags=["history"])

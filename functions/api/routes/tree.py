@@ -6,13 +6,13 @@ from bisect import bisect_right
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.paging import cursor_of, path_after
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
-from functions.shapes.base import MAX_GENERATION
 from functions.shapes.trees import TreePage, entry_out
 
 router = APIRouter(prefix="/api/projects/{project}", tags=["files"])

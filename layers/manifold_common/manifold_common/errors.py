@@ -59,22 +59,42 @@ class Conflict(ManifoldError):
 
 
 class CommitConflict(Conflict):
-    """Other commits changed the same paths. The caller's work is kept as a draft of its session."""
+    """Other commits changed the same paths. The caller's work is kept as a draft of its session, if it has one.
+
+    Attributes:
+        session: whose working set it is about, if any. The hint then holds for a checkout as for a commit.
+        project: the project's id.
+    """
 
     code = "commit_conflict"
 
     def __init__(
-        self, message: str, *, paths: Sequence[str], base_generation: int, head_generation: int, **details: Any
+        self,
+        message: str,
+        *,
+        paths: Sequence[str],
+        base_generation: int,
+        head_generation: int,
+        project: str,
+        session: str | None = None,
+        **details: Any,
     ) -> None:
+        again = f"check session '{session}' out" if session else "do it again"
+        then = ", edit the files if neither side is right, and commit" if session else ""
         super().__init__(
             message,
-            hint="check the session out again to merge, or commit with the strategy 'ours' or 'theirs'",
+            hint=f"{again} with the strategy 'ours' (your versions on top of generation {head_generation}) or 'theirs' "
+            f"(the others'; yours are kept as the draft of a new session, which the answer names){then}",
             paths=list(paths),
             base_generation=base_generation,
             head_generation=head_generation,
+            project=project,
+            session=session,
             **details,
         )
         self.paths = list(paths)
+        self.project = project
+        self.session = session
 
 
 class GenerationMismatch(Conflict):

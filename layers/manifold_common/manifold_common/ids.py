@@ -73,9 +73,9 @@ def decode_id(text: str) -> bytes:
 
 
 def _slug(text: str, what: str) -> str:
-    if not re.match(_SLUG, text):
+    if not isinstance(text, str) or not re.match(_SLUG, text):
         raise InvalidInput(
-            f"{text[:80]!r} is not a valid {what}",
+            f"{str(text)[:80]!r} is not a valid {what}",
             hint="use 1 to 64 lower-case letters, digits and . _ @ -, beginning and ending with a letter or digit",
         )
     return text

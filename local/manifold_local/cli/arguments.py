@@ -54,7 +54,7 @@ ExpectOption = Annotated[
         "--expect-generation",
         metavar="N[-COMMIT]",
         parser=_point,
-        help="Do it only on top of this very generation, best named with its commit.",
+        help="Do it only if this is the newest generation, best named with its commit.",
     ),
 ]
 SeenOption = Annotated[
@@ -69,7 +69,9 @@ SeenOption = Annotated[
 StrategyOption = Annotated[
     Strategy,
     typer.Option(
-        "--strategy", help="Where others changed the same paths: stop, keep ours (the caller's), or keep theirs."
+        "--strategy",
+        help="Where others changed the same paths: stop, keep ours (the caller's), or keep theirs (ours becomes the "
+        "draft of a new session).",
     ),
 ]
 ProvenanceOption = Annotated[

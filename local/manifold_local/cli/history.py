@@ -21,6 +21,7 @@ from manifold_local.cli.arguments import (
     parse_provenance,
 )
 from manifold_local.cli.call import Call, command, project_path
+from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.exit_codes import DIFFERENT
 from manifold_local.cli.output import human_time_ns, plural, print_line, print_table, safe_path, write_bytes
 
@@ -226,6 +227,7 @@ def restore(
                 f"restored {plural(len(done.paths), 'path')} of generation {generation} as generation {done.generation}"
             )
 
+    say_decided(call, done.project, done.conflicts, done.kept, strategy)
     call.answer(
         {
             "project": done.project,
@@ -233,6 +235,8 @@ def restore(
             "generation": done.generation,
             "commit": done.commit,
             "paths": paths_json(done.paths),
+            "conflicts": paths_json(done.conflicts),
+            "kept": done.kept,
         },
         say,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -99,6 +100,11 @@ def _width(text: str) -> int:
 def _fit(text: str, width: int, *, to_right: bool) -> str:
     padding = " " * (width - _width(text))
     return padding + text if to_right else text + padding
+
+
+def shell_words(*words: str) -> str:
+    """Return a command as a shell takes it."""
+    return " ".join(map(shlex.quote, words))
 
 
 def human_bytes(count: int) -> str:

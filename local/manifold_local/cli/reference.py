@@ -38,10 +38,36 @@ people, characters that a terminal would obey are escaped. Progress is shown onl
 **Completion** of commands, options, projects and sessions: `manifold --install-completion`.
 """
 
+_CONFLICTS = """\
+## Conflicts
+
+Others changed the same paths: `commit` or `checkout` stops with exit code 4, names the paths, and touches nothing.
+What to run is in the hint, ready to be copied:
+
+```
+manifold checkout PROJECT --session SESSION --strategy ours      # your versions, on top of the newest generation
+manifold checkout PROJECT --session SESSION --strategy theirs    # the others' versions
+manifold commit SESSION
+```
+
+Where neither side is right, take one of them, edit the files, then commit. After `ours`, `manifold cat PROJECT PATH`
+shows the other side. `manifold commit SESSION --strategy ours` (or `theirs`) decides and commits at once. The paths
+that were decided are named (`conflicts` in JSON).
+
+What `theirs` drops is kept as the draft of a new session, whose name is printed (`kept` in JSON). `manifold sessions`
+lists it until you close it:
+
+```
+manifold checkout PROJECT --session KEPT    # see what was dropped
+manifold commit KEPT                        # bring it back
+manifold close KEPT --discard               # throw it away
+```
+"""
+
 
 def reference() -> str:
     """Return the page."""
-    return "\n".join([_INTRODUCTION, _exit_codes(), _letters(), _common(), *_commands()])
+    return "\n".join([_INTRODUCTION, _exit_codes(), _CONFLICTS, _letters(), _common(), *_commands()])
 
 
 def _exit_codes() -> str:

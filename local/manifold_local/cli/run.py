@@ -9,9 +9,10 @@ import sys
 import traceback
 
 import typer
-from manifold_common.errors import InternalError, InvalidInput, ManifoldError, NoSpace
+from manifold_common.errors import CommitConflict, InternalError, InvalidInput, ManifoldError, NoSpace
 
 from manifold_local.cli.app import app
+from manifold_local.cli.conflicts import settling
 from manifold_local.cli.exit_codes import CLOSED_PIPE, EXIT_CODES, INTERRUPTED, OK
 from manifold_local.cli.output import drop_output, print_error, safe_lines
 
@@ -43,6 +44,9 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         drop_output()
         return CLOSED_PIPE
+    except CommitConflict as error:
+        error.hint = settling(error, arguments)
+        return _report(error, flags)
     except ManifoldError as error:
         return _report(error, flags)
     except OSError as error:

@@ -27,6 +27,7 @@ from manifold_local.cli.arguments import (
 )
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project, complete_session
+from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.exit_codes import DIFFERENT
 from manifold_local.cli.output import (
     human_bytes,
@@ -80,6 +81,8 @@ def checkout(
     """
     from manifold_common.services.sessions import CheckoutKind
 
+    from manifold_local.cli.views import paths_json
+
     with call.work() as work:
         row = work.project(project)
         chosen = _new_session_id(row.name) if session is None else parse_session_id(session)
@@ -114,6 +117,7 @@ def checkout(
             )
     if unsaved is not None and done.kind in (CheckoutKind.NEW, CheckoutKind.RESTORED):
         call.note(unsaved)
+    say_decided(call, done.project, done.conflicts, done.kept, strategy)
     if done.generation < done.head_generation:
         call.note(f"the newest generation is {done.head_generation}")
     call.answer(
@@ -136,6 +140,8 @@ def checkout(
                 "since": done.missing.since.isoformat(),
             },
             "dropped_draft": done.dropped_draft,
+            "conflicts": paths_json(done.conflicts),
+            "kept": done.kept,
         },
         lambda: print_path(done.path),
     )
@@ -239,8 +245,7 @@ def commit(
         if done.rebased:
             call.note("others had committed meanwhile; their changes are in the working set now")
 
-    for path in done.conflicts:
-        call.warn(f"{safe_path(path)} was also changed by others: kept {strategy.value}")
+    say_decided(call, done.project, done.conflicts, done.kept, strategy)
     for path in done.skipped:
         call.warn(f"{safe_path(path)} is not a file, a folder or a link: it was not committed")
     for path in done.unstable:
@@ -257,6 +262,7 @@ def commit(
             "new_bytes": done.new_bytes,
             "rebased": done.rebased,
             "conflicts": paths_json(done.conflicts),
+            "kept": done.kept,
             "skipped": paths_json(done.skipped),
             "unstable": paths_json(done.unstable),
         },

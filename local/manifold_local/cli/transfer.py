@@ -21,6 +21,7 @@ from manifold_local.cli.arguments import (
     parse_provenance,
 )
 from manifold_local.cli.call import Call, command
+from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.output import human_bytes, plural, print_line, safe, safe_path
 from manifold_local.cli.progress import progress
 
@@ -79,6 +80,7 @@ def import_folder(
         call.warn(f"skipped {safe_path(path)}: not a file, a folder or a link")
     for path in done.left_out:
         call.warn(f"left out {safe_path(path)}: Manifold keeps its own data there")
+    say_decided(call, done.project, done.conflicts, done.kept, strategy)
     for path in done.unstable:
         call.warn(f"{safe_path(path)} was being written to while it was read")
     call.answer(
@@ -92,6 +94,8 @@ def import_folder(
             "skipped": paths_json(done.skipped),
             "unstable": paths_json(done.unstable),
             "left_out": paths_json(done.left_out),
+            "conflicts": paths_json(done.conflicts),
+            "kept": done.kept,
         },
         say,
     )

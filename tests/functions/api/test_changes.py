@@ -100,6 +100,17 @@ def test_a_generation_in_the_body_is_a_conflict_and_in_the_header_a_failed_preco
     assert api.post(f"{DEMO}/commits", json=body, headers={"If-Match": '"1"'}).json()["generation"] == 2
 
 
+def test_a_header_and_a_body_that_name_different_generations_are_refused(api: Api) -> None:
+    """One of the two would have been ignored without a word."""
+    api.post(f"{DEMO}/dirs", json={"path": "a"})
+    body = {"changes": [{"op": "mkdir", "path": "b"}], "expected_generation": 0}
+    answer = api.post(f"{DEMO}/commits", json=body, headers={"If-Match": '"1"'})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    assert api.get(DEMO).json()["generation"] == 1
+    agreeing = {**body, "expected_generation": 1}
+    assert api.post(f"{DEMO}/commits", json=agreeing, headers={"If-Match": '"1"'}).json()["generation"] == 2
+
+
 @pytest.mark.parametrize(
     ("route", "body"),
     [

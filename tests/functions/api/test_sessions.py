@@ -99,10 +99,12 @@ def test_a_commit_can_be_conditional(api: Api) -> None:
     work = opened(api)
     (work / "mine").write_bytes(b"mine")
     api.put(f"{FILES}/theirs", content=b"theirs")
-    assert api.post("/api/sessions/s1/commit", headers={"If-Match": '"3"'}).status_code == 412
-    assert api.post("/api/sessions/s1/commit", headers={"If-Match": '"2"'}).status_code == 412
+    for stale in ('"2"', '"4"'):  # the session is based on 2, and the project at 3
+        answer = api.post("/api/sessions/s1/commit", headers={"If-Match": stale})
+        assert (answer.status_code, answer.json()["details"]["head_generation"]) == (412, 3)
     assert api.get("/api/projects/demo").json()["generation"] == 3
-    assert api.post("/api/sessions/s1/commit").json()["rebased"] is True
+    done = api.post("/api/sessions/s1/commit", headers={"If-Match": '"3"'}).json()
+    assert (done["generation"], done["rebased"]) == (4, True)
 
 
 def test_a_sparse_session_has_only_its_paths_and_deletes_nothing_else(api: Api) -> None:
@@ -188,3 +190,36 @@ def test_too_little_room_is_said_before_anything_is_made(make_api: Any) -> None:
     answer = api.post("/api/sessions", json={"project": "large", "session": "s2"})
     assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
     assert api.get("/api/sessions/s2").status_code == 404
+
+
+def test_what_a_conflict_says_to_do_settles_it(api: Api) -> None:
+    """Check the session out with 'ours' or 'theirs', edit, commit; what 'theirs' drops is named and comes back."""
+    for strategy, expected in (("ours", b"mine"), ("theirs", b"theirs")):
+        work = opened(api, session=f"s-{strategy}")
+        (work / "a.txt").write_bytes(b"mine")
+        api.put(f"{FILES}/a.txt", content=b"theirs")
+        session = f"/api/sessions/s-{strategy}"
+        told = [api.post(f"{session}/commit").json(), api.post(f"{session}/checkout").json()]
+        for problem in told:
+            assert f"check session 's-{strategy}' out with the strategy 'ours'" in problem["hint"]
+            assert problem["details"]["session"] == f"s-{strategy}"
+        taken = api.post(f"{session}/checkout", json={"strategy": strategy}).json()
+        assert [item["path"] for item in taken["conflicts"]] == ["a.txt"]
+        assert (work / "a.txt").read_bytes() == expected
+        (work / "more").write_bytes(strategy.encode())
+        assert api.post(f"{session}/commit").status_code == 200
+        assert api.get(f"{FILES}/a.txt").content == expected
+        assert len(taken["kept"]) == (strategy == "theirs")
+    (kept,) = taken["kept"]
+    assert kept in [item["session"] for item in api.get("/api/sessions").json()["items"] if item["draft_saved_at"]]
+    shown = api.post("/api/sessions", json={"project": "demo", "session": kept}).json()
+    assert (Path(shown["path"]) / "a.txt").read_bytes() == b"mine"
+    assert api.post(f"/api/sessions/{kept}/commit").json()["modified"] == 1
+    assert api.get(f"{FILES}/a.txt").content == b"mine"
+
+
+def test_changes_name_what_their_strategy_dropped_of_them(api: Api) -> None:
+    """Nothing moves the head here, so nothing is dropped: the fields are there all the same."""
+    body = {"changes": [{"op": "put", "path": "a.txt", "text": "mine"}], "strategy": "theirs"}
+    answer = api.post("/api/projects/demo/commits", json=body).json()
+    assert (answer["conflicts"], answer["kept"]) == ([], [])

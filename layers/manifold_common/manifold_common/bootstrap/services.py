@@ -181,9 +181,10 @@ class Manifold:
     @wired
     def workspaces(self) -> Workspaces:
         from manifold_common.services.generations import LogGenerations
+        from manifold_common.services.kept import KeptWork
         from manifold_common.services.workspaces import Workspaces
 
-        return Workspaces(LogGenerations(self.context), self.bench)
+        return Workspaces(LogGenerations(self.context), self.bench, KeptWork(self.context))
 
     @wired
     def leftovers(self) -> Leftovers:

@@ -21,7 +21,13 @@ from manifold_common.engine.tree_log import TreeLog
 from manifold_common.engine.workers import Workers
 from manifold_common.engine.working_set.bench import Bench
 from manifold_common.engine.working_set.location import WorkingSets, WorkspaceMode
-from manifold_common.engine.working_set.ram import forbid_core_dumps, prepare_ram_folder, total_bytes
+from manifold_common.engine.working_set.ram import (
+    forbid_core_dumps,
+    is_memory,
+    mount_of,
+    prepare_ram_folder,
+    total_bytes,
+)
 from manifold_common.ports.generation_cache import NoGenerationCache
 from manifold_common.services.context import Context, Policy
 from manifold_common.services.installation import IN_WORKDIR, Home, Installations, Standing
@@ -107,9 +113,11 @@ def assemble(
         warnings += prepare_ram_folder(workspace.tmpfs_dir, require_ram=projects_settings.encrypt and not on_lambda)
         if warnings and on_lambda:
             warnings = [f"{warnings[0]}; it is the function's ephemeral storage, which Lambda encrypts and throws away"]
+    in_ram = mode is WorkspaceMode.EPHEMERAL and (on_lambda or is_memory(mount_of(workspace.tmpfs_dir)))
     policy = Policy(
         limits=limits_of(settings),
         session_ttl_seconds=workspace.ttl_seconds,
+        plaintext_in_ram=in_ram,
         listed_paths=events.max_paths if events.include_paths or not projects_settings.encrypt else None,
         lists_encrypted_paths=events.include_paths,
     )

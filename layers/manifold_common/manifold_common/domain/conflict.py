@@ -7,12 +7,13 @@ hold what the other side puts below it: that is a conflict of the lower path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
+from manifold_common.domain.arguments import member_of
 from manifold_common.domain.paths import ROOT, ancestors_of
-from manifold_common.domain.tree import DIRECTORY, Changes, Entry, significant
+from manifold_common.domain.tree import DIRECTORY, Changes, Entry, Tree, apply, between, significant
 
 
 class Strategy(Enum):
@@ -21,6 +22,11 @@ class Strategy(Enum):
     FAIL = "fail"
     OURS = "ours"
     THEIRS = "theirs"
+
+    @classmethod
+    def of(cls, value: Strategy | str) -> Strategy:
+        """Return the strategy that ``value`` is or names. Raises InvalidInput: there is none of that name."""
+        return member_of(cls, value, "strategy")
 
 
 class Merge(NamedTuple):
@@ -51,11 +57,45 @@ def rebase(base: Mapping[bytes, Entry], ours: Changes, theirs: Changes, strategy
             upserts[path] = fitted
     deletes = {path for path in ours.deletes if path not in conflicts and path not in theirs.deletes}
     merged = Changes(upserts, deletes)
-    if strategy is Strategy.OURS:
-        _prefer_ours(merged, base, ours, theirs, conflicts)
-    elif strategy is Strategy.THEIRS:
-        _prefer_theirs(merged, conflicts)
+    match strategy:
+        case Strategy.FAIL:
+            pass
+        case Strategy.OURS:
+            _prefer_ours(merged, base, ours, theirs, conflicts)
+        case Strategy.THEIRS:
+            _prefer_theirs(merged, conflicts)
+        case _:
+            assert_never(strategy)
     return Merge(merged, sorted(conflicts))
+
+
+def dropped(base: Mapping[bytes, Entry], ours: Changes, theirs: Changes, head: Tree) -> Changes:
+    """Return what ``rebase`` leaves out of ``ours`` with the strategy ``THEIRS``, as changes to ``head``.
+
+    ``head`` is the tree that ``theirs`` made of ``base``. The changes fit it by themselves: they are our versions of
+    what the strategy decided, and nothing else.
+    """
+    without, mine = dict(head), dict(head)
+    apply(without, rebase(base, ours, theirs, Strategy.THEIRS).changes)
+    apply(mine, rebase(base, ours, theirs, Strategy.OURS).changes)
+    return only(significant(without, between(without, mine)).paths(), head, mine)
+
+
+def only(paths: Set[bytes], before: Mapping[bytes, Entry], after: Mapping[bytes, Entry]) -> Changes:
+    """Return the changes that make ``paths`` in ``before`` as they are in ``after``, and what that takes: folders to
+    stand in, and the removal of what stands in the way."""
+    changes = between(before, after)
+    walls = {path for path in paths if path not in after or after[path].kind != DIRECTORY}
+    upserts = {path: entry for path, entry in changes.upserts.items() if path in paths}
+    deletes = {
+        path for path in changes.deletes if path in paths or any(folder in walls for folder in ancestors_of(path))
+    }
+    for path in list(upserts):
+        for folder in ancestors_of(path):
+            standing = before.get(folder)
+            if folder not in upserts and (standing is None or standing.kind != DIRECTORY):
+                upserts[folder] = after[folder]
+    return Changes(upserts, deletes)
 
 
 def _direct(ours: Changes, their_real: Changes, our_real: Changes) -> set[bytes]:

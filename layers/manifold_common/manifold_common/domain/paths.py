@@ -20,8 +20,10 @@ def check_path(path: bytes) -> bytes:
     """Return ``path`` if a project can hold it.
 
     Raises:
-        UnsafePath: absolute, empty, over-long, or with an empty, ``.`` or ``..`` segment or a NUL byte.
+        UnsafePath: not bytes, absolute, empty, over-long, or with an empty, ``.`` or ``..`` segment or a NUL byte.
     """
+    if not isinstance(path, bytes):
+        raise UnsafePath(f"path {str(path)[:_SHOWN]!r} is not bytes", hint="'from_text' makes a path of text")
     reason = _fault(path)
     if reason is None:
         return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from manifold_common.domain.arguments import checked_count
 from manifold_common.errors import QuotaExceeded
 
 
@@ -13,6 +14,11 @@ class Limits:
     max_files: int = 0
     max_file_bytes: int = 0
     max_session_ram_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput: a limit is not a whole number from 0."""
+        for name in self.__slots__:
+            checked_count(getattr(self, name), name)
 
     def check_file(self, shown_path: str, size: int) -> None:
         """Raises QuotaExceeded when one file of ``size`` bytes is too large."""

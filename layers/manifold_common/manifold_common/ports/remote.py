@@ -174,19 +174,6 @@ class UploadReceipt(msgspec.Struct, frozen=True):
     blake3: bytes
 
 
-class RemoteCommitted(msgspec.Struct, frozen=True):
-    project: ProjectId
-    generation: Generation
-    commit: CommitId | None
-    added: Count
-    modified: Count
-    deleted: Count
-    new_bytes: Count
-    rebased: bool
-    plan: RemoteSessionPlan | None = None
-    """Of what came of it, where that was asked for."""
-
-
 class RemotePath(msgspec.Struct, frozen=True):
     path: str
     path_base64: bytes | None = None
@@ -206,10 +193,27 @@ class RemotePath(msgspec.Struct, frozen=True):
         return from_text(self.path) if self.path else ROOT
 
 
+class RemoteCommitted(msgspec.Struct, frozen=True):
+    project: ProjectId
+    generation: Generation
+    commit: CommitId | None
+    added: Count
+    modified: Count
+    deleted: Count
+    new_bytes: Count
+    rebased: bool
+    plan: RemoteSessionPlan | None = None
+    """Of what came of it, where that was asked for."""
+    conflicts: list[RemotePath] = []
+    kept: list[SessionId] = []
+
+
 class RemoteEdited(msgspec.Struct, frozen=True):
     generation: Generation
     commit: CommitId | None
     paths: list[RemotePath]
+    conflicts: list[RemotePath] = []
+    kept: list[SessionId] = []
 
 
 class RemoteCommit(_Dated, frozen=True):

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.tree import Tree, apply, between, is_significant
+from manifold_common.domain.tree import Changes, Tree, apply, between, is_significant
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.bench import OpenSet
 from manifold_common.engine.working_set.folders import open_root
@@ -27,6 +27,7 @@ from manifold_common.ids import WorkingSetId
 from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.context import Context
 from manifold_common.services.generations import unknown_session
+from manifold_common.services.kept import on_top_of
 from manifold_common.services.lost_drafts import blaming_draft, own_blocks
 from manifold_common.services.scopes import scope_of
 from manifold_common.services.workspaces import Workspaces, working_conflict
@@ -127,6 +128,7 @@ class Arrivals:
         What the working set has of its own is kept, and merged with that: all that it did not have when the session
         left it, as far as that is known.
         """
+        self._workspaces.refuse_on_disk(work.owner)
         state = None if work.base is None else self._workspaces.state_of(work, strategy)
         left = self._as_left(work, row, state)
         base, durable, draft = self._durable(row, None if state is None else state.base)
@@ -134,13 +136,31 @@ class Arrivals:
         reader = self._context.block_reader(row.tenant, row.project)
         # No note of the step is needed: what a crash leaves of it agrees with what the next checkout brings.
         with _blaming_draft(row, base, durable):
-            done = refresh(work.location, left, durable, reader, keys.chunker, strategy, begin=lambda: None)
+            done = refresh(
+                work.location,
+                left,
+                durable,
+                reader,
+                keys.chunker,
+                strategy,
+                begin=lambda: None,
+                keep=lambda root, lost: self._keep(work, left, base, durable, lost, root),
+            )
         if done.conflicts and strategy is Strategy.FAIL:
-            raise working_conflict(done.conflicts, left.base.head.generation, base.head.generation)
+            raise working_conflict(work.owner, done.conflicts, left.base.head.generation, base.head.generation)
+        work.decided += done.conflicts
         trust = done.state.trust
         differing = trust.exceptions | between(base.tree, durable.tree).paths()
         self._bench.keep(work, WorkingState(base, Trust(trust.before_ns, differing, trust.folders), left.scope))
         self._bench.note_durable(work, draft)
+
+    def _keep(
+        self, work: OpenSet, left: WorkingState, base: Snapshot, durable: Snapshot, lost: Changes, root: int
+    ) -> None:
+        """Keep what is dropped for the sake of what was saved elsewhere: on the base of that, which is a generation."""
+        fitted = on_top_of(base, durable, lost)
+        if fitted:
+            self._workspaces.keep_dropped(work, left, base, fitted, root)
 
     def _as_left(self, work: OpenSet, row: SessionRow, state: WorkingState | None) -> WorkingState:
         """Return the state of a working set as if it stood on what was durable when its session left it."""

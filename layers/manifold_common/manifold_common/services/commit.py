@@ -5,12 +5,20 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import (
+    checked_flag,
+    checked_text,
+    json_facts,
+    optional_request,
+    optional_seen,
+    settle,
+)
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Seen, point_of
+from manifold_common.domain.history import Seen
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, growth, is_significant, tally
 from manifold_common.engine.commit_writer import Authorship, StoredCommit, decode_note
@@ -20,7 +28,7 @@ from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.scan import Progress, scan
 from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, file_clock_ns
-from manifold_common.errors import CatalogUnavailable, GenerationMismatch, ManifoldError, NotFound
+from manifold_common.errors import CatalogUnavailable, ManifoldError, NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
 from manifold_common.services.context import Context
 from manifold_common.services.drafts import Drafts, SavedDraft
@@ -33,16 +41,29 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CommitRequest:
+    """Raises InvalidInput: a field is not what it is said to be. The strategy may be named, as in ``"ours"``."""
+
     message: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What made the change: agent run, model, tool calls, cost. JSON-compatible."""
     strategy: Strategy = Strategy.FAIL
     expected: Seen | None = None
-    """Commit only on top of this very generation."""
+    """Commit only on top of this very generation: the project's newest, whichever one the session is based on."""
     request: RequestId | None = None
     """A name for this request: a second one of that name changes nothing, and is answered like the first."""
     checksum: bool = False
     """Find what has changed by content, not by times: also what was written through a shared memory map."""
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            message=checked_text(self.message, "message"),
+            provenance=json_facts(self.provenance, "provenance"),
+            strategy=Strategy.of(self.strategy),
+            expected=optional_seen(self.expected, "expected"),
+            request=optional_request(self.request),
+            checksum=checked_flag(self.checksum, "checksum"),
+        )
 
 
 NO_REQUEST = CommitRequest()
@@ -62,6 +83,8 @@ class Committed:
     rebased: bool
     conflicts: list[bytes]
     """Paths on which the strategy decided."""
+    kept: list[SessionId]
+    """Sessions that keep, as their drafts, what it dropped of the working set."""
     skipped: list[bytes]
     """Sockets, FIFOs and devices."""
     unstable: list[bytes]
@@ -107,12 +130,14 @@ class Commits:
 
         Raises:
             CommitConflict: others changed the same paths; the work is kept as the session's draft.
-            GenerationMismatch: the head is not ``request.expected``.
+            GenerationMismatch: the project's newest generation is not ``request.expected``; the work is kept likewise.
             QuotaExceeded: the project would grow too large; nothing was published.
             NotFound: no such session, or no working set here. SessionBusy.
             SessionMoved: the session has gone on elsewhere; a checkout brings that here.
+            RamUnavailable: the project is encrypted, and its working set lies on a disk.
         """
         owner = self._sessions.owner(principal, session)
+        self._workspaces.refuse_on_disk(owner)
         with self._bench.open(owner) as work:
             state = self._workspaces.state_of(work, strategy=request.strategy)
             earlier = self._publisher.earlier(principal.tenant, owner.project, request.request)
@@ -120,20 +145,13 @@ class Commits:
                 return self.answer_again(earlier)
             by = Authorship(principal.user, session, request.message, request.provenance, request.request)
             prepared, found = self._prepare(work, state, by, self._drafts.last(work), progress, request.checksum)
-            if request.expected is not None and not point_of(request.expected).is_at(state.base.head.point):
-                self._save_work(work, prepared)
-                raise GenerationMismatch(
-                    f"the working set is based on generation {state.base.head.point}, "
-                    f"not on {request.expected} as expected",
-                    hint="check the session out again, then commit with the new generation",
-                    expected=point_of(request.expected).generation,
-                    base_generation=state.base.head.generation,
-                )
             if not is_significant(state.base.tree, prepared.changes):
+                if request.expected is not None:
+                    self._publisher.check_expected(principal.tenant, owner.project, request.expected)
                 self._drafts.forget(work)
                 self._sessions.note_use(owner)
                 self._bench.keep(work, WorkingState(state.base, found.trust, state.scope))
-                return _nothing(owner.project, state.base.head.generation, found)
+                return _nothing(work, state.base.head.generation, found)
             try:
                 published = self._publisher.publish(
                     prepared,
@@ -162,7 +180,8 @@ class Commits:
             except ManifoldError as error:
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
                 _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
-            return committed(published, prepared, found.skipped, found.unstable)
+            done = committed(published, prepared, found.skipped, found.unstable)
+            return replace(done, conflicts=sorted({*done.conflicts, *work.decided}), kept=[*done.kept, *work.kept])
 
     def answer_again(self, earlier: Published) -> Committed:
         """Return what the request that published this was answered, as far as that was kept."""
@@ -179,6 +198,7 @@ class Commits:
             new_bytes=note.new_bytes,
             rebased=False,
             conflicts=[],
+            kept=[],
             skipped=[],
             unstable=[],
         )
@@ -189,6 +209,7 @@ class Commits:
         Args:
             checksum: find that by content, not by times.
         """
+        checked_flag(checksum, "checksum")
         owner = self._sessions.owner(principal, session)
         with self._bench.open(owner) as work:
             saved = self.save_open(principal, work, checksum=checksum)
@@ -287,8 +308,21 @@ class Commits:
         return stored
 
 
-def _nothing(project: ProjectId, generation: Generation, found: _Scanned) -> Committed:
-    return Committed(project, generation, None, 0, 0, 0, 0, False, [], found.skipped, found.unstable)
+def _nothing(work: OpenSet, generation: Generation, found: _Scanned) -> Committed:
+    return Committed(
+        project=work.owner.project,
+        generation=generation,
+        commit=None,
+        added=0,
+        modified=0,
+        deleted=0,
+        new_bytes=0,
+        rebased=False,
+        conflicts=sorted(set(work.decided)),
+        kept=list(work.kept),
+        skipped=found.skipped,
+        unstable=found.unstable,
+    )
 
 
 def committed(
@@ -306,6 +340,7 @@ def committed(
         new_bytes=work.new_bytes,
         rebased=published.rebased,
         conflicts=published.conflicts,
+        kept=published.kept,
         skipped=list(skipped),
         unstable=list(unstable),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from manifold_common.domain.arguments import checked_count, checked_flag, checked_seconds
 from manifold_common.domain.event import DEFAULT_LISTED_PATHS
 from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.engine.block_reader import BlockReader
@@ -31,6 +32,9 @@ class Policy:
     session_ttl_seconds: float = 86_400.0
     lock_timeout_seconds: float = 30.0
     commit_turn_seconds: float = 10.0
+    plaintext_in_ram: bool = True
+    """Working sets, and archives while they are read, lie in memory, or (Lambda) where the platform encrypts them and
+    throws them away. ``False``: on a disk, which encrypted projects must not get onto."""
     listed_paths: int | None = DEFAULT_LISTED_PATHS
     """How many changed paths an event names at most; ``None``: paths are not to be named."""
     lists_encrypted_paths: bool = True
@@ -39,6 +43,14 @@ class Policy:
     def listed_paths_of(self, commit: CommitRow) -> int | None:
         """Return how many paths the event of a commit names; ``None``: none may be."""
         return self.listed_paths if self.lists_encrypted_paths or commit.dek == PLAIN else None
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput: a field is not what it is said to be."""
+        for name in ("session_ttl_seconds", "lock_timeout_seconds", "commit_turn_seconds"):
+            checked_seconds(getattr(self, name), name)
+        checked_flag(self.plaintext_in_ram, "plaintext_in_ram")
+        if self.listed_paths is not None:
+            checked_count(self.listed_paths, "listed_paths")
 
     @property
     def session_ttl(self) -> timedelta:

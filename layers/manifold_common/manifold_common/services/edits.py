@@ -10,6 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import (
+    checked_generation,
+    checked_text,
+    json_facts,
+    listed_paths,
+    optional_request,
+    optional_seen,
+    settle,
+)
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Seen, point_of
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
@@ -23,7 +32,7 @@ from manifold_common.engine.commit_writer import Authorship
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import NotFound
-from manifold_common.ids import CommitId, Generation, ProjectId, RequestId
+from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
 from manifold_common.services.context import Context
 from manifold_common.services.projects import Projects
 from manifold_common.services.publish import Published, Publisher, Work
@@ -49,13 +58,25 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class EditOptions:
+    """Raises InvalidInput: a field is not what it is said to be. The strategy may be named, as in ``"ours"``."""
+
     message: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     expected: Seen | None = None
-    """Commit only on top of this very generation."""
+    """Commit only on top of this very generation: the project's newest."""
     strategy: Strategy = Strategy.FAIL
     request: RequestId | None = None
     """A name for this request: a second one of that name changes nothing, and is answered like the first."""
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            message=checked_text(self.message, "message"),
+            provenance=json_facts(self.provenance, "provenance"),
+            expected=optional_seen(self.expected, "expected"),
+            strategy=Strategy.of(self.strategy),
+            request=optional_request(self.request),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +87,10 @@ class Edited:
     """``None`` when the edits changed nothing."""
     paths: list[bytes]
     """What changed, sorted; without the root folder, whose time changes with what is in it."""
+    conflicts: list[bytes]
+    """Paths on which the strategy decided, sorted."""
+    kept: list[SessionId]
+    """Sessions that keep, as their drafts, what it dropped of the edits."""
 
 
 NO_OPTIONS = EditOptions()
@@ -108,8 +133,10 @@ class Edits:
         """Make a new generation in which ``paths`` (none: everything) are as they were at ``generation``.
 
         Raises:
-            NotFound: no such generation, or neither tree has one of ``paths``.
+            NotFound: no such generation, or neither tree has one of ``paths``. InvalidInput. Others as ``apply``.
         """
+        generation = checked_generation(generation, "generation")
+        paths = listed_paths(paths, "paths")
         done = self.earlier(principal, project, options.request)
         if done is not None:
             return done
@@ -149,7 +176,7 @@ class Edits:
             known_in: a snapshot that knows where the content is, where ``base`` does not.
         """
         if not changes:
-            return Edited(base.project, base.head.generation, None, [])
+            return Edited(base.project, base.head.generation, None, [], [], [])
         known = base.places if known_in is None else {**known_in.places, **base.places}
         by = Authorship(principal.user, None, options.message, options.provenance, options.request)
         published = self._publisher.publish(
@@ -172,6 +199,8 @@ def _edited(published: Published) -> Edited:
         published.head.head.generation,
         published.commit.commit if published.commit else None,
         sorted(published.changes.paths() - {ROOT}),
+        published.conflicts,
+        published.kept,
     )
 
 

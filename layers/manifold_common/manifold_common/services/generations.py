@@ -16,6 +16,7 @@ from manifold_common.errors import NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId
 from manifold_common.ports.catalog import Head
 from manifold_common.services.context import Context
+from manifold_common.services.plaintext import refuse_on_disk
 from manifold_common.services.scopes import scope_of
 
 
@@ -33,6 +34,9 @@ class Generations(Protocol):
 
     @property
     def objects(self) -> SealedObjects: ...
+
+    def refuse_on_disk(self, owner: Owner, folder: str) -> None:
+        """Raises RamUnavailable: the owner's project is encrypted, and ``folder`` lies on a disk."""
 
     def load(
         self,
@@ -74,6 +78,9 @@ class LogGenerations:
         self.load = context.log.load
         self.head = context.catalog.head
         self.block_reader = context.block_reader
+
+    def refuse_on_disk(self, owner: Owner, folder: str) -> None:
+        refuse_on_disk(self._context, owner.tenant, owner.project, folder, session=owner.session)
 
     def keys(self, tenant: TenantId, project: ProjectId) -> Keyring:
         return self._context.keys.of(tenant, project)

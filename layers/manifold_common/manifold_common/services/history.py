@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_bytes, checked_generation, optional_generation
 from manifold_common.domain.paths import ROOT, to_display
 from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry, chunk_ids, differences
 from manifold_common.engine.commit_writer import decode_note
@@ -97,11 +98,9 @@ class History:
         self._projects = projects
 
     def snapshot(self, principal: Principal, project: ProjectId, generation: Generation | None = None) -> Snapshot:
-        """Return the tree of a generation (``None``: the head). Raises NotFound."""
+        """Return the tree of a generation (``None``: the head). Raises NotFound, InvalidInput."""
         self._projects.get(principal, project)
-        if generation is not None and generation < 0:
-            raise InvalidInput(f"{generation} is not a generation", hint="generations count from 0")
-        return self._context.log.load(principal.tenant, project, generation)
+        return self._context.log.load(principal.tenant, project, optional_generation(generation, "generation"))
 
     def list_tree(
         self,
@@ -118,7 +117,7 @@ class History:
             NotFound: no such folder. InvalidInput: it is not a folder.
         """
         snapshot = self.snapshot(principal, project, generation)
-        if folder != ROOT:
+        if checked_bytes(folder, "folder") != ROOT:
             entry = self.entry_of(snapshot, folder)
             if entry.kind != DIRECTORY:
                 raise InvalidInput(f"{to_display(folder)!r} is not a folder")
@@ -132,8 +131,8 @@ class History:
         return Listing(snapshot.head.generation, sorted(found))
 
     def entry_of(self, snapshot: Snapshot, path: bytes) -> Entry:
-        """Raises NotFound."""
-        entry = snapshot.tree.get(path)
+        """Raises NotFound, InvalidInput."""
+        entry = snapshot.tree.get(checked_bytes(path, "path"))
         if entry is None:
             raise NotFound(f"generation {snapshot.head.generation} has no {to_display(path)!r}")
         return entry
@@ -155,13 +154,15 @@ class History:
         """Return up to ``limit`` (at most MAX_PAGE) commits, newest first, those before ``before``."""
         self._projects.get(principal, project)
         limit = max(1, min(limit, MAX_PAGE))
-        rows = self._context.catalog.list_commits(principal.tenant, project, before=before, limit=limit)
+        rows = self._context.catalog.list_commits(
+            principal.tenant, project, before=optional_generation(before, "before"), limit=limit
+        )
         return [self._entry(principal, project, row) for row in rows]
 
     def commit(self, principal: Principal, project: ProjectId, generation: Generation) -> LogEntry:
         """Raises NotFound."""
         self._projects.get(principal, project)
-        row = self._context.catalog.commit_at(principal.tenant, project, generation)
+        row = self._context.catalog.commit_at(principal.tenant, project, checked_generation(generation, "generation"))
         return self._entry(principal, project, row)
 
     def diff(self, principal: Principal, project: ProjectId, before: Generation, after: Generation) -> list[Difference]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_count, checked_flag, listed_texts, optional_seen, settle
 from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.tree import Tree, chunk_ids
 from manifold_common.engine.tree_log import Snapshot
@@ -72,7 +73,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a plan is to be good for."""
+    """What a plan is to be good for. Raises InvalidInput: a field is not what it is said to be."""
 
     patterns: tuple[str, ...] = ()
     """Content of these paths only; none: of all."""
@@ -81,6 +82,15 @@ class Wanted:
     first: int = 0
     content: bool = True
     """``False``: the tree alone."""
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            patterns=listed_texts(self.patterns, "patterns"),
+            known=optional_seen(self.known, "known"),
+            first=checked_count(self.first, "first"),
+            content=checked_flag(self.content, "content"),
+        )
 
 
 EVERYTHING = Wanted()

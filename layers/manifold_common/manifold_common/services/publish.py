@@ -14,9 +14,10 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from manifold_common.domain.conflict import Strategy, rebase
+from manifold_common.domain.access import Principal
+from manifold_common.domain.conflict import Strategy, dropped, rebase
 from manifold_common.domain.event import PROJECT_COMMIT, commit_event
-from manifold_common.domain.history import Seen
+from manifold_common.domain.history import Seen, point_of
 from manifold_common.domain.paths import ROOT, to_display, to_text
 from manifold_common.domain.patience import patience
 from manifold_common.domain.skill import touches_skills
@@ -32,10 +33,12 @@ from manifold_common.errors import (
     ManifoldError,
 )
 from manifold_common.format.places import Places
-from manifold_common.ids import Generation, ProjectId, RequestId, TenantId, UserId, WorkingSetId
+from manifold_common.ids import Generation, ProjectId, RequestId, SessionId, TenantId, UserId, WorkingSetId
 from manifold_common.ports.catalog import CommitRow, Head, OutboxEvent, Publication
 from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.context import Context
+from manifold_common.services.kept import KeptWork
+from manifold_common.services.scopes import scope_of
 from manifold_common.services.staleness import not_as_expected
 
 _CONTENDED_SECONDS = 5.0
@@ -71,6 +74,8 @@ class Published:
     rebased: bool
     conflicts: list[bytes]
     """Paths on which a strategy decided."""
+    kept: list[SessionId]
+    """The sessions that keep, as their drafts, what it dropped of the work."""
     repeated: bool = False
     """Done by an earlier request of the same name, and not again."""
 
@@ -81,6 +86,7 @@ UseStored = Callable[[StoredCommit], None]
 class Publisher:
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.kept = KeptWork(context)
         self._contended: dict[tuple[TenantId, ProjectId], float] = {}
         self._lock = threading.Lock()
 
@@ -102,7 +108,9 @@ class Publisher:
         """Make ``work`` the next generation.
 
         Args:
-            expected: publish only on top of this very generation, which ``work`` is on.
+            strategy: whose version of a path is published that others changed too. What ``THEIRS`` drops is kept as the
+                draft of a new session, before anything is published.
+            expected: publish only on top of this very generation, whichever one the work was made on.
             session_user: whose session (``work.by.session``) moves to the new base.
             working_set: where the session has to be for that.
             announce: called with each commit that is about to be published, right before the commit point.
@@ -119,6 +127,12 @@ class Publisher:
         )
         return attempt.run()
 
+    def check_expected(self, tenant: TenantId, project: ProjectId, expected: Seen) -> None:
+        """For work that there is nothing of. Raises GenerationMismatch: the head is not ``expected``."""
+        head = self._context.catalog.head(tenant, project)
+        if not point_of(expected).is_at(head.point):
+            raise not_as_expected(head.point, expected)
+
     def earlier(self, tenant: TenantId, project: ProjectId, request: RequestId | None) -> Published | None:
         """Return what a request of that name has published already, or ``None``."""
         if request is None:
@@ -128,7 +142,7 @@ class Publisher:
             return None
         log = self._context.log
         changes = log.read_commit(tenant, project, row).changes
-        return Published(log.load(tenant, project, row.generation), row, changes, False, [], repeated=True)
+        return Published(log.load(tenant, project, row.generation), row, changes, False, [], [], repeated=True)
 
     def is_contended(self, tenant: TenantId, project: ProjectId) -> bool:
         with self._lock:
@@ -187,6 +201,8 @@ class _Attempt:
         self._target = work.base
         self._changes = work.changes
         self._conflicts: list[bytes] = []
+        self._lost = Changes({}, set())
+        self._kept: list[SessionId] = []
 
     def run(self) -> Published:
         try:
@@ -194,7 +210,13 @@ class _Attempt:
             with ExitStack() as turn:
                 published = self._publish(turn)
         except _DoneBefore as done:
+            self._keep_nothing()
             published = done.published
+        except CatalogUnavailable:
+            raise  # it may have been published
+        except ManifoldError:
+            self._keep_nothing()
+            raise
         if published.commit is not None:
             head = published.head
             self._context.nudge.give()
@@ -207,6 +229,8 @@ class _Attempt:
         tenant, project = self._work.base.tenant, self._work.base.project
         policy = self._context.policy
         waited = False
+        if self._expected is not None and not point_of(self._expected).is_at(self._target.head.point):
+            self._catch_up()
         for number in range(_ATTEMPTS):
             if not waited and self._publisher.is_contended(tenant, project):
                 # Others are at it: queue up, and look first, rather than store an object that will be too late.
@@ -219,7 +243,7 @@ class _Attempt:
             elif number == 0:
                 self._give_way(turn)
             if not is_significant(self._target.tree, self._changes) and self._target is not self._work.base:
-                return Published(self._target, None, Changes({}, set()), True, self._conflicts)
+                return Published(self._target, None, Changes({}, set()), True, self._conflicts, self._kept)
             self._check()
             stored = self._publisher.store_on(self._work, self._target, self._changes)
             head = self._commit_point(stored)
@@ -227,7 +251,7 @@ class _Attempt:
                 after = self._target.advanced(head, self._changes, stored.places)
                 self._context.log.remember(after)
                 rebased = self._target is not self._work.base
-                return Published(after, stored.row, self._changes, rebased, self._conflicts)
+                return Published(after, stored.row, self._changes, rebased, self._conflicts, self._kept)
             self._publisher.note_contention(tenant, project)
             self._discard(stored)
             if waited:
@@ -341,12 +365,13 @@ class _Attempt:
         base = self._work.base
         self._look_for_earlier()
         head = self._context.log.load(base.tenant, base.project, start=self._target)
-        if head.head.commit == self._target.head.commit:
-            return
-        if self._expected is not None:
+        if self._expected is not None and not point_of(self._expected).is_at(head.head.point):
             self._keep()
             raise not_as_expected(head.head.point, self._expected)
-        merge = rebase(base.tree, self._work.changes, between(base.tree, head.tree), self._strategy)
+        if head.head.commit == self._target.head.commit:
+            return
+        theirs = between(base.tree, head.tree)
+        merge = rebase(base.tree, self._work.changes, theirs, self._strategy)
         if merge.conflicts and self._strategy is Strategy.FAIL:
             self._keep()
             paths = [to_text(path) for path in merge.conflicts]
@@ -356,8 +381,36 @@ class _Attempt:
                 paths=paths,
                 base_generation=base.head.generation,
                 head_generation=head.head.generation,
+                project=base.project,
+                session=self._work.by.session,
             )
+        if merge.conflicts and self._strategy is Strategy.THEIRS:
+            self._keep_dropped(head, dropped(base.tree, self._work.changes, theirs, head.tree))
         self._target, self._changes, self._conflicts = head, merge.changes, merge.conflicts
+
+    def _keep_dropped(self, head: Snapshot, lost: Changes) -> None:
+        """Keep what the strategy drops of the work, on top of ``head``, in place of what was kept before."""
+        if lost == self._lost:
+            return
+        before, self._kept = self._kept, []
+        work, by = self._work, self._work.by
+        author = Principal(work.base.tenant, by.author)
+        if lost:
+            scope: tuple[str, ...] = ()
+            view = by.session and self._context.catalog.view_session(author.tenant, author.user, by.session)
+            if view:
+                scope = scope_of(self._context, view.session)
+            known = {**head.places, **work.known}
+            self._kept = [self._publisher.kept.open(author, by.session, head, lost, work.content, known, scope)]
+        self._lost = lost
+        for kept in before:
+            self._publisher.kept.close(author, kept)
+
+    def _keep_nothing(self) -> None:
+        """What was kept is not dropped after all."""
+        for kept in self._kept:
+            self._publisher.kept.close(Principal(self._work.base.tenant, self._work.by.author), kept)
+        self._kept = []
 
     def _look_for_earlier(self) -> None:
         """Raises _DoneBefore: the request that this is done for has made its commit already."""

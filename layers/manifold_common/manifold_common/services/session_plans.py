@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import (
+    checked_flag,
+    checked_session,
+    listed_texts,
+    optional_generation,
+    optional_seen,
+)
 from manifold_common.domain.history import Seen
 from manifold_common.domain.tree import apply
 from manifold_common.engine.working_set.scope import Scope
@@ -64,7 +72,7 @@ class SessionPlans:
         project: ProjectId | None = None,
         *,
         generation: Generation | None = None,
-        patterns: tuple[str, ...] = (),
+        patterns: Sequence[str] = (),
         wanted: Wanted = EVERYTHING,
         restore: bool = False,
         seen_generation: Seen | None = None,
@@ -85,7 +93,11 @@ class SessionPlans:
             NotFound: no such project, session or generation. InvalidInput: the session is of another project.
             ConfigError: the store gives no links. StaleStore.
         """
-        context = self._context
+        context, patterns = self._context, listed_texts(patterns, "patterns")
+        generation = optional_generation(generation, "generation")
+        seen_generation = optional_seen(seen_generation, "seen_generation")
+        checked_flag(restore, "restore")
+        session = None if session is None else checked_session(session)
         view = None if session is None else context.catalog.view_session(principal.tenant, principal.user, session)
         dropped: CommitId | None = None
         if view is None:

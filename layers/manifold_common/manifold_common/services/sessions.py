@@ -7,12 +7,20 @@ a session whose working set the next checkout builds again from its base and dra
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import (
+    checked_flag,
+    checked_session,
+    listed_texts,
+    optional_generation,
+    optional_seen,
+)
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point, Seen
 from manifold_common.domain.paths import ROOT
@@ -26,7 +34,7 @@ from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.scan import scan
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, parse_session_id
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.ports.catalog import SessionRow, SessionView
 from manifold_common.services.arrivals import Arrivals
 from manifold_common.services.context import Context
@@ -74,6 +82,10 @@ class CheckedOut:
     """Entries of the working set's base, as far as they are in scope."""
     total_bytes: int
     expires_at: datetime
+    conflicts: list[bytes]
+    """Paths on which the strategy decided."""
+    kept: list[SessionId]
+    """Sessions that keep, as their drafts, what it dropped of the working set."""
     missing: Missing | None = None
     dropped_draft: CommitId | None = None
     """Saved work that could not be read and was given up, as the caller had asked."""
@@ -128,7 +140,7 @@ class Sessions:
         project: ProjectId | None = None,
         *,
         generation: Generation | None = None,
-        patterns: tuple[str, ...] = (),
+        patterns: Sequence[str] = (),
         strategy: Strategy = Strategy.FAIL,
         seen_generation: Seen | None = None,
         drop_lost_draft: bool = False,
@@ -140,6 +152,7 @@ class Sessions:
 
         Args:
             patterns: restrict a new session to these paths (gitignore syntax).
+            strategy: whose version of such a path is kept. What ``THEIRS`` drops is kept in a session of its own.
             seen_generation: the highest generation the caller knows of, best with its commit; a store that has less,
                 or another one, is refused.
             drop_lost_draft: give up saved work of the session if it cannot be read. What can be read is kept.
@@ -147,14 +160,20 @@ class Sessions:
         Raises:
             DraftLost: saved work of the session has to be brought here and cannot be read.
             NotFound: no such project, session or generation. InvalidInput: the session is of another project.
-            CommitConflict: the working set and others' commits changed the same paths; nothing was touched.
-            RamUnavailable, NoSpace, QuotaExceeded: there is no room. SessionBusy. StaleStore.
+            CommitConflict: the working set and others' commits changed the same paths, and no strategy was given that
+                decides; nothing was touched.
+            RamUnavailable: the project is encrypted, and working sets lie on a disk here. NoSpace, QuotaExceeded: there
+                is no room. SessionBusy. StaleStore.
         """
+        strategy, patterns = Strategy.of(strategy), listed_texts(patterns, "patterns")
+        generation = optional_generation(generation, "generation")
+        seen_generation = optional_seen(seen_generation, "seen_generation")
         view = None
         if session is not None:
+            session = checked_session(session)
             view = self._context.catalog.view_session(principal.tenant, principal.user, session)
         if view is None:
-            return self._open(principal, session, project, generation, patterns, seen_generation, progress)
+            return self._open(principal, session, project, generation, patterns, strategy, seen_generation, progress)
         row, head = view.session, view.head
         self.check_same(row, project, patterns)
         if drop_lost_draft and (dropped := drop_if_lost(self._context, row)) is not None:
@@ -168,6 +187,7 @@ class Sessions:
                 progress=progress,
             )
             return replace(done, dropped_draft=dropped)
+        self._workspaces.refuse_on_disk(owner_of(row))
         with self._bench.open(owner_of(row)) as work:
             if work.base is None or work.base.generation > head.generation:
                 # Looked up before the lock was had: whoever held it may have committed, or saved a draft.
@@ -182,6 +202,7 @@ class Sessions:
         project: ProjectId | None,
         generation: Generation | None,
         patterns: tuple[str, ...],
+        strategy: Strategy,
         seen_generation: Seen | None,
         progress: Progress | None,
     ) -> CheckedOut:
@@ -194,6 +215,7 @@ class Sessions:
         Scope(patterns)
         row = self.new_row(principal, session, base, patterns)
         row = replace(row, working_set=self._arrivals.new_id(), node=context.node)
+        self._workspaces.refuse_on_disk(owner_of(row))
         session = row.session
         self._workspaces.check_room(Scope(patterns).select(base.tree))
         try:
@@ -201,15 +223,22 @@ class Sessions:
         except AlreadyExists:
             # Someone else opened it at this very moment.
             return self.checkout(
-                principal, session, project, generation=generation, patterns=patterns, seen_generation=seen_generation
+                principal,
+                session,
+                project,
+                generation=generation,
+                patterns=patterns,
+                strategy=strategy,
+                seen_generation=seen_generation,
+                progress=progress,
             )
         with self._bench.open(owner_of(row)) as work:
             if work.location.exists() and self._bench.sets.mode is WorkspaceMode.EPHEMERAL:
                 # Someone else found the session, and was here first.
-                return self._go_on(work, self.view(principal, session), generation, Strategy.FAIL, progress)
+                return self._go_on(work, self.view(principal, session), generation, strategy, progress)
             try:
                 if work.location.exists():
-                    self._bring(work, row, base.head.point, Strategy.FAIL)
+                    self._bring(work, row, base.head.point, strategy)
                 else:
                     self._workspaces.build(work, base, patterns, progress=progress, working_set=row.working_set)
                 return self._result(work, CheckoutKind.NEW, head.generation, row.expires_at)
@@ -226,7 +255,7 @@ class Sessions:
         Raises InvalidInput: the id cannot be one.
         """
         context = self._context
-        session = parse_session_id(session) if session else SessionId(context.new_id())
+        session = SessionId(context.new_id()) if session is None else checked_session(session)
         now = context.clock.now()
         return SessionRow(
             tenant=principal.tenant,
@@ -296,7 +325,7 @@ class Sessions:
         self._workspaces.check_growth(state, snapshot)
         conflicts = self._workspaces.move_to(work, snapshot, strategy)
         if conflicts and strategy is Strategy.FAIL:
-            raise working_conflict(conflicts, state.base.head.generation, target.generation)
+            raise working_conflict(work.owner, conflicts, state.base.head.generation, target.generation)
         self._context.catalog.move_session(
             row.tenant,
             row.user,
@@ -329,6 +358,7 @@ class Sessions:
         Args:
             checksum: find that by content, not by times.
         """
+        checked_flag(checksum, "checksum")
         view = self.view(principal, session)
         context = self._context
         with self._bench.open(owner_of(view.session)) as work:
@@ -391,4 +421,6 @@ def checked_out(work: OpenSet, kind: CheckoutKind, head: Generation, expires_at:
         files=files,
         total_bytes=size,
         expires_at=expires_at,
+        conflicts=sorted(set(work.decided)),
+        kept=list(work.kept),
     )

@@ -17,7 +17,7 @@ def not_as_expected(head: Point, expected: Seen) -> GenerationMismatch:
     other = ", by another commit" if head.generation == point.generation else ""
     return GenerationMismatch(
         f"the project is at generation {head.generation}{other}, not at {point.generation} as expected",
-        hint="read the project again, then repeat the change with the new generation",
+        hint=f"look at what has changed since, then do it again with generation {head}",
         expected=point.generation,
         head_generation=head.generation,
     )

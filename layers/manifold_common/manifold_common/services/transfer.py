@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
 from manifold_common.engine.tree_log import Snapshot
@@ -19,7 +20,7 @@ from manifold_common.engine.working_set.ram import free_bytes
 from manifold_common.engine.working_set.scan import FolderIdentity, Progress, ScanResult, scan
 from manifold_common.engine.working_set.state import NO_TRUST
 from manifold_common.errors import AlreadyExists, InvalidInput, NoSpace
-from manifold_common.ids import CommitId, Generation, ProjectId
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.context import Context
 from manifold_common.services.edits import NO_OPTIONS, EditOptions, Edits
 from manifold_common.services.history import History
@@ -40,6 +41,19 @@ class Imported:
     """Files that were being written to; imported as they were read."""
     left_out: list[bytes]
     """Folders in which Manifold keeps its own data."""
+    conflicts: list[bytes]
+    """Paths on which the strategy decided."""
+    kept: list[SessionId]
+    """Sessions that keep, as their drafts, what it dropped of the import."""
+
+
+class Publication(NamedTuple):
+    """What became of an import's changes."""
+
+    generation: Generation
+    commit: CommitId | None
+    conflicts: list[bytes]
+    kept: list[SessionId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,7 @@ class Transfer:
             InvalidInput: no such folder, or Manifold's own. QuotaExceeded; others as ``Edits.apply``. Nothing is
                 committed then.
         """
+        checked_flag(keep, "keep")
         context = self._context
         base = self._edits.base(principal, project, options.expected)
         keys = context.keys.of(principal.tenant, project)
@@ -93,10 +108,10 @@ class Transfer:
             )
             content = writer.finish()
         changes = Changes(found.changes.upserts, set()) if keep else found.changes
-        generation, commit = base.head.generation, None
+        done = Publication(base.head.generation, None, [], [])
         if is_significant(base.tree, changes) or ROOT not in base.tree:  # an empty folder is a first commit too
             message = options.message or f"import {folder.name}"
-            done = self._edits.publish(
+            edited = self._edits.publish(
                 principal,
                 base,
                 changes,
@@ -104,8 +119,8 @@ class Transfer:
                 replace(options, message=message),
                 writer.new_bytes,
             )
-            generation, commit = done.generation, done.commit
-        return imported(base, found, generation, commit, writer.new_bytes)
+            done = Publication(edited.generation, edited.commit, edited.conflicts, edited.kept)
+        return imported(base, found, done, writer.new_bytes)
 
     def export(
         self,
@@ -134,22 +149,22 @@ class Transfer:
         return Exported(snapshot.head.generation, files, size)
 
 
-def imported(
-    base: Snapshot, found: ScanResult, generation: Generation, commit: CommitId | None, new_bytes: int
-) -> Imported:
+def imported(base: Snapshot, found: ScanResult, done: Publication, new_bytes: int) -> Imported:
     """Return what is to be said of a folder that was scanned against ``base``, and published."""
     size = sum(entry.size for entry in found.changes.upserts.values())
     size += sum(base.tree[path].size for path in found.seen if path not in found.changes.upserts)
     return Imported(
         project=base.project,
-        generation=generation,
-        commit=commit,
+        generation=done.generation,
+        commit=done.commit,
         files=len(found.seen) - 1,
         total_bytes=size,
         new_bytes=new_bytes,
         skipped=found.skipped,
         unstable=found.unstable,
         left_out=found.left_out,
+        conflicts=done.conflicts,
+        kept=done.kept,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from manifold_common.domain.arguments import checked_bytes, checked_count, checked_flag
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, parent_of, to_display
 from manifold_common.domain.tree import (
     DEFAULT_FILE_MODE,
@@ -30,6 +31,10 @@ from manifold_common.format.chunker import WHOLE_FILE_BYTES
 from manifold_common.format.tree_columns import MAX_TARGET_BYTES
 from manifold_common.services.context import Context
 
+MAX_NEW_ENTRY_BYTES = 512 << 20
+"""Of memory that the entries take, about, which the edits of one commit add. One long path can add 2,047 folders."""
+_BYTES_OF_AN_ENTRY = 256
+"""Besides its path."""
 MAX_MOVED_ENTRIES = 1_000_000
 """Moved and copied by the edits of one commit. Two folders copied into each other in turn double each time."""
 
@@ -49,12 +54,22 @@ class PutFile:
     """``None``: now."""
     create_only: bool = False
 
+    def __post_init__(self) -> None:
+        _check_attributes(self.mode, self.mtime_ns)
+        checked_flag(self.create_only, "create_only")
+        if not callable(self.read):
+            raise InvalidInput("what reads a file is not a function", hint="reading(b'...') makes one of bytes")
+
 
 @dataclass(frozen=True, slots=True)
 class PutLink:
     path: bytes
     target: bytes
     mtime_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        checked_bytes(self.target, "target")
+        _check_attributes(None, self.mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,9 @@ class MakeFolder:
     mode: int | None = None
     mtime_ns: int | None = None
 
+    def __post_init__(self) -> None:
+        _check_attributes(self.mode, self.mtime_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class Delete:
@@ -72,12 +90,18 @@ class Delete:
     recursive: bool = False
     """Needed for a folder that is not empty."""
 
+    def __post_init__(self) -> None:
+        checked_flag(self.recursive, "recursive")
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
     source: bytes
     destination: bytes
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        checked_flag(self.overwrite, "overwrite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +112,20 @@ class Copy:
     destination: bytes
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        checked_flag(self.overwrite, "overwrite")
+
 
 Edit: TypeAlias = PutFile | PutLink | MakeFolder | Delete | Move | Copy
+"""Making one raises InvalidInput where a field is not what it is said to be. Its paths are checked when it is made to a
+tree."""
+
+
+def _check_attributes(mode: int | None, mtime_ns: int | None) -> None:
+    if mode is not None:
+        checked_count(mode, "mode")
+    if mtime_ns is not None and type(mtime_ns) is not int:
+        raise InvalidInput("a modification time is a whole number of nanoseconds", hint="as os.stat gives it")
 
 
 class _EditedTree:
@@ -97,12 +133,22 @@ class _EditedTree:
 
     def __init__(self, tree: Tree) -> None:
         self.entries = dict(tree)
+        self._new_bytes = 0
         self._inside: dict[bytes, set[bytes]] | None = None
 
     def get(self, path: bytes) -> Entry | None:
         return self.entries.get(path)
 
     def put(self, path: bytes, entry: Entry) -> None:
+        """Raises QuotaExceeded: too many entries, or too long ones, are added. That shows before memory ends."""
+        if path not in self.entries:
+            self._new_bytes += _BYTES_OF_AN_ENTRY + len(path)
+            if self._new_bytes > MAX_NEW_ENTRY_BYTES:
+                raise QuotaExceeded(
+                    "these changes add too many files and folders, or too deep ones",
+                    hint="make them in several commits, or use shorter paths",
+                    limit=MAX_NEW_ENTRY_BYTES,
+                )
         self.entries[path] = entry
         if self._inside is not None and path != ROOT:
             self._inside.setdefault(parent_of(path), set()).add(path)
@@ -147,18 +193,24 @@ class TreeEditor:
         return between(self._base, self._tree.entries)
 
     def edit(self, edit: Edit) -> None:
-        if isinstance(edit, PutFile):
-            self._put_file(edit)
-        elif isinstance(edit, PutLink):
-            self._put_link(edit)
-        elif isinstance(edit, MakeFolder):
-            self._make_folder(edit)
-        elif isinstance(edit, Delete):
-            self._delete(edit)
-        elif isinstance(edit, Move):
-            self._move(edit)
-        else:
-            self._copy(edit)
+        match edit:
+            case PutFile():
+                self._put_file(edit)
+            case PutLink():
+                self._put_link(edit)
+            case MakeFolder():
+                self._make_folder(edit)
+            case Delete():
+                self._delete(edit)
+            case Move():
+                self._move(edit)
+            case Copy():
+                self._copy(edit)
+            case _:
+                raise InvalidInput(
+                    f"{type(edit).__name__} is no edit",
+                    hint="use PutFile, PutLink, MakeFolder, Delete, Move or Copy",
+                )
 
     def _put_file(self, edit: PutFile) -> None:
         path = check_path(edit.path)

@@ -19,11 +19,12 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_count, checked_seen
 from manifold_common.domain.history import Seen, point_of
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import growth
 from manifold_common.engine.commit_writer import Authorship, StoredCommit
-from manifold_common.errors import BadUpload, GenerationMismatch, InvalidInput, ManifoldError, NotFound, QuotaExceeded
+from manifold_common.errors import BadUpload, InvalidInput, ManifoldError, NotFound, QuotaExceeded
 from manifold_common.format.sealed import Seal
 from manifold_common.ids import CommitId, DekId, Generation, SessionId, parse_commit_id, parse_object_id
 from manifold_common.ports.object_links import Link
@@ -118,7 +119,8 @@ class Uploads:
             QuotaExceeded: the session, or the user, has too many open. BadUpload: no such draft, or on another base.
             StaleStore: the generation has another commit than ``base``.
         """
-        if not 0 <= packs <= MAX_SLOTS:
+        base = checked_seen(base, "base")
+        if not 0 <= checked_count(packs, "packs") <= MAX_SLOTS:
             raise InvalidInput(f"{packs} packs cannot be had at once", hint=f"ask for at most {MAX_SLOTS}, then again")
         context = self._context
         row = self._sessions.view(principal, session).session
@@ -218,14 +220,6 @@ class Uploads:
         if earlier is not None:
             return self._commits.answer_again(earlier)
         found, work = self._prepare(principal, session, draft, packs, request)
-        if request.expected is not None and not point_of(request.expected).is_at(found.base.head.point):
-            self._keep(principal, session, found, self._publisher.store(work))
-            raise GenerationMismatch(
-                f"the draft is made on generation {found.base.head.point}, not on {request.expected} as expected",
-                hint="check the session out again, then commit with the new generation",
-                expected=point_of(request.expected).generation,
-                base_generation=found.base.head.generation,
-            )
         published = self._publisher.publish(
             work,
             strategy=request.strategy,

@@ -27,15 +27,23 @@ from manifold_common.format.places import Places
 from manifold_common.ids import Generation, WorkingSetId
 from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.generations import Generations
+from manifold_common.services.kept import Keeper
 from manifold_common.services.staleness import refuse_stale
 
 _NAMED_CONFLICTS = 5
 
 
 class Workspaces:
-    def __init__(self, generations: Generations, bench: Bench) -> None:
+    """Args: ``keeper``: keeps what a strategy drops."""
+
+    def __init__(self, generations: Generations, bench: Bench, keeper: Keeper) -> None:
         self._generations = generations
+        self._keeper = keeper
         self.bench = bench
+
+    def refuse_on_disk(self, owner: Owner) -> None:
+        """Raises RamUnavailable: the project is encrypted, and its working set lies, or would lie, on a disk."""
+        self._generations.refuse_on_disk(owner, self.bench.sets.locate(owner).work)
 
     def state_of(self, work: OpenSet, strategy: Strategy = Strategy.FAIL) -> WorkingState:
         """Return the state of an open working set; where it was lost, one under which everything is compared.
@@ -119,12 +127,17 @@ class Workspaces:
         conflicts = self.move_to(work, target, strategy)
         if conflicts and strategy is Strategy.FAIL:
             work.state = state
-            raise working_conflict(conflicts, state.base.head.generation, step.generation)
+            raise working_conflict(owner, conflicts, state.base.head.generation, step.generation)
         return work.state or state
 
     def move_to(self, work: OpenSet, target: Snapshot, strategy: Strategy) -> list[bytes]:
-        """Refresh an open working set. Returns conflicts; with ``Strategy.FAIL`` these mean nothing was done."""
+        """Refresh an open working set. Returns conflicts; with ``Strategy.FAIL`` these mean nothing was done.
+
+        With another strategy they are noted in ``work.decided``; what it dropped is kept, by the sessions in
+        ``work.kept``.
+        """
         assert work.state is not None
+        self.refuse_on_disk(work.owner)
         state = work.state
         keys = self._generations.keys(target.tenant, target.project)
         reader = self._generations.block_reader(target.tenant, target.project)
@@ -137,10 +150,16 @@ class Workspaces:
             keys.chunker,
             strategy,
             begin=lambda: self.bench.begin(work, step),
+            keep=lambda root, lost: self.keep_dropped(work, state, target, lost, root),
         )
         if not (done.conflicts and strategy is Strategy.FAIL):
+            work.decided += done.conflicts
             self.bench.keep(work, done.state)
         return done.conflicts
+
+    def keep_dropped(self, work: OpenSet, state: WorkingState, target: Snapshot, lost: Changes, root: int) -> None:
+        """Keep what is about to be dropped of a working set. Args: as ``Keeper.keep``."""
+        work.kept.append(self._keeper.keep(work, state, target, lost, root))
 
     def build(
         self,
@@ -158,6 +177,7 @@ class Workspaces:
         Args:
             working_set: what it is to be called.
         """
+        self.refuse_on_disk(work.owner)
         scope = Scope(patterns)
         wanted = scope.select(base.tree if changed is None else changed)
         self.check_room(wanted)
@@ -205,13 +225,16 @@ def standing_on(state: WorkingState, changes: Changes, trust: Trust) -> WorkingS
     return WorkingState(standing, trust, state.scope)
 
 
-def working_conflict(paths: list[bytes], base: Generation, head: Generation) -> CommitConflict:
+def working_conflict(owner: Owner, paths: list[bytes], base: Generation, head: Generation) -> CommitConflict:
+    """Return what a checkout says of a working set that others' changes do not fit into."""
     return CommitConflict(
         f"{len(paths)} path(s) of the working set were also changed by others: "
         + ", ".join(map(to_display, paths[:_NAMED_CONFLICTS])),
         paths=[to_text(path) for path in paths],
         base_generation=base,
         head_generation=head,
+        project=owner.project,
+        session=owner.session,
     )
 
 

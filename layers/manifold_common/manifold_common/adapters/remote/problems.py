@@ -52,9 +52,14 @@ def _named(problem: _Problem, retryable: bool) -> ManifoldError:
     message = problem.detail or f"the server answered {problem.code}"
     details = {**problem.details, **({"retryable": True} if retryable else {})}
     if problem.code == CommitConflict.code:
-        paths = _texts(details.pop("paths", []))
-        base, head = _number(details.pop("base_generation", 0)), _number(details.pop("head_generation", 0))
-        return CommitConflict(message, paths=paths, base_generation=base, head_generation=head)
+        return CommitConflict(
+            message,
+            paths=_texts(details.pop("paths", [])),
+            base_generation=_number(details.pop("base_generation", 0)),
+            head_generation=_number(details.pop("head_generation", 0)),
+            project=str(details.pop("project", "")),
+            session=_text(details.pop("session", None)),
+        )
     if problem.code == CorruptObject.code:
         name, reason = str(details.pop("object", "?")), str(details.pop("reason", message))
         return CorruptObject(name, reason, hint=problem.hint)
@@ -83,6 +88,10 @@ def _classes(base: type[ManifoldError]) -> Iterator[type[ManifoldError]]:
     yield base
     for kind in base.__subclasses__():
         yield from _classes(kind)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _texts(value: Any) -> list[str]:

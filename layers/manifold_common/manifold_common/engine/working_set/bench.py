@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Point
@@ -51,6 +51,10 @@ class OpenSet:
     """What it was in the middle of when its process ended."""
     id: WorkingSetId | None = None
     """``None``: it has no name of its own, as in legacy mode."""
+    decided: list[bytes] = field(default_factory=list)
+    """Paths on which a strategy has decided since it was opened."""
+    kept: list[SessionId] = field(default_factory=list)
+    """The sessions that keep what was dropped of it thereby."""
 
     @property
     def base(self) -> Point | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from manifold_common.domain.arguments import member_of
 from manifold_common.engine.working_set.departures import ASIDE, GONE, Departures, SetAside
 from manifold_common.engine.working_set.folders import translate
 from manifold_common.engine.working_set.owner import Owner, read_owner, write_new, write_owner
@@ -108,7 +109,7 @@ class WorkingSets:
         incarnation: IncarnationId,
         admit: Callable[[], None] = lambda: None,
     ) -> None:
-        self.mode = mode
+        self.mode = mode = member_of(WorkspaceMode, mode, "mode")
         self.root = str(ram if mode is WorkspaceMode.EPHEMERAL else workdir)
         self.own = f"{self.root}/{incarnation}"
         """In ephemeral mode, the folder of this installation."""

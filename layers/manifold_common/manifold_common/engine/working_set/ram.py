@@ -63,7 +63,7 @@ def prepare_ram_folder(folder: Path, *, require_ram: bool) -> list[str]:
     except OSError as error:
         raise RamUnavailable(f"the RAM folder {folder} cannot be made: {error.strerror}", hint=hint) from None
     mount = mount_of(folder)
-    if mount is None or mount.type not in _RAM_TYPES:
+    if mount is None or not is_memory(mount):
         what = f"lies on {mount.type} ({mount.path})" if mount else "lies on a file system of unknown type"
         if require_ram:
             raise RamUnavailable(f"the RAM folder {folder} {what}, not in memory", hint=hint)
@@ -73,6 +73,11 @@ def prepare_ram_folder(folder: Path, *, require_ram: bool) -> list[str]:
             f"swap is on and {mount.path} is mounted without 'noswap': its content may be written to the swap device"
         ]
     return []
+
+
+def is_memory(mount: Mount | None) -> bool:
+    """Tell whether what lies on a mount is certain to lie in memory."""
+    return mount is not None and mount.type in _RAM_TYPES
 
 
 def _swap_is_on() -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from manifold_common.domain.conflict import Strategy, rebase
+from manifold_common.domain.conflict import Strategy, dropped, rebase
 from manifold_common.domain.paths import ROOT, ancestors_of, parent_of, to_display
 from manifold_common.domain.tree import DIRECTORY, Changes, Entry, Tree, between, significant
 from manifold_common.engine.block_reader import BlockReader
@@ -33,6 +33,18 @@ _NOTHING = Entry(-1, 0, 0, 0, b"")
 """Equals no entry that there can be."""
 
 
+def _with_what_is_below(before: Tree, mine: Changes) -> Changes:
+    """Return changes that were looked for at single paths, with the removal of what was below what is no folder now."""
+    walls = mine.deletes | {path for path, entry in mine.upserts.items() if entry.kind != DIRECTORY}
+    gone = {path for path in before if any(folder in walls for folder in ancestors_of(path))}
+    return Changes(mine.upserts, mine.deletes | (gone - mine.upserts.keys()))
+
+
+KeepDropped = Callable[[int, Changes], None]
+"""Called with the working set's folder, as a descriptor, and with what of it is about to be dropped: as changes to the
+target, of which the folder has the content."""
+
+
 class Refreshed(NamedTuple):
     state: WorkingState
     conflicts: list[bytes]
@@ -49,17 +61,20 @@ def refresh(
     chunker: Chunker,
     strategy: Strategy,
     begin: Callable[[], None],
+    keep: KeepDropped,
 ) -> Refreshed:
     """Bring the working set from ``state.base`` to ``target`` (newer or older). Hold its lock.
 
     Args:
         begin: called when everything is ready, right before the first file changes.
+        keep: called before that where the strategy ``THEIRS`` drops work. What is edited after it was looked at is not
+            replaced, so what ``keep`` reads is what goes, or newer.
 
     Raises:
         NoSpace: the new content does not fit; nothing was changed.
         SessionBusy: a file changed while it was about to be replaced; checking out again goes on from there.
     """
-    return _Refresh(location, state, target, reader, chunker).run(strategy, begin)
+    return _Refresh(location, state, target, reader, chunker).run(strategy, begin, keep)
 
 
 class _Refresh:
@@ -71,8 +86,10 @@ class _Refresh:
         self._target = target
         self._reader = reader
         self._chunker = chunker
+        self._renamed: set[int] = set()
+        """Files with several names that have lost one of them here, which the kernel stamps as a change."""
 
-    def run(self, strategy: Strategy, begin: Callable[[], None]) -> Refreshed:
+    def run(self, strategy: Strategy, begin: Callable[[], None], keep: KeepDropped) -> Refreshed:
         state, target = self._state, self._target
         before, after = self._in_scope()
         theirs = between(before, after)
@@ -84,6 +101,10 @@ class _Refresh:
             conflicts = rebase(before, mine, theirs, strategy).conflicts
             if conflicts and strategy is Strategy.FAIL:
                 return Refreshed(state, conflicts, 0, 0)
+            if conflicts and strategy is Strategy.THEIRS:
+                lost = dropped(before, _with_what_is_below(before, mine), theirs, after)
+                if lost:
+                    keep(root, lost)
             wanted = self._to_apply(before, theirs, mine, conflicts, strategy)
             self._apply(root, wanted, found.stamps, self._closed(before, mine, wanted), begin)
             self._settle_folders(root, theirs, mine, wanted, after)
@@ -246,8 +267,14 @@ class _Refresh:
             raise translate(error, path) from None
 
     def _hold_still(self, parent: int, name: bytes, path: bytes, stamps: dict[bytes, Stamp]) -> None:
-        """Raise SessionBusy when the file is no longer the one that was looked at."""
-        if stamps.get(path) != Stamp.of(os.stat(name, dir_fd=parent, follow_symlinks=False)):
+        """Raise SessionBusy when the file is no longer the one that was looked at. It is about to lose this name."""
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        seen, now = stamps.get(path), Stamp.of(status)
+        if seen is not None and now.inode in self._renamed:
+            seen = seen._replace(ctime_ns=now.ctime_ns)
+        if status.st_nlink > 1:
+            self._renamed.add(now.inode)
+        if seen != now:
             raise SessionBusy(
                 f"{to_display(path)!r} changed while it was about to be replaced",
                 hint="check the session out again: it goes on from where it stopped",

@@ -21,11 +21,13 @@ from manifold_common.domain.tree import DIRECTORY, FILE, MODE_MASK, SYMLINK, Cha
 from manifold_common.engine.working_set.folders import Folders, translate
 from manifold_common.engine.working_set.ignore import IGNORE_FILE, IgnoreRules, read_rules
 from manifold_common.engine.working_set.state import NO_TRUST, Trust
-from manifold_common.errors import UnsafePath
+from manifold_common.errors import QuotaExceeded, UnsafePath
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.chunker import WHOLE_FILE_BYTES, Chunker
 from manifold_common.ids import ChunkId
 
+MAX_FOLDER_PATH_BYTES = 512 << 20
+"""Of all folders' paths, each counted for every item in it: what a tree that is both deep and wide takes of memory."""
 _READ_TRIES = 3
 _IGNORE_NAME = os.fsdecode(IGNORE_FILE)
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -108,12 +110,19 @@ def probe(
     subtrees: Iterable[bytes],
     *,
     chunker: Chunker,
+    add: AddChunk | None = None,
 ) -> ScanResult:
     """Return how single ``paths`` of the folder differ from ``tree``, and everything below the folders ``subtrees``.
 
-    All of it is read. Nothing is stored. Raises as ``scan``.
+    All of it is read.
+
+    Args:
+        add: takes each chunk, as in ``scan``. ``None``: nothing is stored.
+
+    Raises as ``scan``.
     """
-    return _Scan(tree, NO_TRUST, chunker, chunker.chunk_id, UNLIMITED, None).look(root, set(paths), list(subtrees))
+    scanning = _Scan(tree, NO_TRUST, chunker, add or chunker.chunk_id, UNLIMITED, None)
+    return scanning.look(root, set(paths), list(subtrees))
 
 
 class _Visit(NamedTuple):
@@ -147,6 +156,7 @@ class _Scan:
         self._most_bytes = limits.max_project_bytes or sys.maxsize
         self._most_entries = limits.max_files + 1 if limits.max_files else sys.maxsize
         self._total_bytes = 0
+        self._folder_path_bytes = 0
         self._stamping = False
         self._progress = progress
         self._without = without
@@ -223,6 +233,13 @@ class _Scan:
         subfolders: list[_Visit] = []
         with os.scandir(fd) as found:
             items = list(found)
+        self._folder_path_bytes += len(items) * len(prefix)
+        if self._folder_path_bytes > MAX_FOLDER_PATH_BYTES:
+            raise QuotaExceeded(
+                f"the paths in the folder have more than {MAX_FOLDER_PATH_BYTES} bytes together",
+                hint="use shorter paths, or leave folders out with .manifoldignore",
+                limit=MAX_FOLDER_PATH_BYTES,
+            )
         if any(item.name == _IGNORE_NAME for item in items):
             rules = read_rules(fd, folder, rules)
         tree, seen = self._tree, self._result.seen

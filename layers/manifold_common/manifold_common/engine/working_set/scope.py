@@ -6,6 +6,7 @@ A pattern matches what it names and everything below it, and the last one that m
 
 from __future__ import annotations
 
+from manifold_common.domain.arguments import listed_texts
 from manifold_common.domain.paths import ROOT, ancestors_of, parent_of
 from manifold_common.domain.tree import DIRECTORY, Changes, Tree
 from manifold_common.engine.working_set.pattern_syntax import BadPattern, Pattern, parse_pattern
@@ -23,8 +24,8 @@ class Scope:
     """The paths that match ``patterns``; every path when there are none."""
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
-        """Raises InvalidInput: a text that is no pattern, only patterns that leave out, or too much of them."""
-        self.patterns = patterns
+        """Raises InvalidInput: no list of texts, one that is no pattern, only patterns that leave out, or too much."""
+        self.patterns = patterns = listed_texts(patterns, "patterns")
         if sum(map(len, patterns)) > MAX_PATTERNS_CHARACTERS:
             raise InvalidInput(
                 f"the path patterns are longer than {MAX_PATTERNS_CHARACTERS} characters together",
@@ -65,6 +66,12 @@ class Scope:
         return {path: entry for path, entry in tree.items() if path in chosen}
 
 
+def within_scope(changes: Changes, scope: Tree, tree: Tree) -> Changes:
+    """Return ``changes`` without the removal of folders that still hold what this working set never had."""
+    left_out = {folder for path in tree if path not in scope for folder in ancestors_of(path)}
+    return Changes(changes.upserts, changes.deletes - left_out)
+
+
 def _parse(text: str) -> Pattern:
     try:
         pattern = parse_pattern(text.encode("utf-8", "surrogateescape"))
@@ -74,9 +81,3 @@ def _parse(text: str) -> Pattern:
     if pattern is None:
         raise InvalidInput(f"{text[:_SHOWN]!r} is blank or a comment, not a path pattern", hint=_HINT)
     return pattern
-
-
-def within_scope(changes: Changes, scope: Tree, tree: Tree) -> Changes:
-    """Return ``changes`` without the removal of folders that still hold what this working set never had."""
-    left_out = {folder for path in tree if path not in scope for folder in ancestors_of(path)}
-    return Changes(changes.upserts, changes.deletes - left_out)

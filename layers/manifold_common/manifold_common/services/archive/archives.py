@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
 from manifold_common.domain.tree import Tree
 from manifold_common.ids import Generation, ProjectId
@@ -37,6 +38,7 @@ from manifold_common.services.edits import (
     ReadInto,
 )
 from manifold_common.services.history import History
+from manifold_common.services.plaintext import refuse_spool_on_disk
 
 _SNIFFED_BYTES = 512
 _GZIP = b"\x1f\x8b"
@@ -46,6 +48,9 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 class ArchiveFormat(Enum):
     TAR_GZ = "tar.gz"
     ZIP = "zip"
+
+
+_WRITERS = {ArchiveFormat.TAR_GZ: write_tar_gz, ArchiveFormat.ZIP: write_zip}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +86,16 @@ class Archives:
         archive_format: ArchiveFormat,
         generation: Generation | None = None,
     ) -> ExportedArchive:
-        """Return a generation (``None``: the head) as an archive. Raises NotFound; while read: CorruptObject."""
+        """Return a generation (``None``: the head) as an archive.
+
+        Raises NotFound, InvalidInput; while read: CorruptObject.
+        """
+        archive_format = member_of(ArchiveFormat, archive_format, "archive_format")
         snapshot = self._history.snapshot(principal, project, generation)
         entries = sorted((path, entry) for path, entry in snapshot.tree.items() if path != ROOT)
         reader = self._context.block_reader(snapshot.tenant, snapshot.project)
         contents = Contents(entries, snapshot.places, reader)
-        write = write_tar_gz if archive_format is ArchiveFormat.TAR_GZ else write_zip
+        write = _WRITERS[archive_format]
         return ExportedArchive(snapshot.head.generation, write(entries, contents))
 
     def load(
@@ -107,9 +116,11 @@ class Archives:
 
         Raises:
             InvalidInput: not such an archive, damaged, or holding what no project can. UnsafePath: a path in it leaves
-                the project. QuotaExceeded: it holds too much, or expands too far. NoSpace. Others as ``Edits.apply``.
+                the project. QuotaExceeded: it holds too much, or expands too far. NoSpace. RamUnavailable: a zip for an
+                encrypted project, where it could only be kept on a disk while it is read. Others as ``Edits.apply``.
         """
-        if folder != ROOT:
+        checked_flag(replace, "replace")
+        if checked_bytes(folder, "folder") != ROOT:
             check_path(folder)
         base = self._edits.base(principal, project, options.expected)
         limits = ArchiveLimits.of(self._context.policy.limits)
@@ -123,15 +134,18 @@ class Archives:
         )
         making_way = _standing(base.tree, folder) if replace else []
         with (
-            closing(self._items(Source(read), limits)) as items,
+            closing(self._items(principal, project, Source(read), limits)) as items,
             closing(arrivals.edits(items, making_way)) as edits,
         ):
             edited = self._edits.apply(principal, project, edits, options)
         return ImportedArchive(edited, arrivals.entries, arrivals.total_bytes, arrivals.skipped)
 
-    def _items(self, source: Source, limits: ArchiveLimits) -> Generator[Item, None, None]:
+    def _items(
+        self, principal: Principal, project: ProjectId, source: Source, limits: ArchiveLimits
+    ) -> Generator[Item, None, None]:
         start = source.peek(_SNIFFED_BYTES)
         if start.startswith(_ZIP):
+            refuse_spool_on_disk(self._context, principal.tenant, project)
             return read_zip(source, limits, self._spool_folder)
         return read_tar(Source(gunzip(source, limits)) if start.startswith(_GZIP) else source)
 

@@ -13,6 +13,10 @@ from manifold_common.services.edits import ReadInto
 
 _RECORD_BYTES = 512
 _MAX_PAX_BYTES = 1 << 20
+_MAX_FACTS_BYTES = 4 << 20
+"""Of all that headers say at one time: each of them may add to what the global ones before it said."""
+_MAX_HEADERS_IN_A_ROW = 64
+"""Headers that only say more of the entry after them. Three are usual."""
 _MAX_NAME_BYTES = 64 << 10
 _PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK = b"x", b"g", b"L", b"K"
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -28,16 +32,25 @@ def read_tar(source: Source) -> Generator[Item, None, None]:
     """
     fixed: dict[bytes, bytes] = {}
     extra: dict[bytes, bytes] = {}
+    in_a_row = 0
     while True:
         header = _header(source)
         if header is None:
             source.skip_all()  # the rest of the last block, so that a request's body is read to its end
             return
         kind = header.type
+        in_a_row = in_a_row + 1 if kind in (_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK) else 0
+        if in_a_row > _MAX_HEADERS_IN_A_ROW:
+            raise InvalidInput(
+                f"the archive has more than {_MAX_HEADERS_IN_A_ROW} headers for one entry",
+                hint="it is damaged, or made to do harm",
+            )
         if kind in (_PAX, _PAX_GLOBAL):
             records = _pax_records(source.take_exactly(_bounded(header.size, _MAX_PAX_BYTES)))
             source.skip(-header.size % _RECORD_BYTES)
-            (fixed if kind == _PAX_GLOBAL else extra).update(records)
+            said = fixed if kind == _PAX_GLOBAL else extra
+            said.update(records)
+            _bounded(sum(len(key) + len(value) for key, value in said.items()), _MAX_FACTS_BYTES)
             continue
         if kind in (_GNU_NAME, _GNU_LINK):
             name = source.take_exactly(_bounded(header.size, _MAX_NAME_BYTES)).rstrip(b"\0")

@@ -44,6 +44,9 @@ class PlannedGenerations:
 
     # --- what working sets ask for --------------------------------------------------------------------------------
 
+    def refuse_on_disk(self, owner: Owner, folder: str) -> None:
+        """A client's working sets lie in RAM, or it does not start."""
+
     def load(
         self,
         tenant: TenantId,  # noqa: ARG002 - the server knows whose it is

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId
+from manifold_common.domain.arguments import (
+    checked_count,
+    checked_generation,
+    listed_paths,
+    optional_generation,
+)
+from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId, parse_project_id
 from manifold_common.ports.catalog import Head, PlainObjects, ProjectRow
 from manifold_common.ports.remote import RemoteCommit, RemoteProject, RemoteServer
 from manifold_common.services.edits import NO_OPTIONS, Edited, EditOptions
@@ -34,31 +40,39 @@ class RemoteProjects:
 
     def delete(self, project: ProjectId) -> None:
         """Raises NotFound."""
-        self._server.delete_project(project)
+        self._server.delete_project(parse_project_id(project))
 
     def rename(self, project: ProjectId, name: str) -> ProjectRow:
         """Raises NotFound, AlreadyExists, InvalidInput."""
-        return _row(self._server.rename_project(project, name))
+        return _row(self._server.rename_project(parse_project_id(project), name))
 
     def log(self, project: ProjectId, *, before: Generation | None = None, limit: int = 100) -> list[LogEntry]:
         """Return up to ``limit`` commits, newest first, those before ``before``. Raises NotFound."""
-        return [_entry(found) for found in self._server.commits(project, before=before, limit=limit)]
+        before = optional_generation(before, "before")
+        found = self._server.commits(parse_project_id(project), before=before, limit=checked_count(limit, "limit"))
+        return [_entry(one) for one in found]
 
     def restore(
         self, project: ProjectId, generation: Generation, paths: Sequence[bytes] = (), options: EditOptions = NO_OPTIONS
     ) -> Edited:
         """Make a new generation in which ``paths`` (none: everything) are as they were. Raises as ``Edits.restore``."""
         done = self._server.restore(
-            project,
-            generation,
-            paths,
+            parse_project_id(project),
+            checked_generation(generation, "generation"),
+            listed_paths(paths, "paths"),
             message=options.message,
             provenance=options.provenance,
             strategy=options.strategy.value,
             expected=options.expected,
         )
-        changed = [found.exact for found in done.paths]
-        return Edited(project, done.generation, done.commit, changed)
+        return Edited(
+            project=project,
+            generation=done.generation,
+            commit=done.commit,
+            paths=[found.exact for found in done.paths],
+            conflicts=[found.exact for found in done.conflicts],
+            kept=done.kept,
+        )
 
 
 def _entry(found: RemoteCommit) -> LogEntry:

@@ -13,11 +13,19 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from manifold_common.domain.arguments import (
+    checked_flag,
+    checked_session,
+    listed_texts,
+    optional_generation,
+    optional_seen,
+)
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Point, Seen, history_replaced
+from manifold_common.domain.history import Point, Seen, history_replaced, point_of
 from manifold_common.domain.tree import DIRECTORY, Changes, Difference, Tree, apply, differences, is_significant
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
@@ -35,8 +43,10 @@ from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed
 from manifold_common.services.lost_drafts import blaming_draft, own_blocks
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
+from manifold_common.services.remote.kept import RemoteKeptWork
 from manifold_common.services.remote.uploading import Upload
 from manifold_common.services.sessions import CheckedOut, CheckoutKind, Status, checked_out
+from manifold_common.services.staleness import not_as_expected
 from manifold_common.services.workspaces import Workspaces, standing_on, working_conflict
 
 _log = logging.getLogger(__name__)
@@ -67,7 +77,8 @@ class RemoteSessions:
         self._context = context
         self._bench = context.bench
         self._generations = PlannedGenerations(context)
-        self._workspaces = Workspaces(self._generations, context.bench)
+        keeper = RemoteKeptWork(context, self._generations)
+        self._workspaces = Workspaces(self._generations, context.bench, keeper)
 
     def all(self, project: ProjectId | None = None) -> list[RemoteSession]:
         return self._context.server.sessions(project)
@@ -87,7 +98,7 @@ class RemoteSessions:
         project: ProjectId | None = None,
         *,
         generation: Generation | None = None,
-        patterns: tuple[str, ...] = (),
+        patterns: Sequence[str] = (),
         strategy: Strategy = Strategy.FAIL,
         seen_generation: Seen | None = None,
         drop_lost_draft: bool = False,
@@ -98,6 +109,13 @@ class RemoteSessions:
         Raises as ``Sessions.checkout``; ConfigError: the server's store gives no links. StaleStore also where the
         working set stands on what the server's history does not have.
         """
+        session, strategy, patterns = (
+            checked_session(session),
+            Strategy.of(strategy),
+            listed_texts(patterns, "patterns"),
+        )
+        generation = optional_generation(generation, "generation")
+        seen_generation = optional_seen(seen_generation, "seen_generation")
         generations = self._generations
         local = self._find(session)
         known = None if local is None else self._base_of(local)
@@ -146,7 +164,7 @@ class RemoteSessions:
         self._workspaces.check_growth(state, target)
         conflicts = self._workspaces.move_to(work, target, strategy)
         if conflicts and strategy is Strategy.FAIL:
-            raise working_conflict(conflicts, state.base.head.generation, target.head.generation)
+            raise working_conflict(work.owner, conflicts, state.base.head.generation, target.head.generation)
         return CheckoutKind.REFRESHED
 
     def _build(
@@ -192,11 +210,14 @@ class RemoteSessions:
         """
         owner = self._owner(session)
         with self._bench.open(owner) as work:
+            self._finish_step(work, request.strategy)
             upload, prepared = self._prepare(work, progress, request.checksum)
             state, found = prepared.state, prepared.found
             if not is_significant(state.base.tree, prepared.changes):
+                if request.expected is not None:
+                    self._check_expected(owner.project, request.expected)
                 self._bench.keep(work, WorkingState(state.base, prepared.trust, state.scope))
-                return _nothing(owner.project, state.base.head.generation, found)
+                return _nothing(work, state.base.head.generation, found)
             upload.store(prepared.changes, prepared.content)
             done = upload.publish(request)
             try:
@@ -213,13 +234,22 @@ class RemoteSessions:
                 deleted=done.deleted,
                 new_bytes=done.new_bytes,
                 rebased=done.rebased,
-                conflicts=[],
+                conflicts=sorted({*(path.exact for path in done.conflicts), *work.decided}),
+                kept=[*done.kept, *work.kept],
                 skipped=found.skipped,
                 unstable=found.unstable,
             )
 
+    def _check_expected(self, project: ProjectId, expected: Seen) -> None:
+        """For work that there is nothing of. Raises GenerationMismatch: the head is not ``expected``."""
+        found = self._context.server.project(project)
+        head = Point(found.generation, found.commit)
+        if not point_of(expected).is_at(head):
+            raise not_as_expected(head, expected)
+
     def save(self, session: SessionId, *, checksum: bool = False) -> Saved:
         """Store what the working set has changed on the server, without publishing it. Raises as ``commit``."""
+        checked_flag(checksum, "checksum")
         owner = self._owner(session)
         with self._bench.open(owner) as work:
             upload, prepared = self._prepare(work, None, checksum)
@@ -230,13 +260,23 @@ class RemoteSessions:
             changed = len(prepared.changes.upserts) + len(prepared.changes.deletes)
             return Saved(session, owner.project, base.head.generation, upload.keep(), changed)
 
+    def _finish_step(self, work: OpenSet, strategy: Strategy) -> None:
+        """Bring to its end what a crash cut off, before anything is said of the base. Raises CommitConflict."""
+        if work.step is None or not work.location.exists():
+            return
+        known = work.base
+        found = self._generations.plan_session(work.owner.session, generation=work.step.generation, known=known)
+        self._generations.complete(found, known)
+        self._generations.take(found.plan)
+        self._workspaces.state_of(work, strategy)
+
     def _prepare(self, work: OpenSet, progress: Progress | None, checksum: bool) -> tuple[Upload, _Prepared]:
         """Scan the working set and store its new content."""
         if not work.location.exists():
             raise _not_here(work.owner.session)
         base = work.base or self._generations.standing(work.owner).base
         upload = Upload(self._context, self._generations, work.owner.session, base, work.owner.project)
-        state = self._workspaces.state_of(work)
+        state = self._workspaces.standing_state(work)
         scope = Scope(state.scope).select(state.base.tree)
         root = open_root(work.location.work)
         try:
@@ -286,6 +326,7 @@ class RemoteSessions:
 
     def status(self, session: SessionId, *, checksum: bool = False) -> Status:
         """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy."""
+        checked_flag(checksum, "checksum")
         owner = self._owner(session)
         with self._bench.open(owner) as work:
             if not work.location.exists():
@@ -323,6 +364,7 @@ class RemoteSessions:
         Where the server has another one of that name by now, opened since, that one stays. Returns as
         ``Sessions.close``; here nobody goes on with what is left but the next command.
         """
+        session = checked_session(session)
         local = self._find(session)
         if local is None:
             self._context.server.close_session(session)
@@ -386,5 +428,18 @@ def _not_here(session: SessionId) -> NotFound:
     )
 
 
-def _nothing(project: ProjectId, generation: Generation, found: ScanResult) -> Committed:
-    return Committed(project, generation, None, 0, 0, 0, 0, False, [], found.skipped, found.unstable)
+def _nothing(work: OpenSet, generation: Generation, found: ScanResult) -> Committed:
+    return Committed(
+        project=work.owner.project,
+        generation=generation,
+        commit=None,
+        added=0,
+        modified=0,
+        deleted=0,
+        new_bytes=0,
+        rebased=False,
+        conflicts=sorted(set(work.decided)),
+        kept=list(work.kept),
+        skipped=found.skipped,
+        unstable=found.unstable,
+    )

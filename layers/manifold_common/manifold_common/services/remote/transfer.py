@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.history import Point, point_of
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
@@ -13,13 +14,22 @@ from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress, scan
 from manifold_common.engine.working_set.state import NO_TRUST
+from manifold_common.errors import CommitConflict
 from manifold_common.ids import Generation, ProjectId, parse_session_id
 from manifold_common.services.commit import CommitRequest
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
 from manifold_common.services.remote.uploading import Upload
 from manifold_common.services.staleness import not_as_expected
-from manifold_common.services.transfer import Exported, Imported, Source, imported, new_folder, opened_source
+from manifold_common.services.transfer import (
+    Exported,
+    Imported,
+    Publication,
+    Source,
+    imported,
+    new_folder,
+    opened_source,
+)
 
 _SESSION = "import-"
 
@@ -41,6 +51,7 @@ class RemoteTransfer:
         progress: Progress | None = None,
     ) -> Imported:
         """Make the project's tree equal to ``folder``, as one commit. Raises as ``Transfer.import_folder``."""
+        checked_flag(keep, "keep")
         with opened_source(folder, self._own_folders) as source:
             return self._import_source(project, source, request, keep, progress)
 
@@ -51,11 +62,20 @@ class RemoteTransfer:
         session = parse_session_id(_SESSION + context.randomness.token(8).hex())
         generations = PlannedGenerations(context)
         opened = generations.plan_session(session, project, content=False)
+        head = Point(opened.plan.generation, opened.plan.commit)
         try:
-            head = Point(opened.plan.generation, opened.plan.commit)
             if request.expected is not None and not point_of(request.expected).is_at(head):
                 raise not_as_expected(head, request.expected)
             return self._import(Upload(context, generations, session, head, project), source, request, keep, progress)
+        except CommitConflict as error:
+            # The session is closed again, and its draft is no more than the folder: there is none to settle it in.
+            raise CommitConflict(
+                error.message,
+                paths=error.paths,
+                base_generation=head.generation,
+                head_generation=int(error.details["head_generation"]),
+                project=project,
+            ) from None
         finally:
             context.server.close_session(session)
 
@@ -76,12 +96,13 @@ class RemoteTransfer:
             )
             content = writer.finish()
         changes = Changes(found.changes.upserts, set()) if keep else found.changes
-        generation, commit = base.head.generation, None
+        done = Publication(base.head.generation, None, [], [])
         if is_significant(base.tree, changes) or ROOT not in base.tree:
             upload.store(changes, content)
-            done = upload.publish(request)
-            generation, commit = done.generation, done.commit
-        return imported(base, found, generation, commit, writer.new_bytes)
+            made = upload.publish(request)
+            conflicts = [path.exact for path in made.conflicts]
+            done = Publication(made.generation, made.commit, conflicts, made.kept)
+        return imported(base, found, done, writer.new_bytes)
 
     def export(
         self,

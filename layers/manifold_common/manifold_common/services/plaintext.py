@@ -1,0 +1,65 @@
+"""An encrypted project's plaintext lies in RAM or nowhere, whatever mode the process that meets it was set up for.
+
+Encryption belongs to the project, the working-set mode to the machine. A machine that keeps working sets on a disk, for
+projects that are not encrypted, may have an encrypted one in its catalog too: it is read and written as ever, but no
+folder of it is made there, brought to another generation, or worked on, and no archive of it is spooled there. A folder
+from before the project was encrypted is left as it is: its changes can be saved, sealed, and checked out where there is
+RAM.
+"""
+
+from __future__ import annotations
+
+import os
+
+from manifold_common.errors import RamUnavailable
+from manifold_common.ids import PLAIN, ProjectId, TenantId
+from manifold_common.services.context import Context
+
+_EPHEMERAL = (
+    "set projects.workspace.mode to ephemeral (or PROJECTS_WORKSPACE_MODE=ephemeral), with projects.workspace.tmpfsDir "
+    "on a RAM file system"
+)
+
+
+def is_on_disk(context: Context, tenant: TenantId, project: ProjectId) -> bool:
+    """Tell whether plaintext of an encrypted project would get onto a disk here. Raises NotFound."""
+    return not context.policy.plaintext_in_ram and context.keys.of(tenant, project).write_dek != PLAIN
+
+
+def refuse_on_disk(
+    context: Context, tenant: TenantId, project: ProjectId, folder: str, *, session: str | None = None
+) -> None:
+    """Refuse to work on an encrypted project's plaintext where it would lie on a disk.
+
+    Where working sets lie in RAM this asks nobody anything.
+
+    Args:
+        folder: where the working set is or would be.
+        session: its changes can be saved, if the folder is there.
+
+    Raises:
+        RamUnavailable: what to set, and what to do with a folder that is there. NotFound.
+    """
+    if not is_on_disk(context, tenant, project):
+        return
+    if not os.path.isdir(folder):
+        raise RamUnavailable(
+            f"project {project} is encrypted, and working sets of this machine lie on a disk, in plaintext",
+            hint=f"{_EPHEMERAL}, then check it out again",
+        )
+    name = session or "SESSION"
+    raise RamUnavailable(
+        f"project {project} is encrypted, and a working set of it lies on a disk, in plaintext: {folder}",
+        hint=f"it was left as it is. To bring what is not committed into RAM: 'manifold save {name}'; {_EPHEMERAL}; "
+        f"'manifold checkout {project} --session {name}'. Remove the folder when you have what you need of it",
+        folder=folder,
+    )
+
+
+def refuse_spool_on_disk(context: Context, tenant: TenantId, project: ProjectId) -> None:
+    """Refuse to spool an archive of an encrypted project's content to a disk. Raises RamUnavailable, NotFound."""
+    if is_on_disk(context, tenant, project):
+        raise RamUnavailable(
+            f"project {project} is encrypted, and a zip is kept aside while it is read, here on a disk, in plaintext",
+            hint=f"send a tar.gz, which is read as it comes; or {_EPHEMERAL}",
+        )
