@@ -123,11 +123,12 @@ class Maintenance:
         draft = None
         if work.location.exists():
             draft = self._commits.save_open(owner.principal, work, checksum=True).commit
-        self._arrivals.depart(work)
-        self._wipe(work)
         if draft is None and view.session.draft is None:
+            self._wipe(work)
             catalog.end_session(view.session)
         else:
+            self._arrivals.depart(work)
+            self._wipe(work)
             catalog.prolong_session(owner.tenant, owner.user, owner.session, DRAFT_KEPT)
         return True
 

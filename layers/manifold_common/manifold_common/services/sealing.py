@@ -26,7 +26,7 @@ from manifold_common.format.key_record import MAX_PAST_DRAFTS, PlainPast, encode
 from manifold_common.format.layout import wrapped_key_key
 from manifold_common.format.places import Block
 from manifold_common.format.sealed import ObjectKind, Payload
-from manifold_common.ids import PLAIN, UserId
+from manifold_common.ids import PLAIN
 from manifold_common.ports.catalog import DraftRef, Head, SessionRow
 from manifold_common.services.context import Context
 
@@ -96,7 +96,7 @@ class Sealing:
         )
         known = {**base.places, **{chunk: place for chunk, place in found.places.items() if chunk not in own}}
         meta = found.meta
-        by = Authorship(UserId(meta.author), row.session, meta.message, meta.provenance)
+        by = Authorship(row.user, row.session, meta.message, meta.provenance)
         stored = context.writer.write(base, found.changes, content, known, by, Note("", {}, 0, 0, 0, 0))
         made = stored.draft(draft.saved_at)
         context.catalog.save_draft(row.tenant, row.user, row.session, made, ttl=context.policy.session_ttl)

@@ -233,10 +233,10 @@ class Sessions:
         view = self.view_session(tenant, user, session)
         if view is None:
             raise no_session(session)
-        if working_set is not None and not view.session.is_at(working_set):
-            raise SessionMoved(session)
         if draft.dek == PLAIN and refuses_plain(self._db, tenant, view.session.project):
             raise superseded(view.session.project)
+        if working_set is not None and not view.session.is_at(working_set):
+            raise SessionMoved(session)
         raise history_replaced(draft.base, view.head.generation)
 
     def take_session(self, seen: SessionRow, working_set: WorkingSetId, node: str | None) -> bool:
