@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from blake3 import blake3
 
-from manifold_common.domain.history import Point
+from manifold_common.domain.history import Seen, point_of
 from manifold_common.domain.tree import Changes
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import NewContent, PackWriter
@@ -56,7 +56,7 @@ class Upload:
         context: RemoteContext,
         generations: PlannedGenerations,
         session: SessionId,
-        base: Point,
+        base: Seen,
         project: ProjectId | None = None,
     ) -> None:
         """Raises as ``RemoteServer.open_uploads``; BadAnswer: the room is for something else."""
@@ -67,7 +67,7 @@ class Upload:
         plan = slots.plan
         if plan is None:
             raise BadAnswer("the server gives room for a draft without saying what it is made on")
-        generations.check(plan, project, base.generation)
+        generations.check(plan, project, point_of(base).generation)
         self.base = generations.take(plan)
         if slots.write_dek == PLAIN and plan.tree is not None and plan.tree.grant.dek != PLAIN:
             raise BadAnswer("the server wants new content of an encrypted project to be stored without encryption")
@@ -80,7 +80,7 @@ class Upload:
             self.base.tenant,
             self.base.project,
             ObjectKind.COMMIT,
-            Generation(base.generation + 1),
+            Generation(self.base.head.generation + 1),
             self._commit,
             self._draft.object_id,
             slots.write_dek,
