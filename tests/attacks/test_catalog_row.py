@@ -12,7 +12,7 @@ import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.errors import CorruptObject, ManifoldError
+from manifold_common.errors import CorruptObject, DraftLost, ManifoldError
 from manifold_common.ids import PLAIN, DekId, Generation, ProjectId, SessionId, encode_id
 from manifold_common.ports.catalog import DraftRef
 
@@ -329,7 +329,8 @@ def test_a_planted_draft_in_the_clear_is_refused(begun: Begun, which: str) -> No
         forged.generation, forged.commit, base.head.commit, PLAIN, len(forged.data), rows.commit(1).created_at
     )
     rows.change_session(S1, draft=draft)
-    assert refused(lambda: check_out(begun.make(), project)) == forged.key
+    with pytest.raises(DraftLost, match="it is not encrypted, though its project is"):
+        check_out(begun.make(), project)
 
 
 @pytest.mark.parametrize(("which", "generation"), [("project", 5), ("sealed", 1)])

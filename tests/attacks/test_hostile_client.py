@@ -16,6 +16,7 @@ from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.bootstrap.remote import RemoteManifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point
 from manifold_common.domain.tree import FILE, SYMLINK, Changes, Entry, directory
 from manifold_common.engine import pack_writer
 from manifold_common.engine.pack_writer import NewContent
@@ -131,7 +132,8 @@ def liar(server: RemoteServer, client: RemoteManifold, project: ProjectId) -> Li
 def make_liar(client: RemoteManifold, project: ProjectId, session: SessionId = S1) -> Liar:
     generations = PlannedGenerations(client.context)
     opened = generations.plan_session(session, project)
-    return Liar(client, Upload(client.context, generations, session, opened.plan.generation), session)
+    base = Point(opened.plan.generation, opened.plan.commit)
+    return Liar(client, Upload(client.context, generations, session, base), session)
 
 
 def unchanged(server: RemoteServer, project: ProjectId) -> bool:

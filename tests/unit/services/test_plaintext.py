@@ -40,12 +40,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def become_encrypted(sealing: Manifold, project: ProjectId, *others: Manifold) -> None:
-    """Give a plain project a data key, as switching encryption on does."""
-    keys = sealing.context.keys
-    plain = keys.of(LOCAL_PRINCIPAL.tenant, project)
-    assert plain.write_dek == PLAIN
-    sealing.context.catalog.add_project_key(keys.make(LOCAL_PRINCIPAL.tenant, project, bytes(plain.id_key)))
-    for manifold in (sealing, *others):
+    """Give a plain project a data key, as the first change after encryption was switched on does."""
+    keys = sealing.context.keys.of(LOCAL_PRINCIPAL.tenant, project)
+    assert not keys.distrusts_plain
+    assert keys.write_dek != PLAIN
+    for manifold in others:
         manifold.context.keys.forget(LOCAL_PRINCIPAL.tenant, project)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from manifold_common.errors import RamUnavailable
-from manifold_common.ids import PLAIN, ProjectId, TenantId
+from manifold_common.ids import ProjectId, TenantId
 from manifold_common.services.context import Context
 
 _EPHEMERAL = (
@@ -23,7 +23,7 @@ _EPHEMERAL = (
 
 def is_on_disk(context: Context, tenant: TenantId, project: ProjectId) -> bool:
     """Tell whether plaintext of an encrypted project would get onto a disk here. Raises NotFound."""
-    return not context.policy.plaintext_in_ram and context.keys.of(tenant, project).write_dek != PLAIN
+    return not context.policy.plaintext_in_ram and context.keys.of(tenant, project).distrusts_plain
 
 
 def refuse_on_disk(
