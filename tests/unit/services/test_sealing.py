@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from manifold_common.adapters.memory.object_store import MemoryObjectStore
@@ -301,6 +302,25 @@ def test_events_of_an_encrypted_project_name_no_paths_even_where_new_projects_ar
     events = {event.project: event for event in plain.context.catalog.list_events(limit=100)}
     assert "name-of-a-file" in repr(events[unsealed].data)
     assert "name-of-a-file" not in repr(events[sealed].data)
+
+
+def test_a_draft_that_was_saved_while_encryption_began_can_be_read(
+    plain: Manifold, make_manifold: MakeManifold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a node that is not set to encrypt yet, after the drafts were read that the new key vouches for."""
+    project = new_project(plain, a=b"one")
+    (check_out(plain, project) / "mine").write_bytes(b"work")
+    node = make_manifold()
+    begin = node.context.catalog.begin_epoch
+
+    def save_first(*record: Any, **drafts: Any) -> bool:
+        plain.commits.save(LOCAL_PRINCIPAL, S1)
+        return begin(*record, **drafts)
+
+    monkeypatch.setattr(node.context.catalog, "begin_epoch", save_first)
+    put(node, project, b"b", b"two")
+    assert sealed_keys(node, project) == [1]
+    assert (check_out(node, project) / "mine").read_bytes() == b"work"
 
 
 @pytest.mark.in_memory("keeps a copy of the catalog")
