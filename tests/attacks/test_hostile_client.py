@@ -585,6 +585,30 @@ def test_packs_that_are_referred_to_stay_though_the_end_was_not_noted(
     assert (Path(found.path) / "new").read_bytes() == noise(1)
 
 
+@pytest.mark.parametrize("noted", [True, False])
+def test_packs_of_what_a_strategy_dropped_stay_with_the_session_that_keeps_it(
+    server: RemoteServer,
+    liar: Liar,
+    project: ProjectId,
+    sweep_tomorrow: Sweep,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    noted: bool,
+) -> None:
+    """No commit refers to them, and neither does the draft of the session that they were uploaded in."""
+    liar.packed(noise(1))
+    put(server.manifold, project, b"new", b"somebody else's")
+    if not noted:
+        monkeypatch.setattr(server.manifold.context.catalog, "forget_uploads", failing(CatalogUnavailable("away")))
+    wanted = CommitRequest(strategy=Strategy.THEIRS)
+    done = server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *receipts_of(liar), wanted)
+    monkeypatch.undo()
+    sweep_tomorrow()
+    assert (stored(server, liar), rows(server)) == ([False, True], [])
+    found = make_client("another").sessions.checkout(done.kept[0])
+    assert (Path(found.path) / "new").read_bytes() == noise(1)
+
+
 def test_a_removal_that_failed_is_not_forgotten(
     server: RemoteServer, liar: Liar, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

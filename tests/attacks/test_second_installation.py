@@ -115,6 +115,28 @@ def test_a_session_opened_anew_where_an_unknown_one_was_does_not_empty_its_folde
     assert Path(aside.folder, "mine").read_bytes() == b"not saved yet"
 
 
+def test_a_session_that_was_on_another_project_when_the_dump_was_taken_takes_nothing_of_what_came_after(
+    make: MakeManifold,
+) -> None:
+    one = make("one")
+    before, after = new_project(one, "before", a=b"one"), new_project(one, "after", b=b"two")
+    check_out(one, before)
+    catalog = one.context.catalog
+    dumped = one.sessions.view(LOCAL_PRINCIPAL, S1).session
+    one.sessions.close(LOCAL_PRINCIPAL, S1)
+    (check_out(one, after) / "mine").write_bytes(b"not saved yet")
+    catalog._sessions[dumped.tenant, dumped.user, S1] = dumped  # type: ignore[attr-defined]
+    catalog._ended.clear()  # type: ignore[attr-defined]
+
+    again = make("one", catalog=catalog, store=one.context.store)
+    work = check_out(again, before)
+    assert [path.name for path in work.iterdir()] == ["a"]
+    (aside,) = again.leftovers.set_aside()
+    assert aside.owner is not None
+    assert aside.owner.project == after
+    assert Path(aside.folder, "mine").read_bytes() == b"not saved yet"
+
+
 @pytest.mark.parametrize("how", ["closed", "ended", "deleted"])
 def test_what_is_known_to_have_ended_is_removed_and_not_set_aside(make: MakeManifold, how: str) -> None:
     one = make("one")

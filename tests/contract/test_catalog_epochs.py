@@ -85,6 +85,16 @@ def test_an_epoch_begins_only_at_the_head_and_only_once(catalog: Catalog) -> Non
     assert everything(catalog, made) == standing
 
 
+def test_an_epoch_does_not_begin_over_an_unsealed_draft_that_is_not_known_of(catalog: Catalog) -> None:
+    made = make_plain(catalog)
+    one, two = draft(made), draft(made)
+    for number, saved in enumerate((one, two)):
+        catalog.open_session(session(made, SessionId(f"s{number}"), draft=saved), ttl=TTL)
+    for known in ([], [one.commit]):
+        assert not catalog.begin_epoch(key(made.id, epoch=1), made.head, drafts=known)
+    assert catalog.begin_epoch(key(made.id, epoch=1), made.head, drafts=[one.commit, two.commit])
+
+
 def test_of_many_that_begin_an_epoch_at_once_one_does(catalog: Catalog) -> None:
     made = make_plain(catalog)
     made.publish()

@@ -156,3 +156,22 @@ def test_an_empty_place_that_a_crash_has_left_is_removed(manifold: Manifold, pro
     assert manifold.maintenance.sweep_working_sets() == 1
     assert not place.exists()
     assert not os.path.exists(place.parent)
+
+
+def test_housekeeping_that_tidies_up_at_the_same_moment_does_not_get_in_the_way(
+    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It removes the folder that the working set is about to be renamed to: that is empty yet."""
+    work = check_out(manifold, project)
+    mkdir, tidied = os.mkdir, []
+
+    def tidy_after(path: str, mode: int = 0o777) -> None:
+        mkdir(path, mode)
+        if "/set-" in path and not tidied:
+            tidied.append(path)
+            manifold.bench.sets.departures.remove_rest()
+
+    monkeypatch.setattr(os, "mkdir", tidy_after)
+    assert manifold.sessions.close(LOCAL_PRINCIPAL, S1) is None
+    assert tidied
+    assert not work.exists()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from manifold_common.adapters.memory.object_store import MemoryObjectStore
@@ -300,3 +302,50 @@ def test_events_of_an_encrypted_project_name_no_paths_even_where_new_projects_ar
     events = {event.project: event for event in plain.context.catalog.list_events(limit=100)}
     assert "name-of-a-file" in repr(events[unsealed].data)
     assert "name-of-a-file" not in repr(events[sealed].data)
+
+
+def test_a_draft_that_was_saved_while_encryption_began_can_be_read(
+    plain: Manifold, make_manifold: MakeManifold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a node that is not set to encrypt yet, after the drafts were read that the new key vouches for."""
+    project = new_project(plain, a=b"one")
+    (check_out(plain, project) / "mine").write_bytes(b"work")
+    node = make_manifold()
+    begin = node.context.catalog.begin_epoch
+
+    def save_first(*record: Any, **drafts: Any) -> bool:
+        plain.commits.save(LOCAL_PRINCIPAL, S1)
+        return begin(*record, **drafts)
+
+    monkeypatch.setattr(node.context.catalog, "begin_epoch", save_first)
+    put(node, project, b"b", b"two")
+    assert sealed_keys(node, project) == [1]
+    assert (check_out(node, project) / "mine").read_bytes() == b"work"
+
+
+@pytest.mark.in_memory("keeps a copy of the catalog")
+def test_a_catalog_of_before_reads_on_where_encryption_has_written_its_checkpoint_anew(
+    plain: Manifold, make_manifold: MakeManifold
+) -> None:
+    """A dump was taken, encryption began, the store was copied: the checkpoint of the head has the same name."""
+    project = new_project(plain, a=b"one")
+    put(plain, project, b"b", b"two")
+    context = plain.context
+    catalog, tenant = context.catalog, DEFAULT_TENANT
+    catalog.add_checkpoint(tenant, project, context.writer.write_checkpoint(context.log.load(tenant, project)))
+    dumped = catalog.list_checkpoints(tenant, project)
+    put(make_manifold(), project, b"c", b"three")
+    found = catalog._projects[tenant, project]  # type: ignore[attr-defined]
+    del found.commits[2:]
+    found.by_id = {row.commit: row for row in found.commits}
+    found.checkpoints = {row.generation: row for row in dumped}
+    found.keys = [key for key in found.keys if key.dek == PLAIN]
+    head = found.commits[-1]
+    found.row = replace(
+        found.row, head=found.row.head._replace(generation=2, commit=head.commit, record_hash=head.record_hash)
+    )
+
+    restored = make_manifold(node="restored", PROJECTS_ENCRYPT="false")
+    assert (cat(restored, project, b"a"), cat(restored, project, b"b")) == (b"one", b"two")
+    put(make_manifold(node="again"), project, b"c", b"four")
+    assert cat(make_manifold(node="reader"), project, b"c") == b"four"

@@ -34,6 +34,7 @@ from manifold_common.services.installation import IN_WORKDIR, Home, Installation
 from manifold_common.services.sealing import Sealing
 
 if TYPE_CHECKING:
+    from manifold_common.engine.working_set.owner import Owner
     from manifold_common.ports.catalog import Catalog
     from manifold_common.ports.clock import Clock, Randomness
     from manifold_common.ports.generation_cache import GenerationCache
@@ -174,6 +175,7 @@ def assemble(
             sets,
             lock_timeout_seconds=policy.lock_timeout_seconds,
             was_ended=lambda owner: catalog.was_ended(owner.tenant, owner.user, owner.session, owner.opened_at),
+            is_open=lambda owner: _is_open(catalog, owner),
         ),
         standing,
         installations,
@@ -183,6 +185,11 @@ def assemble(
         caches=cache_bytes > 0,
         warnings=warnings,
     )
+
+
+def _is_open(catalog: Catalog, owner: Owner) -> bool:
+    view = catalog.view_session(owner.tenant, owner.user, owner.session)
+    return view is not None and (view.session.project, view.session.created_at) == (owner.project, owner.opened_at)
 
 
 def limits_of(settings: Settings) -> Limits:

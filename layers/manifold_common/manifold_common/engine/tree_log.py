@@ -38,6 +38,7 @@ _PRUNE_FACTOR = 2
 _PRUNE_SLACK = 4096
 _PREFETCHED_AT_ONCE = 4
 _ROWS_AT_ONCE = 1000
+_UNDER_ANOTHER_KEY = "it is sealed under another key than the catalog names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +194,20 @@ class TreeLog:
         keys = self._keys.of(tenant, project)
         tree, places = dict(base.tree), dict(base.places)
         last = base.head.record_hash
-        if plan.checkpoint is not None:
-            found = self.read_checkpoint(tenant, project, plan.checkpoint, keys)
-            key = checkpoint_key(tenant, project, plan.checkpoint.generation, plan.checkpoint.commit)
-            tree, places = {}, dict(found.places)
-            _change(tree, found.changes, key)
-            last = found.meta.record_hash
         rows = list(plan.commits)
+        if plan.checkpoint is not None:
+            try:
+                found = self.read_checkpoint(tenant, project, plan.checkpoint, keys)
+            except CorruptObject as error:
+                if plan.checkpoint.dek != PLAIN or error.reason != _UNDER_ANOTHER_KEY:
+                    raise
+                # It was written anew when encryption began, and the catalog is of before that. The commits are there.
+                rows = self._rows(tenant, project, base.head.generation, plan.generation)
+            else:
+                key = checkpoint_key(tenant, project, plan.checkpoint.generation, plan.checkpoint.commit)
+                tree, places = {}, dict(found.places)
+                _change(tree, found.changes, key)
+                last = found.meta.record_hash
         read = self._workers.requests.map(lambda row: self.read_commit(tenant, project, row, keys), rows)
         for row, commit in zip(rows, read, strict=True):
             key = commit_key(tenant, project, row.generation, row.commit)
@@ -245,15 +253,19 @@ class TreeLog:
 
     def record_hashes(self, tenant: TenantId, project: ProjectId, generation: Generation) -> list[bytes]:
         """Return the record hashes of all commits up to ``generation``, the first one's first, as the catalog says."""
-        hashes: list[bytes] = []
-        before = Generation(generation + 1)
-        while before > 1:
-            page = self._catalog.list_commits(tenant, project, before=before, limit=_ROWS_AT_ONCE)
+        return [row.record_hash for row in self._rows(tenant, project, Generation(0), generation)]
+
+    def _rows(self, tenant: TenantId, project: ProjectId, after: Generation, last: Generation) -> list[CommitRow]:
+        rows: list[CommitRow] = []
+        before = Generation(last + 1)
+        while before > after + 1:
+            limit = min(_ROWS_AT_ONCE, before - after - 1)
+            page = self._catalog.list_commits(tenant, project, before=before, limit=limit)
             if not page:
                 break
-            hashes += [row.record_hash for row in page]
+            rows += page
             before = page[-1].generation
-        return hashes[::-1]
+        return rows[::-1]
 
     def _prove_old(self, keys: ProjectKeys, row: CommitRow | DraftRef, commit: ReadCommit, key: str) -> None:
         """Raises CorruptObject: the project had no such unsealed commit or draft when its encryption began."""
@@ -324,5 +336,5 @@ def _container(
 ) -> Container:
     seal = unpack_header(data, key, kind)
     if seal.dek != row.dek:
-        raise CorruptObject(key, "it is sealed under another key than the catalog names")
+        raise CorruptObject(key, _UNDER_ANOTHER_KEY)
     return Container(tenant, project, kind, row.generation, row.commit, seal.object_id, row.dek)

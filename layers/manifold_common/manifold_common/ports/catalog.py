@@ -293,14 +293,18 @@ class Catalog(InstallationRecord, Outbox, Uploads, Superseded, Protocol):
         Raises NotFound.
         """
 
-    def begin_epoch(self, key: KeyRecord, head: Head) -> bool:
+    def begin_epoch(self, key: KeyRecord, head: Head, *, drafts: Sequence[CommitId] | None = None) -> bool:
         """Add a sealed key whose epoch no other of the project has reached, if the project still is at ``head``.
+
+        Args:
+            drafts: the unsealed drafts that are known of. ``None``: whichever there are.
 
         From then on the project takes nothing unsealed: neither commit, checkpoint and draft nor upload. All are
         refused with KeyUnavailable; commits even if they were under way.
 
         Returns:
-            Whether it was added: not if the head has moved, or the epoch has begun already.
+            Whether it was added: not if the head has moved, another draft was saved unsealed, or the epoch has begun
+            already.
 
         Raises:
             NotFound. AlreadyExists: that DEK id is there already. InternalError: the key is of epoch 0, or PLAIN.

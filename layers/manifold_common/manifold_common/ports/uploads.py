@@ -8,8 +8,8 @@ A row's whole life, and what is left at each instant if everything stops there:
 3. *proven* (packs): it was read back, and the row says what it was found to hold, all of it: which chunk ids at which
    places, as one digest. It vouches for those and for nothing else. Its time begins anew.
 4. *referred to*: the row names the commit that is about to refer to the object, before that is published or becomes
-   a session's draft. Several, if it takes several tries. Its time begins anew. From then on the object is removed only
-   if none of these commits came to be.
+   a session's draft. Several, if it takes several tries, or if a session of its own keeps what a strategy drops. Its
+   time begins anew. From then on the object is removed only if none of these commits came to be.
 5. *forgotten*: a commit or a draft refers to the object, whose life is that commit's or that draft's from now on. If
    the row could not be forgotten, that is made up for when its time is over: one of the commits that it names is found.
 

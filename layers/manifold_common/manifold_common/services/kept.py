@@ -11,13 +11,14 @@ statement; only then may the caller drop anything.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.conflict import only
 from manifold_common.domain.tree import DIRECTORY, Changes, apply, tally
-from manifold_common.engine.commit_writer import Authorship, Note
+from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.bench import OpenSet
@@ -37,6 +38,9 @@ _SUFFIX = re.compile(rf"-kept-[a-z2-7]{{{_RANDOM_CHARACTERS}}}\Z")
 _MAX_CHARACTERS = 64
 _UNNAMED = "edits"
 """Stands for the session where there is none: edits are made without one."""
+
+
+UseStored = Callable[[StoredCommit], None]
 
 
 class Keeper(Protocol):
@@ -102,6 +106,7 @@ class KeptWork:
         content: NewContent,
         known: Places,
         patterns: tuple[str, ...] = (),
+        announce: UseStored | None = None,
     ) -> SessionId:
         """Keep ``changes`` to ``base``, whose content is stored, as the draft of a new session.
 
@@ -109,12 +114,15 @@ class KeptWork:
             session: whose work it was.
             known: places of the chunks that ``content`` does not have.
             patterns: what the new session is restricted to.
+            announce: called with the draft before anything names it.
         """
         context = self._context
         kept = kept_id(session, context.new_id())
         counted = tally(base.tree, changes)
         note = Note("", {}, counted.added, counted.modified, counted.deleted, 0)
         stored = context.writer.write(base, changes, content, known, Authorship(principal.user, kept), note)
+        if announce is not None:
+            announce(stored)
         now = context.clock.now()
         row = SessionRow(
             tenant=principal.tenant,

@@ -10,7 +10,6 @@ point, where they can be; nothing depends on that.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
@@ -37,7 +36,7 @@ from manifold_common.ids import Generation, ProjectId, RequestId, SessionId, Ten
 from manifold_common.ports.catalog import CommitRow, Head, OutboxEvent, Publication
 from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.context import Context
-from manifold_common.services.kept import KeptWork
+from manifold_common.services.kept import KeptWork, UseStored
 from manifold_common.services.scopes import scope_of
 from manifold_common.services.staleness import not_as_expected
 
@@ -80,9 +79,6 @@ class Published:
     """Done by an earlier request of the same name, and not again."""
 
 
-UseStored = Callable[[StoredCommit], None]
-
-
 class Publisher:
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -103,6 +99,7 @@ class Publisher:
         session_user: UserId | None = None,
         working_set: WorkingSetId | None = None,
         announce: UseStored | None = None,
+        announce_kept: UseStored | None = None,
         keep_draft: UseStored | None = None,
     ) -> Published:
         """Make ``work`` the next generation.
@@ -114,6 +111,7 @@ class Publisher:
             session_user: whose session (``work.by.session``) moves to the new base.
             working_set: where the session has to be for that.
             announce: called with each commit that is about to be published, right before the commit point.
+            announce_kept: called with each draft that is about to keep what ``THEIRS`` drops.
             keep_draft: called with the stored work when it cannot be published.
 
         Raises:
@@ -123,7 +121,16 @@ class Publisher:
             QuotaExceeded: the project would grow too large.
         """
         attempt = _Attempt(
-            self, self._context, work, strategy, expected, session_user, working_set, announce, keep_draft
+            self,
+            self._context,
+            work,
+            strategy,
+            expected,
+            session_user,
+            working_set,
+            announce,
+            announce_kept,
+            keep_draft,
         )
         return attempt.run()
 
@@ -187,6 +194,7 @@ class _Attempt:
         session_user: UserId | None,
         working_set: WorkingSetId | None,
         announce: UseStored | None,
+        announce_kept: UseStored | None,
         keep_draft: UseStored | None,
     ) -> None:
         self._publisher = publisher
@@ -197,6 +205,7 @@ class _Attempt:
         self._session_user = session_user
         self._working_set = working_set
         self._announce = announce
+        self._announce_kept = announce_kept
         self._keep_draft = keep_draft
         self._target = work.base
         self._changes = work.changes
@@ -401,7 +410,8 @@ class _Attempt:
             if view:
                 scope = scope_of(self._context, view.session)
             known = {**head.places, **work.known}
-            self._kept = [self._publisher.kept.open(author, by.session, head, lost, work.content, known, scope)]
+            keep = self._publisher.kept.open
+            self._kept = [keep(author, by.session, head, lost, work.content, known, scope, self._announce_kept)]
         self._lost = lost
         for kept in before:
             self._publisher.kept.close(author, kept)

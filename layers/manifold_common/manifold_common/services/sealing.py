@@ -1,10 +1,10 @@
 """A project begins to be encrypted: the first time that something is written to it by a deployment that encrypts.
 
 Order of effects: the head is read, which proves that the log and the chunk-id key belong together; the new key goes
-into the bucket, then into the catalog, if the project still is as it was read and nobody else has done the same. From
-that statement on the catalog takes nothing unsealed of the project. Then a sealed checkpoint of the head is written, so
-that no reader needs the unsealed ones. Cut off before the statement, nothing has happened; after it, only reading is
-slower until the next checkpoint.
+into the bucket, then into the catalog, if the project and its drafts still are as they were read and nobody else has
+done the same. From that statement on the catalog takes nothing unsealed of the project. Then a sealed checkpoint of the
+head is written, so that no reader needs the unsealed ones. Cut off before the statement, nothing has happened; after
+it, only reading is slower until the next checkpoint.
 
 What was stored before stays as it is and can be read. The key vouches for it (``PlainPast``): for all commits by one
 hash over their records' hashes, for each draft by its own.
@@ -13,6 +13,7 @@ hash over their records' hashes, for each draft by its own.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
 from manifold_common.engine.commit_writer import Authorship, Note
@@ -52,10 +53,12 @@ class Sealing:
             if len(keys.leaders()) == 1:
                 return
             snapshot = context.log.load(tenant, project)
-            record = context.keys.make_next(keys, project, keys.past or self._past(keys, snapshot.head))
+            drafts = [row for row in context.catalog.project_drafts(tenant, project) if row.dek == PLAIN]
+            past = keys.past or self._past(keys, snapshot.head, drafts)
+            record = context.keys.make_next(keys, project, past)
             name = wrapped_key_key(tenant, project, record.dek)
             context.store.put(name, encode_key_record(record))
-            if not context.catalog.begin_epoch(record, snapshot.head):
+            if not context.catalog.begin_epoch(record, snapshot.head, drafts=[draft.commit for draft in drafts]):
                 with suppress(ManifoldError):  # it opens nothing
                     context.store.delete([name])
                 continue
@@ -68,7 +71,7 @@ class Sealing:
                     _log.warning("project %s: no sealed checkpoint could be written: %s", project, error.code)
             return
         raise CatalogUnavailable(
-            f"project {project} had {_TRIES} other commits while its encryption was to begin", hint="try again"
+            f"project {project} had {_TRIES} other commits or drafts as its encryption was to begin", hint="try again"
         )
 
     def seal_draft(
@@ -102,13 +105,11 @@ class Sealing:
         context.catalog.save_draft(row.tenant, row.user, row.session, made, ttl=context.policy.session_ttl)
         return made, context.log.read_commit(row.tenant, row.project, made)
 
-    def _past(self, keys: ProjectKeys, head: Head) -> PlainPast:
-        """Return what the project has stored so far, none of which is sealed."""
-        log, catalog = self._context.log, self._context.catalog
+    def _past(self, keys: ProjectKeys, head: Head, rows: Sequence[DraftRef]) -> PlainPast:
+        """Return what the project has stored so far, none of which is sealed. Args: ``rows``: its drafts."""
+        log = self._context.log
         drafts = []
-        for row in catalog.project_drafts(keys.tenant, keys.project):
-            if row.dek != PLAIN:
-                continue
+        for row in rows:
             try:
                 drafts.append(log.read_commit(keys.tenant, keys.project, row).record_hash)
             except ManifoldError as error:

@@ -78,6 +78,8 @@ class UploadedDraft:
     """What each pack must hold."""
     used: list[str] = field(default_factory=list)
     """Packs that the commit last made of it refers to."""
+    kept: list[str] = field(default_factory=list)
+    """Packs that the draft refers to which keeps what a strategy drops of it."""
     new_bytes: int = 0
     """Raw bytes of chunks that the base does not have."""
 

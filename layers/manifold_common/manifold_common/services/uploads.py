@@ -226,6 +226,7 @@ class Uploads:
             expected=request.expected,
             session_user=principal.user,
             announce=lambda stored: self._refer(found, stored),
+            announce_kept=lambda stored: self._refer_kept(found, stored),
             keep_draft=lambda stored: self._keep(principal, session, found, stored),
         )
         if not published.repeated:  # else it was another call's to publish, and is that one's to finish
@@ -268,11 +269,10 @@ class Uploads:
             return False
         catalog = self._context.catalog
         try:
-            catalog.head(upload.tenant, upload.project)
+            drafts = catalog.project_drafts(upload.tenant, upload.project)
         except NotFound:
             return True  # deleted: a fork may refer to what it had
-        view = catalog.view_session(upload.tenant, upload.user, upload.session)
-        if view is not None and view.session.draft is not None and view.session.draft.commit in upload.commits:
+        if any(draft.commit in upload.commits for draft in drafts):  # also of sessions that keep what was dropped
             return True
         return any(catalog.find_commit(upload.tenant, upload.project, one) is not None for one in upload.commits)
 
@@ -317,8 +317,15 @@ class Uploads:
 
     def _refer(self, found: UploadedDraft, stored: StoredCommit) -> None:
         """Note, before ``stored`` becomes visible, which packs it refers to. Raises BadUpload: one is gone."""
+        found.used = self._packs_of(found, stored)
+
+    def _refer_kept(self, found: UploadedDraft, stored: StoredCommit) -> None:
+        """Like ``_refer``, for the draft that keeps what a strategy drops, which may be all that refers to a pack."""
+        found.kept = self._packs_of(found, stored)
+
+    def _packs_of(self, found: UploadedDraft, stored: StoredCommit) -> list[str]:
         try:
-            found.used = self._inspector.refer(found, stored.places, stored.row.commit)
+            return self._inspector.refer(found, stored.places, stored.row.commit)
         except ManifoldError:
             upload = found.upload
             with suppress(ManifoldError):
@@ -334,8 +341,9 @@ class Uploads:
     def _finish(self, found: UploadedDraft, in_use: bool) -> None:
         """Forget what is referred to now, and what is of no more use. Where this fails, the sweep does it later."""
         upload, catalog = found.upload, self._context.catalog
+        used = found.kept + (found.used if in_use else [])
         with suppress(ManifoldError):
-            catalog.forget_uploads(upload.tenant, upload.project, found.used if in_use else [], slots_of=upload.draft)
+            catalog.forget_uploads(upload.tenant, upload.project, used, slots_of=upload.draft)
         with suppress(ManifoldError):
             self._context.objects.discard([container_of(upload).seal().key])
             catalog.forget_uploads(upload.tenant, upload.project, [upload.name])

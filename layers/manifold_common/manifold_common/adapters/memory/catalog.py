@@ -176,7 +176,7 @@ class MemoryCatalog(MemoryOutbox):
         with self._lock:
             return sorted(self._living(tenant, project).keys, key=lambda key: key.epoch)[::-1]
 
-    def begin_epoch(self, key: KeyRecord, head: Head) -> bool:
+    def begin_epoch(self, key: KeyRecord, head: Head, *, drafts: Sequence[CommitId] | None = None) -> bool:
         with self._lock:
             found = self._living(key.tenant, key.project)
             if key.epoch < 1 or key.dek == PLAIN:
@@ -184,6 +184,9 @@ class MemoryCatalog(MemoryOutbox):
             if found.holds_key(key.dek):
                 raise AlreadyExists(f"project {key.project} has a key {key.dek} already")
             if found.row.head[:2] != head[:2] or found.epoch >= key.epoch:
+                return False
+            plain = {draft.commit for draft in self.project_drafts(key.tenant, key.project) if draft.dek == PLAIN}
+            if drafts is not None and not plain <= set(drafts):
                 return False
             found.keys.append(key)
             found.row = replace(found.row, encryption=Encryption.of(found.keys))

@@ -10,7 +10,7 @@ from manifold_common.adapters.postgres import rows
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.domain.keys import NO_PROVIDER, Kek, KeyRecord, WrappedKey
 from manifold_common.errors import InternalError, NotFound
-from manifold_common.ids import PLAIN, DekId, Generation, ProjectId, TenantId, UserId
+from manifold_common.ids import PLAIN, CommitId, DekId, Generation, ProjectId, TenantId, UserId
 from manifold_common.ports.catalog import DraftRef, Head, OutboxEvent, PlainObjects, ProjectRow, Publication
 from manifold_common.ports.clock import Clock
 
@@ -134,6 +134,10 @@ WITH p AS (
     WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
       AND key_epoch < %(epoch)s
       AND generation = %(generation)s AND head_commit_id IS NOT DISTINCT FROM %(commit)s
+      AND (%(drafts)s::text[] IS NULL OR NOT EXISTS (
+            SELECT FROM sessions AS s
+            WHERE s.tenant_id = %(tenant)s AND s.project_id = %(project)s AND s.draft_dek_id = %(plain)s
+              AND s.draft_commit_id <> ALL (%(drafts)s::text[])))
     RETURNING tenant_id, project_id
 ), k AS (
     INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext, epoch,
@@ -287,7 +291,7 @@ class Projects:
             raise no_project(project)
         return [rows.key(row, tenant, project) for row in found if row[0] is not None]
 
-    def begin_epoch(self, key: KeyRecord, head: Head) -> bool:
+    def begin_epoch(self, key: KeyRecord, head: Head, *, drafts: Sequence[CommitId] | None = None) -> bool:
         if key.epoch < 1 or key.dek == PLAIN:
             raise InternalError(f"key {key.dek} cannot begin epoch {key.epoch}")
         params = {
@@ -299,6 +303,8 @@ class Projects:
             **key.wrapped._asdict(),
             "epoch": key.epoch,
             "created_at": key.created_at,
+            "drafts": None if drafts is None else list(drafts),
+            "plain": PLAIN,
         }
         begun, project_exists = self._db.write(_BEGIN_EPOCH, params)[0]
         if not project_exists:

@@ -29,6 +29,7 @@ from manifold_common.engine.working_set.state import (
     save_state,
     save_step,
 )
+from manifold_common.errors import SessionBusy
 from manifold_common.ids import ProjectId, SessionId, TenantId, WorkingSetId
 
 _log = logging.getLogger(__name__)
@@ -65,13 +66,23 @@ class OpenSet:
 
 
 class Bench:
-    """Args: ``was_ended``: tells whether the session that a working set belongs to is known to have ended."""
+    """
+    Args:
+        was_ended: tells whether the session that a working set belongs to is known to have ended.
+        is_open: tells whether that session is open.
+    """
 
     def __init__(
-        self, sets: WorkingSets, *, lock_timeout_seconds: float, was_ended: Callable[[Owner], bool] = lambda _: False
+        self,
+        sets: WorkingSets,
+        *,
+        lock_timeout_seconds: float,
+        was_ended: Callable[[Owner], bool] = lambda _: False,
+        is_open: Callable[[Owner], bool] = lambda _: True,
     ) -> None:
         self.sets = sets
         self._was_ended = was_ended
+        self._is_open = is_open
         self._timeout_seconds = lock_timeout_seconds
         self._states: OrderedDict[str, tuple[tuple[int, int], WorkingState]] = OrderedDict()
         self._owners: OrderedDict[tuple[Principal, SessionId], Owner] = OrderedDict()
@@ -106,10 +117,10 @@ class Bench:
     def open(self, owner: Owner, *, timeout_seconds: float | None = None) -> Iterator[OpenSet]:
         """Lock a working set and load its state.
 
-        What an earlier session of that name left there goes first: it is removed if that session has ended, and set
-        aside if nobody knows of it.
+        What another session of that name left there goes first: it is removed if that session has ended, and set
+        aside if nobody knows of it, as after the catalog was restored.
 
-        Raises SessionBusy.
+        Raises SessionBusy: another process has it, or the session was opened anew since the caller looked it up.
         """
         wait = patience(self._timeout_seconds) if timeout_seconds is None else timeout_seconds
         while True:
@@ -120,12 +131,18 @@ class Bench:
                     state, stored = self._load(owner, location)
                     yield OpenSet(owner, location, state, stored, load_step(location.step), read_id(location))
                     return
+                if earlier.opened_at > owner.opened_at and self._is_open(earlier):
+                    self.forget(owner)
+                    raise SessionBusy(
+                        f"session '{owner.session}' was closed, and opened again on another project",
+                        hint="try again: the other project is known now",
+                    )
                 left = OpenSet(owner, location, None, None)  # which goes away, and with it the lock
                 if self._was_ended(earlier):
                     self.wipe(left)
                 else:
                     done = self.set_aside(
-                        left, f"session '{owner.session}' was opened anew, and the one before is not known"
+                        left, f"another session '{owner.session}' is open, and the one that had this is not known"
                     )
                     _log.warning("a working set was set aside as %s: %s", done.name, done.reason)
 

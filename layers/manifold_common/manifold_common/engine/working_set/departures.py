@@ -9,6 +9,7 @@ The folders begin with a dot, which no tenant's name does.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ ASIDE, GONE = ".aside", ".gone"
 _PATIENCE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.01
 _STAMP = "%Y%m%dT%H%M%S"
+_RENAMES = 100
+_OTHERS_WERE_THERE = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY})
 
 
 class _Note(msgspec.Struct, frozen=True):
@@ -89,7 +92,7 @@ class Departures:
 
     def aside(self) -> list[SetAside]:
         """Return what is set aside, by name."""
-        return [_look(path) for path in _entries(self._aside)]
+        return [found for path in _entries(self._aside) if (found := _look(path)) is not None]
 
     def drop(self, name: str) -> str | None:
         """Remove what was set aside under this name. Returns as ``remove``. Raises NotFound."""
@@ -113,16 +116,21 @@ class Departures:
 
 def _rename(meta: str, to: str, name: str) -> str:
     """Rename a folder to one of its own in ``to``, called after ``name``."""
-    try:
-        os.makedirs(to, mode=0o700, exist_ok=True)
-        for number in itertools.count(1):
-            target = f"{to}/{name}" if number == 1 else f"{to}/{name}-{number}"
-            with suppress(FileExistsError):
-                os.mkdir(target, mode=0o700)
-                break
-        os.rename(meta, target)
-    except OSError as error:
-        raise translate(error, os.fsencode(meta)) from None
+    for tries in itertools.count(1):
+        try:
+            os.makedirs(to, mode=0o700, exist_ok=True)
+            for number in itertools.count(1):
+                target = f"{to}/{name}" if number == 1 else f"{to}/{name}-{number}"
+                with suppress(FileExistsError):
+                    os.mkdir(target, mode=0o700)
+                    break
+            os.rename(meta, target)
+        except OSError as error:
+            # Others remove what is empty: ``to``, or the new folder, which a third one may then have made again.
+            if error.errno in _OTHERS_WERE_THERE and tries < _RENAMES and os.path.isdir(meta):
+                continue
+            raise translate(error, os.fsencode(meta)) from None
+        break
     return target
 
 
@@ -134,10 +142,14 @@ def _entries(folder: str) -> Iterator[str]:
     return (f"{folder}/{name}" for name in names)
 
 
-def _look(path: str) -> SetAside:
+def _look(path: str) -> SetAside | None:
+    """Return ``None`` if it has gone meanwhile."""
     try:
         with open(f"{path}/aside", "rb") as file:
             note = _NOTE.decode(file.read())
     except (OSError, msgspec.MsgspecError):
-        note = _Note("it is not known why", datetime.fromtimestamp(os.stat(path).st_mtime, UTC))
+        try:
+            note = _Note("it is not known why", datetime.fromtimestamp(os.stat(path).st_mtime, UTC))
+        except FileNotFoundError:
+            return None
     return SetAside(os.path.basename(path), f"{path}/work", read_owner(path), note.reason, note.at)

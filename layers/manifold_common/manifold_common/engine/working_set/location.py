@@ -182,7 +182,7 @@ class WorkingSets:
 
     def left_behind(self, owner: Owner) -> Owner | None:
         """Return whose working set stands in the place of the owner's, if it is that of an earlier session of the same
-        name. Hold the lock. ``None`` in legacy mode, where folders are shared.
+        name, or of one on another project. Hold the lock. ``None`` in legacy mode, where folders are shared.
 
         One whose record was lost is the owner's.
         """
@@ -192,7 +192,9 @@ class WorkingSets:
         found = read_owner(location.meta, self._incarnation)
         if found is None and location.exists():
             write_owner(location.meta, owner, self._incarnation)
-        return found if found is not None and found.opened_at < owner.opened_at else None
+        if found is None or (found.project == owner.project and found.opened_at >= owner.opened_at):
+            return None
+        return found
 
     def wipe(self, location: Location) -> str | None:
         """Remove a working set and what stands beside it. Hold the lock.
