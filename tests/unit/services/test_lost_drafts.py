@@ -179,3 +179,20 @@ def test_damage_of_the_project_is_not_blamed_on_the_draft(
     for drop in (False, True):
         with pytest.raises(CorruptObject):
             there.sessions.checkout(LOCAL_PRINCIPAL, S1, project, drop_lost_draft=drop)
+
+
+def test_a_working_set_elsewhere_keeps_what_it_took_for_saved_when_that_was_given_up(
+    manifold: Manifold, make_manifold: MakeManifold, project: ProjectId
+) -> None:
+    work = check_out(manifold, project)
+    (work / "a").write_bytes(b"the last copy")
+    draft = manifold.commits.save(LOCAL_PRINCIPAL, S1).commit
+    assert draft is not None
+    lose_object(manifold, project, draft)
+    there = make_manifold(node="there", PROJECTS_WORKSPACE_CACHE_MAX_BYTES=str(2**24))
+    done = there.sessions.checkout(LOCAL_PRINCIPAL, S1, drop_lost_draft=True)
+    assert done.dropped_draft == draft
+    assert done.missing is not None, "it may still be where it was"
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1)
+    assert (work / "a").read_bytes() == b"the last copy"
+    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).modified == 1

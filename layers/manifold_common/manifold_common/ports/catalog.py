@@ -144,6 +144,8 @@ class SessionRow:
     """The machine that its working set is on. ``None``: that is not known."""
     durable_at: datetime | None = None
     """Up to then, what was changed in its working set is durable. ``None``: not opened yet."""
+    gave_up_draft: bool = False
+    """A draft of it was lost, and given up: what a working set was told to be durable may not be."""
 
     @property
     def base(self) -> Point:
@@ -443,8 +445,14 @@ class Catalog(InstallationRecord, Outbox, Uploads, Superseded, Protocol):
     def prolong_session(self, tenant: TenantId, user: UserId, session: SessionId, ttl: timedelta) -> datetime:
         """Let the session end ``ttl`` from now, and return when that is; nothing else is changed. Raises NotFound."""
 
-    def drop_draft(self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId) -> bool:
-        """Take the draft ``commit`` off the session; tell whether it was still the session's draft. Raises NotFound."""
+    def drop_draft(
+        self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId, *, given_up: bool = False
+    ) -> bool:
+        """Take the draft ``commit`` off the session; tell whether it was still the session's draft. Raises NotFound.
+
+        Args:
+            given_up: it could not be read.
+        """
 
     def save_draft(
         self,

@@ -168,7 +168,7 @@ class Arrivals:
             # Nobody knows what it was made from: what differs from the session is a conflict, as in legacy mode.
             return WorkingState(empty_snapshot(row.tenant, row.project), NO_TRUST, scope_of(self._context, row))
         noted = load_durable(work.location.durable)
-        if noted is None:
+        if noted is None or row.gave_up_draft:
             return state
         try:
             known = self._context.log.load(row.tenant, row.project, noted.generation, commit=noted.commit)

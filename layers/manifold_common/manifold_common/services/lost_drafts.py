@@ -66,6 +66,6 @@ def drop_if_lost(context: Context, row: SessionRow) -> CommitId | None:
         own = own_blocks(found.places, base.places)
         context.block_reader(row.tenant, row.project).read_all(own, lambda _block, _raw: None, found.places)
     except CorruptObject:
-        dropped = context.catalog.drop_draft(row.tenant, row.user, row.session, draft.commit)
+        dropped = context.catalog.drop_draft(row.tenant, row.user, row.session, draft.commit, given_up=True)
         return draft.commit if dropped else None
     return None

@@ -437,12 +437,16 @@ class MemoryCatalog(MemoryOutbox):
             self._sessions[tenant, user, session] = replace(row, expires_at=expires_at)
             return expires_at
 
-    def drop_draft(self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId) -> bool:
+    def drop_draft(
+        self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId, *, given_up: bool = False
+    ) -> bool:
         with self._lock:
             row = self._session(tenant, user, session)
             if row.draft is None or row.draft.commit != commit:
                 return False
-            self._sessions[tenant, user, session] = replace(row, draft=None, durable_at=self._clock.now())
+            self._sessions[tenant, user, session] = replace(
+                row, draft=None, durable_at=self._clock.now(), gave_up_draft=row.gave_up_draft or given_up
+            )
             return True
 
     def save_draft(

@@ -44,9 +44,9 @@ DRAFT: Final = (
 )
 SESSION: Final = (
     f"s.tenant_id, s.user_id, s.session_id, s.project_id, s.base_generation, s.base_commit_id, {DRAFT}, s.scope, "
-    "s.created_at, s.expires_at, s.working_set_id, s.working_set_node, s.durable_at"
+    "s.created_at, s.expires_at, s.working_set_id, s.working_set_node, s.durable_at, s.gave_up_draft"
 )
-SESSION_WIDTH: Final = 18
+SESSION_WIDTH: Final = 19
 NOTE_ENDED: Final = """noted AS (
     INSERT INTO ended_sessions (tenant_id, user_id, session_id, created_at)
     SELECT tenant_id, user_id, session_id, created_at FROM ended ON CONFLICT DO NOTHING
@@ -98,7 +98,7 @@ def key(row: Row, tenant: TenantId, project_id: ProjectId) -> KeyRecord:
 
 def session(row: Sequence[Any]) -> SessionRow:
     tenant, user, session_id, project_id, base_generation, base_commit, *rest = row
-    *draft, scope, created_at, expires_at, working_set, node, durable_at = rest
+    *draft, scope, created_at, expires_at, working_set, node, durable_at, gave_up_draft = rest
     return SessionRow(
         tenant=tenant,
         user=user,
@@ -113,6 +113,7 @@ def session(row: Sequence[Any]) -> SessionRow:
         working_set=working_set,
         node=node,
         durable_at=utc(durable_at),
+        gave_up_draft=gave_up_draft,
     )
 
 

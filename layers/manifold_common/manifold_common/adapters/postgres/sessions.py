@@ -39,7 +39,7 @@ WITH p AS (
         draft_dek_id = EXCLUDED.draft_dek_id, draft_bytes = EXCLUDED.draft_bytes,
         draft_saved_at = EXCLUDED.draft_saved_at, scope = EXCLUDED.scope, created_at = EXCLUDED.created_at,
         expires_at = EXCLUDED.expires_at, working_set_id = EXCLUDED.working_set_id,
-        working_set_node = EXCLUDED.working_set_node, durable_at = EXCLUDED.durable_at
+        working_set_node = EXCLUDED.working_set_node, durable_at = EXCLUDED.durable_at, gave_up_draft = false
     WHERE NOT EXISTS (SELECT FROM projects AS p WHERE {_LIVING})
     RETURNING created_at, expires_at
 )
@@ -84,7 +84,8 @@ WITH found AS (
 ), dropped AS (
     UPDATE sessions AS s SET
         draft_generation = NULL, draft_commit_id = NULL, draft_parent_id = NULL, draft_dek_id = NULL,
-        draft_bytes = NULL, draft_saved_at = NULL, durable_at = now()
+        draft_bytes = NULL, draft_saved_at = NULL, durable_at = now(),
+        gave_up_draft = s.gave_up_draft OR %(given_up)s
     FROM found AS f
     WHERE s.tenant_id = f.tenant_id AND s.user_id = f.user_id AND s.session_id = f.session_id
       AND s.draft_commit_id = %(commit)s
@@ -203,8 +204,11 @@ class Sessions:
             raise no_session(session)
         return rows.utc(found[0][0])
 
-    def drop_draft(self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId) -> bool:
-        found = self._db.write(_DROP_DRAFT, {"tenant": tenant, "user": user, "session": session, "commit": commit})
+    def drop_draft(
+        self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId, *, given_up: bool = False
+    ) -> bool:
+        params = {"tenant": tenant, "user": user, "session": session, "commit": commit, "given_up": given_up}
+        found = self._db.write(_DROP_DRAFT, params)
         if not found:
             raise no_session(session)
         return bool(found[0][0])

@@ -51,3 +51,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
+
+-- Saved work of the session was lost, and given up. What a working set elsewhere takes for saved may be its only copy.
+ALTER TABLE sessions ADD COLUMN gave_up_draft boolean NOT NULL DEFAULT false;
