@@ -156,3 +156,15 @@ def test_an_empty_place_that_a_crash_has_left_is_removed(manifold: Manifold, pro
     assert manifold.maintenance.sweep_working_sets() == 1
     assert not place.exists()
     assert not os.path.exists(place.parent)
+
+
+def test_what_was_set_aside_on_request_outlives_its_session(manifold: Manifold, project: ProjectId) -> None:
+    (check_out(manifold, project) / "mine").write_bytes(b"not saved")
+    aside = manifold.leftovers.put_aside(LOCAL_PRINCIPAL, S1)
+    check_out(manifold)
+    manifold.sessions.close(LOCAL_PRINCIPAL, S1)
+    manifold.maintenance.sweep_working_sets()
+    assert [one.name for one in manifold.leftovers.set_aside()] == [aside.name]
+    assert Path(aside.folder, "mine").read_bytes() == b"not saved"
+    manifold.leftovers.remove(aside.name)
+    assert not Path(aside.folder).exists()
