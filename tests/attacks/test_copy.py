@@ -125,7 +125,8 @@ def restored(
     settings = settings_for(tmp_path / "node-a", ram_folder / "a")
     (tmp_path / "node-a").mkdir()
     catalog = build_catalog(settings, postgres_dsn, clock)
-    variables: dict[str, Any] = {"PROJECTS_FILESYSTEM_ROOT": str(tmp_path / "store")}
+    root = request.node.callspec.params.get("root", "store") if hasattr(request.node, "callspec") else "store"
+    variables: dict[str, Any] = {"PROJECTS_FILESYSTEM_ROOT": str(tmp_path / root)}
     original = make_manifold(catalog=catalog, store=store, clock=clock, **variables)
 
     def restore() -> Manifold:
@@ -189,6 +190,22 @@ def test_a_new_installation_does_not_write_to_the_store_of_the_original(restored
     with pytest.raises(Conflict, match="cannot share the object store"):
         copy.installations.adopt(Adoption.NEW)
     assert copy.installations.look().doubt is not None
+
+
+@pytest.mark.in_memory("copies a database of its own")
+@pytest.mark.parametrize("root", ["node-a/.store"])
+def test_a_copied_database_alone_is_no_new_installation_of_the_folder_that_the_store_lies_in(
+    restored: tuple[Manifold, Restored], root: str
+) -> None:
+    """What the copy would let go of after its grace, the original still refers to."""
+    original, restore = restored
+    new_project(original, "demo", a=b"one")
+    copy = restore()
+    with pytest.raises(Conflict, match="only the database is a copy"):
+        copy.installations.adopt(Adoption.NEW)
+    assert copy.installations.look().doubt is not None
+    copy.installations.adopt(Adoption.SAME)
+    assert copy.installations.look().doubt is None
 
 
 def test_whatever_is_not_known_to_read_is_refused_while_it_is_in_doubt() -> None:

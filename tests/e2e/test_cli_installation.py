@@ -9,6 +9,7 @@ from manifold_common.errors import ErrorKind
 from manifold_local.cli.exit_codes import EXIT_CODES
 
 from tests.support.cli import Program
+from tests.support.zygote import Zygote
 
 
 def test_a_working_set_is_set_aside_listed_brought_back_and_removed(program: Program) -> None:
@@ -58,3 +59,28 @@ def test_a_checkout_says_what_was_lost_with_the_ram_and_that_nobody_saves_drafts
     shutil.rmtree(work.parent)
     missing = program.json("checkout", name, "--session", "lost-1")["missing"]
     assert missing["is_lost"] is True
+
+
+def test_a_session_that_went_on_on_another_machine_is_not_closed_unasked(
+    tmp_path: Path, ram_folder: Path, zygote: Zygote, postgres_dsn: str
+) -> None:
+    """The set that is here knows nothing of what is unsaved there, and a host there removes what was closed."""
+    variables = {
+        "DATABASE_URL": postgres_dsn,
+        "PROJECTS_FILESYSTEM_ROOT": str(tmp_path / "store"),
+        "PROJECTS_ENCRYPTION_FILE_KEYSTORE_PATH": str(tmp_path / "keys"),
+    }
+    nodes = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (ram_folder / name).mkdir()
+        nodes.append(Program(tmp_path / name, ram_folder / name, zygote, variables))
+    left, there = nodes
+    project = left.project({"a": b"one"})
+    left.checkout(project, "s1")
+    (there.checkout(project, "s1") / "mine").write_bytes(b"not saved")
+    error = left.error("close", "s1", code=EXIT_CODES[ErrorKind.CONFLICT])
+    assert "has gone on on" in error["message"]
+    assert there.json("commit", "s1")["added"] == 1
+    there("close", "s1")
+    assert there.json("sessions")["sessions"] == []

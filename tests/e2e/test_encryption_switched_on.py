@@ -51,6 +51,7 @@ def test_a_store_made_in_the_clear_is_encrypted_from_the_first_change_on(program
     assert "nothing; where projects.encrypt is on, it begins with the next change" in program.text(
         "project", "show", "notes"
     )
+    assert "not encrypted: 2 objects, " in program.text("verify", "notes"), "the commit and the draft"
     folder = program.folder / "workdir"
     before = plain_objects(folder)
     assert before

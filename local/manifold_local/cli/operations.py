@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from manifold_common.domain.keys import Encryption
 from manifold_common.errors import ErrorKind
 
 from manifold_local.cli.arguments import ProjectArgument
@@ -89,9 +90,9 @@ def verify(
             f"{human_bytes(found.bytes_read)} read ({what})"
         )
         if found.plain_objects:
+            since = "" if row.encryption is Encryption.NONE else " from before the project was"
             print_line(
-                f"not encrypted: {plural(found.plain_objects, 'object')} from before the project was, "
-                f"{human_bytes(found.plain_bytes)}"
+                f"not encrypted: {plural(found.plain_objects, 'object')}{since}, {human_bytes(found.plain_bytes)}"
             )
 
     call.answer(

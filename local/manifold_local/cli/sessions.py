@@ -356,11 +356,17 @@ def _session(work: Work, named: str | None) -> SessionId:
 
 
 def _refuse_loss(work: Work, session: SessionId) -> None:
-    """Raises Conflict: the session has changes that are not committed."""
+    """Raises Conflict: the session has changes that are not committed, or may have them on another machine."""
+    rows = [row for row in work.sessions() if row.session == session]
+    if rows and rows[0].elsewhere is not None:
+        raise Conflict(
+            f"session '{session}' has gone on on {safe(rows[0].elsewhere)}: what was changed there and not saved would "
+            "be lost",
+            hint="close it there, check it out here first, or close it with --discard",
+        )
     try:
         changed = len(work.status(session, checksum=True).differences)
     except NotFound:
-        rows = [row for row in work.sessions() if row.session == session]
         if not rows:
             raise
         changed = int(rows[0].draft_saved_at is not None)

@@ -39,6 +39,8 @@ class OpenSession:
     folder: str | None
     """Where its working set is on this machine, or would be."""
     is_here: bool
+    elsewhere: str | None
+    """The other machine that the session has gone on on, as far as is known; what is here was left behind then."""
     created_at: datetime
     expires_at: datetime
 
@@ -189,6 +191,7 @@ class LocalWork:
 
         sets = self._manifold.bench.sets
         here = {owner.session for owner in sets.found() if owner.principal == self._principal}
+        node = self._manifold.standing.node
         return [
             OpenSession(
                 session=row.session,
@@ -197,6 +200,7 @@ class LocalWork:
                 draft_saved_at=row.draft.saved_at if row.draft else None,
                 folder=os.path.realpath(sets.locate(owner_of(row)).work),
                 is_here=row.session in here,
+                elsewhere=None if row.node == node else row.node,
                 created_at=row.created_at,
                 expires_at=row.expires_at,
             )
@@ -294,6 +298,7 @@ class RemoteWork:
                 draft_saved_at=row.draft_saved_at,
                 folder=self._remote.sessions.folder_of(here[row.session]) if row.session in here else None,
                 is_here=row.session in here,
+                elsewhere=None,  # no server removes what clients have
                 created_at=row.created_at,
                 expires_at=row.expires_at,
             )

@@ -167,7 +167,9 @@ class EmbeddedPostgres:
                     server.close()  # now the server alone holds the lock
                 state = cluster.look(self._data, sockets)
                 if state is cluster.State.READY:
-                    break
+                    if launched_pid or not cluster.is_moved(self._data) or not self._stop_unused(server):
+                        break
+                    continue
                 if (launched_pid and not _is_alive(launched_pid)) or time.monotonic() >= deadline:
                     raise cluster.start_failed(self._folder, log_start)
                 if state is cluster.State.UNREACHABLE and server.fd >= 0 and self._stop(server):
@@ -177,6 +179,15 @@ class EmbeddedPostgres:
             server.close()
         self.dsn = f"postgresql://{cluster.ROLE}@/{cluster.DATABASE}?host={quote(str(sockets), safe='')}"
         self._ensure_keeper()
+
+    def _stop_unused(self, server: FileLock) -> bool:
+        """Stop the server if this process is its only user, which it stays. Tell whether it was stopped."""
+        assert self._users is not None
+        try:
+            return server.fd >= 0 and _is_last(self._users) and self._stop(server)
+        finally:
+            if not self._users.wait_shared(_LEAVE_SECONDS):
+                raise CatalogUnavailable(f"the lock {self._users.path} cannot be had", hint="try again")
 
     def _launch(self, server: FileLock, account: Account) -> int:
         """Start a server; ``server`` is held exclusively. Returns its process id."""

@@ -250,6 +250,18 @@ def look(data: Path, sockets: Path) -> State:
     return State.READY
 
 
+def is_moved(data: Path) -> bool:
+    """Tell whether the server of ``data`` was started at another path. It serves, but cannot read its control file."""
+    try:
+        with open(data / "postmaster.pid", encoding="utf-8", errors="surrogateescape") as file:
+            started_at = file.read().splitlines()[1]
+        return not os.path.samestat(os.stat(started_at), os.stat(data))
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, IndexError):
+        return False
+
+
 def log_tail(folder: Path, *, since_bytes: int = 0, lines: int = 6) -> str:
     try:
         with open(folder / LOG, "rb") as file:

@@ -175,3 +175,15 @@ def test_housekeeping_that_tidies_up_at_the_same_moment_does_not_get_in_the_way(
     assert manifold.sessions.close(LOCAL_PRINCIPAL, S1) is None
     assert tidied
     assert not work.exists()
+
+
+def test_what_was_set_aside_on_request_outlives_its_session(manifold: Manifold, project: ProjectId) -> None:
+    (check_out(manifold, project) / "mine").write_bytes(b"not saved")
+    aside = manifold.leftovers.put_aside(LOCAL_PRINCIPAL, S1)
+    check_out(manifold)
+    manifold.sessions.close(LOCAL_PRINCIPAL, S1)
+    manifold.maintenance.sweep_working_sets()
+    assert [one.name for one in manifold.leftovers.set_aside()] == [aside.name]
+    assert Path(aside.folder, "mine").read_bytes() == b"not saved"
+    manifold.leftovers.remove(aside.name)
+    assert not Path(aside.folder).exists()

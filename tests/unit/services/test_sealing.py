@@ -54,7 +54,7 @@ def test_reading_changes_nothing_and_the_first_write_begins_the_encryption(
     before = in_the_clear(node.context.store)
     assert cat(node, project, b"a") == b"one"
     check_out(node, project)
-    assert node.verify.run(LOCAL_PRINCIPAL, project, read_data=True).plain_objects == 0
+    assert node.verify.run(LOCAL_PRINCIPAL, project, read_data=True).plain_objects == 2
     assert state(node, project) is Encryption.NONE
     put(node, project, b"c", b"three")
     assert in_the_clear(node.context.store) == before

@@ -117,7 +117,15 @@ class Installations:
                 hint="'manifold adopt --same' makes this folder a node of that installation; for a new one, set "
                 "DATABASE_URL to a database that the original's dump was loaded into",
             )
-        if home.store not in (IN_WORKDIR, "") and home.store == row.store:
+        if home.store == IN_WORKDIR:
+            if record is not None and not moved and row.settled_on != row.database:
+                raise Conflict(
+                    f"only the database is a copy: {home.workdir} is the original's, and the object store lies in it",
+                    hint="if the original goes on, stop it, copy the folder ('cp -a'), set WORKDIR to the copy, then "
+                    "adopt there; if it is gone, 'manifold adopt --same'",
+                )
+            return
+        if home.store == row.store != "":
             raise Conflict(
                 f"a new installation cannot share the object store {home.store} with the original",
                 hint="copy the objects to another bucket or prefix, set S3_BUCKET or S3_PREFIX (or "

@@ -110,7 +110,7 @@ class Maintenance:
             if self._was_ended(owner):
                 self._wipe(work)
             else:
-                self._set_aside(work, f"the catalog does not know of session '{owner.session}'")
+                self._set_aside(work, _unknown(owner))
             return True
         if view.left > timedelta(0):
             return False
@@ -168,10 +168,13 @@ class Maintenance:
         return session is not None and self._context.catalog.was_ended(*session, opened_at=None)
 
     def _sweep_aside(self) -> int:
-        """Remove what was set aside for a session of which it is known by now that it has ended."""
+        """Remove what was set aside because nobody knew its session, where it is known by now that this has ended.
+
+        What was set aside for another reason holds work that the session does not have, and outlives it.
+        """
         departures, removed = self._bench.sets.departures, 0
         for one in departures.aside():
-            if one.owner is not None and self._was_ended(one.owner):
+            if one.owner is not None and one.reason == _unknown(one.owner) and self._was_ended(one.owner):
                 departures.drop(one.name)
                 removed += 1
         return removed
@@ -250,3 +253,7 @@ class Maintenance:
             if len(rows) < _PAGE:
                 return
             after = (rows[-1].tenant, rows[-1].project)
+
+
+def _unknown(owner: Owner) -> str:
+    return f"the catalog does not know of session '{owner.session}'"

@@ -69,7 +69,7 @@ class VerifyReport:
     what failed attempts left."""
     unreferenced_bytes: int = 0
     plain_objects: int = 0
-    """Objects of an encrypted project that are in use and not encrypted: they are from before that."""
+    """Objects in use that are not encrypted: all of a project that is not, and what is older of one that is by now."""
     plain_bytes: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -112,7 +112,7 @@ class _Verification:
         self._commits: dict[Generation, CommitRow] = {}
         self._known_keys: set[str] = set()
         self._plain_keys: dict[str, int] = {}
-        """Objects that are not sealed, of an encrypted project, and how large they are."""
+        """Objects that are not sealed, and how large they are."""
         self._lock = threading.Lock()
 
     def run(self, *, read_data: bool) -> VerifyReport:
@@ -136,7 +136,7 @@ class _Verification:
                 self._report.problems.append(found)
 
     def _note_plain(self, key: str, dek: DekId, size: int) -> None:
-        if dek == PLAIN and self._keys.distrusts_plain:
+        if dek == PLAIN:
             self._plain_keys[key] = size
 
     def _problem_in(self, container: Container, error: CorruptObject) -> None:

@@ -119,6 +119,12 @@ def translate(error: psycopg.Error, secret: str = "") -> ManifoldError:
     scarce = next((found for kinds, marks, found in _SCARCE if _is_one(error, kinds, marks)), None)
     if scarce is not None:
         return CatalogUnavailable(scarce[0], hint=scarce[1])
+    if isinstance(error, pg.UndefinedFile):
+        return CatalogUnavailable(
+            f"the database server misses a file of its own: {error.diag.message_primary}",
+            hint="its folder was moved or removed while it runs: stop what still uses it there (a host stops by itself "
+            "within seconds), then try again",
+        )
     if isinstance(error, psycopg.ProgrammingError):
         return InternalError(f"the database does not understand a statement: {error.diag.message_primary or error}")
     reason = " ".join((error.diag.message_primary or str(error) or type(error).__name__).split())
