@@ -36,14 +36,18 @@ TAKEN, FAILED = Delivery.TAKEN, Delivery.FAILED
 DEADLINE_SECONDS = 30.0
 
 
+def project_id(letter: str) -> ProjectId:
+    return ProjectId(letter * 25 + "a")
+
+
 def commit(project: str, generation: int, skills: int = 0, tenant: str = "acme") -> CloudEvent:
     data = {
         "tenant_id": tenant,
-        "project_id": project,
+        "project_id": project_id(project),
         "generation": generation,
         "skills_generation": skills,
     }
-    owner = TenantId(tenant), ProjectId(project)
+    owner = TenantId(tenant), project_id(project)
     return CloudEvent(f"{project}-{generation}", PROJECT_COMMIT, *owner, Generation(generation), NOW, data)
 
 
@@ -211,7 +215,7 @@ def hear(listener: Listener, count: int) -> list[Invalidation]:
 
 
 def news(project: str, generation: int, skills: int = 0) -> Invalidation:
-    return Invalidation(TenantId("acme"), ProjectId(project), Generation(generation), Generation(skills))
+    return Invalidation(TenantId("acme"), project_id(project), Generation(generation), Generation(skills))
 
 
 def test_a_listener_hears_the_commits_of_each_project_in_order(kafka_broker: KafkaBroker, kafka_topic: str) -> None:
@@ -224,7 +228,8 @@ def test_a_listener_hears_the_commits_of_each_project_in_order(kafka_broker: Kaf
         heard = hear(listener, 9)
         assert listener.next(0.05) is None
     for project in "abc":
-        assert [one for one in heard if one.project == project] == [news(project, g, g - 1) for g in (1, 2, 3)]
+        expected = [news(project, generation, generation - 1) for generation in (1, 2, 3)]
+        assert [one for one in heard if one.project == project_id(project)] == expected
 
 
 def test_what_one_node_commits_is_what_another_hears(

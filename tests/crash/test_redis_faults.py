@@ -253,7 +253,8 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 
 def _fetched(node: Manifold, project: ProjectId) -> int:
     assert node.follower is not None
-    return node.follower._held().get((T, project), 0)
+    held = node.follower._held().get((T, project))
+    return 0 if held is None else held.generation
 
 
 def test_nodes_follow_each_other_again_after_redis_was_away(nodes: list[Manifold], own_redis: RedisServer) -> None:

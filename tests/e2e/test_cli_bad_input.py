@@ -60,7 +60,7 @@ def test_what_does_not_exist_is_not_found(program: Program, project: str) -> Non
         ["show", project, "99"],
         ["show", project, "0"],
         ["diff", project, "1", "99"],
-        ["diff", project, str(2**62)],
+        ["diff", project, str(2**52)],
         ["restore", project, "99"],
         ["restore", project, "1", "missing"],
         ["checkout", project, "--generation", "99"],

@@ -29,7 +29,7 @@ def test_every_command_answers_in_json(program: Program, tmp_path: Path) -> None
     (tmp_path / "in" / "f").write_text("x\n")
     name = "json-project"
     created = program.json("project", "create", name)
-    assert program.json("project", "show", name) == created
+    assert program.json("project", "show", name) == {**created, "unencrypted": None}
     assert created in program.json("project", "list")["projects"]
     imported = program.json("import", name, tmp_path / "in")
     assert (imported["generation"], imported["files"], imported["bytes"]) == (1, 1, 2)

@@ -74,18 +74,22 @@ class Call:
 
         return LOCAL_PRINCIPAL
 
-    @contextmanager
-    def manifold(self) -> Iterator[Manifold]:
-        """Yield every service, for the time of the command. Raises InvalidInput: a server is to be worked with."""
+    def refuse_remote(self) -> None:
+        """Raises InvalidInput: a server is to be worked with, and the command is about this machine."""
         from manifold_common.errors import InvalidInput
-
-        from manifold_local.runtime import open_manifold
 
         if self.server is not None:
             raise InvalidInput(
                 f"this command works on its own machine alone, and not at the server {self.server}",
                 hint="leave out --remote, unset MANIFOLD_REMOTE, or use the server's HTTP API",
             )
+
+    @contextmanager
+    def manifold(self) -> Iterator[Manifold]:
+        """Yield every service, for the time of the command. Raises InvalidInput: a server is to be worked with."""
+        from manifold_local.runtime import open_manifold
+
+        self.refuse_remote()
         with open_manifold(self.settings) as manifold:
             for warning in manifold.warnings:
                 self.warn(warning)

@@ -22,6 +22,7 @@ def stop(call: Call) -> None:
     """
     from manifold_local.runtime import stop_database
 
+    call.refuse_remote()
     stopped = stop_database(call.settings)
 
     def say() -> None:
@@ -48,6 +49,7 @@ def database(
 
     if program not in _PROGRAMS:
         raise InvalidInput(f"there is no program {program[:40]!r} here", hint=f"it is one of {', '.join(_PROGRAMS)}")
+    call.refuse_remote()
     with open_database(call.settings) as dsn:
         environment = child_environment(client_environment(dsn))
         done = subprocess.run([binaries() / program, *(arguments or ())], env=environment, check=False)

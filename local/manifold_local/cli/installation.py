@@ -29,11 +29,13 @@ def adopt(
 
     if same == new:
         raise InvalidInput("say either --same or --new", hint="--same: the original is gone. --new: it goes on")
+    call.refuse_remote()
     prepare_workdir(call.settings)
     lock = HostLock(call.settings.workdir)
     try:
         with open_manifold(call.settings) as manifold:
-            before = manifold.standing
+            before, own = manifold.standing, manifold.bench.sets
+            left = len(own.found()) if new else 0
             done = manifold.installations.adopt(Adoption.NEW if new else Adoption.SAME)
     finally:
         lock.close()
@@ -41,6 +43,8 @@ def adopt(
     def say() -> None:
         if before.doubt is not None:
             call.note(f"before: {safe(before.doubt)}")
+        if left:
+            call.warn(f"{plural(left, 'working set')} in {safe(own.own)} stay with the installation of before")
         print_line(f"this is installation {done.incarnation} now, and this machine its node {safe(done.node)}")
 
     call.answer({"catalog": done.catalog, "incarnation": done.incarnation, "node": done.node}, say)

@@ -174,6 +174,7 @@ def migrate_database(
 
     from manifold_local.runtime import open_database
 
+    call.refuse_remote()
     with open_database(call.settings) as dsn:
         done = bootstrap.migrate_catalog(dsn, keep_catalog=keep_catalog)
 
@@ -214,6 +215,7 @@ def store_prepare(call: Call) -> None:
     """
     from manifold_common.bootstrap import prepare_store
 
+    call.refuse_remote()
     done = prepare_store(call.settings)
 
     def say() -> None:

@@ -190,7 +190,7 @@ class Manifold:
     def leftovers(self) -> Leftovers:
         from manifold_common.services.leftovers import Leftovers
 
-        return Leftovers(self.bench, self.standing)
+        return Leftovers(self.bench, self.standing, lambda work: self.arrivals.depart(work))
 
     @wired
     def occupancy(self) -> Occupancy:
@@ -270,6 +270,7 @@ class Manifold:
             cache_folder=self.settings.projects.workspace.cache_dir,
             workdir=self.settings.workdir,
             listens=self.listens,
+            doubt=self.standing.doubt,
         )
 
     @wired

@@ -52,7 +52,8 @@ def history_replaced(seen: Point, head: Generation) -> StaleStore:
     return StaleStore(
         text if head < seen.generation else f"{text}, with another commit than it has now",
         hint="the database may have been restored from an old backup: find that out before writing anything. What was "
-        "committed since is in no history any more: save it from the working sets that have it, by hand",
+        "committed since may be in working sets only: 'manifold leftovers set-aside SESSION' keeps one as it is, so "
+        "that its session begins anew",
         head_generation=head,
         seen_generation=seen.generation,
         seen_commit=seen.commit,

@@ -82,6 +82,7 @@ class Health:
         cache_folder: Path,
         workdir: Path,
         listens: bool,
+        doubt: str | None = None,
     ) -> None:
         """``listens``: whether this node hears of others through Redis."""
         self._clock = context.clock
@@ -119,6 +120,9 @@ class Health:
         self._checks.append(
             _Check("encryption", lambda: _encryption(context), "everything", "encryption-switched-on-later")
         )
+        if doubt is not None:
+            finding = State.DEGRADED, f"{doubt}: nothing is changed until 'manifold adopt' was run"
+            self._checks.append(_Check("installation", lambda: finding, "reading", "a-copy-that-changes-nothing"))
         if listens:
             without = "everything; what other nodes commit is fetched when it is asked for"
             look_at_redis = lambda: _of(*context.generations.health(), needed=False)  # noqa: E731

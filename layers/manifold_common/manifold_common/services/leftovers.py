@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
-from manifold_common.engine.working_set.bench import Bench
+from manifold_common.engine.working_set.bench import Bench, OpenSet
 from manifold_common.engine.working_set.departures import SetAside
 from manifold_common.errors import NotFound, Unavailable
 from manifold_common.ids import SessionId
@@ -22,9 +24,11 @@ class Stranger(NamedTuple):
 class Leftovers:
     """Of all users: for whoever looks after the machine."""
 
-    def __init__(self, bench: Bench, standing: Standing) -> None:
+    def __init__(self, bench: Bench, standing: Standing, depart: Callable[[OpenSet], None]) -> None:
+        """Args: ``depart``: notes that a session has no working set any more."""
         self._bench = bench
         self._standing = standing
+        self._depart = depart
 
     def set_aside(self) -> list[SetAside]:
         """Return what is set aside, by name."""
@@ -59,6 +63,8 @@ class Leftovers:
         for owner in self._bench.sets.found():
             if owner.principal == principal and owner.session == session:
                 with self._bench.open(owner) as work:
+                    with suppress(NotFound):  # the catalog does not know the session, or no more
+                        self._depart(work)
                     return self._bench.set_aside(work, "it was asked for")
         raise NotFound(
             f"session '{session}' has no working set on this machine", hint="'manifold sessions' shows which have one"
