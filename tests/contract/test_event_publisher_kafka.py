@@ -20,7 +20,7 @@ from manifold_common.bootstrap import build_generation_cache, build_relays
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.event import PROJECT_COMMIT, CloudEvent
 from manifold_common.errors import Unavailable
-from manifold_common.ids import Generation, ProjectId, TenantId
+from manifold_common.ids import ID_BYTES, Generation, ProjectId, TenantId, encode_id
 from manifold_common.ports.event_publisher import Delivery, Outcome
 from manifold_common.ports.generation_cache import Invalidation, Listener
 from manifold_common.services.edits import MakeFolder
@@ -36,8 +36,8 @@ TAKEN, FAILED = Delivery.TAKEN, Delivery.FAILED
 DEADLINE_SECONDS = 30.0
 
 
-def project_id(letter: str) -> ProjectId:
-    return ProjectId(letter * 25 + "a")
+def project_id(name: str) -> ProjectId:
+    return ProjectId(encode_id(name.encode().ljust(ID_BYTES, b"-")))
 
 
 def commit(project: str, generation: int, skills: int = 0, tenant: str = "acme") -> CloudEvent:
@@ -82,7 +82,7 @@ def test_the_key_keeps_a_project_in_one_partition_and_spreads_projects(
     places: dict[bytes, set[int]] = {}
     for record in kafka_broker.records(kafka_topic):
         places.setdefault(record.key, set()).add(record.partition)
-    assert set(places) == {f"acme:p{number}".encode() for number in range(24)}
+    assert set(places) == {f"acme:{project_id(f'p{number}')}".encode() for number in range(24)}
     assert all(len(partitions) == 1 for partitions in places.values())
     assert set.union(*places.values()) == {0, 1, 2}
 
