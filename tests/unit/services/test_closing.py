@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -187,3 +188,31 @@ def test_what_was_set_aside_on_request_outlives_its_session(manifold: Manifold, 
     assert Path(aside.folder, "mine").read_bytes() == b"not saved"
     manifold.leftovers.remove(aside.name)
     assert not Path(aside.folder).exists()
+
+
+def test_working_sets_are_found_while_others_come_and_go(manifold: Manifold, project: ProjectId) -> None:
+    check_out(manifold, project)
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        own = manifold.bench.sets.own
+        while not stop.is_set():
+            for path in (
+                f"{own}/.gone/set",
+                f"{own}/.aside/set",
+                f"{own}/t/u/s",
+                f"{manifold.bench.sets.root}/x/t/u/s",
+            ):
+                os.makedirs(path)
+                os.removedirs(path)
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(2000):
+            assert [owner.session for owner in manifold.bench.sets.found()] == [S1]
+            assert [found.folder for found in manifold.leftovers.strangers()] == []
+            manifold.bench.sets.ownerless()
+    finally:
+        stop.set()
+        thread.join()

@@ -259,11 +259,15 @@ class WorkingSets:
         if self.mode is WorkspaceMode.LEGACY:
             return []
         found = []
-        for folder in sorted(Path(self.root).iterdir()):
-            if folder.is_dir() and not folder.is_symlink() and str(folder) != self.own:
-                count = sum(len(list(folder.glob(f"{depth}/work"))) for depth in ("*/*", "*/*/*"))
+        for folder in _folders(self.root):
+            if folder != self.own:
+                sessions = [
+                    path for tenant in _folders(folder) for path in _folders(tenant)
+                ]  # as older releases had it
+                sessions += _third_level(folder)
+                count = sum(os.path.isdir(f"{path}/work") for path in sessions)
                 if count:
-                    found.append((str(folder), count))
+                    found.append((folder, count))
         return found
 
     @contextmanager
@@ -280,11 +284,17 @@ class WorkingSets:
 
 def _third_level(folder: str) -> list[str]:
     """Return the folders of all sessions: below their user's, below their tenant's."""
-    return sorted(
-        str(path)
-        for path in Path(folder).glob("*/*/*")
-        if path.is_dir() and not path.is_symlink() and path.parts[-3] not in (ASIDE, GONE)
-    )
+    tenants = [path for path in _folders(folder) if os.path.basename(path) not in (ASIDE, GONE)]
+    return [session for tenant in tenants for user in _folders(tenant) for session in _folders(user)]
+
+
+def _folders(folder: str) -> list[str]:
+    """Return the folders in a folder, by name; none of one that is gone, as others may see to at any moment."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
 
 
 def _move_folder(folder: str, target: str) -> None:
