@@ -48,16 +48,7 @@ class _Record(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     created_at_us: int
 
 
-class _EpochRecord(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    version: int
-    tenant: str
-    project: str
-    dek: str
-    provider: str
-    key_name: str
-    key_version: int
-    ciphertext: bytes
-    created_at_us: int
+class _EpochRecord(_Record, array_like=True, frozen=True, forbid_unknown_fields=True):
     epoch: int
 
 

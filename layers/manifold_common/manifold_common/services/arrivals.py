@@ -6,7 +6,6 @@ session has gone on elsewhere meanwhile; then all is looked at again. Until that
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -14,11 +13,9 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.tree import Changes, Tree, apply, between, is_significant
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.bench import OpenSet
-from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress
 from manifold_common.engine.working_set.refresh import refresh
-from manifold_common.engine.working_set.scan import scan
 from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, DurableChanges, Trust, WorkingState, load_durable
 from manifold_common.errors import ManifoldError, NotFound, SessionBusy, StaleStore
@@ -102,15 +99,9 @@ class Arrivals:
             at = left.base.head.point
             # Of a generation that the history has no more, this working set may hold the only copy.
             self._context.log.load(row.tenant, row.project, at.generation, commit=at.commit)
-            chunker = self._context.keys.of(row.tenant, row.project).chunker
-            root = open_root(work.location.work)
-            try:
-                tree = Scope(left.scope).select(left.base.tree)
-                found = scan(root, tree, NO_TRUST, chunker=chunker, add=chunker.chunk_id)
-            finally:
-                os.close(root)
-            changes = found.changes if not left.scope else within_scope(found.changes, tree, left.base.tree)
-            return is_significant(left.base.tree, changes)
+            tree = left.base.tree
+            found = self._workspaces.look(work, left, NO_TRUST)
+            return is_significant(tree, within_scope(found.changes, Scope(left.scope).select(tree), tree))
         except ManifoldError:
             return True
 

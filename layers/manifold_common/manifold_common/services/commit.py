@@ -151,7 +151,7 @@ class Commits:
                 self._drafts.forget(work)
                 self._sessions.note_use(owner)
                 self._bench.keep(work, WorkingState(state.base, found.trust, state.scope))
-                return _nothing(work, state.base.head.generation, found)
+                return nothing_committed(work, state.base.head.generation, found.skipped, found.unstable)
             try:
                 published = self._publisher.publish(
                     prepared,
@@ -258,7 +258,7 @@ class Commits:
                     limits=context.policy.limits,
                     progress=progress,
                 )
-                changes = found.changes if not state.scope else within_scope(found.changes, scope, base.tree)
+                changes = within_scope(found.changes, scope, base.tree)
                 more_bytes, more_files = growth(base.tree, changes)
                 context.policy.limits.check_project(
                     base.tree_bytes + more_bytes, len(base.tree) - (ROOT in base.tree) + more_files
@@ -308,7 +308,8 @@ class Commits:
         return stored
 
 
-def _nothing(work: OpenSet, generation: Generation, found: _Scanned) -> Committed:
+def nothing_committed(work: OpenSet, generation: Generation, skipped: list[bytes], unstable: list[bytes]) -> Committed:
+    """Return what is to be said of a working set that has changed nothing."""
     return Committed(
         project=work.owner.project,
         generation=generation,
@@ -320,8 +321,8 @@ def _nothing(work: OpenSet, generation: Generation, found: _Scanned) -> Committe
         rebased=False,
         conflicts=sorted(set(work.decided)),
         kept=list(work.kept),
-        skipped=found.skipped,
-        unstable=found.unstable,
+        skipped=skipped,
+        unstable=unstable,
     )
 
 

@@ -64,7 +64,7 @@ def kept_id(session: SessionId | None, token: str) -> SessionId:
 
 def in_scope(lost: Changes, target: Snapshot, patterns: tuple[str, ...]) -> Changes:
     """Return what a working set with these patterns can say of itself. Folders keep what it never had."""
-    return within_scope(lost, Scope(patterns).select(target.tree), target.tree) if patterns else lost
+    return within_scope(lost, Scope(patterns).select(target.tree), target.tree)
 
 
 def on_top_of(base: Snapshot, standing: Snapshot, lost: Changes) -> Changes:

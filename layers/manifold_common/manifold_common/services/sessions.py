@@ -6,7 +6,6 @@ a session whose working set the next checkout builds again from its base and dra
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,11 +26,9 @@ from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Difference, apply, differences, totals
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.bench import OpenSet
-from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress
 from manifold_common.engine.working_set.owner import Owner
-from manifold_common.engine.working_set.scan import scan
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
@@ -360,21 +357,9 @@ class Sessions:
         """
         checked_flag(checksum, "checksum")
         view = self.view(principal, session)
-        context = self._context
         with self._bench.open(owner_of(view.session)) as work:
             state = self._workspaces.standing_state(work)
-            keys = context.keys.of(principal.tenant, view.session.project)
-            root = open_root(work.location.work)
-            try:
-                found = scan(
-                    root,
-                    Scope(state.scope).select(state.base.tree),
-                    state.trusted(checksum=checksum),
-                    chunker=keys.chunker,
-                    add=keys.chunker.chunk_id,
-                )
-            finally:
-                os.close(root)
+            found = self._workspaces.look(work, state, state.trusted(checksum=checksum))
             after = dict(state.base.tree)
             apply(after, found.changes)
             return Status(

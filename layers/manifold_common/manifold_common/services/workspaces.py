@@ -20,6 +20,7 @@ from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress, materialise, room_for
 from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.refresh import refresh
+from manifold_common.engine.working_set.scan import ScanResult, scan
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, next_tick_ns
 from manifold_common.errors import CommitConflict, NoSpace, NotFound, SessionBusy
@@ -195,6 +196,20 @@ class Workspaces:
             drafted = between(base.tree, changed).paths() if changed is not None else set()
             trust = Trust(trusted_before_ns, frozenset(drafted), folders)
             self.bench.keep(work, WorkingState(base, trust, patterns))
+
+    def look(self, work: OpenSet, state: WorkingState, trust: Trust) -> ScanResult:
+        """Find what an open working set has changed since ``state``. Stores nothing.
+
+        Args:
+            trust: what need not be read for that.
+        """
+        chunker = self._generations.keys(work.owner.tenant, work.owner.project).chunker
+        root = open_root(work.location.work)
+        try:
+            tree = Scope(state.scope).select(state.base.tree)
+            return scan(root, tree, trust, chunker=chunker, add=chunker.chunk_id)
+        finally:
+            os.close(root)
 
     def check_room(self, tree: Tree) -> None:
         """Raises QuotaExceeded; NoSpace: it would not fit, even if every copy in the cache made way."""

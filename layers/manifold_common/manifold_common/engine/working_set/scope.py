@@ -67,7 +67,13 @@ class Scope:
 
 
 def within_scope(changes: Changes, scope: Tree, tree: Tree) -> Changes:
-    """Return ``changes`` without the removal of folders that still hold what this working set never had."""
+    """Return ``changes`` without the removal of folders that still hold what this working set never had.
+
+    Args:
+        scope: what ``Scope.select`` gives of ``tree``.
+    """
+    if scope is tree:
+        return changes
     left_out = {folder for path in tree if path not in scope for folder in ancestors_of(path)}
     return Changes(changes.upserts, changes.deletes - left_out)
 

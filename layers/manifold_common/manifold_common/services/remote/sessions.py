@@ -39,7 +39,7 @@ from manifold_common.engine.working_set.state import NO_TRUST, Trust, WorkingSta
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, SessionMoved
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.remote import RemoteCommitted, RemoteSession, RemoteSessionPlan
-from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed, Saved
+from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed, Saved, nothing_committed
 from manifold_common.services.lost_drafts import blaming_draft, own_blocks
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
@@ -217,7 +217,7 @@ class RemoteSessions:
                 if request.expected is not None:
                     self._check_expected(owner.project, request.expected)
                 self._bench.keep(work, WorkingState(state.base, prepared.trust, state.scope))
-                return _nothing(work, state.base.head.generation, found)
+                return nothing_committed(work, state.base.head.generation, found.skipped, found.unstable)
             upload.store(prepared.changes, prepared.content)
             done = upload.publish(request)
             try:
@@ -294,7 +294,7 @@ class RemoteSessions:
                 content = writer.finish()
         finally:
             os.close(root)
-        changes = found.changes if not state.scope else within_scope(found.changes, scope, state.base.tree)
+        changes = within_scope(found.changes, scope, state.base.tree)
         trust = Trust(trusted_before_ns, frozenset(found.unstable), found.folders)
         return upload, _Prepared(state, changes, found, trust, writer.new_bytes, content)
 
@@ -346,14 +346,7 @@ class RemoteSessions:
     def _look(self, work: OpenSet, *, checksum: bool) -> _Seen:
         """Say what a working set has changed."""
         state = self._workspaces.standing_state(work)
-        root = open_root(work.location.work)
-        try:
-            chunker = self._generations.keys(work.owner.tenant, work.owner.project).chunker
-            scope = Scope(state.scope).select(state.base.tree)
-            trust = state.trusted(checksum=checksum)
-            found = scan(root, scope, trust, chunker=chunker, add=chunker.chunk_id)
-        finally:
-            os.close(root)
+        found = self._workspaces.look(work, state, state.trusted(checksum=checksum))
         after = dict(state.base.tree)
         apply(after, found.changes)
         return _Seen(state.base, differences(state.base.tree, after), found.skipped)
@@ -425,21 +418,4 @@ def _not_here(session: SessionId) -> NotFound:
     return NotFound(
         f"session '{session}' has no working set on this machine",
         hint=f"'manifold --remote URL checkout PROJECT --session {session}' brings it here",
-    )
-
-
-def _nothing(work: OpenSet, generation: Generation, found: ScanResult) -> Committed:
-    return Committed(
-        project=work.owner.project,
-        generation=generation,
-        commit=None,
-        added=0,
-        modified=0,
-        deleted=0,
-        new_bytes=0,
-        rebased=False,
-        conflicts=sorted(set(work.decided)),
-        kept=list(work.kept),
-        skipped=found.skipped,
-        unstable=found.unstable,
     )
