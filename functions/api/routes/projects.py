@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from manifold_common.domain.history import Point, point_of
-from manifold_common.services.staleness import not_as_expected
+from manifold_common.domain.history import Point
+from manifold_common.services.staleness import require_expected
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.conditions import expected_generation
@@ -74,8 +74,5 @@ def _checked(caller: Call, project: str, request: Request) -> ProjectFacts:
     """Return the project, if it is at the generation that If-Match names. These changes make no generation, so that is
     looked at just before, not in the same step."""
     row = caller.project(project)
-    expected = expected_generation(request)
-    head = Point(row.head.generation, row.head.commit)
-    if expected is not None and not point_of(expected).is_at(head):
-        raise not_as_expected(head, expected)
+    require_expected(Point(row.head.generation, row.head.commit), expected_generation(request))
     return row

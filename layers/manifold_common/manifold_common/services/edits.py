@@ -20,7 +20,7 @@ from manifold_common.domain.arguments import (
     settle,
 )
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Seen, point_of
+from manifold_common.domain.history import Seen
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
 from manifold_common.domain.tree import (
     DIRECTORY,
@@ -36,7 +36,7 @@ from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, Sess
 from manifold_common.services.context import Context
 from manifold_common.services.projects import Projects
 from manifold_common.services.publish import Published, Publisher, Work
-from manifold_common.services.staleness import not_as_expected
+from manifold_common.services.staleness import require_expected
 from manifold_common.services.tree_editor import (
     Copy,
     Delete,
@@ -155,8 +155,7 @@ class Edits:
         """Return the head to work on. Raises NotFound; GenerationMismatch: it is not ``expected``."""
         self._projects.get(principal, project)
         base = self._context.log.load(principal.tenant, project)
-        if expected is not None and not point_of(expected).is_at(base.head.point):
-            raise not_as_expected(base.head.point, expected)
+        require_expected(base.head.point, expected)
         return base
 
     def publish(

@@ -28,6 +28,7 @@ from manifold_common.errors import (
     AlreadyExists,
     CatalogUnavailable,
     CommitConflict,
+    GenerationMismatch,
     InvalidInput,
     ManifoldError,
 )
@@ -38,7 +39,7 @@ from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.context import Context
 from manifold_common.services.kept import KeptWork, UseStored
 from manifold_common.services.scopes import scope_of
-from manifold_common.services.staleness import not_as_expected
+from manifold_common.services.staleness import require_expected
 
 _CONTENDED_SECONDS = 5.0
 _POLITE_SECONDS = 0.25
@@ -136,9 +137,7 @@ class Publisher:
 
     def check_expected(self, tenant: TenantId, project: ProjectId, expected: Seen) -> None:
         """For work that there is nothing of. Raises GenerationMismatch: the head is not ``expected``."""
-        head = self._context.catalog.head(tenant, project)
-        if not point_of(expected).is_at(head.point):
-            raise not_as_expected(head.point, expected)
+        require_expected(self._context.catalog.head(tenant, project).point, expected)
 
     def earlier(self, tenant: TenantId, project: ProjectId, request: RequestId | None) -> Published | None:
         """Return what a request of that name has published already, or ``None``."""
@@ -374,9 +373,11 @@ class _Attempt:
         base = self._work.base
         self._look_for_earlier()
         head = self._context.log.load(base.tenant, base.project, start=self._target)
-        if self._expected is not None and not point_of(self._expected).is_at(head.head.point):
+        try:
+            require_expected(head.head.point, self._expected)
+        except GenerationMismatch:
             self._keep()
-            raise not_as_expected(head.head.point, self._expected)
+            raise
         if head.head.commit == self._target.head.commit:
             return
         theirs = between(base.tree, head.tree)

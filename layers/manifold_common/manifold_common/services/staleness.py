@@ -11,11 +11,13 @@ from manifold_common.ids import ProjectId, TenantId
 from manifold_common.ports.catalog import Catalog, Head
 
 
-def not_as_expected(head: Point, expected: Seen) -> GenerationMismatch:
-    """Return the error for a project that is not where a conditional write wants it."""
+def require_expected(head: Point, expected: Seen | None) -> None:
+    """Raises GenerationMismatch: the project, at ``head``, is not where a conditional write wants it."""
+    if expected is None or point_of(expected).is_at(head):
+        return
     point = point_of(expected)
     other = ", by another commit" if head.generation == point.generation else ""
-    return GenerationMismatch(
+    raise GenerationMismatch(
         f"the project is at generation {head.generation}{other}, not at {point.generation} as expected",
         hint=f"look at what has changed since, then do it again with generation {head}",
         expected=point.generation,

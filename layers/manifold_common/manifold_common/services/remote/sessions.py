@@ -25,7 +25,7 @@ from manifold_common.domain.arguments import (
     optional_seen,
 )
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Point, Seen, history_replaced, point_of
+from manifold_common.domain.history import Point, Seen, history_replaced
 from manifold_common.domain.tree import DIRECTORY, Changes, Difference, Tree, apply, differences, is_significant
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
@@ -46,7 +46,7 @@ from manifold_common.services.remote.generations import PlannedGenerations
 from manifold_common.services.remote.kept import RemoteKeptWork
 from manifold_common.services.remote.uploading import Upload
 from manifold_common.services.sessions import CheckedOut, CheckoutKind, Status, checked_out
-from manifold_common.services.staleness import not_as_expected
+from manifold_common.services.staleness import require_expected
 from manifold_common.services.workspaces import Workspaces, standing_on, working_conflict
 
 _log = logging.getLogger(__name__)
@@ -243,9 +243,7 @@ class RemoteSessions:
     def _check_expected(self, project: ProjectId, expected: Seen) -> None:
         """For work that there is nothing of. Raises GenerationMismatch: the head is not ``expected``."""
         found = self._context.server.project(project)
-        head = Point(found.generation, found.commit)
-        if not point_of(expected).is_at(head):
-            raise not_as_expected(head, expected)
+        require_expected(Point(found.generation, found.commit), expected)
 
     def save(self, session: SessionId, *, checksum: bool = False) -> Saved:
         """Store what the working set has changed on the server, without publishing it. Raises as ``commit``."""

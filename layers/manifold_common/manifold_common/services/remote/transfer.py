@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manifold_common.domain.arguments import checked_flag
-from manifold_common.domain.history import Point, point_of
+from manifold_common.domain.history import Point
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
 from manifold_common.engine.working_set.folders import open_root
@@ -20,7 +20,7 @@ from manifold_common.services.commit import CommitRequest
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generations import PlannedGenerations
 from manifold_common.services.remote.uploading import Upload
-from manifold_common.services.staleness import not_as_expected
+from manifold_common.services.staleness import require_expected
 from manifold_common.services.transfer import (
     Exported,
     Imported,
@@ -64,8 +64,7 @@ class RemoteTransfer:
         opened = generations.plan_session(session, project, content=False)
         head = Point(opened.plan.generation, opened.plan.commit)
         try:
-            if request.expected is not None and not point_of(request.expected).is_at(head):
-                raise not_as_expected(head, request.expected)
+            require_expected(head, request.expected)
             return self._import(Upload(context, generations, session, head, project), source, request, keep, progress)
         except CommitConflict as error:
             # The session is closed again, and its draft is no more than the folder: there is none to settle it in.
