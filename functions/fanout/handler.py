@@ -9,19 +9,20 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from manifold_common.bootstrap import Manifold, build_relays
+from manifold_common.errors import PartlyDone
 from manifold_common.services.relay_events import Relay, drain
 
 from functions.invocation import metrics
-from functions.invocation.batch import each, kind_of
+from functions.invocation.batch import each_message, kind_of
 from functions.invocation.decode import Request, json_of, refusal_of, request_of
 from functions.invocation.entry import Call, function
-from functions.invocation.schedule import scheduled
+from functions.invocation.schedule import Job, scheduled
 
 _PUBLISH_SECONDS = 5.0
 _REPORT_SECONDS = 2.0
 
 
-class FanoutRequest(Request):
+class FanoutRequest(Job):
     """Deliver what waits. There is nothing to choose."""
 
 
@@ -33,13 +34,25 @@ class Nudge(Request):
 
 @function("fanout")
 def handler(event: Any, call: Call) -> dict[str, Any]:
-    """Deliver until nothing waits, a sink fails, or time runs out; answer what became of it."""
+    """Deliver until nothing waits, a sink fails, or time runs out; answer what became of it.
+
+    Raises:
+        PartlyDone: a sink takes no events. Not to the queue, whose messages would only be sent again for it.
+    """
     kind = kind_of(event)
     if kind == "kafka":
         raise refusal_of("eventSource", "this function delivers to the topic and takes nothing from it")
     if kind is None:
         scheduled(FanoutRequest, event)
-        return _deliver(call)
+        answer = _deliver(call)
+        failed = [name for name, sink in answer["sinks"].items() if sink["failed"]]
+        if failed:
+            raise PartlyDone(
+                f"{', '.join(failed)} does not take events; {answer['waiting']} wait",
+                hint="'manifold events list' says why; they are sent again until they are taken",
+                **answer,
+            )
+        return answer
     done: list[dict[str, Any]] = []
 
     def heed(record: Any) -> None:
@@ -47,7 +60,7 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
         if not done:  # once for all of the batch: a nudge says only that there is something
             done.append(_deliver(call))
 
-    return each(kind, event, heed)
+    return each_message(event, heed)
 
 
 def _deliver(call: Call) -> dict[str, Any]:
@@ -58,6 +71,7 @@ def _deliver(call: Call) -> dict[str, Any]:
         sinks[relay.sink] = done._asdict()
     backlog = call.manifold.events.backlog()
     metrics.count("events.relayed", sum(done["taken"] for done in sinks.values()))
+    metrics.count("events.failed_sinks", sum(done["failed"] for done in sinks.values()))
     metrics.count("events.waiting", backlog.waiting)
     metrics.count("events.parked_streams", backlog.parked_streams)
     metrics.seconds("events.oldest.age", backlog.oldest_seconds)

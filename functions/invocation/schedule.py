@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from functions.invocation.decode import Request, request_of
 
 OF_THE_TEMPLATE = {"source": "manifold.schedule"}
 
-R = TypeVar("R", bound=Request)
+
+class Job(Request):
+    """Base of what schedules ask for."""
+
+    errors: Literal["raise", "return"] = "raise"
+    """How it comes back that something failed: as a failed invocation, which is tried again and counted; or as
+    ``{"error": ...}`` in the answer, with what was done and what was not in its details."""
+
+
+R = TypeVar("R", bound=Job)
 
 
 def scheduled(kind: type[R], event: object) -> R:

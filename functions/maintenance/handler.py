@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from manifold_common.bootstrap import Manifold
-from manifold_common.errors import ManifoldError, NotFound
+from manifold_common.errors import ManifoldError, NotFound, PartlyDone
 from manifold_common.services.maintenance import Stop
 
 from functions.invocation import metrics
-from functions.invocation.batch import each, kind_of, value_of
-from functions.invocation.decode import Request, refusal_of
+from functions.invocation.batch import KafkaRecord, each_record, kind_of
+from functions.invocation.decode import refusal_of
 from functions.invocation.entry import Call, function
-from functions.invocation.logs import logger
-from functions.invocation.schedule import scheduled
+from functions.invocation.logs import logger, where_of
+from functions.invocation.schedule import Job, scheduled
 from functions.maintenance.commits import commit_of
 
 _MARGIN_SECONDS = 15.0
@@ -40,7 +40,7 @@ _TASKS: dict[TaskName, Callable[[Manifold, Stop], int]] = {
 }
 
 
-class MaintenanceRequest(Request):
+class MaintenanceRequest(Job):
     """Do what is due."""
 
     tasks: tuple[TaskName, ...] = tuple(_TASKS)
@@ -49,14 +49,33 @@ class MaintenanceRequest(Request):
 
 @function("maintenance")
 def handler(event: Any, call: Call) -> dict[str, Any]:
-    """Do each task by itself, so that none can stop the others; answer how much was done, and what failed."""
+    """Do each task by itself, so that none can stop the others; answer how much was done.
+
+    Raises:
+        PartlyDone: tasks failed, or a batch of Kafka was not done. Its details say which.
+    """
     kind = kind_of(event)
     if kind == "kafka":
-        return each(kind, event, lambda record: _after_commit(record, call.manifold))
+        settings = call.manifold.settings
+        return each_record(
+            event,
+            lambda record: _after_commit(record, call.manifold),
+            one_by_one=settings.functions.partial_batches,
+            discreet=settings.projects.encrypt,
+        )
     if kind is not None:
         raise refusal_of("Records", "this function takes no messages of a queue")
     request, stop = scheduled(MaintenanceRequest, event), call.ends_within(_MARGIN_SECONDS)
-    return {"tasks": {name: _run(name, call.manifold, stop) for name in request.tasks}}
+    tasks = {name: _run(name, call.manifold, stop) for name in request.tasks}
+    failed = [name for name, outcome in tasks.items() if "error" in outcome]
+    metrics.count("maintenance.failures", len(failed))
+    if failed:
+        raise PartlyDone(
+            f"{len(failed)} of {len(tasks)} tasks failed: {', '.join(failed)}",
+            hint="the next run tries again; the function's log has a line for each",
+            tasks=tasks,
+        )
+    return {"tasks": tasks}
 
 
 def _run(name: TaskName, manifold: Manifold, stop: Stop) -> dict[str, Any]:
@@ -65,15 +84,19 @@ def _run(name: TaskName, manifold: Manifold, stop: Stop) -> dict[str, Any]:
     try:
         outcome = {"skipped": "no time is left"} if stop() else {"done": _TASKS[name](manifold, stop)}
     except ManifoldError as error:
-        logger.warning(f"{name} failed and will be tried again: {error.code}")
+        logger.error(f"{name} failed and will be tried again: {error.code}")
         outcome = {"error": error.code}
-    metrics.count("maintenance.failures", "error" in outcome)
+        if isinstance(error, PartlyDone):
+            outcome |= error.details
+    except Exception as error:
+        logger.error(f"{name} failed: {where_of(error, discreet=manifold.settings.projects.encrypt)}")
+        outcome = {"error": "internal"}
     return {**outcome, "seconds": round(time.monotonic() - begun, 3)}
 
 
-def _after_commit(record: Any, manifold: Manifold) -> None:
+def _after_commit(record: KafkaRecord, manifold: Manifold) -> None:
     """Write a checkpoint if a commit has made one due. A record that comes again does no harm."""
-    commit = commit_of(value_of(record))
+    commit = commit_of(record.content())
     if commit is None:
         return
     try:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from manifold_common.errors import PartlyDone
 from manifold_common.ids import parse_dek_id, parse_project_id, parse_tenant_id
 from manifold_common.services.rewrap import Cursor
 
 from functions.invocation import metrics
-from functions.invocation.decode import Request, refusal_of
+from functions.invocation.decode import refusal_of
 from functions.invocation.entry import Call, function
-from functions.invocation.schedule import scheduled
+from functions.invocation.schedule import Job, scheduled
 
 _MARGIN_SECONDS = 10.0
 """One key takes a few seconds at most."""
 
 
-class ReencryptRequest(Request):
+class ReencryptRequest(Job):
     """Rewrap keys that are not under the newest version of the key of the settings."""
 
     after: str | None = None
@@ -25,18 +26,29 @@ class ReencryptRequest(Request):
 
 @function("reencrypt")
 def handler(event: Any, call: Call) -> dict[str, Any]:
-    """Rewrap until all is done or time runs out; answer how far it came."""
+    """Rewrap until all is done or time runs out; answer how far it came.
+
+    Raises:
+        PartlyDone: keys failed. The others are done, and the next run from the beginning tries these again.
+    """
     request = scheduled(ReencryptRequest, event)
     after = _cursor_of(request.after) if request.after is not None else None
     done = call.manifold.rewrap.run(after, stop=call.ends_within(_MARGIN_SECONDS))
     metrics.count("keys.rewrapped", done.rewrapped)
     metrics.count("keys.failed", len(done.failed))
-    return {
+    answer = {
         "kek": done.kek._asdict() if done.kek else None,
         "rewrapped": done.rewrapped,
         "failed": dict(done.failed),
         "next": "/".join(done.next) if done.next else None,
     }
+    if done.failed:
+        raise PartlyDone(
+            f"{len(done.failed)} keys were not rewrapped, and {done.rewrapped} were",
+            hint="the next run tries them again; the function's log has a line for each",
+            **answer,
+        )
+    return answer
 
 
 def _cursor_of(text: str) -> Cursor:

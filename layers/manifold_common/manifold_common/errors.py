@@ -233,6 +233,15 @@ class RamUnavailable(Unavailable):
     code = "ram_unavailable"
 
 
+class PartlyDone(Unavailable):
+    """Work on many things went on to its end, and some of them failed. They come again with the next run.
+
+    ``details``: ``done``, how many; ``failed``, the codes of the errors by what they were met at.
+    """
+
+    code = "partly_done"
+
+
 class SchemaMismatch(Unavailable):
     """The database schema is older or newer than this code."""
 

@@ -72,10 +72,24 @@ def test_a_sink_that_is_away_holds_nothing_back(
 ) -> None:
     webhook_endpoint.answer = lambda request, handler: 503
     assert function("fanout", sample("sqs-nudges")) == {"batchItemFailures": []}, "the outbox keeps them, not the queue"
-    answer = function("fanout", {})
-    assert answer["waiting"] == 2
     measured = metrics_of(capsys.readouterr().out)
     assert measured["events.waiting"] == 2 and measured["events.oldest.age"] > 0
+    assert measured["events.failed_sinks"] == 1
+
+
+def test_a_sink_that_is_away_fails_the_sweep(function: Function, webhook_endpoint: WebhookEndpoint) -> None:
+    webhook_endpoint.answer = lambda request, handler: 503
+    with pytest.raises(InvocationError) as caught:
+        function("fanout", sample("schedule"))
+    assert type(caught.value).__name__ == "partly_done"
+
+
+def test_who_asks_is_told_which_sink_failed_and_how_much_waits(
+    function: Function, webhook_endpoint: WebhookEndpoint
+) -> None:
+    webhook_endpoint.answer = lambda request, handler: 503
+    details = function("fanout", {"errors": "return"})["error"]["details"]
+    assert details["waiting"] == 2 and [sink["failed"] for sink in details["sinks"].values()] == [True]
 
 
 def test_it_begins_nothing_when_half_of_its_time_is_over(

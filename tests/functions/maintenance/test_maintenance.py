@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from manifold_common.ids import ProjectId
 from manifold_common.services.edits import MakeFolder
 
 from functions.invocation.entry import InvocationError
-from tests.support.functions import Function, MakeFunction, metrics_of, sample
+from tests.support.functions import Function, MakeFunction, metrics_of, printed, sample
 
 
 @pytest.fixture
@@ -24,10 +26,14 @@ def function(make_function: MakeFunction) -> Function:
 @pytest.fixture
 def project(function: Function) -> ProjectId:
     """A project that has made a checkpoint due."""
+    return make_due(function, "demo")
+
+
+def make_due(function: Function, name: str) -> ProjectId:
     manifold = function.manifold
-    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
-    for name in (b"a", b"b", b"c"):
-        manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(name)])
+    project = manifold.projects.create(LOCAL_PRINCIPAL, name).project
+    for folder in (b"a", b"b", b"c"):
+        manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(folder)])
     return project
 
 
@@ -46,17 +52,38 @@ def test_each_task_is_reported_by_itself(function: Function, project: ProjectId,
     assert checkpoints(function, project) == [3]
 
 
-def test_a_task_that_fails_stops_no_other(
-    function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch, capsys: Any
+@pytest.mark.parametrize("error", [CatalogUnavailable("the database is away"), ValueError("a bug")])
+def test_a_task_that_fails_stops_no_other_and_the_invocation_fails(
+    function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch, capsys: Any, error: Exception
 ) -> None:
     def away(*_: object, **__: object) -> None:
-        raise CatalogUnavailable("the database is away")
+        raise error
 
     monkeypatch.setattr(type(function.manifold.context.catalog), "expired_sessions", away)
-    tasks = function("maintenance", sample("maintenance-direct"))["tasks"]
-    assert tasks["close_sessions"]["error"] == "catalog_unavailable"
-    assert tasks["write_checkpoints"]["done"] == 1
-    assert metrics_of(capsys.readouterr().out)["maintenance.failures"] == 1
+    with pytest.raises(InvocationError) as caught:
+        function("maintenance", sample("schedule"))
+    assert type(caught.value).__name__ == "partly_done"
+    measured = metrics_of(capsys.readouterr().out)
+    assert (measured["maintenance.failures"], measured["invocation.errors"]) == (1, 1)
+    assert checkpoints(function, project) == [3]
+    problem = function("maintenance", {**sample("maintenance-direct"), "errors": "return"})["error"]
+    tasks = problem["details"]["tasks"]
+    assert tasks["close_sessions"]["error"] == getattr(error, "code", "internal")
+    assert tasks["settle_events"]["done"] == 0, "the first run did it"
+
+
+def test_a_project_whose_checkpoint_fails_is_told_once_the_others_have_theirs(
+    function: Function, project: ProjectId, make_function: MakeFunction
+) -> None:
+    broken = make_due(function, "broken")
+    for path in Path(function.variables["PROJECTS_FILESYSTEM_ROOT"]).rglob(f"{broken}/commits/*"):
+        path.write_bytes(b"damaged")
+    fresh = make_function(PROJECTS_MAINTENANCE_CHECKPOINT_COMMITS="2")
+    shutil.rmtree(fresh.manifold.settings.projects.workspace.cache_dir)
+    answer = fresh("maintenance", {"tasks": ["write_checkpoints"], "errors": "return"})
+    task = answer["error"]["details"]["tasks"]["write_checkpoints"]
+    assert (task["error"], list(task["failed"])) == ("partly_done", [f"project {broken}"])
+    assert checkpoints(function, project) == [3]
 
 
 def test_without_time_nothing_is_begun(function: Function, project: ProjectId) -> None:
@@ -110,12 +137,44 @@ def test_a_commit_that_is_heard_of_gets_its_checkpoint_once(
         b'{"type": "manifold.project.commit", "data": {"tenant_id": "default", "project_id": "no id"}}',
     ],
 )
-def test_a_malformed_record_fails_alone(function: Function, project: ProjectId, document: bytes) -> None:
+def test_a_record_that_fails_fails_the_batch_unless_the_source_asks_which(
+    function: Function, project: ProjectId, document: bytes
+) -> None:
     good = json.dumps(commit_event(project)).encode()
-    answer = function("maintenance", batch(document, good))
-    (failure,) = answer["batchItemFailures"]
-    assert failure["itemIdentifier"]["offset"] == 0
+    with pytest.raises(InvocationError) as caught:
+        function("maintenance", batch(good, document))
+    assert type(caught.value).__name__ == "partly_done"
     assert checkpoints(function, project) == [3]
+
+
+def test_what_comes_after_a_failed_record_in_its_partition_is_not_done_and_not_counted_as_done(
+    make_function: MakeFunction, capsys: Any
+) -> None:
+    function = make_function(PROJECTS_MAINTENANCE_CHECKPOINT_COMMITS="2", FUNCTIONS_PARTIAL_BATCHES="true")
+    due = [make_due(function, name) for name in ("first", "second", "third")]
+    first, second, third = (json.dumps(commit_event(one)).encode() for one in due)
+    event = batch(first, b"not json", second)
+    (records,) = event["records"].values()
+    value = base64.b64encode(third).decode()
+    event["records"]["manifold.project.commits-1"] = [{**records[0], "partition": 1, "offset": 7, "value": value}]
+    answer = function("maintenance", event)
+    place = "manifold.project.commits-0"
+    assert answer["batchItemFailures"] == [
+        {"itemIdentifier": {"partition": place, "offset": offset}} for offset in (1, 2)
+    ]
+    assert [checkpoints(function, one) for one in due] == [[3], [], [3]]
+    assert any("record 1 of" in str(line.get("message")) for line in printed(capsys.readouterr().out))
+
+
+def test_a_bug_met_by_a_record_of_kafka_is_no_success(
+    function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(function.manifold.maintenance), "checkpoint_if_due", bug)
+    with pytest.raises(InvocationError):
+        function("maintenance", batch(json.dumps(commit_event(project)).encode()))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.format.key_record import decode_key_record
@@ -50,6 +51,28 @@ def test_all_keys_go_on_to_the_key_of_the_settings(
     assert function("reencrypt", {})["rewrapped"] == 0
     for project in projects:
         function.manifold.history.snapshot(LOCAL_PRINCIPAL, project)
+
+
+def test_a_key_that_fails_fails_the_invocation_once_the_others_are_done(
+    make_function: MakeFunction, projects: list[ProjectId], capsys: Any
+) -> None:
+    function = make_function(**NEW_KEY)
+    spoilt, *others = projects
+    with psycopg.connect(function.variables["DATABASE_URL"], autocommit=True) as connection:
+        good = connection.execute(
+            "UPDATE project_keys AS k SET ciphertext = 'spoilt' FROM project_keys AS o"
+            " WHERE k.project_id = %s AND o.project_id = k.project_id RETURNING o.ciphertext", (spoilt,)
+        ).fetchall()  # fmt: skip
+        with pytest.raises(InvocationError) as caught:
+            function("reencrypt", sample("schedule"))
+        assert type(caught.value).__name__ == "partly_done"
+        measured = metrics_of(capsys.readouterr().out)
+        assert (measured["keys.rewrapped"], measured["keys.failed"], measured["invocation.errors"]) == (2, 1, 1)
+        assert names_of(function, others) == {"second"}
+        details = function("reencrypt", {"errors": "return"})["error"]["details"]
+        assert (details["rewrapped"], len(details["failed"]), details["next"]) == (0, 1, None)
+        connection.execute("UPDATE project_keys SET ciphertext = %s WHERE project_id = %s", (good[0][0], spoilt))
+    assert function("reencrypt", {})["rewrapped"] == 1, "the next run goes on with what failed"
 
 
 def test_a_slice_ends_in_time_and_the_next_one_goes_on_there(

@@ -1,6 +1,7 @@
 """Background work: safety drafts, the end of sessions, what dead processes left, checkpoints.
 
-Each method is one task, safe to run at any time, on any number of nodes, and to be cut off: the next run goes on.
+Each method is one task, safe to run at any time, on any number of nodes, and to be cut off: the next run goes on. What
+fails for one session or project holds up no other; once all others are done, it is raised as ``PartlyDone``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import timedelta
 from manifold_common.engine.working_set.bench import Bench, OpenSet
 from manifold_common.engine.working_set.location import Location, WorkspaceMode
 from manifold_common.engine.working_set.owner import Owner
-from manifold_common.errors import ManifoldError, NotFound, SessionBusy, SessionMoved
+from manifold_common.errors import ManifoldError, NotFound, PartlyDone, SessionBusy, SessionMoved
 from manifold_common.ids import ProjectId, TenantId
 from manifold_common.ports.catalog import ProjectRow, ReadPlan, SessionView
 from manifold_common.services.arrivals import Arrivals
@@ -29,6 +30,7 @@ DRAFT_KEPT = timedelta(days=30)
 ENDED_KNOWN = timedelta(days=90)
 """How long it is known that a session has ended: a machine that was away for longer has lost its RAM."""
 _PAGE = 100
+_NAMED_FAILURES = 20
 
 Stop = Callable[[], bool]
 """Tells whether to end early: there is no time left."""
@@ -36,6 +38,30 @@ Stop = Callable[[], bool]
 
 def never() -> bool:
     return False
+
+
+class Failures:
+    """What failed of work on many things."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._codes: dict[str, str] = {}
+
+    def note(self, thing: str, error: ManifoldError) -> None:
+        self._codes[thing] = error.code
+
+    def end(self, done: int) -> None:
+        """Raises PartlyDone: something failed."""
+        if not self._codes:
+            return
+        thing, code = next(iter(self._codes.items()))
+        others = f", and {len(self._codes) - 1} more" if len(self._codes) > 1 else ""
+        raise PartlyDone(
+            f"could not {self._doing} {thing} ({code}){others}",
+            hint="the next run tries again; the log has a line for each",
+            done=done,
+            failed=dict(list(self._codes.items())[:_NAMED_FAILURES]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +93,7 @@ class Maintenance:
         """Save the changes of every working set on this machine. Returns how many drafts there are now."""
         if self._bench.sets.mode is WorkspaceMode.LEGACY:
             return 0  # the plaintext folder itself is durable
-        saved = 0
+        saved, failed = 0, Failures("save changes of")
         for owner in self._bench.sets.found():
             try:
                 with self._bench.open(owner, timeout_seconds=0) as work:
@@ -77,6 +103,8 @@ class Maintenance:
                 continue  # it is being worked on: the next round; or not here any more
             except ManifoldError as error:
                 _log.warning("session %s: its changes could not be saved: %s", owner.session, error.code)
+                failed.note(f"session {owner.session}", error)
+        failed.end(saved)
         return saved
 
     def sweep_working_sets(self) -> int:
@@ -90,7 +118,7 @@ class Maintenance:
         sets = self._bench.sets
         if sets.mode is WorkspaceMode.LEGACY:
             return 0  # the plaintext folders are the users'
-        removed = self._sweep_ownerless() + self._sweep_aside()
+        removed, failed = self._sweep_ownerless() + self._sweep_aside(), Failures("remove the working set of")
         for left in sets.departures.remove_rest():
             _log.warning("plaintext of a working set that has ended is still there: %s", left)
         for owner in sets.found():
@@ -101,6 +129,8 @@ class Maintenance:
                 continue
             except ManifoldError as error:
                 _log.warning("session %s: its working set could not be removed: %s", owner.session, error.code)
+                failed.note(f"session {owner.session}", error)
+        failed.end(removed)
         return removed
 
     def _sweep(self, owner: Owner, work: OpenSet) -> bool:
@@ -212,9 +242,10 @@ class Maintenance:
 
         ``stop`` is asked before each. The next call then goes on where this one stopped.
         """
-        written = 0
+        written, failed = 0, Failures("write a checkpoint for")
         for row in self._all_projects(self._checkpointed):
             if stop():
+                failed.end(written)
                 return written
             self._checkpointed = (row.tenant, row.project)
             try:
@@ -223,7 +254,9 @@ class Maintenance:
                 continue  # deleted meanwhile
             except ManifoldError as error:
                 _log.warning("project %s: no checkpoint could be written: %s", row.project, error.code)
+                failed.note(f"project {row.project}", error)
         self._checkpointed = None
+        failed.end(written)
         return written
 
     def checkpoint_if_due(self, tenant: TenantId, project: ProjectId) -> bool:

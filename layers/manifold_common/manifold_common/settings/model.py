@@ -162,6 +162,11 @@ class Functions(Section):
     nudge_queue_url: HttpUrl | None = setting(
         None, "SQS queue that wakes the fan-out after a change. Unset: events wait for its next scheduled run."
     )
+    partial_batches: bool = setting(
+        False,
+        "The Kafka source that calls this function is in provisioned mode and asks which records of a batch failed. "
+        "Off: a batch with a record that failed fails as a whole.",
+    )
     secrets_id: str | None = setting(
         None,
         "Name or ARN of a secret in AWS Secrets Manager: a JSON object whose fields are variables of this page. They "
