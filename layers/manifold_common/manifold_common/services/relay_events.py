@@ -200,13 +200,16 @@ def drain(relay: Relay, clock: Clock, stop: Callable[[], bool]) -> Drained:
     while not stop():
         done = relay.run_once()
         taken += done.taken
-        failures = failures + 1 if done.failed else 0
+        if done.failed:
+            failures += 1
+        elif done.taken:
+            failures = 0  # not so when nothing was sent, since what failed is at rest
         if failures > 1:
             return Drained(taken, failed=True, stopped=False)
-        if failures:
+        if done.failed:
             clock.sleep(relay.pause_seconds())
         elif not done.more:
-            return Drained(taken, failed=False, stopped=False)
+            return Drained(taken, failed=failures > 0, stopped=False)
     return Drained(taken, failed=failures > 0, stopped=True)
 
 
