@@ -45,6 +45,8 @@ class Container:
         self._queue: NudgeQueue | None = None
         self._wrote: Event | None = None
         self._made: dict[Callable[[Manifold], Any], Any] = {}
+        self.function: str | None = None
+        """Which function runs here, as its secret goes by it."""
         self.is_discreet = True
         """Whether logs must not quote errors. Until the settings are known, they must not."""
 
@@ -110,11 +112,11 @@ class Container:
     def _start(self) -> None:
         begun = time.monotonic()
         if self._settings is None:
-            settings = load_function_settings()
+            settings = load_function_settings(self.function)
             self.is_discreet = settings.projects.encrypt
             set_up_logging(settings.log_level, discreet=self.is_discreet)
             self._settings = settings
-        manifold = build_function(self._settings)
+        manifold = build_function(self._settings, self.function)
         try:
             self._queue = build_nudge_queue(self._settings, manifold.context.clock)
         except BaseException:

@@ -122,6 +122,7 @@ def _invoke(name: str, work: Callable[[Any, Call], Any], event: Any, context: La
     if cold:
         _started.append(name)
         metrics.count("cold_starts", 1)
+    CONTAINER.function = name
     outcome = "ok"
     try:
         if http.is_http(event):

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.errors import KeyUnavailable
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, printed, sample
@@ -48,12 +49,12 @@ def start(function: Function) -> tuple[str, str]:
 
 def test_a_function_starts_with_what_its_secret_says(make_function: MakeFunction, secrets: Secrets) -> None:
     dsn = make_function().variables["DATABASE_URL"]
-    text = json.dumps({"DATABASE_URL": dsn, "WEBHOOKS_SECRET": "of-the-secret-manager", "PROJECTS_ENCRYPT": False})
+    text = json.dumps({"DATABASE_URL": dsn, "REDIS_PASSWORD": "of-the-secret-manager", "PROJECTS_ENCRYPT": False})
     function = make_function(**secrets.store(text), DATABASE_URL="", PROJECTS_ENCRYPT="")
     assert function("api", sample("http-post"))["statusCode"] == 201
     settings = function.manifold.settings
-    assert settings.projects.events.webhooks.secret is not None
-    assert settings.projects.events.webhooks.secret.get_secret_value() == "of-the-secret-manager"
+    assert settings.projects.redis.password is not None
+    assert settings.projects.redis.password.get_secret_value() == "of-the-secret-manager"
     assert settings.projects.encrypt is False
     function.manifold.projects.create(LOCAL_PRINCIPAL, "works")
 
@@ -97,3 +98,83 @@ def test_why_a_function_cannot_start_stands_in_its_log_even_with_encryption_on(
         str(line.get("message")).startswith("this function cannot start: databaseUrl is not set")
         for line in printed(capsys.readouterr().out)
     )
+
+
+HIDDEN = {
+    "VAULT_TOKEN": "hvs.of-the-tests",
+    "S3_SECRET_ACCESS_KEY": "of-the-store",
+    "REDIS_PASSWORD": "of-redis",
+    "KAFKA_SASL_PASSWORD": "of-kafka",
+    "WEBHOOKS_SECRET": "of-the-webhooks-of-tests",
+}
+WITH_EVERYTHING = {
+    "PROJECTS_ENCRYPTION_PROVIDER": "vault",
+    "VAULT_ADDR": "http://127.0.0.1:1",
+    "KAFKA_ENABLED": "true",
+    "KAFKA_BROKERS": "127.0.0.1:1",
+    "KAFKA_SASL_USERNAME": "manifold",
+    "WEBHOOKS_URLS": "http://127.0.0.1:1/hook",
+}
+
+
+def _dsn(make_function: MakeFunction) -> str:
+    return make_function().variables["DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("api", {"KAFKA_SASL_PASSWORD", "WEBHOOKS_SECRET"}),
+        ("checkout", {"KAFKA_SASL_PASSWORD", "WEBHOOKS_SECRET"}),
+        ("commit", {"KAFKA_SASL_PASSWORD", "WEBHOOKS_SECRET"}),
+        ("fanout", {"VAULT_TOKEN", "S3_SECRET_ACCESS_KEY", "REDIS_PASSWORD"}),
+        ("reencrypt", {"KAFKA_SASL_PASSWORD", "WEBHOOKS_SECRET", "REDIS_PASSWORD"}),
+        ("maintenance", {"KAFKA_SASL_PASSWORD", "WEBHOOKS_SECRET", "REDIS_PASSWORD"}),
+    ],
+)
+def test_a_secret_with_what_its_function_must_not_hold_is_refused_by_name(
+    make_function: MakeFunction, secrets: Secrets, name: str, refused: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = json.dumps({"DATABASE_URL": _dsn(make_function), **HIDDEN})
+    function = make_function(**secrets.store(text), DATABASE_URL="")
+    if name == "api":
+        problem = json.loads(function(name, sample("http-get"))["body"])
+    else:
+        event = sample("commit-direct") if name == "commit" else {}
+        problem = function(name, {**event, "errors": "return"})["error"]
+    assert problem["code"] == "config_error"
+    assert {one["hint"].split()[1] for one in problem["details"]["problems"]} == refused
+    assert not [value for value in HIDDEN.values() if value in json.dumps(problem) + "".join(capsys.readouterr())]
+
+
+def test_the_fan_out_starts_and_works_without_what_would_open_a_project(
+    make_function: MakeFunction, secrets: Secrets
+) -> None:
+    kept = ("KAFKA_SASL_PASSWORD", "WEBHOOKS_SECRET")
+    text = json.dumps({"DATABASE_URL": _dsn(make_function), **{name: HIDDEN[name] for name in kept}})
+    function = make_function(**secrets.store(text), DATABASE_URL="", **WITH_EVERYTHING)
+    assert function("fanout", {})["waiting"] == 0
+    manifold = function.manifold
+    assert manifold.settings.projects.encryption.vault.token is None
+    with pytest.raises(KeyUnavailable, match="the fanout function holds nothing that opens keys"):
+        manifold.projects.create(LOCAL_PRINCIPAL, "demo")
+
+
+@pytest.mark.parametrize("name", ["api", "maintenance"])
+def test_who_delivers_nothing_starts_without_the_secrets_of_sinks(
+    make_function: MakeFunction, secrets: Secrets, name: str
+) -> None:
+    text = json.dumps({"DATABASE_URL": _dsn(make_function), "VAULT_TOKEN": HIDDEN["VAULT_TOKEN"]})
+    function = make_function(**secrets.store(text), DATABASE_URL="", **WITH_EVERYTHING)
+    if name == "api":
+        assert function("api", sample("http-get"))["statusCode"] == 200
+    else:
+        assert function("maintenance", {"tasks": ["settle_events"]})["tasks"]["settle_events"]["done"] == 0
+    assert len(function.manifold.events.sinks) == 2, "or events would count as delivered that the fan-out has not sent"
+
+
+def test_a_function_whose_secret_lacks_the_vault_token_says_so(make_function: MakeFunction, secrets: Secrets) -> None:
+    text = json.dumps({"DATABASE_URL": _dsn(make_function)})
+    function = make_function(**secrets.store(text), DATABASE_URL="", **WITH_EVERYTHING)
+    problem = json.loads(function("api", sample("http-get"))["body"])
+    assert problem["code"] == "config_error" and "VAULT_TOKEN" in problem["detail"]

@@ -123,8 +123,8 @@ def build_generation_cache(settings: Settings, clock: Clock, randomness: Randomn
     """
     redis = settings.projects.redis
     if not redis.enabled:
-        if not settings.projects.events.enabled:
-            return None
+        if not settings.projects.events.enabled or settings.functions.name is not None:
+            return None  # no function listens to Kafka
         from manifold_common.adapters.kafka.generations import KafkaGenerations
 
         return KafkaGenerations(kafka_options(settings))
@@ -181,11 +181,16 @@ def kafka_options(settings: Settings) -> KafkaOptions:
     )
 
 
-def build_key_providers(settings: Settings, clock: Clock, randomness: Randomness) -> dict[str, KeyProvider]:
+def build_key_providers(
+    settings: Settings, clock: Clock, randomness: Randomness, *, function: str | None = None
+) -> dict[str, KeyProvider]:
     """Return the providers that can open keys, by name: the one that is set, and every other that is configured.
 
     So projects stay readable after the provider was changed, for as long as the settings of the old one are kept. No
     provider connects, or loads its client, before it is used.
+
+    Args:
+        function: the function whose process this is. One that holds no keys goes without a provider.
 
     Raises:
         ConfigError: the settings of the provider that is set are incomplete, or those of any provider are wrong.
@@ -210,6 +215,12 @@ def build_key_providers(settings: Settings, clock: Clock, randomness: Randomness
         options = KmsOptions(kms.key_id, region=kms.region, endpoint=kms.endpoint, timeout_seconds=kms.timeout_seconds)
         providers["awskms"] = KmsKeyProvider(options, clock=clock, randomness=randomness)
     if settings.projects.encrypt and encryption.provider not in providers:
+        from manifold_common.settings.holders import holds_keys
+
+        if function is not None and not holds_keys(function):
+            from manifold_common.adapters.keyless.provider import KeylessProvider
+
+            return {**providers, encryption.provider: KeylessProvider(encryption.provider, function)}
         raise ConfigError(
             f"the key provider {encryption.provider} is not configured",
             hint=f"set what projects.encryption.{encryption.provider} needs; 'manifold config check' names it",

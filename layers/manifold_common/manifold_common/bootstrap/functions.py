@@ -16,19 +16,23 @@ if TYPE_CHECKING:
     from manifold_common.settings import Aws, Settings
 
 
-def load_function_settings() -> Settings:
+def load_function_settings(function: str | None = None) -> Settings:
     """Return the settings of this function: its variables, over those of the secret that one of them may name.
 
+    Args:
+        function: which one it is; ``None``: one that may hold everything.
+
     Raises:
-        ConfigError. Denied, Unavailable: the secret cannot be read.
+        ConfigError: also where the secret holds what this function must not. Denied, Unavailable: the secret cannot
+            be read.
     """
     from manifold_common.settings import load_settings
 
-    return load_settings(open_secret=_open_secret)
+    return load_settings(open_secret=_open_secret, function=function)
 
 
-def build_function(settings: Settings) -> Manifold:
-    """Wire everything for one container.
+def build_function(settings: Settings, function: str | None = None) -> Manifold:
+    """Wire everything for one container, for a function that may not hold all secrets.
 
     Raises:
         ConfigError: ``DATABASE_URL`` is not set. SchemaMismatch: the hint says what to run. Others as ``build``.
@@ -38,7 +42,7 @@ def build_function(settings: Settings) -> Manifold:
             "databaseUrl is not set, and a function has no database of its own",
             hint="set DATABASE_URL, or put it into the secret that MANIFOLD_SECRETS_ID names",
         )
-    return build(settings, settings.database_url.get_secret_value())
+    return build(settings, settings.database_url.get_secret_value(), function=function)
 
 
 def anew(manifold: Manifold) -> Manifold:

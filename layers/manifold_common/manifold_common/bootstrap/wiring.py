@@ -60,11 +60,12 @@ def home_of(settings: Settings) -> Home:
     )
 
 
-def build(settings: Settings, dsn: str) -> Manifold:
+def build(settings: Settings, dsn: str, *, function: str | None = None) -> Manifold:
     """Wire everything for one process.
 
     Args:
         dsn: of the catalog: ``settings.database_url``, or that of an embedded server.
+        function: the function whose process this is, which may not hold all secrets.
 
     Raises:
         ConfigError, RamUnavailable, SchemaMismatch, StoreUnavailable, CatalogUnavailable.
@@ -76,7 +77,7 @@ def build(settings: Settings, dsn: str) -> Manifold:
         settings,
         catalog=build_catalog(settings, dsn, clock),
         store=build_store(settings, clock, randomness),
-        providers=build_key_providers(settings, clock, randomness),
+        providers=build_key_providers(settings, clock, randomness, function=function),
         generations=build_generation_cache(settings, clock, randomness),
         links=build_links(settings),
         clock=clock,

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from manifold_common.settings.catalogue import Setting, describe_settings
 from manifold_common.settings.checks import check
+from manifold_common.settings.holders import not_held, strays
 from manifold_common.settings.model import Aws, Settings
 from manifold_common.settings.problem import Problem, config_error, shown
 from manifold_common.settings.variables import CannotExpand, Variables, parse_dotenv
@@ -42,6 +43,7 @@ def load_settings(
     cwd: Path | None = None,
     overrides: Mapping[str, str] | None = None,
     open_secret: OpenSecret | None = None,
+    function: str | None = None,
 ) -> Settings:
     """Return the configuration: overrides over environment over a secret over ``.env`` over the file over defaults.
 
@@ -52,6 +54,8 @@ def load_settings(
         overrides: values by key, such as ``projects.backend``, as a variable would hold them.
         open_secret: returns the variables that a secret of AWS Secrets Manager holds; called once, if one is named.
             Without it such a name means nothing: only functions open secrets.
+        function: which of them this is, such as ``fanout``. It does without the settings that it must not hold, and a
+            secret that holds one is refused. ``None``: a process that may hold all.
 
     Raises:
         ConfigError: with every problem that was found, not only the first; ``details["problems"]`` lists them.
@@ -63,7 +67,8 @@ def load_settings(
         raise config_error(
             [Problem("", "", "the current folder no longer exists", "change to another folder")]
         ) from None
-    return _Load(config_file, os.environ if environ is None else environ, folder, overrides or {}, open_secret).run()
+    environ = os.environ if environ is None else environ
+    return _Load(config_file, environ, folder, overrides or {}, open_secret, function).run()
 
 
 class _Load:
@@ -74,9 +79,11 @@ class _Load:
         cwd: Path,
         overrides: Mapping[str, str],
         open_secret: OpenSecret | None,
+        function: str | None,
     ) -> None:
         self.environ = environ
         self.open_secret = open_secret
+        self.function = function
         self.in_secret: Mapping[str, str] = {}
         self.overrides = overrides
         self.cwd = cwd
@@ -97,8 +104,9 @@ class _Load:
             self.in_secret = self._read_secret(self.open_secret, values, found)
             found, values = self._choose(describe_settings(), in_file, in_dotenv, variables)
         settings = self._build(values, found)
+        elsewhere = self.suspect | (not_held(self.function) if self.function is not None else set())
         for finding in check(settings):
-            if self.suspect.isdisjoint(finding.keys):
+            if elsewhere.isdisjoint(finding.keys):
                 where = next((found[key].where for key in finding.keys if key in found), "")
                 self.problems.append(Problem(where, finding.keys[0], finding.message, finding.hint))
         if self.problems:
@@ -134,7 +142,10 @@ class _Load:
         aws = self._build(access, found).aws
         if self.problems:
             raise config_error(self.problems)
-        return open_secret(values["functions.secretsId"], aws)
+        found_there = open_secret(values["functions.secretsId"], aws)
+        if self.function is not None and (stray := strays(self.function, found_there)):
+            raise config_error(stray)
+        return found_there
 
     def _choose_file(self, argument: Path | None) -> Path | None:
         if argument is not None:
