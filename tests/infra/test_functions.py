@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from manifold_common.settings import load_settings
 from manifold_common.settings.catalogue import describe_settings
 from manifold_local.functions_stack.deploy import routes
+from manifold_local.functions_stack.tools import find_tools
 from manifold_local.packaging.artifacts import FUNCTIONS, SHARED
 
-from tests.support.templates import NAMES, functions, resources, template, values_of
+from tests.support.templates import INFRA, NAMES, functions, resources, template, values_of
 
 FACTS = functions()
 MAX_MEMORY_MB, MAX_SECONDS, MIN_STORAGE_MB, MAX_STORAGE_MB = 10_240, 900, 512, 10_240
@@ -65,6 +69,20 @@ def test_its_code_handler_role_and_log_are_its_own(name: str) -> None:
     log = {"LogGroupName": {"Fn::Sub": f"/aws/lambda/${{Name}}-{name}"}, "RetentionInDays": {"Ref": "RetentionDays"}}
     assert log in resources("logs", "AWS::Logs::LogGroup").values()
     assert facts["LoggingConfig"]["LogGroup"] == {"Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{name}"}
+    assert facts["Environment"]["Variables"]["MANIFOLD_SECRETS_ID"] == {"Fn::Sub": f"${{SecretPrefix}}/{name}"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lambda_lets_through_what_the_function_logs_and_all_of_its_metrics(name: str) -> None:
+    """Metrics are lines without a level, which Lambda takes for INFO."""
+    logging, levels = FACTS[name]["LoggingConfig"], template()["Mappings"]["LogLevels"]
+    assert logging["LogFormat"] == "JSON"
+    for what in ("Application", "System"):
+        assert logging[f"{what}LogLevel"] == {"Fn::FindInMap": ["LogLevels", {"Ref": "LogLevel"}, what]}
+    assert levels.keys() == set(template()["Parameters"]["LogLevel"]["AllowedValues"])
+    assert {level: row["Application"] for level, row in levels.items()} == {
+        level: "DEBUG" if level == "debug" else "INFO" for level in levels
+    }
 
 
 def test_every_artifact_is_built_by_make_at_the_top_of_the_repository() -> None:
@@ -88,6 +106,8 @@ def test_variables_are_settings_and_fill_a_whole_configuration() -> None:
     for name in SAM_LOCAL_SECRETS:
         assert variables[name] == {"Fn::If": ["OnThisMachine", "", {"Ref": "AWS::NoValue"}]}
     filled = {name: value if isinstance(value, str) else "" for name, value in variables.items()}
+    own = {name for facts in FACTS.values() for name in facts["Environment"]["Variables"]}
+    assert own == {"MANIFOLD_SECRETS_ID", "FUNCTIONS_PARTIAL_BATCHES"} <= known
     filled |= {
         "AWS_LAMBDA_FUNCTION_NAME": "manifold-api",
         "AWSKMS_KEY_ID": "alias/x",
@@ -99,6 +119,9 @@ def test_variables_are_settings_and_fill_a_whole_configuration() -> None:
 
 
 def test_routes_go_where_the_work_is_done() -> None:
+    document = resources("template", "AWS::Serverless::HttpApi")["HttpApi"]["DefinitionBody"]
+    for uri in values_of(document, "uri"):
+        assert uri["Fn::Sub"][1] == {"Alias": {"Fn::If": ["Gradual", "live", "latest"]}}
     assert routes() == {
         "$default": "api",
         "POST /api/sessions/{session}/plan": "checkout",
@@ -118,35 +141,146 @@ def test_the_api_is_closed_to_strangers_unless_somebody_opens_it() -> None:
 
 def test_api_gateway_may_call_the_functions_of_the_routes_and_no_other() -> None:
     permissions = resources("template", "AWS::Lambda::Permission").values()
-    allowed = [one["FunctionName"]["Ref"].removesuffix("Function").lower() for one in permissions]
+    aliases = resources("template", "AWS::Lambda::Alias")
+    allowed = []
+    for one in permissions:
+        condition, live, latest = one["FunctionName"]["Fn::If"]
+        alias = aliases[latest["Ref"]]
+        name = alias["FunctionName"]["Ref"]
+        assert (condition, live) == ("Gradual", {"Ref": f"{name}.Alias"})
+        assert (alias["Name"], alias["FunctionVersion"]) == ("latest", "$LATEST")
+        allowed.append(name.removesuffix("Function").lower())
     assert sorted(allowed) == sorted(set(routes().values()))
     assert all("${HttpApi}" in one["SourceArn"]["Fn::Sub"] for one in permissions)
+
+
+def called(target: Any) -> str:
+    """Return the function that is called, at once or by its alias, as the kind of deployment has it."""
+    condition, alias, function = target["Fn::If"]
+    name = function["Ref"] if "Ref" in function else function["Fn::GetAtt"][0]
+    assert (condition, alias) == ("Gradual", {"Ref": f"{name}.Alias"})
+    return str(name).removesuffix("Function").lower()
 
 
 @pytest.mark.parametrize(
     ("name", "rate"), [("fanout", "rate(1 minute)"), ("maintenance", "rate(5 minutes)"), ("reencrypt", "rate(1 hour)")]
 )
 def test_it_runs_on_a_schedule_whose_failures_are_kept(name: str, rate: str) -> None:
-    (event,) = FACTS[name]["Events"].values()
-    schedule = event["Properties"]
+    schedules = resources("template", "AWS::Scheduler::Schedule").values()
+    (schedule,) = (one for one in schedules if called(one["Target"]["Arn"]) == name)
     expression = schedule["ScheduleExpression"]
     if isinstance(expression, dict):
         expression = template()["Parameters"][expression["Ref"]]["Default"]
-    assert (event["Type"], expression) == ("ScheduleV2", rate)
+    assert expression == rate
     assert "${AWS::StackName}" in schedule["Name"]["Fn::Sub"], "two stacks of one account would fight for the name"
-    assert schedule["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["Queues", "Outputs.DeadLettersArn"]}
-    assert schedule["RoleArn"] == {"Fn::GetAtt": ["Roles", "Outputs.Scheduler"]}
+    target = schedule["Target"]
+    assert target["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["Queues", "Outputs.DeadLettersArn"]}
+    assert target["RoleArn"] == {"Fn::GetAtt": ["Roles", "Outputs.Scheduler"]}
 
 
 @pytest.mark.parametrize("name", ["commit", "fanout", "maintenance", "reencrypt"])
 def test_calls_that_nobody_waits_for_end_in_a_queue_when_they_fail(name: str) -> None:
-    failure = FACTS[name]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
-    assert failure == {"Type": "SQS", "Destination": {"Fn::GetAtt": ["Queues", "Outputs.DeadLettersArn"]}}
+    function = f"{name.capitalize()}Function"
+    found = template()["Resources"][f"{name.capitalize()}Invocations"]
+    assert found["DependsOn"] == f"{function}Aliaslive"
+    facts = found["Properties"]
+    assert facts["FunctionName"] == {"Ref": function}
+    assert facts["Qualifier"] == {"Fn::If": ["Gradual", "live", "$LATEST"]}
+    failure = facts["DestinationConfig"]["OnFailure"]
+    assert failure == {"Destination": {"Fn::GetAtt": ["Queues", "Outputs.DeadLettersArn"]}}
+
+
+# --- concurrency and connections ---------------------------------------------------------------------------------
+
+MAX_CONNECTIONS, KEPT_FOR_OTHERS = 100, 10
+"""What PostgreSQL has by default, and what superusers, migrations and people need of it."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_parameter_bounds_how_many_containers_there_are(name: str) -> None:
+    reserved = {"Fn::If": ["Limits", {"Ref": f"{name.capitalize()}Concurrency"}, {"Ref": "AWS::NoValue"}]}
+    assert FACTS[name]["ReservedConcurrentExecutions"] == reserved
+
+
+def test_the_connections_of_all_containers_fit_into_a_postgresql_as_it_is_installed() -> None:
+    parameters = template()["Parameters"]
+    containers = sum(parameters[f"{name.capitalize()}Concurrency"]["Default"] for name in NAMES)
+    assert containers * parameters["DatabaseConnections"]["Default"] <= MAX_CONNECTIONS - KEPT_FOR_OTHERS
+    variables = template()["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["DATABASE_POOL_MAX"] == {"Ref": "DatabaseConnections"}
+
+
+def test_the_queue_leaves_the_fan_out_containers_for_its_schedule() -> None:
+    source = resources("template", "AWS::Lambda::EventSourceMapping")["NudgeSource"]
+    taken = source["ScalingConfig"]["MaximumConcurrency"]
+    assert template()["Parameters"]["FanoutConcurrency"]["MinValue"] > taken
+
+
+# --- releases -----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_layer_is_a_new_version_of_every_function() -> None:
+    layer = resources("template", "AWS::Serverless::LayerVersion")["CommonLayer"]
+    assert layer["PublishLambdaVersion"] is True
+    shared = template()["Globals"]["Function"]
+    assert (shared["AutoPublishAlias"], shared["AutoPublishAliasAllProperties"]) == ("live", True)
+
+
+def test_every_kind_of_deployment_is_known_and_only_one_is_not_gradual() -> None:
+    kinds = template()["Mappings"]["Deployments"]
+    assert kinds.keys() == set(template()["Parameters"]["Deployment"]["AllowedValues"])
+    assert [name for name, facts in kinds.items() if facts["Gradual"] != "true"] == ["AllAtOnce"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gradual_deployment_is_ended_by_the_functions_alarm(name: str) -> None:
+    preference = FACTS[name]["DeploymentPreference"]
+    alarm = {"Fn::Sub": f"${{AWS::StackName}}-{name}-errors"}
+    assert preference["Alarms"] == {"Fn::If": ["Alarmed", [alarm], [{"Ref": "AWS::NoValue"}]]}
+    assert {"Fn::Sub": f"${{Name}}-{name}-errors"} in values_of(template("alarms"), "AlarmName")
+    assert FACTS[name]["VersionDescription"] == {"Ref": "Release"}
+
+
+_DEPLOY = """
+import json, sys
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+class NoPolicies:
+    def load(self):
+        return {}
+
+found = {}
+for kind in ("AllAtOnce", "Canary10Percent5Minutes"):
+    document = yaml_parse(open(sys.argv[1]).read())
+    for item in document["Resources"].values():
+        for place in {"CodeUri", "ContentUri", "Location"} & item.get("Properties", {}).keys():
+            item["Properties"][place] = "s3://bucket/code" if place != "Location" else "https://bucket/stack.yaml"
+    for name, facts in document["Parameters"].items():
+        facts.setdefault("Default", "x")
+    found[kind] = transform(document, {"Deployment": kind}, NoPolicies())["Resources"]
+print(json.dumps(found))
+"""
+
+
+def test_sam_makes_an_alias_for_each_function_and_shifts_traffic_only_where_deployments_are_gradual(
+    tmp_path: Path,
+) -> None:
+    environ = {"HOME": str(tmp_path), "AWS_DEFAULT_REGION": "us-east-1"}
+    command = [find_tools().python, "-c", _DEPLOY, INFRA / "template.yaml"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for kind, made in json.loads(done.stdout).items():
+        aliases = [one for name, one in made.items() if name.endswith("Aliaslive")]
+        groups = [one for one in made.values() if one["Type"] == "AWS::CodeDeploy::DeploymentGroup"]
+        assert len(aliases) == len(NAMES)
+        assert len(groups) == sum("UpdatePolicy" in one for one in aliases) == (kind != "AllAtOnce") * len(NAMES)
 
 
 def test_a_nudge_is_not_given_out_again_while_the_fanout_may_be_at_it() -> None:
     nudges = resources("queues", "AWS::SQS::Queue")["NudgeQueue"]
     assert nudges["VisibilityTimeout"] == 6 * FACTS["fanout"]["Timeout"]
     source = resources("template", "AWS::Lambda::EventSourceMapping")["NudgeSource"]
+    assert called(source["FunctionName"]) == "fanout"
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert nudges["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetters", "Arn"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tomllib
@@ -11,11 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from manifold_common.settings import load_settings
+from manifold_common.settings import HELD, load_settings
 from manifold_common.settings.catalogue import describe_settings
 from manifold_local.functions_stack.tools import find_tools
 
-from tests.support.templates import NAMES, ROOT, template
+from tests.support.templates import NAMES, ROOT, template, values_of
 
 LOCAL = ROOT / "local"
 HOOK = LOCAL / "localstack" / "ready.d" / "deploy.sh"
@@ -44,15 +45,15 @@ def _in_tools(program: str, *arguments: str | Path, home: Path, environ: dict[st
 
 
 def test_what_sam_local_is_given_are_variables_of_the_template_and_no_secrets() -> None:
-    variables = template()["Globals"]["Function"]["Environment"]["Variables"]
+    variables = {name for found in values_of(template(), "Variables") for name in found}
     known = {"Parameters", *(f"{name.capitalize()}Function" for name in NAMES)}
     secret = {name for setting in describe_settings() if setting.secret for name in (*setting.env, *setting.fallback)}
     assert SAM_LOCAL.keys() <= known
     for values in SAM_LOCAL.values():
-        assert values.keys() - variables.keys() == set(), "sam sets only variables that the template has"
+        assert values.keys() - variables == set(), "sam sets only variables that the template has"
         assert not {name for name, value in values.items() if value} & (secret - {"DATABASE_URL"})
         assert values["DATABASE_URL"].startswith("postgresql://manifold@"), "the password is not in it"
-    assert IN_SHELL.keys() <= variables.keys()
+    assert IN_SHELL.keys() <= variables
 
 
 _RESOLVE = """
@@ -164,17 +165,28 @@ def test_the_hook_sets_parameters_of_the_template_from_variables_that_it_gets() 
     for name, value in pairs.items():
         allowed = known[name].get("AllowedValues")
         assert allowed is None or value.startswith('"$') or value in allowed, (name, value)
-    own = {"MANIFOLD_BUILD", *re.findall(r"^(\w+)=", script, re.MULTILINE)}
+    own = {"MANIFOLD_BUILD", "function", *re.findall(r"(?:^|\s)(\w+)=", script)}
     assert set(re.findall(r"\$\{?(\w+)", script)) - own <= LOCALSTACK["environment"].keys()
 
 
-def test_secrets_that_the_hook_keeps_are_settings_and_given_to_it() -> None:
-    names = re.search(r"^names = (.*)$", HOOK.read_text(), re.MULTILINE)
-    assert names
-    kept = json.loads(f"[{names[1]}]")
-    known = {name for setting in describe_settings() for name in (*setting.env, *setting.fallback)}
-    assert set(kept) <= known & LOCALSTACK["environment"].keys()
-    assert {"DATABASE_URL", "VAULT_TOKEN", "S3_SECRET_ACCESS_KEY"} <= set(kept)
+def test_the_hook_gives_each_function_the_secrets_that_it_may_hold(tmp_path: Path) -> None:
+    script = HOOK.read_text()
+    part = script[script.index("secret_of()") : script.index("awslocal cloudformation deploy")]
+    variables = {name: f"value-of-{name}" for name in LOCALSTACK["environment"]}
+    stand_in = 'awslocal() { name=$4; { printf \'%s \' "$name"; cat; } >> "$FOUND"; }\n'
+    found = tmp_path / "secrets"
+    environ = {**variables, "PATH": os.environ["PATH"], "FOUND": str(found)}
+    subprocess.run(["sh", "-euc", stand_in + part], env=environ, check=True)
+    kept = {line.split(" ", 1)[0]: json.loads(line.split(" ", 1)[1]) for line in found.read_text().splitlines()}
+    assert kept.keys() == {f"manifold/local/{name}" for name in NAMES}
+    keys = {name: one for one in describe_settings() for name in (*one.env, *one.fallback)}
+    for name in NAMES:
+        secret = kept[f"manifold/local/{name}"]
+        held = {keys[variable].key for variable in secret if keys[variable].secret}
+        given = {keys[variable].key for variable in variables if variable in keys and keys[variable].secret}
+        assert held == given & HELD[name]
+        assert all(value == f"value-of-{variable}" for variable, value in secret.items())
+    assert "VAULT_TOKEN" in kept["manifold/local/api"] and "VAULT_TOKEN" not in kept["manifold/local/fanout"]
 
 
 def test_without_a_build_the_hook_says_what_to_run(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from manifold_common.settings import Settings
+from manifold_common.settings import HELD, Settings
 
 from manifold_local.functions_stack.ministack import CREDENTIALS, REGION, Ministack
 from manifold_local.functions_stack.tools import Tools
@@ -18,7 +18,7 @@ from manifold_local.packaging.wheels import ROOT
 STACK = "manifold-local"
 TEMPLATE = ROOT / "infra" / "template.yaml"
 CONFIG = ROOT / "samconfig.toml"
-_SECRET = "manifold/local"  # noqa: S105 - its name
+SECRETS = "manifold/local"
 _DEFAULT = "$default"
 _ANY_METHOD = "x-amazon-apigateway-any-method"
 _FUNCTION = re.compile(r"\$\{(\w+)Function\.Arn\}")
@@ -32,28 +32,34 @@ def build(tools: Tools, folder: Path) -> Path:
     return made / "template.yaml"
 
 
-def keep_secret(aws: Ministack, settings: Settings, dsn: str) -> str:
-    """Put what is secret of the settings where functions read it, and return its ARN."""
+def keep_secrets(aws: Ministack, settings: Settings, dsn: str) -> None:
+    """Put what is secret of the settings where functions read it: for each what it may hold."""
     projects = settings.projects
     hidden = {
-        "S3_SECRET_ACCESS_KEY": projects.s3.secret_access_key,
-        "VAULT_TOKEN": projects.encryption.vault.token,
-        "REDIS_PASSWORD": projects.redis.password,
+        "projects.s3.secretAccessKey": ("S3_SECRET_ACCESS_KEY", projects.s3.secret_access_key),
+        "projects.encryption.vault.token": ("VAULT_TOKEN", projects.encryption.vault.token),
+        "projects.redis.password": ("REDIS_PASSWORD", projects.redis.password),
+        "projects.events.sasl.password": ("KAFKA_SASL_PASSWORD", projects.events.sasl.password),
+        "projects.events.webhooks.secret": ("WEBHOOKS_SECRET", projects.events.webhooks.secret),
     }
-    values = {"DATABASE_URL": dsn, "S3_ACCESS_KEY_ID": projects.s3.access_key_id}
-    values |= {name: value.get_secret_value() for name, value in hidden.items() if value is not None}
+    urls = ",".join(projects.events.webhooks.urls)
     with aws.client("secretsmanager") as secrets:
-        return str(secrets.create_secret(Name=_SECRET, SecretString=json.dumps(values))["ARN"])
+        for function, held in HELD.items():
+            values = {name: value.get_secret_value() for key, (name, value) in hidden.items() if key in held and value}
+            if "S3_SECRET_ACCESS_KEY" in values and projects.s3.access_key_id:
+                values["S3_ACCESS_KEY_ID"] = projects.s3.access_key_id
+            values |= {"DATABASE_URL": dsn} | ({"WEBHOOKS_URLS": urls} if urls else {})
+            secrets.create_secret(Name=f"{SECRETS}/{function}", SecretString=json.dumps(values))
 
 
-def parameters(settings: Settings, secret_arn: str, public_url: str) -> dict[str, str]:
+def parameters(settings: Settings, public_url: str) -> dict[str, str]:
     """Return those of the template, for a stack whose servers are the settings' ones. None is secret."""
     projects = settings.projects
     return {
         "Stage": "local",
         "ApiAuthorization": "NONE",
         "PublicUrl": public_url,
-        "SecretArn": secret_arn,
+        "SecretPrefix": SECRETS,
         "BucketName": projects.s3.bucket or "",
         "S3Endpoint": str(projects.s3.endpoint),
         "KeyProvider": projects.encryption.provider,
@@ -117,7 +123,7 @@ def routes() -> dict[str, str]:
     found = {}
     for path, operations in paths.items():
         for method, operation in operations.items():
-            match = _FUNCTION.search(operation["x-amazon-apigateway-integration"]["uri"])
+            match = _FUNCTION.search(str(operation["x-amazon-apigateway-integration"]["uri"]))
             assert match, f"{path} names no function"
             key = _DEFAULT if path == _DEFAULT and method == _ANY_METHOD else f"{method.upper()} {path}"
             found[key] = match[1].lower()

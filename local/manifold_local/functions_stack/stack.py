@@ -20,7 +20,7 @@ from manifold_common.settings import Settings
 from manifold_local.embedded.postgres import ensure_embedded
 from manifold_local.embedded.stack.child import usual_port
 from manifold_local.embedded.stack.stack import Running, running_stack
-from manifold_local.functions_stack.deploy import STACK, build, deploy, keep_secret, parameters
+from manifold_local.functions_stack.deploy import STACK, build, deploy, keep_secrets, parameters
 from manifold_local.functions_stack.front_door import FrontDoor
 from manifold_local.functions_stack.ministack import Ministack
 from manifold_local.functions_stack.tools import Tools
@@ -94,7 +94,8 @@ def running_functions_stack(
         stack.callback(aws.stop)
         aws.start()
         progress("deploying the functions")
-        values = parameters(servers.settings, keep_secret(aws, servers.settings, postgres.dsn), url)
+        keep_secrets(aws, servers.settings, postgres.dsn)
+        values = parameters(servers.settings, url)
         api_id = deploy(tools, aws, template, values, folder)
         stack.enter_context(FrontDoor(listener, aws.url, api_id))
         table = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from manifold_common.settings.catalogue import Setting, describe_settings
 from manifold_common.settings.children import child_environment
+from manifold_common.settings.holders import HELD
 from manifold_common.settings.load import load_settings
 from manifold_common.settings.model import Auth, Aws, Clickhouse, Functions, Llm, Otel, Server, Settings, Skills
 from manifold_common.settings.projects import (
@@ -33,6 +34,7 @@ from manifold_common.settings.reference import masked, reference_page
 
 __all__ = [
     # reading
+    "HELD",
     "Settings",
     "child_environment",
     "load_settings",
