@@ -82,7 +82,7 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     """Answer what the router or the framework refuses."""
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, ManifoldError):  # met while a body was read
-        return problem_of(error.__cause__, request, request.state.correlation_id)
+        return problem_of(error.__cause__, request)
     code = _CODES.get(error.status_code, "invalid_input")
     detail = {
         404: f"there is nothing at this address for {request.method}",

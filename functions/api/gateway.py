@@ -36,9 +36,7 @@ class _Gateway(HTTPGateway):
     def scope(self) -> Any:
         scope = super().scope
         raw = raw_path_of(self.event)
-        # The context's id is the one under which Lambda's own log lines stand.
-        state = {"correlation_id": getattr(self.context, "aws_request_id", None)}
-        return {**scope, "path": unquote(raw), "raw_path": raw.encode("ascii", "replace"), "state": state}
+        return {**scope, "path": unquote(raw), "raw_path": raw.encode("ascii", "replace")}
 
 
 class _Bounded:
@@ -67,7 +65,7 @@ class _Bounded:
             if refused is None:
                 raise
         if refused is not None:
-            held = _messages(answer_to(refused, {}, scope["state"]["correlation_id"]))
+            held = _messages(answer_to(refused, {}))
         for message in held:
             await send(message)
 
@@ -83,7 +81,7 @@ def serve(app: ASGIApp, event: dict[str, Any], context: object) -> dict[str, Any
     answer: dict[str, Any] = adapter(event, context)  # type: ignore[arg-type]
     body = answer.get("body", "")
     if len(body) > _SURELY_SMALL and len(json.dumps(body, ensure_ascii=False).encode()) > MAX_ANSWER_BYTES:
-        return problem_answer(answer_to(too_large(len(body)), {}, getattr(context, "aws_request_id", None)))
+        return problem_answer(answer_to(too_large(len(body)), {}))
     return answer
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastapi import Request
+from manifold_common.domain.correlation import Correlation, correlated, correlation
 from manifold_common.domain.patience import hurried
 from manifold_common.errors import Denied, ErrorKind, ManifoldError
 from starlette.datastructures import Headers, MutableHeaders
@@ -96,6 +97,14 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        found = correlation() or Correlation.of(
+            headers.get("x-correlation-id"), headers.get("traceparent"), uuid4().hex
+        )
+        with correlated(found):
+            await self._serve(scope, receive, send, found.id)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, correlation_id: str) -> None:
         started = time.monotonic()
         status = 0
 
@@ -103,11 +112,10 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(MutableHeaders(scope=message))
+                _add_headers(MutableHeaders(scope=message), correlation_id)
             await send(message)
 
         request = Request(scope, receive)
-        correlation_id = scope.setdefault("state", {}).setdefault("correlation_id", uuid4().hex)
         try:
             check_raw_path(raw_path_of(scope))
             self._check_host(Headers(scope=scope))
@@ -119,13 +127,13 @@ class Guard:
                 log_failure(error, correlation_id, discreet=self._discreet)
             if status:
                 raise AnswerCutShort from None
-            await problem_of(error, request, correlation_id)(scope, receive, answer)
+            await problem_of(error, request)(scope, receive, answer)
         except Exception as error:
             # Nothing of it may reach the client; and its text may name files, which a log must not.
             log_failure(error, correlation_id, discreet=self._discreet)
             if status:
                 raise AnswerCutShort from None
-            await internal_problem(correlation_id)(scope, receive, answer)
+            await internal_problem()(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", "(no route)")
             taken_ms = (time.monotonic() - started) * 1000
@@ -171,7 +179,8 @@ def log_failure(error: Exception, correlation_id: str, *, discreet: bool) -> Non
     _log.error("[%s] %s%s at %s", correlation_id, type(error).__name__, text, " < ".join(reversed(frames[-12:])))
 
 
-def _add_headers(headers: MutableHeaders) -> None:
+def _add_headers(headers: MutableHeaders, correlation_id: str) -> None:
+    headers["X-Correlation-Id"] = correlation_id
     for name, value in _ANSWER_HEADERS.items():
         headers[name] = value
     headers.setdefault("Content-Security-Policy", _NOTHING_RUNS)

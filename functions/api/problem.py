@@ -11,13 +11,13 @@ from manifold_common.errors import ManifoldError
 from functions.invocation.problems import MEDIA_TYPE, ProblemAnswer, answer_to, document_of, internal_answer
 
 
-def problem_of(error: ManifoldError, request: Request, correlation_id: str | None = None) -> Response:
+def problem_of(error: ManifoldError, request: Request) -> Response:
     """Return the answer to a request that met ``error``."""
-    return _response(answer_to(error, request.headers, correlation_id))
+    return _response(answer_to(error, request.headers))
 
 
-def internal_problem(correlation_id: str | None) -> Response:
-    return _response(internal_answer(correlation_id))
+def internal_problem() -> Response:
+    return _response(internal_answer())
 
 
 def problem(

@@ -14,8 +14,9 @@ from manifold_common.services.relay_events import Relay, drain
 
 from functions.invocation import metrics
 from functions.invocation.batch import each_message, kind_of
-from functions.invocation.decode import Request, json_of, refusal_of, request_of
+from functions.invocation.decode import CorrelationId, Request, json_of, refusal_of, request_of
 from functions.invocation.entry import Call, function
+from functions.invocation.logs import logger
 from functions.invocation.schedule import Job, scheduled
 
 _PUBLISH_SECONDS = 5.0
@@ -30,6 +31,8 @@ class Nudge(Request):
     """A message of the queue."""
 
     nudge: Literal[1]
+    correlation_id: CorrelationId | None = None
+    """Of the request that wrote an event."""
 
 
 @function("fanout")
@@ -56,7 +59,9 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
     done: list[dict[str, Any]] = []
 
     def heed(record: Any) -> None:
-        request_of(Nudge, json_of(record.body, "the message"), "the message")
+        nudge = request_of(Nudge, json_of(record.body, "the message"), "the message")
+        if nudge.correlation_id is not None:
+            logger.info("woken", woken_by=nudge.correlation_id)
         if not done:  # once for all of the batch: a nudge says only that there is something
             done.append(_deliver(call))
 

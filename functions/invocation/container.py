@@ -92,12 +92,12 @@ class Container:
             self._made[make] = make(manifold)
         return cast(T, self._made[make])
 
-    def wake_fanout(self) -> None:
+    def wake_fanout(self, correlation_id: str | None = None) -> None:
         """Wake what delivers events, if one was written since the last call. Best effort, within seconds."""
         if self._wrote is not None and self._wrote.is_set():
             self._wrote.clear()
             if self._queue is not None:
-                self._queue.send()
+                self._queue.send(correlation_id)
 
     def close(self) -> None:
         """Give everything back, and start anew at the next use."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from manifold_common.domain.correlation import ID_PATTERN
 from manifold_common.errors import InvalidInput
 
 T = TypeVar("T")
@@ -26,6 +27,10 @@ class MalformedEvent(InvalidInput):
     may be logged."""
 
     code = "malformed_event"
+
+
+CorrelationId = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
+"""What a program may name a request by, to find it in logs and events."""
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

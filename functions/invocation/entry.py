@@ -14,12 +14,14 @@ from typing import Any, Protocol, TypeVar
 
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
-from manifold_common.errors import Denied, ErrorKind, ManifoldError
+from manifold_common.domain.correlation import correlated
+from manifold_common.errors import CatalogUnavailable, Denied, ErrorKind, ManifoldError
 from manifold_common.ids import SessionId
 
 from functions.invocation import http, metrics
 from functions.invocation.container import CONTAINER, Container
 from functions.invocation.decode import MalformedEvent, plain
+from functions.invocation.ids import Ids, ids_of
 from functions.invocation.logs import logger, where_of
 from functions.invocation.problems import answer_to, internal_answer
 
@@ -114,10 +116,15 @@ def forget_starts() -> None:
 
 
 def _invoke(name: str, work: Callable[[Any, Call], Any], event: Any, context: LambdaContext) -> Any:
+    ids = ids_of(event, context.aws_request_id)
+    with correlated(ids.correlation):
+        return _serve(name, work, event, context, ids)
+
+
+def _serve(name: str, work: Callable[[Any, Call], Any], event: Any, context: LambdaContext, ids: Ids) -> Any:
     begun = time.monotonic()
-    correlation_id = context.aws_request_id
     cold = name not in _started
-    logger.append_keys(function=name, correlation_id=correlation_id, cold_start=cold)
+    logger.append_keys(function=name, cold_start=cold, **ids.log_keys())
     metrics.start(context.function_name)
     if cold:
         _started.append(name)
@@ -128,41 +135,45 @@ def _invoke(name: str, work: Callable[[Any, Call], Any], event: Any, context: La
         if http.is_http(event):
             http.check_http(event)
         result = work(event, Call(CONTAINER, context))
+        outcome = http.outcome_of(result) if http.is_http(event) else outcome
     except ManifoldError as error:
         outcome = error.code
         if error.kind in _LOGGED:
-            logger.error(f"[{correlation_id}] {error.code} {where_of(error, discreet=CONTAINER.is_discreet)}")
-        return _refused(error, event, correlation_id)
+            logger.error(f"{error.code} {where_of(error, discreet=CONTAINER.is_discreet)}")
+        return _refused(error, event, ids)
     except Exception as error:
         outcome = "internal"
-        logger.error(f"[{correlation_id}] {where_of(error, discreet=CONTAINER.is_discreet)}")
-        return _refused(error, event, correlation_id)
+        logger.error(where_of(error, discreet=CONTAINER.is_discreet))
+        return _refused(error, event, ids)
     else:
         return result if http.is_http(event) else plain(result)
     finally:
-        CONTAINER.wake_fanout()
+        CONTAINER.wake_fanout(ids.correlation.id)
         seconds = time.monotonic() - begun
         metrics.milliseconds("invocation.duration", seconds)
         if outcome != "ok":
             metrics.count("invocation.errors", 1)
+        if outcome == CatalogUnavailable.code:
+            metrics.count("database.failures", 1)
         metrics.flush()
         logger.info(f"{name}: {outcome} in {seconds * 1000:.0f} ms")
 
 
-def _refused(error: Exception, event: Any, correlation_id: str) -> Any:
+def _refused(error: Exception, event: Any, ids: Ids) -> Any:
     """Answer an error; or raise what stands for it."""
     if http.is_http(event):
-        return http.problem(error, event, correlation_id)
+        return http.problem(error, event)
     if isinstance(event, dict) and event.get("errors") == "return":
-        known = answer_to(error, {}, correlation_id) if isinstance(error, ManifoldError) else None
-        return {"error": (known or internal_answer(correlation_id)).document}
-    raise _named(error, correlation_id, discreet=CONTAINER.is_discreet) from None
+        known = answer_to(error, {}) if isinstance(error, ManifoldError) else None
+        return {"error": (known or internal_answer()).document}
+    raise _named(error, ids, discreet=CONTAINER.is_discreet) from None
 
 
-def _named(error: Exception, correlation_id: str, *, discreet: bool) -> InvocationError:
+def _named(error: Exception, ids: Ids, *, discreet: bool) -> InvocationError:
     """Return the exception that stands for an error. Lambda writes its text to the log, where no name may appear."""
     if not isinstance(error, ManifoldError) or error.kind is ErrorKind.INTERNAL:
-        return _class_of("internal")(f"{_UNSAID[ErrorKind.INTERNAL]} (find {correlation_id} in the function's log)")
+        found = f"find {ids.correlation.id} in the function's log"
+        return _class_of("internal")(f"{_UNSAID[ErrorKind.INTERNAL]} ({found})")
     if discreet and not isinstance(error, MalformedEvent):
         return _class_of(error.code)(f'{_UNSAID[error.kind]} (put "errors": "return" into the event to be told more)')
     return _class_of(error.code)(str(error))

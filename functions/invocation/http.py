@@ -10,6 +10,7 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 import msgspec
+from manifold_common.domain.correlation import correlation
 from manifold_common.errors import ManifoldError
 
 from functions.invocation.decode import json_of, refusal_of, request_of
@@ -105,7 +106,7 @@ def direct_event(event: Mapping[str, Any]) -> dict[str, Any]:
     body = json_of(body_of(event) or b"{}")
     if not isinstance(body, dict):
         raise refusal_of("body", "expected an object")
-    for name in ("tenant", "user", "session", "action", "errors"):
+    for name in ("tenant", "user", "session", "action", "errors", "correlation_id"):
         if name in body:
             raise refusal_of(f"body.{name}", "there is no such field")
     return {**body, **_conditions(headers_of(event)), "session": unquote(route[1]), "action": route[2]}
@@ -137,12 +138,22 @@ def answer(result: Any) -> dict[str, Any]:
     return _answer(200, {"Content-Type": "application/json"}, body)
 
 
-def problem(error: Exception, event: Mapping[str, Any], correlation_id: str) -> dict[str, Any]:
+def problem(error: Exception, event: Mapping[str, Any]) -> dict[str, Any]:
     """Return the answer of a request that was not."""
-    found = internal_answer(correlation_id)
+    found = internal_answer()
     if isinstance(error, ManifoldError):
-        found = answer_to(error, headers_of(event), correlation_id)
+        found = answer_to(error, headers_of(event))
     return problem_answer(found)
+
+
+def outcome_of(answer: Mapping[str, Any]) -> str:
+    """Return what became of a request that was answered: ``ok``, or the code of the problem that its answer tells."""
+    if answer["statusCode"] < 400:
+        return "ok"
+    try:
+        return str(json_of(answer["body"])["code"])
+    except (ManifoldError, KeyError, TypeError):
+        return f"http_{answer['statusCode']}"  # HEAD has no body
 
 
 def problem_answer(found: ProblemAnswer) -> dict[str, Any]:
@@ -150,4 +161,6 @@ def problem_answer(found: ProblemAnswer) -> dict[str, Any]:
 
 
 def _answer(status: int, headers: dict[str, str], body: bytes) -> dict[str, Any]:
-    return {"statusCode": status, "headers": {**_HEADERS, **headers}, "body": body.decode(), "isBase64Encoded": False}
+    found = correlation()
+    ours = {**_HEADERS, "X-Correlation-Id": found.id} if found else _HEADERS
+    return {"statusCode": status, "headers": {**ours, **headers}, "body": body.decode(), "isBase64Encoded": False}

@@ -16,7 +16,7 @@ from manifold_common.ids import (
     parse_user_id,
 )
 
-from functions.invocation.decode import Request
+from functions.invocation.decode import CorrelationId, Request
 
 
 class OnBehalf(Request):
@@ -24,6 +24,7 @@ class OnBehalf(Request):
 
     tenant: str = DEFAULT_TENANT
     user: str = DEFAULT_USER
+    correlation_id: CorrelationId | None = None
     errors: Literal["raise", "return"] = "raise"
     """How a refusal comes back: as a failed invocation, or as ``{"error": ...}`` in the answer, with all details."""
 

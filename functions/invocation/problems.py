@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from manifold_common.domain.correlation import correlation
 from manifold_common.errors import (
     AlreadyExists,
     ConfigError,
@@ -81,27 +82,24 @@ def status_of(error: ManifoldError, headers: Mapping[str, str]) -> int:
     return STATUS_OF_KIND[error.kind]
 
 
-def answer_to(error: ManifoldError, headers: Mapping[str, str], correlation_id: str | None = None) -> ProblemAnswer:
+def answer_to(error: ManifoldError, headers: Mapping[str, str]) -> ProblemAnswer:
     """Return the answer to a request that met ``error``. What it says of a bug is only where to find it."""
     if error.kind is ErrorKind.INTERNAL:
-        return internal_answer(correlation_id)
+        return internal_answer()
     status = status_of(error, headers)
     more = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
     if status == 416 and "size" in error.details:
         more["Content-Range"] = f"bytes */{error.details['size']}"
-    document = document_of(
-        status, error.code, error.message, hint=error.hint, correlation_id=correlation_id, details=error.details
-    )
+    document = document_of(status, error.code, error.message, hint=error.hint, details=error.details)
     return ProblemAnswer(status, more, document)
 
 
-def internal_answer(correlation_id: str | None) -> ProblemAnswer:
+def internal_answer() -> ProblemAnswer:
     document = document_of(
         500,
         "internal",
         "something went wrong inside Manifold",
         hint="report this with the correlation id; the server's log has the rest",
-        correlation_id=correlation_id,
     )
     return ProblemAnswer(500, {}, document)
 
@@ -112,7 +110,6 @@ def document_of(
     detail: str,
     *,
     hint: str | None = None,
-    correlation_id: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     document: dict[str, Any] = {
@@ -124,8 +121,8 @@ def document_of(
     }
     if hint:
         document["hint"] = hint
-    if correlation_id:
-        document["correlation_id"] = correlation_id
+    if found := correlation():
+        document["correlation_id"] = found.id
     document["details"] = dict(details or {})
     return document
 

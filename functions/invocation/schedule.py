@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
-from functions.invocation.decode import Request, request_of
+from functions.invocation.decode import CorrelationId, Request, request_of
 
 OF_THE_TEMPLATE = {"source": "manifold.schedule"}
 
@@ -12,6 +12,7 @@ OF_THE_TEMPLATE = {"source": "manifold.schedule"}
 class Job(Request):
     """Base of what schedules ask for."""
 
+    correlation_id: CorrelationId | None = None
     errors: Literal["raise", "return"] = "raise"
     """How it comes back that something failed: as a failed invocation, which is tried again and counted; or as
     ``{"error": ...}`` in the answer, with what was done and what was not in its details."""

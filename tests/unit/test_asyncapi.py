@@ -13,6 +13,7 @@ import yaml
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain import event as event_module
 from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.domain.correlation import Correlation, correlated
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.commit import CommitRequest
 from manifold_common.services.edits import Delete, EditOptions, MakeFolder
@@ -66,6 +67,15 @@ def commit_in_session(manifold: Manifold, project: ProjectId) -> None:
     manifold.commits.commit(LOCAL_PRINCIPAL, SessionId("s1"), CommitRequest("message"))
 
 
+def test_an_event_that_a_request_made_says_which_as_the_schema_has_it(make_manifold: MakeManifold) -> None:
+    with correlated(Correlation("run-17/step-4", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")):
+        documents = sent(make_manifold())
+    for document in documents:
+        validator(document["type"]).validate(document)
+        assert set(document) == set(DOCUMENT["components"]["schemas"]["cloudEvent"]["properties"])
+        assert set(document["data"]) <= described_fields(document["type"])
+
+
 @pytest.mark.parametrize("include_paths", ["true", "false"])
 @pytest.mark.parametrize("public_url", ["", "https://manifold.example"])
 def test_every_event_that_is_sent_is_as_the_schema_has_it(
@@ -77,7 +87,8 @@ def test_every_event_that_is_sent_is_as_the_schema_has_it(
     assert len(documents) == 10
     for document in documents:
         validator(document["type"]).validate(document)
-        assert set(document) == set(DOCUMENT["components"]["schemas"]["cloudEvent"]["properties"])
+        described = set(DOCUMENT["components"]["schemas"]["cloudEvent"]["properties"])
+        assert described - set(document) == {"correlationid", "traceparent"}, "nobody's request made it"
         assert set(document["data"]) == described_fields(document["type"])
     commits = [document["data"] for document in documents if document["type"] == "manifold.project.commit"]
     assert commits[0]["changed_count"] == 2

@@ -9,10 +9,11 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from manifold_common.domain.correlation import correlation
 from manifold_common.domain.paths import ROOT, to_display
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId
 
@@ -25,6 +26,9 @@ MEDIA_TYPE: Final = "application/cloudevents+json"
 DEFAULT_LISTED_PATHS: Final = 200
 MAX_LISTED_BYTES: Final = 256 * 1024
 """Of the paths in one event, so that it fits into a Kafka message (1 MiB by default) whatever the paths are."""
+
+ORIGIN: Final = "origin"
+"""Where the data of an event that waits says which request it came from. It is sent beside the data, not in it."""
 
 _SCHEMA_VERSION: Final = 1
 
@@ -42,6 +46,8 @@ class CloudEvent:
     """Where the project stood after it."""
     time: datetime
     data: Mapping[str, Any]
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """``correlationid`` and ``traceparent`` of the request that it came from, where they are known."""
 
     @property
     def key(self) -> str:
@@ -60,6 +66,7 @@ class CloudEvent:
             "dataschema": f"urn:manifold:event:{self.type.removeprefix('manifold.')}:{_SCHEMA_VERSION}",
             "partitionkey": self.project,
             "sequence": f"{self.generation:012d}",
+            **self.origin,
             "data": dict(self.data),
         }
 
@@ -78,6 +85,7 @@ def project_event(
         "user_id": user,
         "timestamp": timestamp.isoformat(),
         **more,
+        **_origin(),
     }
 
 
@@ -114,7 +122,13 @@ def commit_event(
         "changed_count": len(named),
         "changed_paths": None if listed_paths is None else _listed(named, listed_paths),
         "timestamp": timestamp.isoformat(),
+        **_origin(),
     }
+
+
+def _origin() -> dict[str, Any]:
+    found = correlation()
+    return {ORIGIN: found.fields()} if found is not None else {}
 
 
 def diff_link(base_url: str, project: ProjectId, generation: Generation) -> str:

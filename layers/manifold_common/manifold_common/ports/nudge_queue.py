@@ -8,8 +8,12 @@ from typing import Protocol
 class NudgeQueue(Protocol):
     """Nothing depends on it: without it the deliverer looks by itself, only later."""
 
-    def send(self) -> bool:
-        """Ask for a look into the outbox. Returns whether the request was taken, within a few seconds. Never raises."""
+    def send(self, correlation_id: str | None = None) -> bool:
+        """Ask for a look into the outbox. Returns whether the request was taken, within a few seconds. Never raises.
+
+        Args:
+            correlation_id: of the request that wrote an event.
+        """
 
     def close(self) -> None:
         """Give the connection back."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
-from manifold_common.domain.event import PROJECT_COMMIT, CloudEvent, diff_link
+from manifold_common.domain.event import ORIGIN, PROJECT_COMMIT, CloudEvent, diff_link
 from manifold_common.ids import encode_id
 from manifold_common.ports.catalog import Catalog
 from manifold_common.ports.clock import Clock, Randomness
@@ -216,6 +216,7 @@ def drain(relay: Relay, clock: Clock, stop: Callable[[], bool]) -> Drained:
 def cloud_event(row: OutboxRow, base_url: str = "") -> CloudEvent:
     """Return an event as it is sent. ``base_url`` is that of this server, for the link to a commit's changes."""
     data = dict(row.data)
+    origin = data.pop(ORIGIN, {})
     if row.type == PROJECT_COMMIT:
         data["changes_url"] = diff_link(base_url, row.project, row.generation)
     return CloudEvent(
@@ -227,4 +228,5 @@ def cloud_event(row: OutboxRow, base_url: str = "") -> CloudEvent:
         generation=row.generation,
         time=row.created_at,
         data=data,
+        origin=origin,
     )

@@ -15,8 +15,8 @@ from manifold_common.ports.clock import Clock
 
 _log = logging.getLogger(__name__)
 
-NUDGE = {"nudge": 1}
-"""What a message says: its version. What there is to deliver, the outbox knows."""
+NUDGE: dict[str, int | str] = {"nudge": 1}
+"""What a message says: its version, and whose request it follows. What there is to deliver, the outbox knows."""
 
 
 class SqsNudgeQueue:
@@ -26,9 +26,10 @@ class SqsNudgeQueue:
         self._queue_url = queue_url
         self._sqs = AwsService("sqs", "AmazonSQS", "application/x-amz-json-1.0", options, clock=clock)
 
-    def send(self) -> bool:
+    def send(self, correlation_id: str | None = None) -> bool:
+        body = NUDGE if correlation_id is None else {**NUDGE, "correlation_id": correlation_id}
         try:
-            self._sqs.call("SendMessage", {"QueueUrl": self._queue_url, "MessageBody": json.dumps(NUDGE)})
+            self._sqs.call("SendMessage", {"QueueUrl": self._queue_url, "MessageBody": json.dumps(body)})
         except ManifoldError as error:
             _log.warning("the fan-out was not woken, and finds the events at its next scheduled run: %s", error)
             return False
