@@ -16,7 +16,7 @@ import msgspec
 from manifold_common.errors import ManifoldError, PartlyDone
 
 from functions.invocation.decode import refusal_of, request_of
-from functions.invocation.logs import logger, where_of
+from functions.invocation.logs import logger, told, where_of
 
 Kind = Literal["sqs", "kafka"]
 _NAMED = 20
@@ -67,7 +67,7 @@ def each_message(event: Mapping[str, Any], work: Callable[[Any], object]) -> dic
         try:
             return work(record)
         except ManifoldError as error:
-            logger.warning(f"a message failed and will come again: {error.code}")
+            logger.warning(f"a message failed and will come again: {told(error)}")
             raise
 
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
@@ -112,7 +112,7 @@ def _left(records: list[KafkaRecord], work: Callable[[KafkaRecord], object], *, 
         try:
             work(record)
         except ManifoldError as error:
-            said = error.code
+            said = told(error)
         except Exception as error:
             said = where_of(error, discreet=discreet)
         else:

@@ -15,19 +15,20 @@ from typing import Any, Protocol, TypeVar
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
 from manifold_common.domain.correlation import correlated
-from manifold_common.errors import CatalogUnavailable, Denied, ErrorKind, ManifoldError
+from manifold_common.errors import CatalogUnavailable, DatabaseDenied, Denied, ErrorKind, ManifoldError
 from manifold_common.ids import SessionId
 
 from functions.invocation import http, metrics
 from functions.invocation.container import CONTAINER, Container
 from functions.invocation.decode import MalformedEvent, plain
 from functions.invocation.ids import Ids, ids_of
-from functions.invocation.logs import logger, where_of
+from functions.invocation.logs import logger, told, where_of
 from functions.invocation.problems import answer_to, internal_answer
 
 T = TypeVar("T")
 
 _LOGGED = (ErrorKind.UNAVAILABLE, ErrorKind.CORRUPT, ErrorKind.INTERNAL)
+_DATABASE = (CatalogUnavailable.code, DatabaseDenied.code)
 _UNSAID = {
     ErrorKind.CONFLICT: "the state moved on meanwhile",
     ErrorKind.NOT_FOUND: "something that the event names does not exist",
@@ -139,7 +140,7 @@ def _serve(name: str, work: Callable[[Any, Call], Any], event: Any, context: Lam
     except ManifoldError as error:
         outcome = error.code
         if error.kind in _LOGGED:
-            logger.error(f"{error.code} {where_of(error, discreet=CONTAINER.is_discreet)}")
+            logger.error(f"{told(error)} {where_of(error, discreet=CONTAINER.is_discreet)}")
         return _refused(error, event, ids)
     except Exception as error:
         outcome = "internal"
@@ -153,7 +154,7 @@ def _serve(name: str, work: Callable[[Any, Call], Any], event: Any, context: Lam
         metrics.milliseconds("invocation.duration", seconds)
         if outcome != "ok":
             metrics.count("invocation.errors", 1)
-        if outcome == CatalogUnavailable.code:
+        if outcome in _DATABASE:
             metrics.count("database.failures", 1)
         metrics.flush()
         logger.info(f"{name}: {outcome} in {seconds * 1000:.0f} ms")

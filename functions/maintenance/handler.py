@@ -14,7 +14,7 @@ from functions.invocation import metrics
 from functions.invocation.batch import KafkaRecord, each_record, kind_of
 from functions.invocation.decode import refusal_of
 from functions.invocation.entry import Call, function
-from functions.invocation.logs import logger, where_of
+from functions.invocation.logs import logger, told, where_of
 from functions.invocation.schedule import Job, scheduled
 from functions.maintenance.commits import commit_of
 
@@ -84,7 +84,7 @@ def _run(name: TaskName, manifold: Manifold, stop: Stop) -> dict[str, Any]:
     try:
         outcome = {"skipped": "no time is left"} if stop() else {"done": _TASKS[name](manifold, stop)}
     except ManifoldError as error:
-        logger.error(f"{name} failed and will be tried again: {error.code}")
+        logger.error(f"{name} failed and will be tried again: {told(error)}")
         outcome = {"error": error.code}
         if isinstance(error, PartlyDone):
             outcome |= error.details

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 from manifold_common.adapters.memory.catalog import MemoryCatalog
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
+from manifold_common.adapters.postgres.roles import JOBS
 from manifold_common.ports.catalog import Catalog
 
 from tests.contract.catalog_fixtures import SettableClock
 from tests.contract.vault_fixtures import KEY
 from tests.support.openbao import POLICY, OpenBao, running_openbao
+from tests.support.postgres import as_role
 from tests.support.s3_proxy import S3Proxy, running_proxy
 
 
@@ -22,12 +24,12 @@ def clock() -> SettableClock:
 
 @pytest.fixture(params=["memory", "postgres"])
 def catalog(request: pytest.FixtureRequest, clock: SettableClock) -> Iterator[Catalog]:
-    """An empty catalog of each kind."""
+    """An empty catalog of each kind; in PostgreSQL as the role of jobs, which needs no more than it is given."""
     made: Catalog
     if request.param == "memory":
         made = MemoryCatalog(clock=clock)
     else:
-        made = PostgresCatalog(request.getfixturevalue("postgres_dsn"), clock=clock)
+        made = PostgresCatalog(as_role(request.getfixturevalue("postgres_dsn"), JOBS), clock=clock)
     yield made
     made.close()
 

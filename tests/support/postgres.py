@@ -9,11 +9,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
 from manifold_common.adapters.postgres.migrations import migrate
+from manifold_common.adapters.postgres.roles import set_up_roles
 from manifold_local.embedded.filelock import FileLock
 from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
 
@@ -24,6 +25,13 @@ _numbers = itertools.count(1)
 def with_database(dsn: str, name: str) -> str:
     """Return the connection string of another database of the same server."""
     return urlsplit(dsn)._replace(path=f"/{name}").geturl()
+
+
+def as_role(dsn: str, role: str) -> str:
+    """Return the connection string of the same database, for another role: sessions begin as that one."""
+    parts = urlsplit(dsn)
+    options = f"options={quote(f'-c role={role}')}"
+    return parts._replace(query=f"{parts.query}&{options}" if parts.query else options).geturl()
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +83,7 @@ def _databases(postgres_server: EmbeddedPostgres) -> Iterator[Databases]:
 def _template(_databases: Databases) -> Iterator[str]:
     with _databases("template1") as dsn:
         migrate(dsn)
+        set_up_roles(dsn)
         yield urlsplit(dsn).path.lstrip("/")
 
 

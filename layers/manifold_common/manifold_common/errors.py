@@ -221,6 +221,13 @@ class KeyUnavailable(Unavailable):
     code = "key_unavailable"
 
 
+class DatabaseDenied(Unavailable):
+    """The role of the connection may not do this: a grant is missing. Nothing was changed, and trying again does not
+    help; an operator has to."""
+
+    code = "database_denied"
+
+
 class NoSpace(Unavailable):
     """A disk (here, at the store or at the database) or the RAM directory is full. Nothing half-written is left."""
 

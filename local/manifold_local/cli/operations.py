@@ -168,6 +168,12 @@ def migrate_database(
         bool,
         typer.Option("--keep-catalog", help="Go on with the catalog that is there, after a dump was refused."),
     ] = False,
+    roles: Annotated[
+        bool, typer.Option("--roles", help="Then make the database's roles and give each what it needs.")
+    ] = False,
+    print_roles: Annotated[
+        bool, typer.Option("--print-roles", help="Only print what --roles would do, for an administrator's psql.")
+    ] = False,
 ) -> None:
     """Bring the database's schema up to date."""
     from manifold_common import bootstrap
@@ -175,16 +181,23 @@ def migrate_database(
     from manifold_local.runtime import open_database
 
     call.refuse_remote()
+    if print_roles:
+        script = bootstrap.role_script()
+        call.answer({"script": script}, lambda: print_line(script.rstrip()))
+        return
     with open_database(call.settings) as dsn:
         done = bootstrap.migrate_catalog(dsn, keep_catalog=keep_catalog)
+        found = bootstrap.set_up_roles(dsn) if roles else []
 
     def say() -> None:
         for name in done:
             print_line(f"applied {name}")
         if not done:
             print_line("the schema is up to date")
+        if found:
+            print_line(f"roles: {', '.join(found)}")
 
-    call.answer({"applied": done}, say)
+    call.answer({"applied": done, **({"roles": found} if roles else {})}, say)
 
 
 def store_check(call: Call) -> None:

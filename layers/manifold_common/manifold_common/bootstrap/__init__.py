@@ -12,6 +12,8 @@ from manifold_common.bootstrap.adapters import (
     event_sinks,
     migrate_catalog,
     prepare_store,
+    role_script,
+    set_up_roles,
 )
 from manifold_common.bootstrap.functions import anew, build_function, build_nudge_queue, load_function_settings
 from manifold_common.bootstrap.relays import build_relays
@@ -38,4 +40,6 @@ __all__ = [
     "load_function_settings",
     "migrate_catalog",
     "prepare_store",
+    "role_script",
+    "set_up_roles",
 ]

@@ -58,6 +58,20 @@ def migrate_catalog(dsn: str, *, keep_catalog: bool = False) -> list[str]:
     return migrate(dsn, keep_catalog=keep_catalog)
 
 
+def set_up_roles(dsn: str) -> list[str]:
+    """Make the database's roles and give each what it needs; return their names. Raises DatabaseDenied."""
+    from manifold_common.adapters.postgres import roles
+
+    return roles.set_up_roles(dsn)
+
+
+def role_script() -> str:
+    """Return what ``set_up_roles`` does, as statements for psql."""
+    from manifold_common.adapters.postgres import roles
+
+    return roles.role_script()
+
+
 def build_store(settings: Settings, clock: Clock, randomness: Randomness) -> ObjectStore:
     """Raises ConfigError, StoreUnavailable, NoSpace."""
     projects = settings.projects

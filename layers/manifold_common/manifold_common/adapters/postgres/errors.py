@@ -10,6 +10,7 @@ from psycopg import errors as pg
 from manifold_common.errors import (
     AlreadyExists,
     CatalogUnavailable,
+    DatabaseDenied,
     InternalError,
     InvalidInput,
     ManifoldError,
@@ -18,6 +19,10 @@ from manifold_common.errors import (
 )
 
 MIGRATE_HINT = "run 'manifold migrate-db'"
+_GRANT_HINT = (
+    "'manifold migrate-db --roles' gives each role its grants; like all migrations, it needs a DATABASE_URL of the role "
+    "that owns the tables"
+)
 
 _TAKEN = {
     "projects_living_name": "there is a project of that name already",
@@ -27,7 +32,14 @@ _TAKEN = {
     "commits_id": "that commit is published already",
     "commits_request": "that request has made a commit already",
 }
-_PERMANENT = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "SSL")
+_PERMANENT = (
+    "authentication failed",
+    "permission denied",
+    "does not exist",
+    "pg_hba.conf",
+    "no password supplied",
+    "SSL",
+)
 """Parts of connection errors that waiting will not cure (libpq gives no code for them)."""
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 _SCARCE: Final = (
@@ -107,9 +119,7 @@ def translate(error: psycopg.Error, secret: str = "") -> ManifoldError:
             f"the database schema is not this program's: {error.diag.message_primary}", hint=MIGRATE_HINT
         )
     if isinstance(error, pg.InsufficientPrivilege):
-        return CatalogUnavailable(
-            f"the database refuses: {error.diag.message_primary}", hint="grant the role of DATABASE_URL what it lacks"
-        )
+        return DatabaseDenied(f"the database denies it: {error.diag.message_primary}", hint=_GRANT_HINT)
     if is_full(error):
         return NoSpace(
             f"the disk of the database server is full: {error.diag.message_primary}",

@@ -15,6 +15,7 @@ from psycopg import errors as pg
 
 from manifold_common.adapters.postgres.errors import MIGRATE_HINT, translate
 from manifold_common.adapters.postgres.pool import Connection, Dsn, connect
+from manifold_common.adapters.postgres.roles import give_grants, has_roles
 from manifold_common.adapters.postgres.wholeness import forget_refused, guard, require_whole
 from manifold_common.errors import CatalogUnavailable, DumpNotLoaded, SchemaMismatch
 
@@ -85,6 +86,8 @@ def migrate(dsn: str, *, known: list[Migration] | None = None, keep_catalog: boo
                         "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
                         (migration.version, migration.name, migration.checksum),
                     )
+            if has_roles(connection):
+                give_grants(connection)
             return [migration.name for migration in pending]
     except psycopg.Error as error:
         raise translate(error, parsed.password) from error
