@@ -15,7 +15,8 @@ import pytest
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.clients import client_environment
 from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate
-from manifold_common.adapters.postgres.roles import APP, GRANTS, JOBS, OWNER, role_script, set_up_roles
+from manifold_common.adapters.postgres.roles import APP, GRANTS, JOBS, OWNER
+from manifold_common.bootstrap import role_script, set_up_roles
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import DatabaseDenied, SchemaMismatch
 from manifold_common.ids import Generation, SessionId
@@ -254,3 +255,18 @@ def test_a_missing_grant_is_told_at_once_with_the_command_and_nothing_is_tried_a
     assert "manifold migrate-db --roles" in problem["hint"]
     (logged,) = (line for line in printed(capsys.readouterr().out) if "database_denied: " in str(line))
     assert logged["level"] == "ERROR"
+
+
+def test_a_statement_of_the_working_roles_ends_on_the_server_by_itself_unless_an_operator_says_otherwise(
+    postgres_dsn: str,
+) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        for role in (APP, JOBS):
+            connection.execute(f"ALTER ROLE {role} IN DATABASE {connection.info.dbname} RESET ALL")
+        connection.execute(f"ALTER ROLE {APP} IN DATABASE {connection.info.dbname} SET statement_timeout = '7s'")
+        set_up_roles(postgres_dsn)
+        found = connection.execute(
+            "SELECT setrole::regrole::text, setconfig FROM pg_db_role_setting AS s JOIN pg_database AS d"
+            " ON d.oid = s.setdatabase WHERE datname = current_database() ORDER BY 1"
+        ).fetchall()
+    assert found == [(APP, ["statement_timeout=7s"]), (JOBS, ["statement_timeout=610s"])]

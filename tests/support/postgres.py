@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import psycopg
 import pytest
 from manifold_common.adapters.postgres.migrations import migrate
-from manifold_common.adapters.postgres.roles import set_up_roles
+from manifold_common.bootstrap import set_up_roles
 from manifold_local.embedded.filelock import FileLock
 from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
 

@@ -60,16 +60,16 @@ def migrate_catalog(dsn: str, *, keep_catalog: bool = False) -> list[str]:
 
 def set_up_roles(dsn: str) -> list[str]:
     """Make the database's roles and give each what it needs; return their names. Raises DatabaseDenied."""
-    from manifold_common.adapters.postgres import roles
+    from manifold_common.adapters.postgres import migrations, roles
 
-    return roles.set_up_roles(dsn)
+    return roles.set_up_roles(dsn, [one.sql for one in migrations.known_migrations()])
 
 
 def role_script() -> str:
     """Return what ``set_up_roles`` does, as statements for psql."""
-    from manifold_common.adapters.postgres import roles
+    from manifold_common.adapters.postgres import migrations, roles
 
-    return roles.role_script()
+    return roles.role_script([one.sql for one in migrations.known_migrations()])
 
 
 def build_store(settings: Settings, clock: Clock, randomness: Randomness) -> ObjectStore:

@@ -20,8 +20,8 @@ from manifold_common.errors import (
 
 MIGRATE_HINT = "run 'manifold migrate-db'"
 _GRANT_HINT = (
-    "'manifold migrate-db --roles' gives each role its grants; like all migrations, it needs a DATABASE_URL of the role "
-    "that owns the tables"
+    "'manifold migrate-db --roles' gives each role its grants; like all migrations, it needs a DATABASE_URL of the "
+    "role that owns the tables"
 )
 
 _TAKEN = {

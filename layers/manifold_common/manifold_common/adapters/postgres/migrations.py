@@ -87,7 +87,7 @@ def migrate(dsn: str, *, known: list[Migration] | None = None, keep_catalog: boo
                         (migration.version, migration.name, migration.checksum),
                     )
             if has_roles(connection):
-                give_grants(connection)
+                give_grants(connection, [one.sql for one in migrations])
             return [migration.name for migration in pending]
     except psycopg.Error as error:
         raise translate(error, parsed.password) from error

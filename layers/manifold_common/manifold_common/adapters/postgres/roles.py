@@ -10,19 +10,22 @@ The statements may be repeated. They are for whoever owns the tables, or for a s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final, LiteralString
 
 import psycopg
 from psycopg import errors as pg
-from psycopg.sql import SQL, Composed, Identifier
+from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from manifold_common.adapters.postgres.errors import translate
 from manifold_common.adapters.postgres.pool import Connection, Dsn, connect
+from manifold_common.adapters.postgres.wholeness import tables_of
 from manifold_common.errors import DatabaseDenied
 
 OWNER, APP, JOBS = "manifold_owner", "manifold_app", "manifold_jobs"
 _STATEMENT_SECONDS = 60.0
+_FUNCTION = re.compile(r"^CREATE (?:OR REPLACE )?FUNCTION (\w+)", re.MULTILINE)
 
 GRANTS: Final[Mapping[str, tuple[LiteralString, LiteralString]]] = {
     "tenants": ("SELECT, INSERT", ""),
@@ -58,6 +61,25 @@ BEGIN
 END
 $$"""
 
+# A statement whose client is gone ends by itself. What an operator has set stays.
+_LIMITS: Final = """
+DO $$
+DECLARE name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['manifold_app', 'manifold_jobs'] LOOP
+        IF NOT EXISTS (
+            SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS given
+            WHERE s.setrole = name::regrole AND given LIKE 'statement_timeout=%'
+        ) THEN
+            EXECUTE format('ALTER ROLE %I IN DATABASE %I SET statement_timeout = %L', name, current_database(), '610s');
+        END IF;
+    END LOOP;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE NOTICE 'statements of the roles have no time limit on the server';
+END
+$$"""
+
+# A superuser hands over what migrations have made, as it may have made some of it itself.
 _HAND_OVER: Final = """
 DO $$
 DECLARE thing record;
@@ -65,20 +87,14 @@ BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN RETURN; END IF;
     EXECUTE format('GRANT CREATE, USAGE ON SCHEMA %I TO manifold_owner', current_schema());
     FOR thing IN
-        SELECT c.relname FROM pg_class AS c
-        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
-          AND c.relowner <> 'manifold_owner'::regrole
-          AND (c.relname = 'schema_migrations' OR EXISTS (
-              SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND t.tgname = 'refuse_load')
-              OR c.relname = 'refused_loads')
+        SELECT c.relname AS name FROM pg_class AS c
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname = ANY({tables})
     LOOP
-        EXECUTE format('ALTER TABLE %I OWNER TO manifold_owner', thing.relname);
+        EXECUTE format('ALTER TABLE %I OWNER TO manifold_owner', thing.name);
     END LOOP;
     FOR thing IN
         SELECT p.oid::regprocedure AS name FROM pg_proc AS p
-        WHERE p.pronamespace = current_schema()::regnamespace AND p.proowner <> 'manifold_owner'::regrole
-          AND EXISTS (SELECT FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
-                      WHERE t.tgfoid = p.oid AND c.relowner = 'manifold_owner'::regrole)
+        WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY({functions})
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO manifold_owner', thing.name);
     END LOOP;
@@ -95,8 +111,10 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO manifold_app', current_schema());
     EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %I'
                    ' GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO manifold_app', owner, current_schema());
-    FOR thing IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tableowner = owner LOOP
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO manifold_app', thing.tablename);
+    FOR thing IN
+        SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema() AND tablename = ANY({tables})
+    LOOP
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO manifold_app', thing.name);
     END LOOP;
 END
 $$"""
@@ -109,13 +127,13 @@ SELECT EXISTS (
 """
 
 
-def role_script() -> str:
-    """Return the statements, for psql."""
-    statements = [_MAKE_ROLES, _HAND_OVER, _DEFAULTS, *(statement.as_string() for statement in _grants())]
-    return "".join(f"{statement.strip()};\n" for statement in ("BEGIN", *statements, "COMMIT"))
+def role_script(migrations: Sequence[str]) -> str:
+    """Return the statements, for psql, for what migrations have made, given as SQL."""
+    statements = ["BEGIN", _MAKE_ROLES, _LIMITS, *(one.as_string() for one in _grants(migrations)), "COMMIT"]
+    return "".join(f"{statement.strip()};\n" for statement in statements)
 
 
-def set_up_roles(dsn: str) -> list[str]:
+def set_up_roles(dsn: str, migrations: Sequence[str]) -> list[str]:
     """Make the roles where they are missing and give each what it needs. Returns their names.
 
     Raises:
@@ -125,7 +143,8 @@ def set_up_roles(dsn: str) -> list[str]:
     try:
         with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection, connection.transaction():
             connection.execute(_MAKE_ROLES, prepare=False)
-            give_grants(connection)
+            connection.execute(_LIMITS, prepare=False)
+            give_grants(connection, migrations)
     except pg.InsufficientPrivilege as error:
         raise DatabaseDenied(
             f"the database denies setting up roles: {error.diag.message_primary}",
@@ -137,11 +156,9 @@ def set_up_roles(dsn: str) -> list[str]:
     return [OWNER, APP, JOBS]
 
 
-def give_grants(connection: Connection) -> None:
+def give_grants(connection: Connection, migrations: Sequence[str]) -> None:
     """Give the roles, which are there, what each needs."""
-    connection.execute(_HAND_OVER, prepare=False)
-    connection.execute(_DEFAULTS, prepare=False)
-    for statement in _grants():
+    for statement in _grants(migrations):
         connection.execute(statement, prepare=False)
 
 
@@ -150,8 +167,11 @@ def has_roles(connection: Connection) -> bool:
     return bool(connection.execute(_IN_USE).fetchall()[0][0])
 
 
-def _grants() -> list[Composed]:
-    found = []
+def _grants(migrations: Sequence[str]) -> list[Composed]:
+    tables = ["schema_migrations", "refused_loads", *tables_of(migrations)]
+    functions = [name for sql in migrations for name in _FUNCTION.findall(sql)]
+    names = {"tables": Literal(tables), "functions": Literal(functions)}
+    found = [SQL(_HAND_OVER).format(**names), SQL(_DEFAULTS).format(**names)]
     for table, (app, more) in GRANTS.items():
         name = Identifier(table)
         found.append(SQL("REVOKE ALL ON {} FROM manifold_app, manifold_jobs").format(name))
