@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from manifold_local.cli.reference import reference
 from manifold_local.embedded.postgres import ensure_embedded
 
 from tests.support.cli import EXECUTABLE
+from tests.support.postgres import as_role
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -44,6 +46,29 @@ def test_the_tour_of_the_readme_works_as_it_stands(tmp_path: Path, ram_folder: P
     assert done.returncode == 0, done.stdout + done.stderr
     assert "A hello.txt\nD threat-model.md\n" in done.stdout
     assert "all is well" in done.stdout
+
+
+def test_the_database_roles_are_made_by_the_commands_that_the_page_shows(
+    tmp_path: Path, empty_postgres_dsn: str
+) -> None:
+    blocks = re.findall(
+        r"A test runs this block\. -->\n```sh\n(.*?)```", (ROOT / "docs/catalog.md").read_text(), re.DOTALL
+    )
+    assert len(blocks) == 2
+    environ = {**_environ(), "DATABASE_URL": empty_postgres_dsn, "WORKDIR": str(tmp_path / "workdir")}
+    script = "\n".join(blocks)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "roles: manifold_owner, manifold_app, manifold_jobs" in done.stdout
+    with psycopg.connect(as_role(empty_postgres_dsn, "manifold_app")) as connection:
+        assert connection.execute("SELECT count(*) FROM commits").fetchall() == [(0,)]
 
 
 def test_the_command_line_page_is_up_to_date() -> None:

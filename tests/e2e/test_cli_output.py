@@ -59,6 +59,7 @@ def test_every_command_answers_in_json(program: Program, tmp_path: Path) -> None
     assert (verified["ok"], verified["problems"], verified["commits"]) == (True, [], 3)
     assert program.json("close", "json-1")["closed"] is True
     assert program.json("migrate-db") == {"applied": []}
+    assert "CREATE ROLE" in program.json("migrate-db", "--print-roles")["script"]
     assert program.json("config", "check")["ok"] is True
     assert program.json("config", "show")["settings"]["projects.encrypt"] == {
         "value": True,

@@ -70,6 +70,7 @@ BEGIN
         IF NOT EXISTS (
             SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS given
             WHERE s.setrole = name::regrole AND given LIKE 'statement_timeout=%'
+              AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
         ) THEN
             EXECUTE format('ALTER ROLE %I IN DATABASE %I SET statement_timeout = %L', name, current_database(), '610s');
         END IF;
