@@ -4,7 +4,7 @@ import logging
 import threading
 
 import pytest
-from manifold_common.errors import StoreUnavailable
+from manifold_common.errors import PartlyDone, StoreUnavailable
 from manifold_local.host.scheduler import Scheduler, Task, run_task
 
 
@@ -30,6 +30,26 @@ def test_a_task_that_fails_stops_neither_itself_nor_others(error: Exception, cap
         assert all(found.acquire(timeout=10) for found in (failed, worked) for _ in range(3))
         assert scheduler.stop(10)
     assert "background task bad failed" in caplog.text
+
+
+def test_a_task_that_fails_is_among_the_warnings_of_health_until_it_works_again() -> None:
+    warnings, broken, seen = ["another"], threading.Event(), threading.Semaphore(0)
+    broken.set()
+
+    def work() -> None:
+        seen.release()
+        if broken.is_set():
+            raise PartlyDone("2 of them failed")
+
+    scheduler = Scheduler([Task("upkeep", 0.001, work)], warnings)
+    scheduler.start()
+    assert all(seen.acquire(timeout=10) for _ in range(4))
+    told = "background task upkeep has failed: partly_done; it is tried again, and the log says more"
+    assert warnings == ["another", told], "once, however often it fails"
+    broken.clear()
+    assert all(seen.acquire(timeout=10) for _ in range(3))
+    assert scheduler.stop(10)
+    assert warnings == ["another"]
 
 
 def test_a_known_error_is_logged_by_its_code_alone(caplog: pytest.LogCaptureFixture) -> None:

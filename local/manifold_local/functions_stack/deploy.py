@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import yaml
 from manifold_common.settings import HELD, Settings
@@ -48,8 +49,16 @@ def keep_secrets(aws: Ministack, settings: Settings, dsn: str) -> None:
             values = {name: value.get_secret_value() for key, (name, value) in hidden.items() if key in held and value}
             if "S3_SECRET_ACCESS_KEY" in values and projects.s3.access_key_id:
                 values["S3_ACCESS_KEY_ID"] = projects.s3.access_key_id
-            values |= {"DATABASE_URL": dsn} | ({"WEBHOOKS_URLS": urls} if urls else {})
+            values |= {"DATABASE_URL": dsn_of(function, dsn)} | ({"WEBHOOKS_URLS": urls} if urls else {})
             secrets.create_secret(Name=f"{SECRETS}/{function}", SecretString=json.dumps(values))
+
+
+def dsn_of(function: str, dsn: str) -> str:
+    """Return the connection string for a function: as the role that it needs (docs/catalog.md)."""
+    role = "manifold_app" if function in ("api", "checkout", "commit") else "manifold_jobs"
+    parts = urlsplit(dsn)
+    options = f"options={quote(f'-c role={role}')}"
+    return parts._replace(query=f"{parts.query}&{options}" if parts.query else options).geturl()
 
 
 def parameters(settings: Settings, public_url: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifold_common.bootstrap import migrate_catalog
+from manifold_common.bootstrap import migrate_catalog, set_up_roles
 from manifold_common.settings import Settings
 
 from manifold_local.embedded.postgres import ensure_embedded
@@ -89,6 +89,7 @@ def running_functions_stack(
         postgres = ensure_embedded(servers.settings.workdir / EMBEDDED_FOLDER)
         stack.callback(postgres.close, stop_now=True)
         migrate_catalog(postgres.dsn)
+        set_up_roles(postgres.dsn)
         ram = stack.enter_context(_ram_folder(settings))
         aws = Ministack(_made(folder / "aws"), ram, tools, port=usual_port(AWS_PORT))
         stack.callback(aws.stop)

@@ -132,7 +132,7 @@ class _Host:
         server = HostServer(host_app(manifold), shutdown_seconds=patience * _SHARE_OF_REQUESTS)
         relaying = Relaying(build_relays(manifold), manifold.context.nudge)
         place = Task("watch WORKDIR", _PLACE_SECONDS, lambda: self._stop_if_moved(lock))
-        scheduler = Scheduler([*background_tasks(manifold, postgres), place])
+        scheduler = Scheduler([*background_tasks(manifold, postgres), place], manifold.warnings)
         scheduler.start()
         relaying.start()
         listener.listen(server.config.backlog)

@@ -34,9 +34,14 @@ class _Due:
 
 
 class Scheduler:
-    """Runs tasks one after another in a thread of its own. A task that fails is tried again in its next turn."""
+    """Runs tasks one after another in a thread of its own. A task that fails is tried again in its next turn.
 
-    def __init__(self, tasks: list[Task]) -> None:
+    Args:
+        warnings: where it stands, for health and people, which tasks have failed in their last turn.
+    """
+
+    def __init__(self, tasks: list[Task], warnings: list[str] | None = None) -> None:
+        self._warnings = [] if warnings is None else warnings
         self._stop = threading.Event()
         self._jitter = random.Random()  # noqa: S311 - spreads load, guards nothing
         now = time.monotonic()
@@ -62,20 +67,28 @@ class Scheduler:
             due = heapq.heappop(self._due)
             if self._stop.wait(max(0.0, due.at - time.monotonic())):
                 return
-            run_task(due.task)
+            self._note(due.task, run_task(due.task))
             heapq.heappush(self._due, _Due(time.monotonic() + self._pause(due.task), due.number, due.task))
         self._stop.wait()
 
+    def _note(self, task: Task, failure: str | None) -> None:
+        begin = f"background task {task.name} has failed: "
+        self._warnings[:] = [text for text in self._warnings if not text.startswith(begin)]
+        if failure is not None:
+            self._warnings.append(f"{begin}{failure}; it is tried again, and the log says more")
 
-def run_task(task: Task) -> None:
-    """Run a task once. Whatever goes wrong is logged, not raised."""
+
+def run_task(task: Task) -> str | None:
+    """Run a task once. Whatever goes wrong is logged, not raised; return its code."""
     started = time.monotonic()
     try:
         done = task.run()
     except ManifoldError as error:
         _log.warning("background task %s failed and will be tried again: %s", task.name, error.code)
+        return error.code
     except Exception:
         _log.exception("background task %s failed and will be tried again", task.name)
-    else:
-        level = logging.INFO if done else logging.DEBUG
-        _log.log(level, "background task %s: %s in %.0f ms", task.name, done, (time.monotonic() - started) * 1000)
+        return "internal"
+    level = logging.INFO if done else logging.DEBUG
+    _log.log(level, "background task %s: %s in %.0f ms", task.name, done, (time.monotonic() - started) * 1000)
+    return None

@@ -1,0 +1,70 @@
+"""What an invocation takes of the database, and how it shows that the database gave nothing."""
+
+from __future__ import annotations
+
+import json
+
+import psycopg
+import pytest
+from manifold_common.errors import CatalogUnavailable
+
+from functions.invocation.entry import InvocationError
+from tests.functions.invocation.test_nudge import COMMIT
+from tests.support.functions import MakeFunction, metrics_of, sample
+
+CONNECTIONS = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'manifold'
+"""
+NOWHERE = "postgresql://manifold@127.0.0.1:1/manifold"
+
+
+@pytest.mark.parametrize("name", ["api", "checkout", "commit", "fanout", "maintenance", "reencrypt"])
+def test_one_connection_is_enough_for_a_container(make_function: MakeFunction, name: str) -> None:
+    function = make_function(DATABASE_POOL_MAX="1")
+    with psycopg.connect(function.variables["DATABASE_URL"]) as connection:
+        assert function("api", sample("http-post"))["statusCode"] == 201
+        for number in range(3):
+            change = {"changes": [{"op": "mkdir", "path": f"folder-{number}"}]}
+            events = {"api": sample("http-get"), "checkout": {"project": "demo"}, "commit": {**COMMIT, **change}}
+            function(name, events.get(name, {}))
+        assert connection.execute(CONNECTIONS).fetchall() == [(1,)]
+
+
+def test_a_database_that_gives_no_connection_is_counted(
+    make_function: MakeFunction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function = make_function(DATABASE_URL=NOWHERE, DATABASE_TIMEOUT_SECONDS="0.2")
+    problem = json.loads(function("api", sample("http-get"))["body"])
+    assert problem["code"] == "catalog_unavailable"
+    assert metrics_of(capsys.readouterr().out)["database.failures"] == 1
+    with pytest.raises(InvocationError):
+        function("commit", COMMIT)
+    assert metrics_of(capsys.readouterr().out)["database.failures"] == 1
+
+
+def test_a_database_that_goes_away_later_is_counted_by_the_http_api_too(
+    make_function: MakeFunction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function = make_function()
+    assert function("api", sample("http-get"))["statusCode"] == 200
+    assert "database.failures" not in metrics_of(capsys.readouterr().out)
+
+    def away(*_: object, **__: object) -> None:
+        raise CatalogUnavailable("the database server has no connection left")
+
+    monkeypatch.setattr(type(function.manifold.context.catalog), "list_projects", away)
+    assert function("api", sample("http-get"))["statusCode"] == 503
+    measured = metrics_of(capsys.readouterr().out)
+    assert (measured["database.failures"], measured["invocation.errors"]) == (1, 1)
+
+
+def test_an_answer_that_tells_a_problem_is_an_error_in_the_metrics(
+    make_function: MakeFunction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function = make_function()
+    assert function("api", sample("http-get", rawPath="/api/projects/absent"))["statusCode"] == 404
+    assert metrics_of(capsys.readouterr().out)["invocation.errors"] == 1
+    head = sample("http-get", rawPath="/api/projects/absent/files/a")
+    head["requestContext"]["http"]["method"] = "HEAD"
+    assert function("api", head)["statusCode"] == 404
+    assert metrics_of(capsys.readouterr().out)["invocation.errors"] == 1
