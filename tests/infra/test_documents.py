@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from manifold_common.settings import HELD, describe_settings
 
 from tests.support.templates import NAMES, ROOT, functions, resources, template
 
@@ -54,7 +55,7 @@ def test_every_metric_and_alarm_is_named() -> None:
 
 
 def test_what_a_month_costs_counts_the_metrics_and_alarms_that_there_are() -> None:
-    of_all = {"cold_starts", "start.duration", "invocation.duration", "invocation.errors"}
+    of_all = {"cold_starts", "start.duration", "invocation.duration", "invocation.errors", "database.failures"}
     metrics = len(of_all) * len(NAMES) + len(_metrics() - of_all)
     alarms = len(resources("alarms", "AWS::CloudWatch::Alarm"))
     assert f"{metrics} metrics {metrics * 0.3:.1f} and {alarms} alarms {alarms * 0.1:.1f}" in AWS
@@ -81,6 +82,27 @@ def _seconds(row: str) -> float:
         price = facts["MemorySize"] / 1024 * 0.0000166667 + (storage / 1024 - 0.5) * 0.0000000309
         total += 0.0000002 + 2000 * 0.5e-9 + int(milliseconds) / 1000 * price
     return total
+
+
+def test_every_function_and_secret_is_in_the_table_of_secrets() -> None:
+    header, *rows = re.findall(r"^   \|(.*)\|$", AWS, re.MULTILINE)
+    columns = [set(re.findall(r"`(\w+)`", cell)) for cell in header.split("|")[1:]]
+    assert set().union(*columns) == set(NAMES) == HELD.keys()
+    keys = {name: setting for setting in describe_settings() for name in (*setting.env, *setting.fallback)}
+    told: dict[str, set[str]] = {name: set() for name in NAMES}
+    for row in rows[1:]:
+        variables, *cells = row.split("|")
+        secret = {keys[name].key for name in re.findall(r"`([A-Z_0-9]+)`", variables) if keys[name].secret}
+        for names, cell in zip(columns, cells, strict=True):
+            for name in names if "refused" not in cell else ():
+                told[name] |= secret
+    assert {name: held & set().union(*told.values()) for name, held in HELD.items()} == told
+
+
+def test_the_formula_of_connections_holds_for_what_the_page_says_of_the_defaults() -> None:
+    parameters = template()["Parameters"]
+    containers = sum(parameters[f"{name.capitalize()}Concurrency"]["Default"] for name in NAMES)
+    assert f"The defaults make {containers * parameters['DatabaseConnections']['Default']} and fit" in AWS
 
 
 def test_costs_follow_from_the_formula() -> None:
