@@ -162,7 +162,7 @@ def test_each_table_says_what_each_role_may_do_with_it(postgres_dsn: str) -> Non
     found: dict[str, tuple[set[str], ...]] = {}
     for table, _, rights in rows:
         found[table] = (*found.get(table, ()), set(rights))
-    assert found.keys() == GRANTS.keys(), "a new table has to be listed in adapters/postgres/roles.py"
+    assert found.keys() == GRANTS.keys(), "each table has to be listed in adapters/postgres/roles.py"
     for table, (app, more) in GRANTS.items():
         granted = set(app.split(", "))
         assert found[table] == (granted, granted | set(filter(None, more.split(", ")))), table

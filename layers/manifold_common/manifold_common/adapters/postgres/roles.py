@@ -173,8 +173,10 @@ def _grants(migrations: Sequence[str]) -> list[Composed]:
     functions = [name for sql in migrations for name in _FUNCTION.findall(sql)]
     names = {"tables": Literal(tables), "functions": Literal(functions)}
     found = [SQL(_HAND_OVER).format(**names), SQL(_DEFAULTS).format(**names)]
-    for table, (app, more) in GRANTS.items():
-        name = Identifier(table)
+    for table in tables:
+        if table not in GRANTS:
+            continue
+        (app, more), name = GRANTS[table], Identifier(table)
         found.append(SQL("REVOKE ALL ON {} FROM manifold_app, manifold_jobs").format(name))
         found.append(SQL("GRANT " + app + " ON {} TO manifold_app").format(name))
         if more:
