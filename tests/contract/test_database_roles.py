@@ -257,6 +257,25 @@ def test_a_missing_grant_is_told_at_once_with_the_command_and_nothing_is_tried_a
     assert logged["level"] == "ERROR"
 
 
+def test_a_dump_without_roles_gets_them_where_it_is_loaded(empty_postgres_dsn: str, postgres_dsn: str) -> None:
+    catalog = PostgresCatalog(postgres_dsn, clock=SettableClock())
+    made = make_project(catalog)
+    catalog.close()
+    owner = client_environment(as_role(postgres_dsn, OWNER))
+    command = [binaries() / "pg_dump", "--no-owner", "--no-privileges"]
+    dump = subprocess.run(command, env=owner, capture_output=True, check=True).stdout
+    subprocess.run(
+        [binaries() / "psql", "--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--output", "/dev/null"],
+        input=dump, env=client_environment(empty_postgres_dsn), check=True,
+    )  # fmt: skip
+    assert b"manifold_" not in dump
+    set_up_roles(empty_postgres_dsn)
+    catalog = PostgresCatalog(as_role(empty_postgres_dsn, APP), clock=SettableClock())
+    catalog.check_schema()
+    assert catalog.get_project(made.tenant, made.id).name == made.row.name
+    catalog.close()
+
+
 def test_a_statement_of_the_working_roles_ends_on_the_server_by_itself_unless_an_operator_says_otherwise(
     postgres_dsn: str,
 ) -> None:
