@@ -17,6 +17,8 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 """Between two looks for what other processes wrote. What this one writes, it sends at once."""
 _TROUBLE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 5.0
+"""After a failure this process holds back for so long at most; that the sink rests longer, the catalog says."""
 
 
 class Relaying:
@@ -69,6 +71,6 @@ class Relaying:
             self._stop.wait(_TROUBLE_SECONDS)
         else:
             if done.failed:
-                self._stop.wait(relay.pause_seconds())
+                self._stop.wait(min(relay.pause_seconds(), _LONGEST_PAUSE_SECONDS))
             elif not done.more:
                 woken.wait(_LOOK_SECONDS * self._jitter.uniform(0.8, 1.2))

@@ -18,7 +18,7 @@ from manifold_common.ports.catalog import (
     SessionRow,
     SessionView,
 )
-from manifold_common.ports.outbox import EventStream, OutboxRow
+from manifold_common.ports.outbox import EventStream, OutboxRow, SinkState
 from manifold_common.ports.uploads import Upload
 
 _HAS_KEY: Final = (
@@ -159,6 +159,11 @@ def event_stream(row: Row) -> EventStream:
         parked_at=utc_or_none(parked_at),
         error=error,
     )
+
+
+def sink_state(row: Row) -> SinkState:
+    sink, failures, *times, error = row
+    return SinkState(sink, failures, *map(utc_or_none, times), error)
 
 
 def utc_or_none(moment: datetime | None) -> datetime | None:
