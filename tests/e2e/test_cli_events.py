@@ -73,7 +73,10 @@ def test_an_operator_sees_a_parked_event_and_lets_it_go_on_or_leaves_it_out(
 
     assert program.error("events", "redrive", "--skip", code=2)["message"] == "--skip needs a PROJECT"
     assert program.error("events", "redrive", "--sink", "fax", code=3)["hint"].endswith(stream["sink"])
-    assert program.json("events", "redrive", project, "--skip", "--sink", stream["sink"]) == {"redriven": 1, "redriven_sinks": 0}
+    assert program.json("events", "redrive", project, "--skip", "--sink", stream["sink"]) == {
+        "redriven": 1,
+        "redriven_sinks": 0,
+    }
     wait_until(lambda: sequences(webhook_endpoint) == [0, 2])
     wait_until(lambda: dependency(client, "events")["detail"] == "0 waiting")
     assert "nothing waits" in program.text("events", "list")

@@ -16,6 +16,7 @@ from manifold_local.cli.output import human_bytes, plural, print_line, print_tab
 from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
+    from manifold_common.services.health import Dependency
     from manifold_common.settings import Settings
 
 
@@ -255,13 +256,20 @@ def health(call: Call) -> None:
             "ok": found.state is not State.FAILED,
             "status": found.state.value,
             "host": {"url": host.url, "pid": host.pid} if host else None,
-            "checks": [{**one._asdict(), "state": one.state.value} for one in found.dependencies],
+            "checks": list(map(_check_json, found.dependencies)),
             "warnings": warnings,
         },
         say,
     )
     if found.state is State.FAILED:
         raise typer.Exit(EXIT_CODES[ErrorKind.UNAVAILABLE])
+
+
+def _check_json(found: Dependency) -> dict[str, Any]:
+    facts = found._asdict()
+    del facts["seen"]
+    ok_at, since, at = (moment.isoformat() if moment else None for moment in found.seen)
+    return {**facts, "state": found.state.value, "last_ok_at": ok_at, "since": since, "observed_at": at}
 
 
 def _as_text(value: Any) -> str:

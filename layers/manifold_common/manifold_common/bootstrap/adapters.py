@@ -3,6 +3,7 @@ it does not use."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -157,6 +158,19 @@ def event_sinks(settings: Settings) -> list[str]:
 
     events = settings.projects.events
     return [SINK] * events.enabled + [name_of(url) for url in events.webhooks.urls]
+
+
+def sink_probes(settings: Settings) -> dict[str, Callable[[], str]]:
+    """Return what looks at a sink from this process, by the sink's name. A function that delivers nothing may have no
+    way to a sink, and a webhook is never asked for anything but to take an event."""
+    from manifold_common.adapters.kafka.options import SINK
+
+    if not settings.projects.events.enabled or settings.functions.name is not None:
+        return {}
+    from manifold_common.adapters.kafka.diagnosis import trouble_with_brokers
+
+    options = kafka_options(settings)
+    return {SINK: lambda: trouble_with_brokers(options)}
 
 
 def kafka_options(settings: Settings) -> KafkaOptions:

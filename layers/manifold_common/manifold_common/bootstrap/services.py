@@ -259,6 +259,7 @@ class Manifold:
 
     @wired
     def health(self) -> Health:
+        from manifold_common.bootstrap.adapters import sink_probes
         from manifold_common.services.health import Health
 
         return Health(
@@ -269,7 +270,8 @@ class Manifold:
             provider_in_use=self.key_provider,
             cache_folder=self.settings.projects.workspace.cache_dir,
             workdir=self.settings.workdir,
-            listens=self.listens,
+            hears_through=("redis" if self.settings.projects.redis.enabled else "kafka") if self.listens else None,
+            probes=sink_probes(self.settings),
             doubt=self.standing.doubt,
         )
 

@@ -18,7 +18,6 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from manifold_common.ids import Generation, ProjectId, TenantId
 
-
 Condition: TypeAlias = Literal["ok", "resting", "failing", "parked", "unused"]
 """Of a sink. ``resting``: nothing is sent for now; ``failing``: it is about to be tried again."""
 

@@ -1,4 +1,9 @@
-"""How everything that Manifold depends on is: each part by itself, given up after a while, and what it means."""
+"""How everything that Manifold depends on is: each part by itself, given up after a while, and what it means.
+
+Each part is looked at anew when somebody asks, so an answer is as old as the look took. The exception are the sinks of
+events: how they do is what all who deliver have last found, and a sink that a process can look at (Kafka) is looked at
+as well. Whatever is said comes with when the part was last seen to work, and since when it is as it is.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,10 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from manifold_common.domain.room import is_low, shown
 from manifold_common.engine.working_set.bench import Bench
@@ -32,11 +37,23 @@ class State(Enum):
     OFF = "off"
 
 
+class Seen(NamedTuple):
+    """What is known of a part over time."""
+
+    ok_at: datetime | None
+    """When it was last seen to work; ``None``: not yet, by this process or by whoever else has noted it."""
+    since: datetime | None
+    """Since when it is in its state, as far as is known; ``None``: it was never used."""
+    at: datetime | None
+    """When that state was last observed; ``None``: never."""
+
+
 class Dependency(NamedTuple):
     name: str
     state: State
     latency_seconds: float
     """How long the look at it took."""
+    seen: Seen
     detail: str
     without_it: str
     """What still works while it is down."""
@@ -57,15 +74,44 @@ class HealthReport(NamedTuple):
 Finding = tuple[State, str]
 
 
+class Observation(NamedTuple):
+    """A finding of others, with what they noted of it."""
+
+    state: State
+    detail: str
+    seen: Seen
+
+
+class Memory:
+    """What this process has seen of a part. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._state: State | None = None
+        self._ok_at: datetime | None = None
+        self._since: datetime | None = None
+
+    def note(self, state: State, now: datetime) -> Seen:
+        with self._lock:
+            if state is State.OK:
+                self._ok_at = now
+            if state is not self._state:
+                self._state, self._since = state, now
+            return Seen(self._ok_at, self._since, now)
+
+
 @dataclass(slots=True)
 class _Check:
     name: str
-    look: Callable[[], Finding]
+    look: Callable[[], Finding | Observation]
     without_it: str
     entry: str
     """The heading of the guide's entry, as its link."""
+    needed: bool = True
+    """Nothing works without it. Another part is ``DEGRADED`` at worst, also when the look at it hangs or dies."""
     busy: threading.Lock = field(default_factory=threading.Lock)
     """Held by a look that runs. One that hangs is not joined by others."""
+    memory: Memory = field(default_factory=Memory)
 
 
 class Health:
@@ -81,10 +127,15 @@ class Health:
         provider_in_use: str | None,
         cache_folder: Path,
         workdir: Path,
-        listens: bool,
+        hears_through: Literal["redis", "kafka"] | None,
+        probes: Mapping[str, Callable[[], str]],
         doubt: str | None = None,
     ) -> None:
-        """``listens``: whether this node hears of others through Redis."""
+        """
+        Args:
+            hears_through: how this node hears of others, if it does.
+            probes: by the names of sinks: looks at one from here, and returns what is wrong, or nothing.
+        """
         self._clock = context.clock
         root = str(bench.sets.root)
         self._checks = [
@@ -123,13 +174,16 @@ class Health:
         if doubt is not None:
             finding = State.DEGRADED, f"{doubt}: nothing is changed until 'manifold adopt' was run"
             self._checks.append(_Check("installation", lambda: finding, "reading", "a-copy-that-changes-nothing"))
-        if listens:
+        if hears_through is not None:
             without = "everything; what other nodes commit is fetched when it is asked for"
-            look_at_redis = lambda: _of(*context.generations.health(), needed=False)  # noqa: E731
-            self._checks.append(_Check("redis", look_at_redis, without, "redis"))
+            self._checks.append(_Check("redis", _redis_look(context, hears_through), without, "redis", needed=False))
         if events.sinks:
             without = "everything; events are delivered later"
-            self._checks.append(_Check("events", lambda: _backlog(events), without, "kafka-and-events"))
+            self._checks.append(_Check("events", lambda: _backlog(events), without, "kafka-and-events", needed=False))
+        for sink in events.sinks:
+            look_at_sink = _sink_look(context, events, sink, probes.get(sink))
+            without = "everything; its events are delivered later"
+            self._checks.append(_Check(sink, look_at_sink, without, "kafka-and-events", needed=False))
 
     def look(self, within_seconds: float = CHECK_SECONDS) -> HealthReport:
         """Look at every part at once. Never raises, and takes hardly longer than ``within_seconds``."""
@@ -146,7 +200,7 @@ class _Look:
         self._clock = clock
         self._begun = clock.monotonic()
         self._done = threading.Event()
-        self._finding: Finding = (State.FAILED, "the look before this one has not come back yet")
+        self._finding: Finding | Observation = (State.FAILED, "the look before this one has not come back yet")
         self._seconds = 0.0
         if check.busy.acquire(blocking=False):
             threading.Thread(target=self._run, name=f"health-{check.name}", daemon=True).start()
@@ -156,11 +210,18 @@ class _Look:
     def result(self, timeout_seconds: float) -> Dependency:
         check = self._check
         if self._done.wait(timeout_seconds):
-            (state, detail), seconds = self._finding, self._seconds
+            found, seconds = self._finding, self._seconds
         else:
             seconds = self._clock.monotonic() - self._begun
-            state, detail = State.FAILED, f"no answer within {seconds:.1f} seconds"
-        return Dependency(check.name, state, seconds, detail, check.without_it, f"{GUIDE}#{check.entry}")
+            found = State.FAILED, f"no answer within {seconds:.1f} seconds"
+        if not check.needed and found[0] is State.FAILED:
+            found = State.DEGRADED, found[1]
+        if isinstance(found, Observation):
+            state, detail, seen = found
+        else:
+            state, detail = found
+            seen = check.memory.note(state, self._clock.now())
+        return Dependency(check.name, state, seconds, seen, detail, check.without_it, f"{GUIDE}#{check.entry}")
 
     def _run(self) -> None:
         try:
@@ -186,6 +247,37 @@ def _key_look(context: Context, name: str, provider: KeyProvider, *, needed: boo
         first, last = (f"{now + timedelta(seconds=left):%H:%M:%S}" for left in (first_seconds, last_seconds))
         until = last if first == last else f"{first} to {last}"
         return State.DEGRADED, f"{detail}; the keys of {count} project(s) are in memory until {until} UTC"
+
+    return look
+
+
+def _redis_look(context: Context, hears_through: str) -> Callable[[], Finding]:
+    if hears_through != "redis":
+        return lambda: (State.OFF, "not used: commits of other nodes are heard of through Kafka")
+    return lambda: _of(*context.generations.health())
+
+
+def _sink_look(
+    context: Context, events: Events, sink: str, probe: Callable[[], str] | None
+) -> Callable[[], Observation]:
+    """Tell what deliveries have found, and a look from here. One that fails is believed, whichever it is."""
+    memory = Memory()
+
+    def look() -> Observation:
+        (news,) = events.sink_news(sink)
+        noted = news.state
+        seen = Seen(noted.ok_at, noted.since, max((at for at in (noted.ok_at, noted.failed_at) if at), default=None))
+        works = news.condition in ("ok", "unused")
+        if probe is None:
+            return Observation(State.OK if works else State.DEGRADED, news.detail, seen)
+        trouble = probe()
+        probed = memory.note(State.DEGRADED if trouble else State.OK, context.clock.now())
+        if trouble:
+            ok_at = max((at for at in (probed.ok_at, noted.ok_at) if at), default=None)
+            return Observation(State.DEGRADED, f"{trouble}; {news.detail}", probed._replace(ok_at=ok_at))
+        if works:
+            return Observation(State.OK, f"it answers; {news.detail}", probed)
+        return Observation(State.DEGRADED, news.detail, seen)
 
     return look
 

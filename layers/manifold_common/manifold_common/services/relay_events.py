@@ -196,8 +196,8 @@ class Drained(NamedTuple):
 def drain(relay: Relay, clock: Clock, stop: Callable[[], bool]) -> Drained:
     """Deliver until nothing waits, for a process that ends then. ``stop`` is asked before each batch.
 
-    A sink that fails is tried once more, since a connection that was frozen may have been dead; unless it wants a longer
-    rest than a process that ends should wait for.
+    A sink that fails is tried once more, since a connection that was frozen may have been dead. One that wants a longer
+    rest than a process that ends should wait for is not.
 
     Raises:
         CatalogUnavailable: as ``Relay.run_once``.

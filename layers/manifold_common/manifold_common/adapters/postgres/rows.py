@@ -162,8 +162,17 @@ def event_stream(row: Row) -> EventStream:
 
 
 def sink_state(row: Row) -> SinkState:
-    sink, failures, *times, error = row
-    return SinkState(sink, failures, *map(utc_or_none, times), error)
+    sink, failures, since, ok_at, failed_at, retry_at, parked_at, error = row
+    return SinkState(
+        sink,
+        failures,
+        since=utc(since),
+        ok_at=utc_or_none(ok_at),
+        failed_at=utc_or_none(failed_at),
+        retry_at=utc_or_none(retry_at),
+        parked_at=utc_or_none(parked_at),
+        error=error,
+    )
 
 
 def utc_or_none(moment: datetime | None) -> datetime | None:
