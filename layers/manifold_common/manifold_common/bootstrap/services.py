@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from manifold_common.services.health import Health
     from manifold_common.services.history import History
     from manifold_common.services.installation import Installations, Standing
+    from manifold_common.services.key_inventory import KeyInventories
     from manifold_common.services.leftovers import Leftovers
     from manifold_common.services.maintenance import Maintenance
     from manifold_common.services.occupancy import Occupancy
@@ -243,6 +244,12 @@ class Manifold:
         from manifold_common.services.rewrap import Rewrap
 
         return Rewrap(self.context, self.providers, self.key_provider)
+
+    @wired
+    def key_inventories(self) -> KeyInventories:
+        from manifold_common.services.key_inventory import KeyInventories
+
+        return KeyInventories(self.context, self.rewrap)
 
     @wired
     def events(self) -> Events:

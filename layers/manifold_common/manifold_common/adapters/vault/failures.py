@@ -138,7 +138,7 @@ class Refusals:
         if retired:
             why = "no longer opens with this version (its min_decryption_version is higher)"
             hint = f"lower it with 'vault write {self._mount}/keys/{name}/config min_decryption_version={version}', "
-            hint += "re-wrap what still uses this version, then raise it again"
+            hint += "run 'manifold keys rewrap', and raise it when 'manifold keys status' does not name it any more"
         else:
             why = "does not have this version"
             hint = f"'vault read {self._mount}/keys/{name}' shows its versions; was it restored from an older backup?"
