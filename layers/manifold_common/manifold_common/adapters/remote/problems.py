@@ -17,6 +17,7 @@ from manifold_common.errors import (
     NotFound,
     Unavailable,
 )
+from manifold_common.ports.retry import RETRY_AFTER, asked_wait
 
 _Text = Annotated[str, msgspec.Meta(max_length=64 << 10)]
 
@@ -33,18 +34,23 @@ _PASSING = frozenset({502, 503, 504, 429})
 _REFUSED = frozenset({401, 403})
 
 
-def error_of(status: int, body: bytes, what: str) -> ManifoldError:
+def error_of(status: int, body: bytes, what: str, asked_seconds: float | None = None) -> ManifoldError:
     """Return the error that an answer stands for.
 
     Args:
         what: the request, for people.
+        asked_seconds: for how long the server has asked to be left alone.
     """
     retryable = status in _PASSING
     try:
         problem = _PROBLEM.decode(body)
     except (ValueError, RecursionError):
-        return _unnamed(status, what, retryable)
-    return _named(problem, retryable)
+        error = _unnamed(status, what, retryable)
+    else:
+        error = _named(problem, retryable)
+    error.details.pop(RETRY_AFTER, None)  # what was said where it does not count
+    error.details.update(asked_wait(asked_seconds))
+    return error
 
 
 def _named(problem: _Problem, retryable: bool) -> ManifoldError:

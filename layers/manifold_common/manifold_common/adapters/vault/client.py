@@ -12,14 +12,17 @@ from manifold_common.adapters.vault.confidential import Body, Secret
 from manifold_common.adapters.vault.failures import Answer, Refusals
 from manifold_common.adapters.vault.options import VaultOptions
 from manifold_common.domain.patience import patience
+from manifold_common.domain.retry_after import seconds_asked
 from manifold_common.errors import KeyUnavailable
+from manifold_common.ports.clock import Clock
 from manifold_common.ports.deadline import within
 
 
 class VaultClient:
     """Thread-safe. Reads nothing from the environment but the system's HTTP proxies and certificates."""
 
-    def __init__(self, options: VaultOptions) -> None:
+    def __init__(self, options: VaultOptions, *, clock: Clock) -> None:
+        self._clock = clock
         self._seconds = options.timeout_seconds
         self._refusals = Refusals(options)
         session = _Session()
@@ -77,14 +80,16 @@ class VaultClient:
         except ValueError:
             data = None
         status = response.status_code
+        asked = seconds_asked(response.headers.get("Retry-After"), self._clock.now())
         data = data if isinstance(data, dict) else None
         errors = data.get("errors") if data is not None else None
         # A load balancer answers for a Vault that is down with a page of its own.
         if data is None and (status == 429 or status >= 500 or 300 <= status < 400):
-            return Answer(status, Body(), "")
+            return Answer(status, Body(), "", asked)
         if data is None or (400 <= status < 500 and status != 429 and not isinstance(errors, list)):
             return self._refusals.not_understood(path, status)
-        return Answer(status, Body(data), " ".join(map(str, errors)).lower() if isinstance(errors, list) else "")
+        said = " ".join(map(str, errors)).lower() if isinstance(errors, list) else ""
+        return Answer(status, Body(data), said, asked)
 
 
 class _Session(requests.Session):
