@@ -12,7 +12,7 @@ from manifold_common.errors import ErrorKind
 from manifold_local.cli.arguments import ProjectArgument
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.exit_codes import EXIT_CODES
-from manifold_local.cli.output import human_bytes, plural, print_line, print_table, safe
+from manifold_local.cli.output import human_bytes, human_time, plural, print_line, print_table, safe
 from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -248,7 +248,8 @@ def health(call: Call) -> None:
         )
         for one in found.dependencies:
             if one.state in (State.DEGRADED, State.FAILED):
-                print_line(f"{one.name} is {one.state.value}. Still works: {one.without_it}. See {one.see}.")
+                last = f" Last seen to work: {human_time(one.seen.ok_at)}." if one.seen.ok_at else ""
+                print_line(f"{one.name} is {one.state.value}.{last} Still works: {one.without_it}. See {one.see}.")
         print_line(f"host: running at {host.url} (process {host.pid})" if host else "host: not running")
 
     call.answer(

@@ -16,16 +16,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from manifold_common.domain.patience import hurried
 from manifold_common.domain.room import is_low, shown
 from manifold_common.engine.working_set.bench import Bench
 from manifold_common.engine.working_set.location import WorkspaceMode
-from manifold_common.errors import ManifoldError
+from manifold_common.errors import CatalogUnavailable, ManifoldError
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.key_provider import KeyProvider
 from manifold_common.services.context import Context
 from manifold_common.services.events import Events
 
 CHECK_SECONDS = 5.0
+_NOTES_SECONDS = 1.0
 GUIDE = "docs/operations.md"
 
 
@@ -153,12 +155,15 @@ class Health:
             ),
         ]
         for name, provider in providers.items():
-            look = _key_look(context, name, provider, needed=name == provider_in_use)
-            self._checks.append(_Check(f"keys ({name})", look, "projects whose key is in memory", "encryption-errors"))
+            look = _key_look(context, name, provider)
+            in_use = name == provider_in_use
+            self._checks.append(
+                _Check(f"keys ({name})", look, "projects whose key is in memory", "encryption-errors", needed=in_use)
+            )
         if bench.sets.mode is WorkspaceMode.EPHEMERAL:
             self._checks += [
                 _Check("RAM folder", lambda: _folder(root), "everything but sessions", "ram-folder"),
-                _Check("cache", lambda: _folder(str(cache_folder), needed=False), "everything, more slowly", "cache"),
+                _Check("cache", lambda: _folder(str(cache_folder)), "everything, more slowly", "cache", needed=False),
             ]
         else:
             off = State.OFF, "not used: working sets are plain folders"
@@ -167,7 +172,7 @@ class Health:
                 _Check("cache", lambda: off, "everything", "cache"),
             ]
         disk = "reading; what is kept below WORKDIR cannot be added to"
-        self._checks.append(_Check("disk", lambda: _folder(str(workdir), needed=False), disk, "disk"))
+        self._checks.append(_Check("disk", lambda: _folder(str(workdir)), disk, "disk", needed=False))
         self._checks.append(
             _Check("encryption", lambda: _encryption(context), "everything", "encryption-switched-on-later")
         )
@@ -237,9 +242,9 @@ class _Look:
             self._done.set()
 
 
-def _key_look(context: Context, name: str, provider: KeyProvider, *, needed: bool) -> Callable[[], Finding]:
+def _key_look(context: Context, name: str, provider: KeyProvider) -> Callable[[], Finding]:
     def look() -> Finding:
-        state, detail = _of(*provider.health(), needed=needed)
+        state, detail = _of(*provider.health())
         count, first_seconds, last_seconds = context.keys.in_memory(name)
         if state is not State.FAILED or not count:
             return state, detail
@@ -263,29 +268,36 @@ def _sink_look(
     """Tell what deliveries have found, and a look from here. One that fails is believed, whichever it is."""
     memory = Memory()
 
+    def noted() -> tuple[bool, str, Seen]:
+        try:
+            with hurried(_NOTES_SECONDS):
+                (news,) = events.sink_news(sink)
+        except CatalogUnavailable:
+            return False, "what deliveries have found cannot be told without the database", Seen(None, None, None)
+        state = news.state
+        at = max((at for at in (state.ok_at, state.failed_at) if at), default=None)
+        return news.condition in ("ok", "unused"), news.detail, Seen(state.ok_at, state.since, at)
+
     def look() -> Observation:
-        (news,) = events.sink_news(sink)
-        noted = news.state
-        seen = Seen(noted.ok_at, noted.since, max((at for at in (noted.ok_at, noted.failed_at) if at), default=None))
-        works = news.condition in ("ok", "unused")
+        trouble = probe() if probe is not None else ""
+        works, detail, seen = noted()
         if probe is None:
-            return Observation(State.OK if works else State.DEGRADED, news.detail, seen)
-        trouble = probe()
+            return Observation(State.OK if works else State.DEGRADED, detail, seen)
         probed = memory.note(State.DEGRADED if trouble else State.OK, context.clock.now())
         if trouble:
-            ok_at = max((at for at in (probed.ok_at, noted.ok_at) if at), default=None)
-            return Observation(State.DEGRADED, f"{trouble}; {news.detail}", probed._replace(ok_at=ok_at))
+            ok_at = max((at for at in (probed.ok_at, seen.ok_at) if at), default=None)
+            return Observation(State.DEGRADED, f"{trouble}; {detail}", probed._replace(ok_at=ok_at))
         if works:
-            return Observation(State.OK, f"it answers; {news.detail}", probed)
-        return Observation(State.DEGRADED, news.detail, seen)
+            return Observation(State.OK, f"it answers; {detail}", probed)
+        return Observation(State.DEGRADED, detail if seen.at else f"it answers; {detail}", seen if seen.at else probed)
 
     return look
 
 
-def _of(ok: bool, detail: str, _: float, trouble: str = "", *, needed: bool = True) -> Finding:
+def _of(ok: bool, detail: str, _: float, trouble: str = "") -> Finding:
     """Args: ``trouble``: what does not work, although it answers."""
     if not ok:
-        return (State.FAILED if needed else State.DEGRADED), detail
+        return State.FAILED, detail
     return (State.DEGRADED, f"{detail}; {trouble}") if trouble else (State.OK, detail)
 
 
@@ -309,11 +321,10 @@ def _backlog(events: Events) -> Finding:
     return (State.DEGRADED if backlog.late else State.OK), detail
 
 
-def _folder(folder: str, *, needed: bool = True) -> Finding:
+def _folder(folder: str) -> Finding:
     """Tell whether a folder is there, can be written to, and has room."""
-    bad = State.FAILED if needed else State.DEGRADED
     if not os.access(folder, os.W_OK | os.X_OK):
-        return bad, f"{folder} is missing, or cannot be written to"
+        return State.FAILED, f"{folder} is missing, or cannot be written to"
     status = os.statvfs(folder)
     free, whole = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
     if status.f_files and not status.f_favail:

@@ -69,6 +69,8 @@ def _trouble(broker: str, options: KafkaOptions, ask: Callable[[socket.socket], 
         return f"no TLS connection to {broker}: {error.reason or type(error).__name__}"
     except _NotKafka:
         return f"{broker} does not answer as Kafka does"
+    except TimeoutError:
+        return f"{broker} does not answer in time"
     except OSError as error:
         return f"{broker} cannot be connected to: {error.strerror or type(error).__name__}"
     return ""
