@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from manifold_common.settings import describe_settings
 
-from tests.support.hints import hints_of, named_commands, refusal_of, texts_of
+from tests.support.hints import ROOT, hints_of, named_commands, refusal_of, texts_of
 
 PAGES = "local/manifold_local/cli/reference.py"
 """Speaks of commands as docs/cli.md does."""
@@ -23,6 +24,23 @@ def test_every_command_that_a_text_names_can_be_run_as_it_is_written() -> None:
     named = [(text, command) for text, command in named if not text.where.startswith(PAGES)]
     assert len(named) > 40, "they are found"
     wrong = [f"{t.where}: manifold {' '.join(c)}: {why}" for t, c in named if (why := refusal_of(c)) is not None]
+    assert wrong == []
+
+
+def test_every_command_that_a_document_shows_is_one() -> None:
+    pages = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    shown = [
+        (page.name, line)
+        for page in pages
+        for block in re.findall(r"^```(?:sh|bash)?\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+        for line in re.findall(r"^(?:\$ )?(manifold .*)$", block, re.MULTILINE)
+    ]
+    assert len(shown) > 25, "they are found"
+    wrong = []
+    for page, line in shown:
+        arguments = shlex.split(re.split(r" \||[<>]|&&|;", line)[0], comments=True)[1:]
+        if (why := refusal_of(arguments)) is not None:
+            wrong.append(f"{page}: {line}: {why}")
     assert wrong == []
 
 

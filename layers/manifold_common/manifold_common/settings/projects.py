@@ -198,7 +198,7 @@ class Events(Section):
     max_attempts: int = setting(
         20,
         "How often an event may be refused, as too large or malformed, before it is parked for an operator. "
-        "Outages do not count.",
+        "Outages of the sink do not count.",
         ge=1,
         le=1000,
     )
