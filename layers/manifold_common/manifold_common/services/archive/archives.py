@@ -147,7 +147,7 @@ class Archives:
         if start.startswith(_ZIP):
             refuse_spool_on_disk(self._context, principal.tenant, project)
             return read_zip(source, limits, self._spool_folder)
-        return read_tar(Source(gunzip(source, limits)) if start.startswith(_GZIP) else source)
+        return read_tar(Source(gunzip(source, limits)) if start.startswith(_GZIP) else source, limits)
 
 
 class _Arrivals:
