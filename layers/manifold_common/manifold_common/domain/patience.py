@@ -48,7 +48,7 @@ def in_a_hurry() -> bool:
 
 @contextmanager
 def wanted_while(is_wanted: Callable[[], bool]) -> Iterator[None]:
-    """While this lasts, long work ends early once ``is_wanted`` says no. It is asked often, and from several threads."""
+    """While this lasts, long work ends early once ``is_wanted`` says no. It is asked often, by several threads."""
     token = _is_wanted.set(is_wanted)
     try:
         yield

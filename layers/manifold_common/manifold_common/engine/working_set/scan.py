@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from manifold_common.domain.paths import MAX_PATH_BYTES, ROOT, ancestors_of, parent_of, to_display
+from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.domain.tree import DIRECTORY, FILE, MODE_MASK, SYMLINK, Changes, Entry, Tree, kept_time
 from manifold_common.engine.working_set.folders import Folders, translate
-from manifold_common.engine.working_set.ignore import IGNORE_FILE, IgnoreRules, read_rules
+from manifold_common.engine.working_set.ignore import IGNORE_FILE, IgnoreFiles, IgnoreRules
 from manifold_common.engine.working_set.state import NO_TRUST, Trust
 from manifold_common.errors import QuotaExceeded, UnsafePath
 from manifold_common.format.buffers import Buffer
@@ -98,7 +99,8 @@ def scan(
         without: folders that count as absent, wherever they are met.
 
     Raises:
-        QuotaExceeded: the folder is over ``limits``. UnsafePath, Unavailable: something cannot be read.
+        QuotaExceeded: the folder is over ``limits``, or its ignore files are too much. UnsafePath, Unavailable:
+            something cannot be read. Abandoned: nobody waits for it any more.
     """
     return _Scan(tree, trust, chunker, add, limits, progress, without).run(root)
 
@@ -161,6 +163,8 @@ class _Scan:
         self._progress = progress
         self._without = without
         self._result = ScanResult(Changes({}, set()), set())
+        self._ignore_files = IgnoreFiles()
+        self._rules_of: dict[bytes, IgnoreRules | None] = {}  # of folders above those to look below
         self._with_ignored: dict[bytes, int] = {}  # new folders with ignored items: how many others they have
 
     def run(self, root: int) -> ScanResult:
@@ -205,7 +209,9 @@ class _Scan:
         rules = None
         above = [ROOT, *reversed([*ancestors_of(folder)])] if folder else []
         for path in above:
-            rules = read_rules(opened.get(path), path, rules)
+            if path not in self._rules_of:
+                self._rules_of[path] = self._ignore_files.rules(opened.get(path), path, rules)
+            rules = self._rules_of[path]
         return rules
 
     def _walk(self, opened: Folders, first: _Visit) -> None:
@@ -223,6 +229,7 @@ class _Scan:
     def _folder(self, fd: int, visit: _Visit) -> list[_Visit]:
         """Take what is in one folder; return the folders in it."""
         folder = visit.path
+        check_wanted()
         status = os.fstat(fd)
         inode = status.st_ino
         self._enter(folder, status)
@@ -241,7 +248,7 @@ class _Scan:
                 limit=MAX_FOLDER_PATH_BYTES,
             )
         if any(item.name == _IGNORE_NAME for item in items):
-            rules = read_rules(fd, folder, rules)
+            rules = self._ignore_files.rules(fd, folder, rules)
         tree, seen = self._tree, self._result.seen
         before_ns, exceptions = self._trusted_before_ns, self._exceptions
         ignored = size = 0
@@ -322,6 +329,7 @@ class _Scan:
         return Entry(SYMLINK, status.st_mode & MODE_MASK, kept_time(status.st_mtime_ns), 0, target)
 
     def _file(self, folder_fd: int, path: bytes, name: bytes, status: os.stat_result) -> Entry | None:
+        check_wanted()
         try:
             fd = os.open(name, _READ_FLAGS, dir_fd=folder_fd)
         except FileNotFoundError:

@@ -100,8 +100,7 @@ class ArchiveLimits:
         limit = FREE_GZIP_MEMBERS + expanded // BYTES_OF_A_GZIP_MEMBER
         if members > limit:
             raise QuotaExceeded(
-                f"the archive is {members} gzip streams in a row, over the limit of {limit} for the {expanded} bytes in "
-                "them",
+                f"the archive is {members} gzip streams in a row, over the limit of {limit} for {expanded} bytes",
                 hint=_HARMFUL,
                 limit=limit,
             )

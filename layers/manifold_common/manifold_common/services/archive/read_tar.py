@@ -151,7 +151,8 @@ def _pax_records(data: bytes, facts: dict[bytes, bytes]) -> int:
 def _bounded(size: int, limit: int) -> int:
     if size > limit:
         raise InvalidInput(
-            f"the archive has a header of {size} bytes, over the limit of {limit}", hint="it is damaged, or made to do harm"
+            f"the archive has a header of {size} bytes, over the limit of {limit}",
+            hint="it is damaged, or made to do harm",
         )
     return size
 

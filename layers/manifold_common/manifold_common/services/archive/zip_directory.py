@@ -152,10 +152,10 @@ def _member(window: bytes, at: int) -> tuple[Member, int]:
     """Return the member at ``at``, and how many bytes it takes in the directory."""
     if len(window) < at + _MEMBER.size:
         raise damaged("its directory ends early")
-    mark, made_by, _, flags, method, time, date, crc, packed, raw, name_size, extra_size, comment_size = (
-        _MEMBER.unpack_from(window, at)[:13]
-    )
-    attributes, offset = _MEMBER.unpack_from(window, at)[15:]
+    (
+        mark, made_by, _, flags, method, time, date, crc, packed, raw, name_size, extra_size, comment_size,
+        _, _, attributes, offset,
+    ) = _MEMBER.unpack_from(window, at)  # fmt: skip
     name_at = at + _MEMBER.size
     extra_at = name_at + name_size
     size = _MEMBER.size + name_size + extra_size + comment_size
