@@ -23,9 +23,9 @@ _WIDE = 128
 """From this many bytes on, a place is noted by the bytes that do not lead to it."""
 
 MAX_STEPS = 50_000_000
-"""Of one scan, or of choosing from one tree. A step is a byte of a name, held against up to 8,192 places (ten lines with
-wildcards have some 100), and takes 0.1 to 0.3 microseconds; each list of patterns that a name is held against takes 8
-besides. A hundred thousand new names of 40 bytes against three ignore files take 15 to 30 million."""
+"""Of one scan, or of choosing from one tree. A step is a byte of a name, held against up to 8,192 places (ten lines
+with wildcards have some 100), and takes 0.1 to 0.3 microseconds; each list of patterns that a name is held against
+takes 8 besides. A hundred thousand new names of 40 bytes against three ignore files take 15 to 30 million."""
 _PLACES_OF_A_STEP = 13
 """As a power of two. So many places take as long as the interpreter takes to come to the next byte."""
 _STEPS_OF_A_LIST = 8
