@@ -124,7 +124,8 @@ class Inspector:
         data = self._fetch(own, receipt, MAX_DRAFT_BYTES)
         with _blaming(own):
             opener = keys.opener(own.seal())
-            commit = read_commit(data, own, opener, keys.id_key)
+            with context.log.memory.account(f"draft {own.name}") as account:
+                commit = read_commit(data, own, opener, keys.id_key, account.take)
             if (commit.meta.parent, commit.meta.parent_hash) != (base.head.commit or "", base.head.record_hash):
                 raise CorruptObject(own.seal().key, "it is not made on the generation that its slot was given for")
         for path, entry in commit.changes.upserts.items():

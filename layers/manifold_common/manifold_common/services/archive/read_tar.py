@@ -1,5 +1,6 @@
-"""Items of a tar, as they stream by: ustar, pax and GNU long names. Nothing is read into memory but bounded headers, and
-nothing of them is kept but what an item is made of."""
+"""Items of a tar, as they stream by: ustar, pax and GNU long names. Nothing is read into memory but bounded headers,
+and nothing of them is kept but what an item is made of.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +131,7 @@ def _item(header: tarfile.TarInfo, facts: Mapping[bytes, bytes], size: int, cont
 
 
 def _pax_records(data: bytes, facts: dict[bytes, bytes]) -> int:
-    """Put what counts of the records ``b"LENGTH KEY=VALUE\\n"`` of a pax header into ``facts``; return how many it has."""
+    """Put what counts of a header's records ``b"LENGTH KEY=VALUE\\n"`` into ``facts``; return how many it has."""
     count = at = 0
     while at < len(data) and data[at] != 0:
         digits, space, _ = data[at : at + 20].partition(b" ")

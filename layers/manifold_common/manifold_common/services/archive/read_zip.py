@@ -108,6 +108,8 @@ def _content_at(fd: int, member: Member) -> int:
     header = os.pread(fd, LOCAL.size, member.offset)
     if len(header) < LOCAL.size or not header.startswith(_LOCAL_MARK):
         raise damaged(f"{to_display(member.path)!r} is not where its directory says")
+    name_size: int
+    extra_size: int
     name_size, extra_size = LOCAL.unpack(header)[9:]
     name_at = member.offset + LOCAL.size
     if os.pread(fd, name_size, name_at) != member.name:

@@ -99,7 +99,7 @@ class Source:
 def gunzip(source: Source, limits: ArchiveLimits) -> ReadInto:
     """Return a reader of what the gzip stream ``source`` holds, several members in a row included.
 
-    It raises InvalidInput: damaged, or ends early. QuotaExceeded: it expands too far, or takes too much to say too little.
+    It raises InvalidInput: damaged, or ends early. QuotaExceeded: it expands too far, or too little.
     """
     inflater = zlib.decompressobj(_GZIP_WINDOW)
     waiting = b""
