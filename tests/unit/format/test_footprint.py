@@ -132,9 +132,9 @@ def test_what_decoding_takes_is_told_before(shape: Callable[[int], Described], c
     if shape is project:
         assert taken <= 1000 * count  # as docs/format-v1.md says
     for limit in (taken // 3, taken - 1):
-        with pytest.raises(QuotaExceeded, match=f"it takes about .* limit of {limit}"):
-            with Memory(limit).account("it") as account:
-                read(data, account.take)
+        told = f"it takes about .* limit of {limit}"
+        with pytest.raises(QuotaExceeded, match=told), Memory(limit).account("it") as account:
+            read(data, account.take)
     with Memory(taken).account("it") as account:
         read(data, account.take)
 

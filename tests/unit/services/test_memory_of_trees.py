@@ -69,7 +69,7 @@ def test_one_reader_waits_for_another_and_is_told_when_that_takes_too_long() -> 
     with memory.account("one") as one:
         one.take(700)
         with memory.account("other") as other, hurried(0.01):
-            with pytest.raises(Unavailable, match="reading other takes about 600 bytes.*others take 700 of the 1000"):
+            with pytest.raises(Unavailable, match=r"reading other takes about 600 bytes.*others take 700 of the 1000"):
                 other.take(600)
             other.take(300)
         with memory.account("gone") as gone, wanted_while(lambda: False), pytest.raises(Abandoned):

@@ -14,6 +14,7 @@ from enum import Enum
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
+from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Tree
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.archive.content import Contents
@@ -173,6 +174,7 @@ class _Arrivals:
             yield MakeFolder(self._folder)
         folders: list[MakeFolder] = []
         for item in items:
+            check_wanted()
             self._count(item)
             if not item.path:
                 continue
