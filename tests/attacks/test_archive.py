@@ -24,7 +24,7 @@ from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.errors import InvalidInput, ManifoldError, QuotaExceeded
 from manifold_common.ids import ProjectId
 from manifold_common.services import tree_editor
-from manifold_common.services.archive import limits, zip_directory
+from manifold_common.services.archive import archives, limits, zip_directory
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import new_project, paths
@@ -199,6 +199,35 @@ def test_a_few_long_paths_cannot_add_millions_of_folders(
         for number in range(30):
             zipped.writestr(f"{number}/{DEEP}", b"")
     refused(manifold, project, packed.getvalue(), QuotaExceeded, "too deep")
+
+
+def test_targets_of_links_count_like_names(
+    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million links to 4,095 bytes each are 4 GB, out of some packed megabytes."""
+    monkeypatch.setattr(tree_editor, "MAX_NEW_ENTRY_BYTES", 2 << 20)
+    target = block(b"x", record("linkpath", "t" * 4000))
+    links = b"".join(target + header(f"l{number}", tarfile.SYMTYPE, link="x") for number in range(1000))
+    refused(manifold, project, links + END, QuotaExceeded, "too long links: they take about .* up to 'l4[0-9]+'")
+
+
+@pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.DIRTYPE], ids=["skipped", "one folder again and again"])
+def test_what_is_only_noted_of_entries_is_bounded(
+    manifold: Manifold, project: ProjectId, kind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MAX_SKIPPED_BYTES", 1 << 20)
+    entry = block(b"x", record("path", DEEP)) + header("x", kind)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        if kind == tarfile.FIFOTYPE:
+            refused(manifold, project, entry * 1000 + END, QuotaExceeded, "devices and FIFOs .*, 25[0-9] up")
+        else:
+            archive = io.BytesIO(entry * 1500 + END)
+            manifold.archives.load(LOCAL_PRINCIPAL, project, archive.readinto)
+        assert tracemalloc.get_traced_memory()[1] - before < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_folders_linked_into_each_other_do_not_double_without_end(

@@ -285,6 +285,14 @@ def test_patterns_of_a_scope_are_bounded_by_the_tree_they_choose_from(monkeypatc
         Scope(("*a" * 200 + "b",)).select(tree)
 
 
+def test_links_are_bounded_by_what_their_targets_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manifold_common.engine.working_set.scan.MAX_TARGET_BYTES", 10_000)
+    for number in range(100):
+        (tmp_path / f"l{number}").symlink_to("t" * 200)
+    with pytest.raises(QuotaExceeded, match=r"targets of links .* up to 'l[0-9]+', have more than 10000 bytes"):
+        _scan(tmp_path)
+
+
 def test_nobody_is_waited_for_who_has_gone(tmp_path: Path) -> None:
     for number in range(100):
         (tmp_path / str(number)).touch()

@@ -27,6 +27,8 @@ from manifold_common.format.buffers import Buffer
 from manifold_common.format.chunker import WHOLE_FILE_BYTES, Chunker
 from manifold_common.ids import ChunkId
 
+MAX_TARGET_BYTES = 128 << 20
+"""Of all new links' targets together. A hundred thousand links with targets of 100 bytes have 10 MB."""
 MAX_FOLDER_PATH_BYTES = 512 << 20
 """Of all folders' paths, each counted for every item in it: what a tree that is both deep and wide takes of memory."""
 _READ_TRIES = 3
@@ -159,6 +161,7 @@ class _Scan:
         self._most_entries = limits.max_files + 1 if limits.max_files else sys.maxsize
         self._total_bytes = 0
         self._folder_path_bytes = 0
+        self._target_bytes = 0
         self._stamping = False
         self._progress = progress
         self._without = without
@@ -323,6 +326,14 @@ class _Scan:
             return None
         except OSError as error:
             raise translate(error, path) from None
+        self._target_bytes += len(target)
+        if self._target_bytes > MAX_TARGET_BYTES:
+            raise QuotaExceeded(
+                f"the targets of links in the folder, up to {to_display(path)!r}, have more than {MAX_TARGET_BYTES} "
+                "bytes together",
+                hint="use shorter targets, or leave links out with .manifoldignore",
+                limit=MAX_TARGET_BYTES,
+            )
         if self._progress is not None:
             self._progress(1, 0)
         self._take(path, 0)

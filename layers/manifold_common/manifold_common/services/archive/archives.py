@@ -16,6 +16,7 @@ from manifold_common.domain.arguments import checked_bytes, checked_flag, member
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Tree
+from manifold_common.errors import QuotaExceeded
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.archive.content import Contents
 from manifold_common.services.archive.limits import ArchiveLimits
@@ -42,6 +43,9 @@ from manifold_common.services.history import History
 from manifold_common.services.plaintext import refuse_spool_on_disk
 
 _SNIFFED_BYTES = 512
+MAX_SKIPPED_BYTES = 16 << 20
+"""Of the paths of devices and FIFOs, which are named in the answer."""
+_SHOWN = 80
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -172,7 +176,8 @@ class _Arrivals:
             yield Delete(path, recursive=True)
         if self._folder:
             yield MakeFolder(self._folder)
-        folders: list[MakeFolder] = []
+        folders: dict[bytes, MakeFolder] = {}
+        skipped_bytes = 0
         for item in items:
             check_wanted()
             self._count(item)
@@ -181,13 +186,22 @@ class _Arrivals:
             path = check_path(self._below(item.path))
             if item.kind is ItemKind.UNSUPPORTED:
                 self.skipped.append(path)
+                skipped_bytes += len(path)
+                if skipped_bytes > MAX_SKIPPED_BYTES:
+                    raise QuotaExceeded(
+                        f"the paths of devices and FIFOs in the archive, {len(self.skipped)} up to "
+                        f"{to_display(path[:_SHOWN])!r}, have more than {MAX_SKIPPED_BYTES} bytes",
+                        hint="leave them out",
+                        limit=MAX_SKIPPED_BYTES,
+                    )
                 continue
             self.entries += 1
             if item.kind is ItemKind.FOLDER:
-                folders.append(MakeFolder(path, item.mode, item.mtime_ns))
+                folders.pop(path, None)
+                folders[path] = MakeFolder(path, item.mode, item.mtime_ns)
             yield self._edit(path, item)
         # Again, for their times: whatever was put into a folder changed them.
-        yield from folders
+        yield from folders.values()
 
     def _edit(self, path: bytes, item: Item) -> Edit:
         if item.kind is ItemKind.FOLDER:
