@@ -22,6 +22,7 @@ from manifold_common.errors import Denied, ErrorKind, ManifoldError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from functions.api.json_bound import MAX_CHANGE_VALUES, MAX_JSON_VALUES, JsonBound
 from functions.api.paths import check_raw_path, raw_path_of
 from functions.api.problem import internal_problem, problem_of
 from functions.api.upload import too_large
@@ -194,15 +195,20 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
     path = scope["path"]
     if scope["method"] in _READS or _STREAMED.match(path):
         return receive
-    limit = MANY_CHANGES_BYTES if _MANY_CHANGES.match(path) else _JSON_BYTES
+    limit, values = (
+        (MANY_CHANGES_BYTES, MAX_CHANGE_VALUES) if _MANY_CHANGES.match(path) else (_JSON_BYTES, MAX_JSON_VALUES)
+    )
+    bound = JsonBound(values)
     seen = 0
 
     async def bounded() -> Message:
         nonlocal seen
         message = await receive()
-        seen += len(message.get("body", b""))
+        body = message.get("body", b"")
+        seen += len(body)
         if seen > limit:
             raise too_large(limit)
+        bound.feed(body)
         return message
 
     return bounded

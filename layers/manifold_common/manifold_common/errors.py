@@ -207,6 +207,13 @@ class Unavailable(ManifoldError):
     code = "unavailable"
 
 
+class Abandoned(ManifoldError):
+    """Work was given up, since nobody waits for it any more. Nothing was changed. No dependency is to blame."""
+
+    kind = ErrorKind.UNAVAILABLE
+    code = "abandoned"
+
+
 class StoreUnavailable(Unavailable):
     code = "store_unavailable"
 

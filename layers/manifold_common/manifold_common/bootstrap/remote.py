@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from manifold_common.bootstrap.wiring import limits_of
+from manifold_common.bootstrap.wiring import limits_of, memory_of
 from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.workers import Workers
 from manifold_common.engine.working_set.bench import Bench
@@ -86,6 +86,7 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
         clock=clock,
         randomness=randomness,
         limits=limits_of(settings),
+        memory=memory_of(settings),
     )
     return RemoteManifold(
         context=context,

@@ -159,6 +159,12 @@ class Functions(Section):
         "and their folder need not be in RAM, since Lambda has none: the platform encrypts and drops `/tmp`.",
         env="AWS_LAMBDA_FUNCTION_NAME",
     )
+    memory_mib: int | None = setting(
+        None,
+        "Memory of the function in MiB, which Lambda sets.",
+        env="AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        ge=1,
+    )
     nudge_queue_url: HttpUrl | None = setting(
         None, "SQS queue that wakes the fan-out after a change. Unset: events wait for its next scheduled run."
     )

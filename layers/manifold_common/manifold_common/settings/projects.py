@@ -251,6 +251,13 @@ class Projects(Section):
     encrypt: bool = setting(
         False, "Seal everything that leaves RAM. Needs `projects.workspace.mode: ephemeral`."
     )  # fmt: skip
+    tree_memory_bytes: Bytes = setting(
+        0,
+        "Most memory that reading the trees of projects takes at one time, about, in bytes. What would take more is "
+        "refused before it is read. 0: half of the memory of the machine, its container or the function. Each file "
+        "takes about 1 KB while it is read.",
+        ge=0,
+    )
     encryption: Encryption = section(Encryption)
     workspace: Workspace = section(Workspace)
     filesystem: Filesystem = section(Filesystem)
