@@ -222,3 +222,27 @@ def test_the_server_is_asked_to_encrypt_each_object(
 def test_a_key_for_a_mode_that_has_none_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match="sseKmsKeyId"):
         S3Options("bucket", kms_key_id="alias/manifold")
+
+
+def test_a_server_that_knows_no_checksum_headers_is_used_by_a_setting(options: S3Options, proxy: S3Proxy) -> None:
+    proxy.unknown_headers = "x-amz-checksum"
+    usual = dataclasses.replace(options, endpoint=proxy.url)
+    with pytest.raises(StoreUnavailable) as caught:
+        open_s3(usual).put("one", b"x")
+    assert "S3_CHECKSUM=none" in str(caught.value.hint)
+    plain = dataclasses.replace(usual, checksum=None)
+    assert check(open_s3(plain)).ok
+    assert prepare(plain)
+    assert not any("checksum" in name for seen in proxy.seen[-3:] for name in seen.headers)
+
+
+def test_a_server_that_wants_signed_bytes_and_single_deletes_is_used_by_settings(
+    options: S3Options, proxy: S3Proxy
+) -> None:
+    asked = dataclasses.replace(options, endpoint=proxy.url, sign_payload=True, bulk_delete=False, checksum=None)
+    store = open_s3(asked)
+    store.put("one", b"x")
+    store.delete(["one", "two"])
+    assert [seen.method for seen in proxy.seen] == ["PUT", "DELETE", "DELETE"]
+    digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+    assert proxy.seen[0].headers["x-amz-content-sha256"] == digest

@@ -25,6 +25,10 @@ class NoAwsKeys(Exception):
 class AwsAccount(Protocol):
     """Thread-safe."""
 
+    @property
+    def lasting(self) -> bool:
+        """Whether ``keys`` always returns the same."""
+
     def keys(self) -> AwsKeys:
         """Return credentials that are good now, and for some minutes yet.
 

@@ -142,7 +142,7 @@ class S3(Section):
     checksum: Literal["CRC64NVME", "SHA256", "none"] = setting(
         "CRC64NVME",
         "Checksum sent with each object, by which the service refuses bytes damaged on the way. `none` for a service "
-        "that refuses the header.",
+        "that refuses the header; objects are then deleted one by one.",
     )
     sign_payload: bool = setting(
         False, "Sign the bytes of each object as well. For a service that takes no unsigned ones; costs time."

@@ -32,6 +32,10 @@ class ChainedAccount:
     def __reduce__(self) -> NoReturn:
         raise TypeError("an account holds credentials and is never pickled or copied")
 
+    @property
+    def lasting(self) -> bool:
+        return self._fixed is not None
+
     def keys(self) -> AwsKeys:
         return self._fixed or self._from_chain()
 
@@ -79,7 +83,7 @@ class ChainedAccount:
             raise NoAwsKeys(f"the AWS credentials cannot be had ({failed})", _HINT)
         if frozen is None or not frozen.access_key or not frozen.secret_key:
             raise NoAwsKeys(f"there are no AWS credentials: the settings have none, and {_TRIED} gave none", _HINT)
-        return _checked(AwsKeys(frozen.access_key, frozen.secret_key, frozen.token), "the environment")
+        return _checked(AwsKeys(frozen.access_key, frozen.secret_key, frozen.token or None), "the environment")
 
     def _search(self) -> Any:
         from botocore.session import Session

@@ -46,7 +46,7 @@ def make_client(options: S3Options, *, timeout_seconds: float, retries: int) -> 
         "aws_endpoint_url_s3": options.url,
         "virtual_hosted_style_request": not options.use_path_style,
         "unsigned_payload": not options.sign_payload,
-        "disable_bulk_delete": not options.bulk_delete,
+        "disable_bulk_delete": not options.bulk_delete or options.checksum is None,
         "skip_signature": False,
         "s3_express": False,
         "request_payer": False,
@@ -90,7 +90,7 @@ def make_client(options: S3Options, *, timeout_seconds: float, retries: int) -> 
     }
     try:
         with _hidden():
-            return S3Client(options.bucket, given, options.keys, lasting=options.access_key_id is not None)
+            return S3Client(options.bucket, given, options.keys, lasting=options.lasting)
     except S3Failure:
         raise ConfigError(
             f"the S3 client for bucket {options.bucket!r} cannot be made",

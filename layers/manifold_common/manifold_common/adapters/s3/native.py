@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KEYS_LAST = timedelta(minutes=6)
-"""How long obstore is told that credentials are good. It asks again when less than five minutes of that are left, and
-the account's own are good for longer."""
-
 
 class S3Failure(Exception):
     """A request that was not done."""
@@ -41,9 +37,7 @@ class Answer:
 
     def __init__(self, result: Any) -> None:
         self._result = result
-        facts = result.meta
-        self.size: int = facts["size"]
-        self.last_modified: datetime = facts["last_modified"]
+        self.size, self.last_modified = _facts(result.meta)
 
     def read(self) -> memoryview:
         return _guarded(lambda: memoryview(self._result.bytes()))
@@ -79,11 +73,7 @@ class S3Client:
         return self._do(ask)
 
     def head(self, key: str) -> tuple[int, datetime]:
-        def ask() -> tuple[int, datetime]:
-            facts = obstore.head(self._store, key)
-            return facts["size"], facts["last_modified"]
-
-        return self._do(ask)
+        return self._do(lambda: _facts(obstore.head(self._store, key)))
 
     def pages(self, folder: str | None, at_once: int) -> Iterator[tuple[str, int, datetime]]:
         pages = self._do(lambda: iter(obstore.list(self._store, folder, chunk_size=at_once)))
@@ -112,13 +102,27 @@ class S3Client:
             "access_key_id": keys.access_key_id,
             "secret_access_key": keys.secret_access_key,
             "token": keys.session_token,
-            "expires_at": None if self._lasting else datetime.now(UTC) + _KEYS_LAST,
+            # What seems to end now is asked for again with each request: 10 us more.
+            "expires_at": None if self._lasting else datetime.now(UTC),
         }
+
+
+def _facts(meta: Any) -> tuple[int, datetime]:
+    """Raises S3Failure: it was not an S3 server that answered, but a proxy with a page of its own."""
+    if meta["e_tag"] is None:
+        raise S3Failure(
+            Failure(
+                None, "", "what answered is not an S3 server: it sent no ETag", passing=False, hint="check s3.endpoint"
+            )
+        )
+    return meta["size"], meta["last_modified"]
 
 
 def _guarded(call: Callable[[], T]) -> T:
     try:
         return call()
+    except S3Failure:
+        raise
     except BaseException as error:
         if not (isinstance(error, Exception) or is_panic(error)):
             raise

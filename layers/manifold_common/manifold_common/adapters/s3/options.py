@@ -58,7 +58,8 @@ class S3Options:
     kms_key_id: str | None = None
     """For ``aws:kms``; ``None`` is the account's default key."""
     bulk_delete: bool = True
-    """Delete up to 1,000 objects a request. Some compatible stores cannot."""
+    """Delete up to 1,000 objects a request, where ``checksum`` is not ``None``: such a request has to have one. Some
+    compatible stores cannot."""
 
     def __post_init__(self) -> None:
         if not _BUCKET.fullmatch(self.bucket):
@@ -116,6 +117,11 @@ class S3Options:
     def where(self) -> str:
         """The bucket, for messages."""
         return f"bucket {self.bucket!r} at {self.endpoint or f'AWS {self.region}'}"
+
+    @property
+    def lasting(self) -> bool:
+        """Whether ``keys`` always returns the same."""
+        return self.access_key_id is not None or (self.account is not None and self.account.lasting)
 
     def keys(self) -> AwsKeys:
         """Raises NoAwsKeys."""

@@ -17,12 +17,13 @@ from manifold_common.ports.deadline import within
 
 
 class VaultClient:
-    """Thread-safe. Reads nothing from the environment but the system's HTTP proxies and certificates."""
+    """Thread-safe. Reads nothing from the environment: no proxy, no certificates, no password of a ~/.netrc."""
 
     def __init__(self, options: VaultOptions) -> None:
         self._seconds = options.timeout_seconds
         self._refusals = Refusals(options)
-        session = _Session()
+        session = requests.Session()
+        session.trust_env = False
         session.verify = (options.ca_file or True) if options.verify_tls else False
         session.cert = (options.cert_file, options.key_file) if options.cert_file and options.key_file else None
         # Not hvac.Client, which completes what is not given from VAULT_* variables and ~/.vault-token.
@@ -85,14 +86,3 @@ class VaultClient:
         if data is None or (400 <= status < 500 and status != 429 and not isinstance(errors, list)):
             return self._refusals.not_understood(path, status)
         return Answer(status, Body(data), " ".join(map(str, errors)).lower() if isinstance(errors, list) else "")
-
-
-class _Session(requests.Session):
-    def __init__(self) -> None:
-        super().__init__()
-        self.auth = _no_netrc
-
-
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep requests from adding the password that ~/.netrc may have for the host."""
-    return request
