@@ -138,7 +138,7 @@ def aws_account(aws: Aws) -> AwsAccount:
     """
     keys = None
     if aws.access_key_id is not None and aws.secret_access_key is not None:
-        token = (aws.session_token.get_secret_value() if aws.session_token else None) or None
+        token = aws.session_token.get_secret_value() if aws.session_token else None
         keys = AwsKeys(aws.access_key_id, aws.secret_access_key.get_secret_value(), token)
     try:
         return _account(keys)

@@ -27,9 +27,10 @@ def panics_as_errors() -> Iterator[None]:
     """
     try:
         yield
+        return
     except BaseException as error:
         if not is_panic(error):
             raise
-    else:
-        return
-    raise InternalError("a native library failed (panic)", hint="its words are in the log of the process's errors")
+        trace = error.__traceback__
+    failure = InternalError("a native library failed (panic)", hint="its words are in this process's standard error")
+    raise failure.with_traceback(trace)

@@ -76,12 +76,18 @@ def _client(options: S3Options, account: AwsAccount) -> Iterator[Any]:
             s3={"addressing_style": "path" if options.use_path_style else "virtual"},
             request_checksum_calculation="when_required",
         )
+        client.meta.events.register("before-call.s3", _without_redirects)
         if options.checksum is None:
             client.meta.events.register("before-call.s3", _with_digest_instead_of_checksum)
         try:
             yield client
         finally:
             client.close()
+
+
+def _without_redirects(params: dict[str, Any], **_: Any) -> None:
+    """Keep botocore from looking for the bucket's region by itself: at an endpoint of one's own it asks for ever."""
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _with_digest_instead_of_checksum(params: dict[str, Any], **_: Any) -> None:
