@@ -52,8 +52,9 @@ _FULL_CODES = frozenset({"InsufficientStorage", "XMinioStorageFull", "XMinioAdmi
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TLS_HINT = "check the server's certificate; an authority of your own is named by projects.s3.tls.caFile"
 _REDIRECTED = "it redirects to another place, which is not followed"
+_ELSEWHERE = (_REDIRECTED, False, "give the address that it leads to as s3.endpoint, or correct s3.region")
 _NETWORK = (  # what the text says, what it means, whether it may pass, what to do
-    (REDIRECT_TRAP, _REDIRECTED, False, "give the address that it leads to as s3.endpoint, or correct s3.region"),
+    (REDIRECT_TRAP, *_ELSEWHERE),
     ("BareRedirect", _REDIRECTED, False, "correct s3.region: the bucket is in another region, or at another endpoint"),
     ("UnknownIssuer", "its TLS certificate is not trusted", False, _TLS_HINT),
     ("NotValidForName", "its TLS certificate is for another host name", False, "give the name that it is for"),
@@ -121,6 +122,9 @@ class Failure(NamedTuple):
     """The server says that there is no such thing."""
     exists: bool = False
     """A conditional put found an object."""
+
+
+REDIRECTED = Failure(None, "", *_ELSEWHERE)
 
 
 def read_failure(error: BaseException) -> Failure:

@@ -21,9 +21,10 @@ from typing import NoReturn, TypeVar
 
 from manifold_common.adapters.s3.client import make_client
 from manifold_common.adapters.s3.coalesce import coalesce
-from manifold_common.adapters.s3.failures import translate
+from manifold_common.adapters.s3.failures import REDIRECTED, translate
 from manifold_common.adapters.s3.native import S3Client, S3Failure
 from manifold_common.adapters.s3.options import S3Options
+from manifold_common.adapters.s3.redirects import redirects
 from manifold_common.domain.object_key import check_folder, check_object_key
 from manifold_common.domain.patience import patience
 from manifold_common.errors import CorruptObject, ManifoldError, NoSpace, ObjectNotFound, StoreUnavailable
@@ -235,21 +236,22 @@ class S3ObjectStore:
         seconds = min(wanted, usual)
         with self._lock:
             if seconds not in self._hurried:
-                self._hurried[seconds] = make_client(self.options, timeout_seconds=seconds, retries=0)
+                self._hurried[seconds] = self._make(seconds)
             return self._hurried[seconds]
 
     @cached_property
     def _bulk(self) -> S3Client:
-        return make_client(self.options, timeout_seconds=self.options.request_timeout_seconds, retries=0)
+        return self._make(self.options.request_timeout_seconds)
 
     @cached_property
     def _listing(self) -> S3Client:
-        return make_client(
-            self.options,
-            timeout_seconds=self.options.request_timeout_seconds,
-            retries=self.options.retries.attempts - 1,
-        )
+        return self._make(self.options.request_timeout_seconds, retries=self.options.retries.attempts - 1)
 
     @cached_property
     def _probe(self) -> S3Client:
-        return make_client(self.options, timeout_seconds=self.options.health_timeout_seconds, retries=0)
+        return self._make(self.options.health_timeout_seconds)
+
+    def _make(self, timeout_seconds: float, *, retries: int = 0) -> S3Client:
+        if self.options.may_lend_a_token and redirects(self.options, _PROBE_KEY):
+            raise translate(REDIRECTED, "", self.options)
+        return make_client(self.options, timeout_seconds=timeout_seconds, retries=retries)

@@ -123,6 +123,11 @@ class S3Options:
         """Whether ``keys`` always returns the same."""
         return self.access_key_id is not None or (self.account is not None and self.account.lasting)
 
+    @property
+    def may_lend_a_token(self) -> bool:
+        """Whether a session token may be sent to a server that is not AWS's own."""
+        return self.endpoint is not None and (self.session_token is not None or self.access_key_id is None)
+
     def keys(self) -> AwsKeys:
         """Raises NoAwsKeys."""
         if self.access_key_id is not None and self.secret_access_key is not None:
