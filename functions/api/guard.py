@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastapi import Request
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.domain.patience import hurried
 from manifold_common.errors import Denied, ErrorKind, ManifoldError
 from starlette.datastructures import Headers, MutableHeaders
@@ -113,7 +114,7 @@ class Guard:
             check_raw_path(raw_path_of(scope))
             self._check_host(Headers(scope=scope))
             self._check_site(scope["method"], Headers(scope=scope))
-            with hurried(self._patience_seconds):
+            with hurried(self._patience_seconds), panics_as_errors():
                 await self._app(scope, _limited(scope, receive), answer)
         except ManifoldError as error:
             if error.kind in _LOGGED:

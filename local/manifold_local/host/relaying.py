@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import ManifoldError
 from manifold_common.services.nudge import Nudge
 from manifold_common.services.relay_events import Relay
@@ -62,7 +63,8 @@ class Relaying:
     def _pass(self, relay: Relay, woken: threading.Event) -> None:
         """Deliver what waits, then rest until there is a reason to look again."""
         try:
-            done = relay.run_once()
+            with panics_as_errors():
+                done = relay.run_once()
         except ManifoldError as error:
             _log.warning("events for %s were not delivered and will be tried again: %s", relay.sink, error.code)
             self._stop.wait(_TROUBLE_SECONDS)

@@ -15,6 +15,7 @@ from manifold_common.ports.object_store import StoreHealth
 
 from tests.support.api import Api, MakeApi
 from tests.support.kafka import running_kafka
+from tests.support.panics import SECRET, panic
 
 
 def by_name(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -52,6 +53,21 @@ def test_something_needed_that_is_down_makes_it_503_but_not_dead(make_api: MakeA
     assert api.get("/livez").json() == {"status": "ok"}
     assert api.get("/").status_code == 200
     assert "connection refused" in api.get("/").text
+
+
+class _PanickingStore(MemoryObjectStore):
+    def health(self) -> StoreHealth:
+        panic()
+
+
+def test_a_look_that_dies_is_a_failure_and_says_so_each_time(make_api: MakeApi) -> None:
+    api = make_api(store=_PanickingStore(SystemClock()))
+    for _ in range(2):
+        answer = api.get("/health")
+        store = by_name(answer.json())["object store"]
+        assert (answer.status_code, store["state"]) == (503, "failed")
+        assert store["detail"] == "it cannot be looked at (PanicException)"
+        assert SECRET not in answer.text
 
 
 def test_a_cache_that_is_gone_only_degrades(api: Api) -> None:

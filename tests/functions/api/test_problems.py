@@ -10,6 +10,7 @@ from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.errors import CatalogUnavailable
 
 from tests.support.api import Api, MakeApi
+from tests.support.panics import SECRET, panic
 
 
 def _is_problem(answer: Any) -> dict[str, Any]:
@@ -117,6 +118,19 @@ def test_a_bug_says_nothing_about_itself_but_where_to_find_it(
     logged = [record.getMessage() for record in caplog.records if body["correlation_id"] in record.getMessage()]
     assert len(logged) == 1 and "ZeroDivisionError" in logged[0] and "list_projects" in logged[0]
     assert "secret-file" not in caplog.text  # projects are encrypted: names stay out of the log
+
+
+class _Panicking(MemoryCatalog):
+    list_projects = panic
+
+
+def test_a_panic_of_a_native_library_is_answered_as_a_bug_is(
+    make_api: MakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = make_api(catalog=_Panicking(clock=SystemClock())).get("/api/projects")
+    body = _is_problem(answer)
+    assert (body["status"], body["code"]) == (500, "internal")
+    assert SECRET not in answer.text + caplog.text
 
 
 def test_without_encryption_the_log_has_a_bugs_text(make_api: MakeApi, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from manifold_common.errors import ConfigError
+from manifold_common.ports.aws_account import AwsAccount, AwsKeys, NoAwsKeys
 
 if TYPE_CHECKING:
     from manifold_common.adapters.kafka.options import KafkaOptions
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from manifold_common.ports.key_provider import KeyProvider
     from manifold_common.ports.object_links import ObjectLinks
     from manifold_common.ports.object_store import ObjectStore
-    from manifold_common.settings import Settings, Vault
+    from manifold_common.settings import Aws, Settings, Vault
 
 
 def build_catalog(settings: Settings, dsn: str, clock: Clock) -> Catalog:
@@ -88,7 +90,7 @@ def prepare_store(settings: Settings) -> list[str]:
         return ["a directory needs no preparation"]
     from manifold_common.adapters.s3.bucket import prepare_bucket
 
-    return prepare_bucket(_s3_options(settings))
+    return prepare_bucket(_s3_options(settings), _s3_account(settings))
 
 
 def _s3_options(settings: Settings) -> S3Options:
@@ -111,10 +113,45 @@ def _s3_options(settings: Settings) -> S3Options:
         verify_tls=s3.tls.verify,
         server_side_encryption=None if s3.sse_mode == "none" else s3.sse_mode,
         kms_key_id=s3.sse_kms_key_id,
+        account=aws_account(settings.aws),
+        checksum=None if s3.checksum == "none" else s3.checksum,
+        sign_payload=s3.sign_payload,
+        bulk_delete=s3.bulk_delete,
         connect_timeout_seconds=s3.connect_timeout_seconds,
+        health_timeout_seconds=s3.health_timeout_seconds,
         request_timeout_seconds=s3.request_timeout_seconds,
         retries=RetryPolicy(attempts=s3.max_retries + 1, budget_seconds=s3.retry_timeout_seconds),
     )
+
+
+def _s3_account(settings: Settings) -> AwsAccount:
+    from manifold_common.adapters.aws.account import ChainedAccount
+
+    options = _s3_options(settings)
+    return aws_account(settings.aws) if options.access_key_id is None else ChainedAccount(options.keys())
+
+
+def aws_account(aws: Aws) -> AwsAccount:
+    """Return the one place that credentials for AWS come from, but where settings give a service its own.
+
+    Raises:
+        ConfigError: the keys of the settings cannot be keys.
+    """
+    keys = None
+    if aws.access_key_id is not None and aws.secret_access_key is not None:
+        token = aws.session_token.get_secret_value() if aws.session_token else None
+        keys = AwsKeys(aws.access_key_id, aws.secret_access_key.get_secret_value(), token)
+    try:
+        return _account(keys)
+    except NoAwsKeys as error:
+        raise ConfigError(str(error), hint=error.hint) from None
+
+
+@lru_cache(maxsize=4)
+def _account(keys: AwsKeys | None) -> AwsAccount:
+    from manifold_common.adapters.aws.account import ChainedAccount
+
+    return ChainedAccount(keys)
 
 
 def build_generation_cache(settings: Settings, clock: Clock, randomness: Randomness) -> GenerationCache | None:
@@ -222,7 +259,7 @@ def build_key_providers(settings: Settings, clock: Clock, randomness: Randomness
         kms = encryption.awskms
         assert kms.key_id is not None
         options = KmsOptions(kms.key_id, region=kms.region, endpoint=kms.endpoint, timeout_seconds=kms.timeout_seconds)
-        providers["awskms"] = KmsKeyProvider(options, clock=clock, randomness=randomness)
+        providers["awskms"] = KmsKeyProvider(options, aws_account(settings.aws), clock=clock, randomness=randomness)
     if settings.projects.encrypt and encryption.provider not in providers:
         raise ConfigError(
             f"the key provider {encryption.provider} is not configured",

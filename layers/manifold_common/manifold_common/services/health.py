@@ -16,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from manifold_common.domain.panic import is_panic
 from manifold_common.domain.patience import hurried
 from manifold_common.domain.room import is_low, shown
 from manifold_common.engine.working_set.bench import Bench
@@ -233,9 +234,11 @@ class _Look:
             self._finding = self._check.look()
         except ManifoldError as error:
             self._finding = State.FAILED, str(error)
-        except Exception as error:
+        except BaseException as error:
             # The text of a foreign error may hold a secret; its type does not.
             self._finding = State.FAILED, f"it cannot be looked at ({type(error).__name__})"
+            if not (isinstance(error, Exception) or is_panic(error)):
+                raise
         finally:
             self._seconds = self._clock.monotonic() - self._begun
             self._check.busy.release()

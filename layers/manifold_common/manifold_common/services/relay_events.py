@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from manifold_common.domain.event import PROJECT_COMMIT, CloudEvent, diff_link
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.ids import encode_id
 from manifold_common.ports.catalog import Catalog
 from manifold_common.ports.clock import Clock, Randomness
@@ -141,7 +142,8 @@ class Relay:
 
     def _publish(self, events: Sequence[CloudEvent]) -> Sequence[Outcome]:
         try:
-            return self._publisher.publish(events, seconds=self._rules.publish_seconds)
+            with panics_as_errors():
+                return self._publisher.publish(events, seconds=self._rules.publish_seconds)
         except Exception as error:
             # Whatever it was, the claims must end and the reason must reach the operator.
             _log.exception("sending events to %s failed in an unforeseen way", self.sink)

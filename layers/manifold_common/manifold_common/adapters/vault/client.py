@@ -25,13 +25,14 @@ _PIECE_BYTES = 64 << 10
 
 
 class VaultClient:
-    """Thread-safe. Reads nothing from the environment but the system's HTTP proxies and certificates."""
+    """Thread-safe. Reads nothing from the environment: no proxy, no certificates, no password of a ~/.netrc."""
 
     def __init__(self, options: VaultOptions, *, clock: Clock) -> None:
         self._clock = clock
         self._seconds = options.timeout_seconds
         self._refusals = Refusals(options)
-        session = _Session()
+        session = requests.Session()
+        session.trust_env = False
         session.stream = True
         session.headers["Accept-Encoding"] = "identity"
         session.verify = (options.ca_file or True) if options.verify_tls else False
@@ -115,14 +116,3 @@ def _bounded(response: requests.Response) -> bytes | None:
         if len(content) > MAX_ANSWER_BYTES:
             return None
     return bytes(content)
-
-
-class _Session(requests.Session):
-    def __init__(self) -> None:
-        super().__init__()
-        self.auth = _no_netrc
-
-
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep requests from adding the password that ~/.netrc may have for the host."""
-    return request
