@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from manifold_common.domain.retry_after import RETRY_AFTER
 from manifold_common.errors import (
     AlreadyExists,
     ConfigError,
@@ -18,7 +19,6 @@ from manifold_common.errors import (
     QuotaExceeded,
     UnsatisfiableRange,
 )
-from manifold_common.ports.retry import RETRY_AFTER
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2

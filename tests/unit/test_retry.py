@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from manifold_common.adapters.memory.clock import ManualClock, SeededRandomness
+from manifold_common.domain.retry_after import asked_wait
 from manifold_common.errors import NoSpace, StoreUnavailable
-from manifold_common.ports.retry import RetryPolicy, asked_wait, retry
+from manifold_common.ports.retry import RetryPolicy, retry
 
 POLICY = RetryPolicy(attempts=5, budget_seconds=100.0, base_seconds=1.0, cap_seconds=4.0)
 

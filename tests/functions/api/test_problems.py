@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from manifold_common.adapters.memory.catalog import MemoryCatalog
 from manifold_common.adapters.system.clock import SystemClock
-from manifold_common.errors import CatalogUnavailable
+from manifold_common.domain.retry_after import asked_wait
+from manifold_common.errors import CatalogUnavailable, KeyUnavailable
 
 from tests.support.api import Api, MakeApi
 from tests.support.panics import SECRET, panic
@@ -146,3 +147,8 @@ def test_a_dependency_that_is_down_is_503_with_a_time_to_come_back(make_api: Mak
     body = _is_problem(answer)
     assert (answer.status_code, body["code"], body["hint"]) == (503, "catalog_unavailable", "start it")
     assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_dependency_that_said_when_to_come_back_is_quoted(make_api: MakeApi) -> None:
+    api = make_api(catalog=_Broken(KeyUnavailable("overloaded", retryable=True, **asked_wait(31.2))))
+    assert api.get("/api/projects").headers["retry-after"] == "32"

@@ -178,7 +178,7 @@ def test_an_event_that_fails_again_and_again_does_not_keep_other_projects_waitin
     good = [make_project(catalog, str(number)) for number in range(4)]
     publisher = MemoryPublisher(judge=judging(bad, 0, FAILED))
     relay = relay_to(publisher, catalog, clock, streams=1)
-    for _ in range(6):
+    for _ in range(12):
         relay.run_once()
         clock.time += timedelta(seconds=1)
     assert all(generations(publisher, project) == [0] for project in good)

@@ -10,6 +10,9 @@ from typing import Final
 LONGEST_SECONDS: Final = 86_400.0
 """A day. A server that asks for more is asked again then: what it says may be a mistake."""
 
+RETRY_AFTER: Final = "retry_after_seconds"
+"""Among the details of a passing error: how long the server has asked to be left alone."""
+
 _SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 
 
@@ -30,3 +33,8 @@ def seconds_asked(header: str | None, now: datetime) -> float | None:
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     return min(max(0.0, (until - now).total_seconds()), LONGEST_SECONDS)
+
+
+def asked_wait(seconds: float | None) -> dict[str, float]:
+    """Return what an adapter adds to the details of a passing error."""
+    return {} if seconds is None else {RETRY_AFTER: seconds}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from manifold_common.domain.patience import patience
+from manifold_common.domain.retry_after import RETRY_AFTER
 from manifold_common.errors import ManifoldError
 from manifold_common.ports.clock import Clock, Randomness
 
@@ -38,14 +39,6 @@ class RetryPolicy:
 
 LONGEST_REST_SECONDS = 60.0
 """What work waits for is asked again after a minute at the latest, whatever it said."""
-
-RETRY_AFTER = "retry_after_seconds"
-"""Among the details of a passing error: how long the server has asked to be left alone (``domain.retry_after``)."""
-
-
-def asked_wait(seconds: float | None) -> dict[str, float]:
-    """Return what an adapter adds to the details of a passing error."""
-    return {} if seconds is None else {RETRY_AFTER: seconds}
 
 
 class Rest:

@@ -15,12 +15,12 @@ import urllib3
 
 from manifold_common.adapters.remote.bodies import read_body
 from manifold_common.adapters.remote.network import Forbidden, Network
-from manifold_common.domain.retry_after import seconds_asked
+from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.errors import AlreadyExists, BadAnswer, CorruptObject, ObjectNotFound, StoreUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer, check_ranges
 from manifold_common.ports.remote import ObjectGrant, UploadLink
-from manifold_common.ports.retry import Rest, RetryPolicy, asked_wait, retry
+from manifold_common.ports.retry import Rest, RetryPolicy, retry
 
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _CONNECTIONS = 16

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from manifold_common.domain.retry_after import RETRY_AFTER, asked_wait
 from manifold_common.errors import (
     CommitConflict,
     CorruptObject,
@@ -17,7 +18,6 @@ from manifold_common.errors import (
     NotFound,
     Unavailable,
 )
-from manifold_common.ports.retry import RETRY_AFTER, asked_wait
 
 _Text = Annotated[str, msgspec.Meta(max_length=64 << 10)]
 

@@ -20,7 +20,7 @@ from manifold_common.adapters.remote.bodies import read_body
 from manifold_common.adapters.remote.network import Network
 from manifold_common.adapters.remote.problems import error_of
 from manifold_common.domain.history import Point, Seen, point_of
-from manifold_common.domain.retry_after import seconds_asked
+from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, Unavailable
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
@@ -36,7 +36,7 @@ from manifold_common.ports.remote import (
     UploadReceipt,
     UploadSlots,
 )
-from manifold_common.ports.retry import Rest, RetryPolicy, asked_wait, retry
+from manifold_common.ports.retry import Rest, RetryPolicy, retry
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from manifold_common.adapters.vault.confidential import Body
 from manifold_common.adapters.vault.options import VaultOptions
+from manifold_common.domain.retry_after import asked_wait
 from manifold_common.errors import KeyUnavailable
-from manifold_common.ports.retry import asked_wait
 
 
 class Answer(NamedTuple):
