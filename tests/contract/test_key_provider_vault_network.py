@@ -102,9 +102,7 @@ def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1 << 20)
     with _Server(handle) as url:
-        assert_says(
-            failure_of(lambda: provider_for(url, "t").wrap(MATERIAL, CONTEXT)), "not_vault", "vault.address"
-        )
+        assert_says(failure_of(lambda: provider_for(url, "t").wrap(MATERIAL, CONTEXT)), "not_vault", "vault.address")
     assert sent < 16 << 20
 
 
