@@ -286,6 +286,13 @@ def test_a_friendly_page_of_a_proxy_is_not_taken_for_an_answer_of_the_store(serv
     assert error.hint
 
 
+@pytest.mark.parametrize("spelled", ["HTTP://{host}", "http://{host}/", "http://LocalHost:{port}"])
+def test_an_endpoint_may_be_spelled_as_urls_may(server: OddServer, spelled: str) -> None:
+    server.answer(200, b"data", etag="e")
+    url = spelled.format(host=f"127.0.0.1:{server.port}", port=server.port)
+    assert bytes(store_at(url).get("k", max_bytes=10)) == b"data"
+
+
 # --- values that cannot be --------------------------------------------------------------------------------------------
 
 

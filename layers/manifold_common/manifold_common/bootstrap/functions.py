@@ -93,6 +93,6 @@ def _aws_options(aws: Aws) -> AwsOptions:
     if aws.region is None:
         raise ConfigError(
             "aws.region is not set, which services of AWS are found by",
-            hint="Lambda sets AWS_REGION; elsewhere, set it yourself",
+            hint="Lambda sets AWS_REGION, and AWS_ACCESS_KEY_ID and what belongs to it; elsewhere, set them yourself",
         )
     return AwsOptions(aws.region, aws_account(aws), aws.endpoint_url)

@@ -103,11 +103,8 @@ class S3Options:
     @property
     def url(self) -> str:
         """Of the server as obstore takes it: with the bucket's name in the host, where it belongs there."""
-        endpoint = (self.endpoint or _aws_endpoint(self.region)).rstrip("/")
-        if self.use_path_style:
-            return endpoint
-        parts = urlsplit(endpoint)
-        return f"{parts.scheme}://{self.bucket}.{parts.netloc}"
+        parts = urlsplit(self.endpoint or _aws_endpoint(self.region))
+        return f"{parts.scheme}://{'' if self.use_path_style else self.bucket + '.'}{parts.netloc}"
 
     @property
     def host(self) -> str:
