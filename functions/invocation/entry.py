@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
 from manifold_common.domain.correlation import correlated
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import CatalogUnavailable, DatabaseDenied, Denied, ErrorKind, ManifoldError
 from manifold_common.ids import SessionId
 
@@ -135,7 +136,8 @@ def _serve(name: str, work: Callable[[Any, Call], Any], event: Any, context: Lam
     try:
         if http.is_http(event):
             http.check_http(event)
-        result = work(event, Call(CONTAINER, context))
+        with panics_as_errors():
+            result = work(event, Call(CONTAINER, context))
         outcome = http.outcome_of(result) if http.is_http(event) else outcome
     except ManifoldError as error:
         outcome = error.code

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from manifold_common.domain.correlation import correlation
+from manifold_common.domain.retry_after import RETRY_AFTER
 from manifold_common.errors import (
     AlreadyExists,
     ConfigError,
@@ -87,7 +89,8 @@ def answer_to(error: ManifoldError, headers: Mapping[str, str]) -> ProblemAnswer
     if error.kind is ErrorKind.INTERNAL:
         return internal_answer()
     status = status_of(error, headers)
-    more = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+    asked = error.details.get(RETRY_AFTER, 0.0)
+    more = {"Retry-After": str(max(RETRY_AFTER_SECONDS, math.ceil(asked)))} if status == 503 else {}
     if status == 416 and "size" in error.details:
         more["Content-Range"] = f"bytes */{error.details['size']}"
     document = document_of(status, error.code, error.message, hint=error.hint, details=error.details)

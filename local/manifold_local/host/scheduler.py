@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import ManifoldError
 
 _log = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ def run_task(task: Task) -> str | None:
     """Run a task once. Whatever goes wrong is logged, not raised; return its code."""
     started = time.monotonic()
     try:
-        done = task.run()
+        with panics_as_errors():
+            done = task.run()
     except ManifoldError as error:
         _log.warning("background task %s failed and will be tried again: %s", task.name, error.code)
         return error.code

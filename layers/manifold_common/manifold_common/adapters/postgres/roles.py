@@ -40,6 +40,7 @@ GRANTS: Final[Mapping[str, tuple[LiteralString, LiteralString]]] = {
     "superseded_objects": ("SELECT, INSERT, UPDATE", "DELETE"),
     "outbox": ("SELECT, INSERT", "UPDATE, DELETE"),
     "event_streams": ("SELECT", "INSERT, UPDATE, DELETE"),
+    "event_sinks": ("SELECT", "INSERT, UPDATE, DELETE"),
     "installation": ("SELECT, UPDATE", ""),
     "refused_loads": ("SELECT", ""),
     "schema_migrations": ("SELECT", ""),
