@@ -15,6 +15,7 @@ _RESERVE = 32
 _RESERVE_OF_PEER = 8
 _TOLD = 256
 """Connections over that, which are told so before they are closed. Further ones are just closed."""
+_AT_LEAST = 64
 _OTHER_FILES = 256 + _RESERVE + _TOLD
 """What a process has open besides connections."""
 
@@ -35,7 +36,7 @@ class Connections:
 
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
-        self._limit = min(traffic.limits.max_connections, _files() - _OTHER_FILES)
+        self._limit = min(traffic.limits.max_connections, max(_AT_LEAST, _files() - _OTHER_FILES))
         self._full = 0
         self._of_peer: Counter[str] = Counter()
         self._reserve: Counter[str] = Counter()
