@@ -21,7 +21,7 @@ from typing import NoReturn, TypeVar
 
 from manifold_common.adapters.s3.client import make_client
 from manifold_common.adapters.s3.coalesce import coalesce
-from manifold_common.adapters.s3.failures import REDIRECTED, translate
+from manifold_common.adapters.s3.failures import KEYS_REFUSED, REDIRECTED, translate
 from manifold_common.adapters.s3.native import S3Client, S3Failure
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.adapters.s3.redirects import redirects
@@ -191,6 +191,8 @@ class S3ObjectStore:
             try:
                 return request()
             except S3Failure as error:
+                if error.failure.code in KEYS_REFUSED and self.options.account is not None:
+                    self.options.account.forget()
                 problem = translate(error.failure, key, self.options)
             raise problem
 
