@@ -12,6 +12,7 @@ from manifold_common.bootstrap.adapters import (
     event_sinks,
     migrate_catalog,
     prepare_store,
+    shares_sessions,
 )
 from manifold_common.bootstrap.functions import anew, build_function, build_nudge_queue, load_function_settings
 from manifold_common.bootstrap.relays import build_relays
@@ -37,5 +38,6 @@ __all__ = [
     "event_sinks",
     "load_function_settings",
     "migrate_catalog",
+    "shares_sessions",
     "prepare_store",
 ]
