@@ -19,11 +19,11 @@ from manifold_common.errors import DumpNotLoaded
 from manifold_local.embedded.postgres_cluster import binaries
 
 from tests.contract.catalog_fixtures import SESSION, TENANT, TTL, USER, draft, everything, make_project, session
-from tests.support.postgres import with_database
+from tests.support.postgres import direct_dsn, with_database
 
 
 def run(dsn: str, program: str, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": "/usr/bin:/bin", **client_environment(dsn)}
+    environment = {"PATH": "/usr/bin:/bin", **client_environment(direct_dsn(dsn))}
     command = [str(binaries() / program), *arguments]
     return subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=False)
 

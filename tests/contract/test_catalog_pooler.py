@@ -24,6 +24,7 @@ from manifold_local.embedded.postgres import EmbeddedPostgres
 from tests.contract.catalog_fixtures import TENANT, TTL, USER, SettableClock, draft, make_project, session
 from tests.contract.test_catalog_postgres import HOLDER, IMPATIENT, connected
 from tests.support.pgbouncer import PgBouncer, running_pgbouncer
+from tests.support.postgres import direct_dsn
 
 _SERVERS = 3
 _SET_BY_PGBOUNCER = {"application_name", "client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings"}
@@ -33,6 +34,12 @@ _SET_BY_PGBOUNCER = {"application_name", "client_encoding", "DateStyle", "TimeZo
 def pooler(postgres_server: EmbeddedPostgres) -> Iterator[PgBouncer]:
     with running_pgbouncer(postgres_server.dsn, pool_size=_SERVERS) as made:
         yield made
+
+
+@pytest.fixture
+def postgres_dsn(postgres_dsn: str) -> str:
+    """The server itself, however the tests are run."""
+    return direct_dsn(postgres_dsn)
 
 
 @pytest.fixture
@@ -125,6 +132,7 @@ def test_a_statement_that_takes_too_long_is_stopped_at_the_server(
 def test_of_many_that_migrate_through_a_pooler_each_migration_is_applied_by_one(
     pooler: PgBouncer, empty_postgres_dsn: str
 ) -> None:
+    empty_postgres_dsn = direct_dsn(empty_postgres_dsn)
     dsn = pooler.dsn(urlsplit(empty_postgres_dsn).path.lstrip("/"))
     with ThreadPoolExecutor(8) as threads:
         applied = list(threads.map(lambda _: migrate(dsn), range(8)))

@@ -54,6 +54,7 @@ from tests.contract.catalog_fixtures import (
     new_id,
     session,
 )
+from tests.support.postgres import direct_dsn
 from tests.support.postgres_proxy import PostgresProxy
 
 NO_PROJECT = ProjectId("p" * 26)
@@ -532,7 +533,7 @@ def test_no_error_shows_the_password_of_the_connection_string(dsn: str) -> None:
 
 def test_a_refused_login_is_reported_at_once_and_says_why(postgres_dsn: str) -> None:
     started = time.monotonic()
-    wrong = postgres_dsn.replace("manifold@", "somebody@")
+    wrong = direct_dsn(postgres_dsn).replace("manifold@", "somebody@")
     with connected(wrong, Limits(patience_seconds=20)) as catalog, pytest.raises(CatalogUnavailable, match="somebody"):
         catalog.all_projects()
     assert time.monotonic() - started < 5
@@ -540,6 +541,7 @@ def test_a_refused_login_is_reported_at_once_and_says_why(postgres_dsn: str) -> 
 
 def test_a_change_is_flushed_to_disk_even_where_the_server_says_otherwise(postgres_dsn: str) -> None:
     """Whoever makes it, in whatever table, and without leaving anything in the session."""
+    postgres_dsn = direct_dsn(postgres_dsn)
     name = urlsplit(postgres_dsn).path.lstrip("/")
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
