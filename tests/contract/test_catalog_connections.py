@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +19,15 @@ import pytest
 from manifold_common.adapters import postgres
 from manifold_common.adapters.postgres import migrations
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
+from manifold_common.adapters.postgres.clients import client_environment
 from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.migrations import migrate
 from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.errors import CatalogUnavailable, ConfigError
 from manifold_common.ids import Generation, SessionId
 from manifold_common.ports.outbox import EventReport
+from manifold_common.settings import child_environment
+from manifold_local.embedded.postgres_cluster import binaries
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
@@ -182,6 +186,22 @@ def test_variables_that_could_lead_elsewhere_do_not_where_the_url_leaves_everyth
     after = conninfo_to_dict(Dsn("postgresql:///").text)
     assert not {"evil", "192.0.2.1", "eve", "trap"} & {str(value) for value in after.values()}
     assert {"host", "hostaddr", "user", "dbname"} <= after.keys(), "what is not said here, the environment says"
+
+
+def test_no_variable_of_the_environment_leads_the_programs_of_postgresql_elsewhere(
+    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for option in Conninfo.get_defaults():
+        if option.envvar and option.envvar != b"PGSERVICE":
+            monkeypatch.setenv(option.envvar.decode(), "nonsense")
+    done = subprocess.run(
+        [binaries() / "psql", "--no-psqlrc", "--tuples-only", "--command", "SELECT current_database()"],
+        env=child_environment(client_environment(postgres_dsn)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, urlsplit(postgres_dsn).path[1:]), done.stderr
 
 
 def test_a_service_in_the_environment_is_refused(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

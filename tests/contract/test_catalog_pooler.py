@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import configparser
 import random
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -26,6 +29,7 @@ from tests.contract.test_catalog_postgres import HOLDER, IMPATIENT, connected
 from tests.support.pgbouncer import PgBouncer, running_pgbouncer
 from tests.support.postgres import direct_dsn
 
+_PAGE = Path(__file__).parents[2] / "docs/connections.md"
 _SERVERS = 3
 _SET_BY_PGBOUNCER = {"application_name", "client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings"}
 
@@ -256,6 +260,34 @@ def test_a_pooler_in_statement_mode_serves_the_catalog_and_refuses_to_migrate_it
             migrate(pooler.dsn(urlsplit(empty_postgres_dsn).path.lstrip("/")))
         assert "pool_mode = transaction" in caught.value.hint
     assert schema_version(empty_postgres_dsn) == 0
+
+
+def test_the_pooler_of_the_documents_works(postgres_server: EmbeddedPostgres, database: str) -> None:
+    found = re.search(r"```ini\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    shown = configparser.ConfigParser()
+    shown.read_string(found[1])
+    settings = dict(shown["pgbouncer"])
+    assert settings.pop("pool_mode") == "transaction"
+    pool_size = int(settings.pop("default_pool_size"))
+    with running_pgbouncer(postgres_server.dsn, pool_size=pool_size, **settings) as pooler:
+        assert migrate(pooler.dsn(database)) == []
+        with connected(pooler.dsn(database)) as catalog:
+            _work(catalog, 1, 2, [])
+
+
+def test_limits_that_an_operator_has_set_as_the_documents_show_stay(postgres_dsn: str, database: str) -> None:
+    shown = re.findall(r"^ALTER ROLE manifold IN DATABASE manifold (SET .*);$", _PAGE.read_text(), re.MULTILINE)
+    assert len(shown) == 2
+    for setting in shown:
+        with psycopg.connect(postgres_dsn, autocommit=True) as operator:
+            operator.execute(f"ALTER ROLE manifold IN DATABASE {database} {setting}")
+    for _ in range(2):
+        assert migrate(postgres_dsn) == []
+    with psycopg.connect(postgres_dsn) as connection:
+        names = ("statement_timeout", "idle_session_timeout", "client_connection_check_interval")
+        limits = [connection.execute(f"SHOW {name}").fetchall()[0][0] for name in names]
+    assert limits == ["12s", "1min", "5s"]
 
 
 def test_poolers_that_share_sessions_are_told_from_those_that_do_not(

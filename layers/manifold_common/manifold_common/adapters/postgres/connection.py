@@ -50,8 +50,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             if timeout is not None or error.sqlstate or not self._has_asked():
                 raise
             late = error
-        self._try_cancel(timeout=_STOP_SECONDS)
         try:
+            self.cancel_safe(timeout=_STOP_SECONDS)
             return super().wait(gen, interval, _STOP_SECONDS)
         except pg.QueryCanceled:
             raise

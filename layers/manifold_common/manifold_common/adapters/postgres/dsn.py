@@ -21,7 +21,12 @@ from manifold_common.errors import ConfigError
 
 _HOW: Final = "write postgresql://user:password@host:5432/database, with %-escapes for special characters"
 _SCHEMES: Final = ("postgresql", "postgres")
-_NEUTRAL: Final = {"sslcertmode": "allow", "min_protocol_version": "3.0", "max_protocol_version": "3.0"}
+_NEUTRAL: Final = {
+    "connect_timeout": "0",
+    "sslcertmode": "allow",
+    "min_protocol_version": "3.0",
+    "max_protocol_version": "3.0",
+}
 """Defaults of libpq that it does not tell. Of all other options it tells them, or they may be empty."""
 
 
