@@ -363,6 +363,35 @@ def test_a_killed_process_gives_its_turn_back(postgres_dsn: str) -> None:
             assert had
 
 
+def test_a_holder_that_was_stopped_for_too_long_publishes_nothing_and_ends_nobody_elses_turn(postgres_dsn: str) -> None:
+    """It does not know that its lease is over. The other one is at work, and each names the head it began with."""
+    with connected(postgres_dsn) as slow, connected(postgres_dsn) as quick, psycopg.connect(postgres_dsn) as operator:
+        made = make_project(slow)
+        late = made.publication()
+        with slow.commit_turn(TENANT, made.id, timeout_seconds=1) as had:
+            assert had
+            operator.execute("UPDATE commit_turns SET leased_until = now() - interval '1 s', holder = 'nobody'")
+            operator.commit()
+            with quick.commit_turn(TENANT, made.id, timeout_seconds=1) as other:
+                assert other
+                assert quick.publish_commit(made.publication()) is not None
+                assert slow.publish_commit(late) is None
+                slow._turns._end({"tenant": TENANT, "project": made.id, "holder": "of the past"})
+                with connected(postgres_dsn) as third, third.commit_turn(TENANT, made.id, timeout_seconds=0.1) as had:
+                    assert not had
+
+
+def test_a_turn_lasts_for_as_long_as_its_holder_works(postgres_dsn: str) -> None:
+    with connected(postgres_dsn) as working, connected(postgres_dsn) as waiting:
+        made = make_project(working)
+        with working.commit_turn(TENANT, made.id, timeout_seconds=1) as had:
+            assert had
+            with waiting.commit_turn(TENANT, made.id, timeout_seconds=4) as other:  # longer than a lease
+                assert not other
+        with waiting.commit_turn(TENANT, made.id, timeout_seconds=0.1) as other:
+            assert other
+
+
 def test_without_a_server_there_is_no_turn_and_no_error(proxy: PostgresProxy) -> None:
     with connected(proxy.dsn, Limits(patience_seconds=0.2)) as catalog:
         made = make_project(catalog)

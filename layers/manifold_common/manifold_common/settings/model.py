@@ -313,9 +313,8 @@ class Settings(Section):
     @model_validator(mode="after")
     def _derive(self) -> Settings:
         others = _ON_LAMBDA if self.functions.name is not None else {}
-        for name in ("workdir", "database_connect_seconds"):
-            if name in others and name not in self.model_fields_set:
-                object.__setattr__(self, name, others[name])
+        for name in others.keys() & (type(self).model_fields.keys() - self.model_fields_set):
+            object.__setattr__(self, name, others[name])
         facts = {"workdir": str(self.workdir), "uid": str(os.getuid())}
         for name in type(self).model_fields:
             value = getattr(self, name)

@@ -40,6 +40,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     answer_seconds: float | None = None
     """The longest a statement may take. Then the server is asked to stop it."""
     idle_since: float = 0.0
+    is_spent: bool = False
+    """A wish to stop a statement is under way, and might meet the next one."""
 
     def wait(self, gen: PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:
         """Raises QueryCanceled: it took too long and did not happen. OperationalError: nobody knows."""
@@ -50,6 +52,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             if timeout is not None or error.sqlstate or not self._has_asked():
                 raise
             late = error
+        self.is_spent = True
         try:
             self.cancel_safe(timeout=_STOP_SECONDS)
             return super().wait(gen, interval, _STOP_SECONDS)

@@ -125,7 +125,8 @@ class Pool:
             backoff = min(backoff * 2, _LAST_BACKOFF_SECONDS)
 
     def _give_back(self, connection: Connection) -> None:
-        if connection.closed or self._closed or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        is_idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        if self._closed or connection.is_spent or not is_idle:
             connection.close()
             return
         connection.idle_since = time.monotonic()

@@ -95,8 +95,7 @@ class Turns:
         finally:
             done.set()
             prolonging.join(_MARGIN_SECONDS)
-            with suppress(ManifoldError), hurried(_MARGIN_SECONDS):
-                self._db.write(_END, lease)
+            self._end(lease)
 
     def _take(self, lease: dict[str, Any], deadline: float) -> bool:
         pause = _FIRST_PAUSE_SECONDS
@@ -113,6 +112,10 @@ class Turns:
                 return False
             time.sleep(wait)
             pause = min(pause * 2, _LAST_PAUSE_SECONDS)
+
+    def _end(self, lease: dict[str, Any]) -> None:
+        with suppress(ManifoldError), hurried(_MARGIN_SECONDS):
+            self._db.write(_END, lease)
 
     def _prolong(self, lease: dict[str, Any], done: threading.Event) -> None:
         while not done.wait(_LEASE_SECONDS / 3):
