@@ -43,7 +43,7 @@ def program() -> tuple[Path, dict[str, str]]:
     inside = _UNPACKED / "usr/sbin/pgbouncer"
     if not inside.exists():
         _fetch()
-    libraries = next((_UNPACKED / "usr/lib").glob("*-linux-gnu"))
+    (libraries,) = (_UNPACKED / "usr/lib").glob("*-linux-gnu")
     return inside, {"LD_LIBRARY_PATH": str(libraries)}
 
 
