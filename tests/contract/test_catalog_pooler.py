@@ -22,6 +22,7 @@ from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.adapters.postgres.pooler import shares_sessions
 from manifold_common.errors import AlreadyExists, CatalogUnavailable
 from manifold_common.ids import SessionId
+from manifold_common.ports.outbox import EventReport, OutboxRow
 from manifold_local.embedded.postgres import EmbeddedPostgres
 
 from tests.contract.catalog_fixtures import TENANT, TTL, USER, SettableClock, draft, make_project, session
@@ -164,6 +165,35 @@ def test_a_killed_holder_gives_its_turn_back_through_a_pooler(pooled_dsn: str) -
             assert not had
         with catalog.commit_turn(TENANT, made.id, timeout_seconds=5) as had:
             assert had
+
+
+def test_relays_through_a_pooler_deliver_each_event_once_and_in_order(pooled_dsn: str) -> None:
+    with connected(pooled_dsn) as writer:
+        for number in range(6):
+            make_project(writer, f"project-{number}").publish(4)
+        expected = writer.list_events(limit=1000)
+    delivered: list[OutboxRow] = []
+
+    def relay(number: int) -> None:
+        with connected(pooled_dsn) as catalog:
+            for turn in range(1000):
+                lease = f"relay-{number}-{turn}"
+                claims = catalog.claim_events("kafka", lease, seconds=60, streams=2, events=2)
+                if not claims:
+                    return
+                delivered.extend(row for claim in claims for row in claim.rows)
+                last = [
+                    EventReport(one.tenant, one.project, one.rows[-1].sequence if one.rows else None) for one in claims
+                ]
+                assert catalog.report_events("kafka", lease, last) == len(claims)
+
+    for _ in range(3):  # one that finds every stream taken at the moment goes home
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(relay, range(4)))
+    assert sorted(row.sequence for row in delivered) == [row.sequence for row in expected]
+    for project in {row.project for row in expected}:
+        of_one = [row.sequence for row in delivered if row.project == project]
+        assert of_one == sorted(of_one)
 
 
 def test_acknowledged_commits_survive_whatever_happens_to_the_poolers_connections(
