@@ -152,6 +152,7 @@ def _serve(name: str, work: Callable[[Any, Call], Any], event: Any, context: Lam
         return result if http.is_http(event) else plain(result)
     finally:
         CONTAINER.wake_fanout(ids.correlation.id)
+        CONTAINER.rest()
         seconds = time.monotonic() - begun
         metrics.milliseconds("invocation.duration", seconds)
         if outcome != "ok":

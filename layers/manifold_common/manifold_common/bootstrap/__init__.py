@@ -14,6 +14,7 @@ from manifold_common.bootstrap.adapters import (
     prepare_store,
     role_script,
     set_up_roles,
+    shares_sessions,
 )
 from manifold_common.bootstrap.functions import anew, build_function, build_nudge_queue, load_function_settings
 from manifold_common.bootstrap.relays import build_relays
@@ -39,6 +40,7 @@ __all__ = [
     "event_sinks",
     "load_function_settings",
     "migrate_catalog",
+    "shares_sessions",
     "prepare_store",
     "role_script",
     "set_up_roles",

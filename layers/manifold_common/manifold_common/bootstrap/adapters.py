@@ -30,11 +30,14 @@ def build_catalog(settings: Settings, dsn: str, clock: Clock) -> Catalog:
     from manifold_common.adapters.postgres.pool import Limits as PoolLimits
 
     timeout = settings.database_timeout_seconds
-    catalog = PostgresCatalog(
-        dsn,
-        clock=clock,
-        limits=PoolLimits(connections=settings.database_pool_max, statement_seconds=timeout, patience_seconds=timeout),
+    limits = PoolLimits(
+        connections=settings.database_pool_max,
+        statement_seconds=timeout,
+        patience_seconds=timeout,
+        connect_seconds=settings.database_connect_seconds,
+        idle_seconds=settings.database_idle_seconds,
     )
+    catalog = PostgresCatalog(dsn, clock=clock, limits=limits)
     try:
         catalog.check_schema()
     except BaseException:
@@ -48,6 +51,13 @@ def client_environment(dsn: str) -> dict[str, str]:
     from manifold_common.adapters.postgres import clients
 
     return clients.client_environment(dsn)
+
+
+def shares_sessions(dsn: str) -> bool:
+    """Tell whether a pooler in transaction mode is before the database. Raises ConfigError, CatalogUnavailable."""
+    from manifold_common.adapters.postgres import pooler
+
+    return pooler.shares_sessions(dsn)
 
 
 def migrate_catalog(dsn: str, *, keep_catalog: bool = False) -> list[str]:

@@ -27,6 +27,7 @@ S = TypeVar("S", bound=Section)
 
 _ON_LAMBDA: Mapping[str, Any] = {
     "workdir": Path("/tmp/manifold"),  # noqa: S108 - Lambda gives no other place; it is the function's own
+    "database_connect_seconds": 3.0,
     "projects.workspace.mode": "ephemeral",
     "projects.workspace.tmpfs_dir": Path("/tmp/manifold-sets"),  # noqa: S108
 }
@@ -260,7 +261,21 @@ class Settings(Section):
     )
     database_pool_max: int = setting(10, "Most connections to PostgreSQL per process.", ge=1, le=1000)
     database_timeout_seconds: float = setting(
-        10.0, "Longest wait for a connection or one statement, in seconds.", gt=0, le=600
+        10.0, "Longest wait for a free connection or one statement, in seconds.", gt=0, le=600
+    )
+    database_connect_seconds: float = setting(
+        10.0,
+        "Longest to go on trying to open a connection while PostgreSQL is away or has none left, in seconds. "
+        "On Lambda: 3.",
+        gt=0,
+        le=600,
+    )
+    database_idle_seconds: float = setting(
+        60.0,
+        "A connection that was not needed for so long is closed; one stays open. "
+        "0: a function closes that one too when an invocation ends.",
+        ge=0,
+        le=86_400,
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe messages that are logged.")
     log_payloads: bool = setting(
@@ -303,8 +318,8 @@ class Settings(Section):
     @model_validator(mode="after")
     def _derive(self) -> Settings:
         others = _ON_LAMBDA if self.functions.name is not None else {}
-        if "workdir" in others and "workdir" not in self.model_fields_set:
-            object.__setattr__(self, "workdir", others["workdir"])
+        for name in others.keys() & (type(self).model_fields.keys() - self.model_fields_set):
+            object.__setattr__(self, name, others[name])
         facts = {"workdir": str(self.workdir), "uid": str(os.getuid())}
         for name in type(self).model_fields:
             value = getattr(self, name)

@@ -18,8 +18,9 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
+from manifold_common.adapters.postgres.connection import Connection, connect
+from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.errors import translate
-from manifold_common.adapters.postgres.pool import Connection, Dsn, connect
 from manifold_common.adapters.postgres.wholeness import tables_of
 from manifold_common.errors import DatabaseDenied
 
@@ -34,6 +35,7 @@ GRANTS: Final[Mapping[str, tuple[LiteralString, LiteralString]]] = {
     "project_keys": ("SELECT, INSERT", "UPDATE"),
     "commits": ("SELECT, INSERT", ""),
     "checkpoints": ("SELECT, INSERT, UPDATE", ""),
+    "commit_turns": ("SELECT, INSERT, UPDATE, DELETE", ""),
     "sessions": ("SELECT, INSERT, UPDATE, DELETE", ""),
     "ended_sessions": ("SELECT, INSERT", "DELETE"),
     "uploads": ("SELECT, INSERT, UPDATE, DELETE", ""),
@@ -144,8 +146,8 @@ def set_up_roles(dsn: str, migrations: Sequence[str]) -> list[str]:
     parsed = Dsn(dsn)
     try:
         with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection, connection.transaction():
-            connection.execute(_MAKE_ROLES, prepare=False)
-            connection.execute(_LIMITS, prepare=False)
+            connection.execute(_MAKE_ROLES)
+            connection.execute(_LIMITS)
             give_grants(connection, migrations)
     except pg.InsufficientPrivilege as error:
         raise DatabaseDenied(
@@ -161,7 +163,7 @@ def set_up_roles(dsn: str, migrations: Sequence[str]) -> list[str]:
 def give_grants(connection: Connection, migrations: Sequence[str]) -> None:
     """Give the roles, which are there, what each needs."""
     for statement in _grants(migrations):
-        connection.execute(statement, prepare=False)
+        connection.execute(statement)
 
 
 def has_roles(connection: Connection) -> bool:
