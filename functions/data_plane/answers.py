@@ -20,6 +20,7 @@ from functions.data_plane.shapes import (
     VerifyIn,
     session_plan_out,
 )
+from functions.invocation.bounds import MAX_PAGE_BYTES
 from functions.shapes.base import seen_of
 from functions.shapes.sessions import SavedOut, committed_out, saved_out
 
@@ -80,13 +81,14 @@ def _plan_of(
     moved = done.rebased or done.commit is None or done.generation != point_of(base).generation + 1
     known = base if moved else Point(done.generation, done.commit)
     try:
-        return session_plan_out(
+        plan = session_plan_out(
             manifold.session_plans.plan(
                 principal, session, generation=done.generation, wanted=Wanted((), known, content=moved)
             )
         )
     except ManifoldError:
         return None
+    return plan if len(plan.model_dump_json()) <= MAX_PAGE_BYTES else None
 
 
 def keep_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyIn) -> SavedOut:

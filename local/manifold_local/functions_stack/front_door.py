@@ -1,8 +1,8 @@
 """The address of the HTTP API: a server on a port of one's choice that passes requests on to the stand-in for AWS.
 
-With the limits of an HTTP API, which the stand-in does not have: 10 MiB for a body, 10 KiB for headers, 30 seconds for an
-answer, while the function goes on. The API is named in the path: under its own host name, the stand-in would answer some
-paths itself.
+With the limits of an HTTP API, which the stand-in does not have: 10 MiB for a body, 10 KiB for headers, 30 seconds for
+an answer, while the function goes on. The API is named in the path: under its own host name, the stand-in would answer
+some paths itself.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
                 found[known] = f"{found[known]},{value}" if known in found else value
         client = self.client_address[0]
         found["x-forwarded-for"] = f"{found['x-forwarded-for']}, {client}" if "x-forwarded-for" in found else client
-        return found | {"x-forwarded-proto": "http", "x-forwarded-port": str(self.server.server_address[1])}
+        return found | {"x-forwarded-proto": "http", "x-forwarded-port": str(self.connection.getsockname()[1])}
 
     def __getattr__(self, name: str) -> Callable[[], None]:
         """Return what answers a method: the same for all of them."""

@@ -10,8 +10,7 @@ import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 
 from functions.invocation.decode import MalformedEvent
-from functions.invocation.http import MAX_ANSWER_BYTES, answer, direct_event
-from functions.invocation.problems import AnswerTooLarge
+from functions.invocation.http import direct_event
 from tests.support.functions import Function, sample
 
 
@@ -51,11 +50,6 @@ def test_a_malformed_request_is_refused_with_the_name_of_the_field(changes: dict
     with pytest.raises(MalformedEvent) as caught:
         direct_event(sample("http-plan", **changes))
     assert caught.value.details == {"field": field}
-
-
-def test_an_answer_that_is_too_large_is_refused() -> None:
-    with pytest.raises(AnswerTooLarge):
-        answer({"data": "x" * MAX_ANSWER_BYTES})
 
 
 def test_a_checkout_can_be_had_over_http_for_the_local_user(function: Function) -> None:

@@ -61,6 +61,7 @@ class _Sessions(msgspec.Struct):
 
 class _Commits(msgspec.Struct):
     items: list[RemoteCommit]
+    next: int | None = None
 
 
 class _Kept(msgspec.Struct):
@@ -154,8 +155,15 @@ class HttpServer:
         return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, {"name": name}, again=False)
 
     def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[RemoteCommit]:
-        query = {"limit": limit, **({} if before is None else {"before": before})}
-        return self._ask("GET", f"/api/projects/{project}/commits?{urlencode(query)}", _COMMITS).items
+        found: list[RemoteCommit] = []
+        while len(found) < limit:
+            query = {"limit": min(limit - len(found), _PAGE), **({} if before is None else {"before": before})}
+            page = self._ask("GET", f"/api/projects/{project}/commits?{urlencode(query)}", _COMMITS)
+            found += page.items
+            if page.next is None or not page.items:
+                break
+            before = Generation(page.next)
+        return found[:limit]
 
     def restore(
         self,
