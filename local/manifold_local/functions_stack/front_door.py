@@ -30,15 +30,19 @@ class FrontDoor:
         listener: a socket that has the port.
         target: URL of the stand-in.
         api_id: of the HTTP API there.
+        answer_seconds: how long it waits for a function, which goes on all the same.
     """
 
-    def __init__(self, listener: socket.socket, target: str, api_id: str) -> None:
+    def __init__(
+        self, listener: socket.socket, target: str, api_id: str, *, answer_seconds: float = GATEWAY_SECONDS
+    ) -> None:
         address = urlsplit(target)
         host, port = address.hostname or "", address.port or 0
 
         class Handler(_Handler):
             upstream = (host, port)
             place = f"/_aws/execute-api/{api_id}/$default"
+            patience_seconds = answer_seconds
 
         self._server = ThreadingHTTPServer(listener.getsockname(), Handler, bind_and_activate=False)
         self._server.daemon_threads = True
@@ -63,6 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     upstream: tuple[str, int]
     place: str
+    patience_seconds: float
 
     def _pass_on(self) -> None:
         body = self._body()
@@ -73,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             > MAX_HEADER_BYTES
         ):
             return self._say(431, "Request Header Fields Too Large")
-        connection = http.client.HTTPConnection(*self.upstream, timeout=GATEWAY_SECONDS)
+        connection = http.client.HTTPConnection(*self.upstream, timeout=self.patience_seconds)
         try:
             connection.putrequest(self.command, self.place + self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self._headers_to_pass().items():

@@ -20,7 +20,6 @@ import boto3
 from botocore.config import Config
 
 from manifold_local.embedded.stack.child import Child
-from manifold_local.functions_stack import container
 from manifold_local.functions_stack.runtime_client import copy_runtime_client
 from manifold_local.functions_stack.tools import Tools
 from manifold_local.packaging.wheels import ROOT
@@ -92,8 +91,6 @@ class Ministack:
         bare = self._folder / "python"
         shutil.rmtree(bare, ignore_errors=True)
         subprocess.run([self._tools.python, "-m", "venv", "--without-pip", bare], check=True, env={})
-        (packages,) = bare.glob("lib/python3.*/site-packages")
-        shutil.copyfile(container.__file__, packages / "sitecustomize.py")
         return bare / "bin" / "python"
 
     def _fresh(self, name: str) -> Path:

@@ -87,6 +87,14 @@ class Pool:
             container.stop()
         return outcome
 
+    def close(self) -> None:
+        """End the containers that are free."""
+        with self._lock:
+            free = [one for containers in self._free.values() for one in containers]
+            self._free.clear()
+        for one in free:
+            one.stop()
+
     def _taken(self, key: tuple[str, str]) -> Container | None:
         """Return a free container, and end those that nobody needs: idle for long, or of another version."""
         oldest = time.monotonic() - IDLE_SECONDS

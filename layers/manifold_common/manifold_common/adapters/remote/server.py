@@ -1,10 +1,10 @@
 """A Manifold server, over its HTTP API.
 
 What may be sent again is sent again when the connection breaks or a gateway is overtasked: reads and plans always, a
-publication because it has a name (``Idempotency-Key``), so that it happens once. Of a change whose answer never came, it
-is said that its outcome is not known (``OutcomeUnknown``), and not that it failed. Redirects are not followed: nothing is
-to be sent to an address that the user has not named. An answer is bounded in length and in time, and decoded into types
-that hold nothing but what such an answer can hold.
+publication because it has a name (``Idempotency-Key``), so that it happens once. Of a change whose answer never came,
+it is said that its outcome is not known (``OutcomeUnknown``), and not that it failed. Redirects are not followed:
+nothing is to be sent to an address that the user has not named. An answer is bounded in length and in time, and decoded
+into types that hold nothing but what such an answer can hold.
 """
 
 from __future__ import annotations
