@@ -22,9 +22,9 @@ from kafka import KafkaConsumer, TopicPartition
 from manifold_common.domain.event import PROJECT_COMMIT
 from manifold_common.settings import load_settings
 from manifold_local.functions_stack.stack import FunctionFailed, FunctionsStack, running_functions_stack
-from manifold_local.functions_stack.tools import find_tools
 
 from tests.support.cli import Program
+from tests.support.tools import tools
 from tests.support.work import look
 from tests.support.zygote import Zygote
 
@@ -39,7 +39,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FunctionsStack]:
     ram.mkdir(mode=0o700)
     environ = {"WORKDIR": str(folder / "work"), "SERVER_PORT": "0", "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram / "host")}
     try:
-        with running_functions_stack(load_settings(environ=environ, cwd=folder), find_tools()) as running:
+        with running_functions_stack(load_settings(environ=environ, cwd=folder), tools()) as running:
             yield running
     finally:
         shutil.rmtree(ram, ignore_errors=True)

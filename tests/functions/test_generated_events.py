@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
-from manifold_local.functions_stack.tools import find_tools
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function
+from tests.support.tools import tools
 
 _GENERATE = """
 import json
@@ -28,9 +28,7 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     environ = {"HOME": str(tmp_path_factory.mktemp("home")), "SAM_CLI_TELEMETRY": "0"}
-    done = subprocess.run(
-        [find_tools().python, "-c", _GENERATE], env=environ, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([tools().python, "-c", _GENERATE], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
