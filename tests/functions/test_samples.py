@@ -1,4 +1,4 @@
-"""Each file in ``events/``, as it is shipped, in the order of docs/functions-local.md, on a database that nobody has used.
+"""Each file in ``events/``, as it is shipped, in the order of docs/functions-local.md, on a database without projects.
 
 The same order is run against the stand-in for AWS in tests/e2e/test_functions_scenario.py.
 """

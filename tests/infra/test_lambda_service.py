@@ -21,12 +21,15 @@ from typing import Any
 
 import psutil
 import pytest
+from manifold_local.functions_stack.ministack import remove
 from manifold_local.functions_stack.runtime_client import copy_runtime_client
 from manifold_local.lambda_service import runtime_api
 from manifold_local.lambda_service.container import Outcome
 from manifold_local.lambda_service.pool import Function, Places, Pool
 from manifold_local.lambda_service.runtime_api import Invocation
 from manifold_local.lambda_service.service import http_answer, refused_call
+
+from tests.support.privileges import bound_by_permissions
 
 ROOT = Path(__file__).parents[2]
 CODE = """
@@ -172,6 +175,17 @@ def test_all_containers_share_code_that_is_unpacked_once_and_have_folders_of_the
     assert not [path for path in places.code.rglob("*") if path.stat().st_mode & 0o222]
     for name in ("TMPDIR", "WORKDIR", "PROJECTS_WORKSPACE_TMPFS_DIR"):
         assert len({one["environ"][name] for one in found}) == 3, name
+
+
+def test_an_ordinary_user_can_run_and_remove_what_cannot_be_written_to(invoke: Invoke, places: Places) -> None:
+    with bound_by_permissions():
+        assert not invoke().is_error
+        (code, layer) = places.code.iterdir()
+        for folder in (code, layer):
+            with pytest.raises(PermissionError):
+                (folder / "new").touch()
+        remove(places.code)
+    assert not places.code.exists()
 
 
 def test_what_is_said_of_function_and_invocation(invoke: Invoke) -> None:

@@ -7,6 +7,7 @@ client of Lambda: what their artifacts lack is missing here as it would be there
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import urllib.error
@@ -71,7 +72,7 @@ class Ministack:
     def stop(self) -> None:
         self.child.stop()
         for name in _FOLDERS:
-            shutil.rmtree(self._folder / name, ignore_errors=True)
+            remove(self._folder / name)
 
     @contextmanager
     def client(self, service: str) -> Iterator[Any]:
@@ -95,7 +96,7 @@ class Ministack:
 
     def _fresh(self, name: str) -> Path:
         folder = self._folder / name
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         folder.mkdir(mode=0o700)
         return folder
 
@@ -105,3 +106,11 @@ class Ministack:
                 return int(answer.status) == 200
         except OSError:
             return False
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder in which some cannot be written to, as code of functions cannot."""
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            os.chmod(os.path.join(place, name), 0o700, follow_symlinks=False)
+    shutil.rmtree(folder, ignore_errors=True)

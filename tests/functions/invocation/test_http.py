@@ -16,7 +16,7 @@ from tests.support.functions import Function, sample
 
 def test_path_body_and_headers_say_what_a_direct_event_would() -> None:
     assert direct_event(sample("http-plan")) == {
-        "action": "plan", "session": "agent-1", "project": "demo", "paths": ["src/"]
+        "action": "plan", "session": "agent-1", "project": "demo", "paths": ["docs/", "*.txt"]
     }  # fmt: skip
     published = direct_event(sample("http-publish"))
     assert (published["action"], published["expected_generation"], published["request_id"]) == (
