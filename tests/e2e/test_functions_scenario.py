@@ -201,7 +201,7 @@ def test_each_sample_is_served_by_the_guides_commands(stack: FunctionsStack) -> 
     statuses = {name: answer["statusCode"] for name, answer in answers.items() if "statusCode" in answer}
     assert statuses == {"http-post": 201, "http-get": 200, "http-plan": 200, "http-publish": 400}
     assert json.loads(answers["http-publish"]["body"])["code"] == "bad_upload"
-    assert (answers["commit-direct"]["generation"], answers["checkout-direct"]["entries"]) == (1, 4)
+    assert (answers["commit-direct"]["generation"], answers["checkout-direct"]["entries"]) == (1, 3)
     assert answers["sqs-nudges"] == answers["kafka-commits"] == {"batchItemFailures": []}
     assert all("done" in outcome for outcome in answers["maintenance-direct"]["tasks"].values())
 

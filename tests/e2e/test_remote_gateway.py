@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from manifold_common.adapters.remote.server import HttpServer
 from manifold_common.errors import AlreadyExists, ManifoldError, OutcomeUnknown, Unavailable
 from manifold_common.ids import parse_session_id
+from manifold_common.ports.remote import RemoteCommitted
 
 from tests.support.lying_server import Answer, LyingServer
 from tests.support.remote import MakeClient, RemoteServer
@@ -70,6 +73,29 @@ def test_a_commit_whose_answer_a_gateway_lost_is_sent_again_and_made_once(
     again = client.sessions.commit(S1)
     assert (again.generation, again.conflicts) == (2, [])
     assert [entry.generation for entry in client.projects.log(project)] == [2, 1], "it was made once"
+
+
+def test_a_repeat_that_meets_the_first_request_at_work_is_answered_like_it(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway gives up on a function, which goes on: the next request finds another container."""
+    client = make_client()
+    project = client.projects.create("demo").project
+    here = Path(client.sessions.checkout(S1, project).path)
+    publish, found = HttpServer.publish, []
+
+    def at_once(self: HttpServer, *arguments: Any, **words: Any) -> RemoteCommitted:
+        with ThreadPoolExecutor(4) as threads:
+            calls = [threads.submit(publish, self, *arguments, **words) for _ in range(4)]
+            found.append([call.result() for call in calls])
+        return found[-1][0]
+
+    monkeypatch.setattr(HttpServer, "publish", at_once)
+    for generation in (1, 2, 3):
+        (here / "a.txt").write_text(f"{generation}\n")
+        assert client.sessions.commit(S1).generation == generation
+    assert [len({one.commit for one in answers}) for answers in found] == [1, 1, 1]
+    assert [entry.generation for entry in client.projects.log(project)] == [3, 2, 1]
 
 
 def test_a_change_without_a_name_is_sent_once_and_never_called_failed(

@@ -240,13 +240,20 @@ def test_a_link_that_has_ended_is_renewed(server: RemoteServer, client: RemoteMa
     assert ((tmp_path / "out" / "b").read_bytes(), asked) == (b"two", 2)
 
 
+@pytest.mark.parametrize(("limit", "value"), [("MAX_OBJECTS", 2), ("PLAN_BYTES", 2000)])
 def test_many_objects_come_in_pages(
-    server: RemoteServer, client: RemoteManifold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: RemoteServer,
+    client: RemoteManifold,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: int,
 ) -> None:
-    monkeypatch.setattr(plans, "MAX_OBJECTS", 2)
+    monkeypatch.setattr(plans, limit, value)
     project = new_project(server.manifold)
     for number in range(5):
         put(server.manifold, project, b"f%d" % number, b"content %d" % number)
+    assert 1 <= len(server.manifold.plans.plan(LOCAL_PRINCIPAL, project).objects) < 5
     client.transfer.export(project, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"f{number}" for number in range(5)}
     assert client.sessions.checkout(S1, project).files == 5
