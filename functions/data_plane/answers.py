@@ -20,7 +20,7 @@ from functions.data_plane.shapes import (
     VerifyIn,
     session_plan_out,
 )
-from functions.invocation.bounds import MAX_PAGE_BYTES
+from functions.invocation.size import MAX_ANSWER_BYTES, written_bytes
 from functions.shapes.base import seen_of
 from functions.shapes.sessions import SavedOut, committed_out, saved_out
 
@@ -68,7 +68,10 @@ def publish_uploads(
     """Raises as ``Uploads.publish``."""
     wanted = CommitRequest(body.message, body.provenance, body.strategy, expected, request)
     done = manifold.uploads.publish(principal, session, body.draft.receipt(), body.receipts(), wanted)
-    return PublishedOut(**dict(committed_out(done)), plan=_plan_of(manifold, principal, session, body, done))
+    answer = PublishedOut(**dict(committed_out(done)), plan=_plan_of(manifold, principal, session, body, done))
+    if answer.plan is not None and written_bytes(answer.model_dump_json()) > MAX_ANSWER_BYTES:
+        answer.plan = None  # what is done is not to be answered by a refusal
+    return answer
 
 
 def _plan_of(
@@ -81,14 +84,13 @@ def _plan_of(
     moved = done.rebased or done.commit is None or done.generation != point_of(base).generation + 1
     known = base if moved else Point(done.generation, done.commit)
     try:
-        plan = session_plan_out(
+        return session_plan_out(
             manifold.session_plans.plan(
                 principal, session, generation=done.generation, wanted=Wanted((), known, content=moved)
             )
         )
     except ManifoldError:
         return None
-    return plan if len(plan.model_dump_json()) <= MAX_PAGE_BYTES else None
 
 
 def keep_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyIn) -> SavedOut:
