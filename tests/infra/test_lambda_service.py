@@ -23,7 +23,7 @@ import psutil
 import pytest
 from manifold_local.functions_stack.ministack import remove
 from manifold_local.functions_stack.runtime_client import copy_runtime_client
-from manifold_local.lambda_service import runtime_api
+from manifold_local.lambda_service import container, runtime_api
 from manifold_local.lambda_service.container import Outcome
 from manifold_local.lambda_service.pool import Function, Places, Pool
 from manifold_local.lambda_service.runtime_api import Invocation
@@ -148,6 +148,24 @@ def test_a_function_is_ended_when_its_time_is_over_and_the_next_call_starts_anew
     assert late.body["errorMessage"].endswith("Task timed out after 1.00 seconds")
     assert not psutil.pid_exists(pid)
     assert invoke(Timeout=1).body["pid"] != pid
+
+
+@pytest.mark.parametrize(
+    ("free_seconds", "start_seconds", "timeout_seconds", "error"),
+    [(10, 1.2, 2, None), (0.1, 10, 1, "Sandbox.Timedout")],
+)
+def test_a_start_takes_the_functions_own_time_only_when_it_is_slow(
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+    free_seconds: float,
+    start_seconds: float,
+    timeout_seconds: int,
+    error: str | None,
+) -> None:
+    monkeypatch.setattr(container, "INIT_SECONDS", free_seconds)
+    slow = f"    import time\n    time.sleep({start_seconds})\n" + CODE
+    done = invoke({"do": "sleep", "seconds": 0.9}, code=slow, Timeout=timeout_seconds)
+    assert done.body.get("errorType") == error
 
 
 def test_a_container_that_ends_itself_fails_its_invocation_only(invoke: Invoke) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +86,11 @@ class Container:
 
     def invoke(self, invocation: Invocation, timeout_seconds: float) -> Outcome:
         self._signal(signal.SIGCONT)
-        api = self._api
-        ready = api.wait(lambda: api.waits or api.init_error, self._is_alive, time.time() + INIT_SECONDS)
-        if not ready and self._is_alive():  # then it starts on the function's own time
+        api, begun = self._api, time.time()
+        ready = api.wait(lambda: api.waits or api.init_error, self._is_alive, begun + INIT_SECONDS)
+        # The start takes nothing of the function's own time, unless it takes longer than that.
+        invocation = replace(invocation, deadline=invocation.deadline + time.time() - begun)
+        if not ready and self._is_alive():
             ready = api.wait(lambda: api.waits or api.init_error, self._is_alive, invocation.deadline)
         if ready and api.init_error is None:
             api.hand_over(invocation)
