@@ -141,6 +141,21 @@ def test_a_connection_that_breaks_leaves_the_outcome_open_and_one_that_never_was
     assert not isinstance(caught.value, OutcomeUnknown)
 
 
+def test_what_was_sent_stays_unknown_where_the_gateway_asks_to_be_left_alone_after_it(
+    make_client: MakeClient, lying_server: LyingServer, gateway: Gateway
+) -> None:
+    client = make_client("a", lying_server.url)
+    project = client.projects.create("demo").project
+    here = Path(client.sessions.checkout(S1, project).path)
+    (here / "a.txt").write_text("one\n")
+    gateway.give_up("/publish", Answer(b"busy", 503, {"Retry-After": "1"}), times=1)
+    assert client.sessions.commit(S1).generation == 1
+    (here / "a.txt").write_text("two\n")
+    gateway.give_up("/publish", Answer(b"busy", 503, {"Retry-After": "3600"}))
+    with pytest.raises(OutcomeUnknown):
+        client.sessions.commit(S1)
+
+
 def test_reads_go_on_after_a_gateway_has_lost_an_answer(
     make_client: MakeClient, lying_server: LyingServer, gateway: Gateway
 ) -> None:
