@@ -24,7 +24,8 @@ from functions.invocation.container import CONTAINER, Container
 from functions.invocation.decode import MalformedEvent, plain
 from functions.invocation.ids import Ids, ids_of
 from functions.invocation.logs import logger, told, where_of
-from functions.invocation.problems import answer_to, internal_answer
+from functions.invocation.problems import AnswerTooLarge, answer_to, internal_answer
+from functions.invocation.size import check_size
 
 T = TypeVar("T")
 
@@ -135,10 +136,12 @@ def _serve(name: str, work: Callable[[Any, Call], Any], event: Any, context: Lam
     outcome = "ok"
     try:
         if http.is_http(event):
-            http.check_http(event)
+            event = http.normal(event)
         with panics_as_errors():
             result = work(event, Call(CONTAINER, context))
-        outcome = http.outcome_of(result) if http.is_http(event) else outcome
+        answer = result if http.is_http(event) else plain(result)
+        check_size(answer)
+        outcome = http.outcome_of(answer) if http.is_http(event) else outcome
     except ManifoldError as error:
         outcome = error.code
         if error.kind in _LOGGED:
@@ -149,7 +152,7 @@ def _serve(name: str, work: Callable[[Any, Call], Any], event: Any, context: Lam
         logger.error(where_of(error, discreet=CONTAINER.is_discreet))
         return _refused(error, event, ids)
     else:
-        return result if http.is_http(event) else plain(result)
+        return answer
     finally:
         CONTAINER.wake_fanout(ids.correlation.id)
         CONTAINER.rest()
@@ -178,7 +181,7 @@ def _named(error: Exception, ids: Ids, *, discreet: bool) -> InvocationError:
     if not isinstance(error, ManifoldError) or error.kind is ErrorKind.INTERNAL:
         found = f"find {ids.correlation.id} in the function's log"
         return _class_of("internal")(f"{_UNSAID[ErrorKind.INTERNAL]} ({found})")
-    if discreet and not isinstance(error, MalformedEvent):
+    if discreet and not isinstance(error, MalformedEvent | AnswerTooLarge):
         return _class_of(error.code)(f'{_UNSAID[error.kind]} (put "errors": "return" into the event to be told more)')
     return _class_of(error.code)(str(error))
 
