@@ -11,10 +11,10 @@ import pytest
 from manifold_common.settings import load_settings
 from manifold_common.settings.catalogue import describe_settings
 from manifold_local.functions_stack.deploy import routes
-from manifold_local.functions_stack.tools import find_tools
 from manifold_local.packaging.artifacts import FUNCTIONS, SHARED
 
 from tests.support.templates import INFRA, NAMES, functions, resources, template, values_of
+from tests.support.tools import tools
 
 FACTS = functions()
 MAX_MEMORY_MB, MAX_SECONDS, MIN_STORAGE_MB, MAX_STORAGE_MB = 10_240, 900, 512, 10_240
@@ -267,7 +267,7 @@ def test_sam_makes_an_alias_for_each_function_and_shifts_traffic_only_where_depl
     tmp_path: Path,
 ) -> None:
     environ = {"HOME": str(tmp_path), "AWS_DEFAULT_REGION": "us-east-1"}
-    command = [find_tools().python, "-c", _DEPLOY, INFRA / "template.yaml"]
+    command = [tools().python, "-c", _DEPLOY, INFRA / "template.yaml"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for kind, made in json.loads(done.stdout).items():
