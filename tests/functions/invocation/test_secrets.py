@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
-from typing import Any
 
-import boto3
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, printed, sample
-
-ACCESS = {"AWS_ACCESS_KEY_ID": "AKIDFORTESTS", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-central-1"}
-
-
-class Secrets:
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self._client: Any = boto3.session.Session().client(
-            "secretsmanager",
-            endpoint_url=endpoint,
-            region_name="eu-central-1",
-            aws_access_key_id="operator",
-            aws_secret_access_key="operator",
-        )
-
-    def store(self, text: str) -> dict[str, str]:
-        """Return the variables of a function that reads a secret with that text."""
-        name = f"manifold/{time.monotonic_ns()}"
-        self._client.create_secret(Name=name, SecretString=text)
-        return {**ACCESS, "AWS_ENDPOINT_URL": self.endpoint, "MANIFOLD_SECRETS_ID": name}
-
-
-@pytest.fixture
-def secrets(moto_url: str) -> Secrets:
-    return Secrets(moto_url)
+from tests.support.secrets_manager import Secrets
 
 
 def start(function: Function) -> tuple[str, str]:

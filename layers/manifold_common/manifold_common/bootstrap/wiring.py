@@ -78,7 +78,7 @@ def build(settings: Settings, dsn: str) -> Manifold:
         store=build_store(settings, clock, randomness),
         providers=build_key_providers(settings, clock, randomness),
         generations=build_generation_cache(settings, clock, randomness),
-        links=build_links(settings),
+        links=build_links(settings, clock),
         clock=clock,
         randomness=randomness,
     )

@@ -14,6 +14,7 @@ from manifold_common.settings.catalogue import Setting, describe_settings
 from manifold_common.settings.checks import check
 from manifold_common.settings.model import Aws, Settings
 from manifold_common.settings.problem import Problem, config_error, shown
+from manifold_common.settings.source import Source
 from manifold_common.settings.variables import CannotExpand, Variables, parse_dotenv
 
 CONFIG_VARIABLE = "MANIFOLD_CONFIG"
@@ -50,8 +51,8 @@ def load_settings(
         environ: the variables of the process; ``os.environ`` when None.
         cwd: the current folder, for tests.
         overrides: values by key, such as ``projects.backend``, as a variable would hold them.
-        open_secret: returns the variables that a secret of AWS Secrets Manager holds; called once, if one is named.
-            Without it such a name means nothing: only functions open secrets.
+        open_secret: returns the variables that a secret of AWS Secrets Manager holds; called if one is named, and
+            again when the settings are. Without it such a name means nothing: only functions open secrets.
 
     Raises:
         ConfigError: with every problem that was found, not only the first; ``details["problems"]`` lists them.
@@ -63,7 +64,14 @@ def load_settings(
         raise config_error(
             [Problem("", "", "the current folder no longer exists", "change to another folder")]
         ) from None
-    return _Load(config_file, os.environ if environ is None else environ, folder, overrides or {}, open_secret).run()
+
+    def read() -> Settings:
+        variables = os.environ if environ is None else environ
+        return _Load(config_file, variables, folder, overrides or {}, open_secret).run()
+
+    settings = read()
+    settings._source = Source(settings, read)
+    return settings
 
 
 class _Load:

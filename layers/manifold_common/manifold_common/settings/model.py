@@ -12,6 +12,7 @@ from pydantic import PrivateAttr, SecretStr, model_validator
 
 from manifold_common.settings.fields import Bytes, Directory, HttpUrl, Names, PostgresUrl, Section, section, setting
 from manifold_common.settings.projects import Projects
+from manifold_common.settings.source import Source
 
 S = TypeVar("S", bound=Section)
 
@@ -210,6 +211,7 @@ class Settings(Section):
     aws: Aws = section(Aws)
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _source: Source | None = PrivateAttr(default=None)
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -218,6 +220,11 @@ class Settings(Section):
         Empty when the object was not made by ``load_settings``.
         """
         return self._sources
+
+    @property
+    def source(self) -> Source | None:
+        """What reads them again; ``None`` when the object was not made by ``load_settings``."""
+        return self._source
 
     @property
     def own_folders(self) -> list[Path]:

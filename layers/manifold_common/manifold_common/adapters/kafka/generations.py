@@ -9,19 +9,21 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from manifold_common.adapters.kafka.options import KafkaOptions
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.generation_cache import CacheHealth, Listener, NoGenerationCache
 
 
 class KafkaGenerations(NoGenerationCache):
     """Implements the GenerationCache port as far as a log can. What it hears, the relay has said."""
 
-    def __init__(self, options: KafkaOptions) -> None:
-        self._options = options
+    def __init__(self, options: KafkaOptions, credentials: Credentials[KafkaOptions] | None = None) -> None:
+        """``credentials``: instead of the options' own, which are the ones to begin with."""
+        self._credentials = credentials or Fixed(options)
 
     def listen(self) -> AbstractContextManager[Listener]:
         from manifold_common.adapters.kafka.listener import listen  # loads the client
 
-        return listen(self._options)
+        return listen(self._credentials)
 
     def health(self) -> CacheHealth:
         return CacheHealth(True, "commits of other nodes come through Kafka", 0.0)

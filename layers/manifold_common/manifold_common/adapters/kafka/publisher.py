@@ -21,6 +21,7 @@ from manifold_common.adapters.kafka.client import start
 from manifold_common.adapters.kafka.diagnosis import why_no_broker
 from manifold_common.adapters.kafka.options import SINK, KafkaOptions
 from manifold_common.domain.event import MEDIA_TYPE, CloudEvent
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.event_publisher import Delivery, Outcome
 
 _log = logging.getLogger(__name__)
@@ -56,11 +57,17 @@ _TAKEN = Outcome(Delivery.TAKEN)
 _UNSENT = Outcome(Delivery.UNSENT)
 
 
+class _NoWayIn(Exception):
+    """No broker can be used; the text says why."""
+
+
 class KafkaPublisher:
     """Implements the EventPublisher port. The key of a record is ``tenant:project``; its value is the event as JSON."""
 
-    def __init__(self, options: KafkaOptions) -> None:
+    def __init__(self, options: KafkaOptions, credentials: Credentials[KafkaOptions] | None = None) -> None:
+        """``credentials``: instead of the options' own, which are the ones to begin with."""
         self._options = options
+        self._credentials = credentials or Fixed(options)
         self._producer: Any = None
         self._topic_is_there = False
 
@@ -103,9 +110,9 @@ class KafkaPublisher:
         """Send events of different projects and return their outcomes."""
         try:
             if self._producer is None:
-                self._producer = self._connect()
-        except _NO_BROKER:
-            return [Outcome(Delivery.FAILED, why_no_broker(self._options))] * len(events)
+                self._producer = self._let_in()
+        except _NoWayIn as error:
+            return [Outcome(Delivery.FAILED, str(error))] * len(events)
         except (kafka_errors.KafkaError, OSError, ValueError) as error:
             return [_outcome(error)] * len(events)
         sent = [self._send(event) for event in events]
@@ -121,11 +128,29 @@ class KafkaPublisher:
         except kafka_errors.KafkaError as error:
             return _outcome(error)
 
-    def _connect(self) -> Any:
+    def _let_in(self) -> Any:
+        """Return a producer, with other credentials if these are refused and there are others by now.
+
+        Raises:
+            _NoWayIn, KafkaError, OSError, ValueError.
+        """
+        options = self._credentials.current
+        try:
+            return self._connect(options)
+        except _NO_BROKER:
+            obstacle = why_no_broker(options)
+        fresh = self._credentials.instead_of(options) if obstacle.refuses else None
+        if fresh is None:
+            raise _NoWayIn(obstacle.reason)
+        try:
+            return self._connect(fresh)
+        except _NO_BROKER:
+            raise _NoWayIn(why_no_broker(fresh).reason) from None
+
+    def _connect(self, options: KafkaOptions) -> Any:
         """Raises KafkaError, OSError, ValueError."""
-        options = self._options
         if not self._topic_is_there:
-            self._make_topic()
+            self._make_topic(options)
             self._topic_is_there = True
         return start(
             KafkaProducer,
@@ -137,9 +162,8 @@ class KafkaPublisher:
             metrics_enabled=False,
         )
 
-    def _make_topic(self) -> None:
+    def _make_topic(self, options: KafkaOptions) -> None:
         """Make the topic unless it is there. Where that is not allowed, it has to be there, or brokers make it."""
-        options = self._options
         admin = start(KafkaAdminClient, options)
         try:
             admin.create_topics(

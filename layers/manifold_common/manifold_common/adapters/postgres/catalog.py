@@ -26,6 +26,7 @@ from manifold_common.errors import ManifoldError, SchemaMismatch
 from manifold_common.ids import ProjectId, TenantId
 from manifold_common.ports.catalog import CatalogHealth
 from manifold_common.ports.clock import Clock
+from manifold_common.ports.credentials import Credentials
 
 _HEALTH_SECONDS = 3.0
 
@@ -36,7 +37,7 @@ _HEALTH = "SELECT current_setting('server_version')"
 class PostgresCatalog(Projects, Commits, Sessions, Uploads, Superseded, Outbox, Installation):
     """Implements the Catalog port. Safe for threads; connects at the first use."""
 
-    def __init__(self, dsn: str, *, clock: Clock, limits: Limits | None = None) -> None:
+    def __init__(self, dsn: str | Credentials[str], *, clock: Clock, limits: Limits | None = None) -> None:
         """Raises ConfigError: ``dsn`` is not a connection string."""
         parsed = Dsn(dsn)
         limits = limits or Limits()

@@ -87,7 +87,7 @@ def migrate(dsn: str, *, known: list[Migration] | None = None, keep_catalog: boo
                     )
             return [migration.name for migration in pending]
     except psycopg.Error as error:
-        raise translate(error, parsed.password) from error
+        raise translate(error, parsed.without_secrets) from error
 
 
 def _apply(connection: Connection, migration: Migration) -> None:
@@ -109,7 +109,7 @@ def schema_version(dsn: str) -> int:
         with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection:
             return max(_history(connection), default=0)
     except psycopg.Error as error:
-        raise translate(error, parsed.password) from error
+        raise translate(error, parsed.without_secrets) from error
 
 
 def refuse_other_version(found: int) -> None:

@@ -16,15 +16,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8Dumper
 
-from manifold_common.adapters.postgres.errors import is_permanent, translate
+from manifold_common.adapters.postgres.errors import is_permanent, is_refused, translate
 from manifold_common.domain.patience import in_a_hurry, patience
 from manifold_common.errors import CatalogUnavailable, ConfigError
+from manifold_common.ports.credentials import Credentials, Fixed
 
 _T = TypeVar("_T")
 
@@ -36,6 +38,7 @@ _LAST_BACKOFF_SECONDS = 0.5
 _CLIENT_MARGIN_SECONDS = 2.0
 _USES_OF_A_PLAN = 200
 _UNBOUNDED_SECONDS = 1e9
+_SECRET_OPTIONS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 
 _CONFIGURE = """
 SELECT set_config('statement_timeout', %s, false),
@@ -56,6 +59,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     answer_seconds: float | None = None
     idle_since: float = 0.0
     uses: int = 0
+    signed_in_with: str = ""
+    """The connection string; of no more use once the server has refused it to another connection."""
 
     def wait(self, gen: PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:
         return super().wait(gen, interval, timeout if timeout is not None else self.answer_seconds)
@@ -85,28 +90,64 @@ class Limits:
 
 
 class Dsn:
-    """A connection string. Printing it shows no password."""
+    """A connection string, which another may replace. Printing it shows no password."""
 
-    def __init__(self, text: str) -> None:
-        try:
-            options = conninfo_to_dict(text)
-        except psycopg.ProgrammingError:
-            # libpq quotes the part it does not understand, which may be the password.
-            raise ConfigError(
-                "DATABASE_URL is not a valid PostgreSQL connection string",
-                hint="write postgresql://user:password@host:5432/database, with %-escapes for special characters",
-            ) from None
-        self.text = text
-        self.password = str(options.get("password") or "")
+    def __init__(self, text: str | Credentials[str]) -> None:
+        """Raises ConfigError: it is not a connection string."""
+        self._credentials: Credentials[str] = Fixed(text) if isinstance(text, str) else text
+        self._secrets = _secrets_of(self.text)
 
     def __repr__(self) -> str:
         return "Dsn(...)"
 
+    @property
+    def text(self) -> str:
+        return self._credentials.current
+
+    def replaced(self, refused: str) -> bool:
+        """Tell whether there is another one by now than the one that a server has refused."""
+        fresh = self._credentials.instead_of(refused)
+        if fresh is None:
+            return False
+        self._secrets |= _secrets_of(fresh)
+        return True
+
+    def without_secrets(self, text: str) -> str:
+        """Return ``text`` with whatever is secret in the connection string replaced."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+
+def _secrets_of(dsn: str) -> frozenset[str]:
+    """Raises ConfigError: it is not a connection string."""
+    try:
+        options = conninfo_to_dict(dsn)
+    except (psycopg.ProgrammingError, UnicodeError):
+        # libpq quotes the part it does not understand, which may be the password.
+        raise ConfigError(
+            "DATABASE_URL is not a valid PostgreSQL connection string",
+            hint="write postgresql://user:password@host:5432/database, with %-escapes for special characters",
+        ) from None
+    found = {str(options.get(name) or "") for name in _SECRET_OPTIONS}
+    return frozenset(form for secret in found if secret for form in (secret, quote(secret, safe="")))
+
 
 def connect(dsn: Dsn, *, statement_seconds: float, within_seconds: float = _CONNECT_SECONDS) -> Connection:
-    """Open and configure a connection. Raises psycopg.Error."""
+    """Open and configure a connection, with another connection string if the server refuses this one and there is
+    another by now. Raises psycopg.Error."""
+    text = dsn.text
+    try:
+        return _connect(text, statement_seconds, within_seconds)
+    except psycopg.Error as error:
+        if not is_refused(error) or not dsn.replaced(text):
+            raise
+    return _connect(dsn.text, statement_seconds, within_seconds)
+
+
+def _connect(text: str, statement_seconds: float, within_seconds: float) -> Connection:
     connection = Connection.connect(
-        dsn.text,
+        text,
         autocommit=True,
         prepare_threshold=2,
         connect_timeout=max(1, min(_CONNECT_SECONDS, round(within_seconds))),
@@ -117,6 +158,7 @@ def connect(dsn: Dsn, *, statement_seconds: float, within_seconds: float = _CONN
         tcp_user_timeout=15_000,
         application_name="manifold",
     )
+    connection.signed_in_with = text
     try:
         connection.adapters.register_dumper(int, Int8Dumper)  # one prepared statement whatever the number's size
         connection.answer_seconds = _CONNECT_SECONDS
@@ -179,7 +221,7 @@ class Pool:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            if _is_usable(connection):
+            if connection.signed_in_with == self._dsn.text and _is_usable(connection):
                 return connection
             connection.close()
 
@@ -196,7 +238,7 @@ class Pool:
                 )
             except psycopg.Error as error:
                 if is_permanent(error) or time.monotonic() + backoff >= deadline:
-                    raise translate(error, self._dsn.password) from error
+                    raise translate(error, self._dsn.without_secrets) from error
             time.sleep(backoff)
             backoff = min(backoff * 2, _LAST_BACKOFF_SECONDS)
 

@@ -22,10 +22,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from manifold_common.adapters.redis.breaker import Breaker
-from manifold_common.adapters.redis.options import RedisOptions
+from manifold_common.adapters.redis.options import REFUSED, RedisOptions
 from manifold_common.errors import InvalidInput, Unavailable
 from manifold_common.ids import Generation, ProjectId, TenantId, parse_project_id, parse_tenant_id
 from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.generation_cache import CacheHealth, Generations, Invalidation, Listener
 
 if TYPE_CHECKING:
@@ -71,8 +72,17 @@ return 0
 class RedisGenerationCache:
     """Implements the GenerationCache port. Connects, and loads its client, when it is first used."""
 
-    def __init__(self, options: RedisOptions, *, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        options: RedisOptions,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        credentials: Credentials[RedisOptions] | None = None,
+    ) -> None:
+        """``credentials``: instead of the options' own, which are the ones to begin with."""
         self._options = options
+        self._credentials = credentials or Fixed(options)
         self._clock = clock
         self._randomness = randomness
         self._breaker = Breaker("Redis", pause_seconds=options.pause_seconds, clock=clock)
@@ -109,7 +119,7 @@ class RedisGenerationCache:
 
     @contextmanager
     def listen(self) -> Iterator[Listener]:
-        subscription = self._connected().subscribe("project:*:invalidate", self._clock)
+        subscription = self._ask(lambda client: client.subscribe("project:*:invalidate", self._clock))
         try:
             yield RedisListener(subscription)
         finally:
@@ -118,7 +128,7 @@ class RedisGenerationCache:
     def health(self) -> CacheHealth:
         started = self._clock.monotonic()
         try:
-            self._connected().ping()
+            self._ask(lambda client: client.ping())
         except Unavailable as error:
             self._breaker.failed(error)
             return CacheHealth(False, error.message, self._clock.monotonic() - started)
@@ -144,19 +154,37 @@ class RedisGenerationCache:
         if not self._breaker.admits():
             return None
         try:
-            answer = request(self._connected())
+            answer = self._ask(request)
         except Unavailable as error:
             self._breaker.failed(error)
             return None
         self._breaker.succeeded()
         return answer
 
+    def _ask(self, request: Callable[[RedisClient], T]) -> T:
+        """Return what the server answers, to other credentials if it refuses these and there are others by now.
+
+        Raises:
+            Unavailable.
+        """
+        client = self._connected()
+        try:
+            return request(client)
+        except Unavailable as error:
+            if error.details.get("reason") != REFUSED or self._credentials.instead_of(client.options) is None:
+                raise
+        return request(self._connected())
+
     def _connected(self) -> RedisClient:
         with self._lock:
+            wanted = self._credentials.current
+            if self._client is not None and self._client.options != wanted:
+                self._client.close()
+                self._client = None
             if self._client is None:
                 from manifold_common.adapters.redis.client import RedisClient
 
-                self._client = RedisClient(self._options)
+                self._client = RedisClient(wanted)
             return self._client
 
 

@@ -56,6 +56,8 @@ _NETWORK = (  # what the text says, what it means, whether it may pass
     ("error decoding response body", "the answer broke off", True),
     ("kind: Body", "the answer broke off", True),
 )
+_REFUSALS = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})
+"""Some services answer these with status 400."""
 _HINTS = {
     "NoSuchBucket": "create the bucket, or correct s3.bucket",
     "InvalidAccessKeyId": "check the access key",
@@ -107,6 +109,11 @@ def translate(error: BaseException, key: str, options: S3Options) -> ManifoldErr
         return NoSpace(f"{where} is full: {failure.reason}", hint="free space in the store, or raise its quota")
     hint = _HINTS.get(failure.code) or _general_hint(failure)
     return StoreUnavailable(f"{where}, {key or 'as a whole'}: {failure.reason}", hint=hint, retryable=failure.passing)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether the service does not accept the credentials, or forbids them what was asked. Nothing was done."""
+    return read_failure(error).status in (401, 403) or read_failure(error).code in _REFUSALS
 
 
 def _general_hint(failure: Failure) -> str:

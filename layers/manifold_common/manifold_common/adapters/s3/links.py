@@ -8,6 +8,7 @@ checked meanwhile, and its length, or its holder could store as much as a store 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,6 +20,7 @@ from manifold_common.adapters.s3.client import make_client
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.domain.object_key import check_object_key
 from manifold_common.errors import ConfigError
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.object_links import Link
 
 if TYPE_CHECKING:
@@ -26,10 +28,17 @@ if TYPE_CHECKING:
 
 
 class S3Links:
-    """Args: ``options``: of the bucket, with the endpoint by which clients reach it. Safe for threads."""
+    """Safe for threads. Nothing is sent, so nothing is refused here: other keys are used once a store was refused."""
 
-    def __init__(self, options: S3Options) -> None:
-        self._options = options
+    def __init__(self, options: S3Options, credentials: Credentials[S3Options] | None = None) -> None:
+        """
+        Args:
+            options: of the bucket, with the endpoint by which clients reach it.
+            credentials: those of the bucket, instead of the options' own.
+        """
+        self._endpoint = options.endpoint
+        self._credentials = credentials or Fixed(options)
+        self._made: tuple[S3Options, S3Options, S3Store] | None = None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("links hold credentials and are never pickled or copied")
@@ -39,8 +48,9 @@ class S3Links:
             check_object_key(key)
         if not keys:
             return []
+        _, store = self._client()
         try:
-            return list(obstore.sign(self._store, "GET", list(keys), timedelta(seconds=seconds)))
+            return list(obstore.sign(store, "GET", list(keys), timedelta(seconds=seconds)))
         except (BaseError, OSError):
             raise self._unsigned() from None
 
@@ -48,7 +58,7 @@ class S3Links:
         from botocore.auth import S3SigV4QueryAuth
         from botocore.awsrequest import AWSRequest
 
-        options = self._options
+        options, _ = self._client()
         headers = {"If-None-Match": "*", "Content-Length": str(size)}
         if options.server_side_encryption:
             headers["x-amz-server-side-encryption"] = options.server_side_encryption
@@ -56,18 +66,21 @@ class S3Links:
             headers["x-amz-server-side-encryption-aws-kms-key-id"] = options.kms_key_id
         bare = self.to_read([key], seconds=seconds)[0].partition("?")[0]
         request = AWSRequest(method="PUT", url=bare, headers=headers)
-        S3SigV4QueryAuth(self._credentials(), "s3", options.region, expires=seconds).add_auth(request)
+        S3SigV4QueryAuth(self._keys(options), "s3", options.region, expires=seconds).add_auth(request)
         return Link(str(request.url), headers)
 
-    @cached_property
-    def _store(self) -> S3Store:
-        return make_client(self._options, timeout_seconds=self._options.request_timeout_seconds, retries=0)
+    def _client(self) -> tuple[S3Options, S3Store]:
+        shown, made = self._credentials.current, self._made
+        if made is None or made[0] != shown:
+            options = replace(shown, endpoint=self._endpoint)
+            store = make_client(options, timeout_seconds=options.request_timeout_seconds, retries=0)
+            self._made = made = shown, options, store
+        return made[1:]
 
-    def _credentials(self) -> Any:
+    def _keys(self, options: S3Options) -> Any:
         """Return credentials that are good now: those of the chain are renewed by botocore."""
         from botocore.credentials import Credentials
 
-        options = self._options
         if options.access_key_id is not None:
             return Credentials(options.access_key_id, options.secret_access_key, options.session_token)
         found = self._chain.get_credentials()
@@ -83,6 +96,6 @@ class S3Links:
 
     def _unsigned(self) -> ConfigError:
         return ConfigError(
-            f"there are no credentials to sign links to bucket {self._options.bucket!r} with",
+            f"there are no credentials to sign links to bucket {self._credentials.current.bucket!r} with",
             hint="set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY, or provide them as AWS tools expect it",
         )

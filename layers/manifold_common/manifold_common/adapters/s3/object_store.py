@@ -17,6 +17,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from typing import NoReturn, TypeVar
 
 import obstore
@@ -25,12 +26,13 @@ from obstore.store import S3Store
 
 from manifold_common.adapters.s3.client import make_client
 from manifold_common.adapters.s3.coalesce import coalesce
-from manifold_common.adapters.s3.failures import read_failure, translate
+from manifold_common.adapters.s3.failures import is_refusal, read_failure, translate
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.domain.object_key import check_folder, check_object_key
 from manifold_common.domain.patience import patience
 from manifold_common.errors import CorruptObject, ManifoldError, NoSpace, ObjectNotFound, StoreUnavailable
 from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.object_store import Buffer, ObjectInfo, StoreHealth, check_ranges
 from manifold_common.ports.retry import retry
 
@@ -54,8 +56,17 @@ _FOREIGN = (BaseError, OSError)  # FileNotFoundError above all
 class S3ObjectStore:
     """Thread-safe. Clients are made when first used."""
 
-    def __init__(self, options: S3Options, *, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        options: S3Options,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        credentials: Credentials[S3Options] | None = None,
+    ) -> None:
+        """``credentials``: instead of the options' own, which are the ones to begin with."""
         self.options = options
+        self._credentials = credentials or Fixed(options)
         self._clock = clock
         self._randomness = randomness
         self._lock = threading.Lock()
@@ -165,10 +176,7 @@ class S3ObjectStore:
     def health(self) -> StoreHealth:
         begun = self._clock.monotonic()
         try:
-            self._look(self._probe, _PROBE_KEY)
-        except _FOREIGN as error:
-            problem = translate(error, "", self.options)
-            return StoreHealth(False, str(problem), self._clock.monotonic() - begun)
+            self._once("", lambda: self._look(self._probe, _PROBE_KEY))
         except ManifoldError as error:
             return StoreHealth(False, str(error), self._clock.monotonic() - begun)
         trouble = self._try_writing()
@@ -195,14 +203,31 @@ class S3ObjectStore:
     # --- requests -------------------------------------------------------------------------------------------------
 
     def _do(self, key: str, request: Callable[[], T]) -> T:
-        def attempt() -> T:
+        return retry(self.options.retries, self._clock, self._randomness, lambda: self._once(key, request))
+
+    def _once(self, key: str, request: Callable[[], T]) -> T:
+        """Make a request, and once more if it was refused and there are other credentials by now."""
+        shown = self.options
+        for again in (True, False):
             try:
                 return request()
             except _FOREIGN as error:
-                problem = translate(error, key, self.options)
-            raise problem
+                problem, refused = translate(error, key, shown), is_refusal(error)
+            if not (again and refused and self._replaced(shown)):
+                raise problem
+        raise AssertionError
 
-        return retry(self.options.retries, self._clock, self._randomness, attempt)
+    def _replaced(self, refused: S3Options) -> bool:
+        """Tell whether there are other credentials by now than those that were refused; then clients are made anew."""
+        fresh = self._credentials.instead_of(refused)
+        if fresh is None:
+            return False
+        with self._lock:
+            self.options = fresh
+            self._hurried.clear()
+            for name in ("_bulk", "_listing", "_probe"):
+                self.__dict__.pop(name, None)
+        return True
 
     def _delete_batch(self, batch: Sequence[str]) -> None:
         obstore.delete(self._client(0), batch)
@@ -218,8 +243,11 @@ class S3ObjectStore:
         return ObjectInfo(key, facts["size"], facts["last_modified"])
 
     def _list(self, folder: str) -> Iterator[ObjectInfo]:
+        pages = self._once(
+            folder, lambda: _begun(obstore.list(self._listing, folder or None, chunk_size=_LIST_AT_ONCE))
+        )
         try:
-            for page in obstore.list(self._listing, folder or None, chunk_size=_LIST_AT_ONCE):
+            for page in pages:
                 for facts in page:
                     yield ObjectInfo(facts["path"], facts["size"], facts["last_modified"])
             return
@@ -259,3 +287,9 @@ class S3ObjectStore:
     @cached_property
     def _probe(self) -> S3Store:
         return make_client(self.options, timeout_seconds=self.options.health_timeout_seconds, retries=0)
+
+
+def _begun(pages: Iterator[T]) -> Iterator[T]:
+    """Return the same pages, the first of which has been asked for already."""
+    first = next(pages, None)
+    return iter(()) if first is None else chain((first,), pages)

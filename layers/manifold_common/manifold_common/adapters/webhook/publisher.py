@@ -21,6 +21,7 @@ from manifold_common.adapters.webhook.names import name_of
 from manifold_common.adapters.webhook.signature import key_of, sign
 from manifold_common.domain.event import MEDIA_TYPE, CloudEvent
 from manifold_common.ports.clock import Clock
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.event_publisher import Delivery, Outcome
 
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -30,6 +31,9 @@ _STEPS = 3
 _ABOUT_THE_EVENT = {400, 406, 409, 413, 415, 422, 431}
 """Statuses with which an endpoint turns down what was sent. With any other, the endpoint itself is the trouble."""
 
+_ABOUT_THE_SIGNATURE = {401, 403}
+"""Statuses of an endpoint that does not know who sends: nothing was taken."""
+
 _TAKEN = Outcome(Delivery.TAKEN)
 _UNSENT = Outcome(Delivery.UNSENT)
 
@@ -37,13 +41,14 @@ _UNSENT = Outcome(Delivery.UNSENT)
 class WebhookPublisher:
     """Implements the EventPublisher port."""
 
-    def __init__(self, url: str, secret: str, *, timeout_seconds: float, clock: Clock) -> None:
+    def __init__(self, url: str, secret: str | Credentials[str], *, timeout_seconds: float, clock: Clock) -> None:
         """Raises ConfigError: the secret cannot be used."""
+        self._secret: Credentials[str] = Fixed(secret) if isinstance(secret, str) else secret
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._key = key_of(secret)
+        key_of(self._secret.current)
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._name = name_of(url)
@@ -67,7 +72,7 @@ class WebhookPublisher:
                 if time.monotonic() >= until:
                     break
                 try:
-                    outcomes[index] = self._post(connection, event)
+                    outcomes[index] = self._deliver(connection, event)
                 except (OSError, http.client.HTTPException) as error:
                     outcomes[index] = Outcome(Delivery.FAILED, _reason(error))
                     break
@@ -83,8 +88,25 @@ class WebhookPublisher:
             return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_seconds)
         return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_seconds, context=self._tls)
 
-    def _post(self, connection: http.client.HTTPConnection, event: CloudEvent) -> Outcome:
-        """Raises OSError, HTTPException: there was no answer."""
+    def _deliver(self, connection: http.client.HTTPConnection, event: CloudEvent) -> Outcome:
+        """Post an event, signed anew if the endpoint refuses the signature and there is another secret by now.
+
+        Raises:
+            OSError, HTTPException: there was no answer.
+        """
+        secret = self._secret.current
+        status = self._post(connection, event, secret)
+        if status in _ABOUT_THE_SIGNATURE:
+            fresh = self._secret.instead_of(secret)
+            if fresh is not None:
+                status = self._post(connection, event, fresh)
+        if 200 <= status < 300:
+            return _TAKEN
+        delivery = Delivery.REFUSED if status in _ABOUT_THE_EVENT else Delivery.FAILED
+        return Outcome(delivery, f"the endpoint answered {status}")
+
+    def _post(self, connection: http.client.HTTPConnection, event: CloudEvent, secret: str) -> int:
+        """Return the status of the answer. Raises OSError, HTTPException: there was none."""
         body = event.encode()
         timestamp = int(self._clock.now().timestamp())
         headers = {
@@ -92,7 +114,7 @@ class WebhookPublisher:
             "user-agent": f"Manifold/{manifold_common.__version__}",
             "webhook-id": event.id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(self._key, event.id, timestamp, body),
+            "webhook-signature": sign(key_of(secret), event.id, timestamp, body),
         }
         if connection.sock is None:
             connection.connect()
@@ -102,10 +124,7 @@ class WebhookPublisher:
             response.read(_MAX_ANSWER_BYTES)
         if not response.isclosed():
             connection.close()  # there is more that nobody wants
-        if 200 <= response.status < 300:
-            return _TAKEN
-        delivery = Delivery.REFUSED if response.status in _ABOUT_THE_EVENT else Delivery.FAILED
-        return Outcome(delivery, f"the endpoint answered {response.status}")
+        return response.status
 
 
 @contextmanager
