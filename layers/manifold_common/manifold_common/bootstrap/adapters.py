@@ -210,7 +210,7 @@ def event_sinks(settings: Settings) -> list[str]:
     from manifold_common.adapters.webhook.names import name_of
 
     events = settings.projects.events
-    return [SINK] * events.enabled + [name_of(url) for url in events.webhooks.urls]
+    return [SINK] * events.enabled + [name_of(url.get_secret_value()) for url in events.webhooks.urls]
 
 
 def kafka_options(settings: Settings) -> KafkaOptions:

@@ -39,7 +39,8 @@ def build_relays(manifold: Manifold, *, publish_seconds: float | None = None) ->
         secret = SettingsCredentials(settings, _webhook_secret, context.clock)
         timeout = events.webhooks.timeout_seconds
         publishers += [
-            WebhookPublisher(url, secret, timeout_seconds=timeout, clock=context.clock) for url in events.webhooks.urls
+            WebhookPublisher(url.get_secret_value(), secret, timeout_seconds=timeout, clock=context.clock)
+            for url in events.webhooks.urls
         ]
     return [
         Relay(

@@ -145,7 +145,7 @@ class Aws(Section):
     """
 
     region: str | None = setting(None, "Region.", env=("AWS_REGION", "AWS_DEFAULT_REGION"))
-    access_key_id: str | None = setting(None, "Access key.")
+    access_key_id: str | None = setting(None, "Access key.", in_file=True)
     secret_access_key: SecretStr | None = setting(None, "Secret of the access key.")
     session_token: SecretStr | None = setting(None, "Token of temporary credentials.")
     endpoint_url: HttpUrl | None = setting(None, "Address of these services, if not AWS's own.")
