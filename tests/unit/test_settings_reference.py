@@ -10,6 +10,7 @@ import pytest
 import yaml
 from manifold_common.errors import ConfigError
 from manifold_common.settings import Setting, Settings, describe_settings, load_settings, masked, reference_page
+from psycopg.conninfo import conninfo_to_dict
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-7f3a9c51e0-canary-7f3a9c51e0"
@@ -68,7 +69,22 @@ def test_no_secret_appears_in_an_error_about_it(tmp_path: Path, setting: Setting
     assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("url", [CANARY, f"mysql://u:{CANARY}@h/d", f"postgresql://{CANARY}@[h/d"])
+SPECIAL = ("@", "/", "#", "?", "%x", "%zz", "%00", "[", "]", " ", "/@", "?@", "#@", ":@")
+WRONG_URLS = (
+    CANARY,
+    f"mysql://u:{CANARY}@h/d",
+    f"postgresql://{CANARY}@[h/d",
+    f"postgresql://u:{CANARY}",
+    f"postgresql://u:1{CANARY}@h/d/e",
+    f"postgresql://u@h:{CANARY}/d",
+    f"postgresql://u:p@h/d?sslmode={CANARY}=x",
+    *(f"postgresql://u:{CANARY}{special}{CANARY}@h/d" for special in SPECIAL),
+    *(f"postgresql://{CANARY}{special}{CANARY}:p@h/d" for special in SPECIAL if special != ":@"),
+    *(f"postgresql://u@h/d?password={CANARY}{special}{CANARY}" for special in SPECIAL if special[0] not in ":/"),
+)
+
+
+@pytest.mark.parametrize("url", WRONG_URLS)
 def test_no_part_of_a_wrong_database_url_appears_in_the_error(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigError, match="databaseUrl: must be a URL such as postgresql://") as caught:
         load_settings(environ={"DATABASE_URL": url, "POSTGRES_PASSWORD": "p"}, cwd=tmp_path)
@@ -142,6 +158,28 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(tmp_path: Path, 
         load_settings(environ={variable: value}, cwd=tmp_path)
     assert variable in str(caught.value)
     assert CANARY not in str(caught.value) + repr(caught.value.details)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p%40ss%2F%23%3F%25@h/d",
+        "postgresql://u:a:b,c;d=&+$!ä@h1:1,h2:2,h3/d?sslmode=require&options=-c%20a%3Db",
+        "postgresql://u:p@/d?host=/run/postgresql&port=5433",
+        "postgres://u:p@[::1]:5432/d?password=a%40b",
+        "postgresql://%2Frun%2Fpostgresql/d",
+        "postgresql://",
+    ],
+)
+def test_a_database_url_means_what_libpq_makes_of_it(tmp_path: Path, url: str) -> None:
+    found = load_settings(environ={"DATABASE_URL": url}, cwd=tmp_path).database_url
+    assert found is not None and found.get_secret_value() == url
+    conninfo_to_dict(url)
+
+
+def test_the_scheme_of_a_database_url_may_be_in_capitals(tmp_path: Path) -> None:
+    found = load_settings(environ={"DATABASE_URL": "PostgreSQL://u:P@h/D"}, cwd=tmp_path).database_url
+    assert found is not None and found.get_secret_value() == "postgresql://u:P@h/D"
 
 
 # --- masked -------------------------------------------------------------------------------------------------------

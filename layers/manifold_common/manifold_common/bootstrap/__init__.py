@@ -13,6 +13,7 @@ from manifold_common.bootstrap.adapters import (
     migrate_catalog,
     prepare_store,
 )
+from manifold_common.bootstrap.faults import find_faults
 from manifold_common.bootstrap.functions import anew, build_function, build_nudge_queue, load_function_settings
 from manifold_common.bootstrap.relays import build_relays
 from manifold_common.bootstrap.services import Manifold
@@ -35,6 +36,7 @@ __all__ = [
     "build_store",
     "client_environment",
     "event_sinks",
+    "find_faults",
     "load_function_settings",
     "migrate_catalog",
     "prepare_store",

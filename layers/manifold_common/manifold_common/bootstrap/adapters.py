@@ -59,6 +59,14 @@ def _database_credentials(settings: Settings, dsn: str, clock: Clock) -> str | C
     return SettingsCredentials(settings, of, clock)
 
 
+def check_database_url(settings: Settings) -> None:
+    """Raises ConfigError: ``DATABASE_URL`` is set, and names an option that PostgreSQL's clients do not know."""
+    if settings.database_url is not None:
+        from manifold_common.adapters.postgres.pool import Dsn
+
+        Dsn(settings.database_url.get_secret_value())
+
+
 def _place_of(url: str) -> object:
     """Return what a database URL says besides how to be let in."""
     parts = urlsplit(url)

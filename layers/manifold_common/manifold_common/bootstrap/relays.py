@@ -55,6 +55,14 @@ def build_relays(manifold: Manifold, *, publish_seconds: float | None = None) ->
     ]
 
 
+def check_webhooks(settings: Settings) -> None:
+    """Raises ConfigError: the secret that signs webhooks cannot be used."""
+    if settings.projects.events.webhooks.urls:
+        from manifold_common.adapters.webhook.signature import key_of
+
+        key_of(_webhook_secret(settings))
+
+
 def _webhook_secret(settings: Settings) -> str:
     secret = settings.projects.events.webhooks.secret
     if secret is None:
