@@ -116,7 +116,7 @@ class Container:
     def _start(self) -> None:
         begun = time.monotonic()
         if self._useless is not None and begun < self._useless[0] + _PAUSE_SECONDS:
-            raise self._useless[1]
+            raise self._useless[1].with_traceback(None)
         try:
             settings = self._settings = self._settings or self._load()
             manifold = build_function(settings)

@@ -119,6 +119,11 @@ class PasswordRole:
         parts = urlsplit(self._owner_dsn)
         return parts._replace(netloc=f"{self.name}:{password}@{parts.netloc.rpartition('@')[2]}").geturl()
 
+    def forbid(self) -> None:
+        """Take away what it may do. It may still connect."""
+        with psycopg.connect(self._owner_dsn, autocommit=True) as connection:
+            connection.execute(f"REVOKE {connection.info.user} FROM {self.name}")
+
     def sessions(self) -> int:
         """Return how many connections it has."""
         with psycopg.connect(self._owner_dsn) as connection:

@@ -35,6 +35,9 @@ _REFUSALS = (
 )
 """What a broker says of one record, and would say again."""
 
+_FORBIDDEN = (kafka_errors.AuthorizationError, kafka_errors.SaslAuthenticationFailedError)
+"""What a broker says to a user who may not, or not any more."""
+
 _NOT_OURS_TO_MAKE = (
     kafka_errors.TopicAlreadyExistsError,
     kafka_errors.AuthorizationError,
@@ -114,10 +117,10 @@ class KafkaPublisher:
         except _NoWayIn as error:
             return [Outcome(Delivery.FAILED, str(error))] * len(events)
         except (kafka_errors.KafkaError, OSError, ValueError) as error:
-            return [_outcome(error)] * len(events)
+            return [self._outcome(error)] * len(events)
         sent = [self._send(event) for event in events]
         until = time.monotonic() + self._options.timeout_seconds
-        return [answer if isinstance(answer, Outcome) else _wait(answer, until) for answer in sent]
+        return [answer if isinstance(answer, Outcome) else self._wait(answer, until) for answer in sent]
 
     def _send(self, event: CloudEvent) -> Any:
         """Hand an event to the producer. Returns a future, or the outcome when that is known at once."""
@@ -126,7 +129,21 @@ class KafkaPublisher:
                 self._options.topic, key=event.key.encode(), value=event.encode(), headers=_HEADERS
             )
         except kafka_errors.KafkaError as error:
-            return _outcome(error)
+            return self._outcome(error)
+
+    def _wait(self, future: Any, until: float) -> Outcome:
+        try:
+            future.get(timeout=max(0.0, until - time.monotonic()))
+        except (kafka_errors.KafkaError, OSError) as error:
+            return self._outcome(error)
+        return _TAKEN
+
+    def _outcome(self, error: Exception) -> Outcome:
+        if isinstance(error, _FORBIDDEN):
+            self._credentials.instead_of(self._credentials.current)  # for the producer that is made next
+        delivery = Delivery.REFUSED if isinstance(error, _REFUSALS) else Delivery.FAILED
+        text = str(error).replace(f"{type(error).__name__}:", "").strip()
+        return Outcome(delivery, f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
     def _let_in(self) -> Any:
         """Return a producer, with other credentials if these are refused and there are others by now.
@@ -180,17 +197,3 @@ class KafkaPublisher:
             _log.debug("the Kafka topic %s was not made: %s", options.topic, type(error).__name__)
         finally:
             admin.close()
-
-
-def _wait(future: Any, until: float) -> Outcome:
-    try:
-        future.get(timeout=max(0.0, until - time.monotonic()))
-    except (kafka_errors.KafkaError, OSError) as error:
-        return _outcome(error)
-    return _TAKEN
-
-
-def _outcome(error: Exception) -> Outcome:
-    delivery = Delivery.REFUSED if isinstance(error, _REFUSALS) else Delivery.FAILED
-    text = str(error).replace(f"{type(error).__name__}:", "").strip()
-    return Outcome(delivery, f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -36,7 +36,9 @@ _REFUSED = (
     "no password supplied",
     "pg_hba.conf",
     "is not permitted to log in",
+    "permission denied for database",
     "no such user",  # a pooler's words
+    "no credentials for the role",  # RDS Proxy's
     "password is expired",
 )
 """Parts of connection errors that say: not you, or not with this password."""
