@@ -9,6 +9,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, printed, sample
+from tests.support.planted import MARK, around, planted
 from tests.support.secrets_manager import Secrets
 
 
@@ -70,3 +71,20 @@ def test_why_a_function_cannot_start_stands_in_its_log_even_with_encryption_on(
         str(line.get("message")).startswith("this function cannot start: databaseUrl is not set")
         for line in printed(capsys.readouterr().out)
     )
+
+
+def test_no_part_of_a_secret_is_in_the_answers_or_the_log_of_a_function(
+    make_function: MakeFunction, secrets: Secrets, capfd: pytest.CaptureFixture[str]
+) -> None:
+    variables = planted(LOG_LEVEL="debug", PROJECTS_ENCRYPTION_PROVIDER="file", PROJECTS_BACKEND="filesystem")
+    fields = {name: value for name, value in variables.items() if not name.startswith(("AWS_", "HTTP", "ALL_"))}
+    access = secrets.store(json.dumps(fields))
+    function = make_function(**access)
+    said = [function("api", sample("http-post"))["body"], function("fanout", {"errors": "return"})]
+    said.append(function("api", sample("http-get", rawPath="/health"))["body"])
+    broken = {**fields, "DATABASE_URL": f"postgresql://u:{MARK}@{MARK}@127.0.0.1:1/d"}
+    secrets.replace(access, json.dumps(broken))
+    function = make_function(**access, DATABASE_URL="")
+    said += [function("api", sample("http-get"))["body"], start(function)]
+    assert "redis" in said[2] and "%-escapes" in said[3]
+    assert not around(json.dumps(said)) and not around("".join(capfd.readouterr()))
