@@ -32,6 +32,7 @@ class SettingsCredentials(Generic[T]):
         self._clock = clock
         self._lock = threading.Lock()
         self._seen = settings
+        self._useless: Settings | None = None
         self._current = make(settings)
 
     @property
@@ -58,5 +59,7 @@ class SettingsCredentials(Generic[T]):
         try:
             return self._make(settings)
         except (ManifoldError, OSError) as error:
-            _log.warning("the settings were read again, and cannot be used: %s", error)
+            if settings is not self._useless:
+                self._useless = settings
+                _log.warning("the settings were read again, and cannot be used: %s", error)
             return self._current
