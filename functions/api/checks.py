@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 import anyio
@@ -20,6 +21,15 @@ class DependencyOut(BaseModel):
     name: str = Field(examples=["postgres"])
     state: StateName
     latency_ms: float = Field(description="How long the check took.", examples=[0.4])
+    last_ok_at: datetime | None = Field(
+        description="When it was last seen to work; null: not yet. For sinks of events, by whichever process delivers; "
+        "for all else, by this one."
+    )
+    since: datetime | None = Field(description="Since when it is in this state, as far as is known.")
+    observed_at: datetime | None = Field(
+        description="When this state was last observed. For a sink of events that nothing was sent to for long, "
+        "that is long ago; null: never."
+    )
     detail: str = Field(examples=["schema is current"])
     without_it: str = Field(description="What still works while this is down.")
     see: str = Field(description="Where the documents say what to do.", examples=["docs/operations.md#redis"])
@@ -49,7 +59,14 @@ async def check_all(manifold: Manifold) -> HealthOut:
 
 def _dependency_out(found: Dependency) -> DependencyOut:
     return DependencyOut.model_validate(
-        {**found._asdict(), "state": found.state.value, "latency_ms": round(found.latency_seconds * 1000, 2)}
+        {
+            **found._asdict(),
+            "state": found.state.value,
+            "latency_ms": round(found.latency_seconds * 1000, 2),
+            "last_ok_at": found.seen.ok_at,
+            "since": found.seen.since,
+            "observed_at": found.seen.at,
+        }
     )
 
 

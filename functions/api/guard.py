@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastapi import Request
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.domain.patience import hurried
 from manifold_common.errors import Denied, ErrorKind, ManifoldError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from functions.api.json_bound import MAX_CHANGE_VALUES, MAX_JSON_VALUES, JsonBound
 from functions.api.paths import check_raw_path, raw_path_of
 from functions.api.problem import internal_problem, problem_of
 from functions.api.upload import too_large
@@ -112,7 +114,7 @@ class Guard:
             check_raw_path(raw_path_of(scope))
             self._check_host(Headers(scope=scope))
             self._check_site(scope["method"], Headers(scope=scope))
-            with hurried(self._patience_seconds):
+            with hurried(self._patience_seconds), panics_as_errors():
                 await self._app(scope, _limited(scope, receive), answer)
         except ManifoldError as error:
             if error.kind in _LOGGED:
@@ -194,15 +196,20 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
     path = scope["path"]
     if scope["method"] in _READS or _STREAMED.match(path):
         return receive
-    limit = MANY_CHANGES_BYTES if _MANY_CHANGES.match(path) else _JSON_BYTES
+    limit, values = (
+        (MANY_CHANGES_BYTES, MAX_CHANGE_VALUES) if _MANY_CHANGES.match(path) else (_JSON_BYTES, MAX_JSON_VALUES)
+    )
+    bound = JsonBound(values)
     seen = 0
 
     async def bounded() -> Message:
         nonlocal seen
         message = await receive()
-        seen += len(message.get("body", b""))
+        body = message.get("body", b"")
+        seen += len(body)
         if seen > limit:
             raise too_large(limit)
+        bound.feed(body)
         return message
 
     return bounded

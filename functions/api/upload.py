@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import anyio
 from fastapi import Request
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import InvalidInput, QuotaExceeded
 from starlette.types import Message
 
@@ -124,7 +125,9 @@ class Uploads:
         """Return what ``work`` makes of the request's body, in a thread of its own."""
         body = Body(request, self.max_upload_bytes)
         try:
-            return await anyio.to_thread.run_sync(work, body, limiter=self._turns, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(
+                panics_as_errors()(work), body, limiter=self._turns, abandon_on_cancel=True
+            )
         except asyncio.CancelledError:
             body.abort()
             raise

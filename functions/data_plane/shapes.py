@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from functions.shapes.base import (
     DROP_LOST_DRAFT,
     DROPPED_DRAFT,
+    BoundedList,
     GenerationNumber,
     Message,
     Provenance,
@@ -86,7 +87,7 @@ class SessionPlanOut(BaseModel):
 
 class ProjectPlanIn(Shape):
     generation: GenerationNumber | None = Field(default=None, description="The newest by default.")
-    paths: list[str] = Field(default=[], max_length=1000, description="Only what matches (gitignore syntax).")
+    paths: BoundedList[str] = Field(default=[], max_length=1000, description="Only what matches (gitignore syntax).")
     known_generation: SeenGeneration | None = Field(
         default=None, description="Leave out what the client has: the content of this generation."
     )
@@ -181,7 +182,7 @@ class SizeIn(Shape):
 
 
 class LinksIn(Shape):
-    uploads: list[SizeIn] = Field(min_length=1, max_length=MAX_SLOTS)
+    uploads: BoundedList[SizeIn] = Field(min_length=1, max_length=MAX_SLOTS)
 
 
 class LinkOut(BaseModel):
@@ -208,7 +209,7 @@ class ReceiptIn(Shape):
 
 class VerifyIn(Shape):
     draft: ReceiptIn
-    packs: list[ReceiptIn] = Field(default=[], max_length=10_000)
+    packs: BoundedList[ReceiptIn] = Field(default=[], max_length=10_000)
 
     def receipts(self) -> list[Receipt]:
         return [pack.receipt() for pack in self.packs]

@@ -56,7 +56,10 @@ def _deliver(call: Call) -> dict[str, Any]:
     for relay in call.kept(_relays):
         done = drain(relay, clock, call.ends_within(min(relay.send_seconds + _REPORT_SECONDS, half)))
         sinks[relay.sink] = done._asdict()
-    backlog = call.manifold.events.backlog()
+    events = call.manifold.events
+    backlog = events.backlog()
+    for news in events.sink_news():
+        sinks[news.state.sink]["state"] = news.condition
     metrics.count("events.relayed", sum(done["taken"] for done in sinks.values()))
     metrics.count("events.waiting", backlog.waiting)
     metrics.count("events.parked_streams", backlog.parked_streams)

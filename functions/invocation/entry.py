@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import Denied, ErrorKind, ManifoldError
 from manifold_common.ids import SessionId
 
@@ -126,7 +127,8 @@ def _invoke(name: str, work: Callable[[Any, Call], Any], event: Any, context: La
     try:
         if http.is_http(event):
             http.check_http(event)
-        result = work(event, Call(CONTAINER, context))
+        with panics_as_errors():
+            result = work(event, Call(CONTAINER, context))
     except ManifoldError as error:
         outcome = error.code
         if error.kind in _LOGGED:

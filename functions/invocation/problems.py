@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from manifold_common.domain.retry_after import RETRY_AFTER
 from manifold_common.errors import (
     AlreadyExists,
     ConfigError,
@@ -86,7 +88,8 @@ def answer_to(error: ManifoldError, headers: Mapping[str, str], correlation_id: 
     if error.kind is ErrorKind.INTERNAL:
         return internal_answer(correlation_id)
     status = status_of(error, headers)
-    more = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+    asked = error.details.get(RETRY_AFTER, 0.0)
+    more = {"Retry-After": str(max(RETRY_AFTER_SECONDS, math.ceil(asked)))} if status == 503 else {}
     if status == 416 and "size" in error.details:
         more["Content-Range"] = f"bytes */{error.details['size']}"
     document = document_of(

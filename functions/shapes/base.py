@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.history import Seen, parse_point
 from manifold_common.ids import Generation
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
+
+T = TypeVar("T")
 
 LISTED_PATHS = 1000
 """So many paths at most are listed in an answer that is about something else; the rest are counted."""
+MAX_FIELDS = 64
+"""Of one object in a request, which has names of its own choice only in the provenance. Each unknown one is a fault,
+and a fault takes a hundred times what it takes to write."""
 DROP_LOST_DRAFT = "Give up saved work of the session if it cannot be read. What can be read is kept."
 DROPPED_DRAFT = "Id of saved work that could not be read and was given up, as was asked."
+
+BoundedList = Annotated[list[T], FailFast()]
+"""Of a request; to be given a ``max_length``. Its first fault ends it: a million faults are a million errors."""
 
 GenerationNumber = Annotated[int, Field(ge=0, le=MAX_GENERATION)]
 SeenGeneration = GenerationNumber | Annotated[str, Field(pattern=r"^[0-9]{1,15}-[a-z2-7]{26}$")]
@@ -61,6 +69,13 @@ class Shape(BaseModel):
     """Base of request bodies: unknown fields are refused, and input does not appear in errors."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, data: Any) -> Any:
+        if isinstance(data, dict) and len(data) > MAX_FIELDS:
+            raise ValueError(f"it has {len(data)} fields, over the limit of {MAX_FIELDS}")
+        return data
 
     @model_validator(mode="before")
     @classmethod

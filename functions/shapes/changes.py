@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from functions.shapes.base import (
     KEPT,
     LISTED_PATHS,
+    BoundedList,
     GenerationNumber,
     Message,
     Mode,
@@ -20,6 +21,9 @@ from functions.shapes.base import (
     Shape,
 )
 from functions.shapes.paths import PathIn, PathOut, bytes_of, path_out
+
+MAX_RESTORED = 10_000
+"""Paths that one request names. Each may be a folder."""
 
 
 class EditedOut(BaseModel):
@@ -157,7 +161,7 @@ class NewCommit(Shape):
         }
     )
 
-    changes: list[Change] = Field(min_length=1, max_length=100_000, description="Made in this order.")
+    changes: BoundedList[Change] = Field(min_length=1, max_length=100_000, description="Made in this order.")
     message: Message = ""
     provenance: Provenance = Field(default_factory=dict)
     expected_generation: SeenGeneration | None = Field(None, description="As If-Match; a mismatch is answered by 409.")
@@ -168,7 +172,9 @@ class Restore(Shape):
     model_config = ConfigDict(json_schema_extra={"examples": [{"generation": 3, "paths": [{"path": "src"}]}]})
 
     generation: GenerationNumber = Field(description="The generation to bring back.")
-    paths: list[Place] = Field(default_factory=list, description="Only these, and what is below; all by default.")
+    paths: BoundedList[Place] = Field(
+        default_factory=list, max_length=MAX_RESTORED, description="Only these, and what is below; all by default."
+    )
     message: Message = ""
     provenance: Provenance = Field(default_factory=dict)
     expected_generation: SeenGeneration | None = None

@@ -16,6 +16,7 @@ from functions.shapes.base import (
     DROPPED_DRAFT,
     KEPT,
     LISTED_PATHS,
+    BoundedList,
     GenerationNumber,
     Message,
     Provenance,
@@ -62,7 +63,9 @@ class OpenSession(Shape):
     project: str | None = Field(None, description="Name or id; needed for a new session.")
     session: str | None = Field(None, description="Id of a session, new or not; made up when absent.")
     generation: GenerationNumber | None = Field(default=None, description="The newest one by default.")
-    paths: list[str] = Field(default_factory=list, description="Restrict a new session to these (gitignore syntax).")
+    paths: BoundedList[str] = Field(
+        default_factory=list, max_length=1000, description="Restrict a new session to these (gitignore syntax)."
+    )
     strategy: Strategy = Strategy.FAIL
     seen_generation: SeenGeneration | None = Field(default=None, description=SEEN)
     drop_lost_draft: bool = Field(default=False, description=DROP_LOST_DRAFT)

@@ -125,3 +125,28 @@ def test_a_client_that_is_configured_is_not_loaded_before_it_is_used(
     found = function_variables(folder, postgres_dsn, **variables)
     loaded = modules(_SERVE, "functions.checkout.handler", json.dumps(EVENTS["checkout"]), **found)
     assert client not in loaded
+
+
+_STORE = """
+import sys, json
+from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
+from manifold_common.bootstrap.adapters import aws_account, build_links, build_store
+from manifold_common.errors import StoreUnavailable
+from manifold_common.settings import load_settings
+settings = load_settings()
+assert aws_account(settings.aws).keys().access_key_id == "key"
+assert build_links(settings).to_read(["k"], seconds=60)
+try:
+    build_store(settings, SystemClock(), SystemRandomness()).get("k", max_bytes=1)
+except StoreUnavailable:
+    pass
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_credentials_that_lambda_gives_are_used_without_an_sdk() -> None:
+    of_lambda = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token"}
+    of_store = {"PROJECTS_BACKEND": "s3", "S3_BUCKET": "b", "S3_ENDPOINT": "http://127.0.0.1:1", "S3_MAX_RETRIES": "0"}
+    loaded = modules(_STORE, S3_USE_PATH_STYLE="true", **of_lambda, **of_store)
+    assert "obstore" in loaded
+    assert loaded & {"boto3", "botocore"} == set()

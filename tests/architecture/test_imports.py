@@ -138,14 +138,29 @@ def test_time_and_chance_are_passed_in_below_bootstrap() -> None:
     assert wrong == []
 
 
+def test_the_native_s3_client_is_called_in_one_place() -> None:
+    """Where its panics are met."""
+    callers = {
+        arrow.source
+        for arrow in ALL
+        if arrow.target.split(".")[0] == "obstore" and not arrow.target.startswith("obstore.exceptions")
+    }
+    typed_only = {"manifold_common.adapters.s3.client"}
+    assert callers - typed_only == {"manifold_common.adapters.s3.native"}
+
+
 RUNS_BEFORE_ANY_SETTINGS = {"manifold_local.functions_stack.container"}
 """Is no part of a program of ours: it prepares a Python in which nothing of ours is installed."""
+
+
+HIDES_VARIABLES = {"manifold_common.adapters.s3.client"}
+"""Reads none: it keeps a library from reading some."""
 
 
 def test_settings_alone_reads_the_environment() -> None:
     readers = []
     for name, path in modules().items():
-        if name in RUNS_BEFORE_ANY_SETTINGS:
+        if name in RUNS_BEFORE_ANY_SETTINGS | HIDES_VARIABLES:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             reads = isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")

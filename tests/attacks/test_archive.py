@@ -6,10 +6,13 @@ route (``tests/functions/api/test_archives.py``); here stands what an attacker w
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import tarfile
+import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,9 +20,11 @@ import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.paths import MAX_PATH_BYTES
+from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.errors import InvalidInput, ManifoldError, QuotaExceeded
 from manifold_common.ids import ProjectId
 from manifold_common.services import tree_editor
+from manifold_common.services.archive import archives, limits, zip_directory
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import new_project, paths
@@ -108,6 +113,70 @@ def test_headers_that_remember_more_and_more_are_cut_off(manifold: Manifold, pro
     assert paths(manifold, project) == {b"before"}
 
 
+@pytest.mark.parametrize("kind", [b"g", b"x"], ids=["global", "of one entry"])
+def test_two_thousand_headers_of_short_records_take_no_memory(
+    manifold: Manifold, project: ProjectId, kind: bytes
+) -> None:
+    """16 MB of them, each record new and four to eight bytes long, took 2.1 GB."""
+    header_of_8_kb = block(kind, b"".join(record(f"{number:x}", "") for number in range(1000)))
+    entry = header("f", tarfile.REGTYPE)
+    archive = (header_of_8_kb * 8 + entry) * 250 + END
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        refused(manifold, project, archive, QuotaExceeded, "headers of the archive's first 6 entries have .* records")
+        assert tracemalloc.get_traced_memory()[1] - before < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_global_headers_say_beyond_what_entries_need_is_not_kept(manifold: Manifold, project: ProjectId) -> None:
+    """An honest archive has such headers, too: as many as it likes, as long as there are entries to them."""
+    parts = []
+    for number in range(1500):
+        parts.append(block(b"g", b"".join(record(f"comment.{number}.{part}", "x" * 40) for part in range(16))))
+        parts.append(block(b"x", record("path", f"d/é{number}") + record("SCHILY.xattr.user.note", "y" * 3000)))
+        parts.append(header(f"f{number}", tarfile.REGTYPE))
+    archive = b"".join(parts) + END
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        done = manifold.archives.load(LOCAL_PRINCIPAL, project, io.BytesIO(archive).readinto)
+        assert tracemalloc.get_traced_memory()[1] - before < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert done.entries == 1500
+
+
+def _empty_members() -> bytes:
+    return gzip.compress(b"", mtime=0) * 50_000
+
+
+def _members_of_little() -> bytes:
+    return gzip.compress(b"\0" * 512, mtime=0) * 50_000
+
+
+def _empty_blocks() -> bytes:
+    stored = b"\0\0\xff\xff"
+    return gzip.compress(b"", mtime=0)[:10] + (b"\0" + stored) * 600_000 + b"\1" + stored + bytes(8)
+
+
+@pytest.mark.parametrize("made", [_empty_members, _members_of_little, _empty_blocks])
+def test_gzip_that_takes_time_and_says_little_is_cut_off(
+    manifold: Manifold, project: ProjectId, made: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def counted(window: int) -> zlib._Decompress:
+        begun.append(window)
+        return begin(window)
+
+    begin = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", counted)
+    refused(manifold, project, gzip.compress(b"\0" * 512, mtime=0) + made(), QuotaExceeded, "gzip streams|packed bytes")
+    assert len(begun) < 2100
+
+
 def test_headers_that_never_come_to_an_entry_are_cut_off(manifold: Manifold, project: ProjectId) -> None:
     for kind, data in ((b"g", record("a", "b")), (b"x", record("a", "b")), (b"L", b"name"), (b"K", b"name")):
         refused(manifold, project, block(kind, data) * 100 + END, InvalidInput, "headers for one entry")
@@ -130,6 +199,35 @@ def test_a_few_long_paths_cannot_add_millions_of_folders(
         for number in range(30):
             zipped.writestr(f"{number}/{DEEP}", b"")
     refused(manifold, project, packed.getvalue(), QuotaExceeded, "too deep")
+
+
+def test_targets_of_links_count_like_names(
+    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million links to 4,095 bytes each are 4 GB, out of some packed megabytes."""
+    monkeypatch.setattr(tree_editor, "MAX_NEW_ENTRY_BYTES", 2 << 20)
+    target = block(b"x", record("linkpath", "t" * 4000))
+    links = b"".join(target + header(f"l{number}", tarfile.SYMTYPE, link="x") for number in range(1000))
+    refused(manifold, project, links + END, QuotaExceeded, "too long links: they take about .* up to 'l4[0-9]+'")
+
+
+@pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.DIRTYPE], ids=["skipped", "one folder again and again"])
+def test_what_is_only_noted_of_entries_is_bounded(
+    manifold: Manifold, project: ProjectId, kind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MAX_SKIPPED_BYTES", 1 << 20)
+    entry = block(b"x", record("path", DEEP)) + header("x", kind)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        if kind == tarfile.FIFOTYPE:
+            refused(manifold, project, entry * 1000 + END, QuotaExceeded, "devices and FIFOs .*, 25[0-9] up")
+        else:
+            archive = io.BytesIO(entry * 1500 + END)
+            manifold.archives.load(LOCAL_PRINCIPAL, project, archive.readinto)
+        assert tracemalloc.get_traced_memory()[1] - before < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_folders_linked_into_each_other_do_not_double_without_end(
@@ -194,6 +292,69 @@ def test_files_that_share_their_bytes_are_a_bomb(manifold: Manifold, project: Pr
     entries = b"".join(entry[:28] + struct.pack("<H", 6) + entry[30:46] + b"%06d" % number for number in range(1000))
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1000, 1000, len(entries), start, 0)
     refused(manifold, project, data[:start] + entries + end, QuotaExceeded, "expands")
+
+
+def _directory_of(members: int, name: Callable[[int], bytes], extra: bytes = b"") -> tuple[bytes, bytes]:
+    """Return empty files, each in its place, and the directory of them."""
+    local = struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, 0, 0, 0x21, 0, 0, 0, len(name(0)), 0)
+    front = struct.pack("<4s6H3L5H", b"PK\x01\x02", 20, 20, 0, 0, 0, 0x21, 0, 0, 0, len(name(0)), len(extra), 0, 0, 0)
+    files, entries = [], []
+    at = 0
+    for number in range(members):
+        files.append(local + name(number))
+        entries.append(front + struct.pack("<2L", 0, at) + name(number) + extra)
+        at += len(files[-1])
+    return b"".join(files), b"".join(entries)
+
+
+def _zip_of(files: bytes, directory: bytes, count: int) -> bytes:
+    wide = struct.pack(
+        "<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(directory), len(files)
+    ) + struct.pack("<4sLQL", b"PK\x06\x07", 0, len(files) + len(directory), 1)
+    return files + directory + wide + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, *[0xFFFF] * 2, *[0xFFFFFFFF] * 2, 0)
+
+
+def test_looking_through_a_directory_takes_little_memory_however_many_files_it_has(tmp_path: Path) -> None:
+    """An object for each took 1 KB: 1 GB for as many as are allowed."""
+    count = 20_000
+    (tmp_path / "zip").write_bytes(_zip_of(*_directory_of(count, lambda number: b"%07d" % number), count))
+    with (tmp_path / "zip").open("rb") as file:
+        tracemalloc.start()
+        try:
+            zip_directory.Directory(file.fileno()).check(limits.ArchiveLimits.of(UNLIMITED))
+            assert tracemalloc.get_traced_memory()[1] < count * 200
+        finally:
+            tracemalloc.stop()
+        few = limits.ArchiveLimits.of(Limits(max_files=count - 1))
+        with pytest.raises(QuotaExceeded, match="more than 19999 entries"):
+            zip_directory.Directory(file.fileno()).check(few)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda files, directory: (files, directory[:-46], 3), "longer|ends early"),
+        (lambda files, directory: (files, directory, 2), "longer"),
+        (lambda files, directory: (files, directory, 2**63), "ends early"),
+        (lambda files, directory: (files, directory.replace(struct.pack("<L", 37), bytes(4)), 3), "share their bytes"),
+        (lambda files, directory: (files[:-1], directory, 3), "where the directory is"),
+        (lambda files, directory: (files, directory + bytes(46), 4), "ends early"),
+    ],
+    ids=["cut", "fewer", "more", "shared", "overlapping", "not one"],
+)
+def test_a_directory_that_contradicts_itself_is_refused(
+    manifold: Manifold, project: ProjectId, change: Callable[[bytes, bytes], tuple[bytes, bytes, int]], match: str
+) -> None:
+    archive = _zip_of(*change(*_directory_of(3, lambda number: b"%07d" % number)))
+    refused(manifold, project, archive, InvalidInput, match)
+
+
+def test_an_over_long_directory_is_not_read(
+    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zip_directory, "MAX_DIRECTORY_BYTES", 1 << 20)
+    archive = _zip_of(*_directory_of(20, lambda number: b"%07d" % number, extra=bytes(65_000)), 20)
+    refused(manifold, project, archive, InvalidInput, "1301060 bytes, over the limit of 1048576")
 
 
 def _renamed_inside(data: bytes) -> bytes:

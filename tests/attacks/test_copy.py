@@ -216,8 +216,8 @@ def test_whatever_is_not_known_to_read_is_refused_while_it_is_in_doubt() -> None
         "create_project", "delete_project", "drop_draft", "end_session", "forget_ended", "forget_superseded",
         "forget_uploads",
         "link_uploads", "move_session", "open_session", "prolong_session", "prove_uploads", "prune_events",
-        "publish_commit", "redrive_events", "refer_uploads", "remove_upload", "rename_project", "replace_wrapped_key",
-        "report_events", "save_draft", "settle_events", "take_session",
+        "publish_commit", "redrive_events", "redrive_sinks", "refer_uploads", "remove_upload", "rename_project",
+        "replace_wrapped_key", "report_events", "save_draft", "settle_events", "take_session",
     }  # fmt: skip
     public = {name for name in dir(Catalog) if not name.startswith("_")}
     assert (public - CATALOG_READS, CATALOG_READS - public) == (changes, set())

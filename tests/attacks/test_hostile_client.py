@@ -157,6 +157,23 @@ def test_content_that_its_id_does_not_name_is_refused(server: RemoteServer, liar
     assert unchanged(server, project)
 
 
+def test_chunks_that_overlap_do_not_make_a_server_hash_without_end(
+    server: RemoteServer, liar: Liar, project: ProjectId
+) -> None:
+    """Each is what its id says. A block of 4 MiB has room for millions of them, of megabytes each."""
+    data = b"three chunks of one block"
+    chunks = {liar.name(data[at:]): (0, at, len(data) - at) for at in range(3)}
+    entries = {
+        b"new%d" % number: Entry(FILE, 0o644, NOW_NS, size, chunk)
+        for number, (chunk, (_, _, size)) in enumerate(chunks.items())
+    }
+    changes = Changes({b"": directory(NOW_NS), **entries}, set())
+    liar.upload.store(changes, NewContent(chunks, {}, [Payload.of(data)]))
+    with pytest.raises(BadUpload, match="chunks in frame 2 are longer together than it is"):
+        liar.publish()
+    assert unchanged(server, project)
+
+
 def test_a_chunk_that_the_base_has_stays_where_the_base_has_it(
     server: RemoteServer, liar: Liar, project: ProjectId
 ) -> None:
@@ -287,7 +304,7 @@ def test_a_pack_is_proven_for_what_was_read_and_for_nothing_else(
             ask.publish(
                 S1, forged, [], message="", provenance={}, strategy="fail", expected=None, request=RequestId("a")
             )
-        with pytest.raises(BadUpload, match=r"other content|not where the draft says"):
+        with pytest.raises(BadUpload, match=r"other content|not where the draft says|longer together"):
             ask.publish(
                 S1, forged, packs, message="", provenance={}, strategy="fail", expected=None, request=RequestId("b")
             )

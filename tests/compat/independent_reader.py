@@ -341,6 +341,7 @@ class Project:
         return Description(meta, self.record_hash(record), upserts, deletes, places)
 
     def _check_meta(self, meta: list[Any], kind: int, generation: int, commit: str) -> None:
+        refuse_unless(len(msgspec.msgpack.encode(meta)) <= 331_776, "too long")
         if kind == COMMIT:
             typed(meta, str, str, int, str, str, bytes, str, str, int, str, dict)
             first = generation == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import socket
 import threading
 import time
 from contextlib import closing
@@ -307,5 +308,43 @@ def test_hints_and_turns_are_not_to_be_had_and_never_in_the_way() -> None:
     started = time.monotonic()
     with generations.turn(TenantId("acme"), ProjectId("p"), wait_seconds=5):
         assert time.monotonic() - started < 3
-    assert generations.health().ok
+    assert not generations.health().ok
+
     generations.close()
+
+
+def test_health_says_whether_a_broker_can_be_reached(kafka_broker: KafkaBroker, kafka_topic: str) -> None:
+    good = kafka_broker.options(kafka_topic)
+    assert KafkaGenerations(good).health()[:2] == (True, "a broker answers")
+    away = f"127.0.0.1:{closed_port()}"
+    one_is_enough = replace(good, brokers=(away, *good.brokers))
+    assert KafkaGenerations(one_is_enough).health().ok
+    found = KafkaGenerations(replace(good, brokers=(away,))).health()
+    assert (found.ok, found.detail) == (False, f"{away} cannot be connected to: Connection refused")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\6wron\0\0"])
+def test_what_is_no_broker_is_not_taken_for_one(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        broker = f"127.0.0.1:{server.getsockname()[1]}"
+        found = KafkaGenerations(KafkaOptions((broker,), "t")).health()
+        thread.join()
+    assert not found.ok
+    assert broker in found.detail
+
+
+def test_brokers_that_say_nothing_cost_a_health_check_three_seconds_at_most() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        started = time.monotonic()
+        brokers = tuple(f"{host}:{server.getsockname()[1]}" for host in ("127.0.0.1", "localhost", "127.0.0.1."))
+        assert not KafkaGenerations(KafkaOptions(brokers, "t")).health().ok
+        assert time.monotonic() - started < 4

@@ -25,6 +25,7 @@ from tests.contract.test_event_publisher import event
 from tests.support.webhooks import SECRET, Request, WebhookEndpoint, running_endpoint
 
 TAKEN, REFUSED, FAILED, UNSENT = Delivery.TAKEN, Delivery.REFUSED, Delivery.FAILED, Delivery.UNSENT
+BUSY, TURNED_AWAY, GONE = Delivery.BUSY, Delivery.TURNED_AWAY, Delivery.GONE
 PAGE = Path(__file__).parents[2] / "docs" / "events.md"
 TIMEOUT_SECONDS = 0.3
 
@@ -120,12 +121,20 @@ def test_statuses_about_the_event_refuse_it(webhook_endpoint: WebhookEndpoint, s
     assert deliveries(publisher_to(webhook_endpoint), event("a", 1), event("a", 2)) == [REFUSED, UNSENT]
 
 
-@pytest.mark.parametrize("status", [301, 307, 401, 403, 404, 408, 410, 429, 500, 502, 503, 504])
-def test_statuses_about_the_endpoint_are_its_failures(webhook_endpoint: WebhookEndpoint, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "delivery"),
+    [(status, FAILED) for status in (408, 425, 500, 502, 503, 504)]
+    + [(status, TURNED_AWAY) for status in (301, 307, 401, 403, 404, 405, 451)]
+    + [(429, BUSY), (410, GONE)],
+)
+def test_statuses_about_the_endpoint_are_its_trouble_and_end_the_batch(
+    webhook_endpoint: WebhookEndpoint, status: int, delivery: Delivery
+) -> None:
     webhook_endpoint.answer = lambda request, handler: status
     outcomes = publisher_to(webhook_endpoint).publish([event("a", 1), event("a", 2), event("b", 1)], seconds=10)
-    assert [outcome.delivery for outcome in outcomes] == [FAILED, UNSENT, FAILED]
-    assert outcomes[0].reason == f"the endpoint answered {status}"
+    assert [outcome.delivery for outcome in outcomes] == [delivery, UNSENT, UNSENT]
+    assert outcomes[0].reason.startswith(f"the endpoint answered {status}")
+    assert len(webhook_endpoint.requests) == 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -139,7 +148,7 @@ def test_a_redirect_is_not_followed(webhook_endpoint: WebhookEndpoint, status: i
             handler.end_headers()
 
         webhook_endpoint.answer = answer
-        assert deliveries(publisher_to(webhook_endpoint), event("a", 1)) == [FAILED]
+        assert deliveries(publisher_to(webhook_endpoint), event("a", 1)) == [TURNED_AWAY]
         assert elsewhere.requests == []
 
 

@@ -379,6 +379,11 @@ def test_a_server_that_takes_no_writes_is_gone_without(
         with cache.turn(T, project, wait_seconds=60) as free:
             assert free
         assert said in caplog.text
+        health = cache.health()
+        assert (health.ok, health.detail.endswith(f"it answers {said}")) == (False, True), "a ping would be answered"
+        admin.config_set(setting, "0")
+        assert cache.health().ok
+        assert cache.announce(news(project, 1))
 
 
 @pytest.mark.parametrize(

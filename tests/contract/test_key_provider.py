@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import pytest
+from manifold_common.adapters.aws.account import ChainedAccount
 from manifold_common.adapters.keyfile.provider import FileKeyProvider
 from manifold_common.adapters.kms.options import KmsOptions
 from manifold_common.adapters.kms.provider import KmsKeyProvider
@@ -125,7 +126,7 @@ class KmsBench:
     def provider(self, key_name: str = "default") -> KmsKeyProvider:
         self.named(key_name)
         options = KmsOptions(f"alias/{key_name}", region=REGION, endpoint=self.service.url)
-        made = KmsKeyProvider(options, clock=SystemClock(), randomness=SystemRandomness())
+        made = KmsKeyProvider(options, ChainedAccount(), clock=SystemClock(), randomness=SystemRandomness())
         return self._made.setdefault((self.service.url, key_name), made)
 
     def rotate(self, key_name: str = "default") -> int:

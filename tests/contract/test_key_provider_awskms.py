@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from manifold_common.adapters.aws.account import ChainedAccount
 from manifold_common.adapters.kms.options import KmsOptions
 from manifold_common.adapters.kms.provider import KmsKeyProvider
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
@@ -39,7 +40,7 @@ def provider(kms_front: KmsFront, arn: str) -> KmsKeyProvider:
 
 def provider_for(url: str | None, key_id: str, region: str | None = REGION, **options: Any) -> KmsKeyProvider:
     made = KmsOptions(key_id, region=region, endpoint=url, **options)
-    return KmsKeyProvider(made, clock=SystemClock(), randomness=SystemRandomness())
+    return KmsKeyProvider(made, ChainedAccount(), clock=SystemClock(), randomness=SystemRandomness())
 
 
 def failure_of(operation: Callable[[], object]) -> KeyUnavailable:

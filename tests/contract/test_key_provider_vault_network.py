@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from manifold_common.adapters.vault import client
 from manifold_common.adapters.vault.provider import VaultKeyProvider
 from manifold_common.errors import CorruptObject, KeyUnavailable
 from manifold_common.ids import TenantId
@@ -84,6 +86,24 @@ def test_a_server_that_dribbles_is_bounded_too(openbao: OpenBao) -> None:
         health, seconds = timed(provider.health)
         assert not health.ok  # type: ignore[attr-defined]
         assert seconds < 4
+
+
+def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = 0
+
+    def handle(request: BaseHTTPRequestHandler) -> None:
+        nonlocal sent
+        request.send_response(200)
+        request.end_headers()
+        with suppress(OSError):
+            for _ in range(1000):
+                request.wfile.write(b" " * 65_536)
+                sent += 65_536
+
+    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1 << 20)
+    with _Server(handle) as url:
+        assert_says(failure_of(lambda: provider_for(url, "t").wrap(MATERIAL, CONTEXT)), "not_vault", "vault.address")
+    assert sent < 16 << 20
 
 
 def test_waiting_threads_do_not_wait_for_each_others_time_outs(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import pytest
+from manifold_common.adapters.aws.account import ChainedAccount
 from manifold_common.adapters.memory.clock import ManualClock, SeededRandomness
 from manifold_common.adapters.s3.object_store import S3ObjectStore
 from manifold_common.adapters.s3.options import S3Options
@@ -334,7 +335,9 @@ def test_keys_given_are_not_mixed_with_a_session_token_of_the_environment(
 def test_without_keys_the_environment_is_asked(options: S3Options, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(options.access_key_id))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", str(options.secret_access_key))
-    store = open_store(dataclasses.replace(options, access_key_id=None, secret_access_key=None))
+    store = open_store(
+        dataclasses.replace(options, access_key_id=None, secret_access_key=None, account=ChainedAccount())
+    )
     store.put(KEY, DATA)
     assert store.head(KEY) is not None
 

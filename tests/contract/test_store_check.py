@@ -6,12 +6,14 @@ import dataclasses
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from manifold_common.adapters.aws.account import ChainedAccount
 from manifold_common.adapters.filesystem.object_store import FilesystemObjectStore
 from manifold_common.adapters.memory.object_store import MemoryObjectStore
-from manifold_common.adapters.s3.bucket import RULE_ID, prepare_bucket
+from manifold_common.adapters.s3.bucket import RULE_NAME, prepare_bucket
 from manifold_common.adapters.s3.object_store import S3ObjectStore
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
@@ -48,6 +50,10 @@ def proxy(s3_endpoint: S3Endpoint) -> Iterator[S3Proxy]:
 
 def open_s3(options: S3Options) -> S3ObjectStore:
     return S3ObjectStore(options, clock=SystemClock(), randomness=SystemRandomness())
+
+
+def prepare(options: S3Options) -> list[str]:
+    return prepare_bucket(options, ChainedAccount(options.keys()))
 
 
 def check(store: ObjectStore) -> StoreReport:
@@ -132,32 +138,72 @@ def test_a_bucket_is_created_once_and_other_rules_stay(s3_endpoint: S3Endpoint, 
         aws_secret_access_key=s3_endpoint.secret_access_key,
     )
     assert not check(open_s3(fresh)).ok
-    assert prepare_bucket(fresh)[0] == f"created bucket {fresh.bucket}"
+    assert prepare(fresh)[0] == f"created bucket {fresh.bucket}"
     assert check(open_s3(fresh)).ok
 
     other = {"ID": "other", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 30}}
     client.put_bucket_lifecycle_configuration(Bucket=fresh.bucket, LifecycleConfiguration={"Rules": [other]})
     for said in ("are ended", "stands already"):
-        (done,) = prepare_bucket(fresh)
+        (done,) = prepare(fresh)
         assert said in done
-        rules = {rule["ID"]: rule for rule in client.get_bucket_lifecycle_configuration(Bucket=fresh.bucket)["Rules"]}
-        assert rules.keys() == {"other", RULE_ID}
-        assert rules[RULE_ID]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
-        assert rules[RULE_ID]["Filter"] == {"Prefix": "shared/manifold/"}
+        rules = rules_of(client, fresh.bucket)
+        assert rules.pop("other")
+        ((rule_id, rule),) = rules.items()
+        assert rule_id.startswith(RULE_NAME)
+        assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+        assert rule["Filter"] == {"Prefix": "shared/manifold/"}
+    client.close()
+
+
+def rules_of(client: Any, bucket: str) -> dict[str, dict[str, Any]]:
+    found = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    rules = {rule["ID"]: rule for rule in found}
+    assert len(rules) == len(found)
+    return rules
+
+
+def test_each_prefix_of_a_bucket_has_a_rule_of_its_own(s3_endpoint: S3Endpoint, options: S3Options) -> None:
+    bucket = f"shared-{uuid.uuid4().hex[:12]}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_endpoint.url,
+        region_name=s3_endpoint.region,
+        aws_access_key_id=s3_endpoint.access_key_id,
+        aws_secret_access_key=s3_endpoint.secret_access_key,
+    )
+    client.create_bucket(Bucket=bucket)
+    older = {"Status": "Enabled", "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
+    client.put_bucket_lifecycle_configuration(
+        Bucket=bucket,
+        LifecycleConfiguration={
+            "Rules": [
+                {"ID": RULE_NAME, "Filter": {"Prefix": "a/"}, **older},
+                {"ID": "theirs", "Filter": {"Prefix": "a/"}, "Status": "Enabled", "Expiration": {"Days": 400}},
+            ]
+        },
+    )
+    for prefix in ("b", "", "a/nested"):
+        prepare(dataclasses.replace(options, bucket=bucket, prefix=prefix))
+    assert {"theirs", RULE_NAME} < rules_of(client, bucket).keys()
+    prepare(dataclasses.replace(options, bucket=bucket, prefix="a"))
+    rules = rules_of(client, bucket)
+    assert rules.pop("theirs")
+    assert RULE_NAME not in rules
+    assert sorted(rule["Filter"].get("Prefix", "") for rule in rules.values()) == ["", "a/", "a/nested/", "b/"]
     client.close()
 
 
 def test_credentials_that_may_not_prepare_are_told_what_is_needed_and_not_shown(options: S3Options) -> None:
     wrong = dataclasses.replace(options, access_key_id="nobody", secret_access_key="canary-of-a-secret")
     with pytest.raises(ConfigError, match="s3:PutLifecycleConfiguration") as caught:
-        prepare_bucket(wrong)
+        prepare(wrong)
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
 def test_a_server_that_is_away_cannot_be_prepared(options: S3Options) -> None:
     with pytest.raises(StoreUnavailable):
-        prepare_bucket(dataclasses.replace(options, endpoint="http://127.0.0.1:9"))
+        prepare(dataclasses.replace(options, endpoint="http://127.0.0.1:9"))
 
 
 @pytest.mark.parametrize(("mode", "key"), [("AES256", None), ("aws:kms", "alias/manifold")])
@@ -176,3 +222,27 @@ def test_the_server_is_asked_to_encrypt_each_object(
 def test_a_key_for_a_mode_that_has_none_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match="sseKmsKeyId"):
         S3Options("bucket", kms_key_id="alias/manifold")
+
+
+def test_a_server_that_knows_no_checksum_headers_is_used_by_a_setting(options: S3Options, proxy: S3Proxy) -> None:
+    proxy.unknown_headers = "x-amz-checksum"
+    usual = dataclasses.replace(options, endpoint=proxy.url)
+    with pytest.raises(StoreUnavailable) as caught:
+        open_s3(usual).put("one", b"x")
+    assert "S3_CHECKSUM=none" in str(caught.value.hint)
+    plain = dataclasses.replace(usual, checksum=None)
+    assert check(open_s3(plain)).ok
+    assert prepare(plain)
+    assert not any("checksum" in name for seen in proxy.seen[-3:] for name in seen.headers)
+
+
+def test_a_server_that_wants_signed_bytes_and_single_deletes_is_used_by_settings(
+    options: S3Options, proxy: S3Proxy
+) -> None:
+    asked = dataclasses.replace(options, endpoint=proxy.url, sign_payload=True, bulk_delete=False, checksum=None)
+    store = open_s3(asked)
+    store.put("one", b"x")
+    store.delete(["one", "two"])
+    assert [seen.method for seen in proxy.seen] == ["PUT", "DELETE", "DELETE"]
+    digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+    assert proxy.seen[0].headers["x-amz-content-sha256"] == digest

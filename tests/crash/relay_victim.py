@@ -11,8 +11,9 @@ from manifold_common.adapters.kafka.options import KafkaOptions
 from manifold_common.adapters.kafka.publisher import KafkaPublisher
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
-from manifold_common.ports.outbox import EventReport
-from manifold_common.services.relay_events import Relay, RelayRules
+from manifold_common.ports.outbox import EventReport, SinkReport
+from manifold_common.services.delivery_rules import RelayRules
+from manifold_common.services.relay_events import Relay
 
 
 class _Doomed(PostgresCatalog):
@@ -20,11 +21,13 @@ class _Doomed(PostgresCatalog):
 
     spared = 0
 
-    def report_events(self, sink: str, lease: str, reports: Sequence[EventReport]) -> int:
+    def report_events(
+        self, sink: str, lease: str, reports: Sequence[EventReport], how: SinkReport | None = None
+    ) -> int:
         if not self.spared:
             os.kill(os.getpid(), signal.SIGKILL)
         self.spared -= 1
-        return super().report_events(sink, lease, reports)
+        return super().report_events(sink, lease, reports, how)
 
 
 def main(dsn: str, addr: str, topic: str, batch: str, spared: str) -> None:

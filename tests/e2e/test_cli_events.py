@@ -67,16 +67,49 @@ def test_an_operator_sees_a_parked_event_and_lets_it_go_on_or_leaves_it_out(
     events = dependency(client, "events")
     assert (events["state"], events["detail"]) == ("degraded", "1 streams are parked: see 'manifold events list'")
 
-    assert program.json("events", "redrive", "demo") == {"redriven": 1}
+    assert program.json("events", "redrive", "demo") == {"redriven": 1, "redriven_sinks": 0}
     wait_until(lambda: len(webhook_endpoint.requests) >= 5 and "parked" in dependency(client, "events")["detail"])
     assert sequences(webhook_endpoint) == [0]
 
     assert program.error("events", "redrive", "--skip", code=2)["message"] == "--skip needs a PROJECT"
     assert program.error("events", "redrive", "--sink", "fax", code=3)["hint"].endswith(stream["sink"])
-    assert program.json("events", "redrive", project, "--skip", "--sink", stream["sink"]) == {"redriven": 1}
+    assert program.json("events", "redrive", project, "--skip", "--sink", stream["sink"]) == {
+        "redriven": 1,
+        "redriven_sinks": 0,
+    }
     wait_until(lambda: sequences(webhook_endpoint) == [0, 2])
     wait_until(lambda: dependency(client, "events")["detail"] == "0 waiting")
     assert "nothing waits" in program.text("events", "list")
+    assert host.stop()[0] == 0
+
+
+def test_an_operator_sees_a_receiver_that_was_switched_off_and_has_it_tried_again(
+    make_host: MakeHost, program: Program, variables: dict[str, str], webhook_endpoint: WebhookEndpoint
+) -> None:
+    webhook_endpoint.answer = lambda request, handler: 410
+    host = make_host(**variables)
+    client = host.ready()
+    (name,) = [sink["sink"] for sink in program.json("events", "list")["sinks"]]
+    for project in ("one", "two"):
+        make_project(client, project)
+    wait_until(lambda: dependency(client, name)["state"] == "degraded")
+    seen = dependency(client, name)
+    assert "answered 410: it was switched off; parked since" in seen["detail"]
+    assert "hidden" not in seen["detail"]
+    assert client.get("/readyz").status_code == 200
+    (sink,) = program.json("events", "list")["sinks"]
+    assert (sink["state"], sink["failures"], sink["ok_at"]) == ("parked", 1, None)
+    assert "parked" in program.text("events", "list")
+    assert dependency(client, "events")["detail"] == "2 streams are parked: see 'manifold events list'"
+    done = program("events", "redrive", "one")
+    assert f"manifold events redrive --sink {name}" in done.stderr.decode()
+    assert len(webhook_endpoint.requests) == 1
+
+    webhook_endpoint.answer = lambda request, handler: 204
+    assert program.json("events", "redrive", "--sink", name)["redriven_sinks"] == 1
+    wait_until(lambda: len(webhook_endpoint.taken) == 2)
+    wait_until(lambda: dependency(client, name)["state"] == "ok")
+    assert len(webhook_endpoint.requests) == 3
     assert host.stop()[0] == 0
 
 

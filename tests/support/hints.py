@@ -1,12 +1,20 @@
-"""Does what an error of the command line says, to the letter, and sees that it helps."""
+"""Does what an error of the command line says, to the letter, and sees that it helps; finds what the source names."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import typer
+import typer.main
+from manifold_local.cli.app import app
 
 from tests.support.cli import Program
 
@@ -104,3 +112,109 @@ def settle_conflicts(program: Program, *where: str) -> None:
     assert kept in program.text(*where, "sessions", project)
     obey(program, throw_away)
     assert kept not in program.text(*where, "sessions", project)
+
+
+# --- what the source names ------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+PLACE = "1"
+"""Stands for what a text fills in when it is said: it is taken for a name as well as for a number."""
+
+_QUOTED = re.compile(r"['`](manifold [^'`]+)['`]")
+_AT_THE_END = re.compile(r"(?:^|: |; | {2,}|run )(manifold [a-z-]+(?: [^\n]*)?)$", re.MULTILINE)
+_NO_COMMAND = re.compile(r"manifold (?:wrapped key|processes|as an ordinary)")
+
+
+class Text(NamedTuple):
+    """A text of the program."""
+
+    where: str
+    text: str
+
+
+def texts_of(*folders: str) -> Iterator[Text]:
+    """Yield every text in the source below these folders of the repository but docstrings, with ``PLACE`` where
+    something is filled in."""
+    for folder in folders:
+        for path, tree in _trees(folder):
+            inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+            prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+            for node in ast.walk(tree):
+                if id(node) in inner or id(node) in prose:
+                    continue
+                text = _text(node)
+                if text is not None:
+                    yield Text(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}", text)
+
+
+def hints_of(*folders: str) -> Iterator[Text]:
+    """Yield every text that is given as a hint in the source below these folders."""
+    for folder in folders:
+        for path, tree in _trees(folder):
+            for node in ast.walk(tree):
+                values: list[ast.expr] = []
+                if isinstance(node, ast.Call):
+                    values += [keyword.value for keyword in node.keywords if keyword.arg == "hint"]
+                elif isinstance(node, ast.Assign | ast.AugAssign):
+                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                    named = any(isinstance(one, ast.Name) and "hint" in one.id.lower() for one in targets)
+                    values += [node.value] if named else []
+                for value in values:
+                    for part in ast.walk(value):
+                        text = _text(part)
+                        if text is not None:
+                            yield Text(f"{path.relative_to(ROOT)}:{value.lineno}", text)
+
+
+def _text(node: ast.AST) -> str | None:
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(p.value) if isinstance(p, ast.Constant) else PLACE for p in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def named_commands(text: str) -> list[list[str]]:
+    """Return the commands of Manifold that a text names, each as its arguments."""
+    found = [*_QUOTED.findall(text), *_AT_THE_END.findall(_QUOTED.sub("", text))]
+    parts = [part.strip() for one in found for part in one.split("&&")]
+    return [
+        shlex.split(re.split(r" {3,}|  #", part)[0])[1:]
+        for part in parts
+        if part.startswith("manifold ") and not _NO_COMMAND.match(part)
+    ]
+
+
+@cache
+def _command_line() -> Any:
+    return typer.main.get_command(app)
+
+
+@cache
+def _trees(folder: str) -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text())) for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def refusal_of(arguments: list[str]) -> str | None:
+    """Return why the command line does not take a command, ``None`` if it does.
+
+    It is taken apart and nothing of it is run, not even an option's own action such as ``--install-completion``.
+    """
+    found: Any = _command_line()
+    left = list(arguments)
+    while True:
+        context = typer.Context(found, **found.context_settings)
+        try:
+            given, left, _ = found.make_parser(context).parse_args(left)
+        except Exception as error:
+            return str(error)
+        if not hasattr(found, "get_command"):
+            break
+        if not left:
+            return None if given else "it is a group of commands"
+        name, *left = left
+        found = found.get_command(context, name)
+        if found is None:
+            return f"there is no command {name!r}"
+    if left:
+        return f"{left[0]!r} is too much"
+    missing = [param.name for param in found.params if param.required and given.get(param.name) in (None, ())]
+    return f"{missing[0]} is missing" if missing else None

@@ -48,6 +48,8 @@ class S3Proxy:
         self._lock = threading.Lock()
         self._faults: list[tuple[Fault, str | None]] = []
         self.seen: list[Seen] = []
+        self.unknown_headers = ""
+        """What the names of headers begin with that it does not know, in lower case; it refuses requests with one."""
         self.closing = threading.Event()
         proxy = self
 
@@ -119,6 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.owner.take(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+        unknown = self.owner.unknown_headers
+        if unknown and any(name.lower().startswith(unknown) for name in self.headers):
+            fault = Fault("status", status=501, code="NotImplemented")
         if fault is None:
             return self._answer(*self._ask(body))
         actions: dict[Kind, Callable[[], None]] = {

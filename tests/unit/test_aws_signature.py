@@ -8,7 +8,8 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as SdkCredentials
-from manifold_common.adapters.aws.signature import Credentials, signed
+from manifold_common.adapters.aws.signature import signed
+from manifold_common.ports.aws_account import AwsKeys
 
 NOW = datetime(2026, 5, 4, 10, 20, 30, tzinfo=UTC)
 
@@ -24,11 +25,11 @@ def test_it_is_the_signature_that_the_sdk_makes(
     headers = {"host": host, "content-type": "application/x-amz-json-1.0", "x-amz-target": "AmazonSQS.SendMessage"}
     request = AWSRequest("POST", f"https://{host}/", headers=dict(headers), data=body)
     SigV4Auth(SdkCredentials("AKID", "secret", token), service, "eu-central-1").add_auth(request)
-    ours = signed(headers, body, Credentials("AKID", "secret", token), region="eu-central-1", service=service, now=NOW)
+    ours = signed(headers, body, AwsKeys("AKID", "secret", token), region="eu-central-1", service=service, now=NOW)
     assert ours["authorization"] == request.headers["Authorization"]
     assert ours["x-amz-date"] == request.headers["X-Amz-Date"]
     assert ours.get("x-amz-security-token") == token
 
 
 def test_credentials_do_not_show_their_secret() -> None:
-    assert "hush" not in repr(Credentials("AKID", "hush", "hush-hush"))
+    assert "hush" not in repr(AwsKeys("AKID", "hush", "hush-hush"))

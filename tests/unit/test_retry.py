@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from manifold_common.adapters.memory.clock import ManualClock, SeededRandomness
+from manifold_common.domain.retry_after import asked_wait
 from manifold_common.errors import NoSpace, StoreUnavailable
 from manifold_common.ports.retry import RetryPolicy, retry
 
@@ -93,3 +94,27 @@ def test_an_interrupt_is_not_repeated() -> None:
 def test_a_policy_that_makes_no_sense_is_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="makes no sense"):
         RetryPolicy(**changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("asked", [7, 7.0])
+def test_a_server_that_says_when_is_not_asked_before(asked: float) -> None:
+    clock = ManualClock()
+    work = Flaky(clock, 1, StoreUnavailable("busy", retryable=True, **asked_wait(asked)))
+    assert retry(POLICY, clock, SeededRandomness(), work) == "done"
+    assert len(clock.slept) == 1
+    assert 7 <= clock.slept[0] <= 8, "and not all at once then"
+
+
+def test_where_it_asks_for_more_time_than_there_is_nobody_waits() -> None:
+    clock = ManualClock()
+    work = Flaky(clock, 1, StoreUnavailable("busy", retryable=True, **asked_wait(101.0)))
+    with pytest.raises(StoreUnavailable):
+        retry(POLICY, clock, SeededRandomness(), work)
+    assert (work.calls, clock.slept) == (1, [])
+
+
+def test_what_is_no_number_is_no_time() -> None:
+    clock = ManualClock()
+    work = Flaky(clock, 1, StoreUnavailable("busy", retryable=True, retry_after_seconds="soon"))
+    assert retry(POLICY, clock, SeededRandomness(), work) == "done"
+    assert clock.slept[0] <= POLICY.base_seconds

@@ -92,7 +92,9 @@ def _warnings(texts: list[str]) -> str:
 def _dependency(found: DependencyOut) -> str:
     problem = ""
     if found.state in ("degraded", "failed"):
-        problem = f'<p class="quiet">Still works: {escape(found.without_it)}. See {escape(found.see)}.</p>'
+        last = f"{found.last_ok_at:%Y-%m-%d %H:%M:%S} UTC" if found.last_ok_at else "never, as far as this server knows"
+        works = f"Still works: {escape(found.without_it)}. See {escape(found.see)}."
+        problem = f'<p class="quiet">Last seen to work: {last}. {works}</p>'
     latency = "" if found.state == "off" else f'<span class="number">{found.latency_ms:.1f} ms</span>'
     return (
         f'<li class="card"><div class="row"><h3>{escape(found.name)}</h3>{latency}</div>'

@@ -207,6 +207,13 @@ class Unavailable(ManifoldError):
     code = "unavailable"
 
 
+class Abandoned(ManifoldError):
+    """Work was given up, since nobody waits for it any more. Nothing was changed. No dependency is to blame."""
+
+    kind = ErrorKind.UNAVAILABLE
+    code = "abandoned"
+
+
 class StoreUnavailable(Unavailable):
     code = "store_unavailable"
 
@@ -251,7 +258,8 @@ class CorruptObject(ManifoldError):
     def __init__(self, object_name: str, reason: str, *, hint: str | None = None, **details: Any) -> None:
         super().__init__(
             f"object {object_name} is damaged: {reason}",
-            hint=hint or "run 'manifold verify --read-data' to see what is affected; restore the object from a backup",
+            hint=hint
+            or "run 'manifold verify PROJECT --read-data' to see what is affected; restore the object from a backup",
             object=object_name,
             reason=reason,
             **details,

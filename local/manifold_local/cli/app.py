@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from manifold_local.cli import database, events, history, installation, operations, projects, sessions, transfer
+from manifold_local.cli import database, events, history, installation, keys, operations, projects, sessions, transfer
 from manifold_local.cli.call import Call, ConfigOption, DebugOption, JsonOption, QuietOption, RemoteOption
 from manifold_local.cli.output import print_line
 
 _ORDER = ("up", "project", "import", "export", "checkout", "status", "save", "commit", "close", "sessions", "log",
-          "show", "diff", "ls", "cat", "restore", "fork", "verify", "events", "health", "config", "store",
+          "show", "diff", "ls", "cat", "restore", "fork", "verify", "events", "keys", "health", "config", "store",
           "migrate-db", "adopt", "leftovers", "database", "stop")  # fmt: skip
 
 
@@ -66,5 +66,6 @@ sessions.add_to(app)
 history.add_to(app)
 operations.add_to(app)
 events.add_to(app)
+keys.add_to(app)
 installation.add_to(app)
 database.add_to(app)

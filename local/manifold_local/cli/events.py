@@ -16,7 +16,7 @@ from manifold_local.cli.output import human_time, plural, print_line, print_tabl
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
-    from manifold_common.services.events import Owner, WaitingStream, WrittenEvent
+    from manifold_common.services.events import Owner, SinkNews, WaitingStream, WrittenEvent
 
 _LOOK_SECONDS = 0.5
 _LOOK_BACK = 200
@@ -81,20 +81,26 @@ def _print(call: Call, found: list[WrittenEvent]) -> None:
 
 
 def show_waiting(call: Call, sink: SinkOption = None) -> None:
-    """Show what waits to be delivered: parked first, then by age.
+    """Show how the sinks do, and what waits to be delivered: parked first, then by age.
 
-    One line is one project's events on their way to one sink. Nothing overtakes there: what is parked, or fails, holds
-    back what came after it in that project.
+    One line of the second table is one project's events on their way to one sink. Nothing overtakes there: what is
+    parked, or fails, holds back what came after it in that project.
     """
     with call.manifold() as manifold:
-        sinks = list(manifold.events.sinks)
+        sinks = manifold.events.sink_news(sink)
         streams = manifold.events.streams(sink)
 
     def say() -> None:
         if not sinks:
             call.note("events go nowhere: neither projects.events.enabled nor projects.events.webhooks.urls is set")
-        elif not streams:
-            print_line(f"nothing waits; sinks: {', '.join(map(safe, sinks))}")
+            return
+        print_table(
+            ("SINK", "STATE", "DETAIL"),
+            [(safe(news.state.sink), news.condition, safe(news.detail)) for news in sinks],
+        )
+        print_line("")
+        if not streams:
+            print_line("nothing waits")
         else:
             print_table(
                 ("SINK", "PROJECT", "WAITING", "SINCE", "STATE", "LAST ERROR"),
@@ -112,7 +118,7 @@ def show_waiting(call: Call, sink: SinkOption = None) -> None:
                 right=frozenset({2}),
             )
 
-    call.answer({"sinks": sinks, "streams": [_stream_json(stream) for stream in streams]}, say)
+    call.answer({"sinks": list(map(_sink_json, sinks)), "streams": list(map(_stream_json, streams))}, say)
 
 
 def redrive(
@@ -125,13 +131,21 @@ def redrive(
 ) -> None:
     """Let parked events go on, and those that wait for their next attempt.
 
-    A running host sends them at once.
+    Without PROJECT, sinks that are parked or rest are tried again as well. A running host sends within seconds.
     """
     if skip and project is None:
         raise InvalidInput("--skip needs a PROJECT", hint="'manifold events list' shows which ones are parked")
     with call.manifold() as manifold:
-        count = manifold.events.redrive(sink=sink, owner=_owner(call, manifold, project), skip=skip)
-    call.answer({"redriven": count}, lambda: print_line(f"{plural(count, 'stream')} let go on"))
+        done = manifold.events.redrive(sink=sink, owner=_owner(call, manifold, project), skip=skip)
+        idle = [news for news in manifold.events.sink_news(sink) if news.condition in ("parked", "resting")]
+
+    def say() -> None:
+        print_line(f"{plural(done.streams, 'stream')} and {plural(done.sinks, 'sink')} let go on")
+        for news in idle:
+            name = safe(news.state.sink)
+            call.note(f"{name} gets nothing for now ({safe(news.detail)}): manifold events redrive --sink {name}")
+
+    call.answer({"redriven": done.streams, "redriven_sinks": done.sinks}, say)
 
 
 def _owner(call: Call, manifold: Manifold, project: str | None) -> Owner | None:
@@ -142,6 +156,19 @@ def _state(stream: WaitingStream) -> str:
     if stream.parked_at is not None:
         return f"parked after {plural(stream.refusals, 'refusal')}"
     return "waits to be sent again" if stream.error else "waits"
+
+
+def _sink_json(news: SinkNews) -> dict[str, Any]:
+    state = news.state
+    times = {name: getattr(state, name) for name in ("since", "ok_at", "failed_at", "retry_at", "parked_at")}
+    return {
+        "sink": state.sink,
+        "state": news.condition,
+        "detail": news.detail,
+        "failures": state.failures,
+        **{name: moment.isoformat() if moment else None for name, moment in times.items()},
+        "error": state.error,
+    }
 
 
 def _stream_json(stream: WaitingStream) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from manifold_common.errors import ErrorKind
 from manifold_local.cli.arguments import ProjectArgument
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.exit_codes import EXIT_CODES
-from manifold_local.cli.output import human_bytes, plural, print_line, print_table, safe
+from manifold_local.cli.output import human_bytes, human_time, plural, print_line, print_table, safe
 from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
+    from manifold_common.services.health import Dependency
     from manifold_common.settings import Settings
 
 
@@ -258,7 +259,8 @@ def health(call: Call) -> None:
         )
         for one in found.dependencies:
             if one.state in (State.DEGRADED, State.FAILED):
-                print_line(f"{one.name} is {one.state.value}. Still works: {one.without_it}. See {one.see}.")
+                last = f" Last seen to work: {human_time(one.seen.ok_at)}." if one.seen.ok_at else ""
+                print_line(f"{one.name} is {one.state.value}.{last} Still works: {one.without_it}. See {one.see}.")
         print_line(f"host: running at {host.url} (process {host.pid})" if host else "host: not running")
 
     call.answer(
@@ -266,13 +268,20 @@ def health(call: Call) -> None:
             "ok": found.state is not State.FAILED,
             "status": found.state.value,
             "host": {"url": host.url, "pid": host.pid} if host else None,
-            "checks": [{**one._asdict(), "state": one.state.value} for one in found.dependencies],
+            "checks": list(map(_check_json, found.dependencies)),
             "warnings": warnings,
         },
         say,
     )
     if found.state is State.FAILED:
         raise typer.Exit(EXIT_CODES[ErrorKind.UNAVAILABLE])
+
+
+def _check_json(found: Dependency) -> dict[str, Any]:
+    facts = found._asdict()
+    del facts["seen"]
+    ok_at, since, at = (moment.isoformat() if moment else None for moment in found.seen)
+    return {**facts, "state": found.state.value, "last_ok_at": ok_at, "since": since, "observed_at": at}
 
 
 def _as_text(value: Any) -> str:

@@ -9,6 +9,7 @@ import sys
 import traceback
 
 import typer
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import CommitConflict, InternalError, InvalidInput, ManifoldError, NoSpace
 
 from manifold_local.cli.app import app
@@ -30,7 +31,8 @@ def run(arguments: list[str] | None = None) -> int:
     flags = set(arguments[: arguments.index("--")] if "--" in arguments else arguments)
     try:
         try:
-            code = typer.main.get_command(app).main(arguments, prog_name="manifold", standalone_mode=False)
+            with panics_as_errors():
+                code = typer.main.get_command(app).main(arguments, prog_name="manifold", standalone_mode=False)
             sys.stdout.flush()
         except typer.TyperException as error:
             if not isinstance(error, UsageError):

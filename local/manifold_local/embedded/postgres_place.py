@@ -35,8 +35,8 @@ def require_whole(data: Path, data_fd: int, account: Account) -> None:
             f"{data} was copied while its database was running, or had not been stopped in order: the copy may lack "
             "what was acknowledged, or be damaged",
             hint="copy it again after 'manifold stop' where it comes from, or dump the original and load the dump; if "
-            f"there is nothing better, remove {data / PLACE}, try again, and run 'manifold verify --read-data' on "
-            "each project",
+            f"there is nothing better, remove {data / PLACE}, try again, and for each project run "
+            "'manifold verify PROJECT --read-data'",
         )
     _note(data_fd, here, account)
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import ManifoldError
 from manifold_common.services.nudge import Nudge
 from manifold_common.services.relay_events import Relay
@@ -17,6 +18,8 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 """Between two looks for what other processes wrote. What this one writes, it sends at once."""
 _TROUBLE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 5.0
+"""After a failure this process holds back for so long at most; that the sink rests longer, the catalog says."""
 
 
 class Relaying:
@@ -60,7 +63,8 @@ class Relaying:
     def _pass(self, relay: Relay, woken: threading.Event) -> None:
         """Deliver what waits, then rest until there is a reason to look again."""
         try:
-            done = relay.run_once()
+            with panics_as_errors():
+                done = relay.run_once()
         except ManifoldError as error:
             _log.warning("events for %s were not delivered and will be tried again: %s", relay.sink, error.code)
             self._stop.wait(_TROUBLE_SECONDS)
@@ -69,6 +73,6 @@ class Relaying:
             self._stop.wait(_TROUBLE_SECONDS)
         else:
             if done.failed:
-                self._stop.wait(relay.pause_seconds())
+                self._stop.wait(min(relay.pause_seconds(), _LONGEST_PAUSE_SECONDS))
             elif not done.more:
                 woken.wait(_LOOK_SECONDS * self._jitter.uniform(0.8, 1.2))

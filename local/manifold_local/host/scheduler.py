@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import ManifoldError
 
 _log = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ def run_task(task: Task) -> None:
     """Run a task once. Whatever goes wrong is logged, not raised."""
     started = time.monotonic()
     try:
-        done = task.run()
+        with panics_as_errors():
+            done = task.run()
     except ManifoldError as error:
         _log.warning("background task %s failed and will be tried again: %s", task.name, error.code)
     except Exception:

@@ -15,6 +15,7 @@ from manifold_common.ids import ProjectId
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, printed, sample
+from tests.support.panics import panic
 
 FUNCTION_URL = "url-id-12345.lambda-url.eu-central-1.on.aws"
 
@@ -174,6 +175,21 @@ def test_problems_carry_the_id_of_the_invocation_and_logs_carry_no_path(
     out, err = capsys.readouterr()
     assert any("RuntimeError" in str(line.get("message")) for line in printed(out))
     assert "secret-name" not in out + err
+
+
+@pytest.mark.parametrize("name", ["api", "checkout"])
+def test_a_panic_of_a_native_library_does_not_end_the_container(
+    function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    event = request("GET", "/api/projects") if name == "api" else {"project": "demo"}
+    with monkeypatch.context() as broken:
+        broken.setattr(type(function.manifold.context.catalog), "list_projects", panic)
+        broken.setattr(type(function.manifold.context.catalog), "find_project", panic, raising=False)
+        try:
+            assert function(name, event)["statusCode"] == 500
+        except InvocationError as error:
+            assert "went wrong inside Manifold" in str(error)
+    assert function("api", request("GET", "/api/projects"))["statusCode"] == 200
 
 
 def test_health_says_that_working_sets_are_not_in_ram_and_who_protects_them(function: Function) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from manifold_common.adapters.memory.object_store import MemoryObjectStore
 from manifold_common.adapters.system.clock import SystemClock
+from manifold_common.errors import CatalogUnavailable
 from manifold_common.ports.object_store import StoreHealth
 
 from tests.support.api import Api, MakeApi
+from tests.support.kafka import running_kafka
+from tests.support.panics import SECRET, panic
 
 
 def by_name(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -52,6 +55,21 @@ def test_something_needed_that_is_down_makes_it_503_but_not_dead(make_api: MakeA
     assert "connection refused" in api.get("/").text
 
 
+class _PanickingStore(MemoryObjectStore):
+    def health(self) -> StoreHealth:
+        panic()
+
+
+def test_a_look_that_dies_is_a_failure_and_says_so_each_time(make_api: MakeApi) -> None:
+    api = make_api(store=_PanickingStore(SystemClock()))
+    for _ in range(2):
+        answer = api.get("/health")
+        store = by_name(answer.json())["object store"]
+        assert (answer.status_code, store["state"]) == (503, "failed")
+        assert store["detail"] == "it cannot be looked at (PanicException)"
+        assert SECRET not in answer.text
+
+
 def test_a_cache_that_is_gone_only_degrades(api: Api) -> None:
     shutil.rmtree(api.manifold.settings.projects.workspace.cache_dir)
     answer = api.get("/health")
@@ -74,6 +92,49 @@ def test_a_check_that_hangs_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatc
     assert again["postgres"]["state"] == "failed"
     assert [thread.name for thread in threading.enumerate()].count("health-postgres") == 1
     release.set()
+
+
+def test_what_is_not_needed_makes_no_node_unready_even_where_the_look_at_it_hangs(
+    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = make_api(WEBHOOKS_URLS="http://127.0.0.1:1/hook", WEBHOOKS_SECRET="sixteen letters!")
+    release = threading.Event()
+    monkeypatch.setattr(api.manifold.health, "look", partial(api.manifold.health.look, 0.1))
+    monkeypatch.setattr(api.manifold.events, "backlog", lambda: release.wait(30))
+    answer = api.get("/readyz")
+    release.set()
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert by_name(answer.json())["events"]["detail"].startswith("no answer within")
+
+
+def test_each_part_says_when_it_was_last_seen_to_work_and_since_when_it_is_as_it_is(
+    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryObjectStore(SystemClock())
+    api = make_api(store=store)
+    first = by_name(api.get("/health").json())["object store"]
+    assert first["since"] == first["last_ok_at"] == first["observed_at"]
+    well = by_name(api.get("/health").json())["object store"]
+    assert well["since"] == first["since"] < well["last_ok_at"]
+    monkeypatch.setattr(store, "health", lambda: StoreHealth(False, "connection refused", 0.1))
+    for _ in range(2):
+        ill = by_name(api.get("/health").json())["object store"]
+    assert ill["last_ok_at"] == well["last_ok_at"] < ill["since"] < ill["observed_at"]
+    assert f"Last seen to work: {ill['last_ok_at'][:10]}" in api.get("/").text
+
+
+def test_a_database_that_is_away_is_not_taken_for_trouble_of_kafka(
+    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_kafka() as broker:
+        api = make_api(**broker.variables("t"))
+
+        def away(*_: object) -> None:
+            raise CatalogUnavailable("the database is away")
+
+        monkeypatch.setattr(type(api.manifold.context.catalog), "sink_states", away)
+        kafka = by_name(api.get("/health").json())["kafka"]
+    assert kafka["detail"] == "it answers; what deliveries have found cannot be told without the database"
 
 
 def test_what_is_down_says_where_to_read_on_and_the_guide_has_it(make_api: MakeApi) -> None:

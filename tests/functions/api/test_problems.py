@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from manifold_common.adapters.memory.catalog import MemoryCatalog
 from manifold_common.adapters.system.clock import SystemClock
-from manifold_common.errors import CatalogUnavailable
+from manifold_common.domain.retry_after import asked_wait
+from manifold_common.errors import CatalogUnavailable, KeyUnavailable
 
 from tests.support.api import Api, MakeApi
+from tests.support.panics import SECRET, panic
 
 
 def _is_problem(answer: Any) -> dict[str, Any]:
@@ -119,6 +121,19 @@ def test_a_bug_says_nothing_about_itself_but_where_to_find_it(
     assert "secret-file" not in caplog.text  # projects are encrypted: names stay out of the log
 
 
+class _Panicking(MemoryCatalog):
+    list_projects = panic
+
+
+def test_a_panic_of_a_native_library_is_answered_as_a_bug_is(
+    make_api: MakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = make_api(catalog=_Panicking(clock=SystemClock())).get("/api/projects")
+    body = _is_problem(answer)
+    assert (body["status"], body["code"]) == (500, "internal")
+    assert SECRET not in answer.text + caplog.text
+
+
 def test_without_encryption_the_log_has_a_bugs_text(make_api: MakeApi, caplog: pytest.LogCaptureFixture) -> None:
     api = make_api(catalog=_Broken(ZeroDivisionError("what happened")), PROJECTS_ENCRYPT="false")
     with caplog.at_level(logging.ERROR):
@@ -132,3 +147,8 @@ def test_a_dependency_that_is_down_is_503_with_a_time_to_come_back(make_api: Mak
     body = _is_problem(answer)
     assert (answer.status_code, body["code"], body["hint"]) == (503, "catalog_unavailable", "start it")
     assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_dependency_that_said_when_to_come_back_is_quoted(make_api: MakeApi) -> None:
+    api = make_api(catalog=_Broken(KeyUnavailable("overloaded", retryable=True, **asked_wait(31.2))))
+    assert api.get("/api/projects").headers["retry-after"] == "32"

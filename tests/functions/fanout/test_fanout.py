@@ -33,7 +33,7 @@ def test_each_trigger_delivers_what_waits(
         assert answer == {"batchItemFailures": []}
     else:
         (sink,) = answer["sinks"].values()
-        assert sink == {"taken": 2, "failed": False, "stopped": False}
+        assert sink == {"taken": 2, "failed": False, "stopped": False, "state": "ok"}
     function("fanout", sample(event))
     assert len(webhook_endpoint.events) == 2, "delivered once"
 
@@ -74,6 +74,8 @@ def test_a_sink_that_is_away_holds_nothing_back(
     assert function("fanout", sample("sqs-nudges")) == {"batchItemFailures": []}, "the outbox keeps them, not the queue"
     answer = function("fanout", {})
     assert answer["waiting"] == 2
+    (sink,) = answer["sinks"].values()
+    assert sink["state"] == "resting"
     measured = metrics_of(capsys.readouterr().out)
     assert measured["events.waiting"] == 2 and measured["events.oldest.age"] > 0
 
@@ -84,7 +86,7 @@ def test_it_begins_nothing_when_half_of_its_time_is_over(
     left = iter([30_000, 14_000])
     monkeypatch.setattr(FakeContext, "get_remaining_time_in_millis", lambda self: next(left))
     (sink,) = function("fanout", {})["sinks"].values()
-    assert sink == {"taken": 0, "failed": False, "stopped": True}
+    assert sink == {"taken": 0, "failed": False, "stopped": True, "state": "unused"}
     assert webhook_endpoint.requests == []
 
 

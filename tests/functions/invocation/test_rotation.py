@@ -296,7 +296,7 @@ def test_a_webhook_is_signed_with_the_new_key_once_the_endpoint_refuses_the_old_
 
 def test_a_warm_container_reaches_its_bucket_with_the_new_keys(rotating: MakeRotating, s3_endpoint: S3Endpoint) -> None:
     made = rotating(
-        {"S3_ACCESS_KEY_ID": "AKIDOFBEFORE", "S3_SECRET_ACCESS_KEY": "of before"},
+        {"S3_ACCESS_KEY_ID": "AKIDOFBEFORE", "S3_SECRET_ACCESS_KEY": "of-before"},
         PROJECTS_BACKEND="s3",
         S3_ENDPOINT=s3_endpoint.url,
         S3_BUCKET=s3_endpoint.bucket,

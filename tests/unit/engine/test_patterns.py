@@ -7,23 +7,32 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from manifold_common.domain.paths import parent_of
+from manifold_common.domain.patience import wanted_while
 from manifold_common.domain.tree import DIRECTORY, FILE, Entry, Tree
+from manifold_common.engine.working_set import ignore, patterns
+from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.ignore import (
     IGNORE_FILE,
+    MAX_IGNORE_BYTES,
     MAX_IGNORE_FILE_BYTES,
+    IgnoreFiles,
     IgnoreRules,
-    read_rules,
 )
-from manifold_common.engine.working_set.pattern_syntax import BadPattern, parse_pattern
-from manifold_common.engine.working_set.patterns import Patterns
+from manifold_common.engine.working_set.pattern_syntax import BadPattern, Pattern, parse_pattern
+from manifold_common.engine.working_set.patterns import MAX_STEPS, Matcher, Patterns, Steps
+from manifold_common.engine.working_set.scan import ScanResult, scan
 from manifold_common.engine.working_set.scope import MAX_PATTERNS_CHARACTERS, Scope
-from manifold_common.errors import InvalidInput
+from manifold_common.engine.working_set.state import NO_TRUST
+from manifold_common.errors import Abandoned, InvalidInput, QuotaExceeded
+from manifold_common.format.chunker import Chunker
+from manifold_common.ids import ChunkId
 
 # --- against git ----------------------------------------------------------------------------------------------------
 
@@ -87,10 +96,11 @@ class GitTree:
         return set(out.split(b"\0")) - {b""}
 
     def ignored_by_manifold(self) -> set[bytes]:
+        files = IgnoreFiles()
         rules: dict[bytes, IgnoreRules | None] = {}
         for folder in _FOLDERS:
             fd = os.open(os.path.join(self.root, folder), os.O_RDONLY)
-            rules[folder] = read_rules(fd, folder, rules[parent_of(folder)] if folder else None)
+            rules[folder] = files.rules(fd, folder, rules[parent_of(folder)] if folder else None)
             os.close(fd)
         return {
             path
@@ -161,8 +171,10 @@ def test_no_name_takes_long_against_a_pattern_made_to_be_slow(line: bytes, path:
     pattern = parse_pattern(line)
     assert pattern is not None
     began = time.perf_counter()
-    assert Patterns([pattern]).last_match(path, is_folder=False) == -1
+    steps = Steps("the patterns", "")
+    assert Matcher(Patterns([pattern]), steps).last_match(path, is_folder=False) == -1
     assert time.perf_counter() - began < 1  # by backtracking: hours
+    assert steps.taken <= 2 * len(path) + 8
 
 
 def test_the_largest_ignore_file_against_the_longest_path_is_done_in_a_moment(tmp_path: Path) -> None:
@@ -175,13 +187,134 @@ def test_the_largest_ignore_file_against_the_longest_path_is_done_in_a_moment(tm
     assert time.perf_counter() - began < 5
 
 
+def _scan(folder: Path) -> ScanResult:
+    fd = open_root(folder)
+    try:
+        return scan(fd, {}, NO_TRUST, chunker=Chunker(bytes(32)), add=lambda data: ChunkId(bytes(32)))
+    finally:
+        os.close(fd)
+
+
+def _nest(root: Path, levels: int, text: Callable[[int], bytes]) -> Path:
+    """Make folders in folders, an ignore file in each; return the innermost."""
+    folder = root
+    for number in range(levels):
+        folder = folder / "d"
+        folder.mkdir()
+        (folder / ".manifoldignore").write_bytes(text(number))
+    return folder
+
+
+_COSTLY = b"\n".join([b"*a" * 60 + b"b", b"/**/*[!b]*/**/?a*/c"] * 900)[: MAX_IGNORE_FILE_BYTES - 10]
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the bytes of each ignore file that is compiled."""
+    found: list[int] = []
+
+    def counted(data: bytes) -> Iterator[Pattern]:
+        found.append(len(data))
+        return compile_patterns(data)
+
+    compile_patterns = ignore._patterns
+    monkeypatch.setattr(ignore, "_patterns", counted)
+    monkeypatch.setattr(ignore, "_compiled", ignore._Compiled())
+    return found
+
+
+def test_two_hundred_equal_ignore_files_are_compiled_once_and_not_again_by_the_next_scan(
+    tmp_path: Path, compiled: list[int]
+) -> None:
+    """Each took a second, at each scan."""
+    _nest(tmp_path, 200, lambda _: _COSTLY)
+    for _ in range(2):
+        assert len(_scan(tmp_path).seen) == 401
+    assert compiled == [len(_COSTLY)]
+
+
+def test_ignore_files_that_differ_are_bounded_together(tmp_path: Path, compiled: list[int]) -> None:
+    _nest(tmp_path, 20, lambda number: b"%d\n" % number + _COSTLY)
+    told = rf"'(d/){{9}}.manifoldignore' have \d+ bytes together, over the limit of {MAX_IGNORE_BYTES}"
+    with pytest.raises(QuotaExceeded, match=told):
+        _scan(tmp_path)
+    assert sum(compiled) <= MAX_IGNORE_BYTES
+
+
+def test_files_that_take_turns_are_compiled_once_by_a_scan(tmp_path: Path, compiled: list[int]) -> None:
+    """All of them are more than what a process keeps."""
+    _nest(tmp_path, 35, lambda number: b"%d\n" % (number % 7) + _COSTLY[:90_000])
+    _scan(tmp_path)
+    assert len(compiled) == 7
+
+
+@pytest.mark.parametrize(
+    ("levels", "files", "text"),
+    [(100, 200, b"*a*a*a*b\n" * 2000), (400, 300, b"*z"), (1, 2000, _COSTLY), (40, 40, b"/**/a/**/b/**\n" * 999)],
+    ids=["wildcards", "many files", "one file", "paths"],
+)
+def test_what_matching_takes_is_bounded_however_names_and_patterns_are_spread(
+    tmp_path: Path, levels: int, files: int, text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patterns, "MAX_STEPS", 200_000)
+    folder = _nest(tmp_path, levels, lambda _: text)
+    for number in range(files):
+        (folder / ("a" * 200 + str(number))).touch()
+    with pytest.raises(QuotaExceeded, match=r"\.manifoldignore files take more than 200000 steps to match, at 'd/"):
+        _scan(tmp_path)
+
+
+def test_the_steps_of_an_ordinary_project_are_below_what_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three ignore files above each other, a hundred patterns each: a hundred thousand such files are within it."""
+    text = b"\n".join(b"*.o%d\nbuild%d/\n/src/**/gen%d_*.[ch]\n!keep%d" % ((number,) * 4) for number in range(25))
+    folder = _nest(tmp_path, 3, lambda _: text)
+    for number in range(1000):
+        (folder / f"a_module_of_some_name_{number}.py").touch()
+    files = IgnoreFiles()
+    monkeypatch.setattr("manifold_common.engine.working_set.scan.IgnoreFiles", lambda: files)
+    _scan(tmp_path)
+    assert 0 < files.steps.taken * 100 < MAX_STEPS
+
+
+def test_patterns_of_a_scope_are_bounded_by_the_tree_they_choose_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "MAX_STEPS", 100_000)
+    tree = _tree(*(b"%s%d" % (b"a" * 200, number) for number in range(2000)))
+    with pytest.raises(QuotaExceeded, match="the path patterns take more than 100000 steps to match, at 'aaa"):
+        Scope(("*a" * 200 + "b",)).select(tree)
+
+
+def test_links_are_bounded_by_what_their_targets_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manifold_common.engine.working_set.scan.MAX_TARGET_BYTES", 10_000)
+    for number in range(100):
+        (tmp_path / f"l{number}").symlink_to("t" * 200)
+    with pytest.raises(QuotaExceeded, match=r"targets of links .* up to 'l[0-9]+', have more than 10000 bytes"):
+        _scan(tmp_path)
+
+
+def test_nobody_is_waited_for_who_has_gone(tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / str(number)).touch()
+    asked = 0
+
+    def is_wanted() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked < 50
+
+    with wanted_while(is_wanted), pytest.raises(Abandoned):
+        _scan(tmp_path)
+    assert asked == 50
+
+
 # --- ignore files ---------------------------------------------------------------------------------------------------
 
 
 def _rules_of(folder: Path) -> IgnoreRules:
     fd = os.open(folder, os.O_RDONLY)
     try:
-        rules = read_rules(fd, b"", None)
+        rules = IgnoreFiles().rules(fd, b"", None)
     finally:
         os.close(fd)
     assert rules is not None
@@ -209,7 +342,7 @@ def test_an_ignore_file_that_is_no_file_counts_as_absent(tmp_path: Path, kind: s
         target.symlink_to("elsewhere" if kind == "link" else "nowhere")
     fd = os.open(tmp_path, os.O_RDONLY)
     before = len(os.listdir("/proc/self/fd"))
-    assert read_rules(fd, b"", None) is None
+    assert IgnoreFiles().rules(fd, b"", None) is None
     assert len(os.listdir("/proc/self/fd")) == before
     os.close(fd)
 

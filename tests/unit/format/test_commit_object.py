@@ -545,6 +545,12 @@ def test_words_that_could_not_be_read_back_are_refused_when_written(meta: Commit
         _meta(provenance=_nested(30)),
         _meta(provenance={"n": [0, -(2**63), 2**64 - 1, 1.5, None, True, "", {}]}),
         _meta(time_ns=-1),
+        _meta(
+            message="x" * MAX_MESSAGE_BYTES,
+            provenance={"text": "x" * (MAX_PROVENANCE_BYTES - 11)},
+            author="u" * 1000,
+            session="s" * 1000,
+        ),
     ],
 )
 def test_words_within_the_limits_come_back(meta: CommitMeta) -> None:

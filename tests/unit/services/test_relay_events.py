@@ -15,8 +15,9 @@ from manifold_common.domain.event import PROJECT_COMMIT, CloudEvent
 from manifold_common.errors import CatalogUnavailable
 from manifold_common.ports.catalog import OutboxEvent
 from manifold_common.ports.event_publisher import Delivery, Outcome
-from manifold_common.ports.outbox import EventReport
-from manifold_common.services.relay_events import Pass, Relay, RelayRules, cloud_event
+from manifold_common.ports.outbox import EventReport, SinkReport
+from manifold_common.services.delivery_rules import RelayRules
+from manifold_common.services.relay_events import Pass, Relay, cloud_event
 
 from tests.contract.catalog_fixtures import NOW, Made, SettableClock, make_project
 
@@ -104,7 +105,7 @@ def test_a_report_that_is_lost_makes_duplicates_but_loses_nothing(
     publisher = MemoryPublisher()
     relay = relay_to(publisher, catalog, clock, events=3)
 
-    def lost(sink: str, lease: str, reports: Sequence[EventReport]) -> int:
+    def lost(sink: str, lease: str, reports: Sequence[EventReport], how: SinkReport) -> int:
         raise CatalogUnavailable("the answer was lost")
 
     with monkeypatch.context() as patched:
@@ -177,8 +178,9 @@ def test_an_event_that_fails_again_and_again_does_not_keep_other_projects_waitin
     good = [make_project(catalog, str(number)) for number in range(4)]
     publisher = MemoryPublisher(judge=judging(bad, 0, FAILED))
     relay = relay_to(publisher, catalog, clock, streams=1)
-    for _ in range(6):
+    for _ in range(12):
         relay.run_once()
+        clock.time += timedelta(seconds=1)
     assert all(generations(publisher, project) == [0] for project in good)
     assert [stream.project for stream in catalog.event_streams([publisher.name])] == [bad.id]
 

@@ -3,12 +3,15 @@ it does not use."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from manifold_common.bootstrap.credentials import SettingsCredentials
 from manifold_common.errors import ConfigError
+from manifold_common.ports.aws_account import AwsAccount, AwsKeys, NoAwsKeys
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from manifold_common.ports.key_provider import KeyProvider
     from manifold_common.ports.object_links import ObjectLinks
     from manifold_common.ports.object_store import ObjectStore
-    from manifold_common.settings import Settings, Vault
+    from manifold_common.settings import Aws, Settings, Vault
 
 
 def build_catalog(settings: Settings, dsn: str, clock: Clock) -> Catalog:
@@ -126,7 +129,7 @@ def prepare_store(settings: Settings) -> list[str]:
         return ["a directory needs no preparation"]
     from manifold_common.adapters.s3.bucket import prepare_bucket
 
-    return prepare_bucket(_s3_options(settings))
+    return prepare_bucket(_s3_options(settings), _s3_account(settings))
 
 
 def _s3_credentials(settings: Settings, options: S3Options, clock: Clock) -> Credentials[S3Options]:
@@ -137,6 +140,7 @@ def _s3_credentials(settings: Settings, options: S3Options, clock: Clock) -> Cre
             access_key_id=s3.access_key_id,
             secret_access_key=_revealed(s3.secret_access_key),
             session_token=_revealed(s3.session_token),
+            account=aws_account(latest.aws),
         )
 
     return SettingsCredentials(settings, of, clock)
@@ -166,10 +170,45 @@ def _s3_options(settings: Settings) -> S3Options:
         verify_tls=s3.tls.verify,
         server_side_encryption=None if s3.sse_mode == "none" else s3.sse_mode,
         kms_key_id=s3.sse_kms_key_id,
+        account=aws_account(settings.aws),
+        checksum=None if s3.checksum == "none" else s3.checksum,
+        sign_payload=s3.sign_payload,
+        bulk_delete=s3.bulk_delete,
         connect_timeout_seconds=s3.connect_timeout_seconds,
+        health_timeout_seconds=s3.health_timeout_seconds,
         request_timeout_seconds=s3.request_timeout_seconds,
         retries=RetryPolicy(attempts=s3.max_retries + 1, budget_seconds=s3.retry_timeout_seconds),
     )
+
+
+def _s3_account(settings: Settings) -> AwsAccount:
+    from manifold_common.adapters.aws.account import ChainedAccount
+
+    options = _s3_options(settings)
+    return aws_account(settings.aws) if options.access_key_id is None else ChainedAccount(options.keys())
+
+
+def aws_account(aws: Aws) -> AwsAccount:
+    """Return the one place that credentials for AWS come from, but where settings give a service its own.
+
+    Raises:
+        ConfigError: the keys of the settings cannot be keys.
+    """
+    keys = None
+    if aws.access_key_id is not None and aws.secret_access_key is not None:
+        token = aws.session_token.get_secret_value() if aws.session_token else None
+        keys = AwsKeys(aws.access_key_id, aws.secret_access_key.get_secret_value(), token)
+    try:
+        return _account(keys)
+    except NoAwsKeys as error:
+        raise ConfigError(str(error), hint=error.hint) from None
+
+
+@lru_cache(maxsize=4)
+def _account(keys: AwsKeys | None) -> AwsAccount:
+    from manifold_common.adapters.aws.account import ChainedAccount
+
+    return ChainedAccount(keys)
 
 
 def build_generation_cache(settings: Settings, clock: Clock, randomness: Randomness) -> GenerationCache | None:
@@ -219,6 +258,19 @@ def event_sinks(settings: Settings) -> list[str]:
 
     events = settings.projects.events
     return [SINK] * events.enabled + [name_of(url.get_secret_value()) for url in events.webhooks.urls]
+
+
+def sink_probes(settings: Settings) -> dict[str, Callable[[], str]]:
+    """Return what looks at a sink from this process, by the sink's name. A function that delivers nothing may have no
+    way to a sink, and a webhook is never asked for anything but to take an event."""
+    from manifold_common.adapters.kafka.options import SINK
+
+    if not settings.projects.events.enabled or settings.functions.name is not None:
+        return {}
+    from manifold_common.adapters.kafka.diagnosis import trouble_with_brokers
+
+    options = kafka_options(settings)
+    return {SINK: lambda: trouble_with_brokers(options)}
 
 
 def kafka_options(settings: Settings) -> KafkaOptions:
@@ -280,7 +332,7 @@ def build_key_providers(settings: Settings, clock: Clock, randomness: Randomness
         kms = encryption.awskms
         assert kms.key_id is not None
         options = KmsOptions(kms.key_id, region=kms.region, endpoint=kms.endpoint, timeout_seconds=kms.timeout_seconds)
-        providers["awskms"] = KmsKeyProvider(options, clock=clock, randomness=randomness)
+        providers["awskms"] = KmsKeyProvider(options, aws_account(settings.aws), clock=clock, randomness=randomness)
     if settings.projects.encrypt and encryption.provider not in providers:
         raise ConfigError(
             f"the key provider {encryption.provider} is not configured",

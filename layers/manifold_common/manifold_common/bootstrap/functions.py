@@ -88,16 +88,11 @@ def _open_secret(secrets_id: str, aws: Aws) -> dict[str, str]:
 
 def _aws_options(aws: Aws) -> AwsOptions:
     from manifold_common.adapters.aws.service import AwsOptions
-    from manifold_common.adapters.aws.signature import Credentials
+    from manifold_common.bootstrap.adapters import aws_account
 
-    if aws.region is None or aws.access_key_id is None or aws.secret_access_key is None:
+    if aws.region is None:
         raise ConfigError(
-            "access to AWS is not configured: aws.region, aws.accessKeyId or aws.secretAccessKey is missing",
-            hint="Lambda sets AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; elsewhere, set them yourself",
+            "aws.region is not set, which services of AWS are found by",
+            hint="Lambda sets AWS_REGION, and AWS_ACCESS_KEY_ID and what belongs to it; elsewhere, set them yourself",
         )
-    credentials = Credentials(
-        aws.access_key_id,
-        aws.secret_access_key.get_secret_value(),
-        aws.session_token.get_secret_value() if aws.session_token else None,
-    )
-    return AwsOptions(aws.region, credentials, aws.endpoint_url)
+    return AwsOptions(aws.region, aws_account(aws), aws.endpoint_url)

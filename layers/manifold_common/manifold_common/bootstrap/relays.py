@@ -24,7 +24,8 @@ def build_relays(manifold: Manifold, *, publish_seconds: float | None = None) ->
     Raises:
         ConfigError: the settings of a sink are wrong.
     """
-    from manifold_common.services.relay_events import PUBLISH_SECONDS, Relay, RelayRules
+    from manifold_common.services.delivery_rules import PUBLISH_SECONDS, RelayRules
+    from manifold_common.services.relay_events import Relay
 
     settings, context = manifold.settings, manifold.context
     events = settings.projects.events

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from manifold_common.bootstrap.wiring import limits_of
+from manifold_common.bootstrap.adapters import aws_account
+from manifold_common.bootstrap.wiring import limits_of, memory_of
 from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.workers import Workers
 from manifold_common.engine.working_set.bench import Bench
@@ -64,7 +65,7 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
     if settings.remote.signing == "aws":
         from manifold_common.adapters.remote.aws_signer import AwsSigner
 
-        sign = AwsSigner(settings.remote.region)
+        sign = AwsSigner(settings.remote.region, aws_account(settings.aws))
     network = Network(private_store=settings.remote.private_store)
     cached = workspace.cache_dir / CACHED_SERVERS / place
     sets = WorkingSets(
@@ -86,6 +87,7 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
         clock=clock,
         randomness=randomness,
         limits=limits_of(settings),
+        memory=memory_of(settings),
     )
     return RemoteManifold(
         context=context,

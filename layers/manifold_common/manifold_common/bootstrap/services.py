@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from manifold_common.services.health import Health
     from manifold_common.services.history import History
     from manifold_common.services.installation import Installations, Standing
+    from manifold_common.services.key_inventory import KeyInventories
     from manifold_common.services.leftovers import Leftovers
     from manifold_common.services.maintenance import Maintenance
     from manifold_common.services.occupancy import Occupancy
@@ -245,6 +246,12 @@ class Manifold:
         return Rewrap(self.context, self.providers, self.key_provider)
 
     @wired
+    def key_inventories(self) -> KeyInventories:
+        from manifold_common.services.key_inventory import KeyInventories
+
+        return KeyInventories(self.context, self.rewrap)
+
+    @wired
     def events(self) -> Events:
         from manifold_common.bootstrap.adapters import event_sinks
         from manifold_common.services.events import Events
@@ -259,6 +266,7 @@ class Manifold:
 
     @wired
     def health(self) -> Health:
+        from manifold_common.bootstrap.adapters import sink_probes
         from manifold_common.services.health import Health
 
         return Health(
@@ -269,7 +277,8 @@ class Manifold:
             provider_in_use=self.key_provider,
             cache_folder=self.settings.projects.workspace.cache_dir,
             workdir=self.settings.workdir,
-            listens=self.listens,
+            hears_through=("redis" if self.settings.projects.redis.enabled else "kafka") if self.listens else None,
+            probes=sink_probes(self.settings),
             doubt=self.standing.doubt,
         )
 

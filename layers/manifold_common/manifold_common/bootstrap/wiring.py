@@ -15,6 +15,7 @@ from manifold_common.bootstrap.services import Manifold
 from manifold_common.domain.quota import Limits
 from manifold_common.engine.commit_writer import CommitWriter
 from manifold_common.engine.data_keys import DataKeys
+from manifold_common.engine.memory import Memory
 from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.tree_log import TreeLog
@@ -24,6 +25,7 @@ from manifold_common.engine.working_set.location import WorkingSets, WorkspaceMo
 from manifold_common.engine.working_set.ram import (
     forbid_core_dumps,
     is_memory,
+    memory_bytes,
     mount_of,
     prepare_ram_folder,
     total_bytes,
@@ -74,11 +76,11 @@ def build(settings: Settings, dsn: str) -> Manifold:
     clock, randomness = SystemClock(), SystemRandomness()
     return assemble(
         settings,
-        catalog=build_catalog(settings, dsn, clock),
         store=build_store(settings, clock, randomness),
         providers=build_key_providers(settings, clock, randomness),
         generations=build_generation_cache(settings, clock, randomness),
         links=build_links(settings, clock),
+        catalog=build_catalog(settings, dsn, clock),  # last, since it connects: what the settings lack is found before
         clock=clock,
         randomness=randomness,
     )
@@ -148,7 +150,7 @@ def assemble(
         keys=keys,
         store=store,
         objects=objects,
-        log=TreeLog(catalog, keys, objects, workers),
+        log=TreeLog(catalog, keys, objects, workers, memory=memory_of(settings)),
         writer=CommitWriter(keys, objects, clock, randomness),
         workers=workers,
         clock=clock,
@@ -190,6 +192,14 @@ def assemble(
 def _is_open(catalog: Catalog, owner: Owner) -> bool:
     view = catalog.view_session(owner.tenant, owner.user, owner.session)
     return view is not None and (view.session.project, view.session.created_at) == (owner.project, owner.opened_at)
+
+
+def memory_of(settings: Settings) -> Memory:
+    """Return how much memory reading trees may take: as set, or half of what this process has."""
+    limit = settings.projects.tree_memory_bytes
+    if not limit and settings.functions.memory_mib is not None:
+        limit = settings.functions.memory_mib << 19
+    return Memory(limit or memory_bytes() // 2)
 
 
 def limits_of(settings: Settings) -> Limits:

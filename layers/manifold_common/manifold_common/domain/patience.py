@@ -4,6 +4,10 @@ Background work may be patient: an upload that takes a minute is better than non
 request is not helped by an error that comes after a minute. What serves them says so once, with ``hurried``; whatever
 waits below asks ``patience`` how long it may. Nothing is handed through the layers between, and threads that work for
 the request take it over with ``bound``.
+
+In the same way, what serves somebody who may go away says with ``wanted_while`` how to tell that he is still there.
+Whatever takes long below asks at each of its steps, with ``check_wanted``, until it is about to change something for
+good: what was begun then is brought to its end.
 """
 
 from __future__ import annotations
@@ -13,10 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
+from manifold_common.errors import Abandoned
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _longest_seconds: contextvars.ContextVar[float | None] = contextvars.ContextVar("longest_seconds", default=None)
+_is_wanted: contextvars.ContextVar[Callable[[], bool] | None] = contextvars.ContextVar("is_wanted", default=None)
 
 
 @contextmanager
@@ -39,9 +46,26 @@ def in_a_hurry() -> bool:
     return _longest_seconds.get() is not None
 
 
+@contextmanager
+def wanted_while(is_wanted: Callable[[], bool]) -> Iterator[None]:
+    """While this lasts, long work ends early once ``is_wanted`` says no. It is asked often, by several threads."""
+    token = _is_wanted.set(is_wanted)
+    try:
+        yield
+    finally:
+        _is_wanted.reset(token)
+
+
+def check_wanted() -> None:
+    """Raises Abandoned: nobody waits for this any more. Costs some tens of nanoseconds where nobody can go away."""
+    is_wanted = _is_wanted.get()
+    if is_wanted is not None and not is_wanted():
+        raise Abandoned("nobody waits for the answer any more")
+
+
 def bound(work: Callable[P, T]) -> Callable[P, T]:
-    """Return ``work`` such that it is in a hurry, in whatever thread, if its caller is."""
-    if not in_a_hurry():
+    """Return ``work`` such that it is in a hurry, and stays wanted, in whatever thread, as its caller does."""
+    if not in_a_hurry() and _is_wanted.get() is None:
         return work
     context = contextvars.copy_context()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import NamedTuple
 
+from manifold_common.domain.patience import check_wanted
 from manifold_common.engine.keyring import Openers
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.workers import Workers
@@ -55,7 +56,7 @@ class BlockReader:
 
         Raises:
             CorruptObject: a block does not open or does not hold the chunks, or its object is missing. Others: whatever
-            ``consume`` raises.
+            ``consume`` raises. Abandoned.
         """
         blocks = list(blocks)
         parts = self._to_prove(blocks, places)
@@ -63,6 +64,7 @@ class BlockReader:
         under_way: dict[Future[_Fetched | None], Run] = {}
         try:
             while waiting or under_way:
+                check_wanted()
                 while waiting and len(under_way) < _RUNS_UNDER_WAY:
                     run = waiting.popleft()
                     under_way[self._workers.requests.submit(self._fetch, run)] = run

@@ -14,17 +14,22 @@ hash; readers of blocks prove it by the chunk ids, which are.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from manifold_common.domain.history import Point, history_replaced
+from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Changes, Tree, apply, chunk_ids, growth, misfit
 from manifold_common.engine.data_keys import DataKeys, ProjectKeys, unencrypted
+from manifold_common.engine.memory import Account, Memory
 from manifold_common.engine.objects import SealedObjects
-from manifold_common.engine.workers import Workers
-from manifold_common.errors import CorruptObject
+from manifold_common.engine.workers import REQUEST_THREADS, Workers
+from manifold_common.errors import CorruptObject, QuotaExceeded
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.commit_object import ReadCheckpoint, ReadCommit, read_checkpoint, read_commit
+from manifold_common.format.footprint import BLOCK_BYTES, CHUNK_BYTES, ENTRY_BYTES, TakeMemory
 from manifold_common.format.key_record import hash_history
 from manifold_common.format.layout import checkpoint_key, commit_key
 from manifold_common.format.places import Container, Places
@@ -37,6 +42,9 @@ _CHECKPOINT_SLACK_BYTES = 1 << 20
 _PRUNE_FACTOR = 2
 _PRUNE_SLACK = 4096
 _PREFETCHED_AT_ONCE = 4
+_READ_AHEAD = 2 * REQUEST_THREADS
+_COUNTED_ANEW_BYTES = 64 << 20
+"""What was counted of a tree in memory may be so much above twice what it takes, before it is counted anew."""
 _ROWS_AT_ONCE = 1000
 _UNDER_ANOTHER_KEY = "it is sealed under another key than the catalog names"
 
@@ -52,6 +60,8 @@ class Snapshot:
     places: Places
     """Of every chunk of the tree, and perhaps of some that it no longer has."""
     tree_bytes: int
+    memory_bytes: int = 0
+    """About, of tree and places."""
 
     def advanced(self, head: Head, changes: Changes, places: Places) -> Snapshot:
         """Return the snapshot after one more commit."""
@@ -63,7 +73,17 @@ class Snapshot:
             used = {chunk for entry in tree.values() for chunk in chunk_ids(entry)}
             if len(known) > _PRUNE_FACTOR * len(used):
                 known = {chunk: known[chunk] for chunk in used}
-        return Snapshot(self.tenant, self.project, head, tree, known, size)
+        memory = self.memory_bytes + len(changes.upserts) * ENTRY_BYTES + len(places) * (CHUNK_BYTES + BLOCK_BYTES)
+        if memory > 2 * len(tree) * (ENTRY_BYTES + CHUNK_BYTES) + _COUNTED_ANEW_BYTES:
+            memory = memory_of(tree, known)
+        return Snapshot(self.tenant, self.project, head, tree, known, size, memory)
+
+
+def memory_of(tree: Tree, places: Places) -> int:
+    """Return about how many bytes of memory they take."""
+    text = sum(map(len, tree)) + sum([len(entry.content) for entry in tree.values()])
+    blocks = {id(place.block) for place in places.values()}
+    return text + len(tree) * ENTRY_BYTES + len(places) * CHUNK_BYTES + len(blocks) * BLOCK_BYTES
 
 
 EMPTY_HEAD = Head(Generation(0), None, b"", Generation(0))
@@ -74,11 +94,24 @@ def empty_snapshot(tenant: TenantId, project: ProjectId) -> Snapshot:
 
 
 class TreeLog:
-    """Reads trees. Safe for several threads. Args: ``remembered``: how many projects' snapshots stay in memory."""
+    """Reads trees. Safe for several threads."""
 
     def __init__(
-        self, catalog: Catalog, keys: DataKeys, objects: SealedObjects, workers: Workers, *, remembered: int = 8
+        self,
+        catalog: Catalog,
+        keys: DataKeys,
+        objects: SealedObjects,
+        workers: Workers,
+        *,
+        remembered: int = 8,
+        memory: Memory | None = None,
     ) -> None:
+        """
+        Args:
+            remembered: how many projects' snapshots stay in memory.
+            memory: that reading may take; the remembered snapshots together take half as much, or are one.
+        """
+        self.memory = memory or Memory()
         self._catalog = catalog
         self._keys = keys
         self._objects = objects
@@ -96,8 +129,11 @@ class TreeLog:
             if known is None or known.head.generation <= snapshot.head.generation:
                 self._snapshots[owner] = snapshot
             self._snapshots.move_to_end(owner)
-            while len(self._snapshots) > self._remembered:
-                self._snapshots.popitem(last=False)
+            size = sum([one.memory_bytes for one in self._snapshots.values()])
+            while len(self._snapshots) > self._remembered or (
+                size > self.memory.limit_bytes // 2 and len(self._snapshots) > 1
+            ):
+                size -= self._snapshots.popitem(last=False)[1].memory_bytes
 
     def forget(self, tenant: TenantId, project: ProjectId) -> None:
         with self._lock:
@@ -191,13 +227,20 @@ class TreeLog:
                 del self._snapshots[owner]
 
     def _fold(self, tenant: TenantId, project: ProjectId, plan: ReadPlan, base: Snapshot) -> Snapshot:
+        with self.memory.account(f"the tree of project {project} at generation {plan.generation}") as account:
+            return self._folded(tenant, project, plan, base, account)
+
+    def _folded(
+        self, tenant: TenantId, project: ProjectId, plan: ReadPlan, base: Snapshot, account: Account
+    ) -> Snapshot:
         keys = self._keys.of(tenant, project)
+        account.take(base.memory_bytes)
         tree, places = dict(base.tree), dict(base.places)
         last = base.head.record_hash
         rows = list(plan.commits)
         if plan.checkpoint is not None:
             try:
-                found = self.read_checkpoint(tenant, project, plan.checkpoint, keys)
+                found = self.read_checkpoint(tenant, project, plan.checkpoint, keys, account.take)
             except CorruptObject as error:
                 if plan.checkpoint.dek != PLAIN or error.reason != _UNDER_ANOTHER_KEY:
                     raise
@@ -208,14 +251,19 @@ class TreeLog:
                 tree, places = {}, dict(found.places)
                 _change(tree, found.changes, key)
                 last = found.meta.record_hash
-        read = self._workers.requests.map(lambda row: self.read_commit(tenant, project, row, keys), rows)
-        for row, commit in zip(rows, read, strict=True):
+        counted = account.taken
+        for row, (commit, taken) in zip(rows, self._read_commits(rows, keys, account), strict=True):
+            check_wanted()
             key = commit_key(tenant, project, row.generation, row.commit)
             if commit.meta.parent_hash != last:
                 raise CorruptObject(key, "it does not follow the commit before it")
             _change(tree, commit.changes, key)
             places.update(commit.places)
             last = commit.record_hash
+            counted += taken
+            if counted > 2 * len(tree) * (ENTRY_BYTES + CHUNK_BYTES) + _COUNTED_ANEW_BYTES:
+                account.give_back(counted - (left := memory_of(tree, places)))
+                counted = left
         commit_id = rows[-1].commit if rows else plan.checkpoint.commit if plan.checkpoint else base.head.commit
         head = (
             plan.head
@@ -226,18 +274,78 @@ class TreeLog:
             raise CorruptObject(
                 f"t/{tenant}/p/{project} at generation {plan.generation}", "the log does not end in the head's commit"
             )
-        return Snapshot(tenant, project, head, tree, places, sum([entry[3] for entry in tree.values()]))
+        size = sum([entry[3] for entry in tree.values()])
+        return Snapshot(tenant, project, head, tree, places, size, counted)
+
+    def _read_commits(
+        self, rows: list[CommitRow], keys: ProjectKeys, account: Account
+    ) -> Iterator[tuple[ReadCommit, int]]:
+        """Yield each commit and what it has taken of ``account``. Some are read ahead, as far as there is memory."""
+        ahead: deque[Future[tuple[ReadCommit, int]]] = deque()
+
+        def read(row: CommitRow) -> tuple[ReadCommit, int]:
+            taken = 0
+
+            def take(count: int) -> None:
+                nonlocal taken
+                account.take(count)
+                taken += count
+
+            try:
+                return self.read_commit(keys.tenant, keys.project, row, keys, take), taken
+            except BaseException:
+                account.give_back(taken)
+                raise
+
+        def stop() -> None:
+            for future in ahead:
+                future.cancel()
+            for future in ahead:
+                if not future.cancelled() and future.exception() is None:
+                    account.give_back(future.result()[1])
+            ahead.clear()
+
+        begun = 0
+        try:
+            for number, row in enumerate(rows):
+                while begun < min(len(rows), number + _READ_AHEAD):
+                    ahead.append(self._workers.requests.submit(read, rows[begun]))
+                    begun += 1
+                try:
+                    found = ahead.popleft().result()
+                except QuotaExceeded:
+                    stop()  # perhaps it was only too much beside those that come after it
+                    begun = number + 1
+                    found = read(row)
+                yield found
+        finally:
+            stop()
 
     def read_commit(
-        self, tenant: TenantId, project: ProjectId, row: CommitRow | DraftRef, keys: ProjectKeys | None = None
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        row: CommitRow | DraftRef,
+        keys: ProjectKeys | None = None,
+        take: TakeMemory | None = None,
     ) -> ReadCommit:
-        """Return one commit object, published or a draft, after holding it against its row."""
+        """Return one commit object, published or a draft, after holding it against its row.
+
+        Args:
+            take: of memory. ``None``: this one alone may take what there is.
+
+        Raises:
+            CorruptObject. QuotaExceeded: it takes too much memory.
+        """
         keys = keys or self._keys.of(tenant, project)
         key = commit_key(tenant, project, row.generation, row.commit)
+        if take is None:
+            with self.memory.account(key) as account:
+                return self.read_commit(tenant, project, row, keys, account.take)
 
         def use(data: Buffer) -> ReadCommit:
             own = _container(data, key, ObjectKind.COMMIT, tenant, project, row)
-            commit = read_commit(data, own, keys.old_opener(own.seal()), keys.id_key)
+            commit = read_commit(data, own, keys.old_opener(own.seal()), keys.id_key, take)
             meta = commit.meta
             said = (meta.tenant, meta.project, meta.generation, meta.commit, meta.parent)
             if said != (tenant, project, row.generation, row.commit, row.parent or ""):
@@ -297,14 +405,23 @@ class TreeLog:
         return hashes
 
     def read_checkpoint(
-        self, tenant: TenantId, project: ProjectId, row: CheckpointRow, keys: ProjectKeys
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        row: CheckpointRow,
+        keys: ProjectKeys,
+        take: TakeMemory | None = None,
     ) -> ReadCheckpoint:
-        """Return one checkpoint, after holding it against its row."""
+        """Return one checkpoint, after holding it against its row. Takes memory, and raises, as ``read_commit``."""
         key = checkpoint_key(tenant, project, row.generation, row.commit)
+
+        if take is None:
+            with self.memory.account(key) as account:
+                return self.read_checkpoint(tenant, project, row, keys, account.take)
 
         def use(data: Buffer) -> ReadCheckpoint:
             own = _container(data, key, ObjectKind.CHECKPOINT, tenant, project, row)
-            found = read_checkpoint(data, own, keys.opener(own.seal()))
+            found = read_checkpoint(data, own, keys.opener(own.seal()), take)
             meta = found.meta
             said = (meta.tenant, meta.project, meta.generation, meta.commit)
             if said != (tenant, project, row.generation, row.commit):

@@ -20,6 +20,7 @@ from manifold_common.domain.tree import Changes
 from manifold_common.errors import CorruptObject, InvalidInput, QuotaExceeded
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.compression import STORED
+from manifold_common.format.footprint import PLACES_FACTOR, RECORD_FACTOR, TakeMemory, no_bound, of_places, of_tree
 from manifold_common.format.places import FIRST_BLOCK_FRAME, Container, Place, Places
 from manifold_common.format.sealed import HEADER_BYTES, MAX_RAW_BYTES, Opener, Payload, Sealer
 from manifold_common.format.tree_columns import (
@@ -39,6 +40,8 @@ FIRST_INLINE_FRAME = FIRST_BLOCK_FRAME
 MAX_MESSAGE_BYTES = 64 << 10
 MAX_PROVENANCE_BYTES = 256 << 10
 """Encoded. Together with the message it must fit in the note that the catalog keeps."""
+MAX_META_BYTES = MAX_MESSAGE_BYTES + MAX_PROVENANCE_BYTES + (4 << 10)
+"""Encoded: what a commit or a checkpoint says of itself, before its tree."""
 _MAX_NESTING = 32
 
 _ANY_RAW_BYTES = 4 << 20
@@ -81,15 +84,10 @@ class CheckpointMeta(msgspec.Struct, array_like=True, frozen=True, forbid_unknow
     time_ns: int
 
 
-class _CommitRecord(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+class _Record(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     version: int
-    meta: CommitMeta
-    tree: TreeColumns
-
-
-class _CheckpointRecord(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    version: int
-    meta: CheckpointMeta
+    meta: msgspec.Raw
+    """A ``CommitMeta`` or ``CheckpointMeta``, made of it once it is known not to be too long."""
     tree: TreeColumns
 
 
@@ -100,8 +98,9 @@ class _Versioned(msgspec.Struct, array_like=True, frozen=True):
 # Made when this module is imported, and not at the first use: two threads that have msgspec look at a class for the
 # first time, both at once, can end the process (a segmentation fault in one of some thirty cold reads).
 _VERSION = msgspec.msgpack.Decoder(_Versioned)
-_COMMIT = msgspec.msgpack.Decoder(_CommitRecord)
-_CHECKPOINT = msgspec.msgpack.Decoder(_CheckpointRecord)
+_RECORD = msgspec.msgpack.Decoder(_Record)
+_COMMIT = msgspec.msgpack.Decoder(CommitMeta)
+_CHECKPOINT = msgspec.msgpack.Decoder(CheckpointMeta)
 _PLACES = msgspec.msgpack.Decoder(PlaceColumns)
 
 
@@ -153,7 +152,7 @@ def build_commit(
     """
     _check_words(meta)
     chunks = used_chunks(changes.upserts)
-    record = msgspec.msgpack.encode(_CommitRecord(RECORD_VERSION, meta, encode_tree(changes, chunks, places)))
+    record = _encode(meta, encode_tree(changes, chunks, places))
     located = msgspec.msgpack.encode(encode_places(chunks, places, own))
     payloads = [_describe(record), _describe(located), *inline]
     offsets = [HEADER_BYTES]
@@ -161,6 +160,10 @@ def build_commit(
         offsets.append(offsets[-1] + payload.stored_bytes)
     resolved = {chunk: _with_offset(places[chunk], own, offsets) for chunk in chunks}
     return BuiltCommit(sealer.seal_object(payloads), record_hash(id_key, record), resolved)
+
+
+def _encode(meta: CommitMeta | CheckpointMeta, tree: TreeColumns) -> bytes:
+    return msgspec.msgpack.encode(_Record(RECORD_VERSION, msgspec.Raw(msgspec.msgpack.encode(meta)), tree))
 
 
 def _describe(raw: bytes) -> Payload:
@@ -212,22 +215,27 @@ def _with_offset(place: Place, own: Container, offsets: list[int]) -> Place:
     return place._replace(block=block._replace(offset=offsets[block.frame]))
 
 
-def read_commit(data: Buffer, own: Container, opener: Opener, id_key: Buffer) -> ReadCommit:
+def read_commit(
+    data: Buffer, own: Container, opener: Opener, id_key: Buffer, take: TakeMemory = no_bound
+) -> ReadCommit:
     """Decode a whole commit object.
+
+    Args:
+        take: is told of memory before it is taken; what it raises ends the decoding.
 
     Raises:
         CorruptObject: it does not open, is another commit than ``own``, or holds what no commit can.
     """
-    record, places, offsets = _frames(data, opener)
-    decoded = _decode(record, _COMMIT, opener)
-    meta = decoded.meta
+    record, places, offsets = _frames(data, opener, take)
+    decoded = _decode(record, opener)
+    meta = _meta(decoded.meta, _COMMIT, opener)
     _check_identity(meta, own, opener)
     is_first = meta.generation == 1
     if is_first != (not meta.parent) or len(meta.parent_hash) != (0 if is_first else HASH_BYTES):
         raise CorruptObject(opener.seal.key, "it does not name its parent as its generation needs")
     if not _is_json(meta.provenance):
         raise CorruptObject(opener.seal.key, "its provenance is not JSON-compatible")
-    changes, located = _tree(decoded.tree, places, own, offsets, opener)
+    changes, located = _tree(decoded.tree, places, own, offsets, opener, take)
     return ReadCommit(meta, record_hash(id_key, record), changes, located)
 
 
@@ -243,28 +251,31 @@ def build_checkpoint(meta: CheckpointMeta, tree: Changes, places: Places, sealer
         QuotaExceeded: a larger tree than one checkpoint can describe.
     """
     chunks = used_chunks(tree.upserts)
-    record = msgspec.msgpack.encode(_CheckpointRecord(RECORD_VERSION, meta, encode_tree(tree, chunks, places)))
+    record = _encode(meta, encode_tree(tree, chunks, places))
     located = msgspec.msgpack.encode(encode_places(chunks, places, None))
     return sealer.seal_object([_describe(record), _describe(located)])
 
 
-def read_checkpoint(data: Buffer, own: Container, opener: Opener) -> ReadCheckpoint:
-    """Decode a whole checkpoint. Raises CorruptObject as ``read_commit``."""
-    record, places, offsets = _frames(data, opener)
-    decoded = _decode(record, _CHECKPOINT, opener)
-    _check_identity(decoded.meta, own, opener)
-    if len(offsets) != FIRST_BLOCK_FRAME + 1 or len(decoded.meta.record_hash) != HASH_BYTES:
+def read_checkpoint(data: Buffer, own: Container, opener: Opener, take: TakeMemory = no_bound) -> ReadCheckpoint:
+    """Decode a whole checkpoint. Takes memory, and raises, as ``read_commit``."""
+    record, places, offsets = _frames(data, opener, take)
+    decoded = _decode(record, opener)
+    meta = _meta(decoded.meta, _CHECKPOINT, opener)
+    _check_identity(meta, own, opener)
+    if len(offsets) != FIRST_BLOCK_FRAME + 1 or len(meta.record_hash) != HASH_BYTES:
         raise CorruptObject(opener.seal.key, "it has the wrong number of frames, or no hash of its commit")
-    changes, located = _tree(decoded.tree, places, own, offsets, opener)
+    changes, located = _tree(decoded.tree, places, own, offsets, opener, take)
     if changes.deletes:
         raise CorruptObject(opener.seal.key, "it deletes something, which a whole tree cannot")
-    return ReadCheckpoint(decoded.meta, changes, located)
+    return ReadCheckpoint(meta, changes, located)
 
 
-def _frames(data: Buffer, opener: Opener) -> tuple[Buffer, Buffer, list[int]]:
-    frames = opener.split(data)
+def _frames(data: Buffer, opener: Opener, take: TakeMemory) -> tuple[Buffer, Buffer, list[int]]:
+    frames = opener.split(data, take)
     if len(frames) < FIRST_BLOCK_FRAME:
         raise CorruptObject(opener.seal.key, f"it has {len(frames)} frames, fewer than its description needs")
+    for number, factor in enumerate((RECORD_FACTOR, PLACES_FACTOR)):
+        take(opener.declared_bytes(number, frames[number][1]) * factor)
     record, places = (
         opener.open_frame(number, frame, max_raw_bytes=_max_raw_bytes(len(frame)))
         for number, (_, frame) in enumerate(frames[:FIRST_BLOCK_FRAME])
@@ -273,10 +284,22 @@ def _frames(data: Buffer, opener: Opener) -> tuple[Buffer, Buffer, list[int]]:
     return record, places, [*(offset for offset, _ in frames), end + len(last)]
 
 
-_Record = TypeVar("_Record", _CommitRecord, _CheckpointRecord)
+_Meta = TypeVar("_Meta", CommitMeta, CheckpointMeta)
 
 
-def _decode(record: Buffer, wanted: msgspec.msgpack.Decoder[_Record], opener: Opener) -> _Record:
+def _meta(raw: msgspec.Raw, wanted: msgspec.msgpack.Decoder[_Meta], opener: Opener) -> _Meta:
+    size = len(memoryview(raw))
+    if size > MAX_META_BYTES:
+        raise CorruptObject(
+            opener.seal.key, f"what it says of itself has {size} bytes, over the limit of {MAX_META_BYTES}"
+        )
+    try:
+        return wanted.decode(raw)
+    except (ValueError, RecursionError) as error:
+        raise CorruptObject(opener.seal.key, f"its record cannot be read: {error}") from None
+
+
+def _decode(record: Buffer, opener: Opener) -> _Record:
     try:
         # The version comes first, so that a newer record is told apart from a damaged one.
         version = _VERSION.decode(record).version
@@ -286,17 +309,19 @@ def _decode(record: Buffer, wanted: msgspec.msgpack.Decoder[_Record], opener: Op
                 f"its record has version {version}, and this program reads version {RECORD_VERSION}",
                 hint="use a newer release of Manifold",
             )
-        return wanted.decode(record)
+        return _RECORD.decode(record)
     except (ValueError, RecursionError) as error:
         raise CorruptObject(opener.seal.key, f"its record cannot be read: {error}") from None
 
 
 def _tree(
-    tree: TreeColumns, places: Buffer, own: Container, offsets: list[int], opener: Opener
+    tree: TreeColumns, places: Buffer, own: Container, offsets: list[int], opener: Opener, take: TakeMemory
 ) -> tuple[Changes, Places]:
     try:
+        take(of_tree(tree))
         changes, chunks, lengths = decode_tree(tree)
         located = _PLACES.decode(places)
+        take(of_places(located))
         return changes, decode_places(located, chunks, lengths, own, offsets)
     except (ValueError, RecursionError) as error:
         raise CorruptObject(opener.seal.key, f"its description is contradictory: {error}") from None

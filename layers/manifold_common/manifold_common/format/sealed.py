@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from manifold_common.errors import CorruptObject, InternalError
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.compression import STORED, compress, decompress
+from manifold_common.format.footprint import FRAME_BYTES, TakeMemory, no_bound
 from manifold_common.ids import PLAIN, DekId, ObjectId, decode_id, encode_id
 
 VERSION = 1
@@ -51,6 +52,7 @@ OBJECT_KEY_BYTES = 32
 _SUITE_PLAIN = 0
 _SUITE_AES256_GCM = 1
 _LAST = 1 << 31
+_FRAMES_AT_ONCE = 256
 _CODEC_SHIFT = 28
 _DOMAIN = b"manifold/v1"
 
@@ -221,8 +223,15 @@ class Opener(_Bound):
             raise CorruptObject(self.seal.key, f"frame {number} does not end where it should")
         return self._open(number, view, stored, raw_bytes, codec, max_raw_bytes)
 
-    def split(self, data: Buffer) -> list[tuple[int, memoryview]]:
+    def declared_bytes(self, number: int, frame: Buffer) -> int:
+        """Return the raw length that a frame declares. Nothing proves it before the frame is opened."""
+        return self._frame_header(number, memoryview(frame))[1]
+
+    def split(self, data: Buffer, take: TakeMemory = no_bound) -> list[tuple[int, memoryview]]:
         """Return (offset, bytes) of every frame of a whole object but the last, which is proven to be the last.
+
+        Args:
+            take: is told of the memory that many frames take.
 
         Raises:
             CorruptObject: another header than expected, or the object ends too early or too late.
@@ -244,6 +253,8 @@ class Opener(_Bound):
                 if end != len(view):
                     raise CorruptObject(self.seal.key, f"{len(view) - end} bytes follow its last frame")
                 return frames
+            if len(frames) % _FRAMES_AT_ONCE == 0:
+                take(_FRAMES_AT_ONCE * FRAME_BYTES)
             frames.append((at, view[at:end]))
             at = end
 

@@ -4,6 +4,9 @@ A *sink* is a place that gets every event: a Kafka topic, a webhook. A *stream* 
 one sink. Streams do not wait for each other; within one, events are delivered in the order of ``sequence``. Whoever
 delivers *claims* streams first. A claim is a lease: it ends with its report or with its time, so a process that was
 killed holds nothing up for long. A report under a lease that another one has taken over changes nothing.
+
+How the sink *itself* does is noted as well, for all who deliver: while it rests or is parked, nobody can claim anything
+for it, and after a failure one claim of one event tries whether it works again before others are given out.
 """
 
 from __future__ import annotations
@@ -11,9 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from manifold_common.ids import Generation, ProjectId, TenantId
+
+Condition: TypeAlias = Literal["ok", "resting", "failing", "parked", "unused"]
+"""Of a sink. ``resting``: nothing is sent for now; ``failing``: it is about to be tried again."""
 
 
 class OutboxRow(NamedTuple):
@@ -36,6 +42,10 @@ class EventClaim:
     """The next ones, in order. Rarely empty: another has just delivered them. It has to be reported all the same."""
     refusals: int
     """How often the sink has refused the first of ``rows``."""
+    failures: int = 0
+    """How many attempts in a row have ended at the first of ``rows``, for whatever reason."""
+    sink_failures: int = 0
+    """How often in a row the sink has failed. With any, this is the one claim that tries whether it works again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +59,52 @@ class EventReport:
     error: str | None = None
     """Why it did not take the next one."""
     refused: bool = False
-    """The next row itself was refused, which is counted."""
+    """The next row itself was refused, or is to be treated so, which is counted."""
     retry_at: datetime | None = None
     """The stream rests until then."""
     park: bool = False
     """The stream stands still until an operator redrives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkReport:
+    """How the sink itself did, in one batch."""
+
+    claimed_at: datetime
+    """What was sent after that tells nothing of a rest that was asked for later."""
+    answered: bool
+    """It took an event, or turned one down for what the event is."""
+    error: str | None = None
+    """Why it did not do its part."""
+    retry_at: datetime | None = None
+    """With ``error``: it rests until then. A rest that was noted before is never made shorter."""
+    park: bool = False
+    """It is left alone until an operator redrives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkState:
+    """How a sink does, as all who deliver have found it."""
+
+    sink: str
+    failures: int = 0
+    """In a row; 0: it works, or nothing was sent yet."""
+    since: datetime | None = None
+    """Since when it works, or does not; ``None``: nothing was sent yet."""
+    ok_at: datetime | None = None
+    """When it last did its part, give or take a second."""
+    failed_at: datetime | None = None
+    retry_at: datetime | None = None
+    parked_at: datetime | None = None
+    error: str | None = None
+    """Why it does not work."""
+
+    def condition(self, now: datetime) -> Condition:
+        if self.parked_at is not None:
+            return "parked"
+        if self.failures:
+            return "resting" if self.retry_at is not None and self.retry_at > now else "failing"
+        return "ok" if self.ok_at is not None else "unused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +145,9 @@ class Outbox(Protocol):
     ) -> list[EventClaim]:
         """Claim streams of ``sink`` that have events waiting, those that wait longest first.
 
-        Left out are streams that are claimed, parked or at rest. A sink that is new gets what is not settled.
+        Left out are streams that are claimed, parked or at rest, and everything while the sink is parked or at rest.
+        After a failure of the sink the first claim gets a single event, of the stream that has failed least often, and
+        the others nothing until it is reported or has run out. A sink that is new gets what is not settled.
 
         Args:
             lease: an id of the caller's own, new for each call.
@@ -102,10 +155,16 @@ class Outbox(Protocol):
             streams, events: at most so many streams, and events of each.
         """
 
-    def report_events(self, sink: str, lease: str, reports: Sequence[EventReport]) -> int:
+    def report_events(
+        self, sink: str, lease: str, reports: Sequence[EventReport], how: SinkReport | None = None
+    ) -> int:
         """Write down what became of claims and end them. Returns how many still were the caller's.
 
-        After a report with progress the refusals count from 0.
+        After a report with progress refusals and failures count from 0. Failures of the sink that were under way at the
+        same time count as one.
+
+        Args:
+            how: how the sink did; ``None``: nothing was learned of it.
         """
 
     def settle_events(self, sinks: Sequence[str]) -> int:
@@ -116,6 +175,12 @@ class Outbox(Protocol):
 
     def event_streams(self, sinks: Sequence[str], *, limit: int = 1000) -> list[EventStream]:
         """Return the streams of ``sinks`` with something waiting: parked ones first, then by their oldest event."""
+
+    def sink_states(self, sinks: Sequence[str]) -> list[SinkState]:
+        """Return how each of ``sinks`` does, in their order."""
+
+    def redrive_sinks(self, sink: str | None = None) -> int:
+        """Let one sink, or all, be tried at once, where they are parked or at rest. Returns how many were."""
 
     def redrive_events(
         self, *, sink: str | None = None, project: tuple[TenantId, ProjectId] | None = None, skip: bool = False

@@ -5,6 +5,7 @@ Each call is one commit. New content streams through in bounded memory; what exi
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -203,15 +204,30 @@ def _edited(published: Published) -> Edited:
     )
 
 
+def _at_or_below(folders: list[bytes], paths: set[bytes]) -> set[bytes]:
+    """Return those of ``paths`` that are one of ``folders`` or lie below one: in one pass, however many there are."""
+    inside = sorted(path + b"/" for path in paths)
+    found: set[bytes] = set()
+    last = None
+    for folder in sorted(folder + b"/" for folder in folders):
+        if last is not None and folder.startswith(last):
+            continue
+        last = folder
+        for at in range(bisect_left(inside, folder), len(inside)):
+            if not inside[at].startswith(folder):
+                break
+            found.add(inside[at][:-1])
+    return found
+
+
 def _restrict(changes: Changes, paths: list[bytes], before: Tree, after: Tree) -> Changes:
     """Return those changes that concern ``paths`` and what is below them, with the folders they need."""
     for path in paths:
         if path not in before and path not in after:
             raise NotFound(f"neither generation has {to_display(path)!r}")
-    prefixes = tuple(path + b"/" for path in paths)
-    chosen = set(paths)
-    upserts = {p: e for p, e in changes.upserts.items() if p in chosen or p.startswith(prefixes)}
-    deletes = {p for p in changes.deletes if p in chosen or p.startswith(prefixes)}
+    chosen = _at_or_below(paths, changes.paths())
+    upserts = {path: entry for path, entry in changes.upserts.items() if path in chosen}
+    deletes = changes.deletes & chosen
     for path in list(upserts):
         for folder in ancestors_of(path):
             if folder in upserts:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from manifold_common.domain.access import Principal
 from manifold_common.errors import InvalidInput, NotFound
 from manifold_common.ids import Generation, ProjectId, TenantId, parse_project_id
-from manifold_common.ports.outbox import EventStream, OutboxRow
+from manifold_common.ports.outbox import Condition, EventStream, OutboxRow, SinkState
 from manifold_common.services.context import Context
 from manifold_common.services.projects import Projects
 from manifold_common.services.relay_events import cloud_event
@@ -28,12 +28,23 @@ class Backlog:
 
     waiting: int
     parked_streams: int
+    """That wait for an operator, by themselves or because their sink is parked."""
     late: bool
     """The oldest has waited for more than a minute."""
     oldest_seconds: float
     """For how long; 0 when nothing waits."""
     trouble: str
     """A sink and its error, when the last attempt for a stream failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkNews:
+    """How a sink does."""
+
+    state: SinkState
+    condition: Condition
+    detail: str
+    """For people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,11 @@ class WrittenEvent:
     at: datetime
     document: Mapping[str, Any]
     """As it is sent: a CloudEvent."""
+
+
+class Redriven(NamedTuple):
+    streams: int
+    sinks: int
 
 
 class Events:
@@ -95,28 +111,41 @@ class Events:
         configured."""
         return self._context.catalog.event_streams(self.sinks if sink is None else [self._known(sink)], limit=limit)
 
+    def sink_news(self, sink: str | None = None) -> list[SinkNews]:
+        """Return how a sink does, or each. Raises NotFound: no such sink is configured."""
+        now = self._context.clock.now()
+        sinks = self.sinks if sink is None else [self._known(sink)]
+        return [
+            SinkNews(state, condition := state.condition(now), _told(state, condition))
+            for state in self._context.catalog.sink_states(sinks)
+        ]
+
     def backlog(self) -> Backlog:
         streams = self.streams(limit=_LOOKED_AT)
+        parked = {news.state.sink for news in self.sink_news() if news.condition == "parked"}
         now = self._context.clock.now()
         oldest = max(((now - stream.oldest_at).total_seconds() for stream in streams), default=0.0)
         return Backlog(
             waiting=sum(stream.waiting for stream in streams),
-            parked_streams=sum(stream.parked_at is not None for stream in streams),
+            parked_streams=sum(stream.parked_at is not None or stream.sink in parked for stream in streams),
             trouble=next((f"{stream.sink}: {stream.error}" for stream in streams if stream.error), ""),
             late=oldest > _LATE_SECONDS,
             oldest_seconds=oldest,
         )
 
-    def redrive(self, *, sink: str | None = None, owner: Owner | None = None, skip: bool = False) -> int:
+    def redrive(self, *, sink: str | None = None, owner: Owner | None = None, skip: bool = False) -> Redriven:
         """Let parked and resting streams go on; with ``skip``, parked ones without the event they stand at.
 
-        Returns how many. Raises NotFound: no such sink is configured.
+        Sinks that are parked or rest go on as well, unless one project or its event is meant. Raises NotFound: no such
+        sink is configured.
         """
         if sink is not None:
             self._known(sink)
-        count = self._context.catalog.redrive_events(sink=sink, project=owner, skip=skip)
+        catalog = self._context.catalog
+        sinks = catalog.redrive_sinks(sink) if owner is None and not skip else 0
+        streams = catalog.redrive_events(sink=sink, project=owner, skip=skip)
         self._context.nudge.give()
-        return count
+        return Redriven(streams, sinks)
 
     def settle(self, *, stop: Callable[[], bool] = lambda: False) -> int:
         """Note which events all sinks have. Returns how many. ``stop`` is asked before each step."""
@@ -139,3 +168,17 @@ class Events:
         while not stop() and (done := step()):
             total += done
         return total
+
+
+def _told(state: SinkState, condition: Condition) -> str:
+    said = f"last took an event at {_at(state.ok_at)}" if state.ok_at is not None else "has taken no event yet"
+    if condition in ("ok", "unused"):
+        return said
+    if condition == "parked":
+        return f"{state.error}; parked since {_at(state.parked_at)}: see 'manifold events redrive'; {said}"
+    rest = f"left alone until {_at(state.retry_at)}" if condition == "resting" else "to be tried again"
+    return f"{state.error}; {rest}, failing since {_at(state.since)}; {said}"
+
+
+def _at(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment is not None else "-"

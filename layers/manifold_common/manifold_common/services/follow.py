@@ -11,6 +11,7 @@ import logging
 import threading
 
 from manifold_common.domain.history import Point
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.engine.working_set.bench import Bench
 from manifold_common.errors import ManifoldError, NotFound, Unavailable
 from manifold_common.ids import ProjectId, TenantId
@@ -48,7 +49,7 @@ class Follower:
         while not stop.is_set():
             started = clock.monotonic()
             try:
-                with self._context.generations.listen() as listener:
+                with panics_as_errors(), self._context.generations.listen() as listener:
                     if failing:
                         _log.info("commits of other nodes are heard of again")
                     failing = False

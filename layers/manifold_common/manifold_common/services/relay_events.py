@@ -4,48 +4,37 @@ Order of effects: streams are claimed in the catalog, their events sent, and wha
 the claim. Killed in between, the claim runs out and the events are sent again by whoever comes next. Any number of
 relays may work for one sink at the same time: a stream is one relay's until its claim ends.
 
-What does not arrive: a sink that fails is given rest, longer each time, and nothing is skipped. An event that a sink
-*refuses* is sent again as well, and after some refusals its stream is parked: the events of that project wait, at that
-sink, until an operator lets them go on (docs/events.md).
+What does not arrive waits. Trouble of the sink is the sink's, noted in the catalog for all relays: it is given rest,
+longer each time and never shorter than it asks for, then tried with a single event; one that says it is gone is parked
+as a whole. An event that a sink *refuses* is its stream's matter: it is sent again as well, and after some refusals the
+stream is parked: the events of that project wait, at that sink, until an operator lets them go on (docs/events.md).
+
+An event at which a sink fails again and again, while it takes others in between, is treated as refused: it is likely to
+be what makes the sink fail.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from manifold_common.domain.event import PROJECT_COMMIT, CloudEvent, diff_link
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.ids import encode_id
 from manifold_common.ports.catalog import Catalog
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.event_publisher import Delivery, EventPublisher, Outcome
-from manifold_common.ports.outbox import EventClaim, EventReport, OutboxRow
+from manifold_common.ports.outbox import EventClaim, EventReport, OutboxRow, SinkReport
+from manifold_common.services.delivery_rules import RelayRules
 
 _log = logging.getLogger(__name__)
 
-PUBLISH_SECONDS = 20.0
 _LEASE_MARGIN_SECONDS = 10.0
 _MAX_REASON = 500
-_SHORT_REST = 3
-"""Failures beyond these make no stream rest longer: what was down is found up again by the relay's own pauses."""
-
-
-@dataclass(frozen=True, slots=True)
-class RelayRules:
-    max_refusals: int = 20
-    """Refusals of an event after which its stream is parked."""
-    publish_seconds: float = PUBLISH_SECONDS
-    """Nothing is sent later than this after a claim."""
-    streams: int = 100
-    """Streams in one claim."""
-    events: int = 100
-    """Events of each."""
-    pause_seconds: float = 0.5
-    """Rest after the first failure; doubled with each that follows, give or take a half."""
-    max_pause_seconds: float = 30.0
+_SECOND_TRY_SECONDS = 1.0
+"""The longest rest that a process waits for which ends when nothing more is to be sent."""
 
 
 class Pass(NamedTuple):
@@ -78,7 +67,8 @@ class Relay:
         self._randomness = randomness
         self._rules = rules or RelayRules()
         self._base_url = base_url
-        self._failures = 0
+        self._rest_seconds = 0.0
+        self._fails = False
 
     @property
     def sink(self) -> str:
@@ -93,19 +83,22 @@ class Relay:
         """
         rules = self._rules
         lease = encode_id(self._randomness.token(16))
+        claimed_at = self._clock.now()
         claims = self._catalog.claim_events(
             self.sink, lease, seconds=self.lease_seconds, streams=rules.streams, events=rules.events
         )
+        self._rest_seconds = 0.0
         if not claims:
             return Pass(0, failed=False, more=False)
         events = [cloud_event(row, self._base_url) for claim in claims for row in claim.rows]
         outcomes = self._publish(events)
-        taken = sum(outcome.delivery is Delivery.TAKEN for outcome in outcomes)
-        self._note(taken, [outcome for outcome in outcomes if outcome.delivery is Delivery.FAILED])
+        how = self._judge(claims, outcomes, claimed_at)
         remaining = iter(outcomes)
         reports = [self._report(claim, remaining) for claim in claims]
-        self._catalog.report_events(self.sink, lease, reports)
-        return Pass(taken, self._failures > 0, more=taken > 0)
+        self._catalog.report_events(self.sink, lease, reports, how)
+        taken = sum(outcome.delivery is Delivery.TAKEN for outcome in outcomes)
+        works_again = how.answered and claims[0].sink_failures > 0
+        return Pass(taken, how.error is not None, more=how.error is None and (taken > 0 or works_again))
 
     @property
     def lease_seconds(self) -> float:
@@ -118,25 +111,39 @@ class Relay:
         return self._rules.publish_seconds + self._publisher.timeout_seconds
 
     def pause_seconds(self) -> float:
-        """Return how long to leave the sink alone after the failures so far; 0 without one."""
-        return self._pause(self._failures) if self._failures else 0.0
+        """Return for how long the sink was given rest by the last pass; 0 unless it failed."""
+        return self._rest_seconds
 
     def close(self) -> None:
         self._publisher.close()
 
-    def _note(self, taken: int, failed: Sequence[Outcome]) -> None:
-        """Count failures in a row; tell of the first, and of their end."""
-        if failed and not taken:
-            self._failures += 1
-            if self._failures == 1:
-                _log.warning("%s does not take events; they wait: %s", self.sink, failed[0].reason)
-        elif self._failures and taken:
-            self._failures = 0
-            _log.info("%s takes events again", self.sink)
+    def _judge(self, claims: Sequence[EventClaim], outcomes: Sequence[Outcome], claimed_at: datetime) -> SinkReport:
+        """Say how the sink did; tell of the first failure, and of their end."""
+        kinds = {outcome.delivery for outcome in outcomes}
+        answered = not kinds.isdisjoint({Delivery.TAKEN, Delivery.REFUSED})
+        trouble = [outcome for outcome in outcomes if outcome.delivery.is_trouble]
+        if not trouble:
+            if answered and self._fails:
+                _log.info("%s takes events again", self.sink)
+            self._fails = self._fails and not answered
+            return SinkReport(claimed_at, answered)
+        # What the sink says of itself counts for more than a connection that broke.
+        worst = max(trouble, key=lambda o: (o.delivery is Delivery.GONE, o.wait_seconds or 0.0))
+        failures = (0 if answered else claims[0].sink_failures) + 1
+        self._rest_seconds = self._rules.rest_seconds(failures, self._randomness, worst)
+        park = worst.delivery is Delivery.GONE
+        if park:
+            _log.error("%s is parked, and its events wait for an operator: %s", self.sink, worst.reason)
+        elif not self._fails:
+            _log.warning("%s does not take events; they wait: %s", self.sink, worst.reason)
+        self._fails = True
+        retry_at = self._clock.now() + timedelta(seconds=self._rest_seconds)
+        return SinkReport(claimed_at, answered, worst.reason[:_MAX_REASON], None if park else retry_at, park)
 
     def _publish(self, events: Sequence[CloudEvent]) -> Sequence[Outcome]:
         try:
-            return self._publisher.publish(events, seconds=self._rules.publish_seconds)
+            with panics_as_errors():
+                return self._publisher.publish(events, seconds=self._rules.publish_seconds)
         except Exception as error:
             # Whatever it was, the claims must end and the reason must reach the operator.
             _log.exception("sending events to %s failed in an unforeseen way", self.sink)
@@ -153,11 +160,15 @@ class Relay:
                 stopped = outcome
         if stopped is None or stopped.delivery is Delivery.UNSENT:
             return EventReport(claim.tenant, claim.project, delivered)
-        refused = stopped.delivery is Delivery.REFUSED
+        failures = (claim.failures if delivered is None else 0) + 1
+        # The sink did its part for others since this event failed last: so the event may be what it fails at.
+        may_be_its_fault = stopped.delivery in (Delivery.FAILED, Delivery.TURNED_AWAY)
+        suspect = may_be_its_fault and failures > 1 and not claim.sink_failures
+        refused = suspect or stopped.delivery is Delivery.REFUSED
         refusals = (claim.refusals if delivered is None else 0) + refused
         park = refused and refusals >= self._rules.max_refusals
-        # Even where the sink is the trouble, the stream rests a little: it must not be first in the queue for ever.
-        rest = timedelta(seconds=self._pause(refusals if refused else min(self._failures, _SHORT_REST)))
+        # Even where the sink is the trouble, the stream rests by itself: it must not be first in the queue for ever.
+        rest = timedelta(seconds=self._rules.rest_seconds(failures, self._randomness))
         if park:
             _log.error(
                 "events of project %s are parked: %s refused one %d times: %s",
@@ -173,10 +184,6 @@ class Relay:
             park=park,
         )
 
-    def _pause(self, failures: int) -> float:
-        bound = min(self._rules.max_pause_seconds, self._rules.pause_seconds * 2.0 ** min(max(failures - 1, 0), 30))
-        return bound * (0.5 + self._randomness.uniform())
-
 
 class Drained(NamedTuple):
     """What became of what waited for one sink."""
@@ -191,7 +198,8 @@ class Drained(NamedTuple):
 def drain(relay: Relay, clock: Clock, stop: Callable[[], bool]) -> Drained:
     """Deliver until nothing waits, for a process that ends then. ``stop`` is asked before each batch.
 
-    A sink that fails is tried once more: a connection that was frozen may have been dead.
+    A sink that fails is tried once more, since a connection that was frozen may have been dead. One that wants a longer
+    rest than a process that ends should wait for is not.
 
     Raises:
         CatalogUnavailable: as ``Relay.run_once``.
@@ -201,7 +209,7 @@ def drain(relay: Relay, clock: Clock, stop: Callable[[], bool]) -> Drained:
         done = relay.run_once()
         taken += done.taken
         failures = failures + 1 if done.failed else 0
-        if failures > 1:
+        if failures > 1 or relay.pause_seconds() > _SECOND_TRY_SECONDS:
             return Drained(taken, failed=True, stopped=False)
         if failures:
             clock.sleep(relay.pause_seconds())

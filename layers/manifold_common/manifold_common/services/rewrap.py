@@ -10,13 +10,16 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
 
 from manifold_common.domain.keys import Kek, KeyRecord, WrappedKey
 from manifold_common.errors import ErrorKind, KeyUnavailable, ManifoldError
 from manifold_common.format.key_record import encode_key_record
 from manifold_common.format.layout import wrapped_key_key
 from manifold_common.ids import DekId, ProjectId, TenantId
+from manifold_common.ports.catalog import Catalog
 from manifold_common.ports.key_provider import KeyProvider
 from manifold_common.services.context import Context
 
@@ -26,7 +29,15 @@ _PAGE = 100
 _GIVE_UP_AFTER = 5
 """Failures in a row of keys of one provider that is away: the rest would fail as well, each after its time-out."""
 
-Cursor = tuple[TenantId, ProjectId, DekId]
+Cursor: TypeAlias = tuple[TenantId, ProjectId, DekId]
+Owner: TypeAlias = tuple[TenantId, ProjectId]
+
+
+class KeyTrouble(NamedTuple):
+    """A data key, and what is wrong with it."""
+
+    record: KeyRecord
+    error: ManifoldError
 
 
 @dataclass(slots=True)
@@ -36,10 +47,15 @@ class RewrapSlice:
     kek: Kek | None
     """Under which keys were wrapped; ``None``: new projects are not encrypted, so there is none."""
     rewrapped: int = 0
-    failed: dict[DekId, str] = field(default_factory=dict)
-    """Codes of the errors."""
+    troubles: list[KeyTrouble] = field(default_factory=list)
+    """Keys that were not rewrapped."""
     next: Cursor | None = None
     """Where to go on; ``None``: the end was reached. A run from the beginning tries again what failed."""
+
+    @property
+    def failed(self) -> dict[DekId, str]:
+        """Codes of the errors."""
+        return {trouble.record.dek: trouble.error.code for trouble in self.troubles}
 
 
 class Rewrap:
@@ -49,43 +65,61 @@ class Rewrap:
         self._provider = providers[current] if current is not None else None
         self._current = current
 
-    def run(self, after: Cursor | None = None, *, stop: Callable[[], bool] = lambda: False) -> RewrapSlice:
+    def kek(self) -> Kek | None:
+        """Return the key under which new data keys are wrapped; ``None``: new projects are not encrypted.
+
+        Raises:
+            KeyUnavailable: its provider does not answer.
+        """
+        if self._provider is None or self._current is None:
+            return None
+        facts = self._provider.describe()
+        version = facts["key_version"]
+        # Where it has no version yet, 0, which no record names.
+        return Kek(self._current, facts["key_name"], int(version) if version.isdecimal() else 0)
+
+    def pending(self, *, only: Owner | None = None) -> Iterator[KeyRecord]:
+        """Yield what a run would rewrap. Raises KeyUnavailable, CatalogUnavailable."""
+        kek = self.kek()
+        return iter(()) if kek is None else keys_not_under(self._context.catalog, kek, only=only)
+
+    def run(
+        self,
+        after: Cursor | None = None,
+        *,
+        only: Owner | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        report: Callable[[], None] = lambda: None,
+    ) -> RewrapSlice:
         """Rewrap keys until none is left or ``stop`` says so, which is asked before each.
+
+        Args:
+            only: keys of one project.
+            report: called after each key.
 
         Raises:
             KeyUnavailable: the current provider does not answer. CatalogUnavailable.
         """
-        if self._provider is None or self._current is None:
+        kek = self.kek()
+        if kek is None or self._provider is None:
             return RewrapSlice(None)
-        kek = _current_kek(self._current, self._provider.describe())
         done = RewrapSlice(kek, next=after)
-        away: Counter[str] = Counter()
-        for record in self._records(kek, after):
+        gate = Gate()
+        for record in keys_not_under(self._context.catalog, kek, after=after, only=only):
             if stop():
                 return done
-            wrapped_by = record.wrapped.provider
             try:
-                if away[wrapped_by] >= _GIVE_UP_AFTER:
-                    raise KeyUnavailable(f"the provider {wrapped_by} does not answer")
-                self._rewrap(self._provider, record)
+                with gate.passing(record):
+                    self._rewrap(self._provider, record)
             except ManifoldError as error:
                 _log.warning("key %s of project %s was not rewrapped: %s", record.dek, record.project, error.code)
-                done.failed[record.dek] = error.code
-                away[wrapped_by] += error.kind is ErrorKind.UNAVAILABLE
+                done.troubles.append(KeyTrouble(record, error))
             else:
                 done.rewrapped += 1
-                away[wrapped_by] = 0
             done.next = (record.tenant, record.project, record.dek)
+            report()
         done.next = None
         return done
-
-    def _records(self, kek: Kek, after: Cursor | None) -> Iterator[KeyRecord]:
-        while True:
-            page = self._context.catalog.keys_not_under(kek, after=after, limit=_PAGE)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            after = (page[-1].tenant, page[-1].project, page[-1].dek)
 
     def _rewrap(self, provider: KeyProvider, record: KeyRecord) -> None:
         context, keys = self._context, self._context.keys
@@ -104,7 +138,38 @@ class Rewrap:
         self._context.store.put(name, encode_key_record(replace(record, wrapped=wrapped)))
 
 
-def _current_kek(provider: str, facts: Mapping[str, str]) -> Kek:
-    """Return the KEK that a provider describes. Where it has no version yet, 0, which no record names."""
-    version = facts["key_version"]
-    return Kek(provider, facts["key_name"], int(version) if version.isdecimal() else 0)
+class Gate:
+    """Lets no more than a few keys wait for a provider that is away."""
+
+    def __init__(self) -> None:
+        self._away: Counter[str] = Counter()
+
+    @contextmanager
+    def passing(self, record: KeyRecord) -> Iterator[None]:
+        """Raises KeyUnavailable: its provider was away for those before."""
+        name = record.wrapped.provider
+        if self._away[name] >= _GIVE_UP_AFTER:
+            raise KeyUnavailable(f"the provider {name} does not answer", hint="'manifold health' says what it lacks")
+        try:
+            yield
+        except ManifoldError as error:
+            self._away[name] += error.kind is ErrorKind.UNAVAILABLE
+            raise
+        self._away[name] = 0
+
+
+def keys_not_under(
+    catalog: Catalog, kek: Kek, *, after: Cursor | None = None, only: Owner | None = None
+) -> Iterator[KeyRecord]:
+    """Yield data keys under another KEK, in order, of one project or of all. Raises CatalogUnavailable."""
+    if only is not None and after is None:
+        after = (*only, DekId(""))
+    while True:
+        page = catalog.keys_not_under(kek, after=after, limit=_PAGE)
+        for record in page:
+            if only not in (None, (record.tenant, record.project)):
+                return
+            yield record
+        if len(page) < _PAGE:
+            return
+        after = (page[-1].tenant, page[-1].project, page[-1].dek)

@@ -34,7 +34,8 @@ from manifold_common.services.context import Context
 MAX_NEW_ENTRY_BYTES = 512 << 20
 """Of memory that the entries take, about, which the edits of one commit add. One long path can add 2,047 folders."""
 _BYTES_OF_AN_ENTRY = 256
-"""Besides its path."""
+"""Besides its path, and a link's target or a file's chunk ids."""
+_SHOWN = 80
 MAX_MOVED_ENTRIES = 1_000_000
 """Moved and copied by the edits of one commit. Two folders copied into each other in turn double each time."""
 
@@ -141,11 +142,16 @@ class _EditedTree:
 
     def put(self, path: bytes, entry: Entry) -> None:
         """Raises QuotaExceeded: too many entries, or too long ones, are added. That shows before memory ends."""
-        if path not in self.entries:
-            self._new_bytes += _BYTES_OF_AN_ENTRY + len(path)
+        standing = self.entries.get(path)
+        if standing is None or len(entry.content) > len(standing.content):
+            self._new_bytes += len(entry.content)
+            if standing is None:
+                self._new_bytes += _BYTES_OF_AN_ENTRY + len(path)
             if self._new_bytes > MAX_NEW_ENTRY_BYTES:
                 raise QuotaExceeded(
-                    "these changes add too many files and folders, or too deep ones",
+                    f"these changes add too many files and folders, too deep ones, or too long links: they take about "
+                    f"{self._new_bytes} bytes of memory up to {to_display(path[:_SHOWN])!r}, over the limit of "
+                    f"{MAX_NEW_ENTRY_BYTES}",
                     hint="make them in several commits, or use shorter paths",
                     limit=MAX_NEW_ENTRY_BYTES,
                 )

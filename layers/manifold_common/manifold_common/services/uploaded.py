@@ -124,7 +124,8 @@ class Inspector:
         data = self._fetch(own, receipt, MAX_DRAFT_BYTES)
         with _blaming(own):
             opener = keys.opener(own.seal())
-            commit = read_commit(data, own, opener, keys.id_key)
+            with context.log.memory.account(f"draft {own.name}") as account:
+                commit = read_commit(data, own, opener, keys.id_key, account.take)
             if (commit.meta.parent, commit.meta.parent_hash) != (base.head.commit or "", base.head.record_hash):
                 raise CorruptObject(own.seal().key, "it is not made on the generation that its slot was given for")
         for path, entry in commit.changes.upserts.items():
@@ -251,9 +252,9 @@ class Inspector:
         keys = self._context.keys.of(upload.tenant, upload.project)
         own = container_of(upload)
         data = self._fetch(own, receipt, MAX_PACK_BYTES)
-        with _blaming(own):
+        with _blaming(own), self._context.log.memory.account(f"pack {own.name}") as account:
             opener = keys.opener(own.seal())
-            frames = opener.split(data)
+            frames = opener.split(data, account.take)
             for block, parts in draft.parts[receipt.name].items():
                 _check_block(keys, opener, frames, block, parts)
 
@@ -286,6 +287,9 @@ def _check_block(
     if len(raw) != block.raw_bytes:
         raise CorruptObject(opener.seal.key, f"frame {block.frame} has another length than the draft says")
     view = memoryview(raw)
+    if sum(length for _, _, length in parts) > len(raw):
+        # A chunk of each byte to each other one would be as many hashes of megabytes as the draft has room for.
+        raise CorruptObject(opener.seal.key, f"the chunks in frame {block.frame} are longer together than it is")
     for chunk, offset, length in parts:
         if keys.chunker.chunk_id(view[offset : offset + length]) != chunk:
             raise CorruptObject(opener.seal.key, f"frame {block.frame} holds other content than the draft says")

@@ -140,15 +140,20 @@ class Remote(Section):
 
 
 class Aws(Section):
-    """Access to the AWS services that functions call by themselves: SQS, to wake the fan-out, and Secrets Manager.
+    """Access to AWS: S3 and KMS, and what functions call by themselves: SQS, to wake the fan-out, and Secrets Manager.
     Lambda sets these variables.
     """
 
     region: str | None = setting(None, "Region.", env=("AWS_REGION", "AWS_DEFAULT_REGION"))
-    access_key_id: str | None = setting(None, "Access key.", in_file=True)
+    access_key_id: str | None = setting(
+        None,
+        "Access key. Unset: what the AWS tools would take: `AWS_PROFILE` and its files, SSO, `credential_process`, web "
+        "identity, container and instance credentials.",
+        in_file=True,
+    )
     secret_access_key: SecretStr | None = setting(None, "Secret of the access key.")
     session_token: SecretStr | None = setting(None, "Token of temporary credentials.")
-    endpoint_url: HttpUrl | None = setting(None, "Address of these services, if not AWS's own.")
+    endpoint_url: HttpUrl | None = setting(None, "Address of SQS and Secrets Manager, if not AWS's own.")
 
 
 class Functions(Section):
@@ -159,6 +164,12 @@ class Functions(Section):
         "Name of the function, which Lambda sets. With it, folders are made below `/tmp`, working sets are ephemeral, "
         "and their folder need not be in RAM, since Lambda has none: the platform encrypts and drops `/tmp`.",
         env="AWS_LAMBDA_FUNCTION_NAME",
+    )
+    memory_mib: int | None = setting(
+        None,
+        "Memory of the function in MiB, which Lambda sets.",
+        env="AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        ge=1,
     )
     nudge_queue_url: HttpUrl | None = setting(
         None, "SQS queue that wakes the fan-out after a change. Unset: events wait for its next scheduled run."

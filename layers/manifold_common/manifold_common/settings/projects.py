@@ -70,7 +70,7 @@ class Vault(Section):
 
 
 class AwsKms(Section):
-    """Master keys in AWS KMS. Credentials come from the usual AWS chain."""
+    """Master keys in AWS KMS. Credentials are those of `aws`."""
 
     key_id: str | None = setting(None, "Id, ARN or alias of the KMS key that wraps new data keys.")
     region: str | None = setting(None, "AWS region.", fallback=("AWS_REGION", "AWS_DEFAULT_REGION"))
@@ -130,7 +130,7 @@ class S3(Section):
     bucket: str | None = setting(None, "Bucket.", env=("S3_BUCKET", "MINIO_BUCKET"))
     prefix: str = setting("", "Put before every object name, for a bucket that is shared.")
     access_key_id: str | None = setting(
-        None, "Access key. Unset: the usual AWS credential chain.", fallback=("MINIO_ROOT_USER",), in_file=True
+        None, "Access key. Unset: the credentials of `aws`.", fallback=("MINIO_ROOT_USER",), in_file=True
     )
     secret_access_key: SecretStr | None = setting(None, "Secret of the access key.", fallback=("MINIO_ROOT_PASSWORD",))
     session_token: SecretStr | None = setting(None, "Token of temporary credentials.")
@@ -139,7 +139,21 @@ class S3(Section):
         "none", "Encryption done by the service, on top of Manifold's own."
     )
     sse_kms_key_id: str | None = setting(None, "KMS key for `aws:kms`. Unset: the account's default key.")
+    checksum: Literal["CRC64NVME", "SHA256", "none"] = setting(
+        "CRC64NVME",
+        "Checksum sent with each object, by which the service refuses bytes damaged on the way. `none` for a service "
+        "that refuses the header; objects are then deleted one by one.",
+    )
+    sign_payload: bool = setting(
+        False, "Sign the bytes of each object as well. For a service that takes no unsigned ones; costs time."
+    )
+    bulk_delete: bool = setting(
+        True, "Delete up to 1,000 objects in one request. `false` for a service that cannot: one request for each."
+    )
     connect_timeout_seconds: float = setting(5.0, "Longest wait for a connection, in seconds.", gt=0, le=300)
+    health_timeout_seconds: float = setting(
+        5.0, "Longest time for the request by which health looks at the service, in seconds.", gt=0, le=300
+    )
     request_timeout_seconds: float = setting(60.0, "Longest time for one request, in seconds.", gt=0, le=3600)
     max_retries: int = setting(5, "How often a failed request is sent again, with growing pauses.", ge=0, le=50)
     retry_timeout_seconds: float = setting(60.0, "Longest time for a request and its retries, in seconds.", gt=0)
@@ -198,7 +212,7 @@ class Events(Section):
     max_attempts: int = setting(
         20,
         "How often an event may be refused, as too large or malformed, before it is parked for an operator. "
-        "Outages do not count.",
+        "Outages of the sink do not count.",
         ge=1,
         le=1000,
     )
@@ -251,6 +265,13 @@ class Projects(Section):
     encrypt: bool = setting(
         False, "Seal everything that leaves RAM. Needs `projects.workspace.mode: ephemeral`."
     )  # fmt: skip
+    tree_memory_bytes: Bytes = setting(
+        0,
+        "Most memory that reading the trees of projects takes at one time, about, in bytes. What would take more is "
+        "refused before it is read. 0: half of the memory of the machine, its container or the function. Each file "
+        "takes about 1 KB while it is read.",
+        ge=0,
+    )
     encryption: Encryption = section(Encryption)
     workspace: Workspace = section(Workspace)
     filesystem: Filesystem = section(Filesystem)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from manifold_common.adapters.aws.signature import Credentials, signed
+from manifold_common.adapters.aws.signature import signed
 from manifold_common.errors import Denied, ManifoldError, Unavailable
+from manifold_common.ports.aws_account import AwsAccount, NoAwsKeys
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.deadline import within
 
@@ -26,7 +27,7 @@ _DENIED = ("AccessDenied", "UnrecognizedClient", "InvalidClientToken", "ExpiredT
 @dataclass(frozen=True, slots=True)
 class AwsOptions:
     region: str
-    credentials: Credentials
+    account: AwsAccount
     endpoint: str | None = None
     """Of all services; ``None``: AWS's own."""
     timeout_seconds: float = 3.0
@@ -56,6 +57,8 @@ class AwsService:
         seconds = self._options.timeout_seconds
         try:
             status, answer = within(seconds, lambda: self._send(operation, body))
+        except NoAwsKeys as error:
+            raise Denied(f"AWS {self._name} cannot be asked for {operation}: {error}", hint=error.hint) from None
         except TimeoutError:
             self.close()
             raise self._failure(operation, f"no answer within {seconds:g} s") from None
@@ -94,9 +97,8 @@ class AwsService:
             "content-type": self._media_type,
             "x-amz-target": f"{self._target}.{operation}",
         }
-        headers = signed(
-            headers, body, options.credentials, region=options.region, service=self._name, now=self._clock.now()
-        )
+        keys = options.account.keys()
+        headers = signed(headers, body, keys, region=options.region, service=self._name, now=self._clock.now())
         connection = self._connection
         if connection is None:
             host, port = address.hostname or "", address.port

@@ -9,22 +9,14 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
+
+from manifold_common.ports.aws_account import AwsKeys
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
-class Credentials(NamedTuple):
-    access_key_id: str
-    secret_access_key: str
-    session_token: str | None
-
-    def __repr__(self) -> str:
-        return f"Credentials({self.access_key_id})"
-
-
 def signed(
-    headers: Mapping[str, str], body: bytes, credentials: Credentials, *, region: str, service: str, now: datetime
+    headers: Mapping[str, str], body: bytes, credentials: AwsKeys, *, region: str, service: str, now: datetime
 ) -> dict[str, str]:
     """Return ``headers``, which name the host, with the date and the signature of a POST to ``/``.
 

@@ -6,8 +6,10 @@ catalog when it is asked for. Hints and turns are not to be had here.
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager
 
+from manifold_common.adapters.kafka.diagnosis import trouble_with_brokers
 from manifold_common.adapters.kafka.options import KafkaOptions
 from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.generation_cache import CacheHealth, Listener, NoGenerationCache
@@ -26,4 +28,6 @@ class KafkaGenerations(NoGenerationCache):
         return listen(self._credentials)
 
     def health(self) -> CacheHealth:
-        return CacheHealth(True, "commits of other nodes come through Kafka", 0.0)
+        started = time.monotonic()
+        trouble = trouble_with_brokers(self._credentials.current)
+        return CacheHealth(not trouble, trouble or "a broker answers", time.monotonic() - started)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from botocore.exceptions import (
     ClientError,
-    CredentialRetrievalError,
     HTTPClientError,
-    NoCredentialsError,
     NoRegionError,
-    PartialCredentialsError,
     SSLError,
-    TokenRetrievalError,
 )
 
 from manifold_common.adapters.kms.options import KmsOptions
 from manifold_common.errors import KeyUnavailable
+from manifold_common.ports.aws_account import NoAwsKeys
 
 DOES_NOT_OPEN = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 """The service's answers to a blob that was changed, or is opened in another context or with another key."""
@@ -76,12 +73,8 @@ def translate(error: Exception, operation: str, key: str, options: KmsOptions) -
     """Return the error to raise for ``operation`` (as IAM names it) on ``key`` that failed with ``error``."""
     if isinstance(error, ClientError):
         return _of_service(error, operation, key, options)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError | TokenRetrievalError):
-        return KeyUnavailable(
-            f"no AWS credentials for KMS at {options.where} ({type(error).__name__})",
-            hint="'aws sts get-caller-identity' in the same environment must succeed",
-            reason="credentials",
-        )
+    if isinstance(error, NoAwsKeys):
+        return KeyUnavailable(f"KMS at {options.where} cannot be asked: {error}", hint=error.hint, reason="credentials")
     if isinstance(error, NoRegionError):
         return KeyUnavailable(
             "no AWS region is known for KMS", hint="set awskms.region (AWSKMS_REGION or AWS_REGION)", reason="region"

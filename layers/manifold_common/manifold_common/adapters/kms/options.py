@@ -1,4 +1,4 @@
-"""What the provider ``awskms`` has to know. Credentials come from the usual AWS chain."""
+"""What the provider ``awskms`` has to know, but the credentials."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KmsOptions:
 
     Attributes:
         key_id: id, ARN or alias of the symmetric key that wraps new data keys.
-        region: unset: that of the key's ARN, or of the AWS configuration.
+        region: unset: that of the key's ARN, or of the profile.
         endpoint: URL, if not AWS's own.
         timeout_seconds: longest wait for one request.
         attempts: of a request that fails for a passing reason, the first one included.

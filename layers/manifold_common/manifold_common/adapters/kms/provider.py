@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from manifold_common.adapters.kms.options import KmsOptions, region_of
 from manifold_common.domain.keys import KeyContext, WrappedKey
 from manifold_common.errors import CorruptObject, InvalidInput, KeyUnavailable
+from manifold_common.ports.aws_account import AwsAccount
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.deadline import within
 from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth
@@ -40,8 +41,9 @@ class KmsKeyProvider:
 
     name = "awskms"
 
-    def __init__(self, options: KmsOptions, *, clock: Clock, randomness: Randomness) -> None:
+    def __init__(self, options: KmsOptions, account: AwsAccount, *, clock: Clock, randomness: Randomness) -> None:
         self._options = options
+        self._account = account
         self._clock = clock
         self._randomness = randomness
         self._lock = threading.Lock()
@@ -138,7 +140,7 @@ class KmsKeyProvider:
             if self._made is None:
                 from manifold_common.adapters.kms.client import KmsClient
 
-                self._made = KmsClient(self._options)
+                self._made = KmsClient(self._options, self._account)
             return self._made
 
     # --- records --------------------------------------------------------------------------------------------------

@@ -25,10 +25,12 @@ class MemoryPublisher:
     def publish(self, events: Sequence[CloudEvent], *, seconds: float) -> list[Outcome]:
         stopped: set[tuple[TenantId, ProjectId]] = set()
         outcomes = []
+        trouble = seconds <= 0
         for event in events:
             owner = (event.tenant, event.project)
-            outcome = UNSENT if owner in stopped or seconds <= 0 else self.judge(event)
+            outcome = UNSENT if owner in stopped or trouble else self.judge(event)
             outcomes.append(outcome)
+            trouble = trouble or outcome.delivery.is_trouble
             if outcome.delivery is Delivery.TAKEN:
                 self.taken.append(event)
             else:

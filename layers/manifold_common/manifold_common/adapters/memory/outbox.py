@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from manifold_common.adapters.memory.sinks import Sink
 from manifold_common.ids import Generation, ProjectId, TenantId
 from manifold_common.ports.catalog import OutboxEvent
 from manifold_common.ports.clock import Clock
-from manifold_common.ports.outbox import EventClaim, EventReport, EventStream, OutboxRow
+from manifold_common.ports.outbox import EventClaim, EventReport, EventStream, OutboxRow, SinkReport, SinkState
 
 Owner = tuple[TenantId, ProjectId]
 
@@ -37,6 +38,7 @@ class _Written:
 class _Stream:
     delivered: int = 0
     refusals: int = 0
+    failures: int = 0
     retry_at: datetime | None = None
     parked_at: datetime | None = None
     error: str | None = None
@@ -58,6 +60,7 @@ class MemoryOutbox:
         self._written: list[_Written] = []
         self._last = 0
         self._streams: dict[tuple[str, Owner], _Stream] = {}
+        self._sinks: dict[str, Sink] = {}
 
     def _emit(
         self, tenant: TenantId, project: ProjectId, generation: Generation, event: OutboxEvent, now: datetime
@@ -81,28 +84,45 @@ class MemoryOutbox:
         self, sink: str, lease: str, *, seconds: float, streams: int = 100, events: int = 100
     ) -> list[EventClaim]:
         now = self._clock.now()
+        until = now + timedelta(seconds=seconds)
         with self._lock:
-            free = [owner for owner in self._waiting(sink) if self._stream(sink, owner).is_free(now)][:streams]
+            state = self._sinks.get(sink, Sink())
+            if state.is_closed(now):
+                return []
+            free = [owner for owner in self._waiting(sink) if self._stream(sink, owner).is_free(now)]
+            if state.is_failing and free:
+                free = [min(free, key=lambda owner: self._stream(sink, owner).failures)]
+                state.probe, state.probing_until, events = lease, until, 1
             claims = []
-            for owner in free:
+            for owner in free[:streams]:
                 stream = self._streams.setdefault((sink, owner), _Stream())
-                stream.lease, stream.leased_until = lease, now + timedelta(seconds=seconds)
+                stream.lease, stream.leased_until = lease, until
                 rows = [written.row() for written in self._waiting(sink)[owner][:events]]
-                claims.append(EventClaim(*owner, rows, stream.refusals))
-            return sorted(claims, key=lambda claim: (claim.tenant, claim.project))
+                claims.append(EventClaim(*owner, rows, stream.refusals, stream.failures, state.failures))
+            return sorted(claims, key=lambda claim: (claim.failures, claim.tenant, claim.project))
 
-    def report_events(self, sink: str, lease: str, reports: Sequence[EventReport]) -> int:
+    def report_events(
+        self, sink: str, lease: str, reports: Sequence[EventReport], how: SinkReport | None = None
+    ) -> int:
+        now = self._clock.now()
         with self._lock:
+            state = self._sinks.get(sink, Sink())
+            if how is not None and (how.answered or how.error is not None):
+                self._sinks[sink] = state
+                state.judge(how, lease, now)
+            if state.probe == lease:
+                state.probe = state.probing_until = None
             mine = [report for report in reports if self._stream(sink, (report.tenant, report.project)).lease == lease]
             for report in mine:
                 stream = self._streams[sink, (report.tenant, report.project)]
                 if report.delivered is not None and report.delivered > stream.delivered:
-                    stream.delivered, stream.refusals = report.delivered, 0
+                    stream.delivered, stream.refusals, stream.failures = report.delivered, 0, 0
                 if report.delivered is not None or report.error is not None:
                     stream.error = report.error
                 stream.refusals += report.refused
+                stream.failures += report.error is not None
                 stream.retry_at = report.retry_at
-                stream.parked_at = self._clock.now() if report.park else None
+                stream.parked_at = now if report.park else None
                 stream.lease = stream.leased_until = None
             return len(mine)
 
@@ -151,6 +171,14 @@ class MemoryOutbox:
             ]
         return sorted(found, key=lambda s: (s.parked_at is None, s.next_sequence, s.sink))[:limit]
 
+    def sink_states(self, sinks: Sequence[str]) -> list[SinkState]:
+        with self._lock:
+            return [self._sinks.get(sink, Sink()).state(sink) for sink in sinks]
+
+    def redrive_sinks(self, sink: str | None = None) -> int:
+        with self._lock:
+            return sum(state.redrive() for name, state in self._sinks.items() if sink in (None, name))
+
     def redrive_events(self, *, sink: str | None = None, project: Owner | None = None, skip: bool = False) -> int:
         count = 0
         with self._lock:
@@ -163,7 +191,7 @@ class MemoryOutbox:
                 if skip and waiting:
                     stream.delivered = waiting[0].sequence
                 stream.parked_at = stream.retry_at = None
-                stream.refusals = 0
+                stream.refusals = stream.failures = 0
         return count
 
     def _stream(self, sink: str, owner: Owner) -> _Stream:

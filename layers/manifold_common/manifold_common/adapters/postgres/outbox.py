@@ -8,9 +8,10 @@ from itertools import groupby
 
 from manifold_common.adapters.postgres import rows
 from manifold_common.adapters.postgres.database import Database
+from manifold_common.adapters.postgres.sinks import JUDGE, REDRIVE, STATES, judgement
 from manifold_common.ids import ProjectId, TenantId
 from manifold_common.ports.clock import Clock
-from manifold_common.ports.outbox import EventClaim, EventReport, EventStream, OutboxRow
+from manifold_common.ports.outbox import EventClaim, EventReport, EventStream, OutboxRow, SinkReport, SinkState
 
 _BATCH = 10_000
 
@@ -29,35 +30,47 @@ ORDER BY o.sequence DESC LIMIT %(limit)s
 
 # A stream is taken by the update, which looks at the newest version of its row: of two relays that saw it free, one
 # gets it. The rows come after what that version says is delivered. Streams are locked in one order, so that relays do
-# not wait in a circle.
+# not wait in a circle. The same goes for the try that a sink gets after it has failed: one relay makes it.
 _CLAIM = f"""
-WITH work AS (
+WITH failing AS MATERIALIZED (
+    SELECT parked_at IS NOT NULL OR retry_at > %(now)s OR probing_until > %(now)s AS closed
+    FROM event_sinks WHERE sink = %(sink)s AND (failures > 0 OR parked_at IS NOT NULL)
+), work AS (
     SELECT o.tenant_id, o.project_id
     FROM outbox AS o LEFT JOIN event_streams AS s
         ON s.sink = %(sink)s AND s.tenant_id = o.tenant_id AND s.project_id = o.project_id
-    WHERE o.delivered_at IS NULL AND o.sequence > coalesce(s.delivered, 0) AND s.parked_at IS NULL
+    WHERE NOT EXISTS (SELECT FROM failing WHERE closed)
+      AND o.delivered_at IS NULL AND o.sequence > coalesce(s.delivered, 0) AND s.parked_at IS NULL
       AND (s.retry_at IS NULL OR s.retry_at <= %(now)s) AND (s.leased_until IS NULL OR s.leased_until <= %(now)s)
-    GROUP BY o.tenant_id, o.project_id
-    ORDER BY min(o.sequence) LIMIT %(streams)s
+    GROUP BY o.tenant_id, o.project_id, s.failures
+    ORDER BY CASE WHEN EXISTS (SELECT FROM failing) THEN coalesce(s.failures, 0) END, min(o.sequence)
+    LIMIT CASE WHEN EXISTS (SELECT FROM failing) THEN 1 ELSE %(streams)s END
+), probe AS (
+    UPDATE event_sinks SET probe = %(lease)s, probing_until = %(until)s
+    WHERE sink = %(sink)s AND failures > 0 AND parked_at IS NULL AND (retry_at IS NULL OR retry_at <= %(now)s)
+      AND (probing_until IS NULL OR probing_until <= %(now)s) AND EXISTS (SELECT FROM work)
+    RETURNING failures
 ), mine AS (
     INSERT INTO event_streams AS s (sink, tenant_id, project_id, lease, leased_until)
-    SELECT %(sink)s, tenant_id, project_id, %(lease)s, %(until)s FROM work ORDER BY tenant_id, project_id
+    SELECT %(sink)s, tenant_id, project_id, %(lease)s, %(until)s FROM work
+    WHERE NOT EXISTS (SELECT FROM failing) OR EXISTS (SELECT FROM probe)
+    ORDER BY tenant_id, project_id
     ON CONFLICT (sink, tenant_id, project_id) DO UPDATE SET lease = %(lease)s, leased_until = %(until)s
     WHERE s.parked_at IS NULL
       AND (s.retry_at IS NULL OR s.retry_at <= %(now)s) AND (s.leased_until IS NULL OR s.leased_until <= %(now)s)
-    RETURNING s.tenant_id, s.project_id, s.delivered, s.refusals
+    RETURNING s.tenant_id, s.project_id, s.delivered, s.refusals, s.failures
 )
-SELECT m.tenant_id, m.project_id, m.refusals, {rows.OUTBOX}
+SELECT m.tenant_id, m.project_id, m.refusals, m.failures, coalesce((SELECT failures FROM probe), 0), {rows.OUTBOX}
 FROM mine AS m LEFT JOIN LATERAL (
     SELECT * FROM outbox AS o
     WHERE o.tenant_id = m.tenant_id AND o.project_id = m.project_id AND o.sequence > m.delivered
       AND o.delivered_at IS NULL
-    ORDER BY o.sequence LIMIT %(events)s
+    ORDER BY o.sequence LIMIT CASE WHEN EXISTS (SELECT FROM probe) THEN 1 ELSE %(events)s END
 ) AS o ON true
-ORDER BY m.tenant_id, m.project_id, o.sequence
+ORDER BY m.failures, m.tenant_id, m.project_id, o.sequence
 """
 
-_REPORT = """
+_REPORT = f"""
 WITH given AS (
     SELECT * FROM unnest(%(tenants)s::text[], %(projects)s::text[], %(delivered)s::bigint[], %(errors)s::text[],
                          %(refused)s::boolean[], %(retries)s::timestamptz[], %(parks)s::boolean[])
@@ -66,10 +79,13 @@ WITH given AS (
     SELECT s.sink, s.tenant_id, s.project_id FROM event_streams AS s JOIN given USING (tenant_id, project_id)
     WHERE s.sink = %(sink)s AND s.lease = %(lease)s
     ORDER BY s.tenant_id, s.project_id FOR NO KEY UPDATE OF s
+), judged AS (
+    {JUDGE}
 )
 UPDATE event_streams AS s SET
     delivered = greatest(s.delivered, g.delivered),
     refusals = CASE WHEN g.delivered > s.delivered THEN 0 ELSE s.refusals END + g.refused::int,
+    failures = CASE WHEN g.delivered > s.delivered THEN 0 ELSE s.failures END + (g.error IS NOT NULL)::int,
     retry_at = g.retry_at,
     parked_at = CASE WHEN g.park THEN %(now)s::timestamptz END,
     last_error = CASE WHEN g.delivered IS NULL AND g.error IS NULL THEN s.last_error ELSE g.error END,
@@ -119,7 +135,7 @@ ORDER BY s.parked_at IS NULL, min(o.sequence), k.sink LIMIT %s
 
 _REDRIVE = """
 UPDATE event_streams AS s SET
-    parked_at = NULL, retry_at = NULL, refusals = 0,
+    parked_at = NULL, retry_at = NULL, refusals = 0, failures = 0,
     delivered = CASE WHEN %(skip)s THEN coalesce((
         SELECT min(o.sequence) FROM outbox AS o
         WHERE o.tenant_id = s.tenant_id AND o.project_id = s.project_id AND o.sequence > s.delivered
@@ -156,16 +172,20 @@ class Outbox:
         params = {"sink": sink, "lease": lease, "now": now, "until": until, "streams": streams, "events": events}
         found = self._db.write(_CLAIM, params)
         claims = []
-        for (tenant, project, refusals), group in groupby(found, key=lambda row: row[:3]):
-            events_of = [rows.outbox(row[3:]) for row in group if row[3] is not None]
-            claims.append(EventClaim(tenant, project, events_of, refusals))
+        for (tenant, project, *counts), group in groupby(found, key=lambda row: row[:5]):
+            events_of = [rows.outbox(row[5:]) for row in group if row[5] is not None]
+            claims.append(EventClaim(tenant, project, events_of, *counts))
         return claims
 
-    def report_events(self, sink: str, lease: str, reports: Sequence[EventReport]) -> int:
+    def report_events(
+        self, sink: str, lease: str, reports: Sequence[EventReport], how: SinkReport | None = None
+    ) -> int:
+        now = self._clock.now()
         params = {
             "sink": sink,
             "lease": lease,
-            "now": self._clock.now(),
+            "now": now,
+            **judgement(how, now),
             "tenants": [report.tenant for report in reports],
             "projects": [report.project for report in reports],
             "delivered": [report.delivered for report in reports],
@@ -185,6 +205,13 @@ class Outbox:
 
     def event_streams(self, sinks: Sequence[str], *, limit: int = 1000) -> list[EventStream]:
         return [rows.event_stream(row) for row in self._db.read(_STREAMS, (list(sinks), limit))]
+
+    def sink_states(self, sinks: Sequence[str]) -> list[SinkState]:
+        found = {row[0]: rows.sink_state(row) for row in self._db.read(STATES, (list(sinks),))}
+        return [found.get(sink, SinkState(sink)) for sink in sinks]
+
+    def redrive_sinks(self, sink: str | None = None) -> int:
+        return len(self._db.write(REDRIVE, {"sink": sink}))
 
     def redrive_events(
         self, *, sink: str | None = None, project: tuple[TenantId, ProjectId] | None = None, skip: bool = False

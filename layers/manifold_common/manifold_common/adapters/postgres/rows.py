@@ -18,7 +18,7 @@ from manifold_common.ports.catalog import (
     SessionRow,
     SessionView,
 )
-from manifold_common.ports.outbox import EventStream, OutboxRow
+from manifold_common.ports.outbox import EventStream, OutboxRow, SinkState
 from manifold_common.ports.uploads import Upload
 
 _HAS_KEY: Final = (
@@ -155,6 +155,20 @@ def event_stream(row: Row) -> EventStream:
         waiting=waiting,
         oldest_at=utc(oldest_at),
         refusals=refusals,
+        retry_at=utc_or_none(retry_at),
+        parked_at=utc_or_none(parked_at),
+        error=error,
+    )
+
+
+def sink_state(row: Row) -> SinkState:
+    sink, failures, since, ok_at, failed_at, retry_at, parked_at, error = row
+    return SinkState(
+        sink,
+        failures,
+        since=utc(since),
+        ok_at=utc_or_none(ok_at),
+        failed_at=utc_or_none(failed_at),
         retry_at=utc_or_none(retry_at),
         parked_at=utc_or_none(parked_at),
         error=error,

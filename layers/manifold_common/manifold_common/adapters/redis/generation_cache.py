@@ -39,6 +39,9 @@ _DIGITS = 15
 _GENERATION = re.compile(rb"[0-9]{1,%d}" % _DIGITS)
 _MESSAGE_BYTES = 1024
 _LOCK_POLL_SECONDS = 0.01
+_PROBE = "project:health:probe"
+"""Stands where a tenant and a project do; no listener takes it for one."""
+_PROBE_LIFE_MS = 1000
 _HAD, _BUSY = 1, 0
 
 _ANNOUNCE = """
@@ -88,6 +91,7 @@ class RedisGenerationCache:
         self._breaker = Breaker("Redis", pause_seconds=options.pause_seconds, clock=clock)
         self._lock = threading.Lock()
         self._client: RedisClient | None = None
+        self._use_failed = False
 
     def hint(self, tenant: TenantId, project: ProjectId) -> Generations | None:
         keys = [_name(tenant, project, "generation"), _name(tenant, project, "skills_gen")]
@@ -99,12 +103,9 @@ class RedisGenerationCache:
 
     def announce(self, news: Invalidation) -> bool:
         tenant, project, generation, skills = news
-        keys = [_name(tenant, project, "generation"), _name(tenant, project, "skills_gen")]
         said = json.dumps({"generation": generation, "skills_generation": skills})
-        life_ms = int(self._options.hint_seconds * 1000)
-        channel = _name(tenant, project, "invalidate")
-        arguments: list[str | int] = [generation, skills, life_ms, channel, said]
-        return self._try(lambda client: client.run(_ANNOUNCE, keys, arguments)) is not None
+        arguments: list[str | int] = [generation, skills, int(self._options.hint_seconds * 1000)]
+        return self._try(lambda client: _announce(client, f"project:{tenant}:{project}", arguments, said)) is not None
 
     @contextmanager
     def turn(self, tenant: TenantId, project: ProjectId, *, wait_seconds: float) -> Iterator[bool]:
@@ -128,12 +129,21 @@ class RedisGenerationCache:
     def health(self) -> CacheHealth:
         started = self._clock.monotonic()
         try:
-            self._ask(lambda client: client.ping())
+            self._ask(self._examine)
         except Unavailable as error:
             self._breaker.failed(error)
+            self._use_failed = True
             return CacheHealth(False, error.message, self._clock.monotonic() - started)
         self._breaker.succeeded()
+        self._use_failed = False
         return CacheHealth(True, "it answers", self._clock.monotonic() - started)
+
+    def _examine(self, client: RedisClient) -> None:
+        """Raises Unavailable."""
+        client.ping()
+        if self._use_failed:  # what failed may be what only a use shows: a full memory, a copy that takes no writes
+            client.read([f"{_PROBE}:generation"])
+            _announce(client, _PROBE, [0, 0, _PROBE_LIFE_MS], "")
 
     def close(self) -> None:
         if self._client is not None:
@@ -157,6 +167,7 @@ class RedisGenerationCache:
             answer = self._ask(request)
         except Unavailable as error:
             self._breaker.failed(error)
+            self._use_failed = True
             return None
         self._breaker.succeeded()
         return answer
@@ -195,6 +206,11 @@ class RedisListener:
     def next(self, timeout_seconds: float) -> Invalidation | None:
         message = self._subscription.next(timeout_seconds)
         return None if message is None else _read(*message)
+
+
+def _announce(client: RedisClient, where: str, arguments: list[str | int], said: str) -> object:
+    keys = [f"{where}:generation", f"{where}:skills_gen"]
+    return client.run(_ANNOUNCE, keys, [*arguments, f"{where}:invalidate", said])
 
 
 def _name(tenant: TenantId, project: ProjectId, what: str) -> str:

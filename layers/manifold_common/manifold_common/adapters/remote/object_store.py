@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import urllib3
 
 from manifold_common.adapters.remote.bodies import read_body
 from manifold_common.adapters.remote.network import Forbidden, Network
+from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.errors import AlreadyExists, BadAnswer, CorruptObject, ObjectNotFound, StoreUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer, check_ranges
 from manifold_common.ports.remote import ObjectGrant, UploadLink
-from manifold_common.ports.retry import RetryPolicy, retry
+from manifold_common.ports.retry import Rest, RetryPolicy, retry
 
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _CONNECTIONS = 16
+
+
+class _Answer(NamedTuple):
+    status: int
+    data: Buffer
+    asked_seconds: float | None
+    """For how long the store asks to be left alone."""
 
 
 class LinkedObjects:
@@ -38,6 +46,7 @@ class LinkedObjects:
         policy: RetryPolicy | None = None,
     ) -> None:
         self._clock = clock
+        self._rest = Rest(clock)
         self._randomness = randomness
         self._policy = policy or RetryPolicy()
         self._urls: dict[str, str] = {}
@@ -80,20 +89,20 @@ class LinkedObjects:
         def send() -> None:
             nonlocal sent
             sent += 1
-            status, _ = self._request("PUT", url, key, headers=headers, body=body)
-            if status in (409, 412) and sent > 1:
+            answer = self._request("PUT", url, key, headers=headers, body=body)
+            if answer.status in (409, 412) and sent > 1:
                 return  # an earlier try got through, and only its answer was lost
-            if status in (409, 412):
+            if answer.status in (409, 412):
                 raise AlreadyExists(f"object {key} is there already")
-            _refuse(status, key)
+            _refuse(answer, key)
 
         retry(self._policy, self._clock, self._randomness, send)
 
     def get(self, key: str, *, max_bytes: int) -> Buffer:
         def receive() -> Buffer:
-            status, data = self._read(key, {}, max_bytes)
-            _refuse(status, key)
-            return data
+            answer = self._read(key, {}, max_bytes)
+            _refuse(answer, key)
+            return answer.data
 
         return retry(self._policy, self._clock, self._randomness, receive)
 
@@ -107,20 +116,20 @@ class LinkedObjects:
     def _range(self, key: str, start: int, length: int) -> Buffer:
         def receive() -> Buffer:
             headers = {"Range": f"bytes={start}-{start + length - 1}"}
-            status, data = self._read(key, headers, length)
-            _refuse(status, key)
-            if status != 206 or len(data) != length:
+            answer = self._read(key, headers, length)
+            _refuse(answer, key)
+            if answer.status != 206 or len(answer.data) != length:
                 raise CorruptObject(key, f"it ends before the range {start}+{length}")
-            return data
+            return answer.data
 
         return retry(self._policy, self._clock, self._randomness, receive)
 
-    def _read(self, key: str, headers: Mapping[str, str], most: int) -> tuple[int, Buffer]:
-        """Return status and body; a link that has ended is renewed once."""
+    def _read(self, key: str, headers: Mapping[str, str], most: int) -> _Answer:
+        """Return the answer; a link that has ended is renewed once."""
         url = self._url(key)
-        status, data = self._request("GET", url, key, headers=headers, most=most)
-        if status != 403:
-            return status, data
+        answer = self._request("GET", url, key, headers=headers, most=most)
+        if answer.status != 403:
+            return answer
         with self._renewing:
             if self._url(key) == url:  # else another thread has seen to it
                 self._renew()
@@ -142,12 +151,18 @@ class LinkedObjects:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         most: int = 1 << 20,
-    ) -> tuple[int, Buffer]:
-        """Return status and body.
-
+    ) -> _Answer:
+        """
         Raises:
             CorruptObject: the body is longer than ``most``. BadAnswer: the link leads where it may not.
         """
+        if left := self._rest.left_seconds():
+            raise StoreUnavailable(
+                f"the store has asked to be left alone for another {left:.0f} seconds",
+                hint="try again then",
+                retryable=True,
+                **asked_wait(left),
+            )
         try:
             answer = self._pool.request(
                 method, url, headers=dict(headers or {}), body=body, redirect=False, preload_content=False
@@ -166,14 +181,17 @@ class LinkedObjects:
             ) from None
         if answer.status < 300 and len(data) > most:
             raise CorruptObject(key, f"it has more than the {most} bytes it may have")
-        return answer.status, data
+        asked = seconds_asked(answer.headers.get("Retry-After"), self._clock.now()) if answer.status >= 300 else None
+        self._rest.note(asked)
+        return _Answer(answer.status, data, asked)
 
 
 def _no_more() -> None:
     """There is nobody who would grant anew."""
 
 
-def _refuse(status: int, key: str) -> None:
+def _refuse(answer: _Answer, key: str) -> None:
+    status = answer.status
     if status < 300:
         return
     if status == 404:
@@ -181,5 +199,8 @@ def _refuse(status: int, key: str) -> None:
     if status == 403:
         raise StoreUnavailable(f"the link to object {key} has ended", hint="do it again: a new plan has new links")
     raise StoreUnavailable(
-        f"the store answered {status} for object {key}", hint="try again later", retryable=status in _PASSING
+        f"the store answered {status} for object {key}",
+        hint="try again later",
+        retryable=status in _PASSING,
+        **asked_wait(answer.asked_seconds),
     )

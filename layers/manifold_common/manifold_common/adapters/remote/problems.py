@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from manifold_common.domain.retry_after import RETRY_AFTER, asked_wait
 from manifold_common.errors import (
     CommitConflict,
     CorruptObject,
@@ -33,18 +34,23 @@ _PASSING = frozenset({502, 503, 504, 429})
 _REFUSED = frozenset({401, 403})
 
 
-def error_of(status: int, body: bytes, what: str) -> ManifoldError:
+def error_of(status: int, body: bytes, what: str, asked_seconds: float | None = None) -> ManifoldError:
     """Return the error that an answer stands for.
 
     Args:
         what: the request, for people.
+        asked_seconds: for how long the server has asked to be left alone.
     """
     retryable = status in _PASSING
     try:
         problem = _PROBLEM.decode(body)
     except (ValueError, RecursionError):
-        return _unnamed(status, what, retryable)
-    return _named(problem, retryable)
+        error = _unnamed(status, what, retryable)
+    else:
+        error = _named(problem, retryable)
+    error.details.pop(RETRY_AFTER, None)  # what was said where it does not count
+    error.details.update(asked_wait(asked_seconds))
+    return error
 
 
 def _named(problem: _Problem, retryable: bool) -> ManifoldError:

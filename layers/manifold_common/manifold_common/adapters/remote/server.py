@@ -20,6 +20,7 @@ from manifold_common.adapters.remote.bodies import read_body
 from manifold_common.adapters.remote.network import Network
 from manifold_common.adapters.remote.problems import error_of
 from manifold_common.domain.history import Point, Seen, point_of
+from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, Unavailable
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
@@ -35,7 +36,7 @@ from manifold_common.ports.remote import (
     UploadReceipt,
     UploadSlots,
 )
-from manifold_common.ports.retry import RetryPolicy, retry
+from manifold_common.ports.retry import Rest, RetryPolicy, retry
 
 T = TypeVar("T")
 
@@ -110,6 +111,7 @@ class HttpServer:
     ) -> None:
         self._url = url.rstrip("/")
         self._clock = clock
+        self._rest = Rest(clock)
         self._randomness = randomness
         self._sign = sign
         self._timeout_seconds = timeout_seconds
@@ -308,6 +310,13 @@ class HttpServer:
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], data: bytes, again: bool) -> bytes:
         url, what = self._url + path, f"{method} {path.partition('?')[0]}"
+        if left := self._rest.left_seconds():
+            raise Unavailable(
+                f"the server {self._url} has asked to be left alone for another {left:.0f} seconds",
+                hint="try again then",
+                retryable=True,
+                **asked_wait(left),
+            )
         signed = headers if self._sign is None else self._sign(method, url, headers, data)
         try:
             answer = self._pool.request(
@@ -323,12 +332,13 @@ class HttpServer:
         if len(content) > _MAX_ANSWER_BYTES:
             raise BadAnswer(f"{what} was answered with more than {_MAX_ANSWER_BYTES} bytes")
         if answer.status >= 300:
-            raise self._refusal(answer.status, content, what, again)
+            asked = seconds_asked(answer.headers.get("Retry-After"), self._clock.now())
+            self._rest.note(asked)
+            raise self._refusal(error_of(answer.status, content, what, asked), answer.status, again)
         return content
 
     @staticmethod
-    def _refusal(status: int, content: bytes, what: str, again: bool) -> ManifoldError:
-        error = error_of(status, content, what)
+    def _refusal(error: ManifoldError, status: int, again: bool) -> ManifoldError:
         if not again:
             error.details.pop("retryable", None)
         if isinstance(error, NotFound):

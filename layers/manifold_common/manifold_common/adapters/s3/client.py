@@ -1,24 +1,40 @@
-"""Makes obstore clients as the options say."""
+"""Makes clients as the options say.
+
+obstore completes what it is not told from every AWS_* variable that it knows, among them such as switch signatures off.
+So each of its options is told, and the few that cannot be told "none" are hidden from it while a client is made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from obstore.exceptions import BaseError
-from obstore.store import S3Store
-
+from manifold_common.adapters.s3.failures import REDIRECT_TRAP
+from manifold_common.adapters.s3.native import S3Client, S3Failure
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.domain.object_key import check_folder
 from manifold_common.errors import ConfigError
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+_HIDDEN = (
+    "AWS_CHECKSUM_ALGORITHM",
+    "AWS_COPY_IF_NOT_EXISTS",
+    "AWS_SERVER_SIDE_ENCRYPTION",
+    "AWS_SSE_BUCKET_KEY_ENABLED",
+    "AWS_SSE_CUSTOMER_KEY_BASE64",
+    "AWS_SSE_KMS_KEY_ID",
+)
+"""Variables that nothing but obstore reads, for options whose "none" cannot be said."""
+_environment = threading.Lock()
 
 
-def make_client(options: S3Options, *, timeout_seconds: float, retries: int) -> S3Store:
+def make_client(options: S3Options, *, timeout_seconds: float, retries: int) -> S3Client:
     """Return a client whose requests take at most ``timeout_seconds`` each, repeated up to ``retries`` times.
 
     Raises:
@@ -26,9 +42,17 @@ def make_client(options: S3Options, *, timeout_seconds: float, retries: int) -> 
     """
     config: S3Config = {
         "region": options.region,
+        "endpoint": options.url,
+        "aws_endpoint_url_s3": options.url,
         "virtual_hosted_style_request": not options.use_path_style,
         "unsigned_payload": not options.sign_payload,
-        "disable_bulk_delete": not options.bulk_delete,
+        "disable_bulk_delete": not options.bulk_delete or options.checksum is None,
+        "skip_signature": False,
+        "s3_express": False,
+        "request_payer": False,
+        "disable_tagging": False,
+        "conditional_put": "etag",
+        "imdsv1_fallback": False,
     }
     if options.checksum:
         config["checksum_algorithm"] = options.checksum
@@ -36,13 +60,15 @@ def make_client(options: S3Options, *, timeout_seconds: float, retries: int) -> 
         config["server_side_encryption"] = options.server_side_encryption
     if options.kms_key_id:
         config["sse_kms_key_id"] = options.kms_key_id
-    if options.endpoint:
-        config["endpoint"] = _endpoint_url(options)
     client: ClientConfig = {
-        "allow_http": bool(options.endpoint and options.endpoint.startswith("http://")),
+        "allow_http": options.url.startswith("http://"),
         "allow_invalid_certificates": not options.verify_tls,
         "connect_timeout": timedelta(seconds=min(options.connect_timeout_seconds, timeout_seconds)),
         "timeout": timedelta(seconds=timeout_seconds),
+        # obstore follows redirects, and would take the session token along. The server is reached without a proxy;
+        # what leads to another host, through one that cannot be.
+        "proxy_url": f"http://{REDIRECT_TRAP}",
+        "proxy_excludes": options.host,
     }
     if options.ca_certificates:
         client["root_certificate"] = options.ca_certificates
@@ -56,46 +82,27 @@ def make_client(options: S3Options, *, timeout_seconds: float, retries: int) -> 
             "base": 2,
         },
     }
+    given = {
+        "prefix": check_folder(options.prefix) or None,
+        "config": config,
+        "client_options": client,
+        "retry_config": rule,
+    }
     try:
-        return S3Store(
-            options.bucket,
-            prefix=check_folder(options.prefix) or None,
-            config=config,
-            client_options=client,
-            retry_config=rule,
-            credential_provider=_fixed_credentials(options),
-        )
-    except (BaseError, ValueError):
-        # Not chained: the text of either may show what was given.
+        with _hidden():
+            return S3Client(options.bucket, given, options.keys, lasting=options.lasting)
+    except S3Failure:
         raise ConfigError(
             f"the S3 client for bucket {options.bucket!r} cannot be made",
             hint="check the s3 settings, above all the CA certificates",
         ) from None
 
 
-def _fixed_credentials(options: S3Options) -> Callable[[], S3Credential] | None:
-    """Return the keys of the settings as a provider, or ``None`` for the chain.
-
-    As plain settings obstore would complete them with an AWS_SESSION_TOKEN of the environment, which belongs to other
-    keys.
-    """
-    access_key_id, secret_access_key = options.access_key_id, options.secret_access_key
-    if access_key_id is None or secret_access_key is None:
-        return None
-    credential: S3Credential = {
-        "access_key_id": access_key_id,
-        "secret_access_key": secret_access_key,
-        "token": options.session_token,
-        "expires_at": None,
-    }
-    return lambda: credential
-
-
-def _endpoint_url(options: S3Options) -> str:
-    assert options.endpoint is not None
-    endpoint = options.endpoint.rstrip("/")
-    if options.use_path_style:
-        return endpoint
-    # obstore takes the endpoint of a virtual-hosted bucket with the bucket's name in it.
-    parts = urlsplit(endpoint)
-    return f"{parts.scheme}://{options.bucket}.{parts.netloc}"
+@contextmanager
+def _hidden() -> Iterator[None]:
+    with _environment:
+        found = {name: os.environ.pop(name) for name in _HIDDEN if name in os.environ}
+        try:
+            yield
+        finally:
+            os.environ.update(found)

@@ -1,9 +1,9 @@
-"""Turns what obstore raises into Manifold's errors.
+"""Turns what comes out of obstore into Manifold's errors.
 
-obstore tells most failures apart only in the text of its exception, whose first part is
-``... status code: 404 Not Found: <Error><Code>NoSuchKey</Code>...``. That text may name URLs with credentials in their
-query (web identity), so nothing of it is passed on but the status, the code and the kind of network failure; the
-exceptions are not chained for the same reason.
+The kinds of its exceptions are used where they say enough. For the rest there is only the exception's text: the first
+part of it names the server's status and the body of its answer, the second the chain of causes of a request without
+one. That text may hold credentials, so nothing of it is passed on but the status, the code and the kind of failure.
+Each mark that is looked for in it has a test against a real failure (``tests/contract/test_s3_failures.py``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from obstore.exceptions import AlreadyExistsError
 
 from manifold_common.adapters.s3.options import S3Options
+from manifold_common.domain.panic import is_panic
 from manifold_common.errors import (
     AlreadyExists,
     CorruptObject,
@@ -23,8 +24,11 @@ from manifold_common.errors import (
     StoreUnavailable,
 )
 
+REDIRECT_TRAP = "127.0.0.1:0"
+"""Where a request ends that a redirect leads to another host: no server can listen at port 0."""
+
 _STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
+_CODE = re.compile(r"<Code>([A-Za-z0-9._]{1,64})</Code>")
 
 _PASSING_CODES = frozenset(
     {
@@ -35,6 +39,7 @@ _PASSING_CODES = frozenset(
         "XAmzContentSHA256Mismatch",
         "ConditionalRequestConflict",  # another conditional put was in flight: who won is not known yet
         "InternalError",
+        "KMS.ThrottlingException",
         "OperationAborted",
         "RequestTimeout",
         "ServiceUnavailable",
@@ -45,82 +50,149 @@ _PASSING_CODES = frozenset(
 )
 _FULL_CODES = frozenset({"InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-_NETWORK = (  # what the text says, what it means, whether it may pass
-    ("dns error", "its host name cannot be resolved", True),
-    ("invalid peer certificate", "its TLS certificate is not trusted", False),
-    ("InvalidContentType", "it does not speak TLS", False),
-    ("kind: Timeout", "it did not answer in time", True),
-    ("TimedOut", "it did not answer in time", True),
-    ("tcp connect error", "it cannot be connected to", True),
-    ("HTTP error", "the connection broke", True),
-    ("error decoding response body", "the answer broke off", True),
-    ("kind: Body", "the answer broke off", True),
+_TLS_HINT = "check the server's certificate; an authority of your own is named by projects.s3.tls.caFile"
+_REDIRECTED = "it redirects to another place, which is not followed"
+_ELSEWHERE = (_REDIRECTED, False, "give the address that it leads to as s3.endpoint, or correct s3.region")
+_NETWORK = (  # what the text says, what it means, whether it may pass, what to do
+    (REDIRECT_TRAP, *_ELSEWHERE),
+    ("BareRedirect", _REDIRECTED, False, "correct s3.region: the bucket is in another region, or at another endpoint"),
+    ("UnknownIssuer", "its TLS certificate is not trusted", False, _TLS_HINT),
+    ("NotValidForName", "its TLS certificate is for another host name", False, "give the name that it is for"),
+    ("InvalidCertificate(\n", "its TLS certificate is not accepted", False, _TLS_HINT),
+    ("InvalidContentType", "it does not speak TLS", False, "check s3.endpoint: is it http:// or https://?"),
+    ("InvalidMessage(", "it does not speak TLS", False, "check s3.endpoint: is it http:// or https://?"),
+    ("AlertReceived(", "it ended the TLS handshake", False, "it may want a newer TLS, or a client's certificate"),
+    ("dns error", "its host name cannot be resolved", True, ""),
+    ("kind: Timeout", "it did not answer in time", True, ""),
+    ("TimedOut", "it did not answer in time", True, ""),
+    ("tcp connect error", "it cannot be connected to", True, ""),
+    ("kind: Body", "the answer broke off", True, ""),
+    ("kind: Decode", "the answer broke off", True, ""),
+    ("HTTP error", "the connection broke", True, ""),
+    ("Error getting list response body", "the answer broke off", True, ""),
 )
 _REFUSALS = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})
 """Some services answer these with status 400."""
+_EXPIRED = re.compile(r"InvalidCertificate\(\s*(Expired|NotValidYet)")
+_KMS = re.compile(r"\bkms:[A-Za-z]+")
 _HINTS = {
     "NoSuchBucket": "create the bucket, or correct s3.bucket",
     "InvalidAccessKeyId": "check the access key",
+    "InvalidToken": "check the session token: it belongs to one access key, and both are given together",
     "SignatureDoesNotMatch": "check the secret key, and that no proxy rewrites the request",
     "RequestTimeTooSkewed": "set this machine's clock",
+    "RequestExpired": "set this machine's clock",
     "ExpiredToken": "renew the session's credentials",
+    "TokenRefreshRequired": "renew the session's credentials",
     "AccessDenied": "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket to these credentials",
+    "AllAccessDisabled": "the account or the bucket is closed: ask its owner",
+    "AccountProblem": "the account is closed or unpaid: ask its owner",
+    "NotSignedUp": "the account is not signed up for S3: ask its owner",
+    "InvalidObjectState": "the object is archived: restore it ('aws s3api restore-object'), and let no lifecycle rule "
+    "move Manifold's objects to an archive",
     "PermanentRedirect": "correct s3.region or s3.endpoint",
+    "TemporaryRedirect": "correct s3.region or s3.endpoint; a new bucket in another region needs some hours",
     "AuthorizationHeaderMalformed": "correct s3.region",
+    "IllegalLocationConstraintException": "correct s3.region",
+    "NotImplemented": "if it knows no checksum headers: S3_CHECKSUM=none; no bulk deletes: S3_BULK_DELETE=false",
+    "MethodNotAllowed": "if it knows no bulk deletes: S3_BULK_DELETE=false",
+    "KMS.DisabledException": "enable the bucket's KMS key, or choose another by s3.sseKmsKeyId",
+    "KMS.NotFoundException": "correct s3.sseKmsKeyId, or the bucket's default key",
+    "KMS.KMSInvalidStateException": "the KMS key cannot be used: 'aws kms describe-key' shows its state",
+}
+_STATUS_HINTS = {
+    400: "check s3.endpoint (http:// or https://) and s3.region; if the server refuses checksum headers, "
+    "S3_CHECKSUM=none",
+    401: "check the credentials",
+    403: "check the credentials and what they may do in this bucket (s3:ListBucket is needed too)",
+    404: "check s3.endpoint: what answers there is not an S3 server, or the bucket is missing",
+    405: _HINTS["MethodNotAllowed"],
+    407: "a proxy stands between: give s3.endpoint an address that is reached without",
+    501: _HINTS["NotImplemented"],
 }
 
 
 class Failure(NamedTuple):
-    """What can be told from an exception of obstore."""
+    """What can be told of a request that was not done. Nothing of it is secret."""
 
     status: int | None
     code: str
     reason: str
     passing: bool
+    hint: str = ""
+    missing: bool = False
+    """The server says that there is no such thing."""
+    exists: bool = False
+    """A conditional put found an object."""
+
+    @property
+    def refuses(self) -> bool:
+        """The server does not accept the credentials, or forbids them what was asked. Nothing was done."""
+        return self.status in (401, 403) or self.code in _REFUSALS
+
+
+REDIRECTED = Failure(None, "", *_ELSEWHERE)
 
 
 def read_failure(error: BaseException) -> Failure:
-    """Return the facts that ``error`` carries, none of them secret."""
+    """Return the facts that ``error`` carries."""
+    if is_panic(error):
+        return Failure(
+            None, "", "the S3 client library failed (panic)", False, "check the s3 settings for a value that cannot be"
+        )
     text = str(error)
     found = _STATUS.search(text)
     if not found:
-        for mark, reason, passing in _NETWORK:
-            if mark in text:
-                return Failure(None, "", reason, passing)
-        return Failure(None, "", f"the answer was not understood ({type(error).__name__})", False)
+        return _without_answer(error, text)
     status = int(found[1])
     code_found = _CODE.search(text)
     code = code_found[1] if code_found else ""
     reason = f"it answered {status} {code}".rstrip()
-    return Failure(status, code, reason, status in _PASSING_STATUSES or code in _PASSING_CODES)
+    if 300 <= status < 400 and status != 304:
+        reason += ": " + _REDIRECTED
+    passing = status in _PASSING_STATUSES or code in _PASSING_CODES
+    hint = _HINTS.get(code) or ("" if passing else _STATUS_HINTS.get(status, ""))
+    if status < 400:
+        hint = hint or "correct s3.region or s3.endpoint"
+    if code == "AccessDenied" and (action := _KMS.search(text)):
+        hint = f"allow {action[0]} on the bucket's KMS key to these credentials"
+    return Failure(
+        status,
+        code,
+        reason,
+        passing,
+        hint or "look into the server's log",
+        missing=isinstance(error, FileNotFoundError),
+        exists=isinstance(error, AlreadyExistsError),
+    )
 
 
-def translate(error: BaseException, key: str, options: S3Options) -> ManifoldError:
-    """Return the error to raise for a request about ``key`` (or a folder) that failed with ``error``."""
-    failure = read_failure(error)
-    where = f"bucket {options.bucket!r} at {options.endpoint or 'AWS ' + options.region}"
+def _without_answer(error: BaseException, text: str) -> Failure:
+    if _EXPIRED.search(text):
+        return Failure(None, "", "its TLS certificate has expired, or is not valid yet", False, _TLS_HINT)
+    for mark, reason, passing, hint in _NETWORK:
+        if mark in text:
+            hint = hint or "check s3.endpoint, the network, and that the server runs"
+            return Failure(None, "", reason, passing, hint)
+    return Failure(
+        None,
+        "",
+        f"the answer was not understood ({type(error).__name__})",
+        False,
+        "check s3.endpoint: what answers there may not be an S3 server",
+    )
+
+
+def translate(failure: Failure, key: str, options: S3Options) -> ManifoldError:
+    """Return the error to raise for a request about ``key`` (or a folder) that failed."""
     if failure.code == "NoSuchKey":
         return ObjectNotFound(f"there is no object {key}")
     if failure.status == 416:
         return CorruptObject(key, "it ends before a range that should be in it")
-    if isinstance(error, AlreadyExistsError) and failure.status != 409:
+    if failure.exists and failure.status != 409:
         return AlreadyExists(f"object {key} exists already")
     if failure.status == 507 or failure.code in _FULL_CODES:
-        return NoSpace(f"{where} is full: {failure.reason}", hint="free space in the store, or raise its quota")
-    hint = _HINTS.get(failure.code) or _general_hint(failure)
-    return StoreUnavailable(f"{where}, {key or 'as a whole'}: {failure.reason}", hint=hint, retryable=failure.passing)
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Tell whether the service does not accept the credentials, or forbids them what was asked. Nothing was done."""
-    return read_failure(error).status in (401, 403) or read_failure(error).code in _REFUSALS
-
-
-def _general_hint(failure: Failure) -> str:
-    if failure.status in (401, 403):
-        return "check the credentials and what they may do in this bucket (s3:ListBucket is needed too)"
-    if failure.status == 404:
-        return "check s3.endpoint: what answers there is not an S3 server, or the bucket is missing"
-    if failure.status is None:
-        return "check s3.endpoint, the network, and that the server runs"
-    return "look into the server's log"
+        return NoSpace(f"{options.where} is full: {failure.reason}", hint="free space in the store, or raise its quota")
+    return StoreUnavailable(
+        f"{options.where}, {key or 'as a whole'}: {failure.reason}", hint=failure.hint, retryable=failure.passing
+    )

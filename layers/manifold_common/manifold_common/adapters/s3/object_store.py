@@ -20,14 +20,12 @@ from functools import cached_property, partial
 from itertools import chain
 from typing import NoReturn, TypeVar
 
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import S3Store
-
 from manifold_common.adapters.s3.client import make_client
 from manifold_common.adapters.s3.coalesce import coalesce
-from manifold_common.adapters.s3.failures import is_refusal, read_failure, translate
+from manifold_common.adapters.s3.failures import REDIRECTED, translate
+from manifold_common.adapters.s3.native import S3Client, S3Failure
 from manifold_common.adapters.s3.options import S3Options
+from manifold_common.adapters.s3.redirects import redirects
 from manifold_common.domain.object_key import check_folder, check_object_key
 from manifold_common.domain.patience import patience
 from manifold_common.errors import CorruptObject, ManifoldError, NoSpace, ObjectNotFound, StoreUnavailable
@@ -50,7 +48,6 @@ _SLOWEST_BYTES_PER_SECOND = 512 * 2**10
 _TRIED_EVERY_SECONDS = 10.0
 _LARGEST_PROBE_BYTES = 2**20
 _PROBE_KEY = "health-probe"
-_FOREIGN = (BaseError, OSError)  # FileNotFoundError above all
 
 
 class S3ObjectStore:
@@ -73,7 +70,7 @@ class S3ObjectStore:
         self._refused: tuple[int, str] | None = None
         """Size of the last object, if it could not be stored, and why."""
         self._tried_at = -math.inf
-        self._hurried: dict[float, S3Store] = {}
+        self._hurried: dict[float, S3Client] = {}
         """Clients for requests that somebody waits for, by their time-out in seconds."""
 
     def __repr__(self) -> str:
@@ -88,11 +85,11 @@ class S3ObjectStore:
         parts = len(view) > SINGLE_PUT_BYTES and not if_absent  # only a single request can be conditional
 
         def send() -> None:
-            obstore.put(
-                self._client(PART_BYTES * _PARTS_AT_ONCE if parts else len(view)),
+            client = self._client(PART_BYTES * _PARTS_AT_ONCE if parts else len(view))
+            client.put(
                 key,
                 view,
-                mode="create" if if_absent else "overwrite",
+                if_absent=if_absent,
                 use_multipart=parts,
                 chunk_size=PART_BYTES,
                 max_concurrency=_PARTS_AT_ONCE,
@@ -109,12 +106,11 @@ class S3ObjectStore:
         check_object_key(key)
 
         def receive() -> Buffer:
-            answer = obstore.get(self._client(max_bytes), key)
-            size = answer.meta["size"]
-            if size > max_bytes:
-                raise CorruptObject(key, f"it has {size} bytes, more than the {max_bytes} it may have")
-            data = memoryview(answer.bytes())
-            if len(data) != size:
+            answer = self._client(max_bytes).get(key)
+            if answer.size > max_bytes:
+                raise CorruptObject(key, f"it has {answer.size} bytes, more than the {max_bytes} it may have")
+            data = answer.read()
+            if len(data) != answer.size:
                 raise StoreUnavailable(f"the answer for object {key} broke off", retryable=True)
             return data
 
@@ -129,12 +125,7 @@ class S3ObjectStore:
         starts, lengths = zip(*merged, strict=True)
         size = sum(lengths)
 
-        def receive() -> list[memoryview]:
-            # coalesce=0: obstore would panic on a merged answer that ends before one of its parts.
-            found = obstore.get_ranges(self._client(size), key, starts=starts, lengths=lengths, coalesce=0)
-            return [memoryview(part) for part in found]
-
-        found = self._do(key, receive)
+        found = self._do(key, lambda: self._client(size).get_ranges(key, starts, lengths))
         parts: list[Buffer] = []
         for (start, length), index in zip(ranges, holder, strict=True):
             at = start - merged[index][0]
@@ -150,10 +141,11 @@ class S3ObjectStore:
 
         def ask() -> ObjectInfo | None:
             try:
-                facts = obstore.head(self._client(0), key)
-            except FileNotFoundError:
+                return ObjectInfo(key, *self._client(0).head(key))
+            except S3Failure as error:
+                if not error.failure.missing:
+                    raise
                 return None
-            return ObjectInfo(key, facts["size"], facts["last_modified"])
 
         found = self._do(key, ask)
         # A HEAD that answers 404 has no body to say whether the object is missing or the bucket, or whether it was a
@@ -192,12 +184,12 @@ class S3ObjectStore:
             self._tried_at = now
             size, _ = refused
             try:
-                obstore.put(self._probe, _PROBE_KEY, bytes(max(1, min(size, _LARGEST_PROBE_BYTES))))
+                self._probe.put(_PROBE_KEY, bytes(max(1, min(size, _LARGEST_PROBE_BYTES))))
                 self._refused = None
-                obstore.delete(self._probe, _PROBE_KEY)
+                self._probe.delete(_PROBE_KEY)
                 return ""
-            except _FOREIGN as error:
-                self._refused = size, translate(error, _PROBE_KEY, self.options).message
+            except S3Failure as error:
+                self._refused = size, translate(error.failure, _PROBE_KEY, self.options).message
         return f"the last write failed: {(self._refused or refused)[1]}"
 
     # --- requests -------------------------------------------------------------------------------------------------
@@ -211,10 +203,10 @@ class S3ObjectStore:
         for again in (True, False):
             try:
                 return request()
-            except _FOREIGN as error:
-                problem, refused = translate(error, key, shown), is_refusal(error)
-            if not (again and refused and self._replaced(shown)):
-                raise problem
+            except S3Failure as error:
+                failure = error.failure
+            if not (again and failure.refuses and self._replaced(shown)):
+                raise translate(failure, key, shown)
         raise AssertionError
 
     def _replaced(self, refused: S3Options) -> bool:
@@ -230,34 +222,35 @@ class S3ObjectStore:
         return True
 
     def _delete_batch(self, batch: Sequence[str]) -> None:
-        obstore.delete(self._client(0), batch)
+        self._client(0).delete(batch)
 
-    def _look(self, client: S3Store, key: str) -> ObjectInfo | None:
+    def _look(self, client: S3Client, key: str) -> ObjectInfo | None:
         """Ask for the object with a GET whose body is not read."""
         try:
-            facts = obstore.get(client, key).meta
-        except FileNotFoundError as error:
-            if read_failure(error).code != "NoSuchKey":
+            facts = client.get(key)
+        except S3Failure as error:
+            if error.failure.code != "NoSuchKey":
                 raise
             return None
-        return ObjectInfo(key, facts["size"], facts["last_modified"])
+        return ObjectInfo(key, facts.size, facts.last_modified)
 
     def _list(self, folder: str) -> Iterator[ObjectInfo]:
-        pages = self._once(
-            folder, lambda: _begun(obstore.list(self._listing, folder or None, chunk_size=_LIST_AT_ONCE))
-        )
+        pages = self._once(folder, lambda: _begun(self._listing.pages(folder or None, _LIST_AT_ONCE)))
         try:
-            for page in pages:
-                for facts in page:
-                    yield ObjectInfo(facts["path"], facts["size"], facts["last_modified"])
+            empty = True
+            for facts in pages:
+                empty = False
+                yield ObjectInfo(*facts)
+            if empty:  # obstore reads any page as a listing of nothing, such as that of a proxy
+                self._look(self._listing, _PROBE_KEY)
             return
-        except _FOREIGN as error:
-            problem = translate(error, folder, self.options)
+        except S3Failure as error:
+            problem = translate(error.failure, folder, self.options)
         raise problem
 
     # --- clients --------------------------------------------------------------------------------------------------
 
-    def _client(self, size: int) -> S3Store:
+    def _client(self, size: int) -> S3Client:
         """Return the client for a request of so many bytes: where somebody waits, one that gives up sooner."""
         usual = self.options.request_timeout_seconds
         wanted = patience(usual)
@@ -269,27 +262,28 @@ class S3ObjectStore:
         seconds = min(wanted, usual)
         with self._lock:
             if seconds not in self._hurried:
-                self._hurried[seconds] = make_client(self.options, timeout_seconds=seconds, retries=0)
+                self._hurried[seconds] = self._make(seconds)
             return self._hurried[seconds]
 
     @cached_property
-    def _bulk(self) -> S3Store:
-        return make_client(self.options, timeout_seconds=self.options.request_timeout_seconds, retries=0)
+    def _bulk(self) -> S3Client:
+        return self._make(self.options.request_timeout_seconds)
 
     @cached_property
-    def _listing(self) -> S3Store:
-        return make_client(
-            self.options,
-            timeout_seconds=self.options.request_timeout_seconds,
-            retries=self.options.retries.attempts - 1,
-        )
+    def _listing(self) -> S3Client:
+        return self._make(self.options.request_timeout_seconds, retries=self.options.retries.attempts - 1)
 
     @cached_property
-    def _probe(self) -> S3Store:
-        return make_client(self.options, timeout_seconds=self.options.health_timeout_seconds, retries=0)
+    def _probe(self) -> S3Client:
+        return self._make(self.options.health_timeout_seconds)
+
+    def _make(self, timeout_seconds: float, *, retries: int = 0) -> S3Client:
+        if self.options.may_lend_a_token and redirects(self.options, _PROBE_KEY):
+            raise translate(REDIRECTED, "", self.options)
+        return make_client(self.options, timeout_seconds=timeout_seconds, retries=retries)
 
 
 def _begun(pages: Iterator[T]) -> Iterator[T]:
-    """Return the same pages, the first of which has been asked for already."""
+    """Return the same objects, the first of which has been asked for already."""
     first = next(pages, None)
     return iter(()) if first is None else chain((first,), pages)

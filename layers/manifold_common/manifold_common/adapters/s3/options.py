@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
 from manifold_common.domain.object_key import check_folder
 from manifold_common.errors import ConfigError, InvalidInput
+from manifold_common.ports.aws_account import AwsAccount, AwsKeys, NoAwsKeys
 from manifold_common.ports.retry import RetryPolicy
 
 MAX_PREFIX_BYTES = 200
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_REGION = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_WORD = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +36,10 @@ class S3Options:
     use_path_style: bool = True
     """``https://host/bucket`` rather than ``https://bucket.host``."""
     access_key_id: str | None = None
-    """Without it the chain is used: AWS_* variables, web identity, container and instance credentials."""
+    """Of this bucket alone. Without it those of ``account`` are used."""
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+    account: AwsAccount | None = field(default=None, repr=False)
     ca_certificates: str | None = field(default=None, repr=False)
     """PEM text of authorities to trust besides the system's."""
     verify_tls: bool = True
@@ -51,10 +58,11 @@ class S3Options:
     kms_key_id: str | None = None
     """For ``aws:kms``; ``None`` is the account's default key."""
     bulk_delete: bool = True
-    """Delete up to 1,000 objects a request. Some compatible stores cannot."""
+    """Delete up to 1,000 objects a request, where ``checksum`` is not ``None``: such a request has to have one. Some
+    compatible stores cannot."""
 
     def __post_init__(self) -> None:
-        if not self.bucket or "/" in self.bucket or not self.bucket.isascii():
+        if not _BUCKET.fullmatch(self.bucket):
             raise ConfigError(f"s3.bucket: {self.bucket!r} is not the name of a bucket", hint="give the bare name")
         try:
             folder = check_folder(self.prefix)
@@ -62,17 +70,77 @@ class S3Options:
             raise ConfigError(f"s3.prefix: {self.prefix!r} is not a folder of keys", hint=error.hint) from None
         if len(folder) > MAX_PREFIX_BYTES:
             raise ConfigError(f"s3.prefix: it is longer than {MAX_PREFIX_BYTES} bytes", hint="choose a shorter one")
+        if not _REGION.fullmatch(self.region):
+            raise ConfigError(f"s3.region: {self.region!r} is not the name of a region", hint="such as us-east-1")
         if self.endpoint is not None:
             _check_endpoint(self.endpoint)
+            if not self.use_path_style and _is_address(self.endpoint):
+                raise ConfigError(
+                    "s3.endpoint is an IP address, before which no bucket's name can stand",
+                    hint="set projects.s3.usePathStyle (S3_USE_PATH_STYLE=true), or give the host's name",
+                )
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ConfigError(
                 "s3: one of accessKeyId and secretAccessKey is missing",
                 hint="give both, or neither to use the credentials of the environment",
             )
+        for name, value in (
+            ("accessKeyId", self.access_key_id),
+            ("secretAccessKey", self.secret_access_key),
+            ("sessionToken", self.session_token),
+            ("sseKmsKeyId", self.kms_key_id),
+        ):
+            if value is not None and not _WORD.fullmatch(value):
+                raise ConfigError(
+                    f"s3.{name} is empty, or has a space, a line's end or another character that none has",
+                    hint="look for a new line at the end of the file or variable that it is taken from",
+                )
         if self.kms_key_id is not None and self.server_side_encryption != "aws:kms":
             raise ConfigError("s3.sseKmsKeyId: it is used only with s3.sseMode aws:kms", hint="set both, or neither")
         if min(self.connect_timeout_seconds, self.request_timeout_seconds, self.health_timeout_seconds) <= 0:
             raise ConfigError("s3: a timeout is not above 0 seconds", hint="every request is bounded in time")
+
+    @property
+    def url(self) -> str:
+        """Of the server as obstore takes it: with the bucket's name in the host, where it belongs there."""
+        parts = urlsplit(self.endpoint or _aws_endpoint(self.region))
+        return f"{parts.scheme}://{'' if self.use_path_style else self.bucket + '.'}{parts.netloc}"
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def where(self) -> str:
+        """The bucket, for messages."""
+        return f"bucket {self.bucket!r} at {self.endpoint or f'AWS {self.region}'}"
+
+    @property
+    def lasting(self) -> bool:
+        """Whether ``keys`` always returns the same."""
+        return self.access_key_id is not None or (self.account is not None and self.account.lasting)
+
+    @property
+    def may_lend_a_token(self) -> bool:
+        """Whether a session token may be sent to a server that is not AWS's own."""
+        return self.endpoint is not None and (self.session_token is not None or self.access_key_id is None)
+
+    def keys(self) -> AwsKeys:
+        """Raises NoAwsKeys."""
+        if self.access_key_id is not None and self.secret_access_key is not None:
+            return AwsKeys(self.access_key_id, self.secret_access_key, self.session_token)
+        if self.account is None:
+            raise NoAwsKeys("there are no credentials", "set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY")
+        return self.account.keys()
+
+
+def _aws_endpoint(region: str) -> str:
+    return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+
+
+def _is_address(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    return ":" in host or host.rpartition(".")[2].isdigit()
 
 
 def _check_endpoint(endpoint: str) -> None:
@@ -84,7 +152,12 @@ def _check_endpoint(endpoint: str) -> None:
         raise ConfigError("s3.endpoint is not a URL", hint=hint) from None
     if parts.username is not None or parts.password is not None:
         raise ConfigError("s3.endpoint holds a user name or a password", hint=hint)
-    plain = not (parts.path.strip("/") or parts.query or parts.fragment)
+    if _is_address(endpoint):
+        try:
+            ipaddress.ip_address(parts.hostname or "")
+        except ValueError:
+            raise ConfigError(f"s3.endpoint: {parts.hostname!r} is not an IP address", hint=hint) from None
+    plain = not (parts.path.strip("/") or "?" in endpoint or "#" in endpoint)
     printable = endpoint.isascii() and endpoint.isprintable() and " " not in endpoint
     if parts.scheme not in ("http", "https") or not (parts.hostname and plain and printable and port_is_fine):
         raise ConfigError(f"s3.endpoint: {endpoint!r} is not the URL of a server", hint=hint)

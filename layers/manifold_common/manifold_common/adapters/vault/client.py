@@ -5,6 +5,8 @@ Importing this module imports hvac and requests (some 100 ms); the session does 
 
 from __future__ import annotations
 
+import json
+
 import requests
 from hvac.adapters import RawAdapter
 
@@ -12,17 +14,27 @@ from manifold_common.adapters.vault.confidential import Body, Secret
 from manifold_common.adapters.vault.failures import Answer, Refusals
 from manifold_common.adapters.vault.options import VaultOptions
 from manifold_common.domain.patience import patience
+from manifold_common.domain.retry_after import seconds_asked
 from manifold_common.errors import KeyUnavailable
+from manifold_common.ports.clock import Clock
 from manifold_common.ports.deadline import within
+
+MAX_ANSWER_BYTES = 4 << 20
+"""Transit answers for a batch of keys take some kilobytes each."""
+_PIECE_BYTES = 64 << 10
 
 
 class VaultClient:
-    """Thread-safe. Reads nothing from the environment but the system's HTTP proxies and certificates."""
+    """Thread-safe. Reads nothing from the environment: no proxy, no certificates, no password of a ~/.netrc."""
 
-    def __init__(self, options: VaultOptions) -> None:
+    def __init__(self, options: VaultOptions, *, clock: Clock) -> None:
+        self._clock = clock
         self._seconds = options.timeout_seconds
         self._refusals = Refusals(options)
-        session = _Session()
+        session = requests.Session()
+        session.trust_env = False
+        session.stream = True
+        session.headers["Accept-Encoding"] = "identity"
         session.verify = (options.ca_file or True) if options.verify_tls else False
         session.cert = (options.cert_file, options.key_file) if options.cert_file and options.key_file else None
         # Not hvac.Client, which completes what is not given from VAULT_* variables and ~/.vault-token.
@@ -69,30 +81,38 @@ class VaultClient:
             return self._refusals.unreachable(f"the request cannot be made ({type(error).__name__})", passing=False)
         except OSError:
             return self._refusals.tls("a file of vault.tls cannot be read")
-        return self._read(response, path)
+        with response:
+            try:
+                content = _bounded(response)
+            except requests.exceptions.Timeout:
+                return self._refusals.unreachable(f"no answer within {self._seconds:g} seconds", passing=True)
+            except requests.exceptions.RequestException:
+                return self._refusals.unreachable("it broke the connection", passing=True)
+        return self._read(response, content, path)
 
-    def _read(self, response: requests.Response, path: str) -> Answer | KeyUnavailable:
+    def _read(self, response: requests.Response, content: bytes | None, path: str) -> Answer | KeyUnavailable:
         try:
-            data = response.json() if response.content else {}
-        except ValueError:
+            data = None if content is None else json.loads(content) if content else {}
+        except (ValueError, RecursionError):
             data = None
         status = response.status_code
+        asked = seconds_asked(response.headers.get("Retry-After"), self._clock.now())
         data = data if isinstance(data, dict) else None
         errors = data.get("errors") if data is not None else None
         # A load balancer answers for a Vault that is down with a page of its own.
         if data is None and (status == 429 or status >= 500 or 300 <= status < 400):
-            return Answer(status, Body(), "")
+            return Answer(status, Body(), "", asked)
         if data is None or (400 <= status < 500 and status != 429 and not isinstance(errors, list)):
             return self._refusals.not_understood(path, status)
-        return Answer(status, Body(data), " ".join(map(str, errors)).lower() if isinstance(errors, list) else "")
+        said = " ".join(map(str, errors)).lower() if isinstance(errors, list) else ""
+        return Answer(status, Body(data), said, asked)
 
 
-class _Session(requests.Session):
-    def __init__(self) -> None:
-        super().__init__()
-        self.auth = _no_netrc
-
-
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep requests from adding the password that ~/.netrc may have for the host."""
-    return request
+def _bounded(response: requests.Response) -> bytes | None:
+    """Return what was answered; ``None``: more than Vault ever answers. Raises RequestException."""
+    content = bytearray()
+    for piece in response.iter_content(_PIECE_BYTES):
+        content += piece
+        if len(content) > MAX_ANSWER_BYTES:
+            return None
+    return bytes(content)

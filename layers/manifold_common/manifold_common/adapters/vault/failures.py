@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from manifold_common.adapters.vault.confidential import Body
 from manifold_common.adapters.vault.options import VaultOptions
+from manifold_common.domain.retry_after import asked_wait
 from manifold_common.errors import KeyUnavailable
 
 
@@ -19,6 +20,8 @@ class Answer(NamedTuple):
     status: int
     data: Body
     errors: str
+    asked_seconds: float | None = None
+    """For how long the server, or what stands before it, asks to be left alone."""
 
     @property
     def ok(self) -> bool:
@@ -71,6 +74,7 @@ class Refusals:
                 hint="run 'vault status' and look into the server's log",
                 reason="overloaded" if status == 429 else "failing",
                 retryable=True,
+                **asked_wait(answer.asked_seconds),
             )
         if 300 <= status < 400:
             return KeyUnavailable(
@@ -79,6 +83,15 @@ class Refusals:
                 reason="unreachable",
             )
         return None
+
+    def resting(self, seconds: float) -> KeyUnavailable:
+        return KeyUnavailable(
+            f"Vault at {self._options.where} has asked to be left alone for another {seconds:.0f} seconds",
+            hint="run 'vault status' and look into the server's log, or into that of what stands before it",
+            reason="overloaded",
+            retryable=True,
+            **asked_wait(seconds),
+        )
 
     # --- signing in -----------------------------------------------------------------------------------------------
 
@@ -138,7 +151,7 @@ class Refusals:
         if retired:
             why = "no longer opens with this version (its min_decryption_version is higher)"
             hint = f"lower it with 'vault write {self._mount}/keys/{name}/config min_decryption_version={version}', "
-            hint += "re-wrap what still uses this version, then raise it again"
+            hint += "run 'manifold keys rewrap', and raise it when 'manifold keys status' does not name it any more"
         else:
             why = "does not have this version"
             hint = f"'vault read {self._mount}/keys/{name}' shows its versions; was it restored from an older backup?"

@@ -20,7 +20,7 @@ from manifold_common.adapters.vault.options import AppRoleSignIn, KubernetesSign
 from manifold_common.errors import KeyUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.credentials import Credentials, Fixed
-from manifold_common.ports.retry import RetryPolicy, retry
+from manifold_common.ports.retry import Rest, RetryPolicy, retry
 
 if TYPE_CHECKING:
     from manifold_common.adapters.vault.client import VaultClient
@@ -62,6 +62,7 @@ class VaultSession:
         self._clock = clock
         self._randomness = randomness
         self._refusals = Refusals(options)
+        self._rest = Rest(clock)
         self._lock = threading.RLock()
         self._made: VaultClient | None = None
         self._grant: _Grant | None = None
@@ -121,9 +122,12 @@ class VaultSession:
         return answer
 
     def _send(self, method: str, path: str, body: Body | None, grant: _Grant | None) -> Answer:
+        if left := self._rest.left_seconds():
+            raise self._refusals.resting(left)
         answer = self._client().send(method, path, body, token=grant.token if grant else None)
         failure = self._refusals.of_server(answer)
         if failure is not None:
+            self._rest.note(answer.asked_seconds)
             raise failure
         return answer
 
@@ -132,7 +136,7 @@ class VaultSession:
             if self._made is None:
                 from manifold_common.adapters.vault.client import VaultClient
 
-                self._made = VaultClient(self._options)
+                self._made = VaultClient(self._options, clock=self._clock)
             return self._made
 
     # --- tokens ---------------------------------------------------------------------------------------------------

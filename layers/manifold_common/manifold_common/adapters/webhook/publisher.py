@@ -1,8 +1,8 @@
 """Events posted to one URL, each as a signed request of its own.
 
 Only the URL that was configured is ever called: a redirect is an answer like any other, no proxy is taken from the
-environment, and of an answer nothing is used but its status. An answer is awaited for a bounded time and read to a
-bounded length.
+environment, and of an answer nothing is used but its status and ``Retry-After``. An answer is awaited for a bounded
+time and read to a bounded length.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import manifold_common
 from manifold_common.adapters.webhook.names import name_of
 from manifold_common.adapters.webhook.signature import key_of, sign
 from manifold_common.domain.event import MEDIA_TYPE, CloudEvent
+from manifold_common.domain.retry_after import seconds_asked
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.event_publisher import Delivery, Outcome
@@ -28,8 +29,14 @@ _MAX_ANSWER_BYTES = 64 * 1024
 _STEPS = 3
 """Each takes the time-out at most: the connection, TLS, and the request with its answer."""
 
-_ABOUT_THE_EVENT = {400, 406, 409, 413, 415, 422, 431}
+_ABOUT_THE_EVENT = frozenset({400, 406, 409, 413, 415, 422, 431})
 """Statuses with which an endpoint turns down what was sent. With any other, the endpoint itself is the trouble."""
+_GONE = 410
+_BUSY = 429
+_TOO_LARGE_NOW = 413
+"""With ``Retry-After`` it is not about the event: RFC 9110 says so."""
+_PASSING = frozenset({408, 425})
+"""Besides 5xx: what may be gone the next time. Other statuses below 500 say that the address or the secret is wrong."""
 
 _ABOUT_THE_SIGNATURE = {401, 403}
 """Statuses of an endpoint that does not know who sends: nothing was taken."""
@@ -76,6 +83,8 @@ class WebhookPublisher:
                 except (OSError, http.client.HTTPException) as error:
                     outcomes[index] = Outcome(Delivery.FAILED, _reason(error))
                     break
+                if outcomes[index].delivery.is_trouble:
+                    break
                 if outcomes[index].delivery is not Delivery.TAKEN:
                     stopped.add(event.key)
         return outcomes
@@ -95,18 +104,16 @@ class WebhookPublisher:
             OSError, HTTPException: there was no answer.
         """
         secret = self._secret.current
-        status = self._post(connection, event, secret)
+        status, asked_seconds = self._post(connection, event, secret)
         if status in _ABOUT_THE_SIGNATURE:
             fresh = self._secret.instead_of(secret)
             if fresh is not None:
-                status = self._post(connection, event, fresh)
-        if 200 <= status < 300:
-            return _TAKEN
-        delivery = Delivery.REFUSED if status in _ABOUT_THE_EVENT else Delivery.FAILED
-        return Outcome(delivery, f"the endpoint answered {status}")
+                status, asked_seconds = self._post(connection, event, fresh)
+        return _outcome(status, asked_seconds)
 
-    def _post(self, connection: http.client.HTTPConnection, event: CloudEvent, secret: str) -> int:
-        """Return the status of the answer. Raises OSError, HTTPException: there was none."""
+    def _post(self, connection: http.client.HTTPConnection, event: CloudEvent, secret: str) -> tuple[int, float | None]:
+        """Return the status of the answer, and for how long it asks to be left alone. Raises OSError, HTTPException:
+        there was none."""
         body = event.encode()
         timestamp = int(self._clock.now().timestamp())
         headers = {
@@ -124,7 +131,21 @@ class WebhookPublisher:
             response.read(_MAX_ANSWER_BYTES)
         if not response.isclosed():
             connection.close()  # there is more that nobody wants
-        return response.status
+        asked = seconds_asked(response.getheader("retry-after"), self._clock.now())
+        return response.status, asked
+
+
+def _outcome(status: int, asked_seconds: float | None) -> Outcome:
+    if 200 <= status < 300:
+        return _TAKEN
+    reason = f"the endpoint answered {status}"
+    if status == _GONE:
+        return Outcome(Delivery.GONE, f"{reason}: it was switched off")
+    if status in _ABOUT_THE_EVENT and not (status == _TOO_LARGE_NOW and asked_seconds is not None):
+        return Outcome(Delivery.REFUSED, reason)
+    if status == _BUSY or asked_seconds is not None:
+        return Outcome(Delivery.BUSY, reason, asked_seconds)
+    return Outcome(Delivery.FAILED if status >= 500 or status in _PASSING else Delivery.TURNED_AWAY, reason)
 
 
 @contextmanager

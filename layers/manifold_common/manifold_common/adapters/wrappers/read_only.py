@@ -40,6 +40,7 @@ CATALOG_READS = frozenset(
         "read_plan",
         "recent_events",
         "settle_installation",
+        "sink_states",
         "superseded_objects",
         "view_session",
         "was_ended",

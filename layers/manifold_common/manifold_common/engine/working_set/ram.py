@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +91,15 @@ def _swap_is_on() -> bool:
 def forbid_core_dumps() -> None:
     """Keep this process's memory from being dumped to a disk when it crashes."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the machine's memory, or what this process's control group leaves of it."""
+    sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # not in a group, or in one without a limit, which reads "max"
+            sizes.append(int((cgroup / name).read_text()))
+    return min(sizes)
 
 
 def free_bytes(folder: Path | str | int) -> int:

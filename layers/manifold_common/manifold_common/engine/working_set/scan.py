@@ -16,16 +16,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from manifold_common.domain.paths import MAX_PATH_BYTES, ROOT, ancestors_of, parent_of, to_display
+from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.domain.tree import DIRECTORY, FILE, MODE_MASK, SYMLINK, Changes, Entry, Tree, kept_time
 from manifold_common.engine.working_set.folders import Folders, translate
-from manifold_common.engine.working_set.ignore import IGNORE_FILE, IgnoreRules, read_rules
+from manifold_common.engine.working_set.ignore import IGNORE_FILE, IgnoreFiles, IgnoreRules
 from manifold_common.engine.working_set.state import NO_TRUST, Trust
 from manifold_common.errors import QuotaExceeded, UnsafePath
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.chunker import WHOLE_FILE_BYTES, Chunker
 from manifold_common.ids import ChunkId
 
+MAX_TARGET_BYTES = 128 << 20
+"""Of all new links' targets together. A hundred thousand links with targets of 100 bytes have 10 MB."""
 MAX_FOLDER_PATH_BYTES = 512 << 20
 """Of all folders' paths, each counted for every item in it: what a tree that is both deep and wide takes of memory."""
 _READ_TRIES = 3
@@ -98,7 +101,8 @@ def scan(
         without: folders that count as absent, wherever they are met.
 
     Raises:
-        QuotaExceeded: the folder is over ``limits``. UnsafePath, Unavailable: something cannot be read.
+        QuotaExceeded: the folder is over ``limits``, or its ignore files are too much. UnsafePath, Unavailable:
+            something cannot be read. Abandoned: nobody waits for it any more.
     """
     return _Scan(tree, trust, chunker, add, limits, progress, without).run(root)
 
@@ -157,10 +161,13 @@ class _Scan:
         self._most_entries = limits.max_files + 1 if limits.max_files else sys.maxsize
         self._total_bytes = 0
         self._folder_path_bytes = 0
+        self._target_bytes = 0
         self._stamping = False
         self._progress = progress
         self._without = without
         self._result = ScanResult(Changes({}, set()), set())
+        self._ignore_files = IgnoreFiles()
+        self._rules_of: dict[bytes, IgnoreRules | None] = {}  # of folders above those to look below
         self._with_ignored: dict[bytes, int] = {}  # new folders with ignored items: how many others they have
 
     def run(self, root: int) -> ScanResult:
@@ -205,7 +212,9 @@ class _Scan:
         rules = None
         above = [ROOT, *reversed([*ancestors_of(folder)])] if folder else []
         for path in above:
-            rules = read_rules(opened.get(path), path, rules)
+            if path not in self._rules_of:
+                self._rules_of[path] = self._ignore_files.rules(opened.get(path), path, rules)
+            rules = self._rules_of[path]
         return rules
 
     def _walk(self, opened: Folders, first: _Visit) -> None:
@@ -223,6 +232,7 @@ class _Scan:
     def _folder(self, fd: int, visit: _Visit) -> list[_Visit]:
         """Take what is in one folder; return the folders in it."""
         folder = visit.path
+        check_wanted()
         status = os.fstat(fd)
         inode = status.st_ino
         self._enter(folder, status)
@@ -241,7 +251,7 @@ class _Scan:
                 limit=MAX_FOLDER_PATH_BYTES,
             )
         if any(item.name == _IGNORE_NAME for item in items):
-            rules = read_rules(fd, folder, rules)
+            rules = self._ignore_files.rules(fd, folder, rules)
         tree, seen = self._tree, self._result.seen
         before_ns, exceptions = self._trusted_before_ns, self._exceptions
         ignored = size = 0
@@ -316,12 +326,21 @@ class _Scan:
             return None
         except OSError as error:
             raise translate(error, path) from None
+        self._target_bytes += len(target)
+        if self._target_bytes > MAX_TARGET_BYTES:
+            raise QuotaExceeded(
+                f"the targets of links in the folder, up to {to_display(path)!r}, have more than {MAX_TARGET_BYTES} "
+                "bytes together",
+                hint="use shorter targets, or leave links out with .manifoldignore",
+                limit=MAX_TARGET_BYTES,
+            )
         if self._progress is not None:
             self._progress(1, 0)
         self._take(path, 0)
         return Entry(SYMLINK, status.st_mode & MODE_MASK, kept_time(status.st_mtime_ns), 0, target)
 
     def _file(self, folder_fd: int, path: bytes, name: bytes, status: os.stat_result) -> Entry | None:
+        check_wanted()
         try:
             fd = os.open(name, _READ_FLAGS, dir_fd=folder_fd)
         except FileNotFoundError:

@@ -10,13 +10,14 @@ from manifold_common.domain.arguments import listed_texts
 from manifold_common.domain.paths import ROOT, ancestors_of, parent_of
 from manifold_common.domain.tree import DIRECTORY, Changes, Tree
 from manifold_common.engine.working_set.pattern_syntax import BadPattern, Pattern, parse_pattern
-from manifold_common.engine.working_set.patterns import Patterns
+from manifold_common.engine.working_set.patterns import Matcher, Patterns, Steps
 from manifold_common.errors import InvalidInput
 
 MAX_PATTERNS_CHARACTERS = 16 << 10
 """Of all patterns together. It bounds the time that one path takes."""
 
 _HINT = "use gitignore syntax, such as 'src/**' or '*.md'"
+_HINT_STEPS = "use fewer of them, or name folders in place of wildcards"
 _SHOWN = 80
 
 
@@ -44,10 +45,14 @@ class Scope:
         return not self.patterns
 
     def select(self, tree: Tree) -> Tree:
-        """Return the entries of ``tree`` that are in scope, and the folders above them."""
+        """Return the entries of ``tree`` that are in scope, and the folders above them.
+
+        Raises:
+            QuotaExceeded: so many paths cannot be held against such patterns. Abandoned.
+        """
         if self.is_whole:
             return tree
-        patterns = self._patterns
+        patterns = Matcher(self._patterns, Steps("the path patterns", _HINT_STEPS))
         chosen = {ROOT} if ROOT in tree else set()
         folders: dict[bytes, int] = {}
         for path in sorted(tree):  # a folder comes before what is in it

@@ -14,7 +14,9 @@ from enum import Enum
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
+from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Tree
+from manifold_common.errors import QuotaExceeded
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.archive.content import Contents
 from manifold_common.services.archive.limits import ArchiveLimits
@@ -41,6 +43,9 @@ from manifold_common.services.history import History
 from manifold_common.services.plaintext import refuse_spool_on_disk
 
 _SNIFFED_BYTES = 512
+MAX_SKIPPED_BYTES = 16 << 20
+"""Of the paths of devices and FIFOs, which are named in the answer."""
+_SHOWN = 80
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -147,7 +152,7 @@ class Archives:
         if start.startswith(_ZIP):
             refuse_spool_on_disk(self._context, principal.tenant, project)
             return read_zip(source, limits, self._spool_folder)
-        return read_tar(Source(gunzip(source, limits)) if start.startswith(_GZIP) else source)
+        return read_tar(Source(gunzip(source, limits)) if start.startswith(_GZIP) else source, limits)
 
 
 class _Arrivals:
@@ -171,21 +176,32 @@ class _Arrivals:
             yield Delete(path, recursive=True)
         if self._folder:
             yield MakeFolder(self._folder)
-        folders: list[MakeFolder] = []
+        folders: dict[bytes, MakeFolder] = {}
+        skipped_bytes = 0
         for item in items:
+            check_wanted()
             self._count(item)
             if not item.path:
                 continue
             path = check_path(self._below(item.path))
             if item.kind is ItemKind.UNSUPPORTED:
                 self.skipped.append(path)
+                skipped_bytes += len(path)
+                if skipped_bytes > MAX_SKIPPED_BYTES:
+                    raise QuotaExceeded(
+                        f"the paths of devices and FIFOs in the archive, {len(self.skipped)} up to "
+                        f"{to_display(path[:_SHOWN])!r}, have more than {MAX_SKIPPED_BYTES} bytes",
+                        hint="leave them out",
+                        limit=MAX_SKIPPED_BYTES,
+                    )
                 continue
             self.entries += 1
             if item.kind is ItemKind.FOLDER:
-                folders.append(MakeFolder(path, item.mode, item.mtime_ns))
+                folders.pop(path, None)
+                folders[path] = MakeFolder(path, item.mode, item.mtime_ns)
             yield self._edit(path, item)
         # Again, for their times: whatever was put into a folder changed them.
-        yield from folders
+        yield from folders.values()
 
     def _edit(self, path: bytes, item: Item) -> Edit:
         if item.kind is ItemKind.FOLDER:

@@ -1,8 +1,12 @@
-"""How much an archive may hold: the quotas, and a hard bound where there are none."""
+"""How much an archive may hold: the quotas, and hard bounds where there are none.
+
+Sums are bounded, not single items: what describes entries is held against how many entries there were, and what is
+packed against what came out of it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from manifold_common.domain.quota import Limits
 from manifold_common.errors import QuotaExceeded
@@ -14,15 +18,35 @@ MAX_RATIO = 200
 fiftieth; deflate reaches 1,030 on zeros."""
 RATIO_FREE_BYTES = 64 << 20
 """The ratio counts only beyond so many expanded bytes: small things may be as repetitive as they like."""
+
+FREE_HEADER_BYTES = 8 << 20
+HEADER_BYTES_OF_AN_ENTRY = 16 << 10
+"""Of a tar's headers that only describe entries, on average. Usual are 1 KiB; extended attributes can take 64."""
+FREE_HEADER_RECORDS = 50_000
+HEADER_RECORDS_OF_AN_ENTRY = 32
+"""On average. Usual are 1 to 8. Each takes about a microsecond, however short it is."""
+
+FREE_GZIP_MEMBERS = 1024
+BYTES_OF_A_GZIP_MEMBER = 1024
+"""That come out of each, on average. Programs that pack in parallel make members of 64 KiB or more."""
+FREE_PACKED_BYTES = 1 << 20
+"""Beyond these, what is packed is no longer than what comes out: compressing never makes much of nothing."""
+_PACKED_OVERHEAD = 50
+"""One part in so many may be added by packing."""
 _HEADER_BYTES = 4096
+_HARMFUL = "it is damaged, or made to do harm; make the archive again"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ArchiveLimits:
+    """Of one archive. Counts what its headers say."""
+
     quotas: Limits
     max_bytes: int
     """Of all files together."""
     max_entries: int
+    _header_bytes: int = field(default=0, init=False)
+    _header_records: int = field(default=0, init=False)
 
     @classmethod
     def of(cls, quotas: Limits) -> ArchiveLimits:
@@ -48,6 +72,47 @@ class ArchiveLimits:
                 f"the archive's files have more than {self.max_bytes} bytes",
                 hint="leave files out, or raise projects.quotas.maxProjectBytes",
                 limit=self.max_bytes,
+            )
+
+    def take_header(self, size: int, records: int, entries: int) -> None:
+        """Count a header that only describes entries. Raises QuotaExceeded: there was too much in all of them.
+
+        Args:
+            size, records: its bytes, and how many facts it states.
+            entries: how many entries there have been.
+        """
+        self._header_bytes += size
+        self._header_records += records
+        for what, found, limit in (
+            ("bytes", self._header_bytes, FREE_HEADER_BYTES + entries * HEADER_BYTES_OF_AN_ENTRY),
+            ("records", self._header_records, FREE_HEADER_RECORDS + entries * HEADER_RECORDS_OF_AN_ENTRY),
+        ):
+            if found > limit:
+                raise QuotaExceeded(
+                    f"the headers of the archive's first {entries} entries have {found} {what}, over the limit of "
+                    f"{limit} for so many",
+                    hint=f"leave extended attributes out; else {_HARMFUL}",
+                    limit=limit,
+                )
+
+    def check_members(self, members: int, expanded: int) -> None:
+        """Raises QuotaExceeded: too little came out of too many gzip members in a row."""
+        limit = FREE_GZIP_MEMBERS + expanded // BYTES_OF_A_GZIP_MEMBER
+        if members > limit:
+            raise QuotaExceeded(
+                f"the archive is {members} gzip streams in a row, over the limit of {limit} for {expanded} bytes",
+                hint=_HARMFUL,
+                limit=limit,
+            )
+
+    def check_yield(self, expanded: int, packed: int) -> None:
+        """Raises QuotaExceeded: too few bytes came out of too many."""
+        limit = FREE_PACKED_BYTES + expanded + expanded // _PACKED_OVERHEAD
+        if packed > limit:
+            raise QuotaExceeded(
+                f"{packed} packed bytes of the archive hold {expanded}, and more than {limit} for these is too much",
+                hint=_HARMFUL,
+                limit=limit,
             )
 
     def check_expansion(self, expanded: int, packed: int) -> None:

@@ -1,4 +1,6 @@
-"""Items of a tar, as they stream by: ustar, pax and GNU long names. Nothing is read into memory but bounded headers."""
+"""Items of a tar, as they stream by: ustar, pax and GNU long names. Nothing is read into memory but bounded headers,
+and nothing of them is kept but what an item is made of.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +10,33 @@ from decimal import Decimal, InvalidOperation
 
 from manifold_common.domain.paths import to_display
 from manifold_common.errors import InvalidInput
+from manifold_common.services.archive.limits import ArchiveLimits
 from manifold_common.services.archive.source import Item, ItemKind, Source, clean_path
 from manifold_common.services.edits import ReadInto
 
 _RECORD_BYTES = 512
 _MAX_PAX_BYTES = 1 << 20
-_MAX_FACTS_BYTES = 4 << 20
-"""Of all that headers say at one time: each of them may add to what the global ones before it said."""
 _MAX_HEADERS_IN_A_ROW = 64
 """Headers that only say more of the entry after them. Three are usual."""
 _MAX_NAME_BYTES = 64 << 10
+_SPARSE = b"GNU.sparse"
+_KEPT = frozenset({b"path", b"linkpath", b"size", b"mtime"})
 _PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK = b"x", b"g", b"L", b"K"
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _SPECIAL = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
 _MAX_TIME_NS = 2**63 - 1
 
 
-def read_tar(source: Source) -> Generator[Item, None, None]:
+def read_tar(source: Source, limits: ArchiveLimits) -> Generator[Item, None, None]:
     """Yield the items.
 
     Raises:
         InvalidInput: not a tar, damaged, or with entries that cannot be kept (sparse files). UnsafePath.
+        QuotaExceeded: its headers are too much for its entries.
     """
     fixed: dict[bytes, bytes] = {}
     extra: dict[bytes, bytes] = {}
-    in_a_row = 0
+    in_a_row = entries = 0
     while True:
         header = _header(source)
         if header is None:
@@ -42,23 +46,24 @@ def read_tar(source: Source) -> Generator[Item, None, None]:
         in_a_row = in_a_row + 1 if kind in (_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK) else 0
         if in_a_row > _MAX_HEADERS_IN_A_ROW:
             raise InvalidInput(
-                f"the archive has more than {_MAX_HEADERS_IN_A_ROW} headers for one entry",
+                f"the archive has more than {_MAX_HEADERS_IN_A_ROW} headers for one entry, the {entries + 1}.",
                 hint="it is damaged, or made to do harm",
             )
         if kind in (_PAX, _PAX_GLOBAL):
-            records = _pax_records(source.take_exactly(_bounded(header.size, _MAX_PAX_BYTES)))
+            data = source.take_exactly(_bounded(header.size, _MAX_PAX_BYTES))
+            records = _pax_records(data, fixed if kind == _PAX_GLOBAL else extra)
             source.skip(-header.size % _RECORD_BYTES)
-            said = fixed if kind == _PAX_GLOBAL else extra
-            said.update(records)
-            _bounded(sum(len(key) + len(value) for key, value in said.items()), _MAX_FACTS_BYTES)
+            limits.take_header(header.size, records, entries)
             continue
         if kind in (_GNU_NAME, _GNU_LINK):
             name = source.take_exactly(_bounded(header.size, _MAX_NAME_BYTES)).rstrip(b"\0")
             source.skip(-header.size % _RECORD_BYTES)
+            limits.take_header(header.size, 1, entries)
             extra.setdefault(b"path" if kind == _GNU_NAME else b"linkpath", name)
             continue
         facts = {**fixed, **extra}
         extra = {}
+        entries += 1
         size = _number(facts[b"size"]) if b"size" in facts else header.size
         left = _Content(source, size)
         yield _item(header, facts, size, left)
@@ -102,7 +107,7 @@ def _header(source: Source) -> tarfile.TarInfo | None:
 
 def _item(header: tarfile.TarInfo, facts: Mapping[bytes, bytes], size: int, content: _Content) -> Item:
     path = clean_path(facts.get(b"path", _bytes(header.name)))
-    if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith(b"GNU.sparse") for key in facts):
+    if header.type == tarfile.GNUTYPE_SPARSE or _SPARSE in facts:
         raise InvalidInput(f"{to_display(path)!r} is stored as a sparse file", hint="make the archive without --sparse")
     target = facts.get(b"linkpath", _bytes(header.linkname))
     mtime_ns = _time_ns(facts[b"mtime"]) if b"mtime" in facts else _in_range(int(header.mtime) * 1_000_000_000)
@@ -125,10 +130,9 @@ def _item(header: tarfile.TarInfo, facts: Mapping[bytes, bytes], size: int, cont
     return Item(path, kind, header.mode, mtime_ns, size if kind is ItemKind.FILE else 0, target, read)
 
 
-def _pax_records(data: bytes) -> dict[bytes, bytes]:
-    """Return the records ``b"LENGTH KEY=VALUE\\n"`` of a pax header."""
-    records = {}
-    at = 0
+def _pax_records(data: bytes, facts: dict[bytes, bytes]) -> int:
+    """Put what counts of a header's records ``b"LENGTH KEY=VALUE\\n"`` into ``facts``; return how many it has."""
+    count = at = 0
     while at < len(data) and data[at] != 0:
         digits, space, _ = data[at : at + 20].partition(b" ")
         length = _number(digits)
@@ -136,14 +140,21 @@ def _pax_records(data: bytes) -> dict[bytes, bytes]:
         key, equals, value = record[:-1].partition(b"=")
         if not (space and equals and length > len(digits) and at + length <= len(data) and record.endswith(b"\n")):
             raise InvalidInput("the archive is damaged: a pax header does not hold together")
-        records[key] = value
+        if key in _KEPT:
+            facts[key] = value
+        elif key.startswith(_SPARSE):
+            facts[_SPARSE] = b""
         at += length
-    return records
+        count += 1
+    return count
 
 
 def _bounded(size: int, limit: int) -> int:
     if size > limit:
-        raise InvalidInput(f"the archive has a header of {size} bytes", hint="it is damaged, or made to do harm")
+        raise InvalidInput(
+            f"the archive has a header of {size} bytes, over the limit of {limit}",
+            hint="it is damaged, or made to do harm",
+        )
     return size
 
 

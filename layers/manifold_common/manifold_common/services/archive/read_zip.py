@@ -5,37 +5,26 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import tempfile
-import zipfile
 import zlib
-from calendar import timegm
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from typing import BinaryIO
 
 from manifold_common.domain.paths import to_display
+from manifold_common.domain.patience import check_wanted
 from manifold_common.engine.working_set.folders import translate
 from manifold_common.engine.working_set.ram import free_bytes
 from manifold_common.errors import InvalidInput, NoSpace
 from manifold_common.services.archive.limits import ArchiveLimits
-from manifold_common.services.archive.source import Item, ItemKind, Source, clean_path
-from manifold_common.services.edits import ReadInto
+from manifold_common.services.archive.source import Item, ItemKind, Source
+from manifold_common.services.archive.zip_directory import DEFLATED, LOCAL, Directory, Member, damaged
 
 _PIECE_BYTES = 1 << 20
+_PACKED_PIECE_BYTES = 64 << 10
 _SHARE_OF_FREE = 0.5
-_END = b"PK\x05\x06"
-_END_BYTES = 22
-_MAX_COMMENT_BYTES = 0xFFFF
-_LOCATOR_BYTES = 20
-_WIDE_END_BYTES = 56
-_DIRECTORY_ENTRY_BYTES = 46
-_MAX_DIRECTORY_BYTES = 256 << 20
+_LOCAL_MARK = b"PK\x03\x04"
 _MAX_TARGET_BYTES = 4095
-_ENCRYPTED_FLAG, _UTF8_FLAG = 0x0001, 0x0800
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_UNIX = 3
-_DAMAGED = "the zip is damaged, or not a zip"
+_RAW_DEFLATE = -15  # zlib's name for deflate without a header
 
 
 def read_zip(source: Source, limits: ArchiveLimits, spool_folder: str) -> Generator[Item, None, None]:
@@ -46,17 +35,10 @@ def read_zip(source: Source, limits: ArchiveLimits, spool_folder: str) -> Genera
         NoSpace: the zip does not fit into ``spool_folder``.
     """
     with _spool(source, spool_folder) as file:
-        _check_directory(file, limits)
-        with _translated(), zipfile.ZipFile(file) as archive:
-            yield from _items(archive, limits, source.taken_bytes)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, UnicodeError):
-        raise InvalidInput(_DAMAGED, hint="make it again") from None
+        directory = Directory(file.fileno())
+        directory.check(limits)
+        for member in directory.members():
+            yield _item(file.fileno(), member)
 
 
 def _spool(source: Source, folder: str) -> BinaryIO:
@@ -84,95 +66,85 @@ def _spool(source: Source, folder: str) -> BinaryIO:
     return file
 
 
-def _check_directory(file: BinaryIO, limits: ArchiveLimits) -> None:
-    """Bound the directory before it is read into memory. Raises InvalidInput, QuotaExceeded."""
-    length = file.seek(0, os.SEEK_END)
-    start = max(0, length - _END_BYTES - _MAX_COMMENT_BYTES - _LOCATOR_BYTES)
-    file.seek(start)
-    tail = file.read()
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) - at < _END_BYTES:
-        raise InvalidInput(_DAMAGED, hint="send the whole zip")
-    count, size = struct.unpack_from("<HL", tail, at + 10)
-    if tail[max(0, at - _LOCATOR_BYTES) : at].startswith(b"PK\x06\x07"):
-        (told_at,) = struct.unpack_from("<Q", tail, at - _LOCATOR_BYTES + 8)
-        # Where the locator points to, and where the library looks: right before it.
-        for wide_at in (min(told_at, length), max(0, start + at - _LOCATOR_BYTES - _WIDE_END_BYTES)):
-            file.seek(wide_at)
-            wide = file.read(_WIDE_END_BYTES)
-            if len(wide) < _WIDE_END_BYTES:
-                raise InvalidInput(_DAMAGED, hint="send the whole zip")
-            wide_count, wide_size = struct.unpack_from("<QQ", wide, 32)
-            count, size = max(count, wide_count), max(size, wide_size)
-    if size > min(length, _MAX_DIRECTORY_BYTES):
-        raise InvalidInput(f"the zip's directory says that it has {size} bytes", hint="it is damaged")
-    limits.check_entries(min(count, size // _DIRECTORY_ENTRY_BYTES))
-    file.seek(0)
-
-
-def _items(archive: zipfile.ZipFile, limits: ArchiveLimits, packed_bytes: int) -> Iterator[Item]:
-    members = archive.infolist()
-    limits.check_entries(len(members))
-    declared = sum(member.file_size for member in members)
-    limits.check_bytes(declared)
-    limits.check_expansion(declared, packed_bytes)
-    seen: set[bytes] = set()
-    for member in members:
-        path = _path(member)
-        if path in seen:
-            raise InvalidInput(f"the zip has {to_display(path)!r} twice", hint="make it again")
-        if path:
-            seen.add(path)
-        if member.flag_bits & _ENCRYPTED_FLAG:
-            raise InvalidInput("the zip is encrypted", hint="send one without a password")
-        if member.compress_type not in _METHODS:
-            raise InvalidInput(
-                f"{to_display(path)!r} is packed by method {member.compress_type}", hint="use store or deflate"
-            )
-        yield from _item(archive, member, path)
-
-
-def _item(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: bytes) -> Iterator[Item]:
-    mode = member.external_attr >> 16 if member.create_system == _UNIX else 0
-    mtime_ns = _mtime_ns(member)
-    if member.orig_filename.endswith("/") or stat.S_ISDIR(mode):
-        yield Item(path, ItemKind.FOLDER, mode & 0o777 or 0o755, mtime_ns, 0, b"", None)
-    elif stat.S_ISLNK(mode):
-        if member.file_size > _MAX_TARGET_BYTES:
+def _item(fd: int, member: Member) -> Item:
+    path, mode, mtime_ns = member.path, member.mode, member.mtime_ns
+    if member.is_folder:
+        return Item(path, ItemKind.FOLDER, mode & 0o777 or 0o755, mtime_ns, 0, b"", None)
+    if stat.S_ISLNK(mode):
+        if member.raw_bytes > _MAX_TARGET_BYTES:
             raise InvalidInput(f"the link {to_display(path)!r} has a target that no link can have")
-        with archive.open(member) as content:
-            yield Item(path, ItemKind.LINK, 0o777, mtime_ns, 0, content.read(_MAX_TARGET_BYTES + 1), None)
-    elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        yield Item(path, ItemKind.UNSUPPORTED, 0, mtime_ns, 0, b"", None)
-    else:
-        with archive.open(member) as content:
+        return Item(path, ItemKind.LINK, 0o777, mtime_ns, 0, b"".join(_content(fd, member)), None)
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        return Item(path, ItemKind.UNSUPPORTED, 0, mtime_ns, 0, b"", None)
+    pieces = _content(fd, member)
+    rest = b""
 
-            def read(into: memoryview) -> int:
-                with _translated():
-                    piece = content.read(min(len(into), _PIECE_BYTES))
-                into[: len(piece)] = piece
-                return len(piece)
+    def read(into: memoryview) -> int:
+        nonlocal rest
+        rest = rest or next(pieces, b"")
+        count = min(len(rest), len(into))
+        into[:count] = rest[:count]
+        rest = rest[count:]
+        return count
 
-            reader: ReadInto = read
-            yield Item(path, ItemKind.FILE, mode & 0o777 or 0o644, mtime_ns, member.file_size, b"", reader)
-
-
-def _path(member: zipfile.ZipInfo) -> bytes:
-    """Return the path, checked. A name that is not marked as UTF-8 stands for its bytes."""
-    name = member.orig_filename
-    return clean_path(name.encode("utf-8") if member.flag_bits & _UTF8_FLAG else name.encode("cp437"))
+    return Item(path, ItemKind.FILE, mode & 0o777 or 0o644, mtime_ns, member.raw_bytes, b"", read)
 
 
-def _mtime_ns(member: zipfile.ZipInfo) -> int:
-    """Return the time of the extended-timestamp field, or else the DOS time read as UTC."""
-    extra = member.extra
-    while len(extra) >= 4:
-        kind, size = struct.unpack_from("<HH", extra)
-        if kind == 0x5455 and size >= 5 and len(extra) >= 9 and extra[4] & 1:
-            seconds: int = struct.unpack_from("<l", extra, 5)[0]
-            return seconds * 1_000_000_000
-        extra = extra[4 + size :]
+def _content(fd: int, member: Member) -> Iterator[bytes]:
+    """Yield a file's bytes. Raises InvalidInput: they are not what the directory says."""
+    at = _content_at(fd, member)
+    crc = raw_bytes = 0
+    for piece in _unpacked(_packed(fd, at, member.packed_bytes), member):
+        raw_bytes += len(piece)
+        if raw_bytes > member.raw_bytes:
+            break
+        crc = zlib.crc32(piece, crc)
+        yield piece
+    if raw_bytes != member.raw_bytes or crc != member.crc:
+        raise damaged(f"{to_display(member.path)!r} is not what its directory says")
+
+
+def _content_at(fd: int, member: Member) -> int:
+    header = os.pread(fd, LOCAL.size, member.offset)
+    if len(header) < LOCAL.size or not header.startswith(_LOCAL_MARK):
+        raise damaged(f"{to_display(member.path)!r} is not where its directory says")
+    name_size: int
+    extra_size: int
+    name_size, extra_size = LOCAL.unpack(header)[9:]
+    name_at = member.offset + LOCAL.size
+    if os.pread(fd, name_size, name_at) != member.name:
+        raise damaged(f"{to_display(member.path)!r} has two names")
+    return name_at + name_size + extra_size
+
+
+def _packed(fd: int, at: int, size: int) -> Iterator[bytes]:
+    while size:
+        check_wanted()
+        piece = os.pread(fd, min(size, _PACKED_PIECE_BYTES), at)
+        if not piece:
+            raise damaged("it ends early")
+        yield piece
+        at += len(piece)
+        size -= len(piece)
+
+
+def _unpacked(pieces: Iterator[bytes], member: Member) -> Iterator[bytes]:
+    if member.method != DEFLATED:
+        yield from pieces
+        return
+    inflater = zlib.decompressobj(_RAW_DEFLATE)
     try:
-        return timegm((*member.date_time, 0, 0, 0)) * 1_000_000_000
-    except ValueError:
-        return 0
+        for packed in pieces:
+            while packed:
+                if inflater.eof:
+                    raise damaged(f"bytes follow the end of {to_display(member.path)!r}")
+                piece = inflater.decompress(packed, _PIECE_BYTES)
+                packed = inflater.unconsumed_tail or inflater.unused_data
+                if piece:
+                    yield piece
+        if rest := inflater.flush():
+            yield rest
+    except zlib.error:
+        raise damaged(f"{to_display(member.path)!r} cannot be unpacked") from None
+    if not inflater.eof:
+        raise damaged(f"{to_display(member.path)!r} ends early")

@@ -7,11 +7,14 @@ from enum import Enum
 from typing import NamedTuple
 
 from manifold_common.domain.paths import check_path
+from manifold_common.domain.patience import check_wanted
 from manifold_common.errors import InvalidInput
 from manifold_common.services.archive.limits import ArchiveLimits
 from manifold_common.services.edits import ReadInto
 
 _PIECE_BYTES = 256 << 10
+_INFLATED_AT_ONCE = 32 << 10
+"""Of packed bytes: what is left of them after a stream's end is copied, for each stream that ends among them."""
 _GZIP_WINDOW = 31  # zlib's name for a gzip stream
 
 
@@ -88,6 +91,7 @@ class Source:
             pass
 
     def _more(self) -> bytes:
+        check_wanted()
         buffer = bytearray(_PIECE_BYTES)
         return bytes(memoryview(buffer)[: self._read(memoryview(buffer))])
 
@@ -95,23 +99,26 @@ class Source:
 def gunzip(source: Source, limits: ArchiveLimits) -> ReadInto:
     """Return a reader of what the gzip stream ``source`` holds, several members in a row included.
 
-    It raises InvalidInput: damaged, or ends early. QuotaExceeded: it expands too far.
+    It raises InvalidInput: damaged, or ends early. QuotaExceeded: it expands too far, or too little.
     """
     inflater = zlib.decompressobj(_GZIP_WINDOW)
     waiting = b""
     expanded = 0
+    members = 1
 
     def read(into: memoryview) -> int:
-        nonlocal inflater, waiting, expanded
+        nonlocal inflater, waiting, expanded, members
         while True:
             if inflater.eof:
-                waiting = (inflater.unused_data or source.take(_PIECE_BYTES)).lstrip(b"\0")
+                waiting = (inflater.unused_data or source.take(_INFLATED_AT_ONCE)).lstrip(b"\0")
                 if not waiting:
                     if source.peek(1):
                         continue
                     return 0
+                members += 1
+                limits.check_members(members, expanded)
                 inflater = zlib.decompressobj(_GZIP_WINDOW)
-            waiting = waiting or source.take(_PIECE_BYTES)
+            waiting = waiting or source.take(_INFLATED_AT_ONCE)
             if not waiting:
                 raise ends_early()
             try:
@@ -119,6 +126,7 @@ def gunzip(source: Source, limits: ArchiveLimits) -> ReadInto:
             except zlib.error:
                 raise InvalidInput("the archive is damaged: it is not gzip throughout", hint="make it again") from None
             waiting = inflater.unconsumed_tail
+            limits.check_yield(expanded + len(piece), source.taken_bytes)
             if piece:
                 expanded += len(piece)
                 limits.check_expansion(expanded, source.taken_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from manifold_common.domain.quota import Limits
+from manifold_common.engine.memory import Memory
 from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.workers import Workers
 from manifold_common.engine.working_set.bench import Bench
@@ -23,6 +24,7 @@ class RemoteContext:
     clock: Clock
     randomness: Randomness
     limits: Limits
+    memory: Memory
 
     def close(self) -> None:
         self.workers.close()

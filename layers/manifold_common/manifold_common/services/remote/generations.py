@@ -204,7 +204,8 @@ class PlannedGenerations:
         )
         self._take_grants(plan, [grant])
         data = plan.tree.data or self._fetch(own)
-        found = read_checkpoint(data, own, keys.opener(own.seal()))
+        with self._context.memory.account(own.seal().key) as account:
+            found = read_checkpoint(data, own, keys.opener(own.seal()), account.take)
         if found.meta.record_hash != plan.record_hash:
             raise CorruptObject(own.seal().key, "it is not the tree of the commit that the server names")
         tree: Tree = {}
@@ -228,7 +229,8 @@ class PlannedGenerations:
         own = Container(
             plan.tenant, plan.project, ObjectKind.COMMIT, generation, draft.commit, grant.object_id, grant.dek
         )
-        commit = read_commit(self._fetch(own), own, keys.opener(own.seal()), keys.id_key)
+        with self._context.memory.account(own.seal().key) as account:
+            commit = read_commit(self._fetch(own), own, keys.opener(own.seal()), keys.id_key, account.take)
         if commit.meta.parent_hash != plan.record_hash:
             raise CorruptObject(own.seal().key, "it was not done on the generation that the server names")
         if misfit(base.tree, commit.changes) is not None:

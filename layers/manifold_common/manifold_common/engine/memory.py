@@ -1,0 +1,80 @@
+"""How much memory reading the trees of projects may take in this process.
+
+Whoever reads one opens an ``Account``, which tells before memory is taken that it would be too much. All accounts of a
+process share one limit: who would go over it beside others waits for them, and is refused only if it would alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+from manifold_common.domain.patience import check_wanted, patience
+from manifold_common.errors import QuotaExceeded, Unavailable
+
+UNBOUNDED = 1 << 62
+_WAIT_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
+
+
+class Memory:
+    """Safe for several threads."""
+
+    def __init__(self, limit_bytes: int = UNBOUNDED) -> None:
+        self.limit_bytes = limit_bytes
+        self.taken = 0
+        self.changed = threading.Condition()
+
+    def account(self, what: str) -> Account:
+        """Return an account, to be used as a context manager. Args: ``what``: is read, for errors."""
+        return Account(self, what)
+
+
+class Account:
+    """What one reader has taken. Safe for several threads."""
+
+    def __init__(self, memory: Memory, what: str) -> None:
+        self._memory = memory
+        self._what = what
+        self.taken = 0
+
+    def __enter__(self) -> Account:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.give_back(self.taken)
+
+    def take(self, count: int) -> None:
+        """Raises QuotaExceeded: too much for this process. Unavailable: too much beside others. Abandoned."""
+        memory = self._memory
+        left = patience(_WAIT_SECONDS)
+        with memory.changed:
+            while memory.taken + count > memory.limit_bytes:
+                wanted = self.taken + count
+                if wanted > memory.limit_bytes:
+                    raise QuotaExceeded(
+                        f"reading {self._what} takes about {wanted} bytes of memory, over the limit of "
+                        f"{memory.limit_bytes}",
+                        hint="raise projects.treeMemoryBytes, or give the function more memory",
+                        limit=memory.limit_bytes,
+                    )
+                check_wanted()
+                if left <= 0:
+                    raise Unavailable(
+                        f"reading {self._what} takes about {wanted} bytes of memory; others take "
+                        f"{memory.taken - self.taken} of the {memory.limit_bytes} that there are",
+                        hint="try again, or raise projects.treeMemoryBytes",
+                    )
+                look = min(left, _LOOK_SECONDS)
+                memory.changed.wait_for(lambda: memory.taken + count <= memory.limit_bytes, look)
+                left -= look
+            memory.taken += count
+            self.taken += count
+
+    def give_back(self, count: int) -> None:
+        with self._memory.changed:
+            self._memory.taken -= count
+            self.taken -= count
+            self._memory.changed.notify_all()

@@ -1,0 +1,144 @@
+"""``manifold keys``: what an operator does after a master key was rotated, lost or replaced."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from manifold_common.adapters.keyfile.provider import FileKeyProvider
+from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
+from manifold_common.errors import ErrorKind
+from manifold_local.cli.exit_codes import EXIT_CODES
+
+from tests.support.cli import Program
+from tests.support.hints import named_commands, obey
+from tests.support.openbao import OpenBao
+from tests.support.zygote import Zygote
+
+KEY = "manifold-kek"
+UNAVAILABLE = EXIT_CODES[ErrorKind.UNAVAILABLE]
+pytestmark = pytest.mark.in_memory("each test has master keys of its own")
+
+
+@pytest.fixture
+def program(tmp_path: Path, ram_folder: Path, empty_postgres_dsn: str, zygote: Zygote) -> Program:
+    made = Program(tmp_path, ram_folder / "ram", zygote, {"DATABASE_URL": empty_postgres_dsn})
+    made("migrate-db")
+    return made
+
+
+def keystore(program: Program, key_name: str = "default") -> FileKeyProvider:
+    folder = program.folder / "workdir" / ".keystore"
+    return FileKeyProvider(folder, key_name=key_name, clock=SystemClock(), randomness=SystemRandomness())
+
+
+def create(program: Program, *names: str) -> list[str]:
+    return [program.json("project", "create", name)["project"] for name in names]
+
+
+def uses(status: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return [(u["provider"], u["key_name"], u["key_version"], u["keys"], u["current"]) for u in status["master_keys"]]
+
+
+def test_after_a_rotation_status_says_what_is_left_and_rewrap_does_it(program: Program) -> None:
+    one, two, gone = create(program, "one", "two", "gone")
+    program("project", "delete", "gone", "--yes")
+    before = program.json("keys", "status")
+    assert uses(before) == [("file", "default", 1, 3, True)]
+    assert (before["not_current"], before["unreadable"], before["retirable"], before["opened"]) == (0, [], [], True)
+    assert {key["project"] for key in before["keys"]} == {one, two, gone}
+    assert keystore(program).rotate() == 2
+
+    status = program.json("keys", "status", "--no-open")
+    assert uses(status) == [("file", "default", 1, 3, False)]
+    assert (status["current"]["key_version"], status["not_current"], status["opened"]) == (2, 3, False)
+    told = program("keys", "status")
+    assert b"3 data keys are not under the current master key" in told.stdout
+    assert named_commands(told.stderr.decode()) == [["keys", "rewrap"]]
+
+    dry = program.json("keys", "rewrap", "--dry-run")
+    assert (dry["dry_run"], {key["project"] for key in dry["would_rewrap"]}) == (True, {one, two, gone})
+    assert program.json("keys", "status")["not_current"] == 3, "nothing was done"
+    done = program.json("keys", "rewrap", "--project", "two")
+    assert (done["rewrapped"], done["failed"]) == (1, [])
+    assert uses(program.json("keys", "status")) == [("file", "default", 1, 2, False), ("file", "default", 2, 1, True)]
+    (key,) = program.json("keys", "status", "-p", "two")["keys"]
+    assert (key["project"], key["key_version"]) == (two, 2)
+    assert "2 data keys wrapped under file default version 2" in program.text("keys", "rewrap")
+
+    after = program.json("keys", "status")
+    assert uses(after) == [("file", "default", 2, 3, True)]
+    assert after["retirable"] == [{"provider": "file", "key_name": "default", "below": 2}]
+    assert "no data key needs versions of default (file) below 2" in program.text("keys", "status")
+    assert program.json("keys", "rewrap") == {
+        "dry_run": False, "current": after["current"], "rewrapped": 0, "failed": []
+    }  # fmt: skip
+    assert one in program.text("keys", "status", "--all")
+
+
+def test_keys_that_cannot_be_opened_are_named_and_the_others_are_rewrapped(program: Program) -> None:
+    lost = create(program, "lost")
+    other = {"PROJECTS_ENCRYPTION_FILE_KEY_NAME": "other"}
+    kept = program.json("project", "create", "kept", **other)["project"]
+    (program.folder / "workdir" / ".keystore" / "default" / "1.key").rename(program.folder / "aside")
+
+    def status(code: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(program("keys", "status", "--json", code=code, **other).stdout)
+        return found
+
+    (bad,) = status(UNAVAILABLE)["unreadable"]
+    assert (bad["project"], bad["key_name"], bad["error"]) == (lost[0], "default", "key_unavailable")
+    keystore(program, "other").rotate()
+    done = program("keys", "rewrap", code=UNAVAILABLE, **other)
+    assert b"1 data key wrapped under file other version 2" in done.stdout
+    assert f"project {lost[0]} (file default version 1) stays as it was".encode() in done.stdout
+    (program.folder / "aside").rename(program.folder / "workdir" / ".keystore" / "default" / "1.key")
+    assert program.json("keys", "rewrap", **other)["rewrapped"] == 1, "run again, it goes on with what is left"
+    assert uses(status(0)) == [("file", "other", 2, 2, True)]
+    assert program.json("project", "show", kept, **other)["name"] == "kept"
+
+
+def test_without_encryption_or_at_a_server_it_says_what_to_do(program: Program) -> None:
+    plain = {"PROJECTS_ENCRYPT": "false"}
+    create(program, "sealed")
+    status = program.json("keys", "status", **plain)
+    assert (status["current"], len(status["keys"])) == (None, 1)
+    refused = program("keys", "rewrap", code=EXIT_CODES[ErrorKind.INVALID], **plain)
+    assert b"PROJECTS_ENCRYPT" in refused.stderr
+    for command in ("status", "rewrap"):
+        error = program.error("keys", command, "--remote", "http://127.0.0.1:1", code=EXIT_CODES[ErrorKind.INVALID])
+        assert "works on its own machine alone" in error["message"]
+        assert "MANIFOLD_REMOTE" in error["hint"]
+    assert program.error("keys", "rewrap", "-p", "nobody", code=EXIT_CODES[ErrorKind.NOT_FOUND])
+
+
+def test_the_way_out_of_a_retired_version_is_walked_to_the_letter(
+    program: Program, openbao: OpenBao, transit_mount: str
+) -> None:
+    """What the error says about a Transit key whose old versions were closed too early."""
+    openbao.make_key(KEY, transit_mount, derived=True)
+    token = openbao.make_token(openbao.make_least_policy(transit_mount, KEY), period="24h")
+    program.variables |= {
+        "PROJECTS_ENCRYPTION_PROVIDER": "vault", "VAULT_ADDR": openbao.url, "VAULT_TOKEN": token,
+        "VAULT_MOUNT_PATH": transit_mount, "VAULT_KEY_NAME": KEY,
+    }  # fmt: skip
+    (project,) = create(program, "demo")
+    openbao.rotate(KEY, transit_mount)
+    openbao.call("POST", f"{transit_mount}/keys/{KEY}/config", {"min_decryption_version": 2})
+    said = program("keys", "status", code=UNAVAILABLE).stdout.decode()
+    assert f"project {project} (vault {KEY} version 1) cannot be opened" in said
+
+    vault = re.search(r"'vault write (\S+) (\w+)=(\d+)'", said)
+    assert vault is not None
+    openbao.call("POST", vault[1], {vault[2]: int(vault[3])})
+    for command in named_commands(said):
+        obey(program, f"manifold {' '.join(command)}")
+    status = program.json("keys", "status")
+    assert (uses(status), status["unreadable"]) == ([("vault", KEY, 2, 1, True)], [])
+    assert status["retirable"] == [{"provider": "vault", "key_name": KEY, "below": 2}]
+    openbao.call("POST", vault[1], {vault[2]: status["retirable"][0]["below"]})
+    assert program.json("keys", "status")["unreadable"] == []
+    assert program.json("project", "show", "demo")["project"] == project

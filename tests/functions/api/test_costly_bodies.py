@@ -1,0 +1,108 @@
+"""Small bodies that take much: of memory, once they are parsed, or of time, for each fault in them."""
+
+from __future__ import annotations
+
+import json
+import re
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from manifold_common.errors import QuotaExceeded
+from manifold_common.services.edits import _at_or_below
+from pydantic import FailFast
+
+from functions.api.json_bound import JsonBound
+from functions.data_plane import shapes as data_plane
+from functions.shapes import base, changes, projects, sessions
+from functions.shapes.base import MAX_FIELDS, Shape
+from tests.support.api import Api
+
+P = "/api/projects/demo"
+
+
+@pytest.fixture
+def at(api: Api) -> Api:
+    api.project()
+    return api
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "told"),
+    [
+        ("/restore", b'{"generation":0,"paths":[%b{}]}' % (b"{}," * 340_000), "more than 200000 values"),
+        ("/restore", b'{"generation":0,"paths":[%b{}]}' % (b"{}," * 90_000), "at most 10000 items|path_base64"),
+        ("/restore", b'{"generation":0,"paths":[%b0]}' % (b"0," * 150_000), "paths.0|at most 10000"),
+        ("/restore", b"{%b}" % b",".join(b'"%d":0' % number for number in range(90_000)), "has 90000 fields"),
+        ("/restore", b"[" * 1_000_000, "values|cannot be read"),
+        ("/commits", b'{"changes":[%b{}]}' % (b"{}," * 99_000), "changes.0"),
+        ("/commits", b'{"changes":[{"op":"mkdir","path":"b","x":[%b0]}]}' % (b"{}," * 2_100_000), "2000000 values"),
+    ],
+    ids=["objects", "fewer", "numbers", "fields", "depth", "changes", "values"],
+)
+def test_a_body_is_refused_before_it_takes_much(at: Api, url: str, body: bytes, told: str) -> None:
+    """1 MB of ``{}`` took 900 MiB and ten seconds; 60 MB of them, 2.2 GB and forty."""
+    tracemalloc.start()
+    try:
+        answer = at.post(P + url, content=body, headers={"Content-Type": "application/json"})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.status_code in (400, 413)
+    assert len(answer.content) < 4000
+    assert re.search(told, answer.text), answer.text[:400]
+    assert peak < (48 << 20) + 5 * len(body)
+
+
+def test_what_people_write_does_not_count_as_structure(at: Api) -> None:
+    text = 'a "quoted", {braced}, [listed] \\ text,\n' * 60_000
+    change = {"op": "put", "path": "a.json", "text": text}
+    answer = at.post(f"{P}/commits", json={"changes": [change] * 3})
+    assert answer.status_code == 201, answer.text[:300]
+    assert at.get(f"{P}/files/a.json").text == text
+
+
+@given(st.recursive(st.text('\\"{[,a\n', max_size=8) | st.integers(), st.lists, max_leaves=20), st.data())
+def test_values_are_counted_alike_however_the_body_is_cut(value: Any, data: st.DataObject) -> None:
+    body = json.dumps([value]).encode()
+
+    def separators(item: Any) -> int:
+        return 1 + max(0, len(item) - 1) + sum(map(separators, item)) if isinstance(item, list) else 0
+
+    bound = JsonBound(separators([value]))
+    at = 0
+    while at < len(body):
+        size = data.draw(st.integers(1, 6))
+        bound.feed(body[at : at + size])
+        at += size
+    with pytest.raises(QuotaExceeded):
+        bound.feed(b",")
+
+
+def _request_shapes() -> list[type[Shape]]:
+    modules = (base, changes, projects, sessions, data_plane)
+    found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    return [value for value in found if issubclass(value, Shape) and value is not Shape]
+
+
+def test_every_list_in_a_request_has_a_length_and_ends_at_its_first_fault() -> None:
+    lists = 0
+    for shape in _request_shapes():
+        assert len(shape.model_fields) <= MAX_FIELDS
+        for name, field in shape.model_fields.items():
+            if getattr(field.annotation, "__origin__", None) in (list, tuple, set) or "list[" in str(field.annotation):
+                lists += 1
+                assert any(isinstance(one, FailFast) for one in field.metadata), f"{shape.__name__}.{name}"
+                assert any(hasattr(one, "max_length") for one in field.metadata), f"{shape.__name__}.{name}"
+    assert lists >= 5
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"a/b", b"a-b", b"ab", b"b", b"b/a/c", b"a/b/c", b"a\xff"]), max_size=4),
+    st.sets(st.sampled_from([b"a", b"a/b", b"a-b", b"a/b/c", b"a-b/c", b"ab/c", b"b", b"b/a", b"b/a/c/d", b"a\xff/x"])),
+)
+def test_what_lies_below_many_folders_is_what_lies_below_one_of_them(folders: list[bytes], paths: set[bytes]) -> None:
+    below = {path for path in paths if any(path == one or path.startswith(one + b"/") for one in folders)}
+    assert _at_or_below(folders, paths) == below
