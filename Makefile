@@ -17,12 +17,14 @@ UP_ARGS ?=
 PYTEST_ARGS ?=
 KAFKA_TESTS := $(wildcard $(foreach word,event kafka relay,tests/*/test_*$(word)*.py tests/*/*/test_*$(word)*.py))
 BENCH_ARGS ?=
+# The programs of the PostgreSQL that `make test-postgres` runs on: the newest that Debian's packages have put here.
+POSTGRES ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 # What functions are built for.
 LAMBDA_PYTHON ?= 3.13
 LAMBDA_ARCHITECTURE ?= x86_64
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE
 
-.PHONY: help up up-functions functions validate demo test test-enterprise test-kafka lint bench clean distclean environment tools
+.PHONY: help up up-functions functions validate demo test test-enterprise test-pgbouncer test-postgres test-kafka lint bench clean distclean environment tools
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -67,6 +69,12 @@ test: environment tools ## Run all tests, in random order
 test-enterprise: environment tools ## Run all tests with S3, Vault, Redis and Kafka under them
 	@MANIFOLD_TEST_STACK=enterprise $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+test-pgbouncer: environment tools ## The same, with a PgBouncer in transaction mode before every database
+	@MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POOLER=pgbouncer $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-postgres: environment tools ## The same, on another PostgreSQL: make test-postgres [POSTGRES=folder of its programs]
+	@MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POSTGRES=$(POSTGRES) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
 test-kafka: environment ## Run the tests of events on Apache Kafka (needs Java and Maven)
 	@mvn -q -f tests/support/kafka.pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.kafka
 	@MANIFOLD_TEST_KAFKA_LIBS=$(CURDIR)/.kafka $(BIN)/python -m pytest $(KAFKA_TESTS) $(PYTEST_ARGS)
@@ -80,7 +88,7 @@ bench: environment tools ## Measure speed beside cp, git, restic and rclone
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 clean: ## Remove the environment, caches and results; keep the projects in ./.manifold
-	@rm -rf $(VENV) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench .kafka bench-results build dist .aws-sam
+	@rm -rf $(VENV) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench .kafka .pgbouncer bench-results build dist .aws-sam
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@test ! -d .manifold || echo 'kept ./.manifold, which holds projects; `make distclean` removes it too'
 

@@ -19,6 +19,7 @@ from functions.api.caller import Api, PrincipalOf, local_principal
 from functions.api.guard import Guard, HostRule
 from functions.api.openapi import describe
 from functions.api.problem import problem, problem_of
+from functions.api.traffic import Traffic
 from functions.api.upload import Uploads
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -31,15 +32,18 @@ def create_app(
     principal_of: PrincipalOf = local_principal,
     hosts: HostRule | None = None,
     on_demand: bool = False,
+    traffic: Traffic | None = None,
 ) -> FastAPI:
     """Return the application.
 
     Args:
         principal_of: tells on whose behalf a request is made.
         hosts: which Host headers are this server's; see ``guard.local_hosts``. ``None``: not checked.
+        traffic: what clients have under way, where a server counts connections in it too.
         on_demand: load each part of the application when the first request for it comes.
     """
     settings = manifold.settings
+    traffic = traffic or Traffic(settings)
     app = FastAPI(
         title="Manifold",
         version=manifold_common.__version__,
@@ -51,7 +55,8 @@ def create_app(
     )
     app.state.api = Api(
         manifold=manifold,
-        uploads=Uploads(settings.server.max_upload_bytes),
+        uploads=Uploads(settings.server.max_upload_bytes, traffic.room, most=settings.server.max_requests),
+        traffic=traffic,
         principal_of=principal_of,
     )
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
@@ -69,6 +74,7 @@ def create_app(
         public_origin=_origin(str(public)) if public else None,
         discreet=settings.projects.encrypt,
         patience_seconds=settings.server.patience_seconds,
+        traffic=traffic,
     )
     return app
 

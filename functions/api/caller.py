@@ -12,6 +12,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.errors import InvalidInput, NotFound
 from manifold_common.ids import Generation, ProjectId, parse_project_id
 
+from functions.api.traffic import Room, Traffic
 from functions.api.upload import Uploads
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ class Api:
 
     manifold: Manifold
     uploads: Uploads
+    traffic: Traffic
     principal_of: PrincipalOf
+
+    @property
+    def room(self) -> Room:
+        return self.traffic.room
 
 
 @dataclass(frozen=True, slots=True)

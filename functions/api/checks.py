@@ -11,6 +11,8 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.services.health import Dependency
 from pydantic import BaseModel, Field
 
+from functions.api.traffic import Traffic
+
 StateName = Literal["ok", "degraded", "failed", "off"]
 
 _AT_ONCE = 4
@@ -35,6 +37,17 @@ class DependencyOut(BaseModel):
     see: str = Field(description="Where the documents say what to do.", examples=["docs/operations.md#redis"])
 
 
+class TrafficOut(BaseModel):
+    """What clients have under way at this process."""
+
+    requests: int = Field(description="Requests under way.", examples=[3])
+    buffered_bytes: int = Field(description="Memory that their bodies and answers hold.")
+    refusals: dict[str, int] = Field(
+        description="What clients were refused or cut off for, and how often since the process started.",
+        examples=[{"slow_header": 2}],
+    )
+
+
 class HealthOut(BaseModel):
     status: Literal["ok", "degraded", "failed"] = Field(
         description="`failed`: something needed is down. `degraded`: work goes on, with less."
@@ -42,9 +55,10 @@ class HealthOut(BaseModel):
     version: str
     dependencies: list[DependencyOut]
     warnings: list[str] = Field(description="What an operator should know.")
+    traffic: TrafficOut
 
 
-async def check_all(manifold: Manifold) -> HealthOut:
+async def check_all(manifold: Manifold, traffic: Traffic) -> HealthOut:
     """Look at every dependency at once."""
     found = await anyio.to_thread.run_sync(manifold.health.look, limiter=_limiter())
     return HealthOut.model_validate(
@@ -53,6 +67,11 @@ async def check_all(manifold: Manifold) -> HealthOut:
             "version": manifold_common.__version__,
             "dependencies": list(map(_dependency_out, found.dependencies)),
             "warnings": manifold.warnings,
+            "traffic": {
+                "requests": traffic.requests,
+                "buffered_bytes": traffic.room.held_bytes,
+                "refusals": dict(sorted(traffic.refusals.items())),
+            },
         }
     )
 

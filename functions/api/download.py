@@ -1,16 +1,24 @@
-"""Answers of any size, made piece by piece: the next piece is read when the client has taken the last one."""
+"""Answers of any size, made piece by piece: the next piece is read when the client has taken the last one.
+
+A piece that waits for its client takes no thread, and its memory is part of what all clients share (``traffic.Room``).
+"""
 
 from __future__ import annotations
 
 import mimetypes
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 from urllib.parse import quote_from_bytes
 
-from fastapi import Response
+import anyio
+from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from manifold_common.errors import UnsatisfiableRange
+from starlette.types import Send
+
+from functions.api.traffic import Room, Transfer
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -23,19 +31,61 @@ _TEXT_APPLICATIONS = frozenset(
 _TEXT_SUFFIXES = (".md", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".ts", ".tsx", ".rs", ".go", ".sql", ".lock")
 
 
-def stream(pieces: Iterable[Buffer], *, status: int = 200, headers: Mapping[str, str], media_type: str) -> Response:
+_PIECE_BYTES = 4 << 20
+"""What a piece may take before it is there."""
+_SLICE_BYTES = 512 << 10
+"""What is handed to the connection at once."""
+
+
+def stream(
+    request: Request,
+    room: Room,
+    pieces: Iterable[Buffer],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str],
+    media_type: str,
+) -> Response:
     """Return a streamed answer. What goes wrong before the first piece still gets a problem document."""
-    iterator = iter(pieces)
-    first = next(iterator, b"")
-    return StreamingResponse(
-        _as_bytes(first, iterator), status_code=status, headers=dict(headers), media_type=media_type
-    )
+    return _Streamed(request.state.transfer, room, iter(pieces), status, headers, media_type)
 
 
-def _as_bytes(first: Buffer, rest: Iterator[Buffer]) -> Iterator[bytes]:
-    yield bytes(first)
-    for piece in rest:
-        yield bytes(piece)
+class _Streamed(StreamingResponse):
+    def __init__(
+        self,
+        transfer: Transfer,
+        room: Room,
+        pieces: Iterator[Buffer],
+        status: int,
+        headers: Mapping[str, str],
+        media_type: str,
+    ) -> None:
+        super().__init__((), status_code=status, headers=headers, media_type=media_type)
+        self._transfer = transfer
+        self._room = room
+        self._pieces = pieces
+        self._most = min(_PIECE_BYTES, int(headers.get("Content-Length", _PIECE_BYTES)))
+
+    async def stream_response(self, send: Send) -> None:
+        piece = await self._next()
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        while piece is not None:
+            self._transfer.waits_since = time.monotonic()
+            with memoryview(piece) as view:
+                for at in range(0, len(view), _SLICE_BYTES):
+                    body = bytes(view[at : at + _SLICE_BYTES])
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+            self._transfer.waits_since = piece = None
+            self._room.give_back(self._transfer)
+            piece = await self._next()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _next(self) -> Buffer | None:
+        """Return the next piece, for which there is room then. ``None``: there is none."""
+        await self._room.take(self._transfer, self._most, large=self._most > _SLICE_BYTES)
+        piece = await anyio.to_thread.run_sync(next, self._pieces, None)
+        self._room.give_back(self._transfer, self._most - len(piece or b""))
+        return piece
 
 
 def requested_range(header: str | None, size: int) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """What every request passes first: an unambiguous path, a Host that is this server's, no write from another site's
-page, a body that is not too large; and what every answer carries.
+page, not too many requests at once, a body that is not too large and does not come too slowly; and what every answer
+carries.
 
 There is no sign-in yet, so whoever reaches the port may do anything. A browser on this machine reaches it on behalf of
 any page it shows: by a request across sites, or under a name that the page's owner points at 127.0.0.1 (DNS rebinding).
@@ -13,24 +14,31 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastapi import Request
 from manifold_common.domain.panic import panics_as_errors
-from manifold_common.domain.patience import hurried
-from manifold_common.errors import Denied, ErrorKind, ManifoldError
+from manifold_common.domain.patience import hurried, wanted_while
+from manifold_common.errors import Abandoned, Denied, ErrorKind, ManifoldError, Overloaded
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions.api.json_bound import MAX_CHANGE_VALUES, MAX_JSON_VALUES, JsonBound
+from functions.api.pace import Pace
 from functions.api.paths import check_raw_path, raw_path_of
 from functions.api.problem import internal_problem, problem_of
-from functions.api.upload import too_large
+from functions.api.traffic import Room, Traffic, Transfer
+from functions.api.upload import length_of, too_large
 
 _log = logging.getLogger("manifold.api")
 
 _LOGGED = (ErrorKind.UNAVAILABLE, ErrorKind.CORRUPT, ErrorKind.INTERNAL)
+_COUNTED = (Overloaded, Abandoned)
+"""What ``Traffic`` sums up in the log, and what nobody is there to hear."""
+ALWAYS_ANSWERED = frozenset({"/health", "/livez", "/readyz"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _STREAMED = re.compile(r"/api/projects/[^/]+/(files/|archive\Z)")
 _MANY_CHANGES = re.compile(r"/api/projects/[^/]+/commits\Z")
@@ -87,12 +95,14 @@ class Guard:
         public_origin: str | None,
         discreet: bool,
         patience_seconds: float,
+        traffic: Traffic,
     ) -> None:
         self._app = app
         self._hosts = hosts
         self._public_origin = public_origin
         self._discreet = discreet
         self._patience_seconds = patience_seconds
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -114,10 +124,12 @@ class Guard:
             check_raw_path(raw_path_of(scope))
             self._check_host(Headers(scope=scope))
             self._check_site(scope["method"], Headers(scope=scope))
-            with hurried(self._patience_seconds), panics_as_errors():
-                await self._app(scope, _limited(scope, receive), answer)
+            with hurried(self._patience_seconds), panics_as_errors(), self._admitted(scope) as transfer, _wanted(scope):
+                transfer.end = scope["state"].get("cut_off")
+                scope["state"]["transfer"] = transfer
+                await self._app(scope, self._received(scope, receive, transfer), answer)
         except ManifoldError as error:
-            if error.kind in _LOGGED:
+            if error.kind in _LOGGED and not isinstance(error, _COUNTED):
                 log_failure(error, correlation_id, discreet=self._discreet)
             if status:
                 raise AnswerCutShort from None
@@ -132,6 +144,28 @@ class Guard:
             route = getattr(scope.get("route"), "path", "(no route)")
             taken_ms = (time.monotonic() - started) * 1000
             _log.debug("%s %s %s %.1f ms", scope["method"], route, status or "-", taken_ms)
+
+    def _admitted(self, scope: Scope) -> AbstractContextManager[Transfer]:
+        """Count the request, unless it is one that is answered whatever else goes on. Raises Overloaded,
+        TooManyRequests."""
+        address = (scope.get("client") or ("",))[0]
+        peer = self._traffic.peer_of(address, Headers(scope=scope).getlist("x-forwarded-for"))
+        return nullcontext(Transfer(peer)) if scope["path"] in ALWAYS_ANSWERED else self._traffic.request(peer)
+
+    def _received(self, scope: Scope, receive: Receive, transfer: Transfer) -> Receive:
+        """Return ``receive`` for a client that keeps up, and with a bound on bodies that are read whole. Streamed ones
+        have a bound of their own."""
+        limits = self._traffic.limits
+        on_slow = partial(self._traffic.refused, "slow_body")
+        pace = Pace(limits.stall_seconds, int(limits.min_bytes_per_second * limits.stall_seconds), on_slow)
+        paced = pace.over(receive)
+        path = scope["path"]
+        if scope["method"] in _READS or _STREAMED.match(path):
+            return paced
+        most, values = (
+            (MANY_CHANGES_BYTES, MAX_CHANGE_VALUES) if _MANY_CHANGES.match(path) else (_JSON_BYTES, MAX_JSON_VALUES)
+        )
+        return _limited(paced, Headers(scope=scope), most, values, self._traffic.room, transfer)
 
     def _check_host(self, headers: Headers) -> None:
         if self._hosts is None:
@@ -191,25 +225,35 @@ def _name_of(host: str) -> str:
         return ""
 
 
-def _limited(scope: Scope, receive: Receive) -> Receive:
-    """Return ``receive`` with a bound on bodies that are read whole. Streamed ones have a bound of their own."""
-    path = scope["path"]
-    if scope["method"] in _READS or _STREAMED.match(path):
-        return receive
-    limit, values = (
-        (MANY_CHANGES_BYTES, MAX_CHANGE_VALUES) if _MANY_CHANGES.match(path) else (_JSON_BYTES, MAX_JSON_VALUES)
-    )
-    bound = JsonBound(values)
+def _limited(
+    receive: Receive, headers: Headers, limit: int, most_values: int, room: Room, transfer: Transfer
+) -> Receive:
+    bound = JsonBound(most_values)
     seen = 0
+    expected = min(length_of(headers) or 0, limit)
 
     async def bounded() -> Message:
         nonlocal seen
+        if expected > transfer.held_bytes:
+            await room.take(transfer, expected - transfer.held_bytes, large=expected > _JSON_BYTES)
+        since = transfer.waits_since = transfer.waits_since or time.monotonic()
         message = await receive()
+        transfer.waits_since = None
         body = message.get("body", b"")
         seen += len(body)
         if seen > limit:
             raise too_large(limit)
         bound.feed(body)
+        if seen > transfer.held_bytes:
+            await room.take(transfer, min(limit, 2 * seen) - transfer.held_bytes, large=seen > _JSON_BYTES)
+        if message.get("more_body"):
+            transfer.waits_since = since
         return message
 
     return bounded
+
+
+def _wanted(scope: Scope) -> AbstractContextManager[None]:
+    """Work that only reads is wanted while its client is there, where the server can tell."""
+    is_there: Callable[[], bool] | None = scope["state"].get("client_is_there")
+    return nullcontext() if is_there is None or scope["method"] not in _READS else wanted_while(is_there)

@@ -103,6 +103,11 @@ class Container:
             if self._queue is not None:
                 self._queue.send()
 
+    def rest(self) -> None:
+        """Give back what would only lie idle until the next invocation, for which nobody knows when it comes."""
+        if self._manifold is not None:
+            self._manifold.context.catalog.rest()
+
     def close(self) -> None:
         """Give everything back, and start anew at the next use."""
         manifold, queue = self._manifold, self._queue

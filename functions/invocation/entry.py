@@ -142,6 +142,7 @@ def _invoke(name: str, work: Callable[[Any, Call], Any], event: Any, context: La
         return result if http.is_http(event) else plain(result)
     finally:
         CONTAINER.wake_fanout()
+        CONTAINER.rest()
         seconds = time.monotonic() - begun
         metrics.milliseconds("invocation.duration", seconds)
         if outcome != "ok":

@@ -17,11 +17,13 @@ from manifold_common.errors import (
     ManifoldError,
     NoSpace,
     QuotaExceeded,
+    TooManyRequests,
     UnsatisfiableRange,
 )
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
+_TRY_LATER = frozenset({429, 503})
 
 STATUS_OF_KIND = {
     ErrorKind.CONFLICT: 409,
@@ -51,6 +53,7 @@ STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     QuotaExceeded: 413,
     AnswerTooLarge: 413,
     UnsatisfiableRange: 416,
+    TooManyRequests: 429,
     NoSpace: 507,
     ConfigError: 500,  # the operator's mistake, never the caller's
 }
@@ -89,7 +92,7 @@ def answer_to(error: ManifoldError, headers: Mapping[str, str], correlation_id: 
         return internal_answer(correlation_id)
     status = status_of(error, headers)
     asked = error.details.get(RETRY_AFTER, 0.0)
-    more = {"Retry-After": str(max(RETRY_AFTER_SECONDS, math.ceil(asked)))} if status == 503 else {}
+    more = {"Retry-After": str(max(RETRY_AFTER_SECONDS, math.ceil(asked)))} if status in _TRY_LATER else {}
     if status == 416 and "size" in error.details:
         more["Content-Range"] = f"bytes */{error.details['size']}"
     document = document_of(

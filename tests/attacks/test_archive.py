@@ -10,6 +10,7 @@ import gzip
 import io
 import struct
 import tarfile
+import threading
 import tracemalloc
 import zipfile
 import zlib
@@ -20,11 +21,12 @@ import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.paths import MAX_PATH_BYTES
+from manifold_common.domain.patience import wanted_while
 from manifold_common.domain.quota import UNLIMITED, Limits
-from manifold_common.errors import InvalidInput, ManifoldError, QuotaExceeded
+from manifold_common.errors import Abandoned, InvalidInput, ManifoldError, QuotaExceeded
 from manifold_common.ids import ProjectId
 from manifold_common.services import tree_editor
-from manifold_common.services.archive import archives, limits, zip_directory
+from manifold_common.services.archive import ArchiveFormat, archives, limits, zip_directory
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import new_project, paths
@@ -276,6 +278,27 @@ def test_a_name_of_another_system_is_a_name(manifold: Manifold, project: Project
     archive = b"".join(header(name, tarfile.REGTYPE) for name in names) + END
     manifold.archives.load(LOCAL_PRINCIPAL, project, io.BytesIO(archive).readinto)
     assert paths(manifold, project) == {b"before"} | {name.encode() for name in names}
+
+
+def test_nothing_goes_on_for_a_client_that_has_gone(manifold: Manifold, project: ProjectId) -> None:
+    """Neither an import nor reading the log, in whatever thread, nor what an archive is made of."""
+    asked: list[str] = []
+
+    def is_wanted() -> bool:
+        asked.append(threading.current_thread().name)
+        return len(asked) < 5
+
+    archive = b"".join(header(f"f{number}", tarfile.REGTYPE) for number in range(100)) + END
+    with wanted_while(is_wanted), pytest.raises(Abandoned):
+        manifold.archives.load(LOCAL_PRINCIPAL, project, io.BytesIO(archive).readinto)
+    assert len(asked) == 5
+    assert paths(manifold, project) == {b"before"}
+    manifold.context.log.forget(LOCAL_PRINCIPAL.tenant, project)
+    with wanted_while(lambda: False), pytest.raises(Abandoned):
+        manifold.history.snapshot(LOCAL_PRINCIPAL, project)
+    exported = manifold.archives.export(LOCAL_PRINCIPAL, project, ArchiveFormat.ZIP)
+    with wanted_while(lambda: False), pytest.raises(Abandoned):
+        b"".join(exported.pieces)
 
 
 # --- zip --------------------------------------------------------------------------------------------------------------

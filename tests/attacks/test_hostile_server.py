@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import copy
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 import urllib3
+from manifold_common.adapters.remote import bodies
 from manifold_common.adapters.remote import server as remote_server
 from manifold_common.adapters.remote.network import Network, Reach, reach_of
 from manifold_common.adapters.remote.object_store import LinkedObjects
@@ -436,6 +439,34 @@ def test_an_answer_that_comes_byte_by_byte_is_given_up(
     with pytest.raises(Unavailable, match="too slowly"):
         client.sessions.checkout(S1, project)
     assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize(("body", "drop"), [(b"", b"T"), (bytes(64 << 20), b"")])
+def test_headers_that_come_byte_by_byte_and_requests_that_are_not_taken_are_given_up(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, drop: bytes
+) -> None:
+    monkeypatch.setattr(bodies, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(bodies, "_SLOWEST_BYTES_A_SECOND", 1 << 30)
+    listener, over = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def serve() -> None:
+        asking = listener.accept()[0]
+        with asking, suppress(OSError):
+            asking.sendall(b"HTTP/1.1 200 OK\r\nX: " if drop else b"")
+            while not over.wait(0.05):
+                asking.sendall(drop)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=1.0, read=1.0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    begun = time.monotonic()
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        bodies.exchange(pool, "POST", url, headers={}, body=body, most=100, clock=SystemClock(), patience_seconds=0.5)
+    assert time.monotonic() - begun < 5
+    over.set()
+    thread.join(5)
+    listener.close()
 
 
 def test_what_is_no_answer_is_refused(client: RemoteManifold, lying_server: LyingServer, project: ProjectId) -> None:

@@ -133,6 +133,18 @@ def test_credentials_are_renewed_before_they_end_and_requests_use_the_new_ones(
     assert runs(tmp_path) == before
 
 
+def test_credentials_that_were_replaced_in_a_file_are_found_after_the_old_ones_were_refused(
+    s3_endpoint: S3Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_profile(tmp_path, monkeypatch, AwsKeys("gone", SECRET))
+    account = ChainedAccount()
+    store = S3ObjectStore(bucket(s3_endpoint, account), clock=SystemClock(), randomness=SystemRandomness())
+    with pytest.raises(StoreUnavailable, match="InvalidAccessKeyId"):
+        store.put("k", b"x")
+    of_profile(tmp_path, monkeypatch, AwsKeys(s3_endpoint.access_key_id, s3_endpoint.secret_access_key))
+    store.put("k", b"x")
+
+
 def test_many_threads_look_credentials_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of_process(tmp_path, monkeypatch, AwsKeys("key", SECRET))
     account = ChainedAccount()

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -19,11 +20,13 @@ from manifold_common.errors import DumpNotLoaded
 from manifold_local.embedded.postgres_cluster import binaries
 
 from tests.contract.catalog_fixtures import SESSION, TENANT, TTL, USER, draft, everything, make_project, session
-from tests.support.postgres import with_database
+from tests.support.postgres import direct_dsn, with_database
+
+_PAGE = Path(__file__).parents[2] / "docs/operations.md"
 
 
 def run(dsn: str, program: str, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": "/usr/bin:/bin", **client_environment(dsn)}
+    environment = {"PATH": "/usr/bin:/bin", **client_environment(direct_dsn(dsn))}
     command = [str(binaries() / program), *arguments]
     return subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=False)
 
@@ -83,9 +86,12 @@ def contents(dsn: str) -> dict[str, object]:
 
 
 def dump(dsn: str, *arguments: str) -> str:
+    """Return a dump that servers of all versions load, made so as the documents say."""
     done = run(dsn, "pg_dump", *arguments)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    shown = re.search(r"^sed -i '(.*)' \"\$BACKUP/backup.sql\"$", _PAGE.read_text(), re.MULTILINE)
+    assert shown is not None
+    return subprocess.run(["sed", shown[1]], input=done.stdout, capture_output=True, text=True, check=True).stdout
 
 
 def start(dsn: str) -> None:

@@ -24,6 +24,7 @@ from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.errors import translate
 from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate, schema_version
 from manifold_common.adapters.postgres.pool import Limits
+from manifold_common.adapters.postgres.wholeness import tables_of
 from manifold_common.errors import (
     CatalogUnavailable,
     ConfigError,
@@ -53,6 +54,7 @@ from tests.contract.catalog_fixtures import (
     new_id,
     session,
 )
+from tests.support.postgres import direct_dsn
 from tests.support.postgres_proxy import PostgresProxy
 
 NO_PROJECT = ProjectId("p" * 26)
@@ -330,7 +332,7 @@ def test_a_commit_late_in_a_long_history_reads_no_more_than_an_early_one(postgre
 
 # --- turns between processes --------------------------------------------------------------------------------------
 
-_HOLDER = """
+HOLDER = """
 import sys, time
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from tests.contract.catalog_fixtures import SettableClock
@@ -345,7 +347,7 @@ def test_a_killed_process_gives_its_turn_back(postgres_dsn: str) -> None:
     with connected(postgres_dsn) as catalog:
         made = make_project(catalog)
         holder = subprocess.Popen(
-            [sys.executable, "-c", _HOLDER, postgres_dsn, TENANT, made.id], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", HOLDER, postgres_dsn, TENANT, made.id], stdout=subprocess.PIPE, text=True
         )
         try:
             assert holder.stdout is not None
@@ -359,6 +361,35 @@ def test_a_killed_process_gives_its_turn_back(postgres_dsn: str) -> None:
             holder.communicate()
         with catalog.commit_turn(TENANT, made.id, timeout_seconds=5) as had:
             assert had
+
+
+def test_a_holder_that_was_stopped_for_too_long_publishes_nothing_and_ends_nobody_elses_turn(postgres_dsn: str) -> None:
+    """It does not know that its lease is over. The other one is at work, and each names the head it began with."""
+    with connected(postgres_dsn) as slow, connected(postgres_dsn) as quick, psycopg.connect(postgres_dsn) as operator:
+        made = make_project(slow)
+        late = made.publication()
+        with slow.commit_turn(TENANT, made.id, timeout_seconds=1) as had:
+            assert had
+            operator.execute("UPDATE commit_turns SET leased_until = now() - interval '1 s', holder = 'nobody'")
+            operator.commit()
+            with quick.commit_turn(TENANT, made.id, timeout_seconds=1) as other:
+                assert other
+                assert quick.publish_commit(made.publication()) is not None
+                assert slow.publish_commit(late) is None
+                slow._turns._end({"tenant": TENANT, "project": made.id, "holder": "of the past"})
+                with connected(postgres_dsn) as third, third.commit_turn(TENANT, made.id, timeout_seconds=0.1) as had:
+                    assert not had
+
+
+def test_a_turn_lasts_for_as_long_as_its_holder_works(postgres_dsn: str) -> None:
+    with connected(postgres_dsn) as working, connected(postgres_dsn) as waiting:
+        made = make_project(working)
+        with working.commit_turn(TENANT, made.id, timeout_seconds=1) as had:
+            assert had
+            with waiting.commit_turn(TENANT, made.id, timeout_seconds=4) as other:  # longer than a lease
+                assert not other
+        with waiting.commit_turn(TENANT, made.id, timeout_seconds=0.1) as other:
+            assert other
 
 
 def test_without_a_server_there_is_no_turn_and_no_error(proxy: PostgresProxy) -> None:
@@ -384,10 +415,10 @@ def test_many_waiting_for_turns_do_not_take_the_connections_of_the_one_who_works
 # --- migrations ---------------------------------------------------------------------------------------------------
 
 
-def test_of_many_processes_that_migrate_at_once_one_does_it(empty_postgres_dsn: str) -> None:
+def test_of_many_processes_that_migrate_at_once_one_applies_each(empty_postgres_dsn: str) -> None:
     with ThreadPoolExecutor(8) as threads:
         applied = list(threads.map(lambda _: migrate(empty_postgres_dsn), range(8)))
-    assert sorted(applied) == [[]] * 7 + [[migration.name for migration in known_migrations()]]
+    assert sorted(name for names in applied for name in names) == [migration.name for migration in known_migrations()]
     assert migrate(empty_postgres_dsn) == []
     assert schema_version(empty_postgres_dsn) == known_migrations()[-1].version
 
@@ -531,18 +562,33 @@ def test_no_error_shows_the_password_of_the_connection_string(dsn: str) -> None:
 
 def test_a_refused_login_is_reported_at_once_and_says_why(postgres_dsn: str) -> None:
     started = time.monotonic()
-    wrong = postgres_dsn.replace("manifold@", "somebody@")
+    wrong = direct_dsn(postgres_dsn).replace("manifold@", "somebody@")
     with connected(wrong, Limits(patience_seconds=20)) as catalog, pytest.raises(CatalogUnavailable, match="somebody"):
         catalog.all_projects()
     assert time.monotonic() - started < 5
 
 
-def test_a_commit_is_flushed_to_disk_even_where_the_server_says_otherwise(postgres_dsn: str) -> None:
+def test_a_change_is_flushed_to_disk_even_where_the_server_says_otherwise(postgres_dsn: str) -> None:
+    """Whoever makes it, in whatever table, and without leaving anything in the session."""
+    postgres_dsn = direct_dsn(postgres_dsn)
     name = urlsplit(postgres_dsn).path.lstrip("/")
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    with psycopg.connect(postgres_dsn) as connection:
+        tables = ["schema_migrations", *tables_of([migration.sql for migration in known_migrations()])]
+        assert len(tables) > 12
+        for table in tables:
+            connection.execute(f"DELETE FROM {table} WHERE false")
+            assert connection.execute("SHOW synchronous_commit").fetchall() == [("on",)], table
+            connection.rollback()
+            assert connection.execute("SHOW synchronous_commit").fetchall() == [("off",)]
     with connected(postgres_dsn) as catalog:
-        assert catalog._db.read("SHOW synchronous_commit", ()) == [("on",)]
+        made = make_project(catalog)
+        flushed = []
+        for _ in range(20):
+            made.publish()
+            flushed += catalog._db.read("SELECT pg_current_wal_flush_lsn() = pg_current_wal_insert_lsn()", ())
+        assert flushed.count((True,)) > 10  # what else the server does may come in between
 
 
 def test_rows_keep_their_place_in_time_when_clocks_disagree(postgres_dsn: str) -> None:

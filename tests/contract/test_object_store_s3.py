@@ -308,7 +308,8 @@ def test_each_operation_is_one_request(store: S3ObjectStore, proxy: S3Proxy, nam
     assert [seen.method for seen in proxy.seen] == methods
 
 
-def test_a_pack_is_one_put(store: S3ObjectStore, proxy: S3Proxy) -> None:
+def test_a_pack_is_one_put(options: S3Options, proxy: S3Proxy) -> None:
+    store = open_store(dataclasses.replace(options, endpoint=proxy.url, request_timeout_seconds=30.0))
     store.put("p/pack", bytes(16 * 2**20))
     assert [seen.method for seen in proxy.seen] == ["PUT"]
 

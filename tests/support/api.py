@@ -19,6 +19,7 @@ from manifold_local.host.app import host_app
 from manifold_local.host.port import reserve
 from manifold_local.host.server import HostServer
 
+from functions.api.traffic import Traffic
 from tests.support.manifold import MakeManifold
 
 
@@ -76,7 +77,8 @@ def _stopping() -> Iterator[list[threading.Thread]]:
 def _serving(manifold: Manifold, stopping: list[threading.Thread]) -> Iterator[Api]:
     listener = reserve("127.0.0.1", 0)
     listener.listen()  # so that clients may come before the server's thread has got there
-    server = HostServer(host_app(manifold), shutdown_seconds=5)
+    traffic = Traffic(manifold.settings)
+    server = HostServer(host_app(manifold, traffic), traffic, shutdown_seconds=5)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
     try:

@@ -23,13 +23,15 @@ from manifold_common.bootstrap import (
 from manifold_common.errors import Unavailable
 from manifold_common.ports.clock import Clock
 from manifold_common.services.relay_events import Relay
-from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
+from manifold_local.embedded.postgres import EmbeddedPostgres
 from manifold_local.host.following import following
 from manifold_local.host.relaying import Relaying
 
 from tests.support.kafka import KafkaBroker, running_kafka
 from tests.support.manifold import settings_for
 from tests.support.openbao import OpenBao, running_openbao
+from tests.support.other_postgres import OtherPostgres
+from tests.support.postgres import reached, running_postgres
 from tests.support.postgres_proxy import PostgresProxy
 from tests.support.redis import RedisServer, running_redis
 from tests.support.s3_proxy import S3Proxy, running_proxy
@@ -67,7 +69,7 @@ class Node:
 
 @dataclass
 class Enterprise:
-    postgres: EmbeddedPostgres
+    postgres: EmbeddedPostgres | OtherPostgres
     network: PostgresProxy
     """Between nodes and PostgreSQL."""
     s3: S3Proxy
@@ -86,10 +88,9 @@ def running_enterprise() -> Iterator[Enterprise]:
     in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=in_memory, prefix="manifold-test-")))
-        postgres = ensure_embedded(folder / "pg", linger_seconds=0.2)
-        stack.callback(postgres.close, stop_now=True)
+        postgres = stack.enter_context(running_postgres(folder / "pg"))
         migrate(postgres.dsn)
-        network = stack.enter_context(PostgresProxy(postgres.dsn))
+        network = stack.enter_context(PostgresProxy(stack.enter_context(reached(postgres.dsn))))
         endpoint = stack.enter_context(running_seaweedfs()).endpoint
         s3 = stack.enter_context(running_proxy(endpoint.url))
         vault = stack.enter_context(running_openbao())

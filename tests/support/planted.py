@@ -17,6 +17,7 @@ def planted(**more: str) -> dict[str, str]:
         "PROJECTS_BACKEND": "s3",
         "S3_ENDPOINT": f"http://{NOBODY}",
         "S3_BUCKET": "bucket",
+        "S3_USE_PATH_STYLE": "true",
         "S3_ACCESS_KEY_ID": "AKIDFORTESTS",
         "S3_SECRET_ACCESS_KEY": MARK,
         "S3_SESSION_TOKEN": MARK,

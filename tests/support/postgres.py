@@ -1,4 +1,9 @@
-"""A real PostgreSQL for tests: one server for the whole run, a fresh migrated database for each test."""
+"""A real PostgreSQL for tests: one server for the whole run, a fresh migrated database for each test.
+
+``MANIFOLD_TEST_POSTGRES`` names the programs of another version to run; with ``MANIFOLD_TEST_POOLER=pgbouncer`` every
+database is reached through a PgBouncer in transaction mode. What a test does to the server itself, it does by
+``direct_dsn``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,7 +22,14 @@ from manifold_common.adapters.postgres.migrations import migrate
 from manifold_local.embedded.filelock import FileLock
 from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
 
+from tests.support.other_postgres import OtherPostgres, programs
+from tests.support.pgbouncer import running_pgbouncer
+
+IS_POOLED = os.environ.get("MANIFOLD_TEST_POOLER", "") == "pgbouncer"
 _PREFIX = "manifold-test-"
+_POOL_SIZE = 12
+_behind: dict[str, str] = {}
+"""By the address of a pooler, the connection string of the server behind it."""
 _numbers = itertools.count(1)
 
 
@@ -26,18 +38,46 @@ def with_database(dsn: str, name: str) -> str:
     return urlsplit(dsn)._replace(path=f"/{name}").geturl()
 
 
+def direct_dsn(dsn: str) -> str:
+    """Return the connection string of the server itself, for a database that may be reached through a pooler."""
+    parts = urlsplit(dsn)
+    return with_database(_behind[parts.netloc], parts.path.lstrip("/")) if parts.netloc in _behind else dsn
+
+
+@contextmanager
+def running_postgres(folder: Path) -> Iterator[EmbeddedPostgres | OtherPostgres]:
+    """Run a server of the version that the tests are run on, with its data in ``folder``."""
+    other = programs()
+    server = OtherPostgres(folder, other) if other else ensure_embedded(folder, linger_seconds=0.2)
+    try:
+        yield server
+    finally:
+        server.close(stop_now=True)
+
+
+@contextmanager
+def reached(server_dsn: str) -> Iterator[str]:
+    """Yield how nodes reach a server: as the tests are run, by itself or through a pooler."""
+    if not IS_POOLED:
+        yield server_dsn
+        return
+    with running_pgbouncer(server_dsn, pool_size=_POOL_SIZE) as pooler:
+        dsn = pooler.dsn(urlsplit(server_dsn).path.lstrip("/"))
+        _behind[urlsplit(dsn).netloc] = server_dsn
+        yield dsn
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[EmbeddedPostgres]:
-    """A running server. Its ``dsn`` names an empty database."""
+def postgres_server() -> Iterator[EmbeddedPostgres | OtherPostgres]:
+    """A running server. Its ``dsn`` names an empty database, and leads to the server itself."""
     in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a new database there costs a third
     if in_memory:
         _remove_leftovers(Path(in_memory))
-    with tempfile.TemporaryDirectory(dir=in_memory, prefix=_PREFIX) as folder:
-        server = ensure_embedded(Path(folder) / "pg", linger_seconds=0.2)
-        try:
-            yield server
-        finally:
-            server.close(stop_now=True)
+    with (
+        tempfile.TemporaryDirectory(dir=in_memory, prefix=_PREFIX) as folder,
+        running_postgres(Path(folder) / "pg") as server,
+    ):
+        yield server
 
 
 def _remove_leftovers(place: Path) -> None:
@@ -56,15 +96,17 @@ Databases = Callable[[str], AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
-def _databases(postgres_server: EmbeddedPostgres) -> Iterator[Databases]:
-    with psycopg.connect(postgres_server.dsn, autocommit=True) as connection:
+def _databases(postgres_server: EmbeddedPostgres | OtherPostgres) -> Iterator[Databases]:
+    with ExitStack() as stack:
+        connection = stack.enter_context(psycopg.connect(postgres_server.dsn, autocommit=True))
+        dsn = stack.enter_context(reached(postgres_server.dsn))
 
         @contextmanager
         def database(template: str) -> Iterator[str]:
             name = f"test_{next(_numbers)}"
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
             try:
-                yield with_database(postgres_server.dsn, name)
+                yield with_database(dsn, name)
             finally:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -74,7 +116,7 @@ def _databases(postgres_server: EmbeddedPostgres) -> Iterator[Databases]:
 @pytest.fixture(scope="session")
 def _template(_databases: Databases) -> Iterator[str]:
     with _databases("template1") as dsn:
-        migrate(dsn)
+        migrate(direct_dsn(dsn))  # while anybody is connected to it, it cannot be copied
         yield urlsplit(dsn).path.lstrip("/")
 
 
@@ -88,7 +130,7 @@ def empty_postgres_dsn(_databases: Databases) -> Iterator[str]:
 @pytest.fixture
 def postgres_dsn(_databases: Databases, _template: str) -> Iterator[str]:
     """Connection string of a new database that has the current schema and no rows."""
-    with _databases(_template) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+    with _databases(_template) as dsn, psycopg.connect(direct_dsn(dsn), autocommit=True) as connection:
         # A copy of the template says of itself that it is one.
         connection.execute(
             "UPDATE installation SET database_oid = (SELECT oid FROM pg_database WHERE datname = current_database())"

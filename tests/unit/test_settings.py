@@ -116,6 +116,7 @@ SAMPLES = {
     "host:port": "h:1",
     "list of host:port": "h:1,i:2",
     "list of secret URLs": "https://example.com/hook",
+    "list of networks": "10.0.0.0/8,::1",
     "list": "a,b",
     "true/false": "true",
     "size": "32MiB",

@@ -27,6 +27,7 @@ def test_a_function_works_below_tmp_which_is_all_that_lambda_gives(tmp_path: Pat
     assert workspace.cache_dir == Path("/tmp/manifold/.cache")
     assert workspace.tmpfs_dir == Path("/tmp/manifold-sets")
     assert workspace.mode == "ephemeral"
+    assert settings.database_connect_seconds == 3.0
 
 
 def test_what_is_set_counts_on_lambda_too(tmp_path: Path) -> None:

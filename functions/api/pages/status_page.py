@@ -41,7 +41,7 @@ _OVERALL_WORDS = {
 
 @router.get("/")
 async def page(caller: Caller) -> Response:
-    health = await check_all(caller.manifold)
+    health = await check_all(caller.manifold, caller.api.traffic)
     body = await anyio.to_thread.run_sync(_render, caller, health)
     return Response(body, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY})
 

@@ -36,6 +36,7 @@ _UPLOAD = {
 
 @router.get("/archive", response_class=Response, responses={**_FOUND, **responses(404)})
 def download_archive(
+    request: Request,
     caller: Caller,
     project: ProjectRef,
     archive_format: Annotated[ArchiveFormat, Query(alias="format")] = ArchiveFormat.TAR_GZ,
@@ -48,7 +49,7 @@ def download_archive(
         "Content-Disposition": attachment(f"{row.name}-{found.generation}.{archive_format.value}".encode()),
         "Manifold-Generation": str(found.generation),
     }
-    return stream(found.pieces, headers=headers, media_type=_MEDIA_TYPES[archive_format])
+    return stream(request, caller.api.room, found.pieces, headers=headers, media_type=_MEDIA_TYPES[archive_format])
 
 
 @router.post("/archive", status_code=201, openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 507))

@@ -52,11 +52,13 @@ def read_file(request: Request, caller: Caller, project: ProjectRef, generation:
     media_type = media_type_of(file.path)
     if wanted is None:
         headers["Content-Length"] = str(file.size)
-        return stream(file.read(), headers=headers, media_type=media_type)
+        return stream(request, caller.api.room, file.read(), headers=headers, media_type=media_type)
     start, length = wanted
     headers["Content-Length"] = str(length)
     headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size}"
-    return stream(file.read(start, length), status=206, headers=headers, media_type=media_type)
+    return stream(
+        request, caller.api.room, file.read(start, length), status=206, headers=headers, media_type=media_type
+    )
 
 
 @router.head("/files/{path:rest}", response_class=Response, responses={**_FOUND, **responses(404)})

@@ -15,7 +15,7 @@ _NOT_WELL: dict[int | str, dict[str, object]] = {503: {"model": HealthOut, "desc
 @router.get("/health", responses=_NOT_WELL)
 async def health(caller: Caller, response: Response) -> HealthOut:
     """Say how each dependency is, and what works without it. 503 when one that is needed is down."""
-    found = await check_all(caller.manifold)
+    found = await check_all(caller.manifold, caller.api.traffic)
     if found.status == "failed":
         response.status_code = 503
     return found

@@ -197,6 +197,12 @@ class Denied(ManifoldError):
     code = "denied"
 
 
+class TooManyRequests(Denied):
+    """This client has more under way than one client may. It may try again once some of that has ended."""
+
+    code = "too_many_requests"
+
+
 # --- unavailable ------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +218,12 @@ class Abandoned(ManifoldError):
 
     kind = ErrorKind.UNAVAILABLE
     code = "abandoned"
+
+
+class Overloaded(Unavailable):
+    """All clients together have more under way than this process takes on."""
+
+    code = "overloaded"
 
 
 class StoreUnavailable(Unavailable):

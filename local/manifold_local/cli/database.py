@@ -6,12 +6,13 @@ import subprocess
 from typing import Annotated
 
 import typer
-from manifold_common.errors import InvalidInput
+from manifold_common.errors import ConfigError, InvalidInput
 
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.output import print_line
 
 _PROGRAMS = ("psql", "pg_dump", "pg_restore", "createdb", "dropdb")
+_OF_A_SESSION = ("psql", "pg_dump", "pg_restore")
 
 
 def stop(call: Call) -> None:
@@ -41,7 +42,7 @@ def database(
     The programs are those of the embedded server's version, which also work with older servers. For instance:
     manifold database pg_dump > backup.sql
     """
-    from manifold_common.bootstrap import client_environment
+    from manifold_common.bootstrap import client_environment, shares_sessions
     from manifold_common.settings import child_environment
 
     from manifold_local.embedded.postgres_cluster import binaries
@@ -51,6 +52,12 @@ def database(
         raise InvalidInput(f"there is no program {program[:40]!r} here", hint=f"it is one of {', '.join(_PROGRAMS)}")
     call.refuse_remote()
     with open_database(call.settings) as dsn:
+        if program in _OF_A_SESSION and shares_sessions(dsn):
+            raise ConfigError(
+                f"{program} needs a session of its own, and DATABASE_URL leads to a pooler in transaction mode",
+                hint="name the server itself for this command: DATABASE_URL=postgresql://user@server:5432/database "
+                f"manifold database {program}",
+            )
         environment = child_environment(client_environment(dsn))
         done = subprocess.run([binaries() / program, *(arguments or ())], env=environment, check=False)
     raise typer.Exit(done.returncode)

@@ -10,10 +10,11 @@ from starlette.types import ASGIApp
 
 from functions.api.app import create_app
 from functions.api.guard import local_hosts
+from functions.api.traffic import Traffic
 from manifold_local.host.port import is_loopback
 
 
-def host_app(manifold: Manifold) -> ASGIApp:
+def host_app(manifold: Manifold, traffic: Traffic) -> ASGIApp:
     """Return the application for the address that the settings name."""
     server = manifold.settings.server
     names = [server.host]
@@ -22,4 +23,4 @@ def host_app(manifold: Manifold) -> ASGIApp:
     remote = not is_loopback(server.host)
     if remote:
         names.append(socket.gethostname())
-    return create_app(manifold, hosts=local_hosts(names, any_address=remote))
+    return create_app(manifold, hosts=local_hosts(names, any_address=remote), traffic=traffic)

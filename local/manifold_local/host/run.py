@@ -122,14 +122,19 @@ class _Host:
     def _serve(
         self, manifold: Manifold, postgres: EmbeddedPostgres | None, listener: socket.socket, lock: HostLock
     ) -> None:
+        from functions.api.traffic import Traffic
         from manifold_local.host.app import host_app
+        from manifold_local.host.connections import allow_files
         from manifold_local.host.server import HostServer
         from manifold_local.host.tasks import background_tasks
         from manifold_local.host.welcome import welcome
 
         url = _url(self._settings.server.host, listener.getsockname()[1])
         patience = self._settings.server.shutdown_seconds
-        server = HostServer(host_app(manifold), shutdown_seconds=patience * _SHARE_OF_REQUESTS)
+        if not allow_files(self._settings.server.max_connections):
+            _log.warning("fewer than server.maxConnections clients can be served: raise 'ulimit -n'")
+        traffic = Traffic(self._settings)
+        server = HostServer(host_app(manifold, traffic), traffic, shutdown_seconds=patience * _SHARE_OF_REQUESTS)
         relaying = Relaying(build_relays(manifold), manifold.context.nudge)
         place = Task("watch WORKDIR", _PLACE_SECONDS, lambda: self._stop_if_moved(lock))
         scheduler = Scheduler([*background_tasks(manifold, postgres), place])

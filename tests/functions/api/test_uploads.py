@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import pytest
 
-from functions.api import upload
 from tests.support.api import Api, MakeApi
 
 FILES = "/api/projects/demo/files"
@@ -100,8 +99,8 @@ def test_an_archive_that_ends_early_commits_nothing(api: Api) -> None:
     assert generation(api) == 0
 
 
-def test_a_client_that_stalls_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload.Body.__init__, "__kwdefaults__", {"stall_seconds": 0.1})
+def test_a_client_that_stalls_is_given_up(make_api: MakeApi) -> None:
+    api = make_api(SERVER_STALL_SECONDS="0.1")
     api.project()
     with api.connect() as client:
         client.sendall(head(f"{FILES}/a", "Content-Length: 10") + b"hello")

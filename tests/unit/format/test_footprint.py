@@ -93,8 +93,8 @@ def frames(_: int) -> Described:
 
 
 SHAPES: list[tuple[Callable[[int], Described], int]] = [
-    (project, 30_000), (empty_files, 60_000), (links, 60_000), (deletes, 100_000), (references, 150_000),
-    (blocks, 30_000), (containers, 10_000), (frames, 40_000),
+    (project, 15_000), (empty_files, 30_000), (links, 30_000), (deletes, 50_000), (references, 100_000),
+    (blocks, 15_000), (containers, 5_000), (frames, 20_000),
 ]  # fmt: skip
 
 

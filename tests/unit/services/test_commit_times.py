@@ -100,6 +100,7 @@ def test_the_time_of_a_generation_that_only_a_checkpoint_holds_is_known(
     assert found.head.committed_at == NOW + STEP  # not the checkpoint's own time
 
 
+@pytest.mark.in_memory("moves the clock")
 def test_a_clock_that_is_ahead_does_not_let_sessions_live_longer(nodes: Callable[[timedelta], Manifold]) -> None:
     ahead, right = nodes(timedelta(days=999)), nodes(timedelta())
     project = new_project(ahead, a=b"one")
@@ -111,6 +112,7 @@ def test_a_clock_that_is_ahead_does_not_let_sessions_live_longer(nodes: Callable
     assert row.expires_at == NOW + right.context.policy.session_ttl
 
 
+@pytest.mark.in_memory("moves the clock")
 def test_what_the_catalog_recorded_is_by_its_own_clock(nodes: Callable[[timedelta], Manifold]) -> None:
     ahead = nodes(AHEAD)
     project = new_project(ahead, a=b"one")

@@ -230,6 +230,7 @@ def test_the_draft_of_a_sparse_session_holds_only_its_paths(
     assert cat(there, project, b"d/e/f") == b"edited"
 
 
+@pytest.mark.in_memory("moves the clock")
 def test_a_session_whose_time_is_over_gives_its_ram_back_and_keeps_its_work(make_manifold: MakeManifold) -> None:
     clock = ManualClock()
     manifold = make_manifold(clock=clock, PROJECTS_WORKSPACE_TTL_SECONDS="3600")
@@ -246,6 +247,7 @@ def test_a_session_whose_time_is_over_gives_its_ram_back_and_keeps_its_work(make
     assert (check_out(manifold) / "a").read_bytes() == b"mine"
 
 
+@pytest.mark.in_memory("moves the clock")
 def test_a_session_that_is_used_does_not_end(make_manifold: MakeManifold) -> None:
     clock = ManualClock()
     manifold = make_manifold(clock=clock, PROJECTS_WORKSPACE_TTL_SECONDS="3600")

@@ -62,6 +62,7 @@ def test_it_is_not_removed_with_the_folder_that_others_removed(manifold: Manifol
     assert (work / "d/e/f").read_bytes() == changed
 
 
+@pytest.mark.in_memory("moves the clock")
 def test_it_is_saved_before_the_working_set_of_a_session_that_is_over_goes(make_manifold: MakeManifold) -> None:
     clock = ManualClock()
     manifold = make_manifold(clock=clock, PROJECTS_WORKSPACE_TTL_SECONDS="3600")

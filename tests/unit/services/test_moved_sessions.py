@@ -170,6 +170,7 @@ def test_commits_made_elsewhere_are_there_when_the_session_comes_back(
     assert (check_out(there) / "b").read_bytes() == b"commit 2"
 
 
+@pytest.mark.in_memory("moves the clock")
 def test_when_the_session_is_over_what_was_left_behind_goes_and_what_was_saved_stays(
     make_manifold: MakeManifold,
 ) -> None:
@@ -188,6 +189,7 @@ def test_when_the_session_is_over_what_was_left_behind_goes_and_what_was_saved_s
     assert (check_out(last) / "a").read_bytes() == b"saved"
 
 
+@pytest.mark.in_memory("moves the clock")
 def test_a_draft_of_a_machine_that_is_gone_is_kept_for_as_long_as_any_draft(make_manifold: MakeManifold) -> None:
     clock = ManualClock()
     here, there = (make_manifold(node=name, clock=clock, PROJECTS_WORKSPACE_TTL_SECONDS="3600") for name in "ab")

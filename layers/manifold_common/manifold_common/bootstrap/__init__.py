@@ -12,6 +12,7 @@ from manifold_common.bootstrap.adapters import (
     event_sinks,
     migrate_catalog,
     prepare_store,
+    shares_sessions,
 )
 from manifold_common.bootstrap.faults import find_faults
 from manifold_common.bootstrap.functions import anew, build_function, build_nudge_queue, load_function_settings
@@ -39,5 +40,6 @@ __all__ = [
     "find_faults",
     "load_function_settings",
     "migrate_catalog",
+    "shares_sessions",
     "prepare_store",
 ]

@@ -35,11 +35,14 @@ def build_catalog(settings: Settings, dsn: str, clock: Clock) -> Catalog:
     from manifold_common.adapters.postgres.pool import Limits as PoolLimits
 
     timeout = settings.database_timeout_seconds
-    catalog = PostgresCatalog(
-        _database_credentials(settings, dsn, clock),
-        clock=clock,
-        limits=PoolLimits(connections=settings.database_pool_max, statement_seconds=timeout, patience_seconds=timeout),
+    limits = PoolLimits(
+        connections=settings.database_pool_max,
+        statement_seconds=timeout,
+        patience_seconds=timeout,
+        connect_seconds=settings.database_connect_seconds,
+        idle_seconds=settings.database_idle_seconds,
     )
+    catalog = PostgresCatalog(_database_credentials(settings, dsn, clock), clock=clock, limits=limits)
     try:
         catalog.check_schema()
     except BaseException:
@@ -65,7 +68,7 @@ def _database_credentials(settings: Settings, dsn: str, clock: Clock) -> str | C
 def check_database_url(settings: Settings) -> None:
     """Raises ConfigError: ``DATABASE_URL`` is set, and names an option that PostgreSQL's clients do not know."""
     if settings.database_url is not None:
-        from manifold_common.adapters.postgres.pool import Dsn
+        from manifold_common.adapters.postgres.dsn import Dsn
 
         Dsn(settings.database_url.get_secret_value())
 
@@ -82,6 +85,13 @@ def client_environment(dsn: str) -> dict[str, str]:
     from manifold_common.adapters.postgres import clients
 
     return clients.client_environment(dsn)
+
+
+def shares_sessions(dsn: str) -> bool:
+    """Tell whether a pooler in transaction mode is before the database. Raises ConfigError, CatalogUnavailable."""
+    from manifold_common.adapters.postgres import pooler
+
+    return pooler.shares_sessions(dsn)
 
 
 def migrate_catalog(dsn: str, *, keep_catalog: bool = False) -> list[str]:

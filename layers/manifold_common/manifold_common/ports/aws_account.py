@@ -36,6 +36,9 @@ class AwsAccount(Protocol):
             NoAwsKeys
         """
 
+    def forget(self) -> None:
+        """Look credentials up anew when they are next asked for: a server has refused those that were given."""
+
     def client(
         self, service: str, *, region: str | None, endpoint: str | None, verify: bool | str, **config: Any
     ) -> Any:

@@ -510,6 +510,9 @@ class Catalog(InstallationRecord, Outbox, Uploads, Superseded, Protocol):
     def health(self) -> CatalogHealth:
         """Return how one cheap query went, and what is known of writes. Never raises."""
 
+    def rest(self) -> None:
+        """Give back the connections that are idle, but perhaps for one: this process may not run for a while."""
+
     def close(self) -> None:
         """Give connections back. The catalog is not used afterwards."""
 

@@ -175,7 +175,8 @@ def _told(state: SinkState, condition: Condition) -> str:
     if condition in ("ok", "unused"):
         return said
     if condition == "parked":
-        return f"{state.error}; parked since {_at(state.parked_at)}: see 'manifold events redrive'; {said}"
+        redrive = f"'manifold events redrive --sink {state.sink}'"
+        return f"{state.error}; parked since {_at(state.parked_at)}: {redrive} tries it again; {said}"
     rest = f"left alone until {_at(state.retry_at)}" if condition == "resting" else "to be tried again"
     return f"{state.error}; {rest}, failing since {_at(state.since)}; {said}"
 

@@ -6,6 +6,7 @@ from where it stands (``projects.retention.days`` is ``PROJECTS_RETENTION_DAYS``
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,6 +145,11 @@ def _check_postgres_url(value: SecretStr) -> SecretStr:
     return SecretStr(scheme.lower() + url.removeprefix(scheme))
 
 
+def _check_network(value: str) -> str:
+    ipaddress.ip_network(value, strict=False)  # raises ValueError when it is not one
+    return value
+
+
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -178,5 +184,10 @@ SecretUrls = Annotated[
     Kind("list of secret URLs", "a list of http:// or https:// URLs without a user or password, separated by commas"),
 ]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), Kind("list", "a list of names, separated by commas")]
+Networks = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_network)], ...],
+    BeforeValidator(_split),
+    Kind("list of networks", "a list of addresses or networks such as 10.0.0.7 or 10.0.0.0/8, separated by commas"),
+]
 Directory = Annotated[Path, Kind("path", "the path of a folder")]
 File = Annotated[Path, Kind("path", "the path of a file")]

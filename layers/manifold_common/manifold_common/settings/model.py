@@ -10,7 +10,17 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import PrivateAttr, SecretStr, model_validator
 
-from manifold_common.settings.fields import Bytes, Directory, HttpUrl, Names, PostgresUrl, Section, section, setting
+from manifold_common.settings.fields import (
+    Bytes,
+    Directory,
+    HttpUrl,
+    Names,
+    Networks,
+    PostgresUrl,
+    Section,
+    section,
+    setting,
+)
 from manifold_common.settings.projects import Projects
 from manifold_common.settings.source import Source
 
@@ -18,6 +28,7 @@ S = TypeVar("S", bound=Section)
 
 _ON_LAMBDA: Mapping[str, Any] = {
     "workdir": Path("/tmp/manifold"),  # noqa: S108 - Lambda gives no other place; it is the function's own
+    "database_connect_seconds": 3.0,
     "projects.workspace.mode": "ephemeral",
     "projects.workspace.tmpfs_dir": Path("/tmp/manifold-sets"),  # noqa: S108
 }
@@ -41,6 +52,51 @@ class Server(Section):
         le=600,
     )
     max_upload_bytes: Bytes = setting(10 * 2**30, "Largest request body, in bytes. 0 means no limit.", ge=0)
+    max_connections: int = setting(
+        1024,
+        "Most connections at once. Over it, a few more are taken for `/health`, `/livez` and `/readyz`; other "
+        "requests on them are answered with 503.",
+        ge=1,
+        le=100_000,
+    )
+    max_connections_per_peer: int = setting(
+        256,
+        "Most connections of one client address (an IPv6 network of 64 bits counts as one). Over it: 429.",
+        ge=1,
+        le=100_000,
+    )
+    max_requests: int = setting(512, "Most requests under way at once. Over it: 503.", ge=1, le=100_000)
+    max_requests_per_peer: int = setting(
+        128, "Most requests under way of one client address. Over it: 429.", ge=1, le=100_000
+    )
+    trusted_proxies: Networks = setting(
+        (),
+        "Addresses or networks of proxies in front of this server, such as `10.0.0.0/8`: their connections are not "
+        "counted as one client's, and the client of a request is the last address in `X-Forwarded-For` that is none of "
+        "them.",
+    )
+    max_buffered_bytes: Bytes = setting(
+        256 * 2**20,
+        "Memory for bodies and answers that are being sent, of all clients together, in bytes. When it is used up, "
+        "transfers whose clients have stood still are ended.",
+        ge=16 * 2**20,
+    )
+    head_seconds: float = setting(
+        10.0, "Time that a client has to send a request's line and headers, in seconds.", gt=0, le=600
+    )
+    idle_seconds: float = setting(
+        30.0, "How long a connection is kept open between two requests, in seconds.", gt=0, le=3600
+    )
+    stall_seconds: float = setting(
+        30.0,
+        "Span over which a client's pace is measured, in seconds: the longest that it may send or take nothing in the "
+        "middle of a body.",
+        gt=0,
+        le=600,
+    )
+    min_bytes_per_second: int = setting(
+        4096, "Slowest pace at which a client may send a body or take an answer. 0: it must only not stand still.", ge=0
+    )
     shutdown_seconds: float = setting(
         20.0, "Time given to running requests and background work at shutdown, in seconds.", ge=0, le=3600
     )
@@ -202,7 +258,21 @@ class Settings(Section):
     )
     database_pool_max: int = setting(10, "Most connections to PostgreSQL per process.", ge=1, le=1000)
     database_timeout_seconds: float = setting(
-        10.0, "Longest wait for a connection or one statement, in seconds.", gt=0, le=600
+        10.0, "Longest wait for a free connection or one statement, in seconds.", gt=0, le=600
+    )
+    database_connect_seconds: float = setting(
+        10.0,
+        "Longest to go on trying to open a connection while PostgreSQL is away or has none left, in seconds. "
+        "On Lambda: 3.",
+        gt=0,
+        le=600,
+    )
+    database_idle_seconds: float = setting(
+        60.0,
+        "A connection that was not needed for so long is closed; one stays open. "
+        "0: a function closes that one too when an invocation ends.",
+        ge=0,
+        le=86_400,
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe messages that are logged.")
     log_payloads: bool = setting(
@@ -251,8 +321,8 @@ class Settings(Section):
     @model_validator(mode="after")
     def _derive(self) -> Settings:
         others = _ON_LAMBDA if self.functions.name is not None else {}
-        if "workdir" in others and "workdir" not in self.model_fields_set:
-            object.__setattr__(self, "workdir", others["workdir"])
+        for name in others.keys() & (type(self).model_fields.keys() - self.model_fields_set):
+            object.__setattr__(self, name, others[name])
         facts = {"workdir": str(self.workdir), "uid": str(os.getuid())}
         for name in type(self).model_fields:
             value = getattr(self, name)

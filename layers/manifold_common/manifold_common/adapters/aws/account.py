@@ -39,6 +39,10 @@ class ChainedAccount:
     def keys(self) -> AwsKeys:
         return self._fixed or self._from_chain()
 
+    def forget(self) -> None:
+        with self._lock:
+            self._found = None
+
     def client(
         self, service: str, *, region: str | None, endpoint: str | None, verify: bool | str, **config: Any
     ) -> Any:
@@ -73,13 +77,13 @@ class ChainedAccount:
             with self._lock:
                 if self._found is None:
                     self._found = self._search()
-            frozen = self._found.get_frozen_credentials() if self._found is not None else None
+                found = self._found
+            frozen = found.get_frozen_credentials() if found is not None else None
         except Exception as error:  # a profile's process, its answer, a server of tokens: each fails in its own way
             # Of the error only names: botocore repeats what a process printed.
             failed = f"{getattr(error, 'kwargs', {}).get('provider') or 'the chain'}: {type(error).__name__}"
         if failed is not None:
-            with self._lock:
-                self._found = None
+            self.forget()
             raise NoAwsKeys(f"the AWS credentials cannot be had ({failed})", _HINT)
         if frozen is None or not frozen.access_key or not frozen.secret_key:
             raise NoAwsKeys(f"there are no AWS credentials: the settings have none, and {_TRIED} gave none", _HINT)

@@ -580,6 +580,9 @@ class MemoryCatalog(MemoryOutbox):
     def health(self) -> CatalogHealth:
         return CatalogHealth(True, "in memory", 0.0)
 
+    def rest(self) -> None:
+        """Nothing is held."""
+
     def close(self) -> None:
         """Nothing is held."""
 

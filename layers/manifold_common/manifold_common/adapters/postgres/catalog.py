@@ -1,8 +1,9 @@
 """The catalog on PostgreSQL.
 
-Each method is one statement, and so one transaction and one round trip. Statements are prepared by the second use on
-a connection, and run in autocommit, so no BEGIN, COMMIT or parsing is added. In the life of the data:
-``publish_commit`` is the commit point; everything before it may be lost, nothing after it is.
+Each method is one statement, and so one transaction and one round trip. Statements run in autocommit, so no BEGIN or
+COMMIT is added, and each is planned for its own values: a plan that is kept would be kept in a session of the server,
+which poolers share. In the life of the data: ``publish_commit`` is the commit point; everything before it may be lost,
+nothing after it is.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from contextlib import AbstractContextManager
 
 from manifold_common.adapters.postgres.commits import Commits
 from manifold_common.adapters.postgres.database import Database
+from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.installation import Installation
 from manifold_common.adapters.postgres.migrations import known_migrations, refuse_other_version
 from manifold_common.adapters.postgres.outbox import Outbox
-from manifold_common.adapters.postgres.pool import Dsn, Limits
+from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.adapters.postgres.projects import Projects
 from manifold_common.adapters.postgres.room import Room
 from manifold_common.adapters.postgres.sessions import Sessions
@@ -39,11 +41,9 @@ class PostgresCatalog(Projects, Commits, Sessions, Uploads, Superseded, Outbox, 
 
     def __init__(self, dsn: str | Credentials[str], *, clock: Clock, limits: Limits | None = None) -> None:
         """Raises ConfigError: ``dsn`` is not a connection string."""
-        parsed = Dsn(dsn)
-        limits = limits or Limits()
         self._clock = clock
-        self._db = Database(parsed, limits)
-        self._turns = Turns(parsed, limits)
+        self._db = Database(Dsn(dsn), limits or Limits())
+        self._turns = Turns(self._db)
         self._room = Room(self._db)
 
     def check_schema(self) -> None:
@@ -70,6 +70,8 @@ class PostgresCatalog(Projects, Commits, Sessions, Uploads, Superseded, Outbox, 
         seconds = self._clock.monotonic() - started
         return CatalogHealth(True, f"PostgreSQL {version}", seconds, self._room.trouble(within_seconds=_HEALTH_SECONDS))
 
+    def rest(self) -> None:
+        self._db.rest()
+
     def close(self) -> None:
         self._db.close()
-        self._turns.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
-from manifold_common.adapters.postgres.pool import Dsn
+from manifold_common.adapters.postgres.dsn import Dsn
 
 
 def client_environment(dsn: str) -> dict[str, str]:

@@ -8,8 +8,10 @@ from typing import Any, LiteralString, TypeAlias
 
 import psycopg
 
+from manifold_common.adapters.postgres.connection import Connection
+from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.errors import is_forbidden, is_lost, is_undone, translate
-from manifold_common.adapters.postgres.pool import Connection, Dsn, Limits, Pool
+from manifold_common.adapters.postgres.pool import Limits, Pool
 from manifold_common.domain.patience import patience
 from manifold_common.errors import InvalidInput, ManifoldError, NoSpace
 
@@ -46,6 +48,9 @@ class Database:
         """
         longest = patience(self._limits.patience_seconds)
         return self._run(statement, params, time.monotonic() + longest, repeatable=False)
+
+    def rest(self) -> None:
+        self._pool.rest()
 
     def close(self) -> None:
         self._pool.close()

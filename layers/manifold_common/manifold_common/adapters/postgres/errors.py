@@ -29,7 +29,16 @@ _TAKEN = {
     "commits_id": "that commit is published already",
     "commits_request": "that request has made a commit already",
 }
-_PERMANENT = ("authentication failed", "does not exist", "pg_hba.conf", "no password supplied", "SSL")
+_PERMANENT = (
+    "authentication failed",
+    "does not exist",
+    "pg_hba.conf",
+    "no password supplied",
+    "SSL",
+    "no such database",
+    "no such user",
+    "unsupported startup parameter",
+)
 """Parts of connection errors that waiting will not cure (libpq gives no code for them)."""
 _REFUSED = (
     "authentication failed",  # also where PAM, LDAP, SASL or a token is behind it
@@ -44,13 +53,34 @@ _REFUSED = (
 """Parts of connection errors that say: not you, or not with this password."""
 _NO_SUCH_ROLE = re.compile(r'role ".*" does not exist')
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
+_NOT_SERVED: Final = ("query_wait_timeout", "Timed-out waiting to acquire database connection")
+"""What poolers say to a client whose statement they could pass to no server."""
+_STATEMENT_MODE: Final = "not allowed in statement pooling mode"
 _SCARCE: Final = (
     (
         pg.TooManyConnections,
         ("too many clients", "remaining connection slots", "too many connections for"),
         (
-            "the database server has no connection left",
-            "raise max_connections on the server, lower DATABASE_POOL_MAX on the nodes, or put a pooler between them",
+            "the database server has no connection left (too many connections)",
+            "raise max_connections on the server, lower DATABASE_POOL_MAX on the nodes or their number (on Lambda: the "
+            "reserved concurrency), or put a pooler between them",
+        ),
+    ),
+    (
+        pg.TooManyConnections,
+        ("no more connections allowed",),
+        (
+            "the pooler before the database has no place for a client left (too many connections)",
+            "raise max_client_conn of PgBouncer, or lower DATABASE_POOL_MAX on the nodes or their number",
+        ),
+    ),
+    (
+        pg.TooManyConnections,
+        _NOT_SERVED,
+        (
+            "the pooler before the database had no server connection free in time (too many connections)",
+            "raise default_pool_size of PgBouncer (of RDS Proxy: MaxConnectionsPercent), and max_connections of the "
+            "server to match",
         ),
     ),
     (
@@ -76,7 +106,11 @@ def is_lost(error: psycopg.Error) -> bool:
 
 def is_undone(error: psycopg.Error) -> bool:
     """Tell whether the server itself gave the statement up, so that nothing happened and it may be sent again."""
-    return is_demoted(error) or isinstance(error, pg.DeadlockDetected | pg.SerializationFailure)
+    return (
+        is_demoted(error)
+        or isinstance(error, pg.DeadlockDetected | pg.SerializationFailure)
+        or any(mark in str(error) for mark in _NOT_SERVED)
+    )
 
 
 def is_demoted(error: psycopg.Error) -> bool:
@@ -111,8 +145,9 @@ def is_full(error: psycopg.Error) -> bool:
 
 
 def _is_one(error: psycopg.Error, kind: type[psycopg.Error], marks: tuple[str, ...]) -> bool:
-    text = str(error)  # libpq gives no code for what meets a connection while it is made
-    return isinstance(error, kind) or (not error.sqlstate and any(mark in text for mark in marks))
+    # libpq gives no code for what meets a connection while it is made, and PgBouncer that of a broken protocol.
+    coded = bool(error.sqlstate) and not isinstance(error, pg.ProtocolViolation)
+    return isinstance(error, kind) or (not coded and any(mark in str(error) for mark in marks))
 
 
 def translate(error: psycopg.Error, without_secrets: Callable[[str], str] = str) -> ManifoldError:
@@ -145,6 +180,17 @@ def translate(error: psycopg.Error, without_secrets: Callable[[str], str] = str)
     scarce = next((found for kinds, marks, found in _SCARCE if _is_one(error, kinds, marks)), None)
     if scarce is not None:
         return CatalogUnavailable(scarce[0], hint=scarce[1])
+    if isinstance(error, pg.QueryCanceled):
+        return CatalogUnavailable(
+            f"the database stopped a statement that took too long, and changed nothing: {error.diag.message_primary}",
+            hint="try again; if it lasts, look for what holds locks with: manifold database psql --command "
+            "'SELECT pid, state, query FROM pg_stat_activity'",
+        )
+    if _STATEMENT_MODE in str(error):
+        return CatalogUnavailable(
+            "the pooler before the database is in statement mode, which refuses transactions",
+            hint="set pool_mode = transaction in PgBouncer, or let DATABASE_URL name the server itself",
+        )
     if isinstance(error, pg.UndefinedFile):
         return CatalogUnavailable(
             f"the database server misses a file of its own: {error.diag.message_primary}",

@@ -7,20 +7,25 @@ in the database, and a file that no longer matches is refused.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import errors as pg
 
+from manifold_common.adapters.postgres.connection import Connection, connect
+from manifold_common.adapters.postgres.defaults import missing_defaults, set_defaults
+from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.errors import MIGRATE_HINT, translate
-from manifold_common.adapters.postgres.pool import Connection, Dsn, connect
 from manifold_common.adapters.postgres.wholeness import forget_refused, guard, require_whole
 from manifold_common.errors import CatalogUnavailable, DumpNotLoaded, SchemaMismatch
 
 _LOCK: Final = (0x6D616E69, 1)  # "mani"; the two-number form shares no key with the catalog's other locks
 _LOCK_SECONDS = 60
 _STATEMENT_SECONDS = 300.0
+_LIMITS: Final = f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'; SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'"
 
 _HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -71,28 +76,33 @@ def migrate(dsn: str, *, known: list[Migration] | None = None, keep_catalog: boo
             pending = _pending(applied, migrations)
             made = [migration.sql for migration in migrations if migration.version in applied]
             require_whole(lambda sql, params: connection.execute(sql, params).fetchall(), made)
-            if not pending:
-                return []
-            _require_utf8(connection)
-            _take_turn(connection)
-            connection.execute(_HISTORY)
-            pending = _pending(_history(connection), migrations)
-            for migration in pending:
-                with connection.transaction():
-                    _apply(connection, migration)
-                    guard(connection, [one.sql for one in migrations])
-                    connection.execute(
-                        "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
-                        (migration.version, migration.name, migration.checksum),
-                    )
-            return [migration.name for migration in pending]
+            done = [migration.name for migration in pending if _apply_once(connection, migration, migrations)]
+            if missing_defaults(connection):
+                with _turn(connection):
+                    set_defaults(connection)
+            return done
     except psycopg.Error as error:
         raise translate(error, parsed.without_secrets) from error
 
 
+def _apply_once(connection: Connection, migration: Migration, known: list[Migration]) -> bool:
+    """Return whether it was applied: another process may have done so meanwhile."""
+    with _turn(connection):
+        connection.execute(_HISTORY)
+        if migration not in _pending(_history(connection), known):
+            return False
+        _apply(connection, migration)
+        guard(connection, [one.sql for one in known])
+        connection.execute(
+            "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
+            (migration.version, migration.name, migration.checksum),
+        )
+    return True
+
+
 def _apply(connection: Connection, migration: Migration) -> None:
     try:
-        connection.execute(migration.sql, prepare=False)
+        connection.execute(migration.sql)
     except pg.DuplicateTable as error:
         raise DumpNotLoaded(
             f"migration {migration.name} cannot be applied: {error.diag.message_primary}. A dump was loaded only in "
@@ -154,19 +164,16 @@ def _pending(applied: dict[int, str], known: list[Migration]) -> list[Migration]
     return [migration for migration in known if migration.version not in applied]
 
 
-def _require_utf8(connection: Connection) -> None:
-    if connection.info.parameter_status("server_encoding") != "UTF8":
-        raise CatalogUnavailable(
-            "the database's encoding is not UTF8", hint="make one with: createdb --encoding=UTF8 --template=template0"
-        )
-
-
-def _take_turn(connection: Connection) -> None:
-    """Wait for the other migrating processes. The lock goes with the connection."""
-    connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{_LOCK_SECONDS}s",))
-    try:
-        connection.execute("SELECT pg_advisory_lock(%s::int, %s::int)", _LOCK)
-    except pg.LockNotAvailable:
-        raise CatalogUnavailable(
-            f"another process has been migrating the database for more than {_LOCK_SECONDS} seconds", hint="try again"
-        ) from None
+@contextmanager
+def _turn(connection: Connection) -> Iterator[None]:
+    """Begin a transaction in which no other process migrates; its end gives the turn to the next one."""
+    with connection.transaction():
+        connection.execute(_LIMITS)
+        try:
+            connection.execute("SELECT pg_advisory_xact_lock(%s::int, %s::int)", _LOCK)
+        except pg.LockNotAvailable:
+            raise CatalogUnavailable(
+                f"another process has been migrating the database for more than {_LOCK_SECONDS} seconds",
+                hint="try again",
+            ) from None
+        yield

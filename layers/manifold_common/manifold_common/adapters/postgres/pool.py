@@ -1,80 +1,34 @@
-"""Connections to PostgreSQL, each wait on them bounded.
+"""Connections to PostgreSQL, never more than said, each wait on them bounded.
 
 A small pool without threads of its own: the caller that needs a connection makes it, and so gets the true reason when
 that fails, and a restarted server is found again within milliseconds. A pooled connection is looked at before it is
 lent out, without asking the server: a closed socket shows at once. Only one that has been idle for long is tried with
-a round trip.
+a round trip. Whoever gives a connection back closes those that nobody has needed for a while.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import select
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
-from urllib.parse import quote
 
 import psycopg
-from psycopg.abc import PQGen
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.types.numeric import Int8Dumper
 
-from manifold_common.adapters.postgres.errors import is_permanent, is_refused, translate
-from manifold_common.domain.patience import in_a_hurry, patience
-from manifold_common.errors import CatalogUnavailable, ConfigError
-from manifold_common.ports.credentials import Credentials, Fixed
-
-_T = TypeVar("_T")
+from manifold_common.adapters.postgres.connection import Connection, connect
+from manifold_common.adapters.postgres.dsn import Dsn
+from manifold_common.adapters.postgres.errors import is_permanent, translate
+from manifold_common.domain.patience import patience
+from manifold_common.errors import CatalogUnavailable
 
 _TRUST_IDLE_SECONDS = 20.0
 _PROBE_SECONDS = 3.0
-_CONNECT_SECONDS = 5
-_FIRST_BACKOFF_SECONDS = 0.02
-_LAST_BACKOFF_SECONDS = 0.5
-_CLIENT_MARGIN_SECONDS = 2.0
-_USES_OF_A_PLAN = 200
-_UNBOUNDED_SECONDS = 1e9
-_SECRET_OPTIONS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
-
-_CONFIGURE = """
-SELECT set_config('statement_timeout', %s, false),
-       set_config('TimeZone', 'UTC', false),
-       set_config('plan_cache_mode', 'force_generic_plan', false),
-       set_config('enable_seqscan', 'off', false),
-       set_config('synchronous_commit',
-                  CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
-                  ELSE current_setting('synchronous_commit') END, false)
-"""
-"""Every query is a look-up by an index, so planning it once for all values is right, and reading a whole table never
-is. An acknowledged commit is durable, whatever the server's default is."""
-
-
-class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that gives up waiting, also for a server that is there but frozen."""
-
-    answer_seconds: float | None = None
-    idle_since: float = 0.0
-    uses: int = 0
-    signed_in_with: str = ""
-    """The connection string; of no more use once the server has refused it to another connection."""
-
-    def wait(self, gen: PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:
-        return super().wait(gen, interval, timeout if timeout is not None else self.answer_seconds)
-
-    @contextmanager
-    def hurried(self) -> Iterator[None]:
-        """While this lasts, wait for an answer no longer than whoever asks does (``domain.patience``)."""
-        usual = self.answer_seconds
-        if in_a_hurry():
-            self.answer_seconds = patience(usual or _UNBOUNDED_SECONDS)
-        try:
-            yield
-        finally:
-            self.answer_seconds = usual
+_FIRST_BACKOFF_SECONDS = 0.04
+_LAST_BACKOFF_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,88 +40,11 @@ class Limits:
     statement_seconds: float = 15.0
     """The longest a statement may take. 0: no limit."""
     patience_seconds: float = 10.0
-    """The longest to wait for a connection, and to go on repeating a read."""
-
-
-class Dsn:
-    """A connection string, which another may replace. Printing it shows no password."""
-
-    def __init__(self, text: str | Credentials[str]) -> None:
-        """Raises ConfigError: it is not a connection string."""
-        self._credentials: Credentials[str] = Fixed(text) if isinstance(text, str) else text
-        self._secrets = _secrets_of(self.text)
-
-    def __repr__(self) -> str:
-        return "Dsn(...)"
-
-    @property
-    def text(self) -> str:
-        return self._credentials.current
-
-    def replaced(self, refused: str) -> bool:
-        """Tell whether there is another one by now than the one that a server has refused."""
-        fresh = self._credentials.instead_of(refused)
-        if fresh is None:
-            return False
-        self._secrets |= _secrets_of(fresh)
-        return True
-
-    def without_secrets(self, text: str) -> str:
-        """Return ``text`` with whatever is secret in the connection string replaced."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
-
-
-def _secrets_of(dsn: str) -> frozenset[str]:
-    """Raises ConfigError: it is not a connection string."""
-    try:
-        options = conninfo_to_dict(dsn)
-    except (psycopg.ProgrammingError, UnicodeError):
-        # libpq quotes the part it does not understand, which may be the password.
-        raise ConfigError(
-            "DATABASE_URL is not a valid PostgreSQL connection string",
-            hint="write postgresql://user:password@host:5432/database, with %-escapes for special characters",
-        ) from None
-    found = {str(options.get(name) or "") for name in _SECRET_OPTIONS}
-    return frozenset(form for secret in found if secret for form in (secret, quote(secret, safe="")))
-
-
-def connect(dsn: Dsn, *, statement_seconds: float, within_seconds: float = _CONNECT_SECONDS) -> Connection:
-    """Open and configure a connection, with another connection string if the server refuses this one and there is
-    another by now. Raises psycopg.Error."""
-    text = dsn.text
-    try:
-        return _connect(text, statement_seconds, within_seconds)
-    except psycopg.Error as error:
-        if not is_refused(error) or not dsn.replaced(text):
-            raise
-    return _connect(dsn.text, statement_seconds, within_seconds)
-
-
-def _connect(text: str, statement_seconds: float, within_seconds: float) -> Connection:
-    connection = Connection.connect(
-        text,
-        autocommit=True,
-        prepare_threshold=2,
-        connect_timeout=max(1, min(_CONNECT_SECONDS, round(within_seconds))),
-        keepalives=1,
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-        tcp_user_timeout=15_000,
-        application_name="manifold",
-    )
-    connection.signed_in_with = text
-    try:
-        connection.adapters.register_dumper(int, Int8Dumper)  # one prepared statement whatever the number's size
-        connection.answer_seconds = _CONNECT_SECONDS
-        connection.execute(_CONFIGURE, (f"{statement_seconds * 1000:.0f}ms",), prepare=False)
-        connection.answer_seconds = statement_seconds + _CLIENT_MARGIN_SECONDS if statement_seconds else None
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    """The longest to wait for a free connection, and to go on repeating a read."""
+    connect_seconds: float = 10.0
+    """The longest to try to open one, while the server is away or has none left."""
+    idle_seconds: float = 60.0
+    """A connection that nobody has needed for so long is closed. 0: none is kept by ``rest``."""
 
 
 class Pool:
@@ -182,6 +59,7 @@ class Pool:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._idle: list[Connection] = []
+        """Taken and given back at the end, so the first is the one that was idle for longest."""
         self._places = threading.Semaphore(self._limits.connections)
 
     @contextmanager
@@ -199,10 +77,10 @@ class Pool:
         if not places.acquire(timeout=longest):
             raise CatalogUnavailable(
                 f"all {self._limits.connections} database connections have been in use for {longest:g} seconds",
-                hint="try again",
+                hint="try again; if it happens often, raise DATABASE_POOL_MAX",
             )
         try:
-            connection = self._take() or self._open(deadline)
+            connection = self._take() or self._open(min(deadline, time.monotonic() + self._limits.connect_seconds))
             try:
                 yield connection
             finally:
@@ -210,10 +88,13 @@ class Pool:
         finally:
             places.release()
 
+    def rest(self) -> None:
+        """Close what is idle but for one connection: the process may not run for a while, and could close none."""
+        self._close_idle(keep=1 if self._limits.idle_seconds else 0, idle_for=0.0)
+
     def close(self) -> None:
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self._close_idle(keep=0, idle_for=0.0)
 
     def _take(self) -> Connection | None:
         while True:
@@ -221,7 +102,7 @@ class Pool:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            if connection.signed_in_with == self._dsn.text and _is_usable(connection):
+            if connection.signed_in_with == self._dsn.current and _is_usable(connection):
                 return connection
             connection.close()
 
@@ -237,30 +118,31 @@ class Pool:
                     within_seconds=deadline - time.monotonic(),
                 )
             except psycopg.Error as error:
-                if is_permanent(error) or time.monotonic() + backoff >= deadline:
+                wait = backoff * random.random()  # noqa: S311 - so that many who failed together come back one by one
+                if is_permanent(error) or time.monotonic() + wait >= deadline:
                     raise translate(error, self._dsn.without_secrets) from error
-            time.sleep(backoff)
+            time.sleep(wait)
             backoff = min(backoff * 2, _LAST_BACKOFF_SECONDS)
 
     def _give_back(self, connection: Connection) -> None:
-        if connection.closed or self._closed or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            connection.close()
-            return
-        connection.uses += 1
-        if connection.uses % _USES_OF_A_PLAN == 0 and not _forget_plans(connection):
+        is_idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        if self._closed or connection.is_spent or not is_idle:
             connection.close()
             return
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
+        self._close_idle(keep=1, idle_for=self._limits.idle_seconds)
 
-
-def _forget_plans(connection: Connection) -> bool:
-    """Let PostgreSQL plan anew: its plans fit the tables as they were, which may have been empty at that time."""
-    try:
-        connection.execute("DISCARD PLANS", prepare=False)
-    except psycopg.Error:
-        return False
-    return True
+    def _close_idle(self, *, keep: int, idle_for: float) -> None:
+        while len(self._idle) > keep:
+            try:
+                oldest = self._idle.pop(0)
+            except IndexError:  # another thread was faster
+                return
+            if time.monotonic() - oldest.idle_since < idle_for:
+                self._idle.insert(0, oldest)
+                return
+            oldest.close()
 
 
 def _is_usable(connection: Connection) -> bool:
@@ -272,7 +154,7 @@ def _is_usable(connection: Connection) -> bool:
     # Something arrived unasked (a farewell, or only a notice), or the network may have dropped us meanwhile.
     usual, connection.answer_seconds = connection.answer_seconds, _PROBE_SECONDS
     try:
-        connection.execute("SELECT 1", prepare=False)
+        connection.execute("SELECT 1")
     except psycopg.Error:
         return False
     finally:

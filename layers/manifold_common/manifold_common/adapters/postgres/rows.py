@@ -185,4 +185,4 @@ def _with_utc(row: Sequence[Any]) -> list[Any]:
 
 
 def utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC)  # the connection's time zone is UTC
+    return moment.astimezone(UTC)  # it comes in the time zone that the server's session happens to have

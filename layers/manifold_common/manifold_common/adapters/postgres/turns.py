@@ -1,53 +1,70 @@
-"""Turns among contending writers, as advisory locks that end with their connection, so that a crash ends them too.
+"""Turns among contending writers, as leases: rows that end by themselves, so that a crash ends them too.
 
-Within a process the threads queue here first, so that a project takes at most one connection however many wait.
+A holder prolongs its lease while it works. One that was stopped for longer loses it without knowing, and another one
+works meanwhile; but what it publishes names the head it started from, which is not the head any more. Within a process
+the threads queue here first, so that a project has one waiter in a process however many want its turn. Nothing is
+held on a connection, and nothing waits on one.
 """
 
 from __future__ import annotations
 
-import hashlib
+import random
+import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any, Final
 
-import psycopg
-
-from manifold_common.adapters.postgres.pool import Connection, Dsn, Limits, Pool
-from manifold_common.errors import CatalogUnavailable
+from manifold_common.adapters.postgres.database import Database
+from manifold_common.domain.patience import hurried
+from manifold_common.errors import ManifoldError
 from manifold_common.ids import ProjectId, TenantId
 
-_CONNECTIONS = 4
-_MARGIN_SECONDS = 2.0
+_LEASE_SECONDS: Final = 3.0
+_FIRST_PAUSE_SECONDS: Final = 0.005
+_LAST_PAUSE_SECONDS: Final = 0.05
+_MARGIN_SECONDS: Final = 2.0
 
-_LOCK = "SELECT set_config('lock_timeout', %s, false), pg_advisory_lock(%s)"
-_UNLOCK = "SELECT pg_advisory_unlock(%s)"
+_TAKE = """
+INSERT INTO commit_turns AS t (tenant_id, project_id, holder, leased_until)
+VALUES (%(tenant)s, %(project)s, %(holder)s, clock_timestamp() + make_interval(secs => %(seconds)s::double precision))
+ON CONFLICT (tenant_id, project_id) DO UPDATE SET holder = EXCLUDED.holder, leased_until = EXCLUDED.leased_until
+WHERE t.leased_until <= clock_timestamp()
+RETURNING 1
+"""
+
+_PROLONG = """
+UPDATE commit_turns SET leased_until = clock_timestamp() + make_interval(secs => %(seconds)s::double precision)
+WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND holder = %(holder)s
+RETURNING 1
+"""
+
+_END = """
+DELETE FROM commit_turns WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND holder = %(holder)s
+RETURNING 1
+"""
 
 
 class Turns:
-    def __init__(self, dsn: Dsn, limits: Limits) -> None:
-        # Connections of their own: those who wait must not take the one that the writer whose turn it is needs.
-        self._pool = Pool(dsn, Limits(_CONNECTIONS, 0.0, limits.patience_seconds))
+    def __init__(self, db: Database) -> None:
+        self._db = db
         self._guard = threading.Lock()
-        self._queues: dict[int, tuple[threading.Lock, int]] = {}
+        self._queues: dict[tuple[TenantId, ProjectId], tuple[threading.Lock, int]] = {}
 
     @contextmanager
     def hold(self, tenant: TenantId, project: ProjectId, timeout_seconds: float) -> Iterator[bool]:
         """Yield whether the turn was had. Trouble with the database means no turn; it is never raised from here."""
-        key = _key(tenant, project)
         deadline = time.monotonic() + timeout_seconds
-        with self._local(key, timeout_seconds) as first:
+        with self._local((tenant, project), timeout_seconds) as first:
             if not first:
                 yield False
                 return
-            with self._remote(key, deadline) as had:
+            with self._remote(tenant, project, deadline) as had:
                 yield had
 
-    def close(self) -> None:
-        self._pool.close()
-
     @contextmanager
-    def _local(self, key: int, timeout_seconds: float) -> Iterator[bool]:
+    def _local(self, key: tuple[TenantId, ProjectId], timeout_seconds: float) -> Iterator[bool]:
         with self._guard:
             lock, waiters = self._queues.get(key, (threading.Lock(), 0))
             self._queues[key] = lock, waiters + 1
@@ -65,45 +82,43 @@ class Turns:
                     self._queues[key] = lock, waiters - 1
 
     @contextmanager
-    def _remote(self, key: int, deadline: float) -> Iterator[bool]:
-        lent = self._pool.connection(patience_seconds=max(0.0, deadline - time.monotonic()))
-        try:
-            connection = lent.__enter__()
-        except CatalogUnavailable:
+    def _remote(self, tenant: TenantId, project: ProjectId, deadline: float) -> Iterator[bool]:
+        lease = {"tenant": tenant, "project": project, "holder": secrets.token_hex(8), "seconds": _LEASE_SECONDS}
+        if not self._take(lease, deadline):
             yield False
             return
+        done = threading.Event()
+        prolonging = threading.Thread(target=self._prolong, args=(lease, done), name="manifold-turn", daemon=True)
+        prolonging.start()
         try:
-            had = _lock(connection, key, deadline - time.monotonic())
-            try:
-                yield had
-            finally:
-                if had:
-                    _unlock(connection, key)
+            yield True
         finally:
-            lent.__exit__(None, None, None)
+            done.set()
+            prolonging.join(_MARGIN_SECONDS)
+            self._end(lease)
 
+    def _take(self, lease: dict[str, Any], deadline: float) -> bool:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                with hurried(max(left, _FIRST_PAUSE_SECONDS)):
+                    if self._db.write(_TAKE, lease):
+                        return True
+            except ManifoldError:
+                return False  # it may have been had after all: then it ends by itself
+            wait = pause * (0.5 + random.random() / 2)  # noqa: S311 - so that waiters do not ask in step
+            if time.monotonic() + wait >= deadline:
+                return False
+            time.sleep(wait)
+            pause = min(pause * 2, _LAST_PAUSE_SECONDS)
 
-def _key(tenant: TenantId, project: ProjectId) -> int:
-    digest = hashlib.blake2b(f"{tenant}\0{project}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    def _end(self, lease: dict[str, Any]) -> None:
+        with suppress(ManifoldError), hurried(_MARGIN_SECONDS):
+            self._db.write(_END, lease)
 
-
-def _lock(connection: Connection, key: int, wait_seconds: float) -> bool:
-    wait_seconds = max(0.001, wait_seconds)  # to PostgreSQL, 0 means for ever
-    connection.answer_seconds = wait_seconds + _MARGIN_SECONDS
-    try:
-        connection.execute(_LOCK, (f"{wait_seconds * 1000:.0f}ms", key))
-    except psycopg.errors.LockNotAvailable:
-        return False
-    except psycopg.Error:
-        connection.close()
-        return False
-    return True
-
-
-def _unlock(connection: Connection, key: int) -> None:
-    connection.answer_seconds = _MARGIN_SECONDS
-    try:
-        connection.execute(_UNLOCK, (key,))
-    except psycopg.Error:
-        connection.close()  # which gives the lock back as well
+    def _prolong(self, lease: dict[str, Any], done: threading.Event) -> None:
+        while not done.wait(_LEASE_SECONDS / 3):
+            with suppress(ManifoldError), hurried(_MARGIN_SECONDS):
+                if not self._db.write(_PROLONG, lease):
+                    return

@@ -8,16 +8,18 @@ constraints, indexes and triggers. Both are noticed before the catalog is used.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, LiteralString
 
-from manifold_common.adapters.postgres.pool import Connection
+from psycopg import sql
+
+from manifold_common.adapters.postgres.connection import Connection
 from manifold_common.errors import DumpNotLoaded
 
 _Read = Callable[[LiteralString, Sequence[Any]], list[tuple[Any, ...]]]
 _LOADS = "refused_loads"
 
-_TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
+_TABLE = re.compile(r"^CREATE (?:UNLOGGED )?TABLE (\w+)", re.MULTILINE)
 _PART = re.compile(
     r"\bCONSTRAINT (\w+) (?:UNIQUE|PRIMARY|FOREIGN)|^CREATE (?:UNIQUE )?INDEX (\w+)|^CREATE TRIGGER (\w+)", re.MULTILINE
 )
@@ -37,37 +39,45 @@ FROM refused_loads HAVING count(*) > 0
 """
 
 _UNGUARDED = """
-SELECT name FROM unnest(%s::text[]) AS name
-WHERE to_regprocedure('refuse_load()') IS NOT NULL AND to_regclass(name) IS NOT NULL
-  AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgname = 'refuse_load' AND t.tgrelid = to_regclass(name))
+SELECT name FROM unnest(%(tables)s::text[]) AS name
+WHERE to_regprocedure(%(trigger)s || '()') IS NOT NULL AND to_regclass(name) IS NOT NULL
+  AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgname = %(trigger)s AND t.tgrelid = to_regclass(name))
 """
 
-_GUARD = """
-CREATE TRIGGER refuse_load BEFORE INSERT ON {} FOR EACH ROW WHEN (current_setting('search_path') = '')
-EXECUTE FUNCTION refuse_load()
-"""
+_GUARDS: Mapping[str, LiteralString] = {
+    "refuse_load": """
+        CREATE TRIGGER refuse_load BEFORE INSERT ON {} FOR EACH ROW WHEN (current_setting('search_path') = '')
+        EXECUTE FUNCTION refuse_load()
+    """,
+    "commit_durably": """
+        CREATE TRIGGER commit_durably BEFORE INSERT OR UPDATE OR DELETE ON {} FOR EACH STATEMENT
+        WHEN (current_setting('synchronous_commit') = 'off') EXECUTE FUNCTION commit_durably()
+    """,
+}
+"""What every table has: triggers, each named as the function that it calls."""
 
 
 def tables_of(migrations: Sequence[str]) -> list[str]:
     """Return the tables that migrations make, but the one that notes what was refused."""
-    return [name for sql in migrations for name in _TABLE.findall(sql) if name != _LOADS]
+    return [name for text in migrations for name in _TABLE.findall(text) if name != _LOADS]
 
 
 def parts_of(migrations: Sequence[str]) -> set[str]:
     """Return the constraints, indexes and triggers with a name that are there after migrations, given as SQL."""
     parts: set[str] = set()
-    for sql in migrations:
-        for dropped in _DROPPED.findall(sql):
+    for text in migrations:
+        for dropped in _DROPPED.findall(text):
             parts -= set(dropped.split(", "))
-        parts |= {name for names in _PART.findall(sql) for name in names if name}
+        parts |= {name for names in _PART.findall(text) for name in names if name}
     return parts
 
 
 def guard(connection: Connection, migrations: Sequence[str]) -> None:
-    """Give every table of the catalog that has none the trigger that refuses a dump."""
+    """Give every table of the catalog the triggers that all have: one refuses a dump, one makes changes durable."""
     tables = ["schema_migrations", *tables_of(migrations)]
-    for (table,) in connection.execute(_UNGUARDED, (tables,)).fetchall():
-        connection.execute(_GUARD.format(table))
+    for trigger, statement in _GUARDS.items():
+        for (table,) in connection.execute(_UNGUARDED, {"tables": tables, "trigger": trigger}).fetchall():
+            connection.execute(sql.SQL(statement).format(sql.Identifier(table)))
 
 
 def require_whole(read: _Read, migrations: Sequence[str]) -> None:
@@ -81,7 +91,7 @@ def require_whole(read: _Read, migrations: Sequence[str]) -> None:
             hint=f"load it again, into an empty database: {_how(found[0][1])}",
             missing=missing,
         )
-    if not any(f"CREATE TABLE {_LOADS} " in sql for sql in migrations):
+    if not any(f"CREATE TABLE {_LOADS} " in text for text in migrations):
         return
     for refused_at, database in read(_REFUSED, ()):
         raise DumpNotLoaded(

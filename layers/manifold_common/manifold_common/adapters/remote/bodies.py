@@ -1,17 +1,70 @@
-"""Bodies of answers, from whoever sends them: bounded in length, and in how long they may take."""
+"""Requests and their answers, whoever is asked: bounded in length, and in how long they may take.
+
+The time-outs of the HTTP client are for one wait: a server that takes or sends a byte now and then keeps it for ever.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 
 import urllib3
 
 from manifold_common.ports.clock import Clock
+from manifold_common.ports.deadline import within
 
 _PIECE_BYTES = 256 << 10
 _SLOWEST_BYTES_A_SECOND = 4096
 """On the whole. Whoever sends less keeps a client waiting for no end."""
 
 
-def read_body(answer: urllib3.BaseHTTPResponse, most: int, clock: Clock, patience_seconds: float) -> bytearray:
+_BLOCK_BYTES = 64 << 10
+"""What is sent at once. The time-out of a connection is also that of sending a block."""
+_CONNECT_SECONDS = 10.0
+
+
+def exchange(
+    pool: urllib3.PoolManager,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes,
+    most: int,
+    clock: Clock,
+    patience_seconds: float,
+) -> tuple[urllib3.BaseHTTPResponse, bytearray]:
+    """Send a request and return its answer, and the body of that; of a body that is longer than ``most``, ``most + 1``
+    bytes. Redirects are not followed.
+
+    Raises:
+        urllib3.exceptions.HTTPError: there is no whole answer, or it came too slowly.
+    """
+    has_length = any(name.lower() == "content-length" for name in headers)
+    length = {} if has_length or not body else {"Content-Length": str(len(body))}
+
+    def ask() -> urllib3.BaseHTTPResponse:
+        return pool.request(
+            method,
+            url,
+            body=_blocks(body) if body else None,
+            headers={**headers, **length},
+            redirect=False,
+            preload_content=False,
+        )
+
+    try:
+        answer = within(_CONNECT_SECONDS + patience_seconds + len(body) / _SLOWEST_BYTES_A_SECOND, ask)
+    except TimeoutError:
+        raise urllib3.exceptions.TimeoutError("the answer came too slowly") from None
+    return answer, _read(answer, most, clock, patience_seconds)
+
+
+def _blocks(body: bytes) -> Iterator[bytes]:
+    for at in range(0, len(body), _BLOCK_BYTES):
+        yield body[at : at + _BLOCK_BYTES]
+
+
+def _read(answer: urllib3.BaseHTTPResponse, most: int, clock: Clock, patience_seconds: float) -> bytearray:
     """Return the body as it was sent; of one that is longer than ``most``, ``most + 1`` bytes. The connection is given
     back if all was read, and closed otherwise.
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 
 import urllib3
 
-from manifold_common.adapters.remote.bodies import read_body
+from manifold_common.adapters.remote.bodies import exchange
 from manifold_common.adapters.remote.network import Forbidden, Network
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.errors import AlreadyExists, BadAnswer, CorruptObject, ObjectNotFound, StoreUnavailable
@@ -149,7 +149,7 @@ class LinkedObjects:
         key: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes = b"",
         most: int = 1 << 20,
     ) -> _Answer:
         """
@@ -164,10 +164,16 @@ class LinkedObjects:
                 **asked_wait(left),
             )
         try:
-            answer = self._pool.request(
-                method, url, headers=dict(headers or {}), body=body, redirect=False, preload_content=False
+            answer, data = exchange(
+                self._pool,
+                method,
+                url,
+                headers=headers or {},
+                body=body,
+                most=most,
+                clock=self._clock,
+                patience_seconds=self._timeout_seconds,
             )
-            data = read_body(answer, most, self._clock, self._timeout_seconds)
         except Forbidden as error:
             raise BadAnswer(
                 f"object {key} was not asked for: {error}",

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 import urllib3
 
-from manifold_common.adapters.remote.bodies import read_body
+from manifold_common.adapters.remote.bodies import exchange
 from manifold_common.adapters.remote.network import Network
 from manifold_common.adapters.remote.problems import error_of
 from manifold_common.domain.history import Point, Seen, point_of
@@ -319,16 +319,23 @@ class HttpServer:
             )
         signed = headers if self._sign is None else self._sign(method, url, headers, data)
         try:
-            answer = self._pool.request(
-                method, url, body=data or None, headers=dict(signed), redirect=False, preload_content=False
+            answer, received = exchange(
+                self._pool,
+                method,
+                url,
+                headers=signed,
+                body=data,
+                most=_MAX_ANSWER_BYTES,
+                clock=self._clock,
+                patience_seconds=self._timeout_seconds,
             )
-            content = bytes(read_body(answer, _MAX_ANSWER_BYTES, self._clock, self._timeout_seconds))
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(
                 f"the server {self._url} cannot be reached: {_short(error)}",
                 hint="check the address and the network",
                 retryable=again or isinstance(error, urllib3.exceptions.NewConnectionError),
             ) from None
+        content = bytes(received)
         if len(content) > _MAX_ANSWER_BYTES:
             raise BadAnswer(f"{what} was answered with more than {_MAX_ANSWER_BYTES} bytes")
         if answer.status >= 300:

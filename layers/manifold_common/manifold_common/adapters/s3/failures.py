@@ -48,6 +48,8 @@ _PASSING_CODES = frozenset(
         "SlowDownWrite",
     }
 )
+KEYS_REFUSED = frozenset({"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"})
+"""The credentials are no longer any."""
 _FULL_CODES = frozenset({"InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TLS_HINT = "check the server's certificate; an authority of your own is named by projects.s3.tls.caFile"

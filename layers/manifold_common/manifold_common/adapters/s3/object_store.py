@@ -22,7 +22,7 @@ from typing import NoReturn, TypeVar
 
 from manifold_common.adapters.s3.client import make_client
 from manifold_common.adapters.s3.coalesce import coalesce
-from manifold_common.adapters.s3.failures import REDIRECTED, translate
+from manifold_common.adapters.s3.failures import KEYS_REFUSED, REDIRECTED, translate
 from manifold_common.adapters.s3.native import S3Client, S3Failure
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.adapters.s3.redirects import redirects
@@ -205,6 +205,8 @@ class S3ObjectStore:
                 return request()
             except S3Failure as error:
                 failure = error.failure
+            if failure.code in KEYS_REFUSED and shown.account is not None:
+                shown.account.forget()
             if not (again and failure.refuses and self._replaced(shown)):
                 raise translate(failure, key, shown)
         raise AssertionError

@@ -39,6 +39,7 @@ CATALOG_READS = frozenset(
         "project_keys",
         "read_plan",
         "recent_events",
+        "rest",
         "settle_installation",
         "sink_states",
         "superseded_objects",

@@ -1,0 +1,283 @@
+"""One connection of the HTTP server, bounded in time and in what it may make the server do.
+
+uvicorn's protocol over h11, which bounds the idle time after an answer and the size of an incomplete header. Added:
+
+- a request's line and headers have to come within a time, counted from the first wait and not from the last byte;
+- an answer has to be taken at a pace, and a connection that is closed is gone after a moment, taken or not;
+- a body that goes on after its answer is not read for ever;
+- what frames a chunked body may not be many times the body;
+- connections over a limit are refused, except to ask how the server is.
+
+How long a body may take to come is the application's to say (``functions/api/pace.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import h11
+from manifold_common.errors import ManifoldError
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from functions.api.guard import ALWAYS_ANSWERED
+from functions.invocation.problems import MEDIA_TYPE, ProblemAnswer, answer_to, document_of
+from manifold_local.host.connections import Connections, Standing
+
+_RETRY_SECONDS = 0.01
+_RESERVED_SECONDS = 2.0
+"""What a connection over the limit has for its one request, or to hear that there is no room."""
+_NO_LINGER = struct.pack("ii", 1, 0)
+_MAX_HEADERS = 200
+_MAX_HEADER_BYTES = 32 << 10
+_FRAMING_FREE_BYTES = 16 << 10
+_FRAMING_RATIO = 4
+
+
+class _BoundedConnection(h11.Connection):
+    """Refuses requests whose headers, or the framing of whose bodies, are out of all proportion."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, _MAX_HEADER_BYTES)
+        self._wire_bytes = 0
+        self._body_bytes = 0
+        self.refused_with = 400
+
+    def receive_data(self, data: bytes) -> None:
+        self._wire_bytes += len(data)
+        super().receive_data(data)
+
+    def next_event(self) -> Any:
+        try:
+            event = super().next_event()
+            if isinstance(event, h11.Request):
+                self._check_headers(event)
+                self._wire_bytes = self._body_bytes = 0
+            elif isinstance(event, h11.Data):
+                self._body_bytes += len(event.data)
+                if self._wire_bytes > _FRAMING_FREE_BYTES + _FRAMING_RATIO * self._body_bytes:
+                    raise h11.RemoteProtocolError("chunks that are far too small")
+        except h11.RemoteProtocolError as error:
+            self.refused_with = error.error_status_hint
+            raise
+        return event
+
+    def _check_headers(self, request: h11.Request) -> None:
+        size = len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
+        if len(request.headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
+            raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
+
+
+class HostProtocol(H11Protocol):
+    """A request that has arrived whole is handed over even when the client has hung up meanwhile.
+
+    Otherwise the same bytes would be a commit, or none, depending on which of two events the loop saw first: a closed
+    browser tab would cancel the commit that it had sent.
+    """
+
+    conn: _BoundedConnection
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        connections: Connections,
+    ) -> None:
+        here = {"client_is_there": self._client_is_there, "cut_off": self._cut_off}
+        super().__init__(config, server_state, {**app_state, **here}, _loop)
+        self.conn = _BoundedConnection()
+        self._counted = connections
+        self._limits = connections.traffic.limits
+        self._peer, self._standing = "", Standing.NOTHING
+        self._has_left = False
+        self._is_deaf = False
+        """It has been told goodbye: what it still sends is dropped."""
+        self._header_timer = _Timer(self.loop)
+        self._taking_timer = _Timer(self.loop)
+        self._end_timer = _Timer(self.loop)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._peer, self._standing, refusal = self._counted.enter(self.client[0] if self.client else "")
+        seconds = self._limits.head_seconds
+        if refusal is not None:
+            seconds = min(seconds, _RESERVED_SECONDS)
+            self.app = _Refusing(refusal, self.config.loaded_app)
+            self._counted.traffic.refused(refusal.code)
+        if self._standing is Standing.FULL or self._standing is Standing.HEALTH:
+            self._header_timer.start(seconds, self._header_is_late)
+        elif self._standing is Standing.DEAF and refusal is not None:
+            self._say_and_close(answer_to(refusal, {}))
+        else:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        cycle = self.cycle
+        if cycle is not None and cycle.body and not cycle.more_body and not cycle.response_complete:
+            self.loop.call_later(_RETRY_SECONDS, self.connection_lost, exc)
+            return
+        if not self._has_left:
+            self._has_left = True
+            self._counted.leave(self._peer, self._standing)
+        for timer in (self._header_timer, self._taking_timer, self._end_timer):
+            timer.stop()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_deaf:
+            super().data_received(data)
+
+    def eof_received(self) -> None:
+        # The transport closes now, which waits until what was sent is taken.
+        self._watch_taking()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.conn.their_state is not h11.IDLE:
+            self._header_timer.stop()
+        elif self.timeout_keep_alive_task is None:
+            has_begun = bool(self.conn.trailing_data[0])
+            seconds = self._limits.head_seconds if has_begun else self._limits.idle_seconds
+            self._header_timer.start(seconds, self._header_is_late)
+        if self.conn.their_state is not h11.SEND_BODY:
+            self._end_timer.stop()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._standing is Standing.HEALTH:
+            self.transport.close()
+        if self.transport.is_closing():
+            self._watch_taking()
+        elif self.conn.their_state is h11.SEND_BODY:
+            # The rest of the body is not read for anything but so that the client comes to see the answer.
+            self._end_timer.start(self._limits.stall_seconds, self.transport.abort)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours is a problem document
+        detail = "the request is malformed" if self.conn.refused_with < 431 else "the request has too many headers"
+        document = document_of(
+            self.conn.refused_with, "invalid_input", detail, hint="send HTTP/1.1, with fewer headers or larger chunks"
+        )
+        self._say_and_close(ProblemAnswer(self.conn.refused_with, {}, document))
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            self._watch_taking()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._watch_taking()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_taking()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._taking_timer.stop()
+
+    # --- time-outs ---
+
+    def _header_is_late(self) -> None:
+        self._counted.traffic.refused("slow_header")
+        if not self.conn.trailing_data[0]:
+            self.transport.abort()
+            return
+        hint = "send it at once; the operator may raise server.headSeconds"
+        document = document_of(408, "incomplete_request", "the request did not come in time", hint=hint)
+        self._say_and_close(ProblemAnswer(408, {}, document))
+
+    def _watch_taking(self) -> None:
+        """See to it that the client takes what it was sent, at a pace; as long as something waits to be taken."""
+        waiting = self.transport.get_write_buffer_size()
+        if waiting and not self._has_left:
+            self._taking_timer.start(self._limits.stall_seconds, self._check_taken, waiting)
+
+    def _check_taken(self, before: int) -> None:
+        taken = before - self.transport.get_write_buffer_size()
+        if taken >= max(1, int(self._limits.min_bytes_per_second * self._limits.stall_seconds)):
+            self._watch_taking()
+        elif taken < before:
+            self._counted.traffic.refused("slow_reader")
+            self._cut_off()
+
+    def _say_and_close(self, answer: ProblemAnswer) -> None:
+        """Send an answer to no request in particular; what still comes is not read."""
+        self._is_deaf = True
+        self._end_timer.start(_RESERVED_SECONDS, self.transport.abort)
+        body = answer.encode()
+        headers = {
+            **answer.headers,
+            "Content-Type": MEDIA_TYPE,
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+        try:
+            sent = self.conn.send(h11.Response(status_code=answer.status, headers=list(headers.items())))
+            self.transport.write((sent or b"") + body)
+            self.transport.write_eof()
+        except (h11.LocalProtocolError, OSError):
+            self.transport.abort()  # in the middle of another answer
+
+    def _client_is_there(self) -> bool:
+        return not self.transport.is_closing()
+
+    def _cut_off(self) -> None:
+        """End the connection, and what the system keeps for a client that does not take it."""
+        if not self._has_left:
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
+
+class _Refusing:
+    """The application for a connection over the limit."""
+
+    def __init__(self, refusal: ManifoldError, app: ASGIApp) -> None:
+        self._answer = answer_to(refusal, {})
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in ALWAYS_ANSWERED:
+            await self._app(scope, receive, send)
+            return
+        headers = {**self._answer.headers, "Content-Type": MEDIA_TYPE, "Connection": "close"}
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": self._answer.status, "headers": raw})
+        await send({"type": "http.response.body", "body": self._answer.encode()})
+
+
+class _Timer:
+    """A time-out that is started again only once it has ended or was stopped."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._handle: asyncio.TimerHandle | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._handle is not None
+
+    def start(self, seconds: float, then: Callable[..., None], *args: object) -> None:
+        """Do nothing if it runs already."""
+        if self._handle is None:
+            self._handle = self._loop.call_later(seconds, self._end, then, args)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _end(self, then: Callable[..., None], args: tuple[object, ...]) -> None:
+        self._handle = None
+        then(*args)

@@ -1,0 +1,174 @@
+"""Whom a request counts for, who gets memory when there is too little, and how work learns that its client is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from manifold_common.domain.patience import check_wanted
+from manifold_common.errors import Abandoned, ConfigError, Overloaded, TooManyRequests
+from manifold_common.settings import load_settings
+
+from functions.api.traffic import Room, Traffic, Transfer
+from tests.support.api import Api
+
+
+def traffic(tmp_path: Path, **variables: str) -> Traffic:
+    return Traffic(load_settings(environ={"WORKDIR": str(tmp_path), **variables}, cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("address", "forwarded", "peer"),
+    [
+        ("192.0.2.1", [], "192.0.2.1"),
+        ("192.0.2.1", ["198.51.100.1"], "192.0.2.1"),
+        ("10.0.0.7", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.7", ["198.51.100.1, 198.51.100.2"], "198.51.100.2"),
+        ("10.0.0.7", ["198.51.100.1", "198.51.100.2, 10.0.0.8"], "198.51.100.2"),
+        ("10.0.0.7", ["198.51.100.1, nonsense"], "10.0.0.7"),
+        ("10.0.0.7", [], "10.0.0.7"),
+        ("::ffff:192.0.2.1", [], "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", [], "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", [], "fe80::/64"),
+        ("", ["198.51.100.1"], ""),
+    ],
+)
+def test_whom_a_request_counts_for(tmp_path: Path, address: str, forwarded: list[str], peer: str) -> None:
+    found = traffic(tmp_path, SERVER_TRUSTED_PROXIES="10.0.0.0/24, 2001:db8:f::1")
+    assert found.peer_of(address, forwarded) == peer
+
+
+def test_what_is_no_network_is_no_trusted_proxy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"server\.trustedProxies.*10\.0\.0\.0/8"):
+        traffic(tmp_path, SERVER_TRUSTED_PROXIES="proxy.example")
+
+
+def test_requests_are_counted_while_they_last(tmp_path: Path) -> None:
+    found = traffic(tmp_path, SERVER_MAX_REQUESTS="3", SERVER_MAX_REQUESTS_PER_PEER="2")
+    with found.request("a"), found.request("a"):
+        with pytest.raises(TooManyRequests, match=r"server\.maxRequestsPerPeer"), found.request("a"):
+            pass
+        with found.request("b"):
+            with pytest.raises(Overloaded, match=r"server\.maxRequests"), found.request("c"):
+                pass
+            assert found.requests == 3
+    assert found.requests == 0
+    assert found.refusals == {"too_many_requests": 1, "overloaded": 1}
+    with found.request("a"), found.request("a"):
+        pass
+
+
+class Scene:
+    """A room of 1000 bytes, and who was ended in it."""
+
+    def __init__(self, patience_seconds: float = 5.0) -> None:
+        self.ended: list[str] = []
+        self.room = Room(1000, patience_seconds, on_ended=lambda: None)
+
+    async def transfer(self, peer: str, held: int, *, still: bool = False) -> Transfer:
+        made = Transfer(peer, end=lambda: self.ended.append(peer))
+        await self.room.take(made, held)
+        if still:
+            made.waits_since = time.monotonic() - 60
+        return made
+
+
+def test_room_is_made_by_ending_who_stands_still_of_the_client_with_the_most() -> None:
+    async def scene() -> None:
+        found = Scene()
+        await found.transfer("modest", 100, still=True)
+        greedy = [await found.transfer("greedy", 300, still=True) for _ in range(3)]
+        await found.transfer("new", 250)
+        assert found.ended == ["greedy"]
+        assert sorted(one.held_bytes for one in greedy) == [0, 300, 300]
+        assert found.room.held_bytes == 950
+
+    asyncio.run(scene())
+
+
+def test_whoever_gets_on_is_not_ended_but_waited_for() -> None:
+    async def scene() -> None:
+        found = Scene()
+        first = await found.transfer("a", 900)
+        waiting = asyncio.ensure_future(found.transfer("b", 200))
+        await asyncio.sleep(0.15)
+        assert not waiting.done()
+        found.room.give_back(first)
+        assert (await waiting).held_bytes == 200
+        assert found.ended == []
+
+    asyncio.run(scene())
+
+
+def test_where_no_room_can_be_made_there_is_an_error_and_nothing_is_held() -> None:
+    async def scene() -> None:
+        found = Scene(patience_seconds=0.2)
+        await found.transfer("a", 900)
+        with pytest.raises(Overloaded, match=r"server\.maxBufferedBytes"):
+            await found.transfer("b", 200)
+        assert found.room.held_bytes == 900
+        await found.transfer("b", 100)
+
+    asyncio.run(scene())
+
+
+def test_what_is_large_leaves_room_for_what_is_small_and_one_alone_may_have_it_all() -> None:
+    async def scene() -> None:
+        found = Scene(patience_seconds=0.1)
+        alone = Transfer("a")
+        await found.room.take(alone, 5000, large=True)
+        found.room.give_back(alone)
+        await found.room.take(Transfer("a"), 750, large=True)
+        with pytest.raises(Overloaded):
+            await found.room.take(Transfer("b"), 1, large=True)
+        await found.room.take(Transfer("b"), 250)
+
+    asyncio.run(scene())
+
+
+def test_reading_for_a_client_that_is_gone_ends_at_its_next_step(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.project()
+    begun, given_up = threading.Event(), threading.Event()
+
+    def long_listing(*arguments: object, **words: object) -> Any:
+        begun.set()
+        while True:
+            try:
+                check_wanted()
+            except Abandoned:
+                given_up.set()
+                raise
+            time.sleep(0.01)
+
+    monkeypatch.setattr(api.manifold.history, "list_tree", long_listing)
+    with api.connect() as client:
+        client.sendall(b"GET /api/projects/demo/tree HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert begun.wait(10)
+        assert not given_up.wait(0.2)
+    assert given_up.wait(10)
+
+
+def test_a_change_whose_client_is_gone_goes_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.project()
+    apply, begun, gone = api.manifold.edits.apply, threading.Event(), threading.Event()
+
+    def late(*arguments: Any, **words: Any) -> Any:
+        begun.set()
+        assert gone.wait(10)
+        time.sleep(0.2)
+        check_wanted()
+        return apply(*arguments, **words)
+
+    monkeypatch.setattr(api.manifold.edits, "apply", late)
+    with api.connect() as client:
+        client.sendall(b"PUT /api/projects/demo/files/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
+        assert begun.wait(10)
+    gone.set()
+    deadline = time.monotonic() + 10
+    while api.get("/api/projects/demo").json()["generation"] != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
