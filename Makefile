@@ -2,9 +2,13 @@
 
 SHELL := /bin/sh
 VENV ?= .venv
+override VENV := $(patsubst ~/%,$(HOME)/%,$(VENV))
 BIN := $(VENV)/bin
 # The programs that build, check and run the functions, in an environment of their own.
 TOOLS ?= .venv-aws
+override TOOLS := $(patsubst ~/%,$(HOME)/%,$(TOOLS))
+# The same, wherever it is used: whole, also where a path has spaces, on which functions of make would split it.
+AT_TOOLS := $(if $(filter /%,$(firstword $(TOOLS))),,$(CURDIR)/)$(TOOLS)
 # The newest Python that is installed. Set PYTHON to choose another one.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
 	if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
@@ -32,63 +36,63 @@ help: ## Show the targets
 
 environment:
 	@test -n '$(PYTHON)' || { echo 'error: no Python 3.11 or newer with venv was found; set PYTHON=/path/to/python3' >&2; exit 1; }
-	@$(PYTHON) local/make_environment.py $(VENV)
+	@'$(PYTHON)' local/make_environment.py '$(VENV)'
 
 tools:
-	@$(PYTHON) local/make_environment.py $(TOOLS) infra/tools.lock
+	@'$(PYTHON)' local/make_environment.py '$(TOOLS)' infra/tools.lock
 
 up: environment ## Serve the HTTP API on http://127.0.0.1:32180, data in ./.manifold unless WORKDIR is set
 ifneq ($(HAS_WORKDIR),)
-	@exec $(BIN)/manifold up $(UP_ARGS)
+	@exec '$(BIN)'/manifold up $(UP_ARGS)
 else
-	@WORKDIR="$${WORKDIR:-$(CURDIR)/.manifold}" exec $(BIN)/manifold up $(UP_ARGS)
+	@WORKDIR="$${WORKDIR:-$(CURDIR)/.manifold}" exec '$(BIN)'/manifold up $(UP_ARGS)
 endif
 
 up-functions: environment tools ## Serve the API on port 32180 from Lambda functions, on stand-ins for AWS; no Docker
 ifneq ($(HAS_WORKDIR),)
-	@exec $(BIN)/python -m manifold_local.functions_stack --tools $(TOOLS)
+	@exec '$(BIN)'/python -m manifold_local.functions_stack --tools '$(TOOLS)'
 else
-	@WORKDIR="$${WORKDIR:-$(CURDIR)/.manifold}" exec $(BIN)/python -m manifold_local.functions_stack --tools $(TOOLS)
+	@WORKDIR="$${WORKDIR:-$(CURDIR)/.manifold}" exec '$(BIN)'/python -m manifold_local.functions_stack --tools '$(TOOLS)'
 endif
 
 functions: tools ## Build what Lambda runs: make functions [LAMBDA_PYTHON=3.13] [LAMBDA_ARCHITECTURE=x86_64|arm64]
-	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" PYTHON=$(CURDIR)/$(TOOLS)/bin/python SAM_CLI_TELEMETRY=0 \
+	@unset MAKEFLAGS MAKEOVERRIDES; PATH='$(AT_TOOLS)/bin':"$$PATH" PYTHON='$(AT_TOOLS)/bin/python' SAM_CLI_TELEMETRY=0 \
 		AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-east-1}" sam build
-	@PYTHONPATH=local $(TOOLS)/bin/python -m manifold_local.packaging sizes .aws-sam/build
+	@PYTHONPATH=local '$(TOOLS)'/bin/python -m manifold_local.packaging sizes .aws-sam/build
 
 validate: tools ## Check the templates of the functions
-	@$(TOOLS)/bin/cfn-lint infra/*.yaml
-	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-east-1}" $(TOOLS)/bin/sam validate
+	@'$(TOOLS)'/bin/cfn-lint infra/*.yaml
+	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="$${AWS_DEFAULT_REGION:-us-east-1}" '$(TOOLS)'/bin/sam validate
 
 demo: environment ## Show it at work on a real tree: make demo [DIR=folder]
-	@$(BIN)/python -m manifold_local.demo $(if $(DIR),'$(DIR)')
+	@'$(BIN)'/python -m manifold_local.demo $(if $(DIR),'$(DIR)')
 
 test: environment tools ## Run all tests, in random order
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@MANIFOLD_TOOLS='$(AT_TOOLS)' '$(BIN)'/python -m pytest $(PYTEST_ARGS)
 
 test-enterprise: environment tools ## Run all tests with S3, Vault, Redis and Kafka under them
-	@MANIFOLD_TEST_STACK=enterprise $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@MANIFOLD_TEST_STACK=enterprise MANIFOLD_TOOLS='$(AT_TOOLS)' '$(BIN)'/python -m pytest $(PYTEST_ARGS)
 
 test-pgbouncer: environment tools ## The same, with a PgBouncer in transaction mode before every database
-	@MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POOLER=pgbouncer $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POOLER=pgbouncer MANIFOLD_TOOLS='$(AT_TOOLS)' '$(BIN)'/python -m pytest $(PYTEST_ARGS)
 
 test-postgres: environment tools ## The same, on another PostgreSQL: make test-postgres [POSTGRES=folder of its programs]
-	@MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POSTGRES=$(POSTGRES) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POSTGRES='$(POSTGRES)' MANIFOLD_TOOLS='$(AT_TOOLS)' '$(BIN)'/python -m pytest $(PYTEST_ARGS)
 
 test-kafka: environment ## Run the tests of events on Apache Kafka (needs Java and Maven)
-	@mvn -q -f tests/support/kafka.pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.kafka
-	@MANIFOLD_TEST_KAFKA_LIBS=$(CURDIR)/.kafka $(BIN)/python -m pytest $(KAFKA_TESTS) $(PYTEST_ARGS)
+	@mvn -q -f tests/support/kafka.pom.xml dependency:copy-dependencies -DoutputDirectory='$(CURDIR)/.kafka'
+	@MANIFOLD_TEST_KAFKA_LIBS='$(CURDIR)/.kafka' '$(BIN)'/python -m pytest $(KAFKA_TESTS) $(PYTEST_ARGS)
 
 lint: environment ## Check style, imports and types
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@'$(BIN)'/ruff check .
+	@'$(BIN)'/ruff format --check .
+	@'$(BIN)'/mypy
 
 bench: environment tools ## Measure speed beside cp, git, restic and rclone
-	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+	@'$(BIN)'/python -m tests.bench $(BENCH_ARGS)
 
 clean: ## Remove the environment, caches and results; keep the projects in ./.manifold
-	@rm -rf $(VENV) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench .kafka .pgbouncer bench-results build dist .aws-sam
+	@rm -rf '$(VENV)' '$(TOOLS)' .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench .kafka .pgbouncer bench-results build dist .aws-sam
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@test ! -d .manifold || echo 'kept ./.manifold, which holds projects; `make distclean` removes it too'
 

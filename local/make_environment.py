@@ -108,7 +108,9 @@ class Environment:
 
     def _wanted(self) -> str:
         """Return what the environment depends on, as one word."""
-        digest = hashlib.sha256(f"{sysconfig.get_platform()} {sys.implementation.cache_tag} {ROOT}".encode())
+        digest = hashlib.sha256(f"{sysconfig.get_platform()} {sys.implementation.cache_tag}".encode())
+        if self._has_project:
+            digest.update(str(ROOT).encode())  # where it is installed from
         for file in (self.lock, *([PROJECT] if self._has_project else []), Path(__file__)):
             digest.update(file.read_bytes())
         return digest.hexdigest()

@@ -6,7 +6,6 @@ refused with what to do instead; and a Host header is this server's if AWS itsel
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -16,16 +15,15 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions.api.guard import HostRule, local_hosts
-from functions.invocation.http import MAX_ANSWER_BYTES, body_of, headers_of, problem_answer, raw_path_of
+from functions.invocation.http import body_of, headers_of, raw_path_of
 from functions.invocation.problems import MEDIA_TYPE, AnswerTooLarge, ProblemAnswer, answer_to
+from functions.invocation.size import MAX_ANSWER_BYTES, answer_too_large
 
 if TYPE_CHECKING:
     from manifold_common.settings import Settings
 
 _OF_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".on.aws", ".execute-api.127.0.0.1")
 """The last is a stand-in's on this machine. No browser takes it for a name."""
-_SURELY_SMALL = 1 << 20
-"""Whatever JSON makes of so many characters passes."""
 _TEXT = ["text/", "application/json", MEDIA_TYPE, "image/svg+xml"]
 """What goes as it is, where it is UTF-8; the rest as base64."""
 _LENGTH = "content-length"
@@ -57,7 +55,7 @@ class _Bounded:
             announced = 0 if scope["method"] == "HEAD" else int(Headers(raw=message.get("headers", [])).get(_LENGTH, 0))
             size += len(message.get("body", b""))
             if max(size, announced) > MAX_ANSWER_BYTES:
-                refused = too_large(max(size, announced))
+                refused = answer_too_large(max(size, announced))
                 raise refused
             held.append(message)
 
@@ -81,19 +79,7 @@ def serve(app: ASGIApp, event: dict[str, Any], context: object) -> dict[str, Any
     event = {**event, "headers": headers}
     adapter = Mangum(_Bounded(app), lifespan="off", custom_handlers=[_Gateway], text_mime_types=_TEXT)
     answer: dict[str, Any] = adapter(event, context)  # type: ignore[arg-type]
-    body = answer.get("body", "")
-    if len(body) > _SURELY_SMALL and len(json.dumps(body, ensure_ascii=False).encode()) > MAX_ANSWER_BYTES:
-        return problem_answer(answer_to(too_large(len(body)), {}, getattr(context, "aws_request_id", None)))
     return answer
-
-
-def too_large(size: int) -> AnswerTooLarge:
-    return AnswerTooLarge(
-        f"the answer takes {size} bytes, and a function passes on {MAX_ANSWER_BYTES} at most",
-        hint="ask for a part with the Range header, or read from the store by a plan (docs/functions.md)",
-        size=size,
-        limit=MAX_ANSWER_BYTES,
-    )
 
 
 def _messages(found: ProblemAnswer) -> list[Message]:

@@ -170,7 +170,9 @@ class Guard:
     def _check_host(self, headers: Headers) -> None:
         if self._hosts is None:
             return
-        host = _name_of(headers.get("host", ""))
+        if not headers.get("host"):
+            raise Denied("the request does not say which server it is for", hint="send a Host header")
+        host = _name_of(headers["host"])
         if not self._hosts(host):
             raise Denied(
                 f"this server is not {host[:80]!r}",

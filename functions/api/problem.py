@@ -38,7 +38,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """
     return {
         status: {"description": _MEANINGS[status], "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM}}}}
-        for status in sorted({400, 403, 429, 500, 503, 507, *statuses})
+        for status in sorted({400, 403, 429, 431, 500, 503, 507, *statuses})
     }
 
 
@@ -54,6 +54,7 @@ _MEANINGS = {
     413: "Over a limit. Nothing was changed.",
     416: "The range lies outside the file.",
     429: "This client has too much under way; try again after `Retry-After`.",
+    431: "More headers than the server takes.",
     500: "Stored data is damaged, or there is a bug.",
     503: "A dependency does not answer, or there is too much under way; the same request may succeed later.",
     507: "A disk is full: the server's, the store's, the database's, or the RAM folder. Nothing was changed.",

@@ -11,6 +11,7 @@ from manifold_common.services.sessions import CheckedOut
 
 from functions.checkout.request import CheckoutRequest
 from functions.invocation import metrics
+from functions.invocation.bounds import listed
 from functions.invocation.decode import action_of, request_of
 from functions.invocation.entry import Call, function
 from functions.invocation.http import answer, direct_event, is_http
@@ -66,7 +67,7 @@ def _summary(done: CheckedOut) -> dict[str, Any]:
         "total_bytes": done.total_bytes,
         "expires_at": done.expires_at.isoformat(),
         "dropped_draft": done.dropped_draft,
-        "conflicts": [path_fields(path) for path in done.conflicts],
+        "conflicts": [path_fields(path) for path in listed(done.conflicts)],
         "kept": list(done.kept),
     }
 

@@ -9,13 +9,12 @@ from manifold_common.services.edits import Edited
 
 from functions.commit.request import CommitRequest
 from functions.invocation import metrics
+from functions.invocation.bounds import listed
 from functions.invocation.decode import action_of, request_of
 from functions.invocation.entry import Call, function
 from functions.invocation.http import answer, direct_event, is_http
 from functions.invocation.path_text import path_fields
 from functions.invocation.principal import project_of
-
-LISTED_PATHS = 1000
 
 
 @function("commit")
@@ -52,8 +51,8 @@ def _summary(done: Edited) -> dict[str, Any]:
         "project": done.project,
         "generation": done.generation,
         "commit": done.commit,
-        "paths": [path_fields(path) for path in done.paths[:LISTED_PATHS]],
+        "paths": [path_fields(path) for path in listed(done.paths)],
         "paths_total": len(done.paths),
-        "conflicts": [path_fields(path) for path in done.conflicts[:LISTED_PATHS]],
+        "conflicts": [path_fields(path) for path in listed(done.conflicts)],
         "kept": list(done.kept),
     }

@@ -20,6 +20,7 @@ from functions.data_plane.shapes import (
     VerifyIn,
     session_plan_out,
 )
+from functions.invocation.size import MAX_ANSWER_BYTES, written_bytes
 from functions.shapes.base import seen_of
 from functions.shapes.sessions import SavedOut, committed_out, saved_out
 
@@ -67,7 +68,10 @@ def publish_uploads(
     """Raises as ``Uploads.publish``."""
     wanted = CommitRequest(body.message, body.provenance, body.strategy, expected, request)
     done = manifold.uploads.publish(principal, session, body.draft.receipt(), body.receipts(), wanted)
-    return PublishedOut(**dict(committed_out(done)), plan=_plan_of(manifold, principal, session, body, done))
+    answer = PublishedOut(**dict(committed_out(done)), plan=_plan_of(manifold, principal, session, body, done))
+    if answer.plan is not None and written_bytes(answer.model_dump_json()) > MAX_ANSWER_BYTES:
+        answer.plan = None  # what is done is not to be answered by a refusal
+    return answer
 
 
 def _plan_of(

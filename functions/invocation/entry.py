@@ -22,7 +22,8 @@ from functions.invocation import http, metrics
 from functions.invocation.container import CONTAINER, Container
 from functions.invocation.decode import MalformedEvent, plain
 from functions.invocation.logs import logger, where_of
-from functions.invocation.problems import answer_to, internal_answer
+from functions.invocation.problems import AnswerTooLarge, answer_to, internal_answer
+from functions.invocation.size import check_size
 
 T = TypeVar("T")
 
@@ -126,9 +127,11 @@ def _invoke(name: str, work: Callable[[Any, Call], Any], event: Any, context: La
     outcome = "ok"
     try:
         if http.is_http(event):
-            http.check_http(event)
+            event = http.normal(event)
         with panics_as_errors():
             result = work(event, Call(CONTAINER, context))
+        answer = result if http.is_http(event) else plain(result)
+        check_size(answer)
     except ManifoldError as error:
         outcome = error.code
         if error.kind in _LOGGED:
@@ -139,7 +142,7 @@ def _invoke(name: str, work: Callable[[Any, Call], Any], event: Any, context: La
         logger.error(f"[{correlation_id}] {where_of(error, discreet=CONTAINER.is_discreet)}")
         return _refused(error, event, correlation_id)
     else:
-        return result if http.is_http(event) else plain(result)
+        return answer
     finally:
         CONTAINER.wake_fanout()
         CONTAINER.rest()
@@ -165,7 +168,7 @@ def _named(error: Exception, correlation_id: str, *, discreet: bool) -> Invocati
     """Return the exception that stands for an error. Lambda writes its text to the log, where no name may appear."""
     if not isinstance(error, ManifoldError) or error.kind is ErrorKind.INTERNAL:
         return _class_of("internal")(f"{_UNSAID[ErrorKind.INTERNAL]} (find {correlation_id} in the function's log)")
-    if discreet and not isinstance(error, MalformedEvent):
+    if discreet and not isinstance(error, MalformedEvent | AnswerTooLarge):
         return _class_of(error.code)(f'{_UNSAID[error.kind]} (put "errors": "return" into the event to be told more)')
     return _class_of(error.code)(str(error))
 

@@ -1,4 +1,8 @@
-"""HTTP API events (payload format 2.0), as functions without a web framework take and answer them."""
+"""Events of API Gateway and of function URLs: made one form of, taken and answered without a web framework.
+
+That form is payload format 2.0, which HTTP APIs and function URLs send. Format 1.0 is what REST APIs send, and
+HTTP APIs that ask for it; an answer to it looks the same, since none of ours has a cookie.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +11,29 @@ import binascii
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 from manifold_common.errors import ManifoldError
 
 from functions.invocation.decode import json_of, refusal_of, request_of
-from functions.invocation.problems import MEDIA_TYPE, AnswerTooLarge, ProblemAnswer, answer_to, internal_answer
-
-MAX_ANSWER_BYTES = 6 * 2**20 - 64 * 2**10
-"""Lambda passes on 6 MiB at most, with all that is around the body."""
+from functions.invocation.problems import MEDIA_TYPE, ProblemAnswer, answer_to, internal_answer
 
 _ROUTE = re.compile(r"/api/sessions/([^/]+)/([a-z_]+)\Z")
 _GENERATION = re.compile(r'"[0-9]{1,15}(?:-[a-z2-7]{26})?"\Z')
+_ENCODED = "rawPathIsEncoded"
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def is_http(event: object) -> bool:
-    return (
-        isinstance(event, dict) and isinstance(event.get("requestContext"), dict) and "http" in event["requestContext"]
-    )
+    if not isinstance(event, dict) or not isinstance(event.get("requestContext"), dict):
+        return False
+    return "http" in event["requestContext"] or _is_format_1(event)
+
+
+def _is_format_1(event: Mapping[str, Any]) -> bool:
+    of_another_kind = {"http", "elb"} & event["requestContext"].keys() or "methodArn" in event
+    return "httpMethod" in event and not of_another_kind
 
 
 class _Http(msgspec.Struct):
@@ -54,14 +61,57 @@ class _HttpEvent(msgspec.Struct):
     isBase64Encoded: bool = False  # noqa: N815
 
 
-def check_http(event: Mapping[str, Any]) -> None:
-    """Raises MalformedEvent: it is not of payload format 2.0."""
-    request_of(_HttpEvent, event)
+class _Identity(msgspec.Struct):
+    sourceIp: str = ""  # noqa: N815
+
+
+class _Context1(msgspec.Struct):
+    identity: _Identity
+    stage: str = "$default"
+    domainName: str = ""  # noqa: N815
+
+
+class _HttpEvent1(msgspec.Struct):
+    httpMethod: str  # noqa: N815
+    path: str
+    requestContext: _Context1  # noqa: N815
+    version: Literal["1.0"] | None = None
+    """Said by HTTP APIs only."""
+    headers: dict[str, str] | None = None
+    multiValueHeaders: dict[str, list[str]] | None = None  # noqa: N815
+    queryStringParameters: dict[str, str] | None = None  # noqa: N815
+    multiValueQueryStringParameters: dict[str, list[str]] | None = None  # noqa: N815
+    body: str | None = None
+    isBase64Encoded: bool = False  # noqa: N815
+
+
+def normal(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of either format as one of format 2.0. Raises MalformedEvent: it is of neither."""
+    if not _is_format_1(event):
+        request_of(_HttpEvent, event)
+        return event
+    old = request_of(_HttpEvent1, event)
+    context = old.requestContext
+    http = {"method": old.httpMethod, "path": old.path, "sourceIp": context.identity.sourceIp}
+    single = old.queryStringParameters or {}
+    return {
+        "version": "2.0",
+        "rawPath": old.path,
+        _ENCODED: old.version is None,  # a REST API passes a path on as it was sent
+        "rawQueryString": urlencode(old.multiValueQueryStringParameters or single, doseq=True),
+        "headers": (old.headers or {}) | {name: ",".join(all_) for name, all_ in (old.multiValueHeaders or {}).items()},
+        "requestContext": {**event["requestContext"], "http": http},
+        "body": old.body,
+        "isBase64Encoded": old.isBase64Encoded,
+    }
 
 
 def headers_of(event: Mapping[str, Any]) -> dict[str, str]:
+    """Return headers by their names in lower case. The host is the one that AWS was asked for, if no header says it."""
     found = event.get("headers")
-    return {str(name).lower(): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    headers = {str(name).lower(): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    host = str(event["requestContext"].get("domainName") or "")
+    return {"host": host, **headers} if host else headers
 
 
 def raw_path_of(event: Mapping[str, Any]) -> str:
@@ -75,7 +125,7 @@ def raw_path_of(event: Mapping[str, Any]) -> str:
     path, stage = str(event.get("rawPath") or "/"), context.get("stage", "$default")
     if stage != "$default" and (path == f"/{stage}" or path.startswith(f"/{stage}/")):
         path = path[len(stage) + 1 :] or "/"
-    is_encoded = ".lambda-url." in str(context.get("domainName", ""))
+    is_encoded = event.get(_ENCODED) is True or ".lambda-url." in str(context.get("domainName", ""))
     return path if is_encoded else quote(path, safe="/")
 
 
@@ -126,15 +176,8 @@ def _conditions(headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def answer(result: Any) -> dict[str, Any]:
-    """Return the answer of a request that was served. Raises AnswerTooLarge."""
-    body = msgspec.json.encode(result)
-    if len(body) > MAX_ANSWER_BYTES:
-        raise AnswerTooLarge(
-            f"the answer has {len(body)} bytes, and a function passes on {MAX_ANSWER_BYTES} at most",
-            hint="ask for less at a time",
-            limit=MAX_ANSWER_BYTES,
-        )
-    return _answer(200, {"Content-Type": "application/json"}, body)
+    """Return the answer of a request that was served."""
+    return _answer(200, {"Content-Type": "application/json"}, msgspec.json.encode(result))
 
 
 def problem(error: Exception, event: Mapping[str, Any], correlation_id: str) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from manifold_common.errors import (
     UnsatisfiableRange,
 )
 
+from functions.invocation.bounds import listed
+
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 _TRY_LATER = frozenset({429, 503})
@@ -43,7 +45,7 @@ class IncompleteBody(InvalidInput):
 
 
 class AnswerTooLarge(InvalidInput):
-    """The answer does not pass through a function."""
+    """The answer does not pass through a function. The text names nothing of it, so it may be logged."""
 
     code = "answer_too_large"
 
@@ -132,8 +134,19 @@ def document_of(
         document["hint"] = hint
     if correlation_id:
         document["correlation_id"] = correlation_id
-    document["details"] = dict(details or {})
+    document["details"] = _bounded(details or {})
     return document
+
+
+def _bounded(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return details whose lists are short enough to be answered; what is left out is counted."""
+    found: dict[str, Any] = {}
+    for name, value in details.items():
+        shown = listed(value, lambda item: len(str(item))) if isinstance(value, list | tuple) else value
+        found[name] = shown
+        if shown is not value and len(shown) < len(value):
+            found[f"{name}_total"] = len(value)
+    return found
 
 
 def _printable(value: Any) -> Any:

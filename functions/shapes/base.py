@@ -12,8 +12,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, mod
 
 T = TypeVar("T")
 
-LISTED_PATHS = 1000
-"""So many paths at most are listed in an answer that is about something else; the rest are counted."""
 MAX_FIELDS = 64
 """Of one object in a request, which has names of its own choice only in the provenance. Each unknown one is a fault,
 and a fault takes a hundred times what it takes to write."""

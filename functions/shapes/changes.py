@@ -9,9 +9,9 @@ from manifold_common.errors import InvalidInput
 from manifold_common.services.edits import Copy, Delete, Edit, Edited, MakeFolder, Move, PutFile, PutLink, reading
 from pydantic import BaseModel, ConfigDict, Field
 
+from functions.invocation.bounds import LISTED_PATHS
 from functions.shapes.base import (
     KEPT,
-    LISTED_PATHS,
     BoundedList,
     GenerationNumber,
     Message,
@@ -20,7 +20,7 @@ from functions.shapes.base import (
     SeenGeneration,
     Shape,
 )
-from functions.shapes.paths import PathIn, PathOut, bytes_of, path_out
+from functions.shapes.paths import PathIn, PathOut, bytes_of, paths_out
 
 MAX_RESTORED = 10_000
 """Paths that one request names. Each may be a folder."""
@@ -32,7 +32,7 @@ class EditedOut(BaseModel):
     commit: str | None = Field(description="Null when nothing changed.")
     paths: list[PathOut] = Field(description=f"What changed; at most {LISTED_PATHS}.")
     paths_total: int
-    conflicts: list[PathOut] = Field(description="Paths on which the strategy decided.")
+    conflicts: list[PathOut] = Field(description=f"Paths on which the strategy decided; at most {LISTED_PATHS}.")
     kept: list[str] = Field(description=KEPT)
 
 
@@ -41,9 +41,9 @@ def edited_out(done: Edited) -> EditedOut:
         project=done.project,
         generation=done.generation,
         commit=done.commit,
-        paths=[path_out(path) for path in done.paths[:LISTED_PATHS]],
+        paths=paths_out(done.paths),
         paths_total=len(done.paths),
-        conflicts=[path_out(path) for path in done.conflicts],
+        conflicts=paths_out(done.conflicts),
         kept=list(done.kept),
     )
 

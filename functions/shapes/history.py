@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from manifold_common.domain.tree import Difference
+from manifold_common.domain.tree import SYMLINK, Difference
 from manifold_common.services.history import LogEntry
 from pydantic import BaseModel, Field
 
@@ -80,3 +80,9 @@ def difference_out(difference: Difference) -> DifferenceOut:
         after=entry_out(path, after) if after else None,
         **path_fields(path),
     )
+
+
+def names_of(difference: Difference) -> int:
+    """Return how many bytes of names a difference is shown with."""
+    path, before, after = difference
+    return 3 * len(path) + sum(len(entry.content) for entry in (before, after) if entry and entry.kind == SYMLINK)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 
 from manifold_common.domain.paths import check_path, from_text
 from manifold_common.errors import InvalidInput
 from pydantic import BaseModel, Field, model_validator
 
+from functions.invocation.bounds import listed
 from functions.invocation.path_text import path_fields
 
 
@@ -53,3 +55,8 @@ def bytes_of(encoded: str, field: str = "path_base64") -> bytes:
 
 def path_out(path: bytes) -> PathOut:
     return PathOut(**path_fields(path))
+
+
+def paths_out(paths: Sequence[bytes]) -> list[PathOut]:
+    """Return the first of them: as many as are listed in an answer about something else."""
+    return [path_out(path) for path in listed(paths)]

@@ -11,11 +11,11 @@ from manifold_common.services.commit import Committed, Saved
 from manifold_common.services.sessions import CheckedOut, Missing, Status
 from pydantic import BaseModel, ConfigDict, Field
 
+from functions.invocation.bounds import LISTED_PATHS, listed
 from functions.shapes.base import (
     DROP_LOST_DRAFT,
     DROPPED_DRAFT,
     KEPT,
-    LISTED_PATHS,
     BoundedList,
     GenerationNumber,
     Message,
@@ -23,8 +23,8 @@ from functions.shapes.base import (
     SeenGeneration,
     Shape,
 )
-from functions.shapes.history import DifferenceOut, difference_out
-from functions.shapes.paths import PathOut, path_out
+from functions.shapes.history import DifferenceOut, difference_out, names_of
+from functions.shapes.paths import PathOut, paths_out
 
 SEEN = (
     "The highest generation seen before, best with its commit id: `7-<commit id>`. A store that has less, or another "
@@ -115,7 +115,7 @@ class CheckedOutOut(BaseModel):
     expires_at: datetime
     missing: MissingOut | None = Field(description="The working set that it was restored without, if there was one.")
     dropped_draft: str | None = Field(description=DROPPED_DRAFT)
-    conflicts: list[PathOut] = Field(description="Paths on which the strategy decided.")
+    conflicts: list[PathOut] = Field(description=f"Paths on which the strategy decided; at most {LISTED_PATHS}.")
     kept: list[str] = Field(description=KEPT)
 
 
@@ -133,7 +133,7 @@ def checked_out_out(done: CheckedOut) -> CheckedOutOut:
         expires_at=done.expires_at,
         missing=missing_out(done.missing),
         dropped_draft=done.dropped_draft,
-        conflicts=[path_out(path) for path in done.conflicts],
+        conflicts=paths_out(done.conflicts),
         kept=list(done.kept),
     )
 
@@ -186,9 +186,9 @@ def status_out(status: Status) -> StatusOut:
         path=status.path,
         base_generation=status.base_generation,
         head_generation=status.head_generation,
-        differences=[difference_out(difference) for difference in status.differences[:LISTED_PATHS]],
+        differences=[difference_out(one) for one in listed(status.differences, names_of)],
         differences_total=len(status.differences),
-        skipped=[path_out(path) for path in status.skipped[:LISTED_PATHS]],
+        skipped=paths_out(status.skipped),
     )
 
 
@@ -219,7 +219,7 @@ class CommittedOut(BaseModel):
     deleted: int
     new_bytes: int
     rebased: bool = Field(description="Others had committed meanwhile; their changes are now in the working set too.")
-    conflicts: list[PathOut] = Field(description="Paths on which the strategy decided.")
+    conflicts: list[PathOut] = Field(description=f"Paths on which the strategy decided; at most {LISTED_PATHS}.")
     kept: list[str] = Field(description=KEPT)
     skipped: list[PathOut] = Field(description="Sockets, FIFOs and devices.")
     unstable: list[PathOut] = Field(description="Files that were being written to; committed as they were read.")
@@ -235,8 +235,8 @@ def committed_out(done: Committed) -> CommittedOut:
         deleted=done.deleted,
         new_bytes=done.new_bytes,
         rebased=done.rebased,
-        conflicts=[path_out(path) for path in done.conflicts],
+        conflicts=paths_out(done.conflicts),
         kept=list(done.kept),
-        skipped=[path_out(path) for path in done.skipped[:LISTED_PATHS]],
-        unstable=[path_out(path) for path in done.unstable[:LISTED_PATHS]],
+        skipped=paths_out(done.skipped),
+        unstable=paths_out(done.unstable),
     )

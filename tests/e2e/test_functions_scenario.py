@@ -1,30 +1,39 @@
 """The whole system as functions, without Docker: what is built runs on a stand-in for AWS, beside real servers.
 
-The scenario is a user's: a project of two thousand real files goes in by the command line, is checked out, edited and
+Where docs/functions-local.md calls the stand-in the same as AWS, it is shown here or in tests/infra. The scenario is a
+user's: a project of two thousand real files goes in by the command line, is checked out, edited and
 committed through the commit function, another client meets a conflict, an older state is brought back, and every change
 is an event that a Kafka consumer reads. Meanwhile the schedules fire.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import secrets
 import shutil
+import subprocess
 import sysconfig
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 from kafka import KafkaConsumer, TopicPartition
 from manifold_common.domain.event import PROJECT_COMMIT
 from manifold_common.settings import load_settings
+from manifold_local.functions_stack.deploy import STACK
+from manifold_local.functions_stack.front_door import FrontDoor
 from manifold_local.functions_stack.stack import FunctionFailed, FunctionsStack, running_functions_stack
-from manifold_local.functions_stack.tools import find_tools
+from manifold_local.host.port import reserve
 
 from tests.support.cli import Program
+from tests.support.tools import tools
 from tests.support.work import look
 from tests.support.zygote import Zygote
 
@@ -39,7 +48,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FunctionsStack]:
     ram.mkdir(mode=0o700)
     environ = {"WORKDIR": str(folder / "work"), "SERVER_PORT": "0", "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram / "host")}
     try:
-        with running_functions_stack(load_settings(environ=environ, cwd=folder), find_tools()) as running:
+        with running_functions_stack(load_settings(environ=environ, cwd=folder), tools()) as running:
             yield running
     finally:
         shutil.rmtree(ram, ignore_errors=True)
@@ -162,3 +171,168 @@ def test_the_schedules_fire(stack: FunctionsStack) -> None:
         eventually(lambda function=function, before=before: len(stack.logs(function)) > before, seconds=150)
     upkeep = stack.invoke("maintenance", {"source": "manifold.schedule"})["tasks"]
     assert all("done" in outcome for outcome in upkeep.values())
+
+
+# --- the stand-in as AWS ----------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+
+
+def _guide() -> tuple[str, list[str]]:
+    """Return the address in the guide's commands for the samples, and these."""
+    page = (ROOT / "docs" / "functions-local.md").read_text()
+    block = re.search(r"^```sh\nINVOKE=(http://[\d.:]+)(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert block
+    first, *lines = block[2].splitlines()
+    return first, lines
+
+
+def test_each_sample_is_served_by_the_guides_commands(stack: FunctionsStack) -> None:
+    path, lines = _guide()
+    answers: dict[str, Any] = {}
+    for line in lines:
+        script = f"INVOKE={stack.aws.url}{path}\n{line}"
+        done = subprocess.run(["bash", "-euc", script], cwd=ROOT, capture_output=True, text=True, check=True)
+        sample = re.search(r"events/([a-z-]+)\.json", line)
+        assert sample
+        answers[sample[1]] = json.loads(done.stdout)
+    assert answers.keys() == {path.stem for path in (ROOT / "events").glob("*.json")}
+    assert not {name: answer for name, answer in answers.items() if "errorType" in answer}
+    statuses = {name: answer["statusCode"] for name, answer in answers.items() if "statusCode" in answer}
+    assert statuses == {"http-post": 201, "http-get": 200, "http-plan": 200, "http-publish": 400}
+    assert json.loads(answers["http-publish"]["body"])["code"] == "bad_upload"
+    assert (answers["commit-direct"]["generation"], answers["checkout-direct"]["entries"]) == (1, 3)
+    assert answers["sqs-nudges"] == answers["kafka-commits"] == {"batchItemFailures": []}
+    assert all("done" in outcome for outcome in answers["maintenance-direct"]["tasks"].values())
+
+
+def _tries(stack: FunctionsStack, function: str, code: str) -> list[dict[str, Any]]:
+    """Return what a function has logged at the end of invocations that came to ``code``."""
+    lines = [json.loads(line) for line in stack.logs(function) if line.startswith("{")]
+    return [line for line in lines if str(line.get("message", "")).startswith(f"{function}: {code} in")]
+
+
+def test_an_error_is_named_for_its_code_and_the_container_goes_on(stack: FunctionsStack) -> None:
+    before = len(_tries(stack, "reencrypt", "malformed_event"))
+    for _ in range(2):
+        with pytest.raises(FunctionFailed) as caught:
+            stack.invoke("reencrypt", {"what": 1})
+        assert caught.value.content["errorType"] == "malformed_event"
+        assert caught.value.content["stackTrace"]
+    assert [one["cold_start"] for one in _tries(stack, "reencrypt", "malformed_event")[before:]][1:] == [False]
+
+
+def test_what_is_too_large_is_refused_before_a_function_sees_it(stack: FunctionsStack) -> None:
+    with stack.aws.client("lambda") as functions, pytest.raises(ClientError) as caught:
+        functions.invoke(FunctionName=f"{STACK}-reencrypt", Payload=b'"' + b"x" * 6_291_455 + b'"')
+    assert caught.value.response["Error"]["Code"] == "RequestEntityTooLargeException"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+    with stack.aws.client("lambda") as functions, pytest.raises(ClientError, match="request body into json"):
+        functions.invoke(FunctionName=f"{STACK}-reencrypt", Payload=b"no json")
+    with httpx.Client(base_url=stack.url, timeout=60) as api:
+        for size in (5_000_000, 10_485_761):  # as base64 over Lambda's limit; over that of the HTTP API
+            refused = api.put("/api/projects/demo/files/x", content=b"x" * size)
+            assert (refused.status_code, refused.json()) == (413, {"message": "Request Entity Too Large"})
+        assert api.get("/api/projects", headers={"x-long": "x" * 10_240}).status_code == 431
+        assert api.get("/api/projects", headers={"x-long": "x" * 9_000}).status_code == 200
+
+
+def test_a_503_hides_a_success_that_the_same_request_finds_by_its_name(stack: FunctionsStack) -> None:
+    name = f"hidden-{secrets.token_hex(4)}"
+    body = {"changes": [{"op": "put", "path": "a", "text": "once"}]}
+    path, named = f"/api/projects/{name}/commits", {"Idempotency-Key": name}
+    with stack.aws.client("apigatewayv2") as gateway:
+        (api_id,) = [one["ApiId"] for one in gateway.get_apis()["Items"]]
+    listener = reserve("127.0.0.1", 0)
+    hasty = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with FrontDoor(listener, stack.aws.url, api_id, answer_seconds=0.01), httpx.Client(timeout=60) as client:
+        assert client.post(f"{stack.url}/api/projects", json={"name": name}).status_code == 201
+        lost = client.post(hasty + path, json=body, headers=named)
+        assert (lost.status_code, lost.json()) == (503, {"message": "Service Unavailable"})
+        assert "problem" not in lost.headers["content-type"]
+        again = client.post(stack.url + path, json=body, headers=named)
+        assert (again.status_code, again.json()["generation"]) == (201, 1)
+        eventually(lambda: _tries(stack, "api", "ok"))
+        assert [one["generation"] for one in client.get(stack.url + path).json()["items"]] == [1]
+
+
+def test_an_asynchronous_call_that_fails_is_tried_twice_more_and_then_kept(stack: FunctionsStack) -> None:
+    event = {"what": secrets.token_hex(8)}
+    before = len(_tries(stack, "commit", "malformed_event"))
+    with stack.aws.client("lambda") as functions:
+        functions.invoke(FunctionName=f"{STACK}-commit", InvocationType="Event", Payload=json.dumps(event))
+    with stack.aws.client("sqs") as sqs:
+        url = sqs.get_queue_url(QueueName=f"{STACK}-dead-letters")["QueueUrl"]
+        (message,) = eventually(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    kept = json.loads(message["Body"])
+    assert (kept["requestPayload"], kept["responsePayload"]["errorType"]) == (event, "malformed_event")
+    assert len(_tries(stack, "commit", "malformed_event")) == before + 3
+
+
+def test_of_a_batch_only_the_messages_that_failed_come_again(stack: FunctionsStack) -> None:
+    with stack.aws.client("sqs") as sqs:
+        url = sqs.get_queue_url(QueueName=f"{STACK}-nudges")["QueueUrl"]
+        entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(['{"nudge": 1}', "no nudge"])]
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+
+        def left() -> bool:
+            found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+            return [int(found[name]) for name in names] == [0, 1]
+
+        eventually(left)
+        sqs.purge_queue(QueueUrl=url)
+
+
+def test_a_function_without_concurrency_left_is_throttled(stack: FunctionsStack) -> None:
+    name = f"{STACK}-checkout"
+    with stack.aws.client("lambda") as functions:
+        functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+        try:
+            with pytest.raises(functions.exceptions.TooManyRequestsException):
+                functions.invoke(FunctionName=name, Payload=b"{}")
+            answer = httpx.post(f"{stack.url}/api/sessions/agent-9/plan", json={}, timeout=60)
+            assert (answer.status_code, answer.json()) == (503, {"message": "Service Unavailable"})
+        finally:
+            functions.delete_function_concurrency(FunctionName=name)
+
+
+ECHO = """
+def handler(event, context):
+    if event["rawPath"] == "/echo/raise":
+        raise KeyError("x")
+    return event
+"""
+
+
+def test_an_http_request_becomes_the_event_that_aws_makes_of_it(stack: FunctionsStack) -> None:
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as package:
+        package.writestr("echo.py", ECHO)
+    role, content = "arn:aws:iam::000000000000:role/echo", {"ZipFile": code.getvalue()}
+    with stack.aws.client("lambda") as functions, stack.aws.client("apigatewayv2") as gateway:
+        made = functions.create_function(
+            FunctionName="echo", Runtime="python3.13", Handler="echo.handler", Role=role, Code=content
+        )
+        (api_id,) = [one["ApiId"] for one in gateway.get_apis()["Items"]]
+        how = {"IntegrationType": "AWS_PROXY", "PayloadFormatVersion": "2.0", "IntegrationUri": made["FunctionArn"]}
+        integration = gateway.create_integration(ApiId=api_id, **how)["IntegrationId"]
+        gateway.create_route(ApiId=api_id, RouteKey="ANY /echo/{rest+}", Target=f"integrations/{integration}")
+    host = stack.url.removeprefix("http://")
+    with httpx.Client(base_url=stack.url, timeout=60) as client:
+        headers = [("X-Twice", "one"), ("X-Twice", "two"), ("Content-Type", "application/octet-stream")]
+        event = client.post("/echo/a%2Fb%20c/%C3%BC?x=1&x=2&y=a%20b", headers=headers, content=b"\x00\xff").json()
+        assert (event["version"], event["rawPath"]) == ("2.0", "/echo/a/b c/ü")
+        assert event["rawQueryString"] == "x=1&x=2&y=a%20b"
+        assert event["queryStringParameters"] == {"x": "1,2", "y": "a b"}
+        assert (event["headers"]["x-twice"], event["headers"]["host"]) == ("one,two", host)
+        assert event["headers"]["x-forwarded-for"] == event["requestContext"]["http"]["sourceIp"] == "127.0.0.1"
+        assert event["headers"]["x-forwarded-proto"] == "http"
+        assert (event["isBase64Encoded"], event["body"]) == (True, "AP8=")
+        assert event["requestContext"]["http"]["method"] == "POST"
+        assert event["requestContext"]["stage"] == "$default"
+        text = client.post("/echo/x", json={"a": "ü"}).json()
+        assert (text["isBase64Encoded"], json.loads(text["body"])) == (False, {"a": "ü"})
+        failed = client.get("/echo/raise")
+        assert (failed.status_code, failed.json()) == (500, {"message": "Internal Server Error"})

@@ -21,6 +21,7 @@ from manifold_common.services.commit import CommitRequest, Committed
 from manifold_common.services.edits import EditOptions
 from manifold_common.services.sessions import CheckedOut, CheckoutKind
 
+from functions.invocation import size
 from tests.support.remote import MakeClient, RemoteServer
 from tests.support.work import S1, S2, cat, look, lose_ram, new_project, paths, put
 
@@ -240,16 +241,43 @@ def test_a_link_that_has_ended_is_renewed(server: RemoteServer, client: RemoteMa
     assert ((tmp_path / "out" / "b").read_bytes(), asked) == (b"two", 2)
 
 
+@pytest.mark.parametrize(("limit", "value"), [("MAX_OBJECTS", 2), ("PLAN_BYTES", 2000)])
 def test_many_objects_come_in_pages(
-    server: RemoteServer, client: RemoteManifold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: RemoteServer,
+    client: RemoteManifold,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: int,
 ) -> None:
-    monkeypatch.setattr(plans, "MAX_OBJECTS", 2)
+    monkeypatch.setattr(plans, limit, value)
     project = new_project(server.manifold)
     for number in range(5):
         put(server.manifold, project, b"f%d" % number, b"content %d" % number)
+    assert 1 <= len(server.manifold.plans.plan(LOCAL_PRINCIPAL, project).objects) < 5
     client.transfer.export(project, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"f{number}" for number in range(5)}
     assert client.sessions.checkout(S1, project).files == 5
+
+
+def test_a_commit_is_answered_without_its_plan_where_a_function_would_not_pass_that_on(
+    server: RemoteServer, client: RemoteManifold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = new_project(server.manifold)
+    here = Path(client.sessions.checkout(S1, project).path)
+    answers, publish = [], HttpServer.publish
+
+    def noted(self: HttpServer, *arguments: Any, **words: Any) -> Any:
+        answers.append(publish(self, *arguments, **words))
+        return answers[-1]
+
+    monkeypatch.setattr(HttpServer, "publish", noted)
+    for limit in (size.MAX_ANSWER_BYTES, 100):
+        monkeypatch.setattr("functions.data_plane.answers.MAX_ANSWER_BYTES", limit)
+        (here / "new").write_text(str(limit))
+        client.sessions.commit(S1)
+        assert client.sessions.status(S1).differences == []
+    assert [one.plan is None for one in answers] == [False, True]
 
 
 def test_requests_depend_on_what_changed_and_never_on_the_number_of_files(

@@ -90,7 +90,7 @@ def test_what_api_gateway_would_not_take_is_refused(
 ) -> None:
     monkeypatch.setattr(front_door, "MAX_REQUEST_BYTES", 10)
     assert _ask(client, "PUT", "/x", body=b"x" * 10)[0] == 201
-    assert _ask(client, "PUT", "/x", body=b"x" * 11) == (413, b'{"message": "Request Too Long"}')
+    assert _ask(client, "PUT", "/x", body=b"x" * 11) == (413, b'{"message": "Request Entity Too Large"}')
     assert _ask(client, "PUT", "/x", body=iter([b"x" * 6] * 2), encode_chunked=True)[0] == 413
 
 

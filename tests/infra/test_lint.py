@@ -5,20 +5,19 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from manifold_local.functions_stack.tools import find_tools
-
 from tests.support.templates import INFRA, ROOT, all_templates
+from tests.support.tools import tools
 
 
 def test_cfn_lint_finds_nothing() -> None:
     templates = [str(INFRA / f"{name}.yaml") for name in all_templates()]
-    lint = find_tools().folder / "bin" / "cfn-lint"
+    lint = tools().folder / "bin" / "cfn-lint"
     done = subprocess.run([lint, *templates], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_sam_takes_the_template(tmp_path: Path) -> None:
-    said = find_tools().sam("validate", "--template-file", INFRA / "template.yaml", home=tmp_path)
+    said = tools().sam("validate", "--template-file", INFRA / "template.yaml", home=tmp_path)
     assert "is a valid SAM Template" in said
 
 
@@ -34,10 +33,10 @@ for route in ApiProvider(stacks).api.routes:
 for function in SamFunctionProvider(stacks).get_all():
     print(function.name, function.handler, len(function.layers))
 """
-    tools = find_tools()
+    found = tools()
     environ = {"HOME": str(tmp_path), "AWS_DEFAULT_REGION": "us-east-1", "SAM_CLI_TELEMETRY": "0"}
     done = subprocess.run(
-        [tools.python, "-c", program, INFRA / "template.yaml"],
+        [found.python, "-c", program, INFRA / "template.yaml"],
         cwd=ROOT, env=environ, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

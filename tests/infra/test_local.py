@@ -13,9 +13,9 @@ import pytest
 import yaml
 from manifold_common.settings import load_settings
 from manifold_common.settings.catalogue import describe_settings
-from manifold_local.functions_stack.tools import find_tools
 
 from tests.support.templates import NAMES, ROOT, template
+from tests.support.tools import tools
 
 LOCAL = ROOT / "local"
 HOOK = LOCAL / "localstack" / "ready.d" / "deploy.sh"
@@ -32,9 +32,9 @@ IN_SHELL = {
 
 def _in_tools(program: str, *arguments: str | Path, home: Path, environ: dict[str, str] | None = None) -> Any:
     """Run a program in the environment of sam, and return what it prints as JSON."""
-    tools = find_tools()
+    found = tools()
     variables = {"HOME": str(home), "AWS_DEFAULT_REGION": "us-east-1", "SAM_CLI_TELEMETRY": "0", **(environ or {})}
-    command = [tools.python, "-c", program, *arguments]
+    command = [found.python, "-c", program, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -149,7 +149,7 @@ def test_localstack_finds_the_hook_and_what_was_built() -> None:
 
 
 def test_the_hook_is_valid_shell() -> None:
-    for command in (["bash", "-n"], [find_tools().folder / "bin" / "shellcheck"]):
+    for command in (["bash", "-n"], [tools().folder / "bin" / "shellcheck"]):
         done = subprocess.run([*command, HOOK], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

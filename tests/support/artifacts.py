@@ -10,14 +10,12 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import pytest
+from manifold_local.functions_stack.runtime_client import copy_runtime_client
 from manifold_local.packaging.artifacts import build_function, build_layer, function_names
 from manifold_local.packaging.target import this_machine
-
-_RUNTIME = ("awslambdaric", "simplejson", "snapshot-restore-py")
 
 
 @dataclass(frozen=True)
@@ -47,17 +45,8 @@ def build_artifacts(folder: Path, names: Sequence[str]) -> Artifacts:
     build_layer(made.layer, this_machine())
     for name in names:
         build_function(name, made.function(name), this_machine())
-    for package in _RUNTIME:
-        _copy(package, folder / "runtime")
+    copy_runtime_client(folder / "runtime")
     return made
-
-
-def _copy(package: str, folder: Path) -> None:
-    """Copy an installed package."""
-    for file in metadata.files(package) or ():
-        if ".." not in file.parts and file.suffix != ".pyc":
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file.locate(), folder / file)
 
 
 @pytest.fixture(scope="session")

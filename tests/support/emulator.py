@@ -33,6 +33,7 @@ from manifold_common.settings import load_settings
 
 from tests.support.artifacts import Artifacts, python
 from tests.support.functions import function_variables
+from tests.support.tools import tools
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (ROOT / "layers" / "manifold_common", ROOT)
@@ -46,12 +47,8 @@ class NoAnswer(Exception):
 
 
 def emulator_binary() -> Path:
-    """Return the emulator. Fails where the tools are not there."""
-    tools = Path(os.environ.get("MANIFOLD_TOOLS") or ROOT / ".venv-aws")
-    name = f"samcli/local/rapid/aws-lambda-rie-{_PROCESSORS[platform.machine()]}"
-    found = next(tools.glob(f"lib/python3*/site-packages/{name}"), None)
-    assert found is not None, f"there is no emulator in {tools}: run `make tools`"
-    return found
+    """Return the emulator. Raises ConfigError: the tools are not there."""
+    return tools().packages / f"samcli/local/rapid/aws-lambda-rie-{_PROCESSORS[platform.machine()]}"
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from functions.api.conditions import expected_generation, request_id
 from functions.api.download import attachment, stream
 from functions.api.problem import responses
 from functions.api.upload import Body
-from functions.shapes.base import LISTED_PATHS
 from functions.shapes.changes import ImportedOut, edited_out
-from functions.shapes.paths import path_out
+from functions.shapes.paths import paths_out
 
 router = APIRouter(prefix="/api/projects/{project}", tags=["archive"])
 
@@ -74,7 +73,7 @@ async def upload_archive(
             **edited_out(done.edited).model_dump(),
             entries=done.entries,
             total_bytes=done.total_bytes,
-            skipped=[path_out(path) for path in done.skipped[:LISTED_PATHS]],
+            skipped=paths_out(done.skipped),
         )
 
     return await caller.api.uploads.run(request, work)

@@ -12,7 +12,8 @@ from manifold_common.ids import Generation
 from functions.api.caller import Caller, ProjectRef, generation_of
 from functions.api.paging import cursor_of, path_after
 from functions.api.problem import responses
-from functions.shapes.history import CommitOut, CommitPage, DiffPage, commit_out, difference_out
+from functions.invocation.bounds import fitting
+from functions.shapes.history import CommitOut, CommitPage, DifferenceOut, DiffPage, commit_out, difference_out
 
 router = APIRouter(prefix="/api/projects/{project}", tags=["history"])
 
@@ -33,8 +34,8 @@ def list_commits(
     entries = caller.manifold.history.log(
         caller.principal, caller.project_id(project), before=generation_of(before), limit=limit + 1
     )
-    page = [commit_out(entry) for entry in entries[:limit]]
-    return CommitPage(items=page, next=page[-1].generation if len(entries) > limit else None)
+    page = fitting([commit_out(entry) for entry in entries[:limit]], CommitOut.model_dump_json)
+    return CommitPage(items=list(page), next=page[-1].generation if len(entries) > len(page) else None)
 
 
 @router.get("/commits/{generation}", responses=responses(404))
@@ -62,10 +63,11 @@ def diff(
     )
     start = bisect_right(found, last, key=lambda difference: difference.path) if last else 0
     page = found[start : start + limit]
-    more = start + limit < len(found)
+    items = fitting([difference_out(difference) for difference in page], DifferenceOut.model_dump_json)
+    more = start + len(items) < len(found)
     return DiffPage(
         before=before,
         after=after,
-        items=[difference_out(difference) for difference in page],
-        next=cursor_of(page[-1].path) if more else None,
+        items=list(items),
+        next=cursor_of(page[len(items) - 1].path) if more else None,
     )

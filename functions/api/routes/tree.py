@@ -13,7 +13,8 @@ from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.paging import cursor_of, path_after
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
-from functions.shapes.trees import TreePage, entry_out
+from functions.invocation.bounds import fitting
+from functions.shapes.trees import EntryOut, TreePage, entry_out
 
 router = APIRouter(prefix="/api/projects/{project}", tags=["files"])
 
@@ -54,9 +55,10 @@ def _list(
     )
     start = bisect_right(listing.entries, last, key=lambda item: item[0]) if last else 0
     page = listing.entries[start : start + limit]
-    more = start + limit < len(listing.entries)
+    items = fitting([entry_out(path, entry) for path, entry in page], EntryOut.model_dump_json)
+    more = start + len(items) < len(listing.entries)
     return TreePage(
         generation=listing.generation,
-        items=[entry_out(path, entry) for path, entry in page],
-        next=cursor_of(page[-1][0]) if more else None,
+        items=list(items),
+        next=cursor_of(page[len(items) - 1][0]) if more else None,
     )

@@ -226,6 +226,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class OutcomeUnknown(Unavailable):
+    """A change was sent, and the server's own answer never came. It may have been made, and may yet be."""
+
+    code = "outcome_unknown"
+
+
 class StoreUnavailable(Unavailable):
     code = "store_unavailable"
 

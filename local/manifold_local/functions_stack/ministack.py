@@ -1,11 +1,13 @@
-"""A stand-in for AWS: ministack, one process, on loopback. It runs functions in processes, and forgets all at its end.
+"""A stand-in for AWS: ministack, one process, on loopback, which forgets all at its end.
 
-Functions run in a Python that has nothing installed, so that what their artifacts lack is missing here as it would be
-on Lambda.
+Functions are run by the package ``lambda_service`` inside it, in a Python that has nothing installed but the runtime
+client of Lambda: what their artifacts lack is missing here as it would be there.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import urllib.error
@@ -19,15 +21,20 @@ import boto3
 from botocore.config import Config
 
 from manifold_local.embedded.stack.child import Child
-from manifold_local.functions_stack import container
+from manifold_local.functions_stack.runtime_client import copy_runtime_client
 from manifold_local.functions_stack.tools import Tools
+from manifold_local.packaging.wheels import ROOT
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "none-is-checked"}
 
+_FOLDERS = ("tmp", "runtime", "code", "containers")
+
 # Packages of the tools come last on the path, for this process alone: the Python itself has none.
-_LAUNCHER = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module('ministack', run_name='__main__')"
+_LAUNCHER = (
+    "import runpy, sys; sys.path += sys.argv[1:3]; del sys.argv[1:3]; runpy.run_module(sys.argv.pop(1), {}, '__main__')"
+)
 
 
 class Ministack:
@@ -49,17 +56,23 @@ class Ministack:
             "MINISTACK_HOST": "127.0.0.1",
             "IOT_MTLS_ENABLED": "0",  # or else it listens on a port of every address
             "MINISTACK_REGION": REGION,
-            "TMPDIR": str(self._fresh("code")),
-            "MANIFOLD_CONTAINERS_DISK": str(self._fresh("containers")),
-            "MANIFOLD_CONTAINERS_RAM": str(self._ram),
+            "TMPDIR": str(self._fresh("tmp")),
         }
-        command: list[str | Path] = [self._bare_python(), "-c", _LAUNCHER, self._tools.packages]
+        places = {
+            "endpoint": self.url,
+            "runtime": str(copy_runtime_client(self._fresh("runtime"))),
+            "code": str(self._fresh("code")),
+            "disk": str(self._fresh("containers")),
+            "ram": str(self._ram),
+        }
+        command: list[str | Path] = [self._bare_python(), "-c", _LAUNCHER, self._tools.packages, ROOT / "local"]
+        command += ["manifold_local.lambda_service.service", json.dumps(places)]
         self.child.start(command, self._is_ready, environ=environ)
 
     def stop(self) -> None:
         self.child.stop()
-        for name in ("code", "containers"):
-            shutil.rmtree(self._folder / name, ignore_errors=True)
+        for name in _FOLDERS:
+            remove(self._folder / name)
 
     @contextmanager
     def client(self, service: str) -> Iterator[Any]:
@@ -79,13 +92,11 @@ class Ministack:
         bare = self._folder / "python"
         shutil.rmtree(bare, ignore_errors=True)
         subprocess.run([self._tools.python, "-m", "venv", "--without-pip", bare], check=True, env={})
-        (packages,) = bare.glob("lib/python3.*/site-packages")
-        shutil.copyfile(container.__file__, packages / "sitecustomize.py")
         return bare / "bin" / "python"
 
     def _fresh(self, name: str) -> Path:
         folder = self._folder / name
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         folder.mkdir(mode=0o700)
         return folder
 
@@ -95,3 +106,11 @@ class Ministack:
                 return int(answer.status) == 200
         except OSError:
             return False
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder in which some cannot be written to, as code of functions cannot."""
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            os.chmod(os.path.join(place, name), 0o700, follow_symlinks=False)
+    shutil.rmtree(folder, ignore_errors=True)

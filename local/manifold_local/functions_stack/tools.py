@@ -53,7 +53,18 @@ class Tools:
             **environ,
         }
         given = [f"{name}={value}" for name, value in variables.items()]
-        command = ["env", *options, *given, str(self.folder / "bin" / "sam"), *map(str, arguments)]
+        # What a make around this was told is not for those that sam runs: their PYTHON is another one.
+        command = [
+            "env",
+            "-u",
+            "MAKEFLAGS",
+            "-u",
+            "MAKEOVERRIDES",
+            *options,
+            *given,
+            str(self.folder / "bin" / "sam"),
+            *map(str, arguments),
+        ]
         done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         said = done.stdout + done.stderr
         if done.returncode != 0:
@@ -64,7 +75,7 @@ class Tools:
 
 def find_tools(folder: Path = FOLDER) -> Tools:
     """Raises ConfigError: they are not there."""
-    tools = Tools(folder.absolute())
+    tools = Tools(folder.expanduser().absolute())
     if not (tools.folder / "bin" / "sam").is_file():
         raise ConfigError(f"there are no tools for functions in {tools.folder}", hint="make tools")
     return tools

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from manifold_common.domain.access import Principal
+from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.ids import ProjectId, SessionId, TenantId, UserId
 from manifold_common.services.edits import Edit, PutFile
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, metrics_of, sample
 
-ANN = Principal(TenantId("acme"), UserId("ann"))
+ANN = LOCAL_PRINCIPAL
 ULI = Principal(TenantId("umbrella"), UserId("uli"))
 
 
@@ -29,6 +29,11 @@ def put(path: bytes, content: bytes) -> Edit:
         return len(piece)
 
     return PutFile(path, read)
+
+
+def asked(**changes: Any) -> dict[str, Any]:
+    """Return the sample, of the project that ``make_project`` makes."""
+    return sample("checkout-direct", **{"generation": 2, "paths": ["src/", "*.md"], **changes})
 
 
 MakeProject = Callable[..., ProjectId]
@@ -59,7 +64,7 @@ def everything_below(folder: Path) -> dict[str, bytes]:
 
 def test_the_sample_checks_out_what_it_asks_for(function: Function, make_project: MakeProject, capsys: Any) -> None:
     project = make_project()
-    answer = function("checkout", sample("checkout-direct"))
+    answer = function("checkout", asked())
     assert (answer["session"], answer["project"], answer["kind"]) == ("agent-1", project, "new")
     assert (answer["generation"], answer["head_generation"]) == (2, 2)
     work = Path(answer["path"])
@@ -70,20 +75,20 @@ def test_the_sample_checks_out_what_it_asks_for(function: Function, make_project
 
 def test_a_container_that_is_used_again_by_its_session_is_warm(function: Function, make_project: MakeProject) -> None:
     make_project()
-    function("checkout", sample("checkout-direct"))
-    assert function("checkout", sample("checkout-direct", project=None))["kind"] == "warm"
+    function("checkout", asked())
+    assert function("checkout", asked(project=None))["kind"] == "warm"
 
 
 def test_another_session_finds_the_cache_and_nothing_of_the_one_before(
     function: Function, make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_project()
-    first = function("checkout", sample("checkout-direct"))
+    first = function("checkout", asked())
     Path(first["path"], "notes.txt").write_text("not committed")
     store = type(function.manifold.context.store)
     for name in ("get", "get_ranges"):
         monkeypatch.setattr(store, name, lambda *_, **__: pytest.fail("the store was read"))
-    second = function("checkout", sample("checkout-direct", session="agent-2", user="ann"))
+    second = function("checkout", asked(session="agent-2", user="local"))
     assert not Path(first["path"]).exists()
     assert "notes.txt" not in everything_below(Path(second["path"]))
     monkeypatch.undo()
@@ -93,25 +98,25 @@ def test_what_the_session_before_had_changed_is_there_when_it_comes_back(
     function: Function, make_project: MakeProject
 ) -> None:
     make_project()
-    first = function("checkout", sample("checkout-direct", paths=[]))
+    first = function("checkout", asked(paths=[]))
     Path(first["path"], "notes.txt").write_text("not committed")
-    function("checkout", sample("checkout-direct", session="agent-2"))
-    back = function("checkout", sample("checkout-direct", paths=[]))
+    function("checkout", asked(session="agent-2"))
+    back = function("checkout", asked(paths=[]))
     assert back["kind"] == "restored"
     assert Path(back["path"], "notes.txt").read_text() == "not committed"
 
 
 def test_nothing_of_a_tenant_is_left_for_the_next_one(function: Function, make_project: MakeProject) -> None:
-    canary, name = "canary-of-acme-5f1d", "canary-name-of-acme"
+    canary, name = "canary-of-ann-5f1d", "canary-name-of-ann"
     project = make_project(ANN, **{name: canary})
     make_project(ULI, "other")
-    done = function("checkout", sample("checkout-direct", generation=None, paths=[]))
+    done = function("checkout", asked(generation=None, paths=[]))
     assert canary in Path(done["path"], name).read_text()
     Path(done["path"], "draft").write_text(f"{canary} in a draft")
     sealed = [path for path in everything_below(function.folder) if f"t/{ANN.tenant}/" in path]
     assert sealed, "the cache holds sealed objects of the tenant"
 
-    other = sample("checkout-direct", tenant="umbrella", user="uli", project="other", paths=[])
+    other = asked(tenant="umbrella", user="uli", project="other", paths=[])
     assert function("checkout", other)["kind"] == "new"
     left = everything_below(function.folder)
     assert not any(str(ANN.tenant) in path for path in left)
@@ -121,7 +126,7 @@ def test_nothing_of_a_tenant_is_left_for_the_next_one(function: Function, make_p
     found = [held for held in gc.get_objects() if type(held) in (dict, list, tuple, set) and _holds(held, canary, name)]
     assert found == [], "trees, names or content of the tenant are in memory"
 
-    back = function("checkout", sample("checkout-direct", generation=None, paths=[]))
+    back = function("checkout", asked(generation=None, paths=[]))
     assert Path(back["path"], "draft").read_text() == f"{canary} in a draft"
 
 
@@ -135,33 +140,33 @@ def test_changes_that_cannot_be_saved_keep_others_out(
     function: Function, make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_project()
-    done = function("checkout", sample("checkout-direct", paths=[]))
+    done = function("checkout", asked(paths=[]))
     notes = Path(done["path"], "notes.txt")
     notes.write_text("not committed")
     store = function.manifold.settings.projects.filesystem.root
     store.rename(store.with_name("away"))
     store.write_text("no folder")
     with pytest.raises(InvocationError) as caught:
-        function("checkout", sample("checkout-direct", session="agent-2"))
+        function("checkout", asked(session="agent-2"))
     assert type(caught.value).__name__ in ("store_unavailable", "config_error")
     assert notes.read_text() == "not committed", "it is kept until it can be saved"
     store.unlink()
     store.with_name("away").rename(store)
-    function("checkout", sample("checkout-direct", session="agent-2"))
+    function("checkout", asked(session="agent-2"))
     assert not notes.exists()
 
 
 def test_what_lies_beside_working_sets_goes_as_well(function: Function, make_project: MakeProject) -> None:
     make_project()
-    done = function("checkout", sample("checkout-direct"))
+    done = function("checkout", asked())
     sets = function.folder / "sets"
     (sets / "tmpabcd").write_text("spooled by an upload that was cut off")
     own = function.manifold.bench.sets.own
-    half_made = Path(own, "acme/bob/agent-9/building")
+    half_made = Path(own, "default/bob/agent-9/building")
     half_made.mkdir(parents=True)
     (half_made / "plain.txt").write_text("half made")
-    assert function("checkout", sample("checkout-direct"))["kind"] == "warm"
-    assert [path for path in everything_below(sets) if "/acme/ann/agent-1/" not in path] == []
+    assert function("checkout", asked())["kind"] == "warm"
+    assert [path for path in everything_below(sets) if "/default/local/agent-1/" not in path] == []
     assert Path(done["path"], "readme.md").exists()
 
 
@@ -170,10 +175,10 @@ def test_a_process_that_died_leaves_nothing_to_the_next_tenant(
 ) -> None:
     make_project()
     make_project(ULI, "other")
-    function("checkout", sample("checkout-direct", paths=[]))
+    function("checkout", asked(paths=[]))
     again = make_function()  # Lambda starts the runtime anew, and /tmp is as it was
-    again("checkout", sample("checkout-direct", tenant="umbrella", user="uli", project="other"))
-    assert not any("acme" in path for path in everything_below(function.folder))
+    again("checkout", asked(tenant="umbrella", user="uli", project="other"))
+    assert not any(f"/{ANN.tenant}/" in path for path in everything_below(function.folder))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +198,7 @@ def test_what_cannot_be_checked_out_is_refused(
     function: Function, make_project: MakeProject, changes: dict[str, Any], code: str
 ) -> None:
     make_project()
-    event = sample("checkout-direct", **{"errors": "return", **changes})
+    event = asked(**{"errors": "return", **changes})
     assert function("checkout", event)["error"]["code"] == code
     with pytest.raises(InvocationError) as caught:
         function("checkout", {**event, "errors": "raise"})
@@ -214,15 +219,15 @@ def test_what_cannot_be_checked_out_is_refused(
 def test_a_malformed_event_is_refused_with_the_name_of_the_field(
     function: Function, changes: dict[str, Any], field: str
 ) -> None:
-    error = function("checkout", sample("checkout-direct", errors="return", **changes))["error"]
+    error = function("checkout", asked(errors="return", **changes))["error"]
     assert (error["code"], error["details"]) == ("malformed_event", {"field": field})
 
 
 def test_a_container_of_one_tenant_refuses_others(function: Function, make_project: MakeProject) -> None:
     make_project()
-    event = sample("checkout-direct", errors="return")
+    event = asked(errors="return")
     assert function("checkout", event, tenant_id="umbrella")["error"]["code"] == "denied"
-    assert function("checkout", event, tenant_id="acme")["kind"] == "new"
+    assert function("checkout", event, tenant_id="default")["kind"] == "new"
 
 
 def test_no_room_in_tmp_is_told_before_anything_is_written(
@@ -232,7 +237,7 @@ def test_no_room_in_tmp_is_told_before_anything_is_written(
 
     make_project()
     monkeypatch.setattr(object_cache, "free_bytes", lambda folder: 1 << 20)
-    error = function("checkout", sample("checkout-direct", errors="return"))["error"]
+    error = function("checkout", asked(errors="return"))["error"]
     assert (error["code"], error["status"]) == ("no_space", 507)
     assert error["details"]["free"] == 1 << 20
     assert function.manifold.context.catalog.view_session(ANN.tenant, ANN.user, SessionId("agent-1")) is None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from manifold_common.domain.access import Principal
-from manifold_common.ids import ProjectId, TenantId, UserId
+from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.ids import ProjectId
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, metrics_of, printed, sample
 
 PUT = {"op": "put", "path": "a", "text": ""}
-ANN = Principal(TenantId("acme"), UserId("ann"))
+ANN = LOCAL_PRINCIPAL
 
 
 @pytest.fixture

@@ -10,14 +10,13 @@ import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 
 from functions.invocation.decode import MalformedEvent
-from functions.invocation.http import MAX_ANSWER_BYTES, answer, direct_event
-from functions.invocation.problems import AnswerTooLarge
+from functions.invocation.http import direct_event
 from tests.support.functions import Function, sample
 
 
 def test_path_body_and_headers_say_what_a_direct_event_would() -> None:
     assert direct_event(sample("http-plan")) == {
-        "action": "plan", "session": "agent-1", "project": "demo", "paths": ["src/"]
+        "action": "plan", "session": "agent-1", "project": "demo", "paths": ["docs/", "*.txt"]
     }  # fmt: skip
     published = direct_event(sample("http-publish"))
     assert (published["action"], published["expected_generation"], published["request_id"]) == (
@@ -51,11 +50,6 @@ def test_a_malformed_request_is_refused_with_the_name_of_the_field(changes: dict
     with pytest.raises(MalformedEvent) as caught:
         direct_event(sample("http-plan", **changes))
     assert caught.value.details == {"field": field}
-
-
-def test_an_answer_that_is_too_large_is_refused() -> None:
-    with pytest.raises(AnswerTooLarge):
-        answer({"data": "x" * MAX_ANSWER_BYTES})
 
 
 def test_a_checkout_can_be_had_over_http_for_the_local_user(function: Function) -> None:

@@ -32,6 +32,9 @@ INLINE_TREE_BYTES = 3 << 20
 """A larger tree is stored as a checkpoint and read through a link: a function's answer holds 6 MB, in base64."""
 MAX_OBJECTS = 2000
 """In one plan. The rest is asked for with ``first``."""
+_GRANT_BYTES = 300
+PLAN_BYTES = 5 << 20
+"""Of one plan, about: it has to pass through a function. Links may be long, and a tree may come along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +160,15 @@ class Plans:
     ) -> Plan:
         """Return a plan for a snapshot that the caller may see, with the objects that it names."""
         every = sorted({container.seal() for container in containers})
+        tree = None if first else self._tree(snapshot)
+        objects = self.grants(principal, snapshot.project, every[first : first + MAX_OBJECTS])
         return Plan(
             principal=principal,
             project=snapshot.project,
             head=snapshot.head,
             head_generation=newest,
-            tree=None if first else self._tree(snapshot),
-            objects=self.grants(principal, snapshot.project, every[first : first + MAX_OBJECTS]),
+            tree=tree,
+            objects=_first_of(objects, PLAN_BYTES - (len(tree.data) * 4 // 3 if tree and tree.data else 0)),
             objects_total=len(every),
             expires_at=self._context.clock.now() + timedelta(seconds=self.link_seconds),
         )
@@ -208,3 +213,12 @@ class Plans:
             context.catalog.add_checkpoint(tenant, project, row)
         (url,) = self.links.to_read([seal.key], seconds=self.link_seconds)
         return TreeGrant(Grant(seal, keys.object_key(seal), url), None)
+
+
+def _first_of(grants: list[Grant], left_bytes: int) -> list[Grant]:
+    """Return as many grants as there is room for, one at least."""
+    for number, grant in enumerate(grants):
+        left_bytes -= len(grant.url) + len(grant.seal.key) + _GRANT_BYTES
+        if left_bytes < 0:
+            return grants[: max(number, 1)]
+    return grants

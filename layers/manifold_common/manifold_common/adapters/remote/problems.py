@@ -31,6 +31,8 @@ class _Problem(msgspec.Struct):
 
 _PROBLEM = msgspec.json.Decoder(_Problem)
 _PASSING = frozenset({502, 503, 504, 429})
+_CRASHED = 500
+"""What an HTTP API answers when a function was ended in the middle. Manifold's own has a problem document."""
 _REFUSED = frozenset({401, 403})
 
 
@@ -45,12 +47,23 @@ def error_of(status: int, body: bytes, what: str, asked_seconds: float | None = 
     try:
         problem = _PROBLEM.decode(body)
     except (ValueError, RecursionError):
-        error = _unnamed(status, what, retryable)
+        error = _unnamed(status, what, retryable or status == _CRASHED)
     else:
         error = _named(problem, retryable)
     error.details.pop(RETRY_AFTER, None)  # what was said where it does not count
     error.details.update(asked_wait(asked_seconds))
     return error
+
+
+def is_unsure(status: int, body: bytes) -> bool:
+    """Tell whether an answer is a gateway's, which does not know what has become of the request."""
+    if status not in (_PASSING | {_CRASHED}) - {429}:
+        return False
+    try:
+        _PROBLEM.decode(body)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _named(problem: _Problem, retryable: bool) -> ManifoldError:

@@ -1,9 +1,10 @@
 """A Manifold server, over its HTTP API.
 
 What may be sent again is sent again when the connection breaks or a gateway is overtasked: reads and plans always, a
-publication because it has a name (``Idempotency-Key``), so that it happens once. Redirects are not followed: nothing is
-to be sent to an address that the user has not named. An answer is bounded in length and in time, and decoded into types
-that hold nothing but what such an answer can hold.
+publication because it has a name (``Idempotency-Key``), so that it happens once. Of a change whose answer never came,
+it is said that its outcome is not known (``OutcomeUnknown``), and not that it failed. Redirects are not followed:
+nothing is to be sent to an address that the user has not named. An answer is bounded in length and in time, and decoded
+into types that hold nothing but what such an answer can hold.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import urllib3
 
 from manifold_common.adapters.remote.bodies import exchange
 from manifold_common.adapters.remote.network import Network
-from manifold_common.adapters.remote.problems import error_of
+from manifold_common.adapters.remote.problems import error_of, is_unsure
 from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
-from manifold_common.errors import BadAnswer, ManifoldError, NotFound, Unavailable
+from manifold_common.errors import BadAnswer, ManifoldError, NotFound, OutcomeUnknown, Unavailable
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.remote import (
@@ -48,6 +49,7 @@ _PAGE = 500
 _CONNECTIONS = 8
 _MAX_PROJECTS = 100_000
 _MAX_ANSWER_BYTES = 64 << 20
+_NEVER_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
 
 class _ProjectPage(msgspec.Struct):
@@ -61,6 +63,7 @@ class _Sessions(msgspec.Struct):
 
 class _Commits(msgspec.Struct):
     items: list[RemoteCommit]
+    next: int | None = None
 
 
 class _Kept(msgspec.Struct):
@@ -154,8 +157,15 @@ class HttpServer:
         return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, {"name": name}, again=False)
 
     def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[RemoteCommit]:
-        query = {"limit": limit, **({} if before is None else {"before": before})}
-        return self._ask("GET", f"/api/projects/{project}/commits?{urlencode(query)}", _COMMITS).items
+        found: list[RemoteCommit] = []
+        while len(found) < limit:
+            query = {"limit": min(limit - len(found), _PAGE), **({} if before is None else {"before": before})}
+            page = self._ask("GET", f"/api/projects/{project}/commits?{urlencode(query)}", _COMMITS)
+            found += page.items
+            if page.next is None or not page.items:
+                break
+            before = Generation(page.next)
+        return found[:limit]
 
     def restore(
         self,
@@ -294,8 +304,14 @@ class HttpServer:
         if request is not None:
             headers["Idempotency-Key"] = request
 
+        unknown: list[OutcomeUnknown] = []
+
         def attempt() -> T:
-            answer = self._send(method, path, headers, data, again)
+            try:
+                answer = self._send(method, path, headers, data, again, request)
+            except OutcomeUnknown as error:
+                unknown.append(error)
+                raise
             if shape is None:
                 return None  # type: ignore[return-value]
             try:
@@ -306,9 +322,22 @@ class HttpServer:
                     hint="nothing of it was used; is the server of the same release?",
                 ) from None
 
-        return retry(_POLICY, self._clock, self._randomness, attempt)
+        try:
+            return retry(_POLICY, self._clock, self._randomness, attempt)
+        except Unavailable:
+            if unknown:
+                raise unknown[-1] from None  # a later attempt that was never sent does not make it any better known
+            raise
 
-    def _send(self, method: str, path: str, headers: Mapping[str, str], data: bytes, again: bool) -> bytes:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        data: bytes,
+        again: bool,
+        request: RequestId | None,
+    ) -> bytes:
         url, what = self._url + path, f"{method} {path.partition('?')[0]}"
         if left := self._rest.left_seconds():
             raise Unavailable(
@@ -317,6 +346,7 @@ class HttpServer:
                 retryable=True,
                 **asked_wait(left),
             )
+        is_change = request is not None or not again  # whatever else is sent again changes nothing by that
         signed = headers if self._sign is None else self._sign(method, url, headers, data)
         try:
             answer, received = exchange(
@@ -330,10 +360,12 @@ class HttpServer:
                 patience_seconds=self._timeout_seconds,
             )
         except urllib3.exceptions.HTTPError as error:
+            if is_change and not isinstance(error, _NEVER_SENT):
+                raise _unknown(what, f"the connection to {self._url} broke ({_short(error)})", again) from None
             raise Unavailable(
                 f"the server {self._url} cannot be reached: {_short(error)}",
                 hint="check the address and the network",
-                retryable=again or isinstance(error, urllib3.exceptions.NewConnectionError),
+                retryable=again or isinstance(error, _NEVER_SENT),
             ) from None
         content = bytes(received)
         if len(content) > _MAX_ANSWER_BYTES:
@@ -341,6 +373,9 @@ class HttpServer:
         if answer.status >= 300:
             asked = seconds_asked(answer.headers.get("Retry-After"), self._clock.now())
             self._rest.note(asked)
+            if is_change and is_unsure(answer.status, content):
+                why = f"something between here and Manifold answered {answer.status}"
+                raise _unknown(what, why, again, asked)
             raise self._refusal(error_of(answer.status, content, what, asked), answer.status, again)
         return content
 
@@ -351,6 +386,12 @@ class HttpServer:
         if isinstance(error, NotFound):
             error.details.setdefault("status", status)
         return error
+
+
+def _unknown(what: str, why: str, again: bool, asked_seconds: float | None = None) -> OutcomeUnknown:
+    hint = "do the same again: what was done is found, and not done twice" if again else "look before you do it again"
+    text = f"it is not known whether {what} was done: {why}, and the server's own answer never came"
+    return OutcomeUnknown(text, hint=hint, **({"retryable": True} if again else {}), **asked_wait(asked_seconds))
 
 
 def _wire(seen: Seen | None) -> int | str | None:

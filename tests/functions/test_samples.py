@@ -1,0 +1,40 @@
+"""Each file in ``events/``, as it is shipped, in the order of docs/functions-local.md, on a database without projects.
+
+The same order is run against the stand-in for AWS in tests/e2e/test_functions_scenario.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from typing import Any
+
+from manifold_local.embedded.stack.seaweedfs import S3Endpoint
+
+from tests.support.functions import EVENTS, MakeFunction, sample
+
+GUIDE = EVENTS.parent / "docs" / "functions-local.md"
+
+
+def test_each_sample_is_served(make_function: MakeFunction, s3_endpoint: S3Endpoint) -> None:
+    function = make_function(
+        PROJECTS_BACKEND="s3",
+        S3_ENDPOINT=s3_endpoint.url,
+        S3_BUCKET=s3_endpoint.bucket,
+        S3_PREFIX=f"samples/{secrets.token_hex(8)}",
+        S3_ACCESS_KEY_ID=s3_endpoint.access_key_id,
+        S3_SECRET_ACCESS_KEY=s3_endpoint.secret_access_key,
+        S3_USE_PATH_STYLE="true",
+    )
+    order = re.findall(r"\$INVOKE-([a-z]+)/invocations -d @events/([a-z-]+)\.json", GUIDE.read_text())
+    assert sorted(name for _, name in order) == sorted(path.stem for path in EVENTS.glob("*.json"))
+    answers: dict[str, Any] = {name: function(target, sample(name)) for target, name in order}
+    statuses = {name: answer["statusCode"] for name, answer in answers.items() if "statusCode" in answer}
+    assert statuses == {"http-post": 201, "http-get": 200, "http-plan": 200, "http-publish": 400}
+    assert json.loads(answers["http-publish"]["body"])["code"] == "bad_upload"
+    assert answers["commit-direct"]["generation"] == answers["checkout-direct"]["generation"] == 1
+    assert len(json.loads(answers["http-plan"]["body"])["plan"]["objects"]) <= 1
+    assert answers["sqs-nudges"] == answers["kafka-commits"] == {"batchItemFailures": []}
+    assert all("done" in outcome for outcome in answers["maintenance-direct"]["tasks"].values())
+    assert answers["reencrypt-direct"]["failed"] == {}
