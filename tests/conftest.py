@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.redis",
     "tests.support.seaweedfs",
+    "tests.support.secrets_manager",
     "tests.support.small_disk",
     "tests.support.webhooks",
     "tests.support.api",

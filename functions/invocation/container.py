@@ -1,8 +1,9 @@
 """What lives as long as a container: settings, services, connections. One invocation at a time works with it.
 
-Everything is made when it is first needed. A start that failed is tried again by the next invocation. Whoever works
-here enters with a name first: what belonged to another session, or to another tenant, is then gone
-(services/occupancy.py).
+Everything is made when it is first needed. A start that failed is tried again by the next invocation; one that failed
+for what the settings say, with settings that are read again, though not at every call. Whoever works here enters with a
+name first: what belonged to another session, or to another tenant, is then gone (services/occupancy.py). A secret that
+a server refuses later is read again below, by the adapter that it was refused to (bootstrap/credentials.py).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from manifold_common.bootstrap import (
     load_function_settings,
 )
 from manifold_common.domain.access import Principal
-from manifold_common.errors import ManifoldError
+from manifold_common.errors import ConfigError, Denied, ManifoldError
 from manifold_common.ids import SessionId, TenantId
 
 from functions.invocation import metrics
@@ -34,12 +35,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PAUSE_SECONDS = 10.0
+"""Settings that were of no use are read again after as long as this: each time may cost a call of Secrets Manager."""
+
 
 class Container:
     """Not for several threads."""
 
     def __init__(self) -> None:
         self._settings: Settings | None = None
+        self._useless: tuple[float, ManifoldError] | None = None
+        """When settings were last read that were of no use (monotonic seconds), and why."""
         self._manifold: Manifold | None = None
         self._tenant: TenantId | None = None
         self._queue: NudgeQueue | None = None
@@ -116,19 +122,29 @@ class Container:
 
     def _start(self) -> None:
         begun = time.monotonic()
-        if self._settings is None:
-            settings = load_function_settings(self.function)
-            self.is_discreet = settings.projects.encrypt
-            set_up_logging(settings.log_level, discreet=self.is_discreet)
-            self._settings = settings
-        manifold = build_function(self._settings, self.function)
+        if self._useless is not None and begun < self._useless[0] + _PAUSE_SECONDS:
+            raise self._useless[1].with_traceback(None)
         try:
-            self._queue = build_nudge_queue(self._settings, manifold.context.clock)
-        except BaseException:
-            manifold.close()
+            settings = self._settings = self._settings or self._load()
+            manifold = build_function(settings, self.function)
+            try:
+                self._queue = build_nudge_queue(settings, manifold.context.clock)
+            except BaseException:
+                manifold.close()
+                raise
+        except (ConfigError, Denied) as error:
+            self._settings = None
+            self._useless = (begun, error)
             raise
+        self._useless = None
         self._take(manifold)
         metrics.milliseconds("start.duration", time.monotonic() - begun)
+
+    def _load(self) -> Settings:
+        settings = load_function_settings(self.function)
+        self.is_discreet = settings.projects.encrypt
+        set_up_logging(settings.log_level, discreet=self.is_discreet)
+        return settings
 
     def _take(self, manifold: Manifold) -> None:
         self._wrote = manifold.context.nudge.listen()

@@ -135,7 +135,7 @@ from manifold_common.errors import StoreUnavailable
 from manifold_common.settings import load_settings
 settings = load_settings()
 assert aws_account(settings.aws).keys().access_key_id == "key"
-assert build_links(settings).to_read(["k"], seconds=60)
+assert build_links(settings, SystemClock()).to_read(["k"], seconds=60)
 try:
     build_store(settings, SystemClock(), SystemRandomness()).get("k", max_bytes=1)
 except StoreUnavailable:

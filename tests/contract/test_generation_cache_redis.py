@@ -333,17 +333,19 @@ def test_a_sign_in_that_is_refused_says_so_without_the_password(
     assert caplog.text.count("refuses the sign-in") == 3
 
 
+@pytest.mark.parametrize("db", [0, 3])
 def test_a_user_with_just_the_documented_rights_can_do_everything(
-    redis_server: RedisServer, project: ProjectId
+    redis_server: RedisServer, project: ProjectId, db: int
 ) -> None:
-    documented = re.search(r"ACL SETUSER manifold on >\S+ (.*)", (ROOT / "docs" / "coordination.md").read_text())
+    documented = re.search(r"^ACL SETUSER manifold .*$", (ROOT / "docs" / "coordination.md").read_text(), re.MULTILINE)
     assert documented is not None
     with redis_server.admin() as admin:
-        admin.execute_command(
-            "ACL", "SETUSER", "manifold", "reset", "on", ">secret-of-manifold", *documented[1].split()
-        )
-    options = redis_server.options(username="manifold", timeout_seconds=5.0)
-    with cache_of(_with(options, password="secret-of-manifold")) as cache, cache.listen() as listener:
+        admin.execute_command("ACL", "DELUSER", "manifold")
+        admin.execute_command(*documented[0].split())
+        admin.execute_command("ACL", "LOG", "RESET")
+        admin.script_flush()
+    options = redis_server.options(username="manifold", timeout_seconds=5.0, db=db)
+    with cache_of(_with(options, password="PASSWORD")) as cache, cache.listen() as listener:
         with cache.turn(T, project, wait_seconds=0) as had:
             assert had
             with cache.turn(T, project, wait_seconds=0) as again:
@@ -353,8 +355,9 @@ def test_a_user_with_just_the_documented_rights_can_do_everything(
         assert heard(listener) == news(project, 2, 1)
         assert cache.health().ok
     with redis_server.admin() as admin:
+        assert admin.acl_log() == []
         admin.execute_command("ACL", "SETUSER", "manifold", "-publish", "-psubscribe")
-    with cache_of(_with(options, password="secret-of-manifold")) as cache:
+    with cache_of(_with(options, password="PASSWORD")) as cache:
         assert not cache.announce(news(project, 3))
         with pytest.raises(Unavailable, match=r"coordination\.md"), cache.listen():
             pass

@@ -110,7 +110,7 @@ def make_manifold(
             clock=time,
             randomness=randomness,
             generations=generations or (build_generation_cache(settings, time, randomness) if stack else None),
-            links=build_links(settings),
+            links=build_links(settings, time),
         )
         built.append(made)
         return made

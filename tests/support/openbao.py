@@ -25,13 +25,16 @@ from manifold_local.embedded.stack.child import Child, free_ports, program
 
 UNSEAL_SECONDS = 60.0
 
-POLICY = """
-path "{mount}/keys/{key}" {{ capabilities = ["read"] }}
-path "{mount}/encrypt/{key}" {{ capabilities = ["update"] }}
-path "{mount}/decrypt/{key}" {{ capabilities = ["update"] }}
-path "{mount}/rewrap/{key}" {{ capabilities = ["update"] }}
-"""
-"""The least that Manifold needs, as docs/keys.md has it."""
+
+def _documented_policy() -> str:
+    page = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
+    policy = page.partition("```hcl\n")[2].partition("```")[0].replace("{", "{{").replace("}", "}}")
+    assert policy.count("transit/") == policy.count("manifold-kek") == 4
+    return policy.replace("transit/", "{mount}/").replace("manifold-kek", "{key}")
+
+
+POLICY = _documented_policy()
+"""The least that Manifold needs, as docs/keys.md has it, for a mount and a key."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import psycopg
 import pytest
@@ -146,3 +146,52 @@ def postgres_dsn(_databases: Databases, _template: str) -> Iterator[str]:
         )
         connection.close()
         yield dsn
+
+
+class PasswordRole:
+    """A role that signs in to the database of a test with a password, as long as the server lasts."""
+
+    def __init__(self, owner_dsn: str, folder: Path) -> None:
+        self._owner_dsn = owner_dsn
+        self.name = f"role_{next(_numbers)}"
+        with psycopg.connect(owner_dsn, autocommit=True) as connection:
+            connection.execute(f"CREATE ROLE {self.name} LOGIN IN ROLE {connection.info.user}")
+            with (folder / "pg_hba.conf").open("a") as file:
+                file.write(f"local all {self.name} scram-sha-256\n")
+            connection.execute("SELECT pg_reload_conf()")
+
+    def rotate(self, password: str) -> str:
+        """Give it another password, end its connections, and return its connection string."""
+        with psycopg.connect(self._owner_dsn, autocommit=True) as connection:
+            connection.execute(f"ALTER ROLE {self.name} PASSWORD '{password}'")
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (self.name,)
+            )
+        parts = urlsplit(self._owner_dsn)
+        return parts._replace(netloc=f"{self.name}:{password}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+    def forbid(self) -> None:
+        """Take away what it may do. It may still connect."""
+        with psycopg.connect(self._owner_dsn, autocommit=True) as connection:
+            connection.execute(f"REVOKE {connection.info.user} FROM {self.name}")
+
+    def sessions(self) -> int:
+        """Return how many connections it has."""
+        with psycopg.connect(self._owner_dsn) as connection:
+            found = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", (self.name,))
+            return int(found.fetchall()[0][0])
+
+
+@pytest.fixture
+def password_role(postgres_server: EmbeddedPostgres, postgres_dsn: str) -> Iterator[PasswordRole]:
+    """A role of the test's database that has no password yet."""
+    folder = Path(parse_qs(urlsplit(postgres_server.dsn).query)["host"][0]).parent
+    hba = folder / "pg_hba.conf"
+    before = hba.read_text()
+    role = PasswordRole(postgres_dsn, folder)
+    yield role
+    hba.write_text(before)
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (role.name,))
+        connection.execute(f"DROP ROLE {role.name}")

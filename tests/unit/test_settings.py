@@ -115,7 +115,7 @@ SAMPLES = {
     "URL": "https://example.com",
     "host:port": "h:1",
     "list of host:port": "h:1,i:2",
-    "list of URLs": "https://example.com/hook",
+    "list of secret URLs": "https://example.com/hook",
     "list of networks": "10.0.0.0/8,::1",
     "list": "a,b",
     "true/false": "true",
@@ -166,7 +166,7 @@ def test_a_setting_is_set_by_its_variable_and_by_its_key(setting: Setting, tmp_p
 def test_no_two_settings_share_a_key_or_a_variable() -> None:
     rows = describe_settings()
     keys = [row.key for row in rows]
-    variables = [name for row in rows for name in row.env]
+    variables = [name for row in rows for name in row.variables]
     assert len(keys) == len(set(keys))
     assert len(variables) == len(set(variables))
     assert all(row.description for row in rows)

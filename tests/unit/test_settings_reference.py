@@ -10,6 +10,7 @@ import pytest
 import yaml
 from manifold_common.errors import ConfigError
 from manifold_common.settings import Setting, Settings, describe_settings, load_settings, masked, reference_page
+from psycopg.conninfo import conninfo_to_dict
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-7f3a9c51e0-canary-7f3a9c51e0"
@@ -26,6 +27,7 @@ def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
 def _with_all_secrets(tmp_path: Path) -> Settings:
     environ = {setting.env[0]: CANARY for setting in SECRETS}
     environ |= {"DATABASE_URL": f"postgresql://u:{CANARY}@h/d", "S3_ACCESS_KEY_ID": "id"}
+    environ |= {"WEBHOOKS_URLS": f"https://h/{CANARY},https://h/hook?token={CANARY}"}
     return load_settings(environ=environ, cwd=tmp_path)
 
 
@@ -43,7 +45,9 @@ def test_everything_that_grants_access_is_declared_secret() -> None:
 def test_no_secret_appears_in_repr_str_masked_values_or_dumps(tmp_path: Path) -> None:
     settings = _with_all_secrets(tmp_path)
     for setting in SECRETS:
-        assert CANARY in setting.value(settings).get_secret_value(), setting.key
+        value = setting.value(settings)
+        for secret in value if isinstance(value, tuple) else (value,):
+            assert CANARY in secret.get_secret_value(), setting.key
     for text in (
         repr(settings),
         str(settings),
@@ -65,7 +69,22 @@ def test_no_secret_appears_in_an_error_about_it(tmp_path: Path, setting: Setting
     assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("url", [CANARY, f"mysql://u:{CANARY}@h/d", f"postgresql://{CANARY}@[h/d"])
+SPECIAL = ("@", "/", "#", "?", "%x", "%zz", "%00", "[", "]", " ", "/@", "?@", "#@", ":@")
+WRONG_URLS = (
+    CANARY,
+    f"mysql://u:{CANARY}@h/d",
+    f"postgresql://{CANARY}@[h/d",
+    f"postgresql://u:{CANARY}",
+    f"postgresql://u:1{CANARY}@h/d/e",
+    f"postgresql://u@h:{CANARY}/d",
+    f"postgresql://u:p@h/d?sslmode={CANARY}=x",
+    *(f"postgresql://u:{CANARY}{special}{CANARY}@h/d" for special in SPECIAL),
+    *(f"postgresql://{CANARY}{special}{CANARY}:p@h/d" for special in SPECIAL if special != ":@"),
+    *(f"postgresql://u@h/d?password={CANARY}{special}{CANARY}" for special in SPECIAL if special[0] not in ":/"),
+)
+
+
+@pytest.mark.parametrize("url", WRONG_URLS)
 def test_no_part_of_a_wrong_database_url_appears_in_the_error(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigError, match="databaseUrl: must be a URL such as postgresql://") as caught:
         load_settings(environ={"DATABASE_URL": url, "POSTGRES_PASSWORD": "p"}, cwd=tmp_path)
@@ -125,6 +144,13 @@ def test_a_variable_in_the_wrong_place_is_shown_as_written_not_as_expanded(tmp_p
         ("REDIS_ADDR", f"redis://:{CANARY}@host:6379"),
         ("REDIS_ADDR", f":{CANARY}@host:6379"),
         ("KAFKA_BROKERS", f"a:1,user:{CANARY}@host:9092"),
+        ("S3_ENDPOINT", f"https://user:12/{CANARY}@host"),
+        ("VAULT_ADDR", f"https://vault:8200?token={CANARY}"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"https://collector:4318/v1?key={CANARY}"),
+        ("AUTH_ISSUER_URL", f"https://issuer/realm#{CANARY}"),
+        ("MANIFOLD_REMOTE", f"https://server?key={CANARY}"),
+        ("WEBHOOKS_URLS", f"ftp://host/{CANARY}"),
+        ("REDIS_ADDR", f"redis://host:6379?password={CANARY}"),
     ],
 )
 def test_credentials_in_an_address_are_refused_and_not_repeated(tmp_path: Path, variable: str, value: str) -> None:
@@ -132,6 +158,28 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(tmp_path: Path, 
         load_settings(environ={variable: value}, cwd=tmp_path)
     assert variable in str(caught.value)
     assert CANARY not in str(caught.value) + repr(caught.value.details)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p%40ss%2F%23%3F%25@h/d",
+        "postgresql://u:a:b,c;d=&+$!ä@h1:1,h2:2,h3/d?sslmode=require&options=-c%20a%3Db",
+        "postgresql://u:p@/d?host=/run/postgresql&port=5433",
+        "postgres://u:p@[::1]:5432/d?password=a%40b",
+        "postgresql://%2Frun%2Fpostgresql/d",
+        "postgresql://",
+    ],
+)
+def test_a_database_url_means_what_libpq_makes_of_it(tmp_path: Path, url: str) -> None:
+    found = load_settings(environ={"DATABASE_URL": url}, cwd=tmp_path).database_url
+    assert found is not None and found.get_secret_value() == url
+    conninfo_to_dict(url)
+
+
+def test_the_scheme_of_a_database_url_may_be_in_capitals(tmp_path: Path) -> None:
+    found = load_settings(environ={"DATABASE_URL": "PostgreSQL://u:P@h/D"}, cwd=tmp_path).database_url
+    assert found is not None and found.get_secret_value() == "postgresql://u:P@h/D"
 
 
 # --- masked -------------------------------------------------------------------------------------------------------

@@ -129,8 +129,19 @@ def verify(
 
 
 def config_check(call: Call) -> None:
-    """Say what is wrong with the configuration: everything at once."""
+    """Say what is wrong with the configuration: everything at once.
+
+    Nothing is connected to: ``manifold health`` does that.
+    """
+    from manifold_common.bootstrap import find_faults
+    from manifold_common.errors import ConfigError
+
     settings = call.settings
+    faults = find_faults(settings)
+    if faults:
+        raise ConfigError(
+            "\n".join(map(str, faults)), problems=[{"message": one.message, "hint": one.hint or ""} for one in faults]
+        )
     count = sum(source != "default" for source in settings.sources.values())
     call.answer(
         {"ok": True, "set": count}, lambda: print_line(f"the configuration is valid; {plural(count, 'setting')} given")

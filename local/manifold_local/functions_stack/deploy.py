@@ -43,13 +43,15 @@ def keep_secrets(aws: Ministack, settings: Settings, dsn: str) -> None:
         "projects.events.sasl.password": ("KAFKA_SASL_PASSWORD", projects.events.sasl.password),
         "projects.events.webhooks.secret": ("WEBHOOKS_SECRET", projects.events.webhooks.secret),
     }
-    urls = ",".join(projects.events.webhooks.urls)
+    receivers = ",".join(url.get_secret_value() for url in projects.events.webhooks.urls)
     with aws.client("secretsmanager") as secrets:
         for function, held in HELD.items():
             values = {name: value.get_secret_value() for key, (name, value) in hidden.items() if key in held and value}
             if "S3_SECRET_ACCESS_KEY" in values and projects.s3.access_key_id:
                 values["S3_ACCESS_KEY_ID"] = projects.s3.access_key_id
-            values |= {"DATABASE_URL": dsn_of(function, dsn)} | ({"WEBHOOKS_URLS": urls} if urls else {})
+            if receivers and "projects.events.webhooks.urls" in held:
+                values["WEBHOOKS_URLS"] = receivers
+            values["DATABASE_URL"] = dsn_of(function, dsn)
             secrets.create_secret(Name=f"{SECRETS}/{function}", SecretString=json.dumps(values))
 
 

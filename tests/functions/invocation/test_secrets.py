@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
-from typing import Any
 
-import boto3
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import KeyUnavailable
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, printed, sample
-
-ACCESS = {"AWS_ACCESS_KEY_ID": "AKIDFORTESTS", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-central-1"}
-
-
-class Secrets:
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self._client: Any = boto3.session.Session().client(
-            "secretsmanager",
-            endpoint_url=endpoint,
-            region_name="eu-central-1",
-            aws_access_key_id="operator",
-            aws_secret_access_key="operator",
-        )
-
-    def store(self, text: str) -> dict[str, str]:
-        """Return the variables of a function that reads a secret with that text."""
-        name = f"manifold/{time.monotonic_ns()}"
-        self._client.create_secret(Name=name, SecretString=text)
-        return {**ACCESS, "AWS_ENDPOINT_URL": self.endpoint, "MANIFOLD_SECRETS_ID": name}
-
-
-@pytest.fixture
-def secrets(moto_url: str) -> Secrets:
-    return Secrets(moto_url)
+from tests.support.planted import MARK, around, planted
+from tests.support.secrets_manager import Secrets
 
 
 def start(function: Function) -> tuple[str, str]:
@@ -178,3 +152,20 @@ def test_a_function_whose_secret_lacks_the_vault_token_says_so(make_function: Ma
     function = make_function(**secrets.store(text), DATABASE_URL="", **WITH_EVERYTHING)
     problem = json.loads(function("api", sample("http-get"))["body"])
     assert problem["code"] == "config_error" and "VAULT_TOKEN" in problem["detail"]
+
+
+def test_no_part_of_a_secret_is_in_the_answers_or_the_log_of_a_function(
+    make_function: MakeFunction, secrets: Secrets, capfd: pytest.CaptureFixture[str]
+) -> None:
+    variables = planted(LOG_LEVEL="debug", PROJECTS_ENCRYPTION_PROVIDER="file", PROJECTS_BACKEND="filesystem")
+    fields = {name: value for name, value in variables.items() if not name.startswith(("AWS_", "HTTP", "ALL_"))}
+    access = secrets.store(json.dumps(fields))
+    function = make_function(**access)
+    said = [function("api", sample("http-post"))["body"], function("fanout", {"errors": "return"})]
+    said.append(function("api", sample("http-get", rawPath="/health"))["body"])
+    broken = {**fields, "DATABASE_URL": f"postgresql://u:{MARK}@{MARK}@127.0.0.1:1/d"}
+    secrets.replace(access, json.dumps(broken))
+    function = make_function(**access, DATABASE_URL="")
+    said += [function("api", sample("http-get"))["body"], start(function)]
+    assert "redis" in said[2] and "%-escapes" in said[3]
+    assert not around(json.dumps(said)) and not around("".join(capfd.readouterr()))

@@ -43,9 +43,9 @@ def test_store_links_and_keys_have_one_account() -> None:
     settings = settings_of(AWSKMS_KEY_ID="alias/k", AWSKMS_REGION="eu-west-1")
     clock, randomness = SystemClock(), SystemRandomness()
     store = cast(S3ObjectStore, build_store(settings, clock, randomness))
-    links = cast(S3Links, build_links(settings))
+    links = cast(S3Links, build_links(settings, clock))
     keys = cast(KmsKeyProvider, build_key_providers(settings, clock, randomness)["awskms"])
-    assert store.options.account is links._options.account is keys._account
+    assert store.options.account is links._credentials.current.account is keys._account
 
 
 def test_keys_of_the_store_come_before_those_of_aws() -> None:

@@ -16,6 +16,7 @@ from manifold_common.bootstrap.adapters import (
     set_up_roles,
     shares_sessions,
 )
+from manifold_common.bootstrap.faults import find_faults
 from manifold_common.bootstrap.functions import anew, build_function, build_nudge_queue, load_function_settings
 from manifold_common.bootstrap.relays import build_relays
 from manifold_common.bootstrap.services import Manifold
@@ -38,6 +39,7 @@ __all__ = [
     "build_store",
     "client_environment",
     "event_sinks",
+    "find_faults",
     "load_function_settings",
     "migrate_catalog",
     "shares_sessions",

@@ -7,16 +7,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
+from manifold_common.bootstrap.credentials import SettingsCredentials
 from manifold_common.errors import ConfigError
 from manifold_common.ports.aws_account import AwsAccount, AwsKeys, NoAwsKeys
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from manifold_common.adapters.kafka.options import KafkaOptions
     from manifold_common.adapters.s3.options import S3Options
     from manifold_common.adapters.vault.options import SignIn
     from manifold_common.ports.catalog import Catalog
     from manifold_common.ports.clock import Clock, Randomness
+    from manifold_common.ports.credentials import Credentials
     from manifold_common.ports.generation_cache import GenerationCache
     from manifold_common.ports.key_provider import KeyProvider
     from manifold_common.ports.object_links import ObjectLinks
@@ -37,13 +42,42 @@ def build_catalog(settings: Settings, dsn: str, clock: Clock) -> Catalog:
         connect_seconds=settings.database_connect_seconds,
         idle_seconds=settings.database_idle_seconds,
     )
-    catalog = PostgresCatalog(dsn, clock=clock, limits=limits)
+    catalog = PostgresCatalog(_database_credentials(settings, dsn, clock), clock=clock, limits=limits)
     try:
         catalog.check_schema()
     except BaseException:
         catalog.close()
         raise
     return catalog
+
+
+def _database_credentials(settings: Settings, dsn: str, clock: Clock) -> str | Credentials[str]:
+    url = settings.database_url
+    if url is None or url.get_secret_value() != dsn:
+        return dsn  # an embedded server's, which asks for no password
+
+    def of(latest: Settings) -> str:
+        found = latest.database_url.get_secret_value() if latest.database_url else ""
+        if _place_of(found) != _place_of(dsn):
+            raise ConfigError("DATABASE_URL names another database now", hint="start anew to change to it")
+        return found
+
+    return SettingsCredentials(settings, of, clock)
+
+
+def check_database_url(settings: Settings) -> None:
+    """Raises ConfigError: ``DATABASE_URL`` is set, and names an option that PostgreSQL's clients do not know."""
+    if settings.database_url is not None:
+        from manifold_common.adapters.postgres.dsn import Dsn
+
+        Dsn(settings.database_url.get_secret_value())
+
+
+def _place_of(url: str) -> object:
+    """Return what a database URL says besides how to be let in."""
+    parts = urlsplit(url)
+    options = [(name, value) for name, value in parse_qsl(parts.query) if name not in ("user", "password")]
+    return parts.netloc.rpartition("@")[2], parts.path, options
 
 
 def client_environment(dsn: str) -> dict[str, str]:
@@ -95,17 +129,22 @@ def build_store(settings: Settings, clock: Clock, randomness: Randomness) -> Obj
 
     from manifold_common.adapters.s3.object_store import S3ObjectStore
 
-    return S3ObjectStore(_s3_options(settings), clock=clock, randomness=randomness)
+    options = _s3_options(settings)
+    credentials = _s3_credentials(settings, options, clock)
+    return S3ObjectStore(options, clock=clock, randomness=randomness, credentials=credentials)
 
 
-def build_links(settings: Settings) -> ObjectLinks | None:
+def build_links(settings: Settings, clock: Clock) -> ObjectLinks | None:
     """Return what gives clients links to objects, or ``None`` where the store can give none. Raises ConfigError."""
     s3 = settings.projects.s3
     if settings.projects.backend != "s3":
         return None
     from manifold_common.adapters.s3.links import S3Links
 
-    return S3Links(replace(_s3_options(settings), endpoint=s3.public_endpoint or s3.endpoint))
+    options = _s3_options(settings)
+    return S3Links(
+        replace(options, endpoint=s3.public_endpoint or s3.endpoint), _s3_credentials(settings, options, clock)
+    )
 
 
 def prepare_store(settings: Settings) -> list[str]:
@@ -115,6 +154,24 @@ def prepare_store(settings: Settings) -> list[str]:
     from manifold_common.adapters.s3.bucket import prepare_bucket
 
     return prepare_bucket(_s3_options(settings), _s3_account(settings))
+
+
+def _s3_credentials(settings: Settings, options: S3Options, clock: Clock) -> Credentials[S3Options]:
+    def of(latest: Settings) -> S3Options:
+        s3 = latest.projects.s3
+        return replace(
+            options,
+            access_key_id=s3.access_key_id,
+            secret_access_key=_revealed(s3.secret_access_key),
+            session_token=_revealed(s3.session_token),
+            account=aws_account(latest.aws),
+        )
+
+    return SettingsCredentials(settings, of, clock)
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
 
 
 def _s3_options(settings: Settings) -> S3Options:
@@ -131,8 +188,8 @@ def _s3_options(settings: Settings) -> S3Options:
         region=s3.region,
         use_path_style=s3.use_path_style,
         access_key_id=s3.access_key_id,
-        secret_access_key=s3.secret_access_key.get_secret_value() if s3.secret_access_key else None,
-        session_token=s3.session_token.get_secret_value() if s3.session_token else None,
+        secret_access_key=_revealed(s3.secret_access_key),
+        session_token=_revealed(s3.session_token),
         ca_certificates=s3.tls.ca_file.read_text() if s3.tls.ca_file else None,
         verify_tls=s3.tls.verify,
         server_side_encryption=None if s3.sse_mode == "none" else s3.sse_mode,
@@ -189,7 +246,7 @@ def build_generation_cache(settings: Settings, clock: Clock, randomness: Randomn
             return None  # no function listens to Kafka
         from manifold_common.adapters.kafka.generations import KafkaGenerations
 
-        return KafkaGenerations(kafka_options(settings))
+        return KafkaGenerations(kafka_options(settings), kafka_credentials(settings, clock))
     from manifold_common.adapters.redis.generation_cache import RedisGenerationCache
     from manifold_common.adapters.redis.options import RedisOptions
 
@@ -200,7 +257,7 @@ def build_generation_cache(settings: Settings, clock: Clock, randomness: Randomn
         port=int(port),
         db=redis.db,
         username=redis.username,
-        password=redis.password.get_secret_value() if redis.password else None,
+        password=_revealed(redis.password),
         timeout_seconds=redis.timeout_seconds,
         lock_seconds=redis.lock_seconds,
         tls=tls.enabled,
@@ -209,7 +266,13 @@ def build_generation_cache(settings: Settings, clock: Clock, randomness: Randomn
         cert_file=str(tls.cert_file) if tls.cert_file else None,
         key_file=str(tls.key_file) if tls.key_file else None,
     )
-    return RedisGenerationCache(options, clock=clock, randomness=randomness)
+
+    def of(latest: Settings) -> RedisOptions:
+        found = latest.projects.redis
+        return replace(options, username=found.username, password=_revealed(found.password))
+
+    credentials = SettingsCredentials(settings, of, clock)
+    return RedisGenerationCache(options, clock=clock, randomness=randomness, credentials=credentials)
 
 
 def event_sinks(settings: Settings) -> list[str]:
@@ -218,7 +281,7 @@ def event_sinks(settings: Settings) -> list[str]:
     from manifold_common.adapters.webhook.names import name_of
 
     events = settings.projects.events
-    return [SINK] * events.enabled + [name_of(url) for url in events.webhooks.urls]
+    return [SINK] * events.enabled + [name_of(url.get_secret_value()) for url in events.webhooks.urls]
 
 
 def sink_probes(settings: Settings) -> dict[str, Callable[[], str]]:
@@ -247,13 +310,23 @@ def kafka_options(settings: Settings) -> KafkaOptions:
         timeout_seconds=events.timeout_seconds,
         mechanism=sasl.mechanism,
         username=sasl.username,
-        password=sasl.password.get_secret_value() if sasl.password else None,
+        password=_revealed(sasl.password),
         tls=tls.enabled,
         verify_tls=tls.verify,
         ca_file=str(tls.ca_file) if tls.ca_file else None,
         cert_file=str(tls.cert_file) if tls.cert_file else None,
         key_file=str(tls.key_file) if tls.key_file else None,
     )
+
+
+def kafka_credentials(settings: Settings, clock: Clock) -> Credentials[KafkaOptions]:
+    options = kafka_options(settings)
+
+    def of(latest: Settings) -> KafkaOptions:
+        sasl = latest.projects.events.sasl
+        return replace(options, mechanism=sasl.mechanism, username=sasl.username, password=_revealed(sasl.password))
+
+    return SettingsCredentials(settings, of, clock)
 
 
 def build_key_providers(
@@ -278,7 +351,7 @@ def build_key_providers(
         providers["file"] = FileKeyProvider(
             encryption.file.keystore_path, key_name=encryption.file.key_name, clock=clock, randomness=randomness
         )
-    vault = _build_vault(encryption.vault, clock, randomness)
+    vault = _build_vault(settings, clock, randomness)
     if vault is not None:
         providers["vault"] = vault
     if encryption.awskms.key_id:
@@ -303,23 +376,14 @@ def build_key_providers(
     return providers
 
 
-def _build_vault(vault: Vault, clock: Clock, randomness: Randomness) -> KeyProvider | None:
+def _build_vault(settings: Settings, clock: Clock, randomness: Randomness) -> KeyProvider | None:
     """Return the provider, or ``None`` if its settings lack the address or what the sign-in method needs."""
-    if vault.address is None:
+    vault = settings.projects.encryption.vault
+    if vault.address is None or (sign_in := _vault_sign_in(vault)) is None:
         return None
-    from manifold_common.adapters.vault.options import AppRoleSignIn, KubernetesSignIn, TokenSignIn, VaultOptions
+    from manifold_common.adapters.vault.options import VaultOptions
     from manifold_common.adapters.vault.provider import VaultKeyProvider
 
-    auth = vault.auth
-    sign_in: SignIn | None = None
-    if auth.method == "token" and vault.token is not None:
-        sign_in = TokenSignIn(vault.token.get_secret_value())
-    elif auth.method == "approle" and auth.role_id is not None and auth.secret_id is not None:
-        sign_in = AppRoleSignIn(auth.role_id, auth.secret_id.get_secret_value(), auth.mount_path or "approle")
-    elif auth.method == "kubernetes" and auth.role is not None:
-        sign_in = KubernetesSignIn(auth.role, str(auth.jwt_file), auth.mount_path or "kubernetes")
-    if sign_in is None:
-        return None
     tls = vault.tls
     options = VaultOptions(
         address=vault.address,
@@ -333,4 +397,22 @@ def _build_vault(vault: Vault, clock: Clock, randomness: Randomness) -> KeyProvi
         cert_file=str(tls.cert_file) if tls.cert_file else None,
         key_file=str(tls.key_file) if tls.key_file else None,
     )
-    return VaultKeyProvider(options, clock=clock, randomness=randomness)
+
+    def of(latest: Settings) -> SignIn:
+        return _vault_sign_in(latest.projects.encryption.vault) or sign_in
+
+    credentials = SettingsCredentials(settings, of, clock)
+    return VaultKeyProvider(options, clock=clock, randomness=randomness, credentials=credentials)
+
+
+def _vault_sign_in(vault: Vault) -> SignIn | None:
+    from manifold_common.adapters.vault.options import AppRoleSignIn, KubernetesSignIn, TokenSignIn
+
+    auth = vault.auth
+    if auth.method == "token" and vault.token is not None:
+        return TokenSignIn(vault.token.get_secret_value())
+    if auth.method == "approle" and auth.role_id is not None and auth.secret_id is not None:
+        return AppRoleSignIn(auth.role_id, auth.secret_id.get_secret_value(), auth.mount_path or "approle")
+    if auth.method == "kubernetes" and auth.role is not None:
+        return KubernetesSignIn(auth.role, str(auth.jwt_file), auth.mount_path or "kubernetes")
+    return None

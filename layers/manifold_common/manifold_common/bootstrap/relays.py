@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from manifold_common.bootstrap.adapters import kafka_options
+from manifold_common.bootstrap.adapters import kafka_credentials, kafka_options
+from manifold_common.bootstrap.credentials import SettingsCredentials
 from manifold_common.errors import ConfigError
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap.services import Manifold
     from manifold_common.ports.event_publisher import EventPublisher
     from manifold_common.services.relay_events import Relay
+    from manifold_common.settings import Settings
 
 
 def build_relays(manifold: Manifold, *, publish_seconds: float | None = None) -> list[Relay]:
@@ -31,15 +33,14 @@ def build_relays(manifold: Manifold, *, publish_seconds: float | None = None) ->
     if events.enabled:
         from manifold_common.adapters.kafka.publisher import KafkaPublisher
 
-        publishers.append(KafkaPublisher(kafka_options(settings)))
+        publishers.append(KafkaPublisher(kafka_options(settings), kafka_credentials(settings, context.clock)))
     if events.webhooks.urls:
         from manifold_common.adapters.webhook.publisher import WebhookPublisher
 
-        secret, timeout = events.webhooks.secret, events.webhooks.timeout_seconds
-        if secret is None:
-            raise ConfigError("projects.events.webhooks.secret is not set", hint="set WEBHOOKS_SECRET")
+        secret = SettingsCredentials(settings, _webhook_secret, context.clock)
+        timeout = events.webhooks.timeout_seconds
         publishers += [
-            WebhookPublisher(url, secret.get_secret_value(), timeout_seconds=timeout, clock=context.clock)
+            WebhookPublisher(url.get_secret_value(), secret, timeout_seconds=timeout, clock=context.clock)
             for url in events.webhooks.urls
         ]
     return [
@@ -53,3 +54,18 @@ def build_relays(manifold: Manifold, *, publish_seconds: float | None = None) ->
         )
         for publisher in publishers
     ]
+
+
+def check_webhooks(settings: Settings) -> None:
+    """Raises ConfigError: the secret that signs webhooks cannot be used."""
+    if settings.projects.events.webhooks.urls:
+        from manifold_common.adapters.webhook.signature import key_of
+
+        key_of(_webhook_secret(settings))
+
+
+def _webhook_secret(settings: Settings) -> str:
+    secret = settings.projects.events.webhooks.secret
+    if secret is None:
+        raise ConfigError("projects.events.webhooks.secret is not set", hint="set WEBHOOKS_SECRET")
+    return secret.get_secret_value()

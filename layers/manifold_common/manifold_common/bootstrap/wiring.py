@@ -77,11 +77,11 @@ def build(settings: Settings, dsn: str, *, function: str | None = None) -> Manif
     clock, randomness = SystemClock(), SystemRandomness()
     return assemble(
         settings,
-        catalog=build_catalog(settings, dsn, clock),
         store=build_store(settings, clock, randomness),
         providers=build_key_providers(settings, clock, randomness, function=function),
         generations=build_generation_cache(settings, clock, randomness),
-        links=build_links(settings),
+        links=build_links(settings, clock),
+        catalog=build_catalog(settings, dsn, clock),  # last, since it connects: what the settings lack is found before
         clock=clock,
         randomness=randomness,
     )

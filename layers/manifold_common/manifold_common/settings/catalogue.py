@@ -31,6 +31,7 @@ class Setting:
         default: as text; empty when there is none.
         description: what it does, with its unit.
         secret: never shown.
+        in_file: each of its variables has a twin, with ``_FILE`` added, that names a file with the value.
         is_path: relative values start at the folder of whatever set them.
         is_list: several values, separated by commas or given as a YAML list.
     """
@@ -46,8 +47,16 @@ class Setting:
     default: str
     description: str
     secret: bool
+    in_file: bool
     is_path: bool
     is_list: bool
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables of ``env``, with those that name a file."""
+        return tuple(
+            name for plain in self.env for name in ((plain, file_variable(plain)) if self.in_file else (plain,))
+        )
 
     @property
     def allowed(self) -> str:
@@ -57,6 +66,11 @@ class Setting:
     def value(self, settings: Settings) -> Any:
         """Return its value in ``settings``."""
         return reduce(getattr, self.path, settings)
+
+
+def file_variable(name: str) -> str:
+    """Return the variable that names a file with the value of ``name``, as images of Docker have it."""
+    return f"{name}_FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +110,7 @@ def _walk(model: type[Section], path: tuple[str, ...], key: tuple[str, ...], pre
 def _describe(field: FieldInfo, path: tuple[str, ...], key: tuple[str, ...], env: tuple[str, ...]) -> Setting:
     extra: Any = field.json_schema_extra
     base, kind, choices = _kind_of(field)
+    secret = base is SecretStr or (get_origin(base) is tuple and get_args(get_args(base)[0])[:1] == (SecretStr,))
     return Setting(
         key=".".join(key),
         path=path,
@@ -107,7 +122,8 @@ def _describe(field: FieldInfo, path: tuple[str, ...], key: tuple[str, ...], env
         choices=choices,
         default=_size(field.default) if kind.label == "size" else _default_of(field),
         description=field.description or "",
-        secret=base is SecretStr,
+        secret=secret,
+        in_file=secret or extra["in_file"],
         is_path=base is Path,
         is_list=get_origin(base) is tuple,
     )

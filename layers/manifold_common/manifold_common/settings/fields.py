@@ -43,6 +43,7 @@ def setting(
     *,
     env: str | Sequence[str] | None = None,
     fallback: Sequence[str] = (),
+    in_file: bool = False,
     **constraints: Any,
 ) -> Any:
     """Declare a setting.
@@ -53,11 +54,13 @@ def setting(
         env: the environment variable, or several of which the first that is set counts. Default: the section's
             prefix and the attribute's name.
         fallback: variables that count only when neither a variable of ``env`` nor the file sets the value.
+        in_file: a variable with ``_FILE`` added may name a file with the value, as for every secret: for what is
+            replaced together with one.
         constraints: ``ge``, ``le``, ... as for pydantic's ``Field``.
     """
     names = (env,) if isinstance(env, str) else tuple(env or ())
-    return Field(default, description=description, json_schema_extra={"env": list(names), "fallback": list(fallback)},
-                 **constraints)  # fmt: skip
+    extra: dict[str, Any] = {"env": list(names), "fallback": list(fallback), "in_file": in_file}
+    return Field(default, description=description, json_schema_extra=extra, **constraints)
 
 
 def section(model: type[Section], *, env: str | None = None) -> Any:
@@ -91,15 +94,24 @@ def _parse_size(value: object) -> object:
     return round(float(number) * factor)
 
 
-def _url_with(*schemes: str) -> AfterValidator:
-    def check(value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in schemes or not parts.hostname or "@" in parts.netloc or re.search(r"\s", value):
-            raise ValueError("not a URL")
-        _ = parts.port  # raises ValueError when it is not a port
-        return value
+def _check_url(value: str) -> str:
+    """A part of a password that was not escaped must not be taken for a host, a port or a path, which messages show."""
+    if "@" in value or "?" in value or "#" in value:
+        raise ValueError("not the URL of a server")
+    return _check_any_url(value)
 
-    return AfterValidator(check)
+
+def _check_any_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or re.search(r"\s", value):
+        raise ValueError("not a URL")
+    _ = parts.port  # raises ValueError when it is not a port
+    return value
+
+
+def _check_secret_url(value: SecretStr) -> SecretStr:
+    _check_any_url(value.get_secret_value())
+    return value
 
 
 def _check_address(value: str) -> str:
@@ -111,10 +123,26 @@ def _check_address(value: str) -> str:
     return value
 
 
+_CHARACTER = r"(?:[^\s:/?#\[\]@%]|%(?!00)[0-9A-Fa-f]{2})"
+_HOST = rf"(?:\[[0-9A-Za-z:.%]+\]|(?:(?!,){_CHARACTER})*)(?::[0-9]*)?"
+_OPTION = rf"[a-z_]+=(?:(?![&=]){_CHARACTER}|[/:])*"
+_POSTGRES_URL = re.compile(
+    rf"(?P<scheme>(?i:postgres(?:ql)?))://"
+    rf"(?:{_CHARACTER}*(?::(?:{_CHARACTER}|:)*)?@)?"
+    rf"(?P<hosts>{_HOST}(?:,{_HOST})*)"
+    rf"(?:/{_CHARACTER}*)?(?:\?(?:{_OPTION}(?:&{_OPTION})*)?)?"
+)
+"""Stricter than libpq, which takes a part of a password that was not escaped for a host, and names it in its errors."""
+
+
 def _check_postgres_url(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+    url = value.get_secret_value()
+    found = _POSTGRES_URL.fullmatch(url)
+    ports = re.findall(r":([0-9]+)(?=,|$)", re.sub(r"\[.*?\]", "", found["hosts"])) if found else ()
+    if found is None or any(not 0 < int(port) < 65536 for port in ports):
         raise ValueError("not a PostgreSQL URL")
-    return value
+    scheme = found["scheme"]
+    return SecretStr(scheme.lower() + url.removeprefix(scheme))
 
 
 def _check_network(value: str) -> str:
@@ -131,11 +159,18 @@ Bytes = Annotated[
     BeforeValidator(_parse_size),
     Kind("size", "a size in bytes, for example 1048576, 16MiB or 2GiB"),
 ]
-HttpUrl = Annotated[str, _url_with("http", "https"), Kind("URL", "an http:// or https:// URL without credentials")]
+HttpUrl = Annotated[
+    str, AfterValidator(_check_url), Kind("URL", "an http:// or https:// URL without credentials or a query")
+]
 PostgresUrl = Annotated[
     SecretStr,
     AfterValidator(_check_postgres_url),
-    Kind("secret", "a URL such as postgresql://manifold@localhost:5433/manifold"),
+    Kind(
+        "secret",
+        "a URL such as postgresql://manifold@localhost:5433/manifold, with special characters of user and password as "
+        "%-escapes (@ as %40, / as %2F, # as %23, ? as %3F, % as %25), or without the password, which "
+        "DATABASE_PASSWORD takes as it is",
+    ),
 ]
 Address = Annotated[str, AfterValidator(_check_address), Kind("host:port", "an address such as localhost:6379")]
 Addresses = Annotated[
@@ -143,10 +178,10 @@ Addresses = Annotated[
     BeforeValidator(_split),
     Kind("list of host:port", "a list of addresses such as kafka:29092, separated by commas"),
 ]
-HttpUrls = Annotated[
-    tuple[Annotated[str, _url_with("http", "https")], ...],
+SecretUrls = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_check_secret_url)], ...],
     BeforeValidator(_split),
-    Kind("list of URLs", "a list of http:// or https:// URLs without credentials, separated by commas"),
+    Kind("list of secret URLs", "a list of http:// or https:// URLs without a user or password, separated by commas"),
 ]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), Kind("list", "a list of names, separated by commas")]
 Networks = Annotated[

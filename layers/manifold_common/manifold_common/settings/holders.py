@@ -9,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from manifold_common.settings.catalogue import describe_settings
+from manifold_common.settings.catalogue import describe_settings, file_variable
 from manifold_common.settings.problem import Problem
 
 _DATABASE: Final = frozenset({"databaseUrl", "databasePassword"})
 _STORE: Final = frozenset({"projects.s3.secretAccessKey", "projects.s3.sessionToken"})
 _KEYS: Final = frozenset({"projects.encryption.vault.token", "projects.encryption.vault.auth.secretId"})
 _REDIS: Final = frozenset({"projects.redis.password"})
-_SINKS: Final = frozenset({"projects.events.sasl.password", "projects.events.webhooks.secret"})
+_RECEIVERS: Final = frozenset({"projects.events.webhooks.urls"})
+"""Who says whether an event has been delivered to all has to know to whom."""
+_SINKS: Final = _RECEIVERS | {"projects.events.sasl.password", "projects.events.webhooks.secret"}
 _PROJECTS: Final = _DATABASE | _STORE | _KEYS
 
 HELD: Final[Mapping[str, frozenset[str]]] = {
-    "api": _PROJECTS | _REDIS,
+    "api": _PROJECTS | _REDIS | _RECEIVERS,
     "checkout": _PROJECTS | _REDIS,
     "commit": _PROJECTS | _REDIS,
     "fanout": _DATABASE | _SINKS,
     "reencrypt": _PROJECTS,
-    "maintenance": _PROJECTS,
+    "maintenance": _PROJECTS | _RECEIVERS,
 }
 """Keys of secret settings, by function."""
 
@@ -52,6 +54,7 @@ def strays(function: str, variables: Iterable[str]) -> list[Problem]:
         )
         for setting in describe_settings()
         if setting.key in absent
-        for name in (*setting.env, *setting.fallback)
+        for variable in (*setting.env, *setting.fallback)
+        for name in (variable, file_variable(variable))
         if name in given
     ]

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from manifold_common.settings.catalogue import Setting, describe_settings
+from manifold_common.settings.catalogue import Setting, describe_settings, file_variable
 from manifold_common.settings.checks import check
 from manifold_common.settings.holders import not_held, strays
 from manifold_common.settings.model import Aws, Settings
 from manifold_common.settings.problem import Problem, config_error, shown
+from manifold_common.settings.secretfile import Unusable, read_secret_file
+from manifold_common.settings.source import Source
 from manifold_common.settings.variables import CannotExpand, Variables, parse_dotenv
 
 CONFIG_VARIABLE = "MANIFOLD_CONFIG"
@@ -34,6 +36,8 @@ class Found(NamedTuple):
     where: str
     folder: Path
     expands: bool = True
+    names_file: bool = False
+    """What was written is the path of a file, which holds the value."""
 
 
 def load_settings(
@@ -52,8 +56,8 @@ def load_settings(
         environ: the variables of the process; ``os.environ`` when None.
         cwd: the current folder, for tests.
         overrides: values by key, such as ``projects.backend``, as a variable would hold them.
-        open_secret: returns the variables that a secret of AWS Secrets Manager holds; called once, if one is named.
-            Without it such a name means nothing: only functions open secrets.
+        open_secret: returns the variables that a secret of AWS Secrets Manager holds; called if one is named, and
+            again when the settings are. Without it such a name means nothing: only functions open secrets.
         function: which of them this is, such as ``fanout``. It does without the settings that it must not hold, and a
             secret that holds one is refused. ``None``: a process that may hold all.
 
@@ -67,8 +71,14 @@ def load_settings(
         raise config_error(
             [Problem("", "", "the current folder no longer exists", "change to another folder")]
         ) from None
-    environ = os.environ if environ is None else environ
-    return _Load(config_file, environ, folder, overrides or {}, open_secret, function).run()
+
+    def read() -> Settings:
+        variables = os.environ if environ is None else environ
+        return _Load(config_file, variables, folder, overrides or {}, open_secret, function).run()
+
+    settings = read()
+    settings._source = Source(settings, read)
+    return settings
 
 
 class _Load:
@@ -82,6 +92,9 @@ class _Load:
         function: str | None,
     ) -> None:
         self.environ = environ
+        self.in_environ = {
+            name: Found(value, f"variable {name}", cwd, expands=False) for name, value in environ.items()
+        }
         self.open_secret = open_secret
         self.function = function
         self.in_secret: Mapping[str, str] = {}
@@ -213,21 +226,33 @@ class _Load:
         """Yield every place that sets ``setting``, strongest first."""
         if setting.key in self.overrides:
             yield Found(self.overrides[setting.key], "the program", self.cwd, expands=False)
-        yield from self._in_variables(setting.env, in_dotenv)
+        yield from self._in_variables(setting, setting.env, in_dotenv)
         if setting.key in in_file:
             yield in_file[setting.key]
-        yield from self._in_variables(setting.fallback, in_dotenv)
+        yield from self._in_variables(setting, setting.fallback, in_dotenv)
 
-    def _in_variables(self, names: tuple[str, ...], in_dotenv: Mapping[str, Found]) -> Iterator[Found]:
+    def _in_variables(
+        self, setting: Setting, names: tuple[str, ...], in_dotenv: Mapping[str, Found]
+    ) -> Iterator[Found]:
         for name in names:
-            if name in self.environ:
-                yield Found(self.environ[name], f"variable {name}", self.cwd, expands=False)
+            yield from self._or_in_file(setting, name, self.in_environ)
         for name in names:
             if name in self.in_secret:
                 yield Found(self.in_secret[name], f"secret ({name})", self.cwd, expands=False)
         for name in names:
-            if name in in_dotenv:
-                yield in_dotenv[name]
+            yield from self._or_in_file(setting, name, in_dotenv)
+
+    def _or_in_file(self, setting: Setting, name: str, place: Mapping[str, Found]) -> Iterator[Found]:
+        """Yield what a place says for a variable, or for the twin that names a file."""
+        direct, twin = place.get(name), place.get(file_variable(name)) if setting.in_file else None
+        if direct is not None and twin is not None and direct.written and twin.written:
+            both = f"{name} and {file_variable(name)} are both set"
+            self._blame(setting, twin, both, f"keep one of them: {name}, or the file that {file_variable(name)} names")
+            return
+        if direct is not None:
+            yield direct
+        if twin is not None:
+            yield twin._replace(names_file=True)
 
     def _expand(self, setting: Setting, found: Found, variables: Variables) -> Any:
         """Return the value in the shape that the model validates; empty when it is unset or has a problem."""
@@ -241,6 +266,8 @@ class _Load:
             return ""
         if isinstance(value, tuple) or not value:
             return value
+        if found.names_file:
+            return self._from_file(setting, found, value)
         if setting.is_path:
             path = Path(os.path.expanduser(value))
             if path.parts[0].startswith("~"):
@@ -248,6 +275,18 @@ class _Load:
                 return ""
             return Path(os.path.normpath(found.folder / path))
         return next((choice for choice in setting.choices if choice.lower() == value.lower()), value)
+
+    def _from_file(self, setting: Setting, found: Found, name: str) -> str:
+        path = found.folder / os.path.expanduser(name)
+        try:
+            value = read_secret_file(path)
+        except Unusable as error:
+            self._blame(setting, found, f"the file {path} {error}")
+            return ""
+        if _CONTROL.search(value):
+            self._blame(setting, found, f"the file {path} must hold one line, without other control characters")
+            return ""
+        return value
 
     def _build(self, values: dict[str, Any], found: Mapping[str, Found]) -> Settings:
         """Validate; a value that is refused is reported and left out, so that the rest can be checked too."""

@@ -22,6 +22,7 @@ from manifold_common.settings.fields import (
     setting,
 )
 from manifold_common.settings.projects import Projects
+from manifold_common.settings.source import Source
 
 S = TypeVar("S", bound=Section)
 
@@ -204,6 +205,7 @@ class Aws(Section):
         None,
         "Access key. Unset: what the AWS tools would take: `AWS_PROFILE` and its files, SSO, `credential_process`, web "
         "identity, container and instance credentials.",
+        in_file=True,
     )
     secret_access_key: SecretStr | None = setting(None, "Secret of the access key.")
     session_token: SecretStr | None = setting(None, "Token of temporary credentials.")
@@ -295,6 +297,7 @@ class Settings(Section):
     aws: Aws = section(Aws)
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _source: Source | None = PrivateAttr(default=None)
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -303,6 +306,11 @@ class Settings(Section):
         Empty when the object was not made by ``load_settings``.
         """
         return self._sources
+
+    @property
+    def source(self) -> Source | None:
+        """What reads them again; ``None`` when the object was not made by ``load_settings``."""
+        return self._source
 
     @property
     def own_folders(self) -> list[Path]:

@@ -14,7 +14,7 @@ from manifold_common.settings.fields import (
     Directory,
     File,
     HttpUrl,
-    HttpUrls,
+    SecretUrls,
     Section,
     section,
     setting,
@@ -48,7 +48,7 @@ class VaultAuth(Section):
 
     method: Literal["token", "approle", "kubernetes"] = setting("token", "Sign-in method.")
     mount_path: str | None = setting(None, "Where the method is mounted. Unset: `approle` or `kubernetes`.")
-    role_id: str | None = setting(None, "Role id, for `approle`.")
+    role_id: str | None = setting(None, "Role id, for `approle`.", in_file=True)
     secret_id: SecretStr | None = setting(None, "Secret id, for `approle`.")
     role: str | None = setting(None, "Role, for `kubernetes`.")
     jwt_file: File = setting(
@@ -130,7 +130,7 @@ class S3(Section):
     bucket: str | None = setting(None, "Bucket.", env=("S3_BUCKET", "MINIO_BUCKET"))
     prefix: str = setting("", "Put before every object name, for a bucket that is shared.")
     access_key_id: str | None = setting(
-        None, "Access key. Unset: the credentials of `aws`.", fallback=("MINIO_ROOT_USER",)
+        None, "Access key. Unset: the credentials of `aws`.", fallback=("MINIO_ROOT_USER",), in_file=True
     )
     secret_access_key: SecretStr | None = setting(None, "Secret of the access key.", fallback=("MINIO_ROOT_PASSWORD",))
     session_token: SecretStr | None = setting(None, "Token of temporary credentials.")
@@ -170,7 +170,7 @@ class Redis(Section):
 
     enabled: bool = setting(False, "Use Redis.")
     addr: Address = setting("localhost:6379", "Redis server.")
-    username: str | None = setting(None, "User. Unset: the default user.")
+    username: str | None = setting(None, "User. Unset: the default user.", in_file=True)
     password: SecretStr | None = setting(None, "Password.")
     db: int = setting(0, "Database number.", ge=0, le=1023)
     timeout_seconds: float = setting(
@@ -184,14 +184,14 @@ class Sasl(Section):
     """Sign-in to Kafka."""
 
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = setting("SCRAM-SHA-512", "Mechanism.")
-    username: str | None = setting(None, "User. Unset: no sign-in.")
+    username: str | None = setting(None, "User. Unset: no sign-in.", in_file=True)
     password: SecretStr | None = setting(None, "Password.")
 
 
 class Webhooks(Section):
     """Events sent to HTTP endpoints."""
 
-    urls: HttpUrls = setting((), "Where each event is posted. Empty: nowhere.")
+    urls: SecretUrls = setting((), "Where each event is posted; often, whoever knows it may post. Empty: nowhere.")
     secret: SecretStr | None = setting(None, "Key that signs each request, at least 16 characters.")
     timeout_seconds: float = setting(10.0, "Longest wait for an answer, in seconds.", gt=0, le=120)
 

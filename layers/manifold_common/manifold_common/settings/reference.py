@@ -30,7 +30,9 @@ def _plain(value: Any) -> Any:
         return MASK
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return MASK if value and isinstance(value[0], SecretStr) else list(value)
+    return value
 
 
 _INTRODUCTION = """\
@@ -58,6 +60,16 @@ keep spaces; single quotes also keep `$` as it is. `MANIFOLD_CONFIG` itself is n
 variable that is set nowhere is an error. Environment variables themselves are taken as they are.
 
 **Empty means unset**, everywhere: `REDIS_PASSWORD=` is the same as no line at all, and the next source counts.
+
+**Secrets in files.** A variable that has a twin in `_FILE` may be set by that instead: with
+`DATABASE_URL_FILE=/run/secrets/db` the value is what the file holds, as secrets of Docker and Kubernetes come. The twin
+counts like the variable itself, in the environment and in `.env`; both in the same place is an error. One line break at
+the end is not part of the value; the file must be neither empty nor larger than 64 KiB, and nothing in it is expanded.
+The configuration file has no such keys, and a secret of AWS no such fields. A fallback variable of another program that
+holds a secret has a twin, too, such as `POSTGRES_PASSWORD_FILE`.
+
+**Secrets that change.** Files are read when the process starts, and again when a server refuses what they held: at most
+every 10 seconds while there is nothing new. See [operations](operations.md#rotate-secrets).
 
 **Paths.** `~` is the home folder. A relative path starts at the folder of the file that sets it, or at the current
 folder when an environment variable sets it. `<workdir>` stands for the setting `workdir`, `<uid>` for the number of the
@@ -108,7 +120,7 @@ def _table(settings: tuple[Setting, ...]) -> str:
     rows = ["| Key | Variable | Type | Default | Description |", "|---|---|---|---|---|"]
     for setting in settings:
         name = setting.key.rpartition(".")[2]
-        variables = ", ".join(f"`{variable}`" for variable in setting.env)
+        variables = ", ".join(f"`{variable}`" for variable in setting.variables)
         default = f"`{setting.default}`" if setting.default else ""
         kind = setting.type + (f" ({setting.limits})" if setting.limits else "")
         rows.append(f"| `{name}` | {variables} | {kind} | {default} | {setting.description} |")

@@ -11,6 +11,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from manifold_common.adapters.kafka.options import KafkaOptions
 
@@ -24,6 +25,13 @@ _CLIENT = b"manifold-health"
 _REQUEST = struct.pack(f">hhih{len(_CLIENT)}s", _API_VERSIONS, 0, _CORRELATION, len(_CLIENT), _CLIENT)
 _ANSWER = struct.Struct(">iih")
 """Length, correlation id, error code."""
+
+
+class Obstacle(NamedTuple):
+    """What stands in the way, and whether it may be the credentials: a broker answers, and does not let us in."""
+
+    reason: str
+    refuses: bool
 
 
 def trouble_with_brokers(options: KafkaOptions) -> str:
@@ -43,14 +51,13 @@ def trouble_with_brokers(options: KafkaOptions) -> str:
     return "; ".join(dict.fromkeys(found))
 
 
-def why_no_broker(options: KafkaOptions) -> str:
+def why_no_broker(options: KafkaOptions) -> Obstacle:
     """Return what stands in the way of a client that found no broker, after at most a second for each of three."""
     wanted = f"user {options.username!r} and mechanism {options.mechanism}" if options.username else "no sign-in"
     refusal = f"answers, and does not let us in with {wanted}" + ("" if options.tls else ", without TLS")
-    found = [
-        _trouble(broker, options, lambda _: None) or f"{broker} {refusal}" for broker in options.brokers[:_LOOKED_AT]
-    ]
-    return "; ".join(dict.fromkeys(found))
+    found = {broker: _trouble(broker, options, lambda _: None) for broker in options.brokers[:_LOOKED_AT]}
+    reasons = [trouble or f"{broker} {refusal}" for broker, trouble in found.items()]
+    return Obstacle("; ".join(dict.fromkeys(reasons)), options.username is not None and "" in found.values())
 
 
 def _trouble(broker: str, options: KafkaOptions, ask: Callable[[socket.socket], None]) -> str:

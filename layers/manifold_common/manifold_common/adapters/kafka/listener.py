@@ -13,10 +13,12 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
 from manifold_common.adapters.kafka.client import start
+from manifold_common.adapters.kafka.diagnosis import why_no_broker
 from manifold_common.adapters.kafka.options import KafkaOptions
 from manifold_common.domain.event import PROJECT_COMMIT
 from manifold_common.errors import Unavailable
 from manifold_common.ids import Generation, ProjectId, TenantId
+from manifold_common.ports.credentials import Credentials
 from manifold_common.ports.generation_cache import Invalidation, Listener
 
 _PARTITIONS_SECONDS = 60.0
@@ -40,8 +42,9 @@ _EVENT = msgspec.json.Decoder(_Event)
 
 
 @contextmanager
-def listen(options: KafkaOptions) -> Iterator[Listener]:
-    """Raises Unavailable: no broker could be reached, or there is no such topic."""
+def listen(credentials: Credentials[KafkaOptions]) -> Iterator[Listener]:
+    """Raises Unavailable: no broker could be reached or lets us in, or there is no such topic."""
+    options = credentials.current
     try:
         consumer = start(
             KafkaConsumer,
@@ -54,6 +57,8 @@ def listen(options: KafkaOptions) -> Iterator[Listener]:
             metrics_enabled=False,
         )
     except (kafka_errors.KafkaError, OSError, ValueError) as error:
+        if why_no_broker(options).refuses:
+            credentials.instead_of(options)  # for the next attempt, which whoever listens makes soon
         raise _unavailable(error) from error
     try:
         yield KafkaListener(consumer, options)

@@ -21,6 +21,7 @@ from manifold_common.adapters.kafka.client import start
 from manifold_common.adapters.kafka.diagnosis import why_no_broker
 from manifold_common.adapters.kafka.options import SINK, KafkaOptions
 from manifold_common.domain.event import MEDIA_TYPE, CloudEvent
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.event_publisher import Delivery, Outcome
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ _REFUSALS = (
     kafka_errors.PolicyViolationError,
 )
 """What a broker says of one record, and would say again."""
+
+_FORBIDDEN = (kafka_errors.AuthorizationError, kafka_errors.SaslAuthenticationFailedError)
+"""What a broker says to a user who may not, or not any more."""
 
 _NOT_OURS_TO_MAKE = (
     kafka_errors.TopicAlreadyExistsError,
@@ -56,11 +60,17 @@ _TAKEN = Outcome(Delivery.TAKEN)
 _UNSENT = Outcome(Delivery.UNSENT)
 
 
+class _NoWayIn(Exception):
+    """No broker can be used; the text says why."""
+
+
 class KafkaPublisher:
     """Implements the EventPublisher port. The key of a record is ``tenant:project``; its value is the event as JSON."""
 
-    def __init__(self, options: KafkaOptions) -> None:
+    def __init__(self, options: KafkaOptions, credentials: Credentials[KafkaOptions] | None = None) -> None:
+        """``credentials``: instead of the options' own, which are the ones to begin with."""
         self._options = options
+        self._credentials = credentials or Fixed(options)
         self._producer: Any = None
         self._topic_is_there = False
 
@@ -103,14 +113,14 @@ class KafkaPublisher:
         """Send events of different projects and return their outcomes."""
         try:
             if self._producer is None:
-                self._producer = self._connect()
-        except _NO_BROKER:
-            return [Outcome(Delivery.FAILED, why_no_broker(self._options))] * len(events)
+                self._producer = self._let_in()
+        except _NoWayIn as error:
+            return [Outcome(Delivery.FAILED, str(error))] * len(events)
         except (kafka_errors.KafkaError, OSError, ValueError) as error:
-            return [_outcome(error)] * len(events)
+            return [self._outcome(error)] * len(events)
         sent = [self._send(event) for event in events]
         until = time.monotonic() + self._options.timeout_seconds
-        return [answer if isinstance(answer, Outcome) else _wait(answer, until) for answer in sent]
+        return [answer if isinstance(answer, Outcome) else self._wait(answer, until) for answer in sent]
 
     def _send(self, event: CloudEvent) -> Any:
         """Hand an event to the producer. Returns a future, or the outcome when that is known at once."""
@@ -119,13 +129,45 @@ class KafkaPublisher:
                 self._options.topic, key=event.key.encode(), value=event.encode(), headers=_HEADERS
             )
         except kafka_errors.KafkaError as error:
-            return _outcome(error)
+            return self._outcome(error)
 
-    def _connect(self) -> Any:
+    def _wait(self, future: Any, until: float) -> Outcome:
+        try:
+            future.get(timeout=max(0.0, until - time.monotonic()))
+        except (kafka_errors.KafkaError, OSError) as error:
+            return self._outcome(error)
+        return _TAKEN
+
+    def _outcome(self, error: Exception) -> Outcome:
+        if isinstance(error, _FORBIDDEN):
+            self._credentials.instead_of(self._credentials.current)  # for the producer that is made next
+        delivery = Delivery.REFUSED if isinstance(error, _REFUSALS) else Delivery.FAILED
+        text = str(error).replace(f"{type(error).__name__}:", "").strip()
+        return Outcome(delivery, f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+    def _let_in(self) -> Any:
+        """Return a producer, with other credentials if these are refused and there are others by now.
+
+        Raises:
+            _NoWayIn, KafkaError, OSError, ValueError.
+        """
+        options = self._credentials.current
+        try:
+            return self._connect(options)
+        except _NO_BROKER:
+            obstacle = why_no_broker(options)
+        fresh = self._credentials.instead_of(options) if obstacle.refuses else None
+        if fresh is None:
+            raise _NoWayIn(obstacle.reason)
+        try:
+            return self._connect(fresh)
+        except _NO_BROKER:
+            raise _NoWayIn(why_no_broker(fresh).reason) from None
+
+    def _connect(self, options: KafkaOptions) -> Any:
         """Raises KafkaError, OSError, ValueError."""
-        options = self._options
         if not self._topic_is_there:
-            self._make_topic()
+            self._make_topic(options)
             self._topic_is_there = True
         return start(
             KafkaProducer,
@@ -137,9 +179,8 @@ class KafkaPublisher:
             metrics_enabled=False,
         )
 
-    def _make_topic(self) -> None:
+    def _make_topic(self, options: KafkaOptions) -> None:
         """Make the topic unless it is there. Where that is not allowed, it has to be there, or brokers make it."""
-        options = self._options
         admin = start(KafkaAdminClient, options)
         try:
             admin.create_topics(
@@ -156,17 +197,3 @@ class KafkaPublisher:
             _log.debug("the Kafka topic %s was not made: %s", options.topic, type(error).__name__)
         finally:
             admin.close()
-
-
-def _wait(future: Any, until: float) -> Outcome:
-    try:
-        future.get(timeout=max(0.0, until - time.monotonic()))
-    except (kafka_errors.KafkaError, OSError) as error:
-        return _outcome(error)
-    return _TAKEN
-
-
-def _outcome(error: Exception) -> Outcome:
-    delivery = Delivery.REFUSED if isinstance(error, _REFUSALS) else Delivery.FAILED
-    text = str(error).replace(f"{type(error).__name__}:", "").strip()
-    return Outcome(delivery, f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -28,6 +28,7 @@ from manifold_common.errors import ManifoldError, SchemaMismatch
 from manifold_common.ids import ProjectId, TenantId
 from manifold_common.ports.catalog import CatalogHealth
 from manifold_common.ports.clock import Clock
+from manifold_common.ports.credentials import Credentials
 
 _HEALTH_SECONDS = 3.0
 
@@ -38,7 +39,7 @@ _HEALTH = "SELECT current_setting('server_version')"
 class PostgresCatalog(Projects, Commits, Sessions, Uploads, Superseded, Outbox, Installation):
     """Implements the Catalog port. Safe for threads; connects at the first use."""
 
-    def __init__(self, dsn: str, *, clock: Clock, limits: Limits | None = None) -> None:
+    def __init__(self, dsn: str | Credentials[str], *, clock: Clock, limits: Limits | None = None) -> None:
         """Raises ConfigError: ``dsn`` is not a connection string."""
         self._clock = clock
         self._db = Database(Dsn(dsn), limits or Limits())

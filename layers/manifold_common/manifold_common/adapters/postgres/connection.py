@@ -22,6 +22,7 @@ from psycopg.types.datetime import TimedeltaBinaryDumper
 from psycopg.types.numeric import Int8Dumper
 
 from manifold_common.adapters.postgres.dsn import Dsn
+from manifold_common.adapters.postgres.errors import is_refused
 from manifold_common.domain.patience import in_a_hurry, patience
 from manifold_common.errors import CatalogUnavailable
 
@@ -40,6 +41,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     answer_seconds: float | None = None
     """The longest a statement may take. Then the server is asked to stop it."""
     idle_since: float = 0.0
+    signed_in_with: str = ""
+    """The connection string; of no more use once the server has refused it to another connection."""
     is_spent: bool = False
     """A wish to stop a statement is under way, and might meet the next one."""
 
@@ -84,14 +87,24 @@ class _ExactTimedelta(TimedeltaBinaryDumper):
 
 
 def connect(dsn: Dsn, *, statement_seconds: float, within_seconds: float = CONNECT_SECONDS) -> Connection:
-    """Open a connection.
+    """Open a connection, with another connection string if the server refuses this one and there is another by now.
 
     Raises:
         psycopg.Error: it cannot be had.
         CatalogUnavailable: the database is not one that can hold every text.
     """
+    shown = dsn.current
+    try:
+        return _connect(dsn, shown, statement_seconds, within_seconds)
+    except psycopg.Error as error:
+        if not is_refused(error) or not dsn.replaced(shown):
+            raise
+    return _connect(dsn, dsn.current, statement_seconds, within_seconds)
+
+
+def _connect(dsn: Dsn, shown: str, statement_seconds: float, within_seconds: float) -> Connection:
     connection = Connection.connect(
-        dsn.text,
+        dsn.complete(shown),
         autocommit=True,
         prepare_threshold=None,
         client_encoding="UTF8",
@@ -103,6 +116,7 @@ def connect(dsn: Dsn, *, statement_seconds: float, within_seconds: float = CONNE
         tcp_user_timeout=15_000,
         application_name="manifold",
     )
+    connection.signed_in_with = shown
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         connection.close()

@@ -10,7 +10,7 @@ import psycopg
 
 from manifold_common.adapters.postgres.connection import Connection
 from manifold_common.adapters.postgres.dsn import Dsn
-from manifold_common.adapters.postgres.errors import is_lost, is_undone, translate
+from manifold_common.adapters.postgres.errors import is_forbidden, is_lost, is_undone, translate
 from manifold_common.adapters.postgres.pool import Limits, Pool
 from manifold_common.domain.patience import patience
 from manifold_common.errors import InvalidInput, ManifoldError, NoSpace
@@ -64,16 +64,20 @@ class Database:
                 except UnicodeEncodeError as error:
                     raise InvalidInput(f"the catalog cannot hold a text that is not Unicode: {error.reason}") from error
                 except psycopg.Error as error:
-                    again = is_undone(error) or (repeatable and is_lost(error))
+                    again = is_undone(error) or (repeatable and is_lost(error)) or self._replaced(connection, error)
                     failure = self._failure(connection, error)
                     if not again or time.monotonic() + _BACKOFF_SECONDS >= deadline:
                         raise failure from error
             time.sleep(_BACKOFF_SECONDS)
 
+    def _replaced(self, connection: Connection, error: psycopg.Error) -> bool:
+        """Tell whether the server refused a statement to a role that another has replaced by now."""
+        return is_forbidden(error) and self._dsn.replaced(connection.signed_in_with)
+
     def _failure(self, connection: Connection, error: psycopg.Error) -> ManifoldError:
         if is_lost(error):
             connection.close()
-        failure = translate(error, self._dsn.password)
+        failure = translate(error, self._dsn.without_secrets)
         if isinstance(failure, NoSpace):
             self.refusal = (time.monotonic(), failure.message)
         return failure

@@ -12,15 +12,18 @@ import pwd
 from collections.abc import Container
 from contextlib import suppress
 from typing import Final
+from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 
 from manifold_common.errors import ConfigError
+from manifold_common.ports.credentials import Credentials, Fixed
 
 _HOW: Final = "write postgresql://user:password@host:5432/database, with %-escapes for special characters"
 _SCHEMES: Final = ("postgresql", "postgres")
+_SECRET_OPTIONS: Final = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 _NEUTRAL: Final = {
     "connect_timeout": "0",
     "sslcertmode": "allow",
@@ -31,23 +34,56 @@ _NEUTRAL: Final = {
 
 
 class Dsn:
-    """A connection string that says all. Printing it shows no password."""
+    """A connection string that says all, and that another may replace. Printing it shows no password."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str | Credentials[str]) -> None:
         """Raises ConfigError: it is not a connection string, or the environment names a service for it."""
+        self._credentials: Credentials[str] = Fixed(text) if isinstance(text, str) else text
+        self._secrets: frozenset[str] = frozenset()
+        self._completed: dict[str, str] = {}
+        self.complete(self.current)
+
+    def __repr__(self) -> str:
+        return "Dsn(...)"
+
+    @property
+    def current(self) -> str:
+        """The connection string as it was given."""
+        return self._credentials.current
+
+    @property
+    def text(self) -> str:
+        """The connection string that says all."""
+        return self.complete(self.current)
+
+    def replaced(self, refused: str) -> bool:
+        """Tell whether there is another one by now than the one that a server has refused."""
+        return self._credentials.instead_of(refused) is not None
+
+    def without_secrets(self, text: str) -> str:
+        """Return ``text`` with whatever is secret in the connection string replaced."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+    def complete(self, text: str) -> str:
+        """Return a connection string with all that it leaves open. Raises ConfigError."""
+        if text not in self._completed:
+            self._completed = {text: self._complete(text)}
+        return self._completed[text]
+
+    def _complete(self, text: str) -> str:
         scheme, separator, rest = text.partition("://")
         if separator and scheme.lower() in _SCHEMES:
             text = f"{scheme.lower()}://{rest}"  # libpq takes others for names of options
         try:
             options = conninfo_to_dict(text)
-        except psycopg.ProgrammingError:
+        except (psycopg.ProgrammingError, UnicodeError):
             # libpq quotes the part it does not understand, which may be the password.
             raise ConfigError("DATABASE_URL is not a valid PostgreSQL connection string", hint=_HOW) from None
-        self.text = make_conninfo(text, **_defaults_against_environment(options.keys()))
-        self.password = str(options.get("password") or "")
-
-    def __repr__(self) -> str:
-        return "Dsn(...)"
+        found = {str(options.get(name) or "") for name in _SECRET_OPTIONS}
+        self._secrets |= {form for secret in found if secret for form in (secret, quote(secret, safe=""))}
+        return make_conninfo(text, **_defaults_against_environment(options.keys()))
 
 
 def _defaults_against_environment(given: Container[str]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Final
 
 import psycopg
@@ -44,6 +46,18 @@ _PERMANENT = (
     "unsupported startup parameter",
 )
 """Parts of connection errors that waiting will not cure (libpq gives no code for them)."""
+_REFUSED = (
+    "authentication failed",  # also where PAM, LDAP, SASL or a token is behind it
+    "no password supplied",
+    "pg_hba.conf",
+    "is not permitted to log in",
+    "permission denied for database",
+    "no such user",  # a pooler's words
+    "no credentials for the role",  # RDS Proxy's
+    "password is expired",
+)
+"""Parts of connection errors that say: not you, or not with this password."""
+_NO_SUCH_ROLE = re.compile(r'role ".*" does not exist')
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 _NOT_SERVED: Final = ("query_wait_timeout", "Timed-out waiting to acquire database connection")
 """What poolers say to a client whose statement they could pass to no server."""
@@ -116,6 +130,18 @@ def is_permanent(error: psycopg.Error) -> bool:
     return any(part in text for part in _PERMANENT) and "starting up" not in text
 
 
+def is_refused(error: psycopg.Error) -> bool:
+    """Tell whether a server has answered and lets nobody in with these credentials. Nothing was sent yet."""
+    text = str(error)
+    return any(part in text for part in _REFUSED) or _NO_SUCH_ROLE.search(text) is not None
+
+
+def is_forbidden(error: psycopg.Error) -> bool:
+    """Tell whether the server refuses a statement to this role, which may be gone: nothing happened."""
+    role_is_gone = isinstance(error, pg.UndefinedObject) and "role" in (error.diag.message_primary or "")
+    return isinstance(error, pg.InsufficientPrivilege | pg.InvalidAuthorizationSpecification) or role_is_gone
+
+
 def is_full(error: psycopg.Error) -> bool:
     """Tell whether the server gave the statement up for want of room on its disk: nothing happened."""
     primary = error.diag.message_primary or ""
@@ -130,11 +156,11 @@ def _is_one(error: psycopg.Error, kind: type[psycopg.Error], marks: tuple[str, .
     return isinstance(error, kind) or (not coded and any(mark in str(error) for mark in marks))
 
 
-def translate(error: psycopg.Error, secret: str = "") -> ManifoldError:
+def translate(error: psycopg.Error, without_secrets: Callable[[str], str] = str) -> ManifoldError:
     """Return the error to raise instead.
 
     Args:
-        secret: the password of the connection string, kept out of the message wherever it may have got into it.
+        without_secrets: keeps what is secret in the connection string out of a message, wherever it may have got in.
     """
     constraint = error.diag.constraint_name or ""
     if isinstance(error, pg.UniqueViolation):
@@ -177,9 +203,7 @@ def translate(error: psycopg.Error, secret: str = "") -> ManifoldError:
         )
     if isinstance(error, psycopg.ProgrammingError):
         return InternalError(f"the database does not understand a statement: {error.diag.message_primary or error}")
-    reason = " ".join((error.diag.message_primary or str(error) or type(error).__name__).split())
-    if secret:
-        reason = reason.replace(secret, "***")
+    reason = without_secrets(" ".join((error.diag.message_primary or str(error) or type(error).__name__).split()))
     return CatalogUnavailable(
         f"the database did not answer as it should: {reason}",
         hint="check DATABASE_URL, and that the server is up and reachable",

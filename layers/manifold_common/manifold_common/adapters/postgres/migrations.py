@@ -86,7 +86,7 @@ def migrate(dsn: str, *, known: list[Migration] | None = None, keep_catalog: boo
                     set_defaults(connection)
             return done
     except psycopg.Error as error:
-        raise translate(error, parsed.password) from error
+        raise translate(error, parsed.without_secrets) from error
 
 
 def _apply_once(connection: Connection, migration: Migration, known: list[Migration]) -> bool:
@@ -123,7 +123,7 @@ def schema_version(dsn: str) -> int:
         with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection:
             return max(_history(connection), default=0)
     except psycopg.Error as error:
-        raise translate(error, parsed.password) from error
+        raise translate(error, parsed.without_secrets) from error
 
 
 def refuse_other_version(found: int) -> None:

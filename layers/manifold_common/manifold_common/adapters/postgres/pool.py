@@ -102,7 +102,7 @@ class Pool:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            if _is_usable(connection):
+            if connection.signed_in_with == self._dsn.current and _is_usable(connection):
                 return connection
             connection.close()
 
@@ -120,7 +120,7 @@ class Pool:
             except psycopg.Error as error:
                 wait = backoff * random.random()  # noqa: S311 - so that many who failed together come back one by one
                 if is_permanent(error) or time.monotonic() + wait >= deadline:
-                    raise translate(error, self._dsn.password) from error
+                    raise translate(error, self._dsn.without_secrets) from error
             time.sleep(wait)
             backoff = min(backoff * 2, _LAST_BACKOFF_SECONDS)
 

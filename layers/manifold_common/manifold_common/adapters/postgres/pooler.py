@@ -32,7 +32,7 @@ def shares_sessions(dsn: str) -> bool:
             with connect(parsed, statement_seconds=5.0) as other:
                 seen = [(_process(one), _process(other)) for _ in range(_ROUNDS)]
     except psycopg.Error as error:
-        raise translate(error, parsed.password) from error
+        raise translate(error, parsed.without_secrets) from error
     return len(set(seen)) > 1 or seen[0][0] == seen[0][1]
 
 

@@ -156,7 +156,7 @@ def set_up_roles(dsn: str, migrations: Sequence[str]) -> list[str]:
             "manifold migrate-db --print-roles | psql --set ON_ERROR_STOP=1",
         ) from error
     except psycopg.Error as error:
-        raise translate(error, parsed.password) from error
+        raise translate(error, parsed.without_secrets) from error
     return [OWNER, APP, JOBS]
 
 

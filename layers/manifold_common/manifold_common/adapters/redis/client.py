@@ -69,6 +69,10 @@ class RedisClient:
         )
         self._redis = redis.Redis.from_pool(pool)
 
+    @property
+    def options(self) -> RedisOptions:
+        return self._options
+
     def ping(self) -> None:
         self._guarded(self._redis.ping)
 

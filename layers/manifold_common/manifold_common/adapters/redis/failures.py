@@ -7,16 +7,18 @@ import ssl
 
 from redis import exceptions
 
-from manifold_common.adapters.redis.options import RedisOptions
+from manifold_common.adapters.redis.options import REFUSED, RedisOptions
 from manifold_common.errors import Unavailable
 
+_REFUSALS = (exceptions.AuthenticationError, exceptions.NoPermissionError)
 _CODE = re.compile(r"[A-Z]{2,20}(?= |$)")
 
 
 def unavailable(options: RedisOptions, error: Exception) -> Unavailable:
     """Return the error to raise for ``error``, which must not hang on it."""
     reason, hint = _reason(options, error)
-    return Unavailable(f"Redis at {options.where}: {reason}", hint=hint)
+    refused = {"reason": REFUSED} if isinstance(error, _REFUSALS) else {}
+    return Unavailable(f"Redis at {options.where}: {reason}", hint=hint, **refused)
 
 
 def _reason(options: RedisOptions, error: Exception) -> tuple[str, str]:
@@ -31,7 +33,7 @@ def _reason(options: RedisOptions, error: Exception) -> tuple[str, str]:
             "check projects.redis.tls: caFile must hold the issuer of the server's certificate, certFile and keyFile "
             "what the server asks of its clients",
         )
-    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
+    if isinstance(error, _REFUSALS):
         return (
             "it refuses the sign-in, or what was asked",
             "check REDIS_USERNAME and REDIS_PASSWORD; the user needs the commands, keys and channels named in "

@@ -22,10 +22,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from manifold_common.adapters.redis.breaker import Breaker
-from manifold_common.adapters.redis.options import RedisOptions
+from manifold_common.adapters.redis.options import REFUSED, RedisOptions
 from manifold_common.errors import InvalidInput, Unavailable
 from manifold_common.ids import Generation, ProjectId, TenantId, parse_project_id, parse_tenant_id
 from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.generation_cache import CacheHealth, Generations, Invalidation, Listener
 
 if TYPE_CHECKING:
@@ -74,8 +75,17 @@ return 0
 class RedisGenerationCache:
     """Implements the GenerationCache port. Connects, and loads its client, when it is first used."""
 
-    def __init__(self, options: RedisOptions, *, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        options: RedisOptions,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        credentials: Credentials[RedisOptions] | None = None,
+    ) -> None:
+        """``credentials``: instead of the options' own, which are the ones to begin with."""
         self._options = options
+        self._credentials = credentials or Fixed(options)
         self._clock = clock
         self._randomness = randomness
         self._breaker = Breaker("Redis", pause_seconds=options.pause_seconds, clock=clock)
@@ -110,7 +120,7 @@ class RedisGenerationCache:
 
     @contextmanager
     def listen(self) -> Iterator[Listener]:
-        subscription = self._connected().subscribe("project:*:invalidate", self._clock)
+        subscription = self._ask(lambda client: client.subscribe("project:*:invalidate", self._clock))
         try:
             yield RedisListener(subscription)
         finally:
@@ -119,11 +129,7 @@ class RedisGenerationCache:
     def health(self) -> CacheHealth:
         started = self._clock.monotonic()
         try:
-            client = self._connected()
-            client.ping()
-            if self._use_failed:  # what failed may be what only a use shows: a full memory, a copy that takes no writes
-                client.read([f"{_PROBE}:generation"])
-                _announce(client, _PROBE, [0, 0, _PROBE_LIFE_MS], "")
+            self._ask(self._examine)
         except Unavailable as error:
             self._breaker.failed(error)
             self._use_failed = True
@@ -131,6 +137,13 @@ class RedisGenerationCache:
         self._breaker.succeeded()
         self._use_failed = False
         return CacheHealth(True, "it answers", self._clock.monotonic() - started)
+
+    def _examine(self, client: RedisClient) -> None:
+        """Raises Unavailable."""
+        client.ping()
+        if self._use_failed:  # what failed may be what only a use shows: a full memory, a copy that takes no writes
+            client.read([f"{_PROBE}:generation"])
+            _announce(client, _PROBE, [0, 0, _PROBE_LIFE_MS], "")
 
     def close(self) -> None:
         if self._client is not None:
@@ -151,7 +164,7 @@ class RedisGenerationCache:
         if not self._breaker.admits():
             return None
         try:
-            answer = request(self._connected())
+            answer = self._ask(request)
         except Unavailable as error:
             self._breaker.failed(error)
             self._use_failed = True
@@ -159,12 +172,30 @@ class RedisGenerationCache:
         self._breaker.succeeded()
         return answer
 
+    def _ask(self, request: Callable[[RedisClient], T]) -> T:
+        """Return what the server answers, to other credentials if it refuses these and there are others by now.
+
+        Raises:
+            Unavailable.
+        """
+        client = self._connected()
+        try:
+            return request(client)
+        except Unavailable as error:
+            if error.details.get("reason") != REFUSED or self._credentials.instead_of(client.options) is None:
+                raise
+        return request(self._connected())
+
     def _connected(self) -> RedisClient:
         with self._lock:
+            wanted = self._credentials.current
+            if self._client is not None and self._client.options != wanted:
+                self._client.close()
+                self._client = None
             if self._client is None:
                 from manifold_common.adapters.redis.client import RedisClient
 
-                self._client = RedisClient(self._options)
+                self._client = RedisClient(wanted)
             return self._client
 
 

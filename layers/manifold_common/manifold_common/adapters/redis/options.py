@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+REFUSED = "refused"
+"""Reason of an error that says: nobody is let in with these credentials, or not to what was asked. Nothing was done."""
+
 
 @dataclass(frozen=True, slots=True)
 class RedisOptions:

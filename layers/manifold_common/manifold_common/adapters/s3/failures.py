@@ -73,6 +73,8 @@ _NETWORK = (  # what the text says, what it means, whether it may pass, what to 
     ("HTTP error", "the connection broke", True, ""),
     ("Error getting list response body", "the answer broke off", True, ""),
 )
+_REFUSALS = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})
+"""Some services answer these with status 400."""
 _EXPIRED = re.compile(r"InvalidCertificate\(\s*(Expired|NotValidYet)")
 _KMS = re.compile(r"\bkms:[A-Za-z]+")
 _HINTS = {
@@ -124,6 +126,11 @@ class Failure(NamedTuple):
     """The server says that there is no such thing."""
     exists: bool = False
     """A conditional put found an object."""
+
+    @property
+    def refuses(self) -> bool:
+        """The server does not accept the credentials, or forbids them what was asked. Nothing was done."""
+        return self.status in (401, 403) or self.code in _REFUSALS
 
 
 REDIRECTED = Failure(None, "", *_ELSEWHERE)

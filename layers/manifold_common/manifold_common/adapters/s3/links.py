@@ -8,7 +8,7 @@ checked meanwhile, and its length, or its holder could store as much as a store 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import replace
 from typing import NoReturn
 
 from manifold_common.adapters.s3.client import make_client
@@ -17,14 +17,22 @@ from manifold_common.adapters.s3.options import S3Options
 from manifold_common.domain.object_key import check_object_key
 from manifold_common.errors import ConfigError
 from manifold_common.ports.aws_account import NoAwsKeys
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.object_links import Link
 
 
 class S3Links:
-    """Args: ``options``: of the bucket, with the endpoint by which clients reach it. Safe for threads."""
+    """Safe for threads. Nothing is sent, so nothing is refused here: other keys are used once a store was refused."""
 
-    def __init__(self, options: S3Options) -> None:
-        self._options = options
+    def __init__(self, options: S3Options, credentials: Credentials[S3Options] | None = None) -> None:
+        """
+        Args:
+            options: of the bucket, with the endpoint by which clients reach it.
+            credentials: those of the bucket, instead of the options' own.
+        """
+        self._endpoint = options.endpoint
+        self._credentials = credentials or Fixed(options)
+        self._made: tuple[S3Options, S3Options, S3Client] | None = None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("links hold credentials and are never pickled or copied")
@@ -34,8 +42,9 @@ class S3Links:
             check_object_key(key)
         if not keys:
             return []
+        _, client = self._client()
         try:
-            return self._client.links(keys, seconds=seconds)
+            return client.links(keys, seconds=seconds)
         except S3Failure as error:
             raise self._unsigned(error.failure.reason, error.failure.hint) from None
 
@@ -44,7 +53,7 @@ class S3Links:
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import ReadOnlyCredentials
 
-        options = self._options
+        options, _ = self._client()
         headers = {"If-None-Match": "*", "Content-Length": str(size)}
         if options.server_side_encryption:
             headers["x-amz-server-side-encryption"] = options.server_side_encryption
@@ -59,9 +68,15 @@ class S3Links:
         S3SigV4QueryAuth(keys, "s3", options.region, expires=seconds).add_auth(request)
         return Link(str(request.url), headers)
 
-    @cached_property
-    def _client(self) -> S3Client:
-        return make_client(self._options, timeout_seconds=self._options.request_timeout_seconds, retries=0)
+    def _client(self) -> tuple[S3Options, S3Client]:
+        shown, made = self._credentials.current, self._made
+        if made is None or made[0] != shown:
+            options = replace(shown, endpoint=self._endpoint)
+            client = make_client(options, timeout_seconds=options.request_timeout_seconds, retries=0)
+            self._made = made = shown, options, client
+        return made[1:]
 
     def _unsigned(self, reason: str, hint: str) -> ConfigError:
-        return ConfigError(f"links to bucket {self._options.bucket!r} cannot be signed: {reason}", hint=hint)
+        return ConfigError(
+            f"links to bucket {self._credentials.current.bucket!r} cannot be signed: {reason}", hint=hint
+        )

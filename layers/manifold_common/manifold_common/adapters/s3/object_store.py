@@ -17,6 +17,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from typing import NoReturn, TypeVar
 
 from manifold_common.adapters.s3.client import make_client
@@ -29,6 +30,7 @@ from manifold_common.domain.object_key import check_folder, check_object_key
 from manifold_common.domain.patience import patience
 from manifold_common.errors import CorruptObject, ManifoldError, NoSpace, ObjectNotFound, StoreUnavailable
 from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.object_store import Buffer, ObjectInfo, StoreHealth, check_ranges
 from manifold_common.ports.retry import retry
 
@@ -51,8 +53,17 @@ _PROBE_KEY = "health-probe"
 class S3ObjectStore:
     """Thread-safe. Clients are made when first used."""
 
-    def __init__(self, options: S3Options, *, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        options: S3Options,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        credentials: Credentials[S3Options] | None = None,
+    ) -> None:
+        """``credentials``: instead of the options' own, which are the ones to begin with."""
         self.options = options
+        self._credentials = credentials or Fixed(options)
         self._clock = clock
         self._randomness = randomness
         self._lock = threading.Lock()
@@ -157,10 +168,7 @@ class S3ObjectStore:
     def health(self) -> StoreHealth:
         begun = self._clock.monotonic()
         try:
-            self._look(self._probe, _PROBE_KEY)
-        except S3Failure as error:
-            problem = translate(error.failure, "", self.options)
-            return StoreHealth(False, str(problem), self._clock.monotonic() - begun)
+            self._once("", lambda: self._look(self._probe, _PROBE_KEY))
         except ManifoldError as error:
             return StoreHealth(False, str(error), self._clock.monotonic() - begun)
         trouble = self._try_writing()
@@ -187,16 +195,33 @@ class S3ObjectStore:
     # --- requests -------------------------------------------------------------------------------------------------
 
     def _do(self, key: str, request: Callable[[], T]) -> T:
-        def attempt() -> T:
+        return retry(self.options.retries, self._clock, self._randomness, lambda: self._once(key, request))
+
+    def _once(self, key: str, request: Callable[[], T]) -> T:
+        """Make a request, and once more if it was refused and there are other credentials by now."""
+        shown = self.options
+        for again in (True, False):
             try:
                 return request()
             except S3Failure as error:
-                if error.failure.code in KEYS_REFUSED and self.options.account is not None:
-                    self.options.account.forget()
-                problem = translate(error.failure, key, self.options)
-            raise problem
+                failure = error.failure
+            if failure.code in KEYS_REFUSED and shown.account is not None:
+                shown.account.forget()
+            if not (again and failure.refuses and self._replaced(shown)):
+                raise translate(failure, key, shown)
+        raise AssertionError
 
-        return retry(self.options.retries, self._clock, self._randomness, attempt)
+    def _replaced(self, refused: S3Options) -> bool:
+        """Tell whether there are other credentials by now than those that were refused; then clients are made anew."""
+        fresh = self._credentials.instead_of(refused)
+        if fresh is None:
+            return False
+        with self._lock:
+            self.options = fresh
+            self._hurried.clear()
+            for name in ("_bulk", "_listing", "_probe"):
+                self.__dict__.pop(name, None)
+        return True
 
     def _delete_batch(self, batch: Sequence[str]) -> None:
         self._client(0).delete(batch)
@@ -212,9 +237,10 @@ class S3ObjectStore:
         return ObjectInfo(key, facts.size, facts.last_modified)
 
     def _list(self, folder: str) -> Iterator[ObjectInfo]:
+        pages = self._once(folder, lambda: _begun(self._listing.pages(folder or None, _LIST_AT_ONCE)))
         try:
             empty = True
-            for facts in self._listing.pages(folder or None, _LIST_AT_ONCE):
+            for facts in pages:
                 empty = False
                 yield ObjectInfo(*facts)
             if empty:  # obstore reads any page as a listing of nothing, such as that of a proxy
@@ -257,3 +283,9 @@ class S3ObjectStore:
         if self.options.may_lend_a_token and redirects(self.options, _PROBE_KEY):
             raise translate(REDIRECTED, "", self.options)
         return make_client(self.options, timeout_seconds=timeout_seconds, retries=retries)
+
+
+def _begun(pages: Iterator[T]) -> Iterator[T]:
+    """Return the same objects, the first of which has been asked for already."""
+    first = next(pages, None)
+    return iter(()) if first is None else chain((first,), pages)

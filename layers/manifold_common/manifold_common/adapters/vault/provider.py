@@ -21,11 +21,12 @@ from typing import NamedTuple, NoReturn
 
 from manifold_common.adapters.vault.confidential import Body
 from manifold_common.adapters.vault.failures import Answer, Refusals
-from manifold_common.adapters.vault.options import VaultOptions, is_key_name
+from manifold_common.adapters.vault.options import SignIn, VaultOptions, is_key_name
 from manifold_common.adapters.vault.session import VaultSession
 from manifold_common.domain.keys import KeyContext, WrappedKey
 from manifold_common.errors import CorruptObject, InvalidInput, KeyUnavailable
 from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.credentials import Credentials
 from manifold_common.ports.deadline import within
 from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth
 
@@ -55,11 +56,19 @@ class VaultKeyProvider:
 
     name = "vault"
 
-    def __init__(self, options: VaultOptions, *, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        options: VaultOptions,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        credentials: Credentials[SignIn] | None = None,
+    ) -> None:
+        """``credentials``: instead of the options' own, which are the ones to begin with."""
         self._options = options
         self._clock = clock
         self._refusals = Refusals(options)
-        self._session = VaultSession(options, clock=clock, randomness=randomness)
+        self._session = VaultSession(options, clock=clock, randomness=randomness, credentials=credentials)
 
     def __repr__(self) -> str:
         return f"VaultKeyProvider({self._options.where!r}, key_name={self._options.key_name!r})"

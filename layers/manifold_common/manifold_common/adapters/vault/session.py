@@ -2,7 +2,8 @@
 
 A token is renewed when two thirds of its life have passed, by a thread that ends with the session and, should that be
 late, by the next request. A token that cannot be renewed further is replaced by signing in anew, where the method
-allows it. A request that is forbidden is repeated once if its token turns out to be dead.
+allows it. A request that is forbidden is repeated once if its token turns out to be dead, or if the settings hold
+something else to sign in with by now.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from manifold_common.adapters.vault.confidential import Body, Secret
 from manifold_common.adapters.vault.failures import Answer, Refusals
-from manifold_common.adapters.vault.options import AppRoleSignIn, KubernetesSignIn, TokenSignIn, VaultOptions
+from manifold_common.adapters.vault.options import AppRoleSignIn, KubernetesSignIn, SignIn, TokenSignIn, VaultOptions
 from manifold_common.errors import KeyUnavailable
 from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.retry import Rest, RetryPolicy, retry
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ _ONCE = RetryPolicy(attempts=1)
 class _Grant:
     """One token and what is known of its life. Times are of the monotonic clock."""
 
+    got_with: SignIn
     token: Secret
     renewable: bool
     expires_at: float
@@ -45,8 +48,17 @@ class _Grant:
 class VaultSession:
     """Thread-safe. Makes its client, and signs in, when first used."""
 
-    def __init__(self, options: VaultOptions, *, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        options: VaultOptions,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        credentials: Credentials[SignIn] | None = None,
+    ) -> None:
+        """``credentials``: instead of the options' own, which are the ones to begin with."""
         self._options = options
+        self._credentials = credentials or Fixed(options.sign_in)
         self._clock = clock
         self._randomness = randomness
         self._refusals = Refusals(options)
@@ -61,7 +73,7 @@ class VaultSession:
         weakref.finalize(self, self._stop.set)
 
     def __repr__(self) -> str:
-        return f"VaultSession({self._options.where!r}, {self._options.sign_in.method})"
+        return f"VaultSession({self._options.where!r}, {self._credentials.current.method})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a session with Vault is never pickled or copied")
@@ -85,7 +97,7 @@ class VaultSession:
             if grant is None or math.isinf(grant.expires_at):
                 return ""
             left = max(0.0, grant.expires_at - self._clock.monotonic())
-        if grant.renewable or not isinstance(self._options.sign_in, TokenSignIn):
+        if grant.renewable or not self._is_given():
             return f"its token has {left:.0f} s left and is renewed in time"
         return f"its token ends in {left:.0f} s and cannot be renewed"
 
@@ -95,10 +107,14 @@ class VaultSession:
         before = self._grant
         grant = self._granted()
         answer = self._send(method, path, body, grant)
-        given = isinstance(self._options.sign_in, TokenSignIn)
-        if answer.status in (401, 403) and (given or grant is before) and not self._is_alive(grant):
+        if answer.status in (401, 403) and (self._is_given() or grant is before) and not self._is_alive(grant):
             grant = self._replace(grant, path)
             answer = self._send(method, path, body, grant)
+        if answer.status in (401, 403):
+            other = self._other_than(grant)
+            if other is None:
+                raise self._refusals.forbidden(path)
+            answer = self._send(method, path, body, other)
         if answer.status in (401, 403):
             raise self._refusals.forbidden(path)
         if not answer.ok and answer.status not in (400, 404):
@@ -147,40 +163,71 @@ class VaultSession:
         """Return another token than ``dead``. Raises KeyUnavailable when there can be none."""
         with self._lock:
             if self._grant is dead:
-                if isinstance(self._options.sign_in, TokenSignIn):
-                    raise self._refusals.token_dead(path)
+                if self._is_given():
+                    other = self._other_than(dead)
+                    if other is None:
+                        raise self._refusals.token_dead(path)
+                    return other
                 self._adopt(self._sign_in())
             assert self._grant is not None
             return self._grant
+
+    def _other_than(self, refused: _Grant) -> _Grant | None:
+        """Return a token got with what the settings hold by now, ``None`` if that is what got the refused one."""
+        with self._lock:
+            if self._grant is not refused:
+                return self._grant
+            fresh = self._credentials.instead_of(refused.got_with)
+            if fresh is None:
+                return None
+            self._adopt(self._sign_in_with(fresh))
+            return self._grant
+
+    def _is_given(self) -> bool:
+        """Say whether the token comes from the settings, so that only they can have another."""
+        return isinstance(self._credentials.current, TokenSignIn)
 
     def _is_alive(self, grant: _Grant) -> bool:
         """Every token may look itself up, unless its policies leave out Vault's ``default``."""
         return self._send("get", "auth/token/lookup-self", None, grant).ok
 
     def _sign_in(self) -> _Grant:
-        method = self._options.sign_in
+        shown = self._credentials.current
+        try:
+            return self._sign_in_with(shown)
+        except KeyUnavailable as error:
+            if error.details.get("reason") != "sign_in":
+                raise
+            fresh = self._credentials.instead_of(shown)
+            if fresh is None:
+                raise
+        return self._sign_in_with(fresh)
+
+    def _sign_in_with(self, method: SignIn) -> _Grant:
         if isinstance(method, TokenSignIn):
-            answer = self._send("get", "auth/token/lookup-self", None, self._new_grant(Secret(method.token), False, 0))
+            token = Secret(method.token)
+            answer = self._send("get", "auth/token/lookup-self", None, self._new_grant(method, token, False, 0))
             # When even that is forbidden, the request itself will tell whether the token is good.
             facts = answer.data.get("data") if answer.ok else None
             facts = facts if isinstance(facts, dict) else {}
-            return self._new_grant(Secret(method.token), facts.get("renewable") is True, _seconds(facts.get("ttl")))
+            return self._new_grant(method, token, facts.get("renewable") is True, _seconds(facts.get("ttl")))
         answer = self._send("post", f"auth/{method.mount_path}/login", _login(method), None)
         if not answer.ok:
             raise self._refusals.sign_in(method.method, answer.status)
         auth = answer.data.get("auth")
-        token = auth.get("client_token") if isinstance(auth, dict) else None
-        if not isinstance(auth, dict) or not isinstance(token, str) or not token:
+        got = auth.get("client_token") if isinstance(auth, dict) else None
+        if not isinstance(auth, dict) or not isinstance(got, str) or not got:
             raise self._refusals.not_understood(f"auth/{method.mount_path}/login", answer.status)
-        return self._new_grant(Secret(token), auth.get("renewable") is True, _seconds(auth.get("lease_duration")))
+        renewable, seconds = auth.get("renewable") is True, _seconds(auth.get("lease_duration"))
+        return self._new_grant(method, Secret(got), renewable, seconds)
 
-    def _new_grant(self, token: Secret, renewable: bool, lease_seconds: float) -> _Grant:
+    def _new_grant(self, method: SignIn, token: Secret, renewable: bool, lease_seconds: float) -> _Grant:
         now = self._clock.monotonic()
         if not lease_seconds:
-            return _Grant(token, renewable, math.inf, math.inf, 0)
-        can_change = renewable or not isinstance(self._options.sign_in, TokenSignIn)
+            return _Grant(method, token, renewable, math.inf, math.inf, 0)
+        can_change = renewable or not isinstance(method, TokenSignIn)
         refresh_at = now + lease_seconds * _RENEW_AFTER if can_change else math.inf
-        return _Grant(token, renewable, now + lease_seconds, refresh_at, lease_seconds)
+        return _Grant(method, token, renewable, now + lease_seconds, refresh_at, lease_seconds)
 
     def _adopt(self, grant: _Grant) -> None:
         self._grant = grant
@@ -197,13 +244,13 @@ class VaultSession:
         except KeyUnavailable:
             now = self._clock.monotonic()
             left = grant.expires_at - now
-            if left <= 0 and not isinstance(self._options.sign_in, TokenSignIn):
+            if left <= 0 and not self._is_given():
                 raise
             grant.refresh_at = now + min(max(left / 4, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
 
     def _renewed(self, grant: _Grant) -> _Grant:
         """Return a longer grant of the same token, or one of another. Raises KeyUnavailable when there is neither."""
-        given = isinstance(self._options.sign_in, TokenSignIn)
+        given = isinstance(grant.got_with, TokenSignIn)
         longer = self._prolonged(grant) if grant.renewable else None
         # A token near the end of its longest life is renewed for ever shorter times.
         if longer is not None and (given or longer.expires_at - self._clock.monotonic() >= grant.full_seconds / 2):
@@ -218,7 +265,7 @@ class VaultSession:
         seconds = _seconds(auth.get("lease_duration")) if isinstance(auth, dict) else 0.0
         if not isinstance(auth, dict) or not seconds:
             return None
-        longer = self._new_grant(grant.token, auth.get("renewable") is True, seconds)
+        longer = self._new_grant(grant.got_with, grant.token, auth.get("renewable") is True, seconds)
         longer.full_seconds = grant.full_seconds
         longer.refresh_at = max(longer.refresh_at, self._clock.monotonic() + _SHORTEST_PAUSE_SECONDS)
         return longer
@@ -236,9 +283,7 @@ class VaultSession:
                     grant.refresh_at = self._clock.monotonic() + _LONGEST_PAUSE_SECONDS
             assert self._grant is not None
             due = self._grant.refresh_at
-            expired_for_good = self._grant.expires_at <= self._clock.monotonic() and isinstance(
-                self._options.sign_in, TokenSignIn
-            )
+            expired_for_good = self._grant.expires_at <= self._clock.monotonic() and self._is_given()
             if math.isinf(due) or expired_for_good:
                 self._keeper = None
                 return None

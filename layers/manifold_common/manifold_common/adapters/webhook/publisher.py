@@ -22,6 +22,7 @@ from manifold_common.adapters.webhook.signature import key_of, sign
 from manifold_common.domain.event import MEDIA_TYPE, CloudEvent
 from manifold_common.domain.retry_after import seconds_asked
 from manifold_common.ports.clock import Clock
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.event_publisher import Delivery, Outcome
 
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -37,6 +38,9 @@ _TOO_LARGE_NOW = 413
 _PASSING = frozenset({408, 425})
 """Besides 5xx: what may be gone the next time. Other statuses below 500 say that the address or the secret is wrong."""
 
+_ABOUT_THE_SIGNATURE = {401, 403}
+"""Statuses of an endpoint that does not know who sends: nothing was taken."""
+
 _TAKEN = Outcome(Delivery.TAKEN)
 _UNSENT = Outcome(Delivery.UNSENT)
 
@@ -44,13 +48,14 @@ _UNSENT = Outcome(Delivery.UNSENT)
 class WebhookPublisher:
     """Implements the EventPublisher port."""
 
-    def __init__(self, url: str, secret: str, *, timeout_seconds: float, clock: Clock) -> None:
+    def __init__(self, url: str, secret: str | Credentials[str], *, timeout_seconds: float, clock: Clock) -> None:
         """Raises ConfigError: the secret cannot be used."""
+        self._secret: Credentials[str] = Fixed(secret) if isinstance(secret, str) else secret
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._key = key_of(secret)
+        key_of(self._secret.current)
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._name = name_of(url)
@@ -74,7 +79,7 @@ class WebhookPublisher:
                 if time.monotonic() >= until:
                     break
                 try:
-                    outcomes[index] = self._post(connection, event)
+                    outcomes[index] = self._deliver(connection, event)
                 except (OSError, http.client.HTTPException) as error:
                     outcomes[index] = Outcome(Delivery.FAILED, _reason(error))
                     break
@@ -92,8 +97,23 @@ class WebhookPublisher:
             return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_seconds)
         return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_seconds, context=self._tls)
 
-    def _post(self, connection: http.client.HTTPConnection, event: CloudEvent) -> Outcome:
-        """Raises OSError, HTTPException: there was no answer."""
+    def _deliver(self, connection: http.client.HTTPConnection, event: CloudEvent) -> Outcome:
+        """Post an event, signed anew if the endpoint refuses the signature and there is another secret by now.
+
+        Raises:
+            OSError, HTTPException: there was no answer.
+        """
+        secret = self._secret.current
+        status, asked_seconds = self._post(connection, event, secret)
+        if status in _ABOUT_THE_SIGNATURE:
+            fresh = self._secret.instead_of(secret)
+            if fresh is not None:
+                status, asked_seconds = self._post(connection, event, fresh)
+        return _outcome(status, asked_seconds)
+
+    def _post(self, connection: http.client.HTTPConnection, event: CloudEvent, secret: str) -> tuple[int, float | None]:
+        """Return the status of the answer, and for how long it asks to be left alone. Raises OSError, HTTPException:
+        there was none."""
         body = event.encode()
         timestamp = int(self._clock.now().timestamp())
         headers = {
@@ -101,7 +121,7 @@ class WebhookPublisher:
             "user-agent": f"Manifold/{manifold_common.__version__}",
             "webhook-id": event.id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(self._key, event.id, timestamp, body),
+            "webhook-signature": sign(key_of(secret), event.id, timestamp, body),
         }
         if connection.sock is None:
             connection.connect()
@@ -112,7 +132,7 @@ class WebhookPublisher:
         if not response.isclosed():
             connection.close()  # there is more that nobody wants
         asked = seconds_asked(response.getheader("retry-after"), self._clock.now())
-        return _outcome(response.status, asked)
+        return response.status, asked
 
 
 def _outcome(status: int, asked_seconds: float | None) -> Outcome:
