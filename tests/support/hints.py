@@ -175,7 +175,7 @@ def _text(node: ast.AST) -> str | None:
 def named_commands(text: str) -> list[list[str]]:
     """Return the commands of Manifold that a text names, each as its arguments."""
     found = [*_QUOTED.findall(text), *_AT_THE_END.findall(_QUOTED.sub("", text))]
-    parts = [part.strip() for one in found for part in one.split("&&")]
+    parts = [part.strip() for one in found for part in re.split(r"&&| \| ", one)]
     return [
         shlex.split(re.split(r" {3,}|  #", part)[0])[1:]
         for part in parts

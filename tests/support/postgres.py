@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import psycopg
 import pytest
 from manifold_common.adapters.postgres.migrations import migrate
+from manifold_common.adapters.postgres.roles import JOBS
 from manifold_common.bootstrap import set_up_roles
 from manifold_local.embedded.filelock import FileLock
 from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
@@ -155,7 +156,7 @@ class PasswordRole:
         self._owner_dsn = owner_dsn
         self.name = f"role_{next(_numbers)}"
         with psycopg.connect(owner_dsn, autocommit=True) as connection:
-            connection.execute(f"CREATE ROLE {self.name} LOGIN IN ROLE {connection.info.user}")
+            connection.execute(f"CREATE ROLE {self.name} LOGIN IN ROLE {JOBS}")
             with (folder / "pg_hba.conf").open("a") as file:
                 file.write(f"local all {self.name} scram-sha-256\n")
             connection.execute("SELECT pg_reload_conf()")
@@ -173,7 +174,7 @@ class PasswordRole:
     def forbid(self) -> None:
         """Take away what it may do. It may still connect."""
         with psycopg.connect(self._owner_dsn, autocommit=True) as connection:
-            connection.execute(f"REVOKE {connection.info.user} FROM {self.name}")
+            connection.execute(f"REVOKE {JOBS} FROM {self.name}")
 
     def sessions(self) -> int:
         """Return how many connections it has."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from manifold_common.adapters.webhook.signature import sign
+from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.settings import source
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
@@ -75,6 +76,12 @@ def post_project(made: Rotating) -> dict[str, Any]:
 def create_project(made: Rotating) -> None:
     answer = post_project(made)
     assert answer["statusCode"] == 201, answer
+
+
+def make_event_of_fanout(made: Rotating) -> None:
+    """Start the container as the fan-out's, whose secret no other function may have, and give it something to do."""
+    made.function("fanout", {})
+    made.function.manifold.projects.create(LOCAL_PRINCIPAL, "works")
 
 
 @pytest.fixture
@@ -264,9 +271,9 @@ def test_events_go_on_to_kafka_once_the_secret_says_how_to_sign_in(
     """The stand-in for Kafka lets in only whoever does not sign in, so that this is what the secret says in the end."""
     made = rotating(
         {"KAFKA_SASL_USERNAME": "ann", "KAFKA_SASL_PASSWORD": "old"},
-        **kafka_broker.variables(kafka_topic) | {"KAFKA_TIMEOUT_SECONDS": "1"},
+        **kafka_broker.variables(kafka_topic) | {"KAFKA_TIMEOUT_SECONDS": "1", "PROJECTS_ENCRYPT": "false"},
     )
-    create_project(made)
+    make_event_of_fanout(made)
     made.put(KAFKA_SASL_USERNAME="", KAFKA_SASL_PASSWORD="")
     (sink,) = made.function("fanout", {})["sinks"].values()
     assert sink["taken"] == 1
@@ -277,7 +284,9 @@ def test_events_go_on_to_kafka_once_the_secret_says_how_to_sign_in(
 def test_a_webhook_is_signed_with_the_new_key_once_the_endpoint_refuses_the_old_one(
     rotating: MakeRotating, webhook_endpoint: WebhookEndpoint
 ) -> None:
-    made = rotating({"WEBHOOKS_SECRET": "the key of before"}, WEBHOOKS_URLS=webhook_endpoint.url)
+    made = rotating(
+        {"WEBHOOKS_SECRET": "the key of before"}, WEBHOOKS_URLS=webhook_endpoint.url, PROJECTS_ENCRYPT="false"
+    )
 
     def check(request: Request, _: object) -> int:
         timestamp = int(request.headers["webhook-timestamp"])
@@ -285,7 +294,7 @@ def test_a_webhook_is_signed_with_the_new_key_once_the_endpoint_refuses_the_old_
         return 204 if request.headers["webhook-signature"] == right else 401
 
     webhook_endpoint.answer = check
-    create_project(made)
+    make_event_of_fanout(made)
     made.put(WEBHOOKS_SECRET="the key of by now")
     (sink,) = made.function("fanout", {})["sinks"].values()
     assert sink["taken"] == 1 and len(webhook_endpoint.requests) == 2

@@ -73,10 +73,7 @@ def migrate(dsn: str, *, known: list[Migration] | None = None, keep_catalog: boo
         with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection:
             if keep_catalog:
                 forget_refused(connection)
-            applied = _history(connection)
-            pending = _pending(applied, migrations)
-            made = [migration.sql for migration in migrations if migration.version in applied]
-            require_whole(lambda sql, params: connection.execute(sql, params).fetchall(), made)
+            pending = _pending(_whole_history(connection, migrations), migrations)
             done = [migration.name for migration in pending if _apply_once(connection, migration, migrations)]
             if done and has_roles(connection):
                 with connection.transaction():
@@ -87,6 +84,20 @@ def migrate(dsn: str, *, known: list[Migration] | None = None, keep_catalog: boo
             return done
     except psycopg.Error as error:
         raise translate(error, parsed.without_secrets) from error
+
+
+def _whole_history(connection: Connection, known: list[Migration]) -> dict[int, str]:
+    """Return what was applied, once all that it made is there. Raises DumpNotLoaded: it is not."""
+    while True:
+        applied = _history(connection)
+        made = [migration.sql for migration in known if migration.version in applied]
+        try:
+            require_whole(lambda sql, params: connection.execute(sql, params).fetchall(), made)
+        except DumpNotLoaded:
+            if _history(connection) == applied:
+                raise
+            continue  # another process has applied more meanwhile, which may remove what earlier ones made
+        return applied
 
 
 def _apply_once(connection: Connection, migration: Migration, known: list[Migration]) -> bool:
