@@ -58,15 +58,20 @@ class _BoundedConnection(h11.Connection):
             event = super().next_event()
             if isinstance(event, h11.Request):
                 self._check_headers(event)
-                self._wire_bytes = self._body_bytes = 0
+                self._wire_bytes, self._body_bytes = self._unread_bytes(), 0
             elif isinstance(event, h11.Data):
                 self._body_bytes += len(event.data)
-                if self._wire_bytes > _FRAMING_FREE_BYTES + _FRAMING_RATIO * self._body_bytes:
+                read = self._wire_bytes - self._unread_bytes()
+                if read > _FRAMING_FREE_BYTES + _FRAMING_RATIO * self._body_bytes:
                     raise h11.RemoteProtocolError("chunks that are far too small")
         except h11.RemoteProtocolError as error:
             self.refused_with = error.error_status_hint
             raise
         return event
+
+    def _unread_bytes(self) -> int:
+        """Return how much has arrived that no event was made of yet: many chunks may come at once."""
+        return len(self._receive_buffer)  # ``trailing_data`` would copy it
 
     def _check_headers(self, request: h11.Request) -> None:
         size = len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
