@@ -116,8 +116,8 @@ class Room:
         return self.held_bytes + wanted.count <= wanted.limit or self.held_bytes == wanted.transfer.held_bytes
 
     def _grant(self, wanted: _Waiting) -> None:
-        self._hold(wanted.transfer, wanted.count)
-        if not wanted.granted.done():
+        if not wanted.granted.done():  # given up, and about to leave: nobody would give anything back
+            self._hold(wanted.transfer, wanted.count)
             wanted.granted.set_result(None)
 
     async def _serve(self) -> None:

@@ -172,3 +172,19 @@ def test_a_change_whose_client_is_gone_goes_on(api: Api, monkeypatch: pytest.Mon
     while api.get("/api/projects/demo").json()["generation"] != 1:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_who_gave_up_waiting_for_room_is_given_none() -> None:
+    async def scene() -> None:
+        found = Scene()
+        first, late = await found.transfer("a", 900), Transfer("b")
+        waiting = asyncio.ensure_future(found.room.take(late, 200))
+        await asyncio.sleep(0.01)
+        found.room.give_back(first)  # room is looked for at the loop's next turn, and before
+        waiting.cancel()  # comes to be known
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.sleep(0.01)
+        assert (late.held_bytes, found.room.held_bytes) == (0, 0)
+
+    asyncio.run(scene())
