@@ -26,6 +26,7 @@ from manifold_common.adapters.postgres.migrations import Migration, known_migrat
 from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.adapters.postgres.wholeness import tables_of
 from manifold_common.errors import (
+    AlreadyExists,
     CatalogUnavailable,
     ConfigError,
     InvalidInput,
@@ -520,6 +521,16 @@ def test_the_schema_refuses_nonsense_that_no_method_would_write(postgres_dsn: st
         for statement, error in nonsense:
             with pytest.raises(error):
                 connection.execute(statement)
+
+
+@pytest.mark.parametrize("name", ["query_wait_timeout", "Timed-out waiting to acquire database connection"])
+def test_a_name_is_not_taken_for_what_a_pooler_says(postgres_dsn: str, name: str) -> None:
+    with connected(postgres_dsn, Limits(patience_seconds=3.0)) as catalog:
+        make_project(catalog, name)
+        begun = time.monotonic()
+        with pytest.raises(AlreadyExists):
+            make_project(catalog, name)
+        assert time.monotonic() - begun < 1
 
 
 @pytest.mark.parametrize("name", ["with \0 inside", "half a surrogate \ud800"])

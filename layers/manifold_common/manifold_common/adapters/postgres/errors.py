@@ -115,8 +115,14 @@ def is_undone(error: psycopg.Error) -> bool:
     return (
         is_demoted(error)
         or isinstance(error, pg.DeadlockDetected | pg.SerializationFailure)
-        or any(mark in str(error) for mark in _NOT_SERVED)
+        or (isinstance(error, psycopg.OperationalError) and _is_one_of(_NOT_SERVED, error))
     )
+
+
+def _is_one_of(marks: tuple[str, ...], error: psycopg.Error) -> bool:
+    # The details of an error may repeat a value, such as the name that is taken already.
+    said = error.diag.message_primary or str(error)
+    return any(mark in said for mark in marks)
 
 
 def is_demoted(error: psycopg.Error) -> bool:
@@ -153,7 +159,7 @@ def is_full(error: psycopg.Error) -> bool:
 def _is_one(error: psycopg.Error, kind: type[psycopg.Error], marks: tuple[str, ...]) -> bool:
     # libpq gives no code for what meets a connection while it is made, and PgBouncer that of a broken protocol.
     coded = bool(error.sqlstate) and not isinstance(error, pg.ProtocolViolation)
-    return isinstance(error, kind) or (not coded and any(mark in str(error) for mark in marks))
+    return isinstance(error, kind) or (not coded and _is_one_of(marks, error))
 
 
 def translate(error: psycopg.Error, without_secrets: Callable[[str], str] = str) -> ManifoldError:
