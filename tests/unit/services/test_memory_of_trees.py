@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from manifold_common.bootstrap import Manifold
@@ -79,6 +81,46 @@ def test_one_reader_waits_for_another_and_is_told_when_that_takes_too_long() -> 
         with memory.account("patient") as patient:
             patient.take(600)
         later.join()
+    assert memory.taken == 0
+
+
+def test_a_reader_that_waits_for_memory_keeps_no_thread_from_others(manifold: Manifold) -> None:
+    project = new_project(manifold)
+    for number in range(COMMITS):
+        _commit(manifold, project, str(number))
+    needed = _read_anew(manifold, project, 1 << 40).memory_bytes
+    log, workers = manifold.context.log, manifold.context.workers
+    log.forget(LOCAL_PRINCIPAL.tenant, project)
+    log.memory = Memory(2 * needed)
+    with ThreadPoolExecutor(1) as reader, log.memory.account("other") as other:
+        other.take(2 * needed - needed // 3)
+        reading_on = reader.submit(log.load, LOCAL_PRINCIPAL.tenant, project)
+        time.sleep(0.5)
+        assert workers.requests.submit(lambda: "done").result(1.0) == "done"
+        assert not reading_on.done()
+        other.give_back(other.taken)
+        assert len(reading_on.result(10.0).tree) > COMMITS * FILES
+    assert log.memory.taken == 0
+
+
+def test_of_readers_who_wait_for_each_other_one_makes_way_at_once() -> None:
+    memory = Memory(1000)
+
+    def read(what: str) -> str:
+        with memory.account(what) as account:
+            account.take(500)
+            both.wait(5.0)
+            try:
+                account.take(100)
+            except Unavailable:
+                return "made way"
+            return "done"
+
+    both = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as readers:
+        begun = time.monotonic()
+        assert sorted(readers.map(read, ["one", "other"])) == ["done", "made way"]
+    assert time.monotonic() - begun < 5
     assert memory.taken == 0
 
 

@@ -1,7 +1,8 @@
 """How much memory reading the trees of projects may take in this process.
 
 Whoever reads one opens an ``Account``, which tells before memory is taken that it would be too much. All accounts of a
-process share one limit: who would go over it beside others waits for them, and is refused only if it would alone.
+process share one limit: who would go over it beside others waits for them, and is refused if it would alone. Of those
+who all wait for each other, the one who comes last is refused at once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ class Memory:
     def __init__(self, limit_bytes: int = UNBOUNDED) -> None:
         self.limit_bytes = limit_bytes
         self.taken = 0
+        self.standing = 0
+        """Of ``taken``: by accounts that wait for more themselves."""
         self.changed = threading.Condition()
 
     def account(self, what: str) -> Account:
@@ -31,7 +34,7 @@ class Memory:
 
 
 class Account:
-    """What one reader has taken. Safe for several threads."""
+    """What one reader has taken. Safe for several threads, one of which may wait in ``take``."""
 
     def __init__(self, memory: Memory, what: str) -> None:
         self._memory = memory
@@ -61,17 +64,33 @@ class Account:
                         limit=memory.limit_bytes,
                     )
                 check_wanted()
-                if left <= 0:
+                if left <= 0 or memory.standing + self.taken >= memory.taken:
                     raise Unavailable(
                         f"reading {self._what} takes about {wanted} bytes of memory; others take "
                         f"{memory.taken - self.taken} of the {memory.limit_bytes} that there are",
                         hint="try again, or raise projects.treeMemoryBytes",
                     )
-                look = min(left, _LOOK_SECONDS)
-                memory.changed.wait_for(lambda: memory.taken + count <= memory.limit_bytes, look)
+                look, mine = min(left, _LOOK_SECONDS), self.taken
+                memory.standing += mine
+                try:
+                    memory.changed.wait_for(lambda: memory.taken + count <= memory.limit_bytes, look)
+                finally:
+                    memory.standing -= mine
                 left -= look
-            memory.taken += count
-            self.taken += count
+            self._add(count)
+
+    def take_if_free(self, count: int) -> bool:
+        """Tell whether it could be taken without waiting."""
+        memory = self._memory
+        with memory.changed:
+            if memory.taken + count > memory.limit_bytes:
+                return False
+            self._add(count)
+            return True
+
+    def _add(self, count: int) -> None:
+        self._memory.taken += count
+        self.taken += count
 
     def give_back(self, count: int) -> None:
         with self._memory.changed:

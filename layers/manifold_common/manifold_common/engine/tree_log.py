@@ -26,7 +26,7 @@ from manifold_common.engine.data_keys import DataKeys, ProjectKeys, unencrypted
 from manifold_common.engine.memory import Account, Memory
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.workers import REQUEST_THREADS, Workers
-from manifold_common.errors import CorruptObject, QuotaExceeded
+from manifold_common.errors import CorruptObject
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.commit_object import ReadCheckpoint, ReadCommit, read_checkpoint, read_commit
 from manifold_common.format.footprint import BLOCK_BYTES, CHUNK_BYTES, ENTRY_BYTES, TakeMemory
@@ -91,6 +91,10 @@ EMPTY_HEAD = Head(Generation(0), None, b"", Generation(0))
 
 def empty_snapshot(tenant: TenantId, project: ProjectId) -> Snapshot:
     return Snapshot(tenant, project, EMPTY_HEAD, {}, {}, 0)
+
+
+class _NoMemoryAhead(Exception):
+    """What was to be read ahead is read in its turn."""
 
 
 class TreeLog:
@@ -280,15 +284,16 @@ class TreeLog:
     def _read_commits(
         self, rows: list[CommitRow], keys: ProjectKeys, account: Account
     ) -> Iterator[tuple[ReadCommit, int]]:
-        """Yield each commit and what it has taken of ``account``. Some are read ahead, as far as there is memory."""
+        """Yield each commit and what it has taken of ``account``. Some are read ahead, as far as there is memory: only
+        the caller's thread waits for more, since others need the threads of the pool."""
         ahead: deque[Future[tuple[ReadCommit, int]]] = deque()
 
-        def read(row: CommitRow) -> tuple[ReadCommit, int]:
+        def read(row: CommitRow, take_more: TakeMemory) -> tuple[ReadCommit, int]:
             taken = 0
 
             def take(count: int) -> None:
                 nonlocal taken
-                account.take(count)
+                take_more(count)
                 taken += count
 
             try:
@@ -296,6 +301,10 @@ class TreeLog:
             except BaseException:
                 account.give_back(taken)
                 raise
+
+        def take_if_free(count: int) -> None:
+            if not account.take_if_free(count):
+                raise _NoMemoryAhead
 
         def stop() -> None:
             for future in ahead:
@@ -309,14 +318,14 @@ class TreeLog:
         try:
             for number, row in enumerate(rows):
                 while begun < min(len(rows), number + _READ_AHEAD):
-                    ahead.append(self._workers.requests.submit(read, rows[begun]))
+                    ahead.append(self._workers.requests.submit(read, rows[begun], take_if_free))
                     begun += 1
                 try:
                     found = ahead.popleft().result()
-                except QuotaExceeded:
+                except _NoMemoryAhead:
                     stop()  # perhaps it was only too much beside those that come after it
                     begun = number + 1
-                    found = read(row)
+                    found = read(row, account.take)
                 yield found
         finally:
             stop()
