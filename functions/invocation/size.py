@@ -14,8 +14,8 @@ from functions.invocation.problems import AnswerTooLarge
 
 MAX_ANSWER_BYTES = 6 * 2**20 - 64 * 2**10
 """With room for what Lambda and the gateway put around an answer."""
-_SURELY_SMALL = 1 << 20
-"""Whatever JSON makes of so many characters passes."""
+_SURELY_SMALL = MAX_ANSWER_BYTES // 12
+"""Whatever JSON makes of so many characters passes: of one, a pair of escapes at most (``\\ud83d\\ude00``)."""
 # The runtime's own choice (awslambdaric's Encoder).
 _AS_ASCII = sys.version_info < (3, 12)
 

@@ -10,12 +10,13 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import CommitConflict
 
 from functions.api.paging import path_after
+from functions.invocation import size
 from functions.invocation.bounds import LISTED_PATHS, MAX_PAGE_BYTES, fitting
 from functions.invocation.entry import InvocationError
 from functions.invocation.entry import function as handler
 from functions.invocation.http import answer
-from functions.invocation.problems import answer_to
-from functions.invocation.size import MAX_ANSWER_BYTES, written_bytes
+from functions.invocation.problems import AnswerTooLarge, answer_to
+from functions.invocation.size import MAX_ANSWER_BYTES, check_size, written_bytes
 from tests.support.functions import FakeContext, Function, sample
 
 LAMBDA_BYTES = 6_291_556
@@ -25,6 +26,16 @@ LONG = '"' * 250  # JSON writes two characters for each, and four when that is t
 
 def deep(number: int) -> str:
     return "/".join([LONG] * 15 + [f"{number:03}"])
+
+
+@pytest.mark.parametrize("character", ["a", '"', "\x01", "é", "\U0001f600"])
+def test_no_answer_is_waved_through_for_having_few_characters(character: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(size, "_AS_ASCII", True)  # as up to Python 3.11
+    for length in (1 << count for count in range(16, 24)):
+        made = {"statusCode": 200, "body": character * (length - 1)}
+        if written_bytes(made) > LAMBDA_BYTES:
+            with pytest.raises(AnswerTooLarge):
+                check_size(made)
 
 
 @handler("test")
