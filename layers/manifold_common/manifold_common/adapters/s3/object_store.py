@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
 from typing import NoReturn, TypeVar
 
@@ -70,8 +70,8 @@ class S3ObjectStore:
         self._refused: tuple[int, str] | None = None
         """Size of the last object, if it could not be stored, and why."""
         self._tried_at = -math.inf
-        self._hurried: dict[float, S3Client] = {}
-        """Clients for requests that somebody waits for, by their time-out in seconds."""
+        self._clients: dict[tuple[float, int], S3Client] = {}
+        """By their time-out in seconds and how often they repeat a request."""
 
     def __repr__(self) -> str:
         return f"S3ObjectStore({self.options.bucket!r} at {self.options.endpoint or 'AWS'})"
@@ -218,9 +218,7 @@ class S3ObjectStore:
             return False
         with self._lock:
             self.options = fresh
-            self._hurried.clear()
-            for name in ("_bulk", "_listing", "_probe"):
-                self.__dict__.pop(name, None)
+            self._clients.clear()
         return True
 
     def _delete_batch(self, batch: Sequence[str]) -> None:
@@ -261,25 +259,29 @@ class S3ObjectStore:
             return self._bulk
         while wanted < needed:  # few clients, since each has connections of its own
             wanted *= 2
-        seconds = min(wanted, usual)
-        with self._lock:
-            if seconds not in self._hurried:
-                self._hurried[seconds] = self._make(seconds)
-            return self._hurried[seconds]
+        return self._made(min(wanted, usual))
 
-    @cached_property
+    @property
     def _bulk(self) -> S3Client:
-        return self._make(self.options.request_timeout_seconds)
+        return self._made(self.options.request_timeout_seconds)
 
-    @cached_property
+    @property
     def _listing(self) -> S3Client:
-        return self._make(self.options.request_timeout_seconds, retries=self.options.retries.attempts - 1)
+        return self._made(self.options.request_timeout_seconds, self.options.retries.attempts - 1)
 
-    @cached_property
+    @property
     def _probe(self) -> S3Client:
-        return self._make(self.options.health_timeout_seconds)
+        return self._made(self.options.health_timeout_seconds)
 
-    def _make(self, timeout_seconds: float, *, retries: int = 0) -> S3Client:
+    def _made(self, timeout_seconds: float, retries: int = 0) -> S3Client:
+        # Under the lock, so that none is kept that was made of options that are replaced meanwhile.
+        with self._lock:
+            made = self._clients.get((timeout_seconds, retries))
+            if made is None:
+                made = self._clients[timeout_seconds, retries] = self._make(timeout_seconds, retries)
+            return made
+
+    def _make(self, timeout_seconds: float, retries: int) -> S3Client:
         if self.options.may_lend_a_token and redirects(self.options, _PROBE_KEY):
             raise translate(REDIRECTED, "", self.options)
         return make_client(self.options, timeout_seconds=timeout_seconds, retries=retries)
