@@ -39,6 +39,9 @@ class Nudge(Request):
 def handler(event: Any, call: Call) -> dict[str, Any]:
     """Deliver until nothing waits, a sink fails, or time runs out; answer what became of it.
 
+    By the clock and by hand, also note which events all sinks have, so that these are removed in time: whoever delivers
+    knows to whom, and nobody else has to.
+
     Raises:
         PartlyDone: a sink takes no events. Not to the queue, whose messages would only be sent again for it.
     """
@@ -48,6 +51,7 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
     if kind is None:
         scheduled(FanoutRequest, event)
         answer = _deliver(call)
+        answer["settled"] = call.manifold.events.settle(stop=call.ends_within(_REPORT_SECONDS))
         failed = [name for name, sink in answer["sinks"].items() if sink["failed"]]
         if failed:
             raise PartlyDone(

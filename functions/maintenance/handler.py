@@ -26,7 +26,6 @@ TaskName = Literal[
     "write_checkpoints",
     "remove_unused_uploads",
     "remove_superseded_objects",
-    "settle_events",
     "prune_events",
 ]
 
@@ -35,7 +34,6 @@ _TASKS: dict[TaskName, Callable[[Manifold, Stop], int]] = {
     "write_checkpoints": lambda manifold, stop: manifold.maintenance.write_checkpoints(stop=stop),
     "remove_unused_uploads": lambda manifold, stop: manifold.uploads.sweep(stop=stop),
     "remove_superseded_objects": lambda manifold, stop: manifold.superseded.sweep(stop=stop),
-    "settle_events": lambda manifold, stop: manifold.events.settle(stop=stop),
     "prune_events": lambda manifold, stop: manifold.events.prune(stop=stop),
 }
 

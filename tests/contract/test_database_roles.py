@@ -105,8 +105,9 @@ def test_jobs_are_done_by_their_role_and_denied_to_the_application(
         assert answer["rewrapped"] > 0 and not answer["failed"]
     if name == "fanout":
         assert (len(webhook_endpoint.events), answer["waiting"]) == (9, 0)
+        assert answer["settled"] == 9
     if name == "maintenance":
-        assert answer["tasks"]["settle_events"]["done"] == 9
+        assert "error" not in str(answer["tasks"])
 
 
 @pytest.fixture

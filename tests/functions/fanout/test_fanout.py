@@ -38,6 +38,16 @@ def test_each_trigger_delivers_what_waits(
     assert len(webhook_endpoint.events) == 2, "delivered once"
 
 
+def test_no_event_is_dropped_for_what_another_function_knows_of_the_sinks(
+    function: Function, make_function: MakeFunction, webhook_endpoint: WebhookEndpoint
+) -> None:
+    make_function(DATABASE_URL=function.variables["DATABASE_URL"])("maintenance", sample("schedule"))
+    function("fanout", sample("sqs-nudges"))
+    assert len(webhook_endpoint.events) == 2
+    assert function("fanout", sample("schedule"))["settled"] == 2
+    assert function("fanout", sample("schedule"))["settled"] == 0
+
+
 def test_a_malformed_nudge_fails_alone(function: Function, webhook_endpoint: WebhookEndpoint) -> None:
     batch = sample("sqs-nudges")
     batch["Records"][0]["body"] = '{"nudge": 2}'
@@ -95,7 +105,7 @@ def test_who_asks_is_told_which_sink_failed_and_how_much_waits(
 def test_it_begins_nothing_when_half_of_its_time_is_over(
     function: Function, webhook_endpoint: WebhookEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = iter([30_000, 14_000])
+    left = iter([30_000, 14_000, 1_000])
     monkeypatch.setattr(FakeContext, "get_remaining_time_in_millis", lambda self: next(left))
     (sink,) = function("fanout", {})["sinks"].values()
     assert sink == {"taken": 0, "failed": False, "stopped": True, "state": "unused"}

@@ -17,7 +17,7 @@ _STORE: Final = frozenset({"projects.s3.secretAccessKey", "projects.s3.sessionTo
 _KEYS: Final = frozenset({"projects.encryption.vault.token", "projects.encryption.vault.auth.secretId"})
 _REDIS: Final = frozenset({"projects.redis.password"})
 _RECEIVERS: Final = frozenset({"projects.events.webhooks.urls"})
-"""Who says whether an event has been delivered to all has to know to whom."""
+"""``api`` shows how each does. Whether an event has been delivered to all is only ``fanout``'s to say."""
 _SINKS: Final = _RECEIVERS | {"projects.events.sasl.password", "projects.events.webhooks.secret"}
 _PROJECTS: Final = _DATABASE | _STORE | _KEYS
 
@@ -27,7 +27,7 @@ HELD: Final[Mapping[str, frozenset[str]]] = {
     "commit": _PROJECTS | _REDIS,
     "fanout": _DATABASE | _SINKS,
     "reencrypt": _PROJECTS,
-    "maintenance": _PROJECTS | _RECEIVERS,
+    "maintenance": _PROJECTS,
 }
 """Keys of secret settings, by function."""
 
