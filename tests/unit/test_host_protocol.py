@@ -1,10 +1,21 @@
-"""What frames a chunked body is judged by what has been read of it, however much of it has arrived."""
+"""What a connection may make the server do, and what it may not when it is gone."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from pathlib import Path
+from typing import cast
+
 import h11
 import pytest
-from manifold_local.host.protocol import _BoundedConnection
+from manifold_common.settings import load_settings
+from manifold_local.host.connections import Connections
+from manifold_local.host.protocol import HostProtocol, _BoundedConnection
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from functions.api.traffic import Traffic
 
 _HEAD = b"PUT /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 _AT_ONCE = 256 << 10
@@ -38,3 +49,31 @@ def test_chunks_that_arrive_many_at_once_are_taken(size: int) -> None:
 def test_framing_that_is_many_times_the_body_is_refused(data: bytes) -> None:
     with pytest.raises(h11.RemoteProtocolError, match="too small"):
         receive(data)
+
+
+def test_a_client_that_has_hung_up_can_be_cut_off_while_its_request_is_worked_on(tmp_path: Path) -> None:
+    """Whoever makes room for others does so for all of them, and must not fall over one."""
+    connections = Connections(Traffic(load_settings(environ={"WORKDIR": str(tmp_path)}, cwd=tmp_path)))
+
+    async def scene() -> None:
+        begun, done = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: object, receive: object, send: object) -> None:
+            begun.set()
+            await done.wait()
+
+        config = Config(app, lifespan="off", proxy_headers=False)
+        config.load()
+        ours, theirs = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        made = HostProtocol(config, ServerState(), {}, loop, connections=connections)
+        await loop.create_connection(lambda: made, sock=ours)
+        theirs.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
+        await begun.wait()
+        theirs.close()
+        while cast(socket.socket, made.transport.get_extra_info("socket")).fileno() >= 0:
+            await asyncio.sleep(0.01)
+        made.app_state["cut_off"]()
+        done.set()
+
+    asyncio.run(asyncio.wait_for(scene(), 5))

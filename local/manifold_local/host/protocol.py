@@ -17,6 +17,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -240,7 +241,7 @@ class HostProtocol(H11Protocol):
 
     def _cut_off(self) -> None:
         """End the connection, and what the system keeps for a client that does not take it."""
-        if not self._has_left:
+        with suppress(OSError):  # it is closed already, where a request that has arrived whole is still worked on
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
 
