@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.clients import client_environment
+from manifold_common.adapters.postgres.defaults import DEFAULTS
 from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate
 from manifold_common.adapters.postgres.roles import APP, GRANTS, JOBS, OWNER
 from manifold_common.bootstrap import role_script, set_up_roles
@@ -289,4 +290,7 @@ def test_a_statement_of_the_working_roles_ends_on_the_server_by_itself_unless_an
             "SELECT setrole::regrole::text, setconfig FROM pg_db_role_setting AS s JOIN pg_database AS d"
             " ON d.oid = s.setdatabase WHERE datname = current_database() ORDER BY 1"
         ).fetchall()
-    assert found == [(APP, ["statement_timeout=7s"]), (JOBS, ["statement_timeout=610s"])]
+    assert {role: dict(one.split("=") for one in given) for role, given in found} == {
+        APP: {**DEFAULTS, "statement_timeout": "7s"},
+        JOBS: DEFAULTS,
+    }

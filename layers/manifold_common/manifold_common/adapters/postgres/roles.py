@@ -19,6 +19,7 @@ from psycopg import errors as pg
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from manifold_common.adapters.postgres.connection import Connection, connect
+from manifold_common.adapters.postgres.defaults import DEFAULTS
 from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.errors import translate
 from manifold_common.adapters.postgres.wholeness import tables_of
@@ -64,19 +65,23 @@ BEGIN
 END
 $$"""
 
-# A statement whose client is gone ends by itself. What an operator has set stays.
+# The limits of ``defaults``, for the roles that work. What an operator has set stays.
 _LIMITS: Final = """
 DO $$
-DECLARE name text;
+DECLARE missing record;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['manifold_app', 'manifold_jobs'] LOOP
-        IF NOT EXISTS (
+    FOR missing IN
+        SELECT r.rolname AS role, g.name, g.value
+        FROM pg_roles AS r
+        CROSS JOIN unnest({names}::text[], {values}::text[]) AS g (name, value)
+        JOIN pg_settings USING (name)  -- an older server does not know each
+        WHERE r.rolname IN ('manifold_app', 'manifold_jobs') AND NOT EXISTS (
             SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS given
-            WHERE s.setrole = name::regrole AND given LIKE 'statement_timeout=%'
-              AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-        ) THEN
-            EXECUTE format('ALTER ROLE %I IN DATABASE %I SET statement_timeout = %L', name, current_database(), '610s');
-        END IF;
+            WHERE s.setrole = r.oid AND split_part(given, '=', 1) = g.name
+              AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
+    LOOP
+        EXECUTE format(
+            'ALTER ROLE %I IN DATABASE %I SET %I = %L', missing.role, current_database(), missing.name, missing.value);
     END LOOP;
 EXCEPTION WHEN insufficient_privilege THEN
     RAISE NOTICE 'statements of the roles have no time limit on the server';
@@ -133,7 +138,13 @@ SELECT EXISTS (
 
 def role_script(migrations: Sequence[str]) -> str:
     """Return the statements, for psql, for what migrations have made, given as SQL."""
-    statements = ["BEGIN", _MAKE_ROLES, _LIMITS, *(one.as_string() for one in _grants(migrations)), "COMMIT"]
+    statements = [
+        "BEGIN",
+        _MAKE_ROLES,
+        _limits().as_string(),
+        *(one.as_string() for one in _grants(migrations)),
+        "COMMIT",
+    ]
     return "".join(f"{statement.strip()};\n" for statement in statements)
 
 
@@ -147,7 +158,7 @@ def set_up_roles(dsn: str, migrations: Sequence[str]) -> list[str]:
     try:
         with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection, connection.transaction():
             connection.execute(_MAKE_ROLES)
-            connection.execute(_LIMITS)
+            connection.execute(_limits())
             give_grants(connection, migrations)
     except pg.InsufficientPrivilege as error:
         raise DatabaseDenied(
@@ -169,6 +180,10 @@ def give_grants(connection: Connection, migrations: Sequence[str]) -> None:
 def has_roles(connection: Connection) -> bool:
     """Tell whether the roles are used in this database, so that a migration has to give them their grants."""
     return bool(connection.execute(_IN_USE).fetchall()[0][0])
+
+
+def _limits() -> Composed:
+    return SQL(_LIMITS).format(names=Literal(list(DEFAULTS)), values=Literal(list(DEFAULTS.values())))
 
 
 def _grants(migrations: Sequence[str]) -> list[Composed]:
