@@ -10,9 +10,11 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import HTTPError
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -143,21 +145,30 @@ def lives(openbao: OpenBao, approle: str) -> Lives:
     return Lives(**providers, first_tokens=tokens)
 
 
+def has_living_token(openbao: OpenBao, provider: VaultKeyProvider) -> bool:
+    """Look a few times: a token may end, on a busy machine, between the look at it and the question."""
+    for _ in range(10):
+        with suppress(HTTPError):
+            return bool(openbao.lookup(token_of(provider)))
+        time.sleep(0.3)
+    return False
+
+
 def test_a_token_is_renewed_while_nobody_asks(openbao: OpenBao, lives: Lives) -> None:
     assert token_of(lives.given) == lives.first_tokens["given"]
-    assert openbao.lookup(token_of(lives.given)), "it lives"
+    assert has_living_token(openbao, lives.given)
     assert lives.given.health().ok
 
 
 def test_before_a_token_reaches_its_longest_life_another_is_got(openbao: OpenBao, lives: Lives) -> None:
     assert token_of(lives.limited) != lives.first_tokens["limited"]
-    assert openbao.lookup(token_of(lives.limited)), "it lives"
+    assert has_living_token(openbao, lives.limited)
     assert lives.limited.health().ok
 
 
 def test_a_token_that_cannot_be_renewed_is_replaced_where_one_can_sign_in(openbao: OpenBao, lives: Lives) -> None:
     assert token_of(lives.batch) != lives.first_tokens["batch"]
-    assert openbao.lookup(token_of(lives.batch)), "it lives"
+    assert has_living_token(openbao, lives.batch)
     assert lives.batch.health().ok
 
 
