@@ -17,9 +17,11 @@ from manifold_common.adapters.aws.account import ChainedAccount
 from manifold_common.adapters.kms.options import KmsOptions
 from manifold_common.adapters.kms.provider import KmsKeyProvider
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
+from manifold_common.bootstrap.adapters import build_key_providers
 from manifold_common.domain.keys import KeyContext
 from manifold_common.errors import ConfigError, CorruptObject, KeyUnavailable
 from manifold_common.ids import DekId, ProjectId, TenantId
+from manifold_common.settings import load_settings
 
 from tests.support.kms import REGION, KmsFront, MotoKms
 from tests.support.s3_proxy import Fault, running_proxy
@@ -165,6 +167,25 @@ def test_a_refusal_is_told_and_not_tried_again(
         assert "retryable" not in error.details
         assert len(kms_front.seen) == 1
     assert provider.unwrap(wrapped, CONTEXT) == MATERIAL
+
+
+def test_keys_that_were_replaced_are_read_again_when_kms_refuses_the_old_ones(
+    kms_front: KmsFront, arn: str, tmp_path: Path
+) -> None:
+    def write(name: str) -> None:
+        (tmp_path / ".env").write_text(f"AWS_ACCESS_KEY_ID={name}\nAWS_SECRET_ACCESS_KEY={name}-secret\n")
+
+    write("OLD")
+    variables = {"AWSKMS_KEY_ID": arn, "AWSKMS_REGION": REGION, "AWSKMS_ENDPOINT": kms_front.url}
+    settings = load_settings(environ={"WORKDIR": str(tmp_path), **variables}, cwd=tmp_path)
+    provider = build_key_providers(settings, SystemClock(), SystemRandomness())["awskms"]
+    wrapped = provider.wrap(MATERIAL, CONTEXT)
+    write("NEW")
+    kms_front.answer(400, "UnrecognizedClientException")
+    assert provider.unwrap(wrapped, CONTEXT) == MATERIAL
+    assert kms_front.signers == ["OLD", "OLD", "NEW"]
+    assert provider.health().ok
+    assert kms_front.signers[3:] == ["NEW"]
 
 
 @pytest.mark.parametrize(

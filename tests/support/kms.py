@@ -111,6 +111,8 @@ class KmsFront:
         self._lock = threading.Lock()
         self._answers: list[tuple[int, bytes]] = []
         self.seen: list[str] = []
+        self.signers: list[str] = []
+        """The access key of each request."""
         self.upstream = upstream
         front = self
 
@@ -159,6 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.owner.signers.append(self.headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0])
         prepared = self.owner.take(self.headers.get("X-Amz-Target", "").rsplit(".", 1)[-1])
         status, data = prepared or self._pass_on(body)
         self.send_response_only(status)

@@ -361,7 +361,8 @@ def build_key_providers(
         kms = encryption.awskms
         assert kms.key_id is not None
         options = KmsOptions(kms.key_id, region=kms.region, endpoint=kms.endpoint, timeout_seconds=kms.timeout_seconds)
-        providers["awskms"] = KmsKeyProvider(options, aws_account(settings.aws), clock=clock, randomness=randomness)
+        accounts = SettingsCredentials(settings, lambda latest: aws_account(latest.aws), clock)
+        providers["awskms"] = KmsKeyProvider(options, accounts, clock=clock, randomness=randomness)
     if settings.projects.encrypt and encryption.provider not in providers:
         from manifold_common.settings.holders import holds_keys
 

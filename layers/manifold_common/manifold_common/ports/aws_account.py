@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class AwsKeys(NamedTuple):
@@ -22,6 +22,7 @@ class NoAwsKeys(Exception):
         self.hint = hint
 
 
+@runtime_checkable
 class AwsAccount(Protocol):
     """Thread-safe."""
 

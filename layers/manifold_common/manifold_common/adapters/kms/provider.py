@@ -25,6 +25,7 @@ from manifold_common.domain.keys import KeyContext, WrappedKey
 from manifold_common.errors import CorruptObject, InvalidInput, KeyUnavailable
 from manifold_common.ports.aws_account import AwsAccount
 from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.credentials import Credentials, Fixed
 from manifold_common.ports.deadline import within
 from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth
 from manifold_common.ports.retry import retry
@@ -41,13 +42,20 @@ class KmsKeyProvider:
 
     name = "awskms"
 
-    def __init__(self, options: KmsOptions, account: AwsAccount, *, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        options: KmsOptions,
+        account: AwsAccount | Credentials[AwsAccount],
+        *,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
         self._options = options
-        self._account = account
+        self._accounts: Credentials[AwsAccount] = Fixed(account) if isinstance(account, AwsAccount) else account
         self._clock = clock
         self._randomness = randomness
         self._lock = threading.Lock()
-        self._made: KmsClient | None = None
+        self._made: tuple[AwsAccount, KmsClient] | None = None
 
     def __repr__(self) -> str:
         return f"KmsKeyProvider({self._options.where!r}, key_id={self._options.key_id!r})"
@@ -71,7 +79,7 @@ class KmsKeyProvider:
     def rewrap(self, wrapped: WrappedKey, context: KeyContext) -> WrappedKey:
         """As the port says. The material stays in KMS, unless the new key is in another region."""
         blob = self._read(wrapped, context)
-        if self._client().region_of(self._options.key_id) != region_of(wrapped.key_name):
+        if self._client()[1].region_of(self._options.key_id) != region_of(wrapped.key_name):
             return self.wrap(self.unwrap(wrapped, context), context)
         parameters = {
             "CiphertextBlob": blob,
@@ -128,19 +136,28 @@ class KmsKeyProvider:
         raise CorruptObject(_where(context), f"KMS key {wrapped.key_name} did not wrap it, or for another project")
 
     def _call(self, operation: str, key: str, *, patient: bool = True, **parameters: Any) -> dict[str, Any]:
-        client = self._client()
-        if not patient:
-            return client.call(operation, key, **parameters)
-        return retry(
-            self._options.retries, self._clock, self._randomness, lambda: client.call(operation, key, **parameters)
-        )
+        def ask() -> dict[str, Any]:
+            """Ask, and once more if the credentials are refused and there are others by now."""
+            account, client = self._client()
+            try:
+                return client.call(operation, key, **parameters)
+            except KeyUnavailable as error:
+                if error.details.get("reason") != "credentials":
+                    raise
+                account.forget()
+                if self._accounts.instead_of(account) is None:
+                    raise
+            return self._client()[1].call(operation, key, **parameters)
 
-    def _client(self) -> KmsClient:
+        return retry(self._options.retries, self._clock, self._randomness, ask) if patient else ask()
+
+    def _client(self) -> tuple[AwsAccount, KmsClient]:
         with self._lock:
-            if self._made is None:
+            account = self._accounts.current
+            if self._made is None or self._made[0] is not account:
                 from manifold_common.adapters.kms.client import KmsClient
 
-                self._made = KmsClient(self._options, self._account)
+                self._made = account, KmsClient(self._options, account)
             return self._made
 
     # --- records --------------------------------------------------------------------------------------------------
