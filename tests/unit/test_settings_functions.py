@@ -62,6 +62,14 @@ def test_a_wrong_value_is_named_with_the_secret_that_has_it_and_without_the_valu
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["VAULT_TOKEN", "S3_ACCESS_KEY_ID"])
+def test_a_secret_that_names_a_file_is_refused_since_nothing_would_read_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, NAMED, {f"{name}_FILE": "/run/secrets/one"})
+    assert str(caught.value).startswith(f"secret ({name}_FILE): ") and f"as {name}" in str(caught.value)
+    assert "/run/secrets" not in str(caught.value)
+
+
 def test_access_to_the_secret_comes_from_the_other_sources(tmp_path: Path) -> None:
     seen: list[Aws] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,6 +158,8 @@ class _Load:
         found_there = open_secret(values["functions.secretsId"], aws)
         if self.function is not None and (stray := strays(self.function, found_there)):
             raise config_error(stray)
+        if names := _names_of_files(found_there):
+            raise config_error(names)
         return found_there
 
     def _choose_file(self, argument: Path | None) -> Path | None:
@@ -310,6 +312,23 @@ class _Load:
     def _blame(self, setting: Setting, found: Found, message: str, hint: str = "") -> None:
         self.problems.append(Problem(found.where, setting.key, message, hint))
         self.suspect.add(setting.key)
+
+
+def _names_of_files(secret: Iterable[str]) -> list[Problem]:
+    """Return a problem for each variable of a secret that names a file."""
+    given = set(secret)
+    return [
+        Problem(
+            f"secret ({file_variable(name)})",
+            setting.key,
+            "a secret holds values, and no names of files",
+            f"put the value itself into it, as {name}",
+        )
+        for setting in describe_settings()
+        if setting.in_file
+        for name in (*setting.env, *setting.fallback)
+        if file_variable(name) in given
+    ]
 
 
 def _each(change: Callable[[str], str], value: str | tuple[str, ...]) -> str | tuple[str, ...]:
