@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
+from manifold_common.adapters.postgres.roles import APP
 from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
@@ -15,6 +18,7 @@ from manifold_common.errors import CatalogUnavailable, CommitConflict
 from manifold_common.ids import Generation, ProjectId
 
 from tests.support.manifold import MakeManifold
+from tests.support.postgres import as_role
 from tests.support.postgres_proxy import Fault, PostgresProxy
 from tests.support.work import S1, cat, check_out, look, new_project, put
 
@@ -25,11 +29,12 @@ COMMIT_POINTS = 6
 class CutCatalog(PostgresCatalog):
     """Its connection breaks at each of the next ``times`` commit points."""
 
-    def __init__(self, proxy: PostgresProxy) -> None:
-        super().__init__(proxy.dsn, clock=SystemClock())
+    def __init__(self, proxy: PostgresProxy, role: str | None = None) -> None:
+        super().__init__(as_role(proxy.dsn, role) if role else proxy.dsn, clock=SystemClock())
         self.proxy = proxy
         self.fault: Fault = ""
         self.times = 0
+        self.create_fault: Fault = ""
 
     def publish_commit(self, *arguments: Any, **options: Any) -> Any:
         if self.times:
@@ -37,6 +42,10 @@ class CutCatalog(PostgresCatalog):
             self.all_projects()  # so that it is the statement, not the making of a connection, that meets the fault
             self.proxy.fault = self.fault
         return super().publish_commit(*arguments, **options)
+
+    def create_project(self, *arguments: Any, **options: Any) -> Any:
+        self.proxy.fault, self.create_fault = self.create_fault, ""
+        return super().create_project(*arguments, **options)
 
 
 class BusyClock(SystemClock):
@@ -153,6 +162,36 @@ def test_where_the_outcome_stays_unknown_the_error_says_so_and_the_next_commit_f
     assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).generation == (3 if made else 2)
     assert cat(rival, project, b"a") == b"mine, later"
     assert events(catalog, project) == ([0, 1, 2, 3] if made else [0, 1, 2])
+
+
+@pytest.mark.parametrize("fault", ["cut_after_answer", "cut_before_request"])
+def test_a_denial_after_an_answer_was_lost_does_not_make_the_outcome_known(
+    make_manifold: MakeManifold, postgres_dsn: str, clock: BusyClock, fault: Fault
+) -> None:
+    """As when credentials are replaced at that moment, and the new role lacks a grant."""
+    with (
+        PostgresProxy(postgres_dsn) as proxy,
+        closing(CutCatalog(proxy, APP)) as catalog,
+        psycopg.connect(postgres_dsn, autocommit=True) as operator,
+    ):
+        manifold = make_manifold(catalog=catalog, clock=clock)
+        project = new_project(manifold, a=b"one")
+        folder = check_out(manifold, project)
+        (folder / "a").write_bytes(b"mine")
+        catalog.fault, catalog.times = fault, 1
+        clock.meanwhile = lambda: operator.execute("REVOKE INSERT ON commits FROM manifold_app")
+        with pytest.raises(CatalogUnavailable, match=r"not known whether the commit was made.*permission denied"):
+            manifold.commits.commit(LOCAL_PRINCIPAL, S1)
+        operator.execute("GRANT INSERT ON commits TO manifold_app")
+        (folder / "a").write_bytes(b"mine, later")
+        made = fault == "cut_after_answer"
+        assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).generation == (3 if made else 2)
+        assert events(catalog, project) == ([0, 1, 2, 3] if made else [0, 1, 2])
+
+        catalog.create_fault = fault
+        clock.meanwhile = lambda: operator.execute("REVOKE INSERT ON projects FROM manifold_app")
+        with pytest.raises(CatalogUnavailable, match="not known whether the project 'new' was created"):
+            manifold.projects.create(LOCAL_PRINCIPAL, "new")
 
 
 def test_edits_without_a_session_are_made_once_too(manifold: Manifold, catalog: CutCatalog, project: ProjectId) -> None:

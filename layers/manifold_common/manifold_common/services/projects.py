@@ -12,7 +12,14 @@ from manifold_common.domain.keys import Encryption, KeyRecord
 from manifold_common.domain.patience import patience
 from manifold_common.domain.project_name import check_project_name
 from manifold_common.engine.tree_log import EMPTY_HEAD
-from manifold_common.errors import AlreadyExists, CatalogUnavailable, InvalidInput, ManifoldError, NotFound
+from manifold_common.errors import (
+    AlreadyExists,
+    CatalogUnavailable,
+    InvalidInput,
+    ManifoldError,
+    NotFound,
+    Unavailable,
+)
 from manifold_common.format.key_record import encode_key_record
 from manifold_common.format.layout import commit_key, wrapped_key_key
 from manifold_common.ids import Generation, ProjectId, parse_project_id
@@ -62,7 +69,7 @@ class Projects:
         row = ProjectRow(tenant, project, principal.user, name, EMPTY_HEAD, 0, 0, now, now, encryption)
         event = OutboxEvent(PROJECT_CREATED, project_event(tenant, project, principal.user, now))
         stored = [commit_key(tenant, project, first.commit.generation, first.commit.commit)] if first else []
-        unknown: CatalogUnavailable | None = None
+        unknown: Unavailable | None = None
         try:
             for key in keys:
                 stored.append(wrapped_key_key(tenant, project, key.dek))
@@ -73,9 +80,12 @@ class Projects:
                     context.clock.sleep(_ACKNOWLEDGEMENT_PAUSE_SECONDS * 2**attempt)
                 try:
                     context.catalog.create_project(row, keys, event, fork_of=fork_of, first=first)
-                except CatalogUnavailable as error:
+                except Unavailable as error:
+                    failed = not isinstance(error, CatalogUnavailable)  # this try did nothing; one before it may have
+                    if failed and unknown is None:
+                        raise
                     unknown = error
-                    if context.clock.monotonic() - begun >= patience(_ACKNOWLEDGEMENT_SECONDS):
+                    if failed or context.clock.monotonic() - begun >= patience(_ACKNOWLEDGEMENT_SECONDS):
                         break
                     continue
                 except AlreadyExists:

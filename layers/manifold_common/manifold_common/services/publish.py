@@ -28,6 +28,7 @@ from manifold_common.errors import (
     AlreadyExists,
     CatalogUnavailable,
     CommitConflict,
+    ErrorKind,
     GenerationMismatch,
     InvalidInput,
     ManifoldError,
@@ -180,6 +181,16 @@ class _DoneBefore(Exception):
         self.published = published
 
 
+def _still_unknown(error: ManifoldError) -> ManifoldError:
+    """Return what to raise for an error that was met after the answer to a commit had been lost: one that is about a
+    server's state, such as a grant that is missing by now, says nothing of what was sent before."""
+    if error.kind is not ErrorKind.UNAVAILABLE or isinstance(error, CatalogUnavailable):
+        return error
+    return CatalogUnavailable(
+        f"it is not known whether the commit was made: its answer was lost, and now {error.message}", hint=error.hint
+    )
+
+
 class _Attempt:
     """One publication, through as many rounds as others' commits force on it."""
 
@@ -302,16 +313,25 @@ class _Attempt:
                 lost = True
                 self._context.clock.sleep(_ACKNOWLEDGEMENT_PAUSE_SECONDS * 2**attempt)
                 continue
-            except ManifoldError:
-                if not lost:
-                    self._discard(stored)
+            except ManifoldError as error:
+                if lost:
+                    raise _still_unknown(error) from error
+                self._discard(stored)
                 raise
-            if head is None and lost and catalog.find_commit(tenant, project, row.commit) is not None:
+            if head is None and lost and self._is_there(row):
                 # An earlier try got through, and only its answer was lost.
                 skills = self._skills_generation(publication)
                 head = Head(row.generation, row.commit, row.record_hash, skills, row.created_at)
             return head
         raise AssertionError("the loop above returns or raises")
+
+    def _is_there(self, row: CommitRow) -> bool:
+        """Tell whether an earlier try has published the commit. Raises CatalogUnavailable: it is not known."""
+        base = self._work.base
+        try:
+            return self._context.catalog.find_commit(base.tenant, base.project, row.commit) is not None
+        except ManifoldError as error:
+            raise _still_unknown(error) from error
 
     def _publication(self, stored: StoredCommit) -> Publication:
         target, changes, row = self._target, self._changes, stored.row
