@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import ManifoldError, PartlyDone
 
 from functions.invocation.decode import refusal_of, request_of
@@ -65,7 +66,8 @@ def each_message(event: Mapping[str, Any], work: Callable[[Any], object]) -> dic
 
     def handle(record: Any) -> object:
         try:
-            return work(record)
+            with panics_as_errors():
+                return work(record)
         except ManifoldError as error:
             logger.warning(f"a message failed and will come again: {told(error)}")
             raise
@@ -110,7 +112,8 @@ def _left(records: list[KafkaRecord], work: Callable[[KafkaRecord], object], *, 
     """Work on one partition; return what was not done: the first record that failed and all that came after it."""
     for number, record in enumerate(records):
         try:
-            work(record)
+            with panics_as_errors():
+                work(record)
         except ManifoldError as error:
             said = told(error)
         except Exception as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from manifold_common.bootstrap import Manifold
+from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import ManifoldError, NotFound, PartlyDone
 from manifold_common.services.maintenance import Stop
 
@@ -80,7 +81,8 @@ def _run(name: TaskName, manifold: Manifold, stop: Stop) -> dict[str, Any]:
     begun = time.monotonic()
     outcome: dict[str, Any]
     try:
-        outcome = {"skipped": "no time is left"} if stop() else {"done": _TASKS[name](manifold, stop)}
+        with panics_as_errors():
+            outcome = {"skipped": "no time is left"} if stop() else {"done": _TASKS[name](manifold, stop)}
     except ManifoldError as error:
         logger.error(f"{name} failed and will be tried again: {told(error)}")
         outcome = {"error": error.code}

@@ -16,6 +16,7 @@ from manifold_common.services.edits import MakeFolder
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, metrics_of, printed, sample
+from tests.support.panics import panic
 
 
 @pytest.fixture
@@ -51,11 +52,13 @@ def test_each_task_is_reported_by_itself(function: Function, project: ProjectId,
     assert checkpoints(function, project) == [3]
 
 
-@pytest.mark.parametrize("error", [CatalogUnavailable("the database is away"), ValueError("a bug")])
+@pytest.mark.parametrize("error", [CatalogUnavailable("the database is away"), ValueError("a bug"), "a panic"])
 def test_a_task_that_fails_stops_no_other_and_the_invocation_fails(
-    function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch, capsys: Any, error: Exception
+    function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch, capsys: Any, error: Any
 ) -> None:
     def away(*_: object, **__: object) -> None:
+        if error == "a panic":
+            panic()
         raise error
 
     monkeypatch.setattr(type(function.manifold.context.catalog), "expired_sessions", away)
@@ -165,15 +168,18 @@ def test_what_comes_after_a_failed_record_in_its_partition_is_not_done_and_not_c
     assert any("record 1 of" in str(line.get("message")) for line in printed(capsys.readouterr().out))
 
 
-def test_a_bug_met_by_a_record_of_kafka_is_no_success(
-    function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def bug(*_: object) -> None:
-        raise ZeroDivisionError
+def _bug(*_: object) -> None:
+    raise ZeroDivisionError
 
+
+@pytest.mark.parametrize("bug", [_bug, panic])
+def test_a_bug_met_by_a_record_of_kafka_is_no_success(
+    function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch, bug: Any
+) -> None:
     monkeypatch.setattr(type(function.manifold.maintenance), "checkpoint_if_due", bug)
-    with pytest.raises(InvocationError):
+    with pytest.raises(InvocationError) as caught:
         function("maintenance", batch(json.dumps(commit_event(project)).encode()))
+    assert type(caught.value).__name__ == "partly_done", "the others of the batch had their turn"
 
 
 @pytest.mark.parametrize(
