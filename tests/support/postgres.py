@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
@@ -152,13 +152,13 @@ def postgres_dsn(_databases: Databases, _template: str) -> Iterator[str]:
 class PasswordRole:
     """A role that signs in to the database of a test with a password, as long as the server lasts."""
 
-    def __init__(self, owner_dsn: str, folder: Path) -> None:
+    def __init__(self, owner_dsn: str, access: Path) -> None:
+        """``access``: the server's file of who may connect how."""
         self._owner_dsn = owner_dsn
         self.name = f"role_{next(_numbers)}"
         with psycopg.connect(owner_dsn, autocommit=True) as connection:
             connection.execute(f"CREATE ROLE {self.name} LOGIN IN ROLE {JOBS}")
-            with (folder / "pg_hba.conf").open("a") as file:
-                file.write(f"local all {self.name} scram-sha-256\n")
+            access.write_text(f"local all {self.name} scram-sha-256\n{access.read_text()}")
             connection.execute("SELECT pg_reload_conf()")
 
     def rotate(self, password: str) -> str:
@@ -184,15 +184,16 @@ class PasswordRole:
 
 
 @pytest.fixture
-def password_role(postgres_server: EmbeddedPostgres, postgres_dsn: str) -> Iterator[PasswordRole]:
-    """A role of the test's database that has no password yet."""
-    folder = Path(parse_qs(urlsplit(postgres_server.dsn).query)["host"][0]).parent
-    hba = folder / "pg_hba.conf"
-    before = hba.read_text()
-    role = PasswordRole(postgres_dsn, folder)
-    yield role
-    hba.write_text(before)
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+def password_role(postgres_dsn: str) -> Iterator[PasswordRole]:
+    """A role of the test's database that has no password yet. It signs in to the server itself: a pooler would have to
+    know its passwords."""
+    dsn = direct_dsn(postgres_dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        access = Path(connection.execute("SHOW hba_file").fetchall()[0][0])
+        before = access.read_text()
+        role = PasswordRole(dsn, access)
+        yield role
+        access.write_text(before)
         connection.execute("SELECT pg_reload_conf()")
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (role.name,))
         connection.execute(f"DROP ROLE {role.name}")

@@ -21,7 +21,7 @@ from functions.invocation import container
 from tests.support.functions import Function, MakeFunction, sample
 from tests.support.kafka import KafkaBroker
 from tests.support.openbao import OpenBao
-from tests.support.postgres import PasswordRole
+from tests.support.postgres import PasswordRole, direct_dsn
 from tests.support.redis import RedisServer
 from tests.support.secrets_manager import Secrets
 from tests.support.webhooks import Request, WebhookEndpoint
@@ -112,7 +112,7 @@ def test_a_role_that_may_do_nothing_any_more_is_replaced_in_the_midst_of_its_con
     create_project(made)
     assert password_role.sessions() > 0
     password_role.forbid()
-    made.put(DATABASE_URL=postgres_dsn)
+    made.put(DATABASE_URL=direct_dsn(postgres_dsn))
     assert made.commit()["generation"] == 1
     assert made.reads(lambda: made.commit("b")) == 0
     assert password_role.sessions() == 0, "what was signed in with the old secret is closed"
