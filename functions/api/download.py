@@ -8,7 +8,7 @@ from __future__ import annotations
 import mimetypes
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 from urllib.parse import quote_from_bytes
 
@@ -47,7 +47,8 @@ def stream(
     media_type: str,
 ) -> Response:
     """Return a streamed answer. What goes wrong before the first piece still gets a problem document."""
-    return _Streamed(request.state.transfer, room, iter(pieces), status, headers, media_type)
+    untaken = request.scope["state"].get("untaken")  # where the server can tell
+    return _Streamed(request.state.transfer, room, iter(pieces), status, headers, media_type, untaken)
 
 
 class _Streamed(StreamingResponse):
@@ -59,12 +60,20 @@ class _Streamed(StreamingResponse):
         status: int,
         headers: Mapping[str, str],
         media_type: str,
+        untaken: Callable[[], int | None] | None,
     ) -> None:
         super().__init__((), status_code=status, headers=headers, media_type=media_type)
         self._transfer = transfer
         self._room = room
         self._pieces = pieces
         self._most = min(_PIECE_BYTES, int(headers.get("Content-Length", _PIECE_BYTES)))
+        self._sent_bytes = 0
+        self._untaken = untaken
+        transfer.taken = self._taken
+
+    def _taken(self) -> int | None:
+        left = 0 if self._untaken is None else self._untaken()
+        return None if left is None else self._sent_bytes - left
 
     async def stream_response(self, send: Send) -> None:
         piece = await self._next()
@@ -75,6 +84,8 @@ class _Streamed(StreamingResponse):
                 for at in range(0, len(view), _SLICE_BYTES):
                     body = bytes(view[at : at + _SLICE_BYTES])
                     await send({"type": "http.response.body", "body": body, "more_body": True})
+                    self._sent_bytes += len(body)  # now it is with the connection, taken or not
+                    self._transfer.has_begun = True
             self._transfer.waits_since = piece = None
             self._room.give_back(self._transfer)
             piece = await self._next()

@@ -1,8 +1,9 @@
 """How much clients may have under way at once: requests, and memory for what is being sent.
 
 Nothing here waits for a client. Where memory is used up, room is made by ending transfers whose clients stand still,
-those of the client with the most first: clients that keep up are served however many others do not. Everything is
-called on the event loop.
+those of the client with the most first: clients that keep up are served however many others do not. Slow is not still:
+a client that has just sent or taken something keeps its place, and who comes waits. Everything is called on the event
+loop.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("manifold.api")
 
 _STANDS_STILL_SECONDS = 1.0
+_TAKES_NOTHING_SECONDS = 2.0
+"""The same for one that takes an answer. What a slow client takes shows in steps, as large as what the system keeps."""
+GETS_ON_BYTES = 64 << 10
+"""What a client has sent or taken at least in that time, if it does not stand still."""
 _QUEUES_SECONDS = 2.0
 _LOOK_SECONDS = 0.1
 _SHARE_OF_LARGE = 0.75
@@ -41,6 +46,13 @@ class Transfer:
     held_bytes: int = 0
     waits_since: float | None = None
     """Since when it has been waiting for its client; ``None``: it does not."""
+    taken: Callable[[], int | None] | None = None
+    """Tells how much of an answer its client has taken so far; ``None``: all that there was for it. No function: it is
+    not an answer."""
+    has_begun: bool = False
+    """A part of its answer has gone out, so that it cannot be refused any more, only cut off."""
+    seen: tuple[float, int] | None = None
+    """When its client was last seen to get on, and what it had taken by then. For ``Room``."""
     end: Callable[[], None] | None = None
     """Ends it. ``None``: it cannot be ended from outside."""
 
@@ -57,9 +69,9 @@ class _Waiting:
 class Room:
     """Memory that transfers share.
 
-    Where there is too little, the client that holds least is served first, and of one client's the newest: a queue of
-    those who will stand still again is not waited for. Room is made by ending transfers that hold some and do not get
-    on: because their client stands still, or because they wait for more themselves.
+    Where there is too little, the client that holds least is served first; of one client's what has begun, in turn, and
+    then the newest: a queue of those who will stand still again is not waited for. Room is made by ending transfers
+    that hold some and do not get on: because their client stands still, or because they wait for more themselves.
     """
 
     def __init__(self, limit_bytes: int, patience_seconds: float, *, on_ended: Callable[[], None]) -> None:
@@ -123,7 +135,7 @@ class Room:
     async def _serve(self) -> None:
         """Serve those who wait, for as long as there are any."""
         while self._waiting:
-            self._waiting.sort(key=lambda one: (self._of_peer[one.transfer.peer], -one.since))
+            self._waiting.sort(key=self._order)
             for wanted in list(self._waiting):
                 if self._fits(wanted) or (wanted is self._waiting[0] and self._make_room(wanted)):
                     self._waiting.remove(wanted)
@@ -133,14 +145,15 @@ class Room:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._given_back.wait()
 
+    def _order(self, one: _Waiting) -> tuple[int, bool, float]:
+        has_begun = one.transfer.has_begun
+        return self._of_peer[one.transfer.peer], not has_begun, one.since if has_begun else -one.since
+
     def _make_room(self, wanted: _Waiting) -> bool:
         """End transfers until ``wanted`` fits. Returns whether it does now."""
         now = time.monotonic()
-        idle = {
-            one: now - one.waits_since
-            for one in self._transfers
-            if one.waits_since is not None and now - one.waits_since > _STANDS_STILL_SECONDS
-        }
+        still = {one: _still_seconds(one, now) for one in self._transfers}
+        idle = {one: seconds for one, seconds in still.items() if seconds > 0}
         queued = {one.transfer: now - one.since for one in self._waiting if now - one.since > _QUEUES_SECONDS}
         found = [one for one in {**queued, **idle} if one is not wanted.transfer and one.end and one.held_bytes]
         found.sort(key=lambda one: (self._of_peer[one.peer], idle.get(one, 0.0)), reverse=True)
@@ -152,6 +165,21 @@ class Room:
             if one.end is not None:
                 one.end()
         return self._fits(wanted)
+
+
+def _still_seconds(transfer: Transfer, now: float) -> float:
+    """Return for how much longer than it may its client has stood still, as far as that was seen; or no more than 0."""
+    if transfer.waits_since is None:
+        return 0.0
+    if transfer.taken is None:
+        return now - transfer.waits_since - _STANDS_STILL_SECONDS
+    taken = transfer.taken()
+    if taken is None:
+        transfer.seen = None
+        return 0.0
+    if transfer.seen is None or taken - transfer.seen[1] >= GETS_ON_BYTES:
+        transfer.seen = (now, taken)
+    return now - max(transfer.waits_since, transfer.seen[0]) - _TAKES_NOTHING_SECONDS
 
 
 class Traffic:
@@ -199,6 +227,7 @@ class Traffic:
             yield transfer
         finally:
             self.room.give_back(transfer)
+            transfer.end = transfer.taken = None  # they refer to what holds the transfer
             self._under_way -= 1
             self._requests[peer] -= 1
             if not self._requests[peer]:

@@ -27,7 +27,7 @@ from manifold_common.errors import InvalidInput, ManifoldError, Overloaded, Quot
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from functions.api.traffic import Room, Transfer
+from functions.api.traffic import GETS_ON_BYTES, Room, Transfer
 from functions.invocation.problems import IncompleteBody
 
 T = TypeVar("T")
@@ -67,6 +67,8 @@ class Body:
         self._wanted = asyncio.Event()
         self._has_begun = asyncio.Event()
         self.received_bytes = 0
+        self._marked_bytes = 0
+        """Of these, when the client was last seen to get on."""
 
     def __call__(self, into: memoryview) -> int:
         """Fill ``into`` and return the number of bytes; 0 at the end.
@@ -134,7 +136,11 @@ class Body:
                 self._pieces.append(data)
                 self._gathered_bytes += len(data)
             self._more = message.get("more_body", False)
-            self._transfer.waits_since = since if self._more and self._gathered_bytes < _ENOUGH_BYTES else None
+            gets_on = self.received_bytes - self._marked_bytes >= GETS_ON_BYTES
+            if gets_on:
+                self._marked_bytes = self.received_bytes
+            is_waiting = self._more and self._gathered_bytes < _ENOUGH_BYTES and not gets_on
+            self._transfer.waits_since = since if is_waiting else None
             if self._gathered_bytes >= _AHEAD_BYTES:
                 self._wanted.clear()
             if not self._more or self._gathered_bytes >= _AHEAD_BYTES:

@@ -14,8 +14,11 @@ How long a body may take to come is the application's to say (``functions/api/pa
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -98,7 +101,7 @@ class HostProtocol(H11Protocol):
         *,
         connections: Connections,
     ) -> None:
-        here = {"client_is_there": self._client_is_there, "cut_off": self._cut_off}
+        here = {"client_is_there": self._client_is_there, "cut_off": self._cut_off, "untaken": self._untaken}
         super().__init__(config, server_state, {**app_state, **here}, _loop)
         self.conn = _BoundedConnection()
         self._counted = connections
@@ -238,6 +241,16 @@ class HostProtocol(H11Protocol):
 
     def _client_is_there(self) -> bool:
         return not self.transport.is_closing()
+
+    def _untaken(self) -> int | None:
+        """Return how many bytes of what was sent the client has not taken yet. ``None``: it has taken all that the
+        system had for it, so that what is left waits for this process."""
+        left = self.transport.get_write_buffer_size()
+        with suppress(OSError, ValueError):  # it is closed, or the system does not tell
+            fileno = self.transport.get_extra_info("socket").fileno()
+            unacknowledged = int.from_bytes(fcntl.ioctl(fileno, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+            return left + unacknowledged if unacknowledged else None
+        return left
 
     def _cut_off(self) -> None:
         """End the connection, and what the system keeps for a client that does not take it."""

@@ -13,6 +13,7 @@ from manifold_common.domain.patience import check_wanted
 from manifold_common.errors import Abandoned, ConfigError, Overloaded, TooManyRequests
 from manifold_common.settings import load_settings
 
+from functions.api import traffic as traffic_module
 from functions.api.traffic import Room, Traffic, Transfer
 from tests.support.api import Api
 
@@ -100,6 +101,48 @@ def test_whoever_gets_on_is_not_ended_but_waited_for() -> None:
         found.room.give_back(first)
         assert (await waiting).held_bytes == 200
         assert found.ended == []
+
+    asyncio.run(scene())
+
+
+def test_slow_is_not_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic_module, "_TAKES_NOTHING_SECONDS", 0.15)
+
+    async def scene() -> None:
+        found = Scene(patience_seconds=0.6)
+        slow = await found.transfer("a", 900, still=True)
+        slow.taken = lambda: int(time.monotonic() * (1 << 20))
+        with pytest.raises(Overloaded):
+            await found.transfer("b", 200)
+        slow.taken = lambda: None  # all that there is was taken; the server is late
+        with pytest.raises(Overloaded):
+            await found.transfer("b", 200)
+        assert found.ended == []
+        slow.taken = lambda: 7
+        assert (await found.transfer("b", 200)).held_bytes == 200
+        assert found.ended == ["a"]
+
+    asyncio.run(scene())
+
+
+def test_an_answer_that_has_begun_goes_on_before_another_begins() -> None:
+    async def scene() -> None:
+        found = Scene()
+        first = await found.transfer("a", 1000)
+        served: list[str] = []
+
+        async def wait(name: str, *, has_begun: bool) -> None:
+            await found.room.take(Transfer("a", has_begun=has_begun), 1000)
+            served.append(name)
+
+        waiting = [asyncio.ensure_future(wait("begun", has_begun=True))]
+        await asyncio.sleep(0.01)
+        waiting.append(asyncio.ensure_future(wait("new", has_begun=False)))
+        await asyncio.sleep(0.01)
+        found.room.give_back(first)
+        await waiting[0]
+        assert served == ["begun"]
+        waiting[1].cancel()
 
     asyncio.run(scene())
 
