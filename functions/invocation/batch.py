@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import msgspec
 from manifold_common.domain.panic import panics_as_errors
-from manifold_common.errors import ManifoldError, PartlyDone
+from manifold_common.errors import ManifoldError, PartlyDone, told
 
 from functions.invocation.decode import refusal_of, request_of
-from functions.invocation.logs import logger, told, where_of
+from functions.invocation.logs import logger, where_of
 
 Kind = Literal["sqs", "kafka"]
 _NAMED = 20

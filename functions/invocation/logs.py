@@ -12,9 +12,7 @@ from typing import TextIO
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
-from manifold_common.errors import ConfigError, DatabaseDenied, ManifoldError, SchemaMismatch
 
-_OF_THE_INSTALLATION = (ConfigError, DatabaseDenied, SchemaMismatch)
 _OURS = ("manifold", "manifold_common", "functions")
 
 
@@ -60,12 +58,6 @@ def set_up_logging(level: str, *, discreet: bool) -> None:
     # An outage makes the Kafka client log dozens of lines a second; the relay says it in one.
     logging.getLogger("kafka").setLevel(logging.CRITICAL if level != "debug" else logging.INFO)
     logging.captureWarnings(True)
-
-
-def told(error: ManifoldError) -> str:
-    """Return what a log may say of an error whatever it is about: its code, and all of it where it can be about nothing
-    but settings and servers."""
-    return f"{error.code}: {error}" if isinstance(error, _OF_THE_INSTALLATION) else error.code
 
 
 def where_of(error: BaseException, *, discreet: bool) -> str:

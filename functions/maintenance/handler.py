@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.panic import panics_as_errors
-from manifold_common.errors import ManifoldError, NotFound, PartlyDone
+from manifold_common.errors import ManifoldError, NotFound, PartlyDone, told
 from manifold_common.services.maintenance import Stop
 
 from functions.invocation import metrics
 from functions.invocation.batch import KafkaRecord, each_record, kind_of
 from functions.invocation.decode import refusal_of
 from functions.invocation.entry import Call, function
-from functions.invocation.logs import logger, told, where_of
+from functions.invocation.logs import logger, where_of
 from functions.invocation.schedule import Job, scheduled
 from functions.maintenance.commits import commit_of
 

@@ -13,7 +13,7 @@ from manifold_common.adapters.memory.event_publisher import MemoryPublisher
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.event import CloudEvent
-from manifold_common.errors import CatalogUnavailable
+from manifold_common.errors import CatalogUnavailable, DatabaseDenied
 from manifold_common.ids import Generation
 from manifold_common.ports.event_publisher import Delivery, Outcome
 from manifold_common.ports.outbox import EventClaim
@@ -22,6 +22,7 @@ from manifold_common.services.nudge import Nudge
 from manifold_common.services.relay_events import Relay
 from manifold_local.host import relaying
 from manifold_local.host.relaying import Relaying
+from manifold_local.host.scheduler import Task, run_task
 
 from tests.contract.catalog_fixtures import make_project
 from tests.support.manifold import MakeManifold
@@ -134,6 +135,28 @@ def test_trouble_ends_no_thread(
     assert threads.stop(DEADLINE_SECONDS)
     assert len(caplog.records) == 2
     assert all("memory" in record.message for record in caplog.records)
+
+
+def test_the_log_says_which_right_the_database_denies(
+    catalog: MemoryCatalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entered = threading.Event()
+
+    def denied(sink: str, lease: str, **limits: float) -> list[EventClaim]:
+        entered.set()
+        raise DatabaseDenied("the database denies it: permission denied for table event_sinks")
+
+    monkeypatch.setattr(catalog, "claim_events", denied)
+    threads = Relaying([relay_to(MemoryPublisher(), catalog)], Nudge())
+    with caplog.at_level(logging.WARNING):
+        threads.start()
+        assert entered.wait(DEADLINE_SECONDS)
+        wait_until(lambda: caplog.records)
+    assert threads.stop(DEADLINE_SECONDS)
+    assert "table event_sinks" in caplog.text
+    caplog.clear()
+    run_task(Task("settle events", 0, lambda: denied("", "")))
+    assert "table event_sinks" in caplog.text
 
 
 def test_without_a_sink_there_is_nothing_to_start_or_stop() -> None:

@@ -340,3 +340,12 @@ class TornCopy(ManifoldError):
 
 class InternalError(ManifoldError):
     """A bug: an invariant of Manifold itself does not hold."""
+
+
+_OF_THE_INSTALLATION = (ConfigError, DatabaseDenied, SchemaMismatch)
+
+
+def told(error: ManifoldError) -> str:
+    """Return what a log may say of an error whatever it is about: its code, and all of it where it can be about nothing
+    but settings and servers."""
+    return f"{error.code}: {error}" if isinstance(error, _OF_THE_INSTALLATION) else error.code

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from manifold_common.domain.panic import panics_as_errors
-from manifold_common.errors import ManifoldError
+from manifold_common.errors import ManifoldError, told
 from manifold_common.services.nudge import Nudge
 from manifold_common.services.relay_events import Relay
 
@@ -66,7 +66,7 @@ class Relaying:
             with panics_as_errors():
                 done = relay.run_once()
         except ManifoldError as error:
-            _log.warning("events for %s were not delivered and will be tried again: %s", relay.sink, error.code)
+            _log.warning("events for %s were not delivered and will be tried again: %s", relay.sink, told(error))
             self._stop.wait(_TROUBLE_SECONDS)
         except Exception:
             _log.exception("events for %s were not delivered and will be tried again", relay.sink)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from manifold_common.domain.panic import panics_as_errors
-from manifold_common.errors import ManifoldError
+from manifold_common.errors import ManifoldError, told
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def run_task(task: Task) -> str | None:
         with panics_as_errors():
             done = task.run()
     except ManifoldError as error:
-        _log.warning("background task %s failed and will be tried again: %s", task.name, error.code)
+        _log.warning("background task %s failed and will be tried again: %s", task.name, told(error))
         return error.code
     except Exception:
         _log.exception("background task %s failed and will be tried again", task.name)

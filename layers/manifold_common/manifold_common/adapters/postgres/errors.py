@@ -22,8 +22,9 @@ from manifold_common.errors import (
 
 MIGRATE_HINT = "run 'manifold migrate-db'"
 _GRANT_HINT = (
-    "'manifold migrate-db --roles' gives each role its grants; like all migrations, it needs a DATABASE_URL of the "
-    "role that owns the tables"
+    "connect as the role that may: manifold_owner migrates, and a host and whatever goes across tenants need "
+    "manifold_jobs; 'manifold migrate-db --roles', with a DATABASE_URL of the role that owns the tables, gives each "
+    "role its grants"
 )
 
 _TAKEN = {
