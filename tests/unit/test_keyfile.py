@@ -206,6 +206,14 @@ def test_rotation_by_two_at_once_keeps_every_version(provider: FileKeyProvider, 
     assert snapshot(folder) == before
 
 
+def test_rewrapping_makes_no_key_where_the_keystore_is_lost(provider: FileKeyProvider, folder: Path) -> None:
+    wrapped = provider.wrap(bytes(32), CONTEXT)
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(KeyUnavailable):
+        open_provider(folder).rewrap(wrapped, CONTEXT)
+    assert not (folder / "default").exists()
+
+
 def lose_mount(folder: Path) -> None:
     folder.rename(folder.with_name("elsewhere"))
     folder.symlink_to(folder.with_name("not-mounted"))

@@ -84,9 +84,9 @@ class FileKeyProvider:
 
     def rewrap(self, wrapped: WrappedKey, context: KeyContext) -> WrappedKey:
         """As the port says. A record that is under the current key already is checked and returned as it is."""
-        version = self._current_version()
         material = self._unwrap(wrapped, context)
         try:
+            version = self._current_version()  # not before: where the keystore is lost, it would make another key
             if (wrapped.key_name, wrapped.key_version) == (self._key_name, version):
                 return wrapped
             return self._wrap(material, context, version)
