@@ -214,6 +214,22 @@ def test_rewrapping_makes_no_key_where_the_keystore_is_lost(provider: FileKeyPro
     assert not (folder / "default").exists()
 
 
+def test_once_a_key_was_missed_health_says_so_and_none_is_made_in_its_place(folder: Path) -> None:
+    wrapped = open_provider(folder).wrap(MATERIAL, CONTEXT)
+    away = folder.rename(folder.with_name("elsewhere"))
+    provider = open_provider(folder)
+    with pytest.raises(KeyUnavailable):
+        provider.unwrap(wrapped, CONTEXT)
+    health = provider.health()
+    assert not health.ok and "restore the keystore from its backup" in health.detail
+    with pytest.raises(KeyUnavailable, match="has no version 1"):
+        provider.wrap(MATERIAL, CONTEXT)
+    assert not folder.exists()
+    away.rename(folder)
+    assert provider.unwrap(wrapped, CONTEXT) == MATERIAL
+    assert provider.health().ok
+
+
 def lose_mount(folder: Path) -> None:
     folder.rename(folder.with_name("elsewhere"))
     folder.symlink_to(folder.with_name("not-mounted"))

@@ -143,17 +143,22 @@ class Gate:
 
     def __init__(self) -> None:
         self._away: Counter[str] = Counter()
+        self._last: dict[str, ManifoldError] = {}
+        """How each failed that was away."""
 
     @contextmanager
     def passing(self, record: KeyRecord) -> Iterator[None]:
         """Raises KeyUnavailable: its provider was away for those before."""
         name = record.wrapped.provider
         if self._away[name] >= _GIVE_UP_AFTER:
-            raise KeyUnavailable(f"the provider {name} does not answer", hint="'manifold health' says what it lacks")
+            raise KeyUnavailable(
+                f"as the {_GIVE_UP_AFTER} before: {self._last[name].message}", hint=self._last[name].hint
+            )
         try:
             yield
         except ManifoldError as error:
             self._away[name] += error.kind is ErrorKind.UNAVAILABLE
+            self._last[name] = error
             raise
         self._away[name] = 0
 

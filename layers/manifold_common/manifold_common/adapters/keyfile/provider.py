@@ -24,6 +24,7 @@ from typing import NoReturn
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from manifold_common.adapters.keyfile.key_file import MasterKey
 from manifold_common.adapters.keyfile.keystore import Keystore, is_key_name
 from manifold_common.domain.keys import KeyContext, WrappedKey
 from manifold_common.errors import ConfigError, CorruptObject, InvalidInput, KeyUnavailable
@@ -65,6 +66,8 @@ class FileKeyProvider:
         self._keystore = Keystore(keystore, clock=clock, randomness=randomness)
         self._lock = threading.Lock()
         self._settled_version = 0
+        self._missed: KeyUnavailable | None = None
+        """Tells that something is wrapped with a key that is not there: then an empty keystore is a lost one."""
 
     def __repr__(self) -> str:
         return f"FileKeyProvider({self._keystore.path!r}, key_name={self._key_name!r})"
@@ -115,6 +118,8 @@ class FileKeyProvider:
         try:
             version = self.describe()["key_version"]
             if version == "none yet":
+                if self._missed is not None:
+                    raise self._missed.with_traceback(None)
                 self._keystore.probe()
                 detail = f"key {self._key_name!r} of {self._keystore.path} will be made when it is first used"
             else:
@@ -123,8 +128,17 @@ class FileKeyProvider:
             return KeyHealth(False, str(error), self._clock.monotonic() - begun)
         return KeyHealth(True, detail, self._clock.monotonic() - begun)
 
+    def _load_needed(self, wrapped: WrappedKey) -> MasterKey:
+        try:
+            return self._keystore.load(wrapped.key_name, wrapped.key_version)
+        except KeyUnavailable as error:
+            self._missed = error
+            raise
+
     def _current_version(self) -> int:
         versions = self._keystore.versions(self._key_name)
+        if not versions and self._missed is not None:
+            raise self._missed.with_traceback(None)
         version = versions[-1] if versions else self._keystore.create(self._key_name, after=0)
         with self._lock:
             if version != self._settled_version:
@@ -155,7 +169,7 @@ class FileKeyProvider:
             raise CorruptObject(where, "its bytes were changed or cut short")
         if data[0] != _FORMAT:
             raise CorruptObject(where, f"it is of format {data[0]}, which this version of Manifold does not know")
-        with self._keystore.load(wrapped.key_name, wrapped.key_version) as key:
+        with self._load_needed(wrapped) as key:
             if key.fingerprint != data[_FINGERPRINT]:
                 raise KeyUnavailable(
                     f"{where} was wrapped under another key called {wrapped.key_name!r} version {wrapped.key_version} "
