@@ -15,7 +15,7 @@ from manifold_local.cli.reference import reference
 from manifold_local.embedded.postgres import ensure_embedded
 
 from tests.support.cli import EXECUTABLE
-from tests.support.postgres import as_role
+from tests.support.postgres import as_role, direct_dsn
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -55,7 +55,7 @@ def test_the_database_roles_are_made_by_the_commands_that_the_page_shows(
         r"A test runs this block\. -->\n```sh\n(.*?)```", (ROOT / "docs/catalog.md").read_text(), re.DOTALL
     )
     assert len(blocks) == 2
-    environ = {**_environ(), "DATABASE_URL": empty_postgres_dsn, "WORKDIR": str(tmp_path / "workdir")}
+    environ = {**_environ(), "DATABASE_URL": direct_dsn(empty_postgres_dsn), "WORKDIR": str(tmp_path / "workdir")}
     script = "\n".join(blocks)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],

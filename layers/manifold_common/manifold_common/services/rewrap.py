@@ -151,9 +151,8 @@ class Gate:
         """Raises KeyUnavailable: its provider was away for those before."""
         name = record.wrapped.provider
         if self._away[name] >= _GIVE_UP_AFTER:
-            raise KeyUnavailable(
-                f"as the {_GIVE_UP_AFTER} before: {self._last[name].message}", hint=self._last[name].hint
-            )
+            last = self._last[name]
+            raise KeyUnavailable(f"not tried, since for those before it: {last.message}", hint=last.hint)
         try:
             yield
         except ManifoldError as error:
