@@ -32,6 +32,7 @@ from manifold_local.embedded.postgres import EmbeddedPostgres
 from tests.contract.catalog_fixtures import TENANT, SettableClock, make_project
 from tests.support.other_postgres import OtherPostgres, programs
 from tests.support.pgbouncer import running_pgbouncer
+from tests.support.postgres import direct_dsn
 
 _CONNECTIONS = (
     "SELECT current_setting('max_connections')::int, count(*) FROM pg_stat_activity"
@@ -109,12 +110,13 @@ def test_containers_beyond_the_connections_are_refused_soon_and_served_as_soon_a
     crowded: int, postgres_dsn: str
 ) -> None:
     limits = Limits(connections=2, connect_seconds=0.6)
-    seen = contend(postgres_dsn, crowded + 10, 2.0, limits=limits)
+    dsn = direct_dsn(postgres_dsn)
+    seen = contend(dsn, crowded + 10, 2.0, limits=limits)
     assert seen.served
     assert seen.refused
     assert all("too many connections" in reason for reason in seen.reasons), seen.reasons
     assert max(seen.refused) < limits.connect_seconds + 1.5
-    after = contend(postgres_dsn, crowded // 2, 0.5, limits=limits)
+    after = contend(dsn, crowded // 2, 0.5, limits=limits)
     assert after.served
     assert not after.refused
 

@@ -81,6 +81,7 @@ def test_a_host_that_stops_leaves_no_database_running(make_host: MakeHost) -> No
     assert not postgres_processes(host.workdir / ".postgres")
 
 
+@pytest.mark.in_memory("a store in a bucket does not move")
 def test_a_host_whose_workdir_is_moved_stops_and_the_next_one_goes_on_from_there(make_host: MakeHost) -> None:
     host = make_host(embedded=True)
     with host.ready() as client:
