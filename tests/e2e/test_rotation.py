@@ -44,7 +44,8 @@ def test_a_host_goes_on_with_what_the_files_of_its_secrets_hold_by_now(
 ) -> None:
     volume = SecretVolume(tmp_path / "secrets")
     variables = volume.put(DATABASE_URL=password_role.rotate("first"), REDIS_PASSWORD=own_redis.password)
-    host = make_host(DATABASE_URL="", REDIS_ENABLED="true", REDIS_ADDR=own_redis.addr, **variables)
+    blank = {"DATABASE_URL": "", "REDIS_PASSWORD": ""}
+    host = make_host(**blank, REDIS_ENABLED="true", REDIS_ADDR=own_redis.addr, **variables)
     client = host.ready()
     assert client.post("/api/projects", json={"name": "before"}).status_code == 201
     second = password_role.rotate("second")
