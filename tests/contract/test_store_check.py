@@ -128,15 +128,19 @@ def test_a_store_that_is_away_is_no_fault_of_its_settings(options: S3Options, pr
     report.require()
 
 
-def test_a_bucket_is_created_once_and_other_rules_stay(s3_endpoint: S3Endpoint, options: S3Options) -> None:
-    fresh = dataclasses.replace(options, bucket=f"fresh-{uuid.uuid4().hex[:12]}", prefix="shared/manifold")
-    client = boto3.client(
+def client_of(s3_endpoint: S3Endpoint) -> Any:
+    return boto3.client(
         "s3",
         endpoint_url=s3_endpoint.url,
         region_name=s3_endpoint.region,
         aws_access_key_id=s3_endpoint.access_key_id,
         aws_secret_access_key=s3_endpoint.secret_access_key,
     )
+
+
+def test_a_bucket_is_created_once_and_other_rules_stay(s3_endpoint: S3Endpoint, options: S3Options) -> None:
+    fresh = dataclasses.replace(options, bucket=f"fresh-{uuid.uuid4().hex[:12]}", prefix="shared/manifold")
+    client = client_of(s3_endpoint)
     assert not check(open_s3(fresh)).ok
     assert prepare(fresh)[0] == f"created bucket {fresh.bucket}"
     assert check(open_s3(fresh)).ok
@@ -164,13 +168,7 @@ def rules_of(client: Any, bucket: str) -> dict[str, dict[str, Any]]:
 
 def test_each_prefix_of_a_bucket_has_a_rule_of_its_own(s3_endpoint: S3Endpoint, options: S3Options) -> None:
     bucket = f"shared-{uuid.uuid4().hex[:12]}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3_endpoint.url,
-        region_name=s3_endpoint.region,
-        aws_access_key_id=s3_endpoint.access_key_id,
-        aws_secret_access_key=s3_endpoint.secret_access_key,
-    )
+    client = client_of(s3_endpoint)
     client.create_bucket(Bucket=bucket)
     older = {"Status": "Enabled", "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
     client.put_bucket_lifecycle_configuration(

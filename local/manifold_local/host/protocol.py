@@ -283,10 +283,6 @@ class _Timer:
         self._loop = loop
         self._handle: asyncio.TimerHandle | None = None
 
-    @property
-    def is_running(self) -> bool:
-        return self._handle is not None
-
     def start(self, seconds: float, then: Callable[..., None], *args: object) -> None:
         """Do nothing if it runs already."""
         if self._handle is None:
