@@ -18,6 +18,7 @@ from manifold_common.errors import CatalogUnavailable, ConfigError, NoSpace
 from manifold_local.embedded import postgres_account, postgres_cluster
 from manifold_local.embedded.filelock import FileLock
 from manifold_local.embedded.postgres import ensure_embedded
+from manifold_local.embedded.postgres_keeper import SUMS
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.embedded import (
@@ -140,6 +141,17 @@ def test_stop_now_is_not_misled_by_a_keeper_that_gets_the_lock_first(
     monkeypatch.setattr(FileLock, "release", and_the_keeper_is_quicker)
     server.close(stop_now=True)
     assert not postgres_processes(folder)
+
+
+@needs_proc
+def test_what_was_stopped_in_order_may_be_removed_while_the_keeper_still_lingers(folder: Path) -> None:
+    server = start(folder, linger_seconds=0.3)
+    server.close(stop_now=True)
+    assert keepers(folder)
+    sums = folder / "data" / SUMS
+    sums.unlink()
+    wait_until(lambda: not keepers(folder))
+    assert not sums.exists(), "the keeper wrote into a folder that is being removed"
 
 
 _CHURN = """

@@ -13,7 +13,7 @@ The folder::
     server.log     starts, stops, crashes; at most 1 MiB, then server.log.1
     gate.lock      held while deciding to start or stop
     users.lock     shared by every user of the server
-    server.lock    held by the server's processes
+    server.lock    held by the server's processes; notes that it was stopped
     keeper.lock    held by the program that stops the server when nobody is left
 """
 
@@ -191,6 +191,7 @@ class EmbeddedPostgres:
 
     def _launch(self, server: FileLock, account: Account) -> int:
         """Start a server; ``server`` is held exclusively. Returns its process id."""
+        keeper.note_start(server.fd)
         if not cluster.check_data(self._data):
             cluster.create_data(self._folder, self._data, account, server.fd)
         cluster.write_settings(self._folder, account)

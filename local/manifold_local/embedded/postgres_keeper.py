@@ -28,6 +28,8 @@ _PATIENCE_SECONDS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0))
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WITHOUT_SUM = ("manifold-", "postmaster.")
+_STOPPED = b"stopped\n"
+"""In ``server.lock``: the server was stopped and its sums are written; whoever comes later leaves the folder alone."""
 _LOG_FOLDER = "pg_wal"
 """Not summed: a start that misses a part of it that it needs fails by itself."""
 
@@ -68,7 +70,9 @@ def stop_server(data_fd: int, server_fd: int) -> bool:
             except BlockingIOError:
                 pass
             else:
-                _note_sums(data_fd)
+                if os.pread(server_fd, len(_STOPPED), 0) != _STOPPED:
+                    _note_sums(data_fd)
+                    os.pwrite(server_fd, _STOPPED, 0)
                 return True
             if not signalled and (pid := postmaster_pid(data_fd) or _first_process_in(data_fd)) is not None:
                 try:
@@ -80,6 +84,11 @@ def stop_server(data_fd: int, server_fd: int) -> bool:
                 break
             time.sleep(0.01)
     return False
+
+
+def note_start(server_fd: int) -> None:
+    """Say that the data folder is about to change; ``server.lock`` is held exclusively."""
+    os.ftruncate(server_fd, 0)
 
 
 def is_as_left(data_fd: int) -> bool:

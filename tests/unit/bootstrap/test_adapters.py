@@ -45,7 +45,7 @@ def test_store_links_and_keys_have_one_account() -> None:
     store = cast(S3ObjectStore, build_store(settings, clock, randomness))
     links = cast(S3Links, build_links(settings, clock))
     keys = cast(KmsKeyProvider, build_key_providers(settings, clock, randomness)["awskms"])
-    assert store.options.account is links._credentials.current.account is keys._account
+    assert store.options.account is links._credentials.current.account is keys._accounts.current
 
 
 def test_keys_of_the_store_come_before_those_of_aws() -> None:
