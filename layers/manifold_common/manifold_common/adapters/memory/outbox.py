@@ -86,19 +86,19 @@ class MemoryOutbox:
         now = self._clock.now()
         until = now + timedelta(seconds=seconds)
         with self._lock:
-            state = self._sinks.get(sink, Sink())
-            if state.is_closed(now):
+            found = self._sink(sink)
+            if found.is_closed(now):
                 return []
             free = [owner for owner in self._waiting(sink) if self._stream(sink, owner).is_free(now)]
-            if state.is_failing and free:
+            if found.is_failing and free:
                 free = [min(free, key=lambda owner: self._stream(sink, owner).failures)]
-                state.probe, state.probing_until, events = lease, until, 1
+                found.probe, found.probing_until, events = lease, until, 1
             claims = []
             for owner in free[:streams]:
                 stream = self._streams.setdefault((sink, owner), _Stream())
                 stream.lease, stream.leased_until = lease, until
                 rows = [written.row() for written in self._waiting(sink)[owner][:events]]
-                claims.append(EventClaim(*owner, rows, stream.refusals, stream.failures, state.failures))
+                claims.append(EventClaim(*owner, rows, stream.refusals, stream.failures, found.state.failures))
             return sorted(claims, key=lambda claim: (claim.failures, claim.tenant, claim.project))
 
     def report_events(
@@ -106,12 +106,12 @@ class MemoryOutbox:
     ) -> int:
         now = self._clock.now()
         with self._lock:
-            state = self._sinks.get(sink, Sink())
+            found = self._sink(sink)
             if how is not None and (how.answered or how.error is not None):
-                self._sinks[sink] = state
-                state.judge(how, lease, now)
-            if state.probe == lease:
-                state.probe = state.probing_until = None
+                self._sinks[sink] = found
+                found.judge(how, lease, now)
+            if found.probe == lease:
+                found.probe = found.probing_until = None
             mine = [report for report in reports if self._stream(sink, (report.tenant, report.project)).lease == lease]
             for report in mine:
                 stream = self._streams[sink, (report.tenant, report.project)]
@@ -173,11 +173,11 @@ class MemoryOutbox:
 
     def sink_states(self, sinks: Sequence[str]) -> list[SinkState]:
         with self._lock:
-            return [self._sinks.get(sink, Sink()).state(sink) for sink in sinks]
+            return [self._sink(sink).state for sink in sinks]
 
     def redrive_sinks(self, sink: str | None = None) -> int:
         with self._lock:
-            return sum(state.redrive() for name, state in self._sinks.items() if sink in (None, name))
+            return sum(found.redrive() for name, found in self._sinks.items() if sink in (None, name))
 
     def redrive_events(self, *, sink: str | None = None, project: Owner | None = None, skip: bool = False) -> int:
         count = 0
@@ -193,6 +193,9 @@ class MemoryOutbox:
                 stream.parked_at = stream.retry_at = None
                 stream.refusals = stream.failures = 0
         return count
+
+    def _sink(self, name: str) -> Sink:
+        return self._sinks.get(name, Sink(SinkState(name)))
 
     def _stream(self, sink: str, owner: Owner) -> _Stream:
         return self._streams.get((sink, owner), _Stream())
