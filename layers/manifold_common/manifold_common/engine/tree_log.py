@@ -74,7 +74,7 @@ class Snapshot:
             if len(known) > _PRUNE_FACTOR * len(used):
                 known = {chunk: known[chunk] for chunk in used}
         memory = self.memory_bytes + len(changes.upserts) * ENTRY_BYTES + len(places) * (CHUNK_BYTES + BLOCK_BYTES)
-        if memory > 2 * len(tree) * (ENTRY_BYTES + CHUNK_BYTES) + _COUNTED_ANEW_BYTES:
+        if _is_overcounted(memory, tree):
             memory = memory_of(tree, known)
         return Snapshot(self.tenant, self.project, head, tree, known, size, memory)
 
@@ -84,6 +84,10 @@ def memory_of(tree: Tree, places: Places) -> int:
     text = sum(map(len, tree)) + sum([len(entry.content) for entry in tree.values()])
     blocks = {id(place.block) for place in places.values()}
     return text + len(tree) * ENTRY_BYTES + len(places) * CHUNK_BYTES + len(blocks) * BLOCK_BYTES
+
+
+def _is_overcounted(counted: int, tree: Tree) -> bool:
+    return counted > 2 * len(tree) * (ENTRY_BYTES + CHUNK_BYTES) + _COUNTED_ANEW_BYTES
 
 
 EMPTY_HEAD = Head(Generation(0), None, b"", Generation(0))
@@ -265,7 +269,7 @@ class TreeLog:
             places.update(commit.places)
             last = commit.record_hash
             counted += taken
-            if counted > 2 * len(tree) * (ENTRY_BYTES + CHUNK_BYTES) + _COUNTED_ANEW_BYTES:
+            if _is_overcounted(counted, tree):
                 account.give_back(counted - (left := memory_of(tree, places)))
                 counted = left
         commit_id = rows[-1].commit if rows else plan.checkpoint.commit if plan.checkpoint else base.head.commit
