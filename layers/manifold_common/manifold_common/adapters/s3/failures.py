@@ -48,7 +48,9 @@ _PASSING_CODES = frozenset(
         "SlowDownWrite",
     }
 )
-KEYS_REFUSED = frozenset({"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"})
+_REFUSALS = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})
+"""Some services answer these with status 400."""
+KEYS_REFUSED = _REFUSALS | {"InvalidAccessKeyId"}
 """The credentials are no longer any."""
 _FULL_CODES = frozenset({"InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -73,8 +75,6 @@ _NETWORK = (  # what the text says, what it means, whether it may pass, what to 
     ("HTTP error", "the connection broke", True, ""),
     ("Error getting list response body", "the answer broke off", True, ""),
 )
-_REFUSALS = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})
-"""Some services answer these with status 400."""
 _EXPIRED = re.compile(r"InvalidCertificate\(\s*(Expired|NotValidYet)")
 _KMS = re.compile(r"\bkms:[A-Za-z]+")
 _HINTS = {
