@@ -151,10 +151,7 @@ def is_forbidden(error: psycopg.Error) -> bool:
 
 def is_full(error: psycopg.Error) -> bool:
     """Tell whether the server gave the statement up for want of room on its disk: nothing happened."""
-    primary = error.diag.message_primary or ""
-    return isinstance(error, pg.DiskFull) or (
-        isinstance(error, pg.IoError) and any(mark in primary for mark in _NO_ROOM)
-    )
+    return isinstance(error, pg.DiskFull) or (isinstance(error, pg.IoError) and _is_one_of(_NO_ROOM, error))
 
 
 def _is_one(error: psycopg.Error, kind: type[psycopg.Error], marks: tuple[str, ...]) -> bool:
