@@ -94,8 +94,7 @@ class RedisGenerationCache:
         self._use_failed = False
 
     def hint(self, tenant: TenantId, project: ProjectId) -> Generations | None:
-        keys = [_name(tenant, project, "generation"), _name(tenant, project, "skills_gen")]
-        found = self._try(lambda client: client.read(keys))
+        found = self._try(lambda client: client.read(_hint_keys(_place(tenant, project))))
         generation, skills = map(_parse, found or (None, None))
         if generation is None or skills is None or skills > generation:
             return None
@@ -105,11 +104,11 @@ class RedisGenerationCache:
         tenant, project, generation, skills = news
         said = json.dumps({"generation": generation, "skills_generation": skills})
         arguments: list[str | int] = [generation, skills, int(self._options.hint_seconds * 1000)]
-        return self._try(lambda client: _announce(client, f"project:{tenant}:{project}", arguments, said)) is not None
+        return self._try(lambda client: _announce(client, _place(tenant, project), arguments, said)) is not None
 
     @contextmanager
     def turn(self, tenant: TenantId, project: ProjectId, *, wait_seconds: float) -> Iterator[bool]:
-        keys = [_name(tenant, project, "lock")]
+        keys = [f"{_place(tenant, project)}:lock"]
         token = self._randomness.token(16).hex()
         answer = self._acquire(keys, token, wait_seconds)
         try:
@@ -208,13 +207,16 @@ class RedisListener:
         return None if message is None else _read(*message)
 
 
-def _announce(client: RedisClient, where: str, arguments: list[str | int], said: str) -> object:
-    keys = [f"{where}:generation", f"{where}:skills_gen"]
-    return client.run(_ANNOUNCE, keys, [*arguments, f"{where}:invalidate", said])
+def _announce(client: RedisClient, place: str, arguments: list[str | int], said: str) -> object:
+    return client.run(_ANNOUNCE, _hint_keys(place), [*arguments, f"{place}:invalidate", said])
 
 
-def _name(tenant: TenantId, project: ProjectId, what: str) -> str:
-    return f"project:{tenant}:{project}:{what}"
+def _hint_keys(place: str) -> list[str]:
+    return [f"{place}:generation", f"{place}:skills_gen"]
+
+
+def _place(tenant: TenantId, project: ProjectId) -> str:
+    return f"project:{tenant}:{project}"
 
 
 def _parse(value: bytes | None) -> Generation | None:
