@@ -33,6 +33,7 @@ _PROBLEM = msgspec.json.Decoder(_Problem)
 _PASSING = frozenset({502, 503, 504, 429})
 _CRASHED = 500
 """What an HTTP API answers when a function was ended in the middle. Manifold's own has a problem document."""
+_UNSURE = (_PASSING | {_CRASHED}) - {429}
 _REFUSED = frozenset({401, 403})
 
 
@@ -44,12 +45,8 @@ def error_of(status: int, body: bytes, what: str, asked_seconds: float | None = 
         asked_seconds: for how long the server has asked to be left alone.
     """
     retryable = status in _PASSING
-    try:
-        problem = _PROBLEM.decode(body)
-    except (ValueError, RecursionError):
-        error = _unnamed(status, what, retryable or status == _CRASHED)
-    else:
-        error = _named(problem, retryable)
+    problem = _read(body)
+    error = _unnamed(status, what, retryable or status == _CRASHED) if problem is None else _named(problem, retryable)
     error.details.pop(RETRY_AFTER, None)  # what was said where it does not count
     error.details.update(asked_wait(asked_seconds))
     return error
@@ -57,13 +54,14 @@ def error_of(status: int, body: bytes, what: str, asked_seconds: float | None = 
 
 def is_unsure(status: int, body: bytes) -> bool:
     """Tell whether an answer is a gateway's, which does not know what has become of the request."""
-    if status not in (_PASSING | {_CRASHED}) - {429}:
-        return False
+    return status in _UNSURE and _read(body) is None
+
+
+def _read(body: bytes) -> _Problem | None:
     try:
-        _PROBLEM.decode(body)
+        return _PROBLEM.decode(body)
     except (ValueError, RecursionError):
-        return True
-    return False
+        return None
 
 
 def _named(problem: _Problem, retryable: bool) -> ManifoldError:
