@@ -17,6 +17,7 @@ from manifold_common.adapters.s3.options import S3Options
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.errors import ManifoldError
 from manifold_common.ports.aws_account import AwsKeys
+from manifold_common.ports.credentials import Fixed
 from manifold_common.ports.retry import RetryPolicy
 
 from tests.support.odd_server import odd_server
@@ -29,7 +30,8 @@ KEYS = AwsKeys("AKIDEXAMPLE", "secret", "token")
 
 def use_kms(url: str) -> bool:
     options = KmsOptions("alias/key", region="eu-central-1", endpoint=url, attempts=1)
-    return KmsKeyProvider(options, ChainedAccount(KEYS), clock=SystemClock(), randomness=SystemRandomness()).health().ok
+    provider = KmsKeyProvider(options, Fixed(ChainedAccount(KEYS)), clock=SystemClock(), randomness=SystemRandomness())
+    return provider.health().ok
 
 
 def use_secret(url: str) -> bool:

@@ -20,6 +20,7 @@ from manifold_common.adapters.vault.provider import VaultKeyProvider
 from manifold_common.domain.keys import KeyContext, WrappedKey
 from manifold_common.errors import CorruptObject, InvalidInput, KeyUnavailable
 from manifold_common.ids import DekId, ProjectId, TenantId
+from manifold_common.ports.credentials import Fixed
 from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyProvider
 
 from tests.support.kms import REGION, MotoKms
@@ -126,7 +127,7 @@ class KmsBench:
     def provider(self, key_name: str = "default") -> KmsKeyProvider:
         self.named(key_name)
         options = KmsOptions(f"alias/{key_name}", region=REGION, endpoint=self.service.url)
-        made = KmsKeyProvider(options, ChainedAccount(), clock=SystemClock(), randomness=SystemRandomness())
+        made = KmsKeyProvider(options, Fixed(ChainedAccount()), clock=SystemClock(), randomness=SystemRandomness())
         return self._made.setdefault((self.service.url, key_name), made)
 
     def rotate(self, key_name: str = "default") -> int:

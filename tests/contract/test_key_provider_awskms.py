@@ -21,6 +21,7 @@ from manifold_common.bootstrap.adapters import build_key_providers
 from manifold_common.domain.keys import KeyContext
 from manifold_common.errors import ConfigError, CorruptObject, KeyUnavailable
 from manifold_common.ids import DekId, ProjectId, TenantId
+from manifold_common.ports.credentials import Fixed
 from manifold_common.settings import load_settings
 
 from tests.support.kms import REGION, KmsFront, MotoKms
@@ -42,7 +43,7 @@ def provider(kms_front: KmsFront, arn: str) -> KmsKeyProvider:
 
 def provider_for(url: str | None, key_id: str, region: str | None = REGION, **options: Any) -> KmsKeyProvider:
     made = KmsOptions(key_id, region=region, endpoint=url, **options)
-    return KmsKeyProvider(made, ChainedAccount(), clock=SystemClock(), randomness=SystemRandomness())
+    return KmsKeyProvider(made, Fixed(ChainedAccount()), clock=SystemClock(), randomness=SystemRandomness())
 
 
 def failure_of(operation: Callable[[], object]) -> KeyUnavailable:

@@ -24,6 +24,7 @@ from manifold_common.adapters.vault.options import TokenSignIn, VaultOptions
 from manifold_common.adapters.vault.provider import VaultKeyProvider
 from manifold_common.errors import ManifoldError, StoreUnavailable
 from manifold_common.ports.aws_account import AwsKeys
+from manifold_common.ports.credentials import Fixed
 from manifold_common.ports.object_store import ObjectStore
 from manifold_common.ports.retry import RetryPolicy
 
@@ -115,7 +116,7 @@ def use_bucket(server: OddServer) -> None:
 
 def use_kms(server: OddServer) -> None:
     options = KmsOptions("alias/key", region="eu-central-1", endpoint=server.url, attempts=1)
-    provider = KmsKeyProvider(options, ChainedAccount(KEYS), clock=SystemClock(), randomness=SystemRandomness())
+    provider = KmsKeyProvider(options, Fixed(ChainedAccount(KEYS)), clock=SystemClock(), randomness=SystemRandomness())
     assert not provider.health().ok
 
 

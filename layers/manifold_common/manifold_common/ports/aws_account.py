@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 
 class AwsKeys(NamedTuple):
@@ -22,7 +22,6 @@ class NoAwsKeys(Exception):
         self.hint = hint
 
 
-@runtime_checkable
 class AwsAccount(Protocol):
     """Thread-safe."""
 

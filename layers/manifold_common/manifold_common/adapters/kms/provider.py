@@ -25,7 +25,7 @@ from manifold_common.domain.keys import KeyContext, WrappedKey
 from manifold_common.errors import CorruptObject, InvalidInput, KeyUnavailable
 from manifold_common.ports.aws_account import AwsAccount
 from manifold_common.ports.clock import Clock, Randomness
-from manifold_common.ports.credentials import Credentials, Fixed
+from manifold_common.ports.credentials import Credentials
 from manifold_common.ports.deadline import within
 from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth
 from manifold_common.ports.retry import retry
@@ -45,13 +45,13 @@ class KmsKeyProvider:
     def __init__(
         self,
         options: KmsOptions,
-        account: AwsAccount | Credentials[AwsAccount],
+        accounts: Credentials[AwsAccount],
         *,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
         self._options = options
-        self._accounts: Credentials[AwsAccount] = Fixed(account) if isinstance(account, AwsAccount) else account
+        self._accounts = accounts
         self._clock = clock
         self._randomness = randomness
         self._lock = threading.Lock()
