@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from manifold_common.adapters.postgres import migrations, roles
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.clients import client_environment
 from manifold_common.adapters.postgres.defaults import DEFAULTS
-from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate
+from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate, schema_version
 from manifold_common.adapters.postgres.roles import APP, GRANTS, JOBS, OWNER
 from manifold_common.bootstrap import role_script, set_up_roles
 from manifold_common.domain.access import LOCAL_PRINCIPAL
@@ -190,6 +192,38 @@ def test_a_table_of_a_later_migration_is_the_applications_too(postgres_dsn: str,
             connection.execute("DELETE FROM later")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("DROP TABLE later")
+
+
+def test_a_table_never_stands_without_its_grants(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade that is ended between the two is repeated whole."""
+    known = [*known_migrations(), LATER]
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(migrations, "give_grants", ended)
+        migrate(postgres_dsn, known=known)
+    assert schema_version(postgres_dsn) == known_migrations()[-1].version
+    assert migrate(postgres_dsn, known=known) == [LATER.name]
+    with psycopg.connect(as_role(postgres_dsn, APP)) as connection:
+        connection.execute("INSERT INTO later (t) VALUES ('x')")
+
+
+def ended(*_: object) -> None:
+    raise InterruptedError
+
+
+def test_processes_that_migrate_and_set_up_roles_at_once_wait_for_each_other(empty_postgres_dsn: str) -> None:
+    def upgrade(_: int) -> list[str]:
+        return [*migrate(empty_postgres_dsn), *set_up_roles(empty_postgres_dsn)]
+
+    old = [one for one in known_migrations() if one.version <= 10]
+    for _ in range(3):
+        with psycopg.connect(empty_postgres_dsn, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        migrate(empty_postgres_dsn, known=old)
+        roles.set_up_roles(empty_postgres_dsn, [one.sql for one in old])
+        with ThreadPoolExecutor(4) as threads:
+            found = [name for names in threads.map(upgrade, range(4)) for name in names]
+        new = [one.name for one in known_migrations() if one not in old]
+        assert sorted(found) == sorted([*new, *4 * [OWNER, APP, JOBS]])
 
 
 def test_the_owner_makes_a_catalog_from_nothing_and_may_repeat_it(empty_postgres_dsn: str, postgres_dsn: str) -> None:

@@ -7,10 +7,8 @@ in the database, and a file that no longer matches is refused.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import resources
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import errors as pg
@@ -19,14 +17,10 @@ from manifold_common.adapters.postgres.connection import Connection, connect
 from manifold_common.adapters.postgres.defaults import missing_defaults, set_defaults
 from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.errors import MIGRATE_HINT, translate
+from manifold_common.adapters.postgres.migration_turn import STATEMENT_SECONDS, migration_turn
 from manifold_common.adapters.postgres.roles import give_grants, has_roles
 from manifold_common.adapters.postgres.wholeness import forget_refused, guard, require_whole
-from manifold_common.errors import CatalogUnavailable, DumpNotLoaded, SchemaMismatch
-
-_LOCK: Final = (0x6D616E69, 1)  # "mani"; the two-number form shares no key with the catalog's other locks
-_LOCK_SECONDS = 60
-_STATEMENT_SECONDS = 300.0
-_LIMITS: Final = f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'; SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'"
+from manifold_common.errors import DumpNotLoaded, SchemaMismatch
 
 _HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -70,16 +64,13 @@ def migrate(dsn: str, *, known: list[Migration] | None = None, keep_catalog: boo
     parsed = Dsn(dsn)
     migrations = known_migrations() if known is None else known
     try:
-        with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection:
+        with connect(parsed, statement_seconds=STATEMENT_SECONDS) as connection:
             if keep_catalog:
                 forget_refused(connection)
             pending = _pending(_whole_history(connection, migrations), migrations)
             done = [migration.name for migration in pending if _apply_once(connection, migration, migrations)]
-            if done and has_roles(connection):
-                with connection.transaction():
-                    give_grants(connection, [one.sql for one in migrations])
             if missing_defaults(connection):
-                with _turn(connection):
+                with migration_turn(connection):
                     set_defaults(connection)
             return done
     except psycopg.Error as error:
@@ -102,12 +93,14 @@ def _whole_history(connection: Connection, known: list[Migration]) -> dict[int, 
 
 def _apply_once(connection: Connection, migration: Migration, known: list[Migration]) -> bool:
     """Return whether it was applied: another process may have done so meanwhile."""
-    with _turn(connection):
+    with migration_turn(connection):
         connection.execute(_HISTORY)
         if migration not in _pending(_history(connection), known):
             return False
         _apply(connection, migration)
         guard(connection, [one.sql for one in known])
+        if has_roles(connection):
+            give_grants(connection, [one.sql for one in known if one.version <= migration.version])
         connection.execute(
             "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
             (migration.version, migration.name, migration.checksum),
@@ -131,7 +124,7 @@ def schema_version(dsn: str) -> int:
     """Return the version of the database's schema, 0 if there is none. Raises CatalogUnavailable."""
     parsed = Dsn(dsn)
     try:
-        with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection:
+        with connect(parsed, statement_seconds=STATEMENT_SECONDS) as connection:
             return max(_history(connection), default=0)
     except psycopg.Error as error:
         raise translate(error, parsed.without_secrets) from error
@@ -177,18 +170,3 @@ def _pending(applied: dict[int, str], known: list[Migration]) -> list[Migration]
                 hint="use the release that applied it; to change the schema, add a new migration",
             )
     return [migration for migration in known if migration.version not in applied]
-
-
-@contextmanager
-def _turn(connection: Connection) -> Iterator[None]:
-    """Begin a transaction in which no other process migrates; its end gives the turn to the next one."""
-    with connection.transaction():
-        connection.execute(_LIMITS)
-        try:
-            connection.execute("SELECT pg_advisory_xact_lock(%s::int, %s::int)", _LOCK)
-        except pg.LockNotAvailable:
-            raise CatalogUnavailable(
-                f"another process has been migrating the database for more than {_LOCK_SECONDS} seconds",
-                hint="try again",
-            ) from None
-        yield

@@ -22,6 +22,7 @@ from manifold_common.adapters.postgres.connection import Connection, connect
 from manifold_common.adapters.postgres.defaults import DEFAULTS
 from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.errors import translate
+from manifold_common.adapters.postgres.migration_turn import TAKE_TURN, migration_turn
 from manifold_common.adapters.postgres.wholeness import tables_of
 from manifold_common.errors import DatabaseDenied
 
@@ -140,6 +141,7 @@ def role_script(migrations: Sequence[str]) -> str:
     """Return the statements, for psql, for what migrations have made, given as SQL."""
     statements = [
         "BEGIN",
+        TAKE_TURN,
         _MAKE_ROLES,
         _limits().as_string(),
         *(one.as_string() for one in _grants(migrations)),
@@ -152,11 +154,11 @@ def set_up_roles(dsn: str, migrations: Sequence[str]) -> list[str]:
     """Make the roles where they are missing and give each what it needs. Returns their names.
 
     Raises:
-        DatabaseDenied: the role of ``dsn`` may not. CatalogUnavailable.
+        DatabaseDenied: the role of ``dsn`` may not. CatalogUnavailable: also while another process migrates for long.
     """
     parsed = Dsn(dsn)
     try:
-        with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection, connection.transaction():
+        with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection, migration_turn(connection):
             connection.execute(_MAKE_ROLES)
             connection.execute(_limits())
             give_grants(connection, migrations)
