@@ -4,8 +4,32 @@ from __future__ import annotations
 
 import base64
 import binascii
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from manifold_common.errors import InvalidInput
+from pydantic import BaseModel
+
+from functions.invocation.bounds import fitting
+
+T = TypeVar("T")
+Out = TypeVar("Out", bound=BaseModel)
+
+
+def page_of(
+    items: Sequence[T], last: bytes, limit: int, *, path_of: Callable[[T], bytes], shown: Callable[[T], Out]
+) -> tuple[list[Out], str | None]:
+    """Return what is shown of the items after ``last``, and the cursor of the next page; ``None``: there is none.
+
+    Args:
+        items: by path.
+        last: the last path of the page before; ``b""`` for the first page.
+    """
+    start = bisect_right(items, last, key=path_of) if last else 0
+    page = fitting([shown(item) for item in items[start : start + limit]], lambda out: out.model_dump_json())
+    end = start + len(page)
+    return list(page), cursor_of(path_of(items[end - 1])) if end < len(items) else None
 
 
 def cursor_of(path: bytes) -> str:

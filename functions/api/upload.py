@@ -15,7 +15,6 @@ import asyncio
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -50,7 +49,7 @@ class Body:
         """Raises InvalidInput: the body is encoded, or a form. QuotaExceeded: it says that it is too large."""
         _check_headers(request, limit_bytes)
         self._receive: Receive = request.receive
-        self.waits_for_go_ahead = "expect" in request.headers
+        self._waits_for_go_ahead = "expect" in request.headers
         self._limit_bytes = limit_bytes
         self._expected_bytes = length_of(request.headers)
         self._turns = turns
@@ -60,7 +59,7 @@ class Body:
         self._loop = asyncio.get_running_loop()
         self._rest = memoryview(b"")
         self._changed = threading.Condition()
-        self._pieces: deque[bytes] = deque()
+        self._pieces: list[bytes] = []
         self._gathered_bytes = 0
         self._more = True
         self._error: ManifoldError | None = None
@@ -86,7 +85,7 @@ class Body:
 
     async def begun(self) -> None:
         """Wait until the whole body is here, or as much as is gathered ahead, or an error."""
-        if not self.waits_for_go_ahead:
+        if not self._waits_for_go_ahead:
             self._wanted.set()
             await self._has_begun.wait()
 
@@ -104,7 +103,7 @@ class Body:
         except ManifoldError as error:
             self._fail(error)
         finally:
-            self._fail(IncompleteBody("the request was given up", hint="send it again"))
+            self.abort()
 
     def abort(self) -> None:
         """Make the worker's next or present read fail, unless everything has arrived."""
@@ -112,7 +111,7 @@ class Body:
 
     async def drain(self) -> None:
         """Read on for a moment after an early answer: a client that is still sending would not see it otherwise."""
-        if self.waits_for_go_ahead and not self.received_bytes:
+        if self._waits_for_go_ahead and not self.received_bytes:
             return
         drained = 0
         with suppress(TimeoutError, ManifoldError):
@@ -188,7 +187,7 @@ class Body:
         with self._changed:
             if self._error is not None:
                 raise _anew(self._error)
-            data = b"".join(self._pieces) if len(self._pieces) > 1 else self._pieces.popleft() if self._pieces else b""
+            data = b"".join(self._pieces)
             self._pieces.clear()
             self._gathered_bytes = 0
             is_over = not data or not self._more

@@ -78,9 +78,8 @@ def _deliver(call: Call) -> dict[str, Any]:
     for relay in call.kept(_relays):
         done = drain(relay, clock, call.ends_within(min(relay.send_seconds + _REPORT_SECONDS, half)))
         sinks[relay.sink] = done._asdict()
-    events = call.manifold.events
-    backlog = events.backlog()
-    for news in events.sink_news():
+    backlog = call.manifold.events.backlog()
+    for news in backlog.sinks:
         sinks[news.state.sink]["state"] = news.condition
     metrics.count("events.relayed", sum(done["taken"] for done in sinks.values()))
     away = [done for done in sinks.values() if done["failed"] or done.get("state", "ok") not in ("ok", "unused")]

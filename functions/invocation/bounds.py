@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from manifold_common.domain.leading import leading
+
 T = TypeVar("T")
 
 LISTED_PATHS = 1000
@@ -16,12 +18,7 @@ _LISTED_BYTES = 128 << 10
 
 def fitting(items: Sequence[T], encode: Callable[[T], bytes | str]) -> Sequence[T]:
     """Return the first items of a page, one at least: as many as ``MAX_PAGE_BYTES`` have room for."""
-    left = MAX_PAGE_BYTES
-    for number, item in enumerate(items):
-        left -= len(encode(item)) + 1
-        if left < 0:
-            return items[: max(number, 1)]
-    return items
+    return leading(items, MAX_PAGE_BYTES, lambda item: len(encode(item)) + 1, at_least=1)
 
 
 def listed(items: Sequence[T], length: Callable[[Any], int] = len) -> Sequence[T]:
@@ -30,9 +27,4 @@ def listed(items: Sequence[T], length: Callable[[Any], int] = len) -> Sequence[T
     Args:
         length: bytes of an item's names.
     """
-    left = _LISTED_BYTES
-    for number, item in enumerate(items[:LISTED_PATHS]):
-        left -= length(item)
-        if left < 0:
-            return items[:number]
-    return items[:LISTED_PATHS]
+    return leading(items[:LISTED_PATHS], _LISTED_BYTES, length)

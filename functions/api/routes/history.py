@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -10,10 +9,10 @@ from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.ids import Generation
 
 from functions.api.caller import Caller, ProjectRef, generation_of
-from functions.api.paging import cursor_of, path_after
+from functions.api.paging import page_of, path_after
 from functions.api.problem import responses
 from functions.invocation.bounds import fitting
-from functions.shapes.history import CommitOut, CommitPage, DifferenceOut, DiffPage, commit_out, difference_out
+from functions.shapes.history import CommitOut, CommitPage, DiffPage, commit_out, difference_out
 
 router = APIRouter(prefix="/api/projects/{project}", tags=["history"])
 
@@ -61,13 +60,5 @@ def diff(
     found = caller.manifold.history.diff(
         caller.principal, caller.project_id(project), Generation(before), Generation(after)
     )
-    start = bisect_right(found, last, key=lambda difference: difference.path) if last else 0
-    page = found[start : start + limit]
-    items = fitting([difference_out(difference) for difference in page], DifferenceOut.model_dump_json)
-    more = start + len(items) < len(found)
-    return DiffPage(
-        before=before,
-        after=after,
-        items=list(items),
-        next=cursor_of(page[len(items) - 1].path) if more else None,
-    )
+    items, cursor = page_of(found, last, limit, path_of=lambda difference: difference.path, shown=difference_out)
+    return DiffPage(before=before, after=after, items=items, next=cursor)

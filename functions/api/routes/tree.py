@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -10,11 +9,10 @@ from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
-from functions.api.paging import cursor_of, path_after
+from functions.api.paging import page_of, path_after
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
-from functions.invocation.bounds import fitting
-from functions.shapes.trees import EntryOut, TreePage, entry_out
+from functions.shapes.trees import TreePage, entry_out
 
 router = APIRouter(prefix="/api/projects/{project}", tags=["files"])
 
@@ -53,12 +51,7 @@ def _list(
     listing = caller.manifold.history.list_tree(
         caller.principal, caller.project_id(project), folder, generation_of(generation), recursive=recursive
     )
-    start = bisect_right(listing.entries, last, key=lambda item: item[0]) if last else 0
-    page = listing.entries[start : start + limit]
-    items = fitting([entry_out(path, entry) for path, entry in page], EntryOut.model_dump_json)
-    more = start + len(items) < len(listing.entries)
-    return TreePage(
-        generation=listing.generation,
-        items=list(items),
-        next=cursor_of(page[len(items) - 1][0]) if more else None,
+    items, cursor = page_of(
+        listing.entries, last, limit, path_of=lambda item: item[0], shown=lambda item: entry_out(*item)
     )
+    return TreePage(generation=listing.generation, items=items, next=cursor)

@@ -153,7 +153,8 @@ def prepare_store(settings: Settings) -> list[str]:
         return ["a directory needs no preparation"]
     from manifold_common.adapters.s3.bucket import prepare_bucket
 
-    return prepare_bucket(_s3_options(settings), _s3_account(settings))
+    options = _s3_options(settings)
+    return prepare_bucket(options, _s3_account(settings, options))
 
 
 def _s3_credentials(settings: Settings, options: S3Options, clock: Clock) -> Credentials[S3Options]:
@@ -205,10 +206,9 @@ def _s3_options(settings: Settings) -> S3Options:
     )
 
 
-def _s3_account(settings: Settings) -> AwsAccount:
+def _s3_account(settings: Settings, options: S3Options) -> AwsAccount:
     from manifold_common.adapters.aws.account import ChainedAccount
 
-    options = _s3_options(settings)
     return aws_account(settings.aws) if options.access_key_id is None else ChainedAccount(options.keys())
 
 

@@ -35,6 +35,8 @@ class Backlog:
     """For how long; 0 when nothing waits."""
     trouble: str
     """A sink and its error, when the last attempt for a stream failed."""
+    sinks: list[SinkNews]
+    """How each does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ class Events:
 
     def backlog(self) -> Backlog:
         streams = self.streams(limit=_LOOKED_AT)
-        parked = {news.state.sink for news in self.sink_news() if news.condition == "parked"}
+        sinks = self.sink_news()
+        parked = {news.state.sink for news in sinks if news.condition == "parked"}
         now = self._context.clock.now()
         oldest = max(((now - stream.oldest_at).total_seconds() for stream in streams), default=0.0)
         return Backlog(
@@ -131,6 +134,7 @@ class Events:
             trouble=next((f"{stream.sink}: {stream.error}" for stream in streams if stream.error), ""),
             late=oldest > _LATE_SECONDS,
             oldest_seconds=oldest,
+            sinks=sinks,
         )
 
     def redrive(self, *, sink: str | None = None, owner: Owner | None = None, skip: bool = False) -> Redriven:

@@ -278,8 +278,8 @@ def _sink_look(
         except CatalogUnavailable:
             return False, "what deliveries have found cannot be told without the database", Seen(None, None, None)
         state = news.state
-        at = max((at for at in (state.ok_at, state.failed_at) if at), default=None)
-        return news.condition in ("ok", "unused"), news.detail, Seen(state.ok_at, state.since, at)
+        seen = Seen(state.ok_at, state.since, _latest(state.ok_at, state.failed_at))
+        return news.condition in ("ok", "unused"), news.detail, seen
 
     def look() -> Observation:
         trouble = probe() if probe is not None else ""
@@ -288,13 +288,17 @@ def _sink_look(
             return Observation(State.OK if works else State.DEGRADED, detail, seen)
         probed = memory.note(State.DEGRADED if trouble else State.OK, context.clock.now())
         if trouble:
-            ok_at = max((at for at in (probed.ok_at, seen.ok_at) if at), default=None)
-            return Observation(State.DEGRADED, f"{trouble}; {detail}", probed._replace(ok_at=ok_at))
-        if works:
-            return Observation(State.OK, f"it answers; {detail}", probed)
-        return Observation(State.DEGRADED, detail if seen.at else f"it answers; {detail}", seen if seen.at else probed)
+            probed = probed._replace(ok_at=_latest(probed.ok_at, seen.ok_at))
+            return Observation(State.DEGRADED, f"{trouble}; {detail}", probed)
+        if works or seen.at is None:
+            return Observation(State.OK if works else State.DEGRADED, f"it answers; {detail}", probed)
+        return Observation(State.DEGRADED, detail, seen)
 
     return look
+
+
+def _latest(*moments: datetime | None) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _of(ok: bool, detail: str, _: float, trouble: str = "") -> Finding:

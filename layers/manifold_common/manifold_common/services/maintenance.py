@@ -245,8 +245,7 @@ class Maintenance:
         written, failed = 0, Failures("write a checkpoint for")
         for row in self._all_projects(self._checkpointed):
             if stop():
-                failed.end(written)
-                return written
+                break
             self._checkpointed = (row.tenant, row.project)
             try:
                 written += self.checkpoint_if_due(row.tenant, row.project)
@@ -255,7 +254,8 @@ class Maintenance:
             except ManifoldError as error:
                 _log.warning("project %s: no checkpoint could be written: %s", row.project, error.code)
                 failed.note(f"project {row.project}", error)
-        self._checkpointed = None
+        else:
+            self._checkpointed = None
         failed.end(written)
         return written
 

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_flag, listed_texts, optional_seen, settle
 from manifold_common.domain.history import Point, Seen, point_of
+from manifold_common.domain.leading import leading
 from manifold_common.domain.tree import Tree, chunk_ids
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scope import Scope
@@ -162,13 +163,14 @@ class Plans:
         every = sorted({container.seal() for container in containers})
         tree = None if first else self._tree(snapshot)
         objects = self.grants(principal, snapshot.project, every[first : first + MAX_OBJECTS])
+        room = PLAN_BYTES - (len(tree.data) * 4 // 3 if tree and tree.data else 0)
         return Plan(
             principal=principal,
             project=snapshot.project,
             head=snapshot.head,
             head_generation=newest,
             tree=tree,
-            objects=_first_of(objects, PLAN_BYTES - (len(tree.data) * 4 // 3 if tree and tree.data else 0)),
+            objects=list(leading(objects, room, _length_of, at_least=1)),
             objects_total=len(every),
             expires_at=self._context.clock.now() + timedelta(seconds=self.link_seconds),
         )
@@ -215,10 +217,5 @@ class Plans:
         return TreeGrant(Grant(seal, keys.object_key(seal), url), None)
 
 
-def _first_of(grants: list[Grant], left_bytes: int) -> list[Grant]:
-    """Return as many grants as there is room for, one at least."""
-    for number, grant in enumerate(grants):
-        left_bytes -= len(grant.url) + len(grant.seal.key) + _GRANT_BYTES
-        if left_bytes < 0:
-            return grants[: max(number, 1)]
-    return grants
+def _length_of(grant: Grant) -> int:
+    return len(grant.url) + len(grant.seal.key) + _GRANT_BYTES

@@ -125,7 +125,7 @@ class Relay:
         if not trouble:
             if answered and self._fails:
                 _log.info("%s takes events again", self.sink)
-            self._fails = self._fails and not answered
+                self._fails = False
             return SinkReport(claimed_at, answered)
         # What the sink says of itself counts for more than a connection that broke.
         worst = max(trouble, key=lambda o: (o.delivery is Delivery.GONE, o.wait_seconds or 0.0))

@@ -1,0 +1,21 @@
+"""The first items of a list: as many as there is room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def leading(items: Sequence[T], room: int, length: Callable[[T], int], *, at_least: int = 0) -> Sequence[T]:
+    """Return the first items of those whose lengths together exceed ``room``; all where they do not.
+
+    Args:
+        at_least: so many are returned, however long they are.
+    """
+    for number, item in enumerate(items):
+        room -= length(item)
+        if room < 0:
+            return items[: max(number, at_least)]
+    return items
