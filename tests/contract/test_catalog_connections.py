@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from manifold_common.adapters import postgres
-from manifold_common.adapters.postgres import migrations
+from manifold_common.adapters.postgres import migration_turn
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.clients import client_environment
 from manifold_common.adapters.postgres.dsn import Dsn
@@ -278,7 +278,7 @@ _LONGEST_BYTES = 16 * 1024
 def _statements() -> dict[str, str]:
     found = {}
     for module in pkgutil.iter_modules(postgres.__path__, f"{postgres.__name__}."):
-        if not module.ispkg and module.name != migrations.__name__:
+        if not module.ispkg and module.name != migration_turn.__name__:
             for name, value in vars(importlib.import_module(module.name)).items():
                 if isinstance(value, str) and re.match(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|SET|LOCK)\b", value):
                     found[f"{module.name}.{name}"] = value
@@ -291,7 +291,7 @@ def test_no_statement_of_the_catalog_leaves_anything_in_a_session() -> None:
     for name, statement in statements.items():
         assert not _PINS.search(statement), name
         assert len(statement) < _LONGEST_BYTES, name
-    limits = [part.strip() for part in migrations._LIMITS.split(";")]
+    limits = [part.strip() for part in migration_turn._LIMITS.split(";")]
     assert all(part.startswith("SET LOCAL ") for part in limits)
 
 

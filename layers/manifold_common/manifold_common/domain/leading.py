@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def leading(items: Sequence[T], room: int, length: Callable[[T], int], *, at_least: int = 0) -> Sequence[T]:
-    """Return the first items of those whose lengths together exceed ``room``; all where they do not.
+    """Return as many of the first items as fit into ``room`` together.
 
     Args:
         at_least: so many are returned, however long they are.
