@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from manifold_common.settings import HELD, describe_settings
+from manifold_local.lambda_service import limits
 
 from tests.support.templates import NAMES, ROOT, functions, resources, template
 
@@ -37,6 +38,13 @@ def test_every_parameter_is_described_with_its_default() -> None:
         assert set(re.findall(r"`(.+?)`", values)) <= defaults, names
         assert defaults <= {"", *re.findall(r"`(.+?)`", values)}, names
     assert described == known.keys()
+
+
+def test_the_limits_of_lambda_are_those_that_the_stand_in_keeps() -> None:
+    section = PAGE.partition("\n## Limits\n")[2].partition("\n### ")[0]
+    kept = {name: value for name, value in vars(limits).items() if name.startswith("MAX_")}
+    assert len(kept) == 5
+    assert {name for name, value in kept.items() if f"{value:,}" not in section} == set()
 
 
 def _metrics() -> set[str]:

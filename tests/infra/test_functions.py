@@ -75,7 +75,8 @@ def test_its_code_handler_role_and_log_are_its_own(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_lambda_lets_through_what_the_function_logs_and_all_of_its_metrics(name: str) -> None:
     """Metrics are lines without a level, which Lambda takes for INFO."""
-    logging, levels = FACTS[name]["LoggingConfig"], template()["Mappings"]["LogLevels"]
+    logging = template()["Globals"]["Function"]["LoggingConfig"] | FACTS[name]["LoggingConfig"]
+    levels = template()["Mappings"]["LogLevels"]
     assert logging["LogFormat"] == "JSON"
     for what in ("Application", "System"):
         assert logging[f"{what}LogLevel"] == {"Fn::FindInMap": ["LogLevels", {"Ref": "LogLevel"}, what]}

@@ -19,6 +19,7 @@ from manifold_local.cli.output import drop_output, print_error, print_json, safe
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.domain.access import Principal
+    from manifold_common.services.events import Owner
     from manifold_common.settings import Settings
 
     from manifold_local.cli.work import Work
@@ -94,6 +95,13 @@ class Call:
             for warning in manifold.warnings:
                 self.warn(warning)
             yield manifold
+
+    def owner(self, manifold: Manifold, project: str | None) -> Owner | None:
+        """Return the project of that name or id, by its id also a deleted one. ``None`` stays: all projects.
+
+        Raises NotFound.
+        """
+        return None if project is None else manifold.events.owner(self.principal, project)
 
     @contextmanager
     def work(self) -> Iterator[Work]:

@@ -49,7 +49,7 @@ def tail(
     For people. Programs that must miss nothing read them from Kafka or get them as webhooks.
     """
     with call.manifold() as manifold:
-        owner = _owner(call, manifold, project)
+        owner = call.owner(manifold, project)
         found = manifold.events.recent(owner, limit=count)
         if not follow:
             call.answer({"events": [event.document for event in found]}, lambda: _print(call, found))
@@ -136,7 +136,7 @@ def redrive(
     if skip and project is None:
         raise InvalidInput("--skip needs a PROJECT", hint="'manifold events list' shows which ones are parked")
     with call.manifold() as manifold:
-        done = manifold.events.redrive(sink=sink, owner=_owner(call, manifold, project), skip=skip)
+        done = manifold.events.redrive(sink=sink, owner=call.owner(manifold, project), skip=skip)
         idle = [news for news in manifold.events.sink_news(sink) if news.condition in ("parked", "resting")]
 
     def say() -> None:
@@ -146,10 +146,6 @@ def redrive(
             call.note(f"{name} gets nothing for now ({safe(news.detail)}): manifold events redrive --sink {name}")
 
     call.answer({"redriven": done.streams, "redriven_sinks": done.sinks}, say)
-
-
-def _owner(call: Call, manifold: Manifold, project: str | None) -> Owner | None:
-    return None if project is None else manifold.events.owner(call.principal, project)
 
 
 def _state(stream: WaitingStream) -> str:

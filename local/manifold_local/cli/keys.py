@@ -15,10 +15,9 @@ from manifold_local.cli.output import plural, print_line, print_table, safe
 from manifold_local.cli.progress import Report, progress
 
 if TYPE_CHECKING:
-    from manifold_common.bootstrap import Manifold
     from manifold_common.domain.keys import Kek, KeyRecord
     from manifold_common.services.key_inventory import KeyInventory
-    from manifold_common.services.rewrap import KeyTrouble, Owner
+    from manifold_common.services.rewrap import KeyTrouble
 
 _SHOWN = 20
 """Keys in a list for people."""
@@ -47,9 +46,7 @@ def status(
     nothing refers to any more. Of all tenants, and of deleted projects as well.
     """
     with call.manifold() as manifold, progress(call, "opening keys", things="keys") as bar:
-        found = manifold.key_inventories.take(
-            only=_owner(call, manifold, project), opens=not no_open, report=_each(bar)
-        )
+        found = manifold.key_inventories.take(only=call.owner(manifold, project), opens=not no_open, report=_each(bar))
 
     def say() -> None:
         _say_current(found)
@@ -102,7 +99,7 @@ def rewrap(
     meanwhile, and several may run at once.
     """
     with call.manifold() as manifold:
-        owner = _owner(call, manifold, project)
+        owner = call.owner(manifold, project)
         current = manifold.rewrap.kek()
         if current is None:
             raise InvalidInput(
@@ -131,10 +128,6 @@ def rewrap(
         say,
     )
     _exit(done.troubles)
-
-
-def _owner(call: Call, manifold: Manifold, project: str | None) -> Owner | None:
-    return None if project is None else manifold.events.owner(call.principal, project)
 
 
 def _each(bar: Report | None) -> Callable[[], None]:

@@ -42,7 +42,8 @@ class Tools:
 
     def sam_build(self, *arguments: str | Path, environ: Mapping[str, str]) -> str:
         """Like ``sam``, but with this process's environment, which may say where pip finds packages."""
-        return self._run(("build", *arguments), environ, [])
+        # What a make around this was told is not for those that sam runs: their PYTHON is another one.
+        return self._run(("build", *arguments), environ, ["-u", "MAKEFLAGS", "-u", "MAKEOVERRIDES"])
 
     def _run(self, arguments: Sequence[str | Path], environ: Mapping[str, str], options: list[str]) -> str:
         variables = {
@@ -53,18 +54,7 @@ class Tools:
             **environ,
         }
         given = [f"{name}={value}" for name, value in variables.items()]
-        # What a make around this was told is not for those that sam runs: their PYTHON is another one.
-        command = [
-            "env",
-            "-u",
-            "MAKEFLAGS",
-            "-u",
-            "MAKEOVERRIDES",
-            *options,
-            *given,
-            str(self.folder / "bin" / "sam"),
-            *map(str, arguments),
-        ]
+        command = ["env", *options, *given, str(self.folder / "bin" / "sam"), *map(str, arguments)]
         done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         said = done.stdout + done.stderr
         if done.returncode != 0:

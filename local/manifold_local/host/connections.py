@@ -42,10 +42,6 @@ class Connections:
         self._reserve: Counter[str] = Counter()
         self._told = 0
 
-    @property
-    def count(self) -> int:
-        return self._full
-
     def enter(self, address: str) -> tuple[str, Standing, ManifoldError | None]:
         """Count a new connection. Returns whose it is, what it may be used for, and what to say of anything else."""
         peer = self.traffic.peer_of(address)

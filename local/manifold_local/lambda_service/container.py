@@ -54,7 +54,7 @@ class Code:
 
 
 class Container:
-    """Started by the first ``invoke``. For one thread at a time.
+    """Its process starts as soon as it is made. For one thread at a time.
 
     Args:
         disk, ram: below these it makes folders of its own.

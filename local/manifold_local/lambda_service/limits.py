@@ -1,4 +1,4 @@
-"""What Lambda and an HTTP API refuse, to the byte. docs/functions-local.md has the same table."""
+"""What Lambda and an HTTP API refuse, to the byte. docs/functions.md tells people the same numbers."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -75,7 +76,7 @@ class RuntimeApi:
             self._invocation, self._current = invocation, invocation.request_id
             self._changed.notify_all()
 
-    def wait(self, what: Any, is_alive: Any, deadline: float) -> bool:
+    def wait(self, what: Callable[[], object], is_alive: Callable[[], bool], deadline: float) -> bool:
         """Wait until ``what()`` is true; tell whether it is. Ends early when the runtime has ended."""
         with self._changed:
             while not what():
