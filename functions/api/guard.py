@@ -39,7 +39,7 @@ _log = logging.getLogger("manifold.api")
 _LOGGED = (ErrorKind.UNAVAILABLE, ErrorKind.CORRUPT, ErrorKind.INTERNAL)
 _COUNTED = (Overloaded, Abandoned)
 """What ``Traffic`` sums up in the log, and what nobody is there to hear."""
-ALWAYS_ANSWERED = frozenset({"/health", "/livez", "/readyz"})
+_ALWAYS_ANSWERED = frozenset({"/health", "/livez", "/readyz"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _STREAMED = re.compile(r"/api/projects/[^/]+/(files/|archive\Z)")
 _MANY_CHANGES = re.compile(r"/api/projects/[^/]+/commits\Z")
@@ -142,7 +142,10 @@ class Guard:
                 log_failure(error, correlation_id, discreet=self._discreet)
             if status:
                 raise AnswerCutShort from None
-            await problem_of(error, request)(scope, receive, answer)
+            response = problem_of(error, request)
+            if error is scope["state"].get("refusal"):
+                response.headers["Connection"] = "close"
+            await response(scope, receive, answer)
         except Exception as error:
             # Nothing of it may reach the client; and its text may name files, which a log must not.
             log_failure(error, correlation_id, discreet=self._discreet)
@@ -156,10 +159,15 @@ class Guard:
 
     def _admitted(self, scope: Scope) -> AbstractContextManager[Transfer]:
         """Count the request, unless it is one that is answered whatever else goes on. Raises Overloaded,
-        TooManyRequests."""
+        TooManyRequests: also for the connection that it came on, where the server has found that one too many."""
         address = (scope.get("client") or ("",))[0]
         peer = self._traffic.peer_of(address, Headers(scope=scope).getlist("x-forwarded-for"))
-        return nullcontext(Transfer(peer)) if scope["path"] in ALWAYS_ANSWERED else self._traffic.request(peer)
+        if scope["path"] in _ALWAYS_ANSWERED:
+            return nullcontext(Transfer(peer))
+        refusal: ManifoldError | None = scope["state"].get("refusal")
+        if refusal is not None:
+            raise refusal
+        return self._traffic.request(peer)
 
     def _received(self, scope: Scope, receive: Receive, transfer: Transfer) -> Receive:
         """Return ``receive`` for a client that keeps up, and with a bound on bodies that are read whole. Streamed ones

@@ -24,15 +24,10 @@ from contextlib import suppress
 from typing import Any
 
 import h11
-from manifold_common.errors import ManifoldError
-from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from functions.api.guard import ALWAYS_ANSWERED
-from functions.api.problem import problem_of
 from functions.invocation.problems import MEDIA_TYPE, ProblemAnswer, answer_to, document_of
 from manifold_local.host.connections import Connections, Standing
 
@@ -122,7 +117,7 @@ class HostProtocol(H11Protocol):
         seconds = self._limits.head_seconds
         if refusal is not None:
             seconds = min(seconds, _RESERVED_SECONDS)
-            self.app = _Refusing(refusal, self.app)
+            self.app_state["refusal"] = refusal
             self._counted.traffic.refused(refusal.code)
         if self._standing is Standing.FULL or self._standing is Standing.HEALTH:
             self._header_timer.start(seconds, self._header_is_late)
@@ -259,22 +254,6 @@ class HostProtocol(H11Protocol):
         with suppress(OSError):  # it is closed already, where a request that has arrived whole is still worked on
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
-
-
-class _Refusing:
-    """The application for a connection over the limit."""
-
-    def __init__(self, refusal: ManifoldError, app: ASGIApp) -> None:
-        self._refusal = refusal
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in ALWAYS_ANSWERED:
-            await self._app(scope, receive, send)
-            return
-        response = problem_of(self._refusal, Request(scope))
-        response.headers["Connection"] = "close"
-        await response(scope, receive, send)
 
 
 class _Timer:
