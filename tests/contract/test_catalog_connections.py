@@ -43,7 +43,7 @@ from tests.contract.catalog_fixtures import (
     make_project,
     session,
 )
-from tests.contract.test_catalog_postgres import connected
+from tests.contract.postgres_fixtures import connected
 from tests.support.postgres import direct_dsn
 from tests.support.postgres_proxy import PostgresProxy, messages, startup_parameters
 

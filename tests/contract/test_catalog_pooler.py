@@ -5,8 +5,6 @@ from __future__ import annotations
 import configparser
 import random
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +24,7 @@ from manifold_common.ports.outbox import EventReport, OutboxRow
 from manifold_local.embedded.postgres import EmbeddedPostgres
 
 from tests.contract.catalog_fixtures import TENANT, TTL, USER, SettableClock, draft, make_project, session
-from tests.contract.test_catalog_postgres import HOLDER, IMPATIENT, connected
+from tests.contract.postgres_fixtures import IMPATIENT, connected, turn_of_another_process
 from tests.support.pgbouncer import PgBouncer, running_pgbouncer
 from tests.support.postgres import direct_dsn
 
@@ -152,15 +150,8 @@ def test_of_many_that_migrate_through_a_pooler_each_migration_is_applied_by_one(
 def test_a_killed_holder_gives_its_turn_back_through_a_pooler(pooled_dsn: str) -> None:
     with connected(pooled_dsn) as catalog:
         made = make_project(catalog)
-        holder = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, pooled_dsn, TENANT, made.id], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "True\n"
-        finally:
-            holder.kill()
-            holder.communicate()
+        with turn_of_another_process(pooled_dsn, made.id):
+            pass
         with catalog.commit_turn(TENANT, made.id, timeout_seconds=0.2) as had:
             assert not had
         with catalog.commit_turn(TENANT, made.id, timeout_seconds=5) as had:

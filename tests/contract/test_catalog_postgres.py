@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,28 +45,18 @@ from tests.contract.catalog_fixtures import (
     TENANT,
     TTL,
     USER,
-    SettableClock,
     draft,
     key,
     make_project,
     new_id,
     session,
 )
+from tests.contract.postgres_fixtures import connected, turn_of_another_process
 from tests.support.postgres import direct_dsn
 from tests.support.postgres_proxy import PostgresProxy
 
 NO_PROJECT = ProjectId("p" * 26)
 _WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-IMPATIENT = Limits(connections=4, statement_seconds=1.0, patience_seconds=3.0)
-
-
-@contextmanager
-def connected(dsn: str, limits: Limits = IMPATIENT) -> Iterator[PostgresCatalog]:
-    catalog = PostgresCatalog(dsn, clock=SettableClock(), limits=limits)
-    try:
-        yield catalog
-    finally:
-        catalog.close()
 
 
 @pytest.fixture
@@ -333,33 +320,15 @@ def test_a_commit_late_in_a_long_history_reads_no_more_than_an_early_one(postgre
 
 # --- turns between processes --------------------------------------------------------------------------------------
 
-HOLDER = """
-import sys, time
-from manifold_common.adapters.postgres.catalog import PostgresCatalog
-from tests.contract.catalog_fixtures import SettableClock
-catalog = PostgresCatalog(sys.argv[1], clock=SettableClock())
-with catalog.commit_turn(sys.argv[2], sys.argv[3], timeout_seconds=5) as had:
-    print(had, flush=True)
-    time.sleep(60)
-"""
-
 
 def test_a_killed_process_gives_its_turn_back(postgres_dsn: str) -> None:
     with connected(postgres_dsn) as catalog:
         made = make_project(catalog)
-        holder = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, postgres_dsn, TENANT, made.id], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "True\n"
+        with turn_of_another_process(postgres_dsn, made.id):
             started = time.monotonic()
             with catalog.commit_turn(TENANT, made.id, timeout_seconds=0.3) as had:
                 assert not had
             assert 0.2 < time.monotonic() - started < 5
-        finally:
-            holder.kill()
-            holder.communicate()
         with catalog.commit_turn(TENANT, made.id, timeout_seconds=5) as had:
             assert had
 
