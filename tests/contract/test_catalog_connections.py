@@ -46,6 +46,7 @@ from tests.contract.catalog_fixtures import (
 from tests.contract.postgres_fixtures import connected
 from tests.support.postgres import direct_dsn
 from tests.support.postgres_proxy import PostgresProxy, messages, startup_parameters
+from tests.support.waiting import wait_until
 
 _COUNT = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -118,7 +119,7 @@ def test_connections_that_nobody_needs_are_closed_but_for_one(postgres_dsn: str,
         time.sleep(0.25)
         for _ in range(2):
             catalog.all_projects()
-        _wait_until(lambda: count() == 1)
+        wait_until(lambda: count() == 1, 5)
         catalog.rest()
         assert count() == 1
 
@@ -131,9 +132,9 @@ def test_a_process_that_may_not_run_for_a_while_keeps_one_connection_or_none(
             with ThreadPoolExecutor(4) as threads:
                 list(threads.map(lambda _: catalog._db.read("SELECT pg_sleep(0.1)", ()), range(4)))
             catalog.rest()
-            _wait_until(lambda kept=kept: count() == kept)
+            wait_until(lambda kept=kept: count() == kept, 5)
             catalog.all_projects()
-        _wait_until(lambda: count() == 0)
+        wait_until(lambda: count() == 0, 5)
 
 
 def test_a_connection_that_the_server_ended_while_it_was_idle_is_no_ones_error(
@@ -144,15 +145,8 @@ def test_a_connection_that_the_server_ended_while_it_was_idle_is_no_ones_error(
     with connected(postgres_dsn) as catalog:
         made = make_project(catalog)
         for _ in range(3):
-            _wait_until(lambda: count() == 0)
+            wait_until(lambda: count() == 0, 5)
             made.publish()
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 # --- what they are made from --------------------------------------------------------------------------------------
