@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -26,7 +25,7 @@ from manifold_local.embedded.postgres import EmbeddedPostgres
 from tests.contract.catalog_fixtures import TENANT, TTL, USER, SettableClock, draft, make_project, session
 from tests.contract.postgres_fixtures import IMPATIENT, connected, turn_of_another_process
 from tests.support.pgbouncer import PgBouncer, running_pgbouncer
-from tests.support.postgres import direct_dsn
+from tests.support.postgres import database_of, direct_dsn
 
 _PAGE = Path(__file__).parents[2] / "docs/connections.md"
 _SERVERS = 3
@@ -47,7 +46,7 @@ def postgres_dsn(postgres_dsn: str) -> str:
 
 @pytest.fixture
 def database(postgres_dsn: str) -> str:
-    return urlsplit(postgres_dsn).path.lstrip("/")
+    return database_of(postgres_dsn)
 
 
 @pytest.fixture
@@ -136,7 +135,7 @@ def test_of_many_that_migrate_through_a_pooler_each_migration_is_applied_by_one(
     pooler: PgBouncer, empty_postgres_dsn: str
 ) -> None:
     empty_postgres_dsn = direct_dsn(empty_postgres_dsn)
-    dsn = pooler.dsn(urlsplit(empty_postgres_dsn).path.lstrip("/"))
+    dsn = pooler.dsn(database_of(empty_postgres_dsn))
     with ThreadPoolExecutor(8) as threads:
         applied = list(threads.map(lambda _: migrate(dsn), range(8)))
     assert sorted(name for names in applied for name in names) == [one.name for one in known_migrations()]
@@ -278,7 +277,7 @@ def test_a_pooler_in_statement_mode_serves_the_catalog_and_refuses_to_migrate_it
         with connected(pooler.dsn(database)) as catalog:
             _work(catalog, 1, 2, [])
         with pytest.raises(CatalogUnavailable, match="statement mode") as caught:
-            migrate(pooler.dsn(urlsplit(empty_postgres_dsn).path.lstrip("/")))
+            migrate(pooler.dsn(database_of(empty_postgres_dsn)))
         assert "pool_mode = transaction" in caught.value.hint
     assert schema_version(empty_postgres_dsn) == 0
 

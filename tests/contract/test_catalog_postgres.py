@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -50,7 +49,7 @@ from tests.contract.catalog_fixtures import (
     session,
 )
 from tests.contract.postgres_fixtures import connected, turn_of_another_process
-from tests.support.postgres import direct_dsn
+from tests.support.postgres import database_of, direct_dsn
 from tests.support.postgres_proxy import PostgresProxy
 
 _WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -217,7 +216,7 @@ def test_a_commit_that_waited_for_its_session_to_be_deleted_is_told_what_is_gone
 
 
 def test_a_write_goes_to_the_successor_of_a_server_that_became_read_only(postgres_dsn: str) -> None:
-    name = urlsplit(postgres_dsn).path.lstrip("/")
+    name = database_of(postgres_dsn)
     with connected(postgres_dsn) as catalog, psycopg.connect(postgres_dsn, autocommit=True) as operator:
         made = make_project(catalog)
         operator.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
@@ -469,7 +468,7 @@ def test_a_refused_login_is_reported_at_once_and_says_why(postgres_dsn: str) -> 
 def test_a_change_is_flushed_to_disk_even_where_the_server_says_otherwise(postgres_dsn: str) -> None:
     """Whoever makes it, in whatever table, and without leaving anything in the session."""
     postgres_dsn = direct_dsn(postgres_dsn)
-    name = urlsplit(postgres_dsn).path.lstrip("/")
+    name = database_of(postgres_dsn)
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     with psycopg.connect(postgres_dsn) as connection:
