@@ -168,10 +168,10 @@ def test_the_hook_gives_each_function_the_secrets_that_it_may_hold(tmp_path: Pat
     kept = {line.split(" ", 1)[0]: json.loads(line.split(" ", 1)[1]) for line in found.read_text().splitlines()}
     assert kept.keys() == {f"manifold/local/{name}" for name in NAMES}
     keys = {name: one for one in describe_settings() for name in (*one.env, *one.fallback)}
+    given = {keys[variable].key for variable in variables if variable in keys and keys[variable].secret}
     for name in NAMES:
         secret = kept[f"manifold/local/{name}"]
         held = {keys[variable].key for variable in secret if keys[variable].secret}
-        given = {keys[variable].key for variable in variables if variable in keys and keys[variable].secret}
         assert held == given & HELD[name]
         assert all(value == f"value-of-{variable}" for variable, value in secret.items())
     assert "VAULT_TOKEN" in kept["manifold/local/api"] and "VAULT_TOKEN" not in kept["manifold/local/fanout"]
