@@ -25,7 +25,7 @@ from manifold_local.embedded.postgres import ensure_embedded
 
 from tests.support.cli import Program
 from tests.support.manifold import MakeManifold, settings_for
-from tests.support.postgres import database_of, with_database
+from tests.support.postgres import database_of, direct_dsn, with_database
 from tests.support.work import S1, cat, check_out, new_project, put
 from tests.support.zygote import Zygote
 
@@ -113,6 +113,12 @@ def test_a_renamed_working_folder_is_the_same_installation(program: Program, edi
 
 
 Restored = Callable[[], Manifold]
+
+
+@pytest.fixture
+def postgres_dsn(postgres_dsn: str) -> str:
+    """The server itself, however the tests are run: a pooler would stay connected to what is copied."""
+    return direct_dsn(postgres_dsn)
 
 
 @pytest.fixture
