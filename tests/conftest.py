@@ -6,6 +6,7 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = [
+    "tests.support.seaweedfs",  # before all that import it
     "tests.support.stack",
     "tests.support.artifacts",
     "tests.support.cli",
@@ -17,7 +18,6 @@ pytest_plugins = [
     "tests.support.openbao",
     "tests.support.postgres",
     "tests.support.redis",
-    "tests.support.seaweedfs",
     "tests.support.secrets_manager",
     "tests.support.small_disk",
     "tests.support.webhooks",

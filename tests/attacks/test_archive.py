@@ -11,7 +11,6 @@ import io
 import struct
 import tarfile
 import threading
-import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from manifold_common.services import tree_editor
 from manifold_common.services.archive import ArchiveFormat, archives, limits, zip_directory
 
 from tests.support.manifold import MakeManifold
+from tests.support.memory import traced_memory
 from tests.support.work import new_project, paths
 
 DEEP = "/".join(["d"] * ((MAX_PATH_BYTES - 20) // 2))
@@ -123,13 +123,9 @@ def test_two_thousand_headers_of_short_records_take_no_memory(
     header_of_8_kb = block(kind, b"".join(record(f"{number:x}", "") for number in range(1000)))
     entry = header("f", tarfile.REGTYPE)
     archive = (header_of_8_kb * 8 + entry) * 250 + END
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
+    with traced_memory() as peak:
         refused(manifold, project, archive, QuotaExceeded, "headers of the archive's first 6 entries have .* records")
-        assert tracemalloc.get_traced_memory()[1] - before < 8 << 20
-    finally:
-        tracemalloc.stop()
+        assert peak() < 8 << 20
 
 
 def test_what_global_headers_say_beyond_what_entries_need_is_not_kept(manifold: Manifold, project: ProjectId) -> None:
@@ -140,13 +136,9 @@ def test_what_global_headers_say_beyond_what_entries_need_is_not_kept(manifold: 
         parts.append(block(b"x", record("path", f"d/é{number}") + record("SCHILY.xattr.user.note", "y" * 3000)))
         parts.append(header(f"f{number}", tarfile.REGTYPE))
     archive = b"".join(parts) + END
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
+    with traced_memory() as peak:
         done = manifold.archives.load(LOCAL_PRINCIPAL, project, io.BytesIO(archive).readinto)
-        assert tracemalloc.get_traced_memory()[1] - before < 16 << 20
-    finally:
-        tracemalloc.stop()
+        assert peak() < 16 << 20
     assert done.entries == 1500
 
 
@@ -219,17 +211,13 @@ def test_what_is_only_noted_of_entries_is_bounded(
 ) -> None:
     monkeypatch.setattr(archives, "MAX_SKIPPED_BYTES", 1 << 20)
     entry = block(b"x", record("path", DEEP)) + header("x", kind)
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
+    with traced_memory() as peak:
         if kind == tarfile.FIFOTYPE:
             refused(manifold, project, entry * 1000 + END, QuotaExceeded, "devices and FIFOs .*, 25[0-9] up")
         else:
             archive = io.BytesIO(entry * 1500 + END)
             manifold.archives.load(LOCAL_PRINCIPAL, project, archive.readinto)
-        assert tracemalloc.get_traced_memory()[1] - before < 32 << 20
-    finally:
-        tracemalloc.stop()
+        assert peak() < 32 << 20
 
 
 def test_folders_linked_into_each_other_do_not_double_without_end(
@@ -342,12 +330,9 @@ def test_looking_through_a_directory_takes_little_memory_however_many_files_it_h
     count = 20_000
     (tmp_path / "zip").write_bytes(_zip_of(*_directory_of(count, lambda number: b"%07d" % number), count))
     with (tmp_path / "zip").open("rb") as file:
-        tracemalloc.start()
-        try:
+        with traced_memory() as peak:
             zip_directory.Directory(file.fileno()).check(limits.ArchiveLimits.of(UNLIMITED))
-            assert tracemalloc.get_traced_memory()[1] < count * 200
-        finally:
-            tracemalloc.stop()
+            assert peak() < count * 200
         few = limits.ArchiveLimits.of(Limits(max_files=count - 1))
         with pytest.raises(QuotaExceeded, match="more than 19999 entries"):
             zip_directory.Directory(file.fileno()).check(few)

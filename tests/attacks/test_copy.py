@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -26,7 +25,7 @@ from manifold_local.embedded.postgres import ensure_embedded
 
 from tests.support.cli import Program
 from tests.support.manifold import MakeManifold, settings_for
-from tests.support.postgres import with_database
+from tests.support.postgres import database_of, direct_dsn, with_database
 from tests.support.work import S1, cat, check_out, new_project, put
 from tests.support.zygote import Zygote
 
@@ -117,6 +116,12 @@ Restored = Callable[[], Manifold]
 
 
 @pytest.fixture
+def postgres_dsn(postgres_dsn: str) -> str:
+    """The server itself, however the tests are run: a pooler would stay connected to what is copied."""
+    return direct_dsn(postgres_dsn)
+
+
+@pytest.fixture
 def restored(
     make_manifold: MakeManifold, postgres_dsn: str, tmp_path: Path, ram_folder: Path, request: pytest.FixtureRequest
 ) -> tuple[Manifold, Restored]:
@@ -130,7 +135,7 @@ def restored(
     original = make_manifold(catalog=catalog, store=store, clock=clock, **variables)
 
     def restore() -> Manifold:
-        name = urlsplit(postgres_dsn).path.lstrip("/")
+        name = database_of(postgres_dsn)
         catalog.close()
         with psycopg.connect(with_database(postgres_dsn, "template1"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}_copy TEMPLATE {name} STRATEGY FILE_COPY")

@@ -29,7 +29,7 @@ from manifold_local.embedded.postgres import ensure_embedded
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
 from tests.bench import corpus, rivals
-from tests.support.seaweedfs import running_seaweedfs
+from tests.support.seaweedfs import running_seaweedfs, s3_variables
 
 RAM_ROOT = Path("/dev/shm")
 _PREFIX = "manifold-bench-"
@@ -81,17 +81,12 @@ class Stage:
         return {
             "WORKDIR": str(self.disk / "workdir"),
             "DATABASE_URL": self.dsn,
-            "PROJECTS_BACKEND": "s3",
             "PROJECTS_ENCRYPT": "true",
             "PROJECTS_WORKSPACE_MODE": "ephemeral",
             "PROJECTS_WORKSPACE_CACHE_DIR": str(self.fresh("cache", in_ram=False)),
             "PROJECTS_WORKSPACE_TMPFS_DIR": str(self.fresh("sets")),
-            "S3_ENDPOINT": self.s3.url,
-            "S3_BUCKET": self.s3.bucket,
+            **s3_variables(self.s3),
             "S3_REGION": self.s3.region,
-            "S3_ACCESS_KEY_ID": self.s3.access_key_id,
-            "S3_SECRET_ACCESS_KEY": self.s3.secret_access_key,
-            "S3_USE_PATH_STYLE": "true",
         }
 
     def node(self, *, dsn: str | None = None) -> Node:

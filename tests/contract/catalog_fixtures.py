@@ -34,6 +34,7 @@ from manifold_common.ports.outbox import OutboxRow
 TENANT, OTHER_TENANT = TenantId("acme"), TenantId("umbrella")
 USER, OTHER_USER = UserId("ann"), UserId("bob")
 SESSION = SessionId("s1")
+NO_PROJECT = ProjectId("p" * 26)
 NOW = datetime(2025, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 TTL = timedelta(hours=1)

@@ -41,9 +41,17 @@ def bucket(s3_endpoint: S3Endpoint, account: ChainedAccount) -> S3Options:
     return S3Options(s3_endpoint.bucket, prefix="account", endpoint=s3_endpoint.url, account=account)
 
 
+def open_store(options: S3Options) -> S3ObjectStore:
+    return S3ObjectStore(options, clock=SystemClock(), randomness=SystemRandomness())
+
+
+def keys_of(s3_endpoint: S3Endpoint) -> AwsKeys:
+    return AwsKeys(s3_endpoint.access_key_id, s3_endpoint.secret_access_key)
+
+
 def use_everything(options: S3Options, account: ChainedAccount) -> None:
     """Data, links both ways, and preparation."""
-    store = S3ObjectStore(options, clock=SystemClock(), randomness=SystemRandomness())
+    store = open_store(options)
     store.put("k", b"x")
     assert store.health().ok
     links = S3Links(options)
@@ -95,13 +103,13 @@ def test_every_kind_of_credentials_works_for_data_links_and_preparation(
     monkeypatch: pytest.MonkeyPatch,
     give: Callable[[Path, pytest.MonkeyPatch, AwsKeys], None],
 ) -> None:
-    give(tmp_path, monkeypatch, AwsKeys(s3_endpoint.access_key_id, s3_endpoint.secret_access_key))
+    give(tmp_path, monkeypatch, keys_of(s3_endpoint))
     account = ChainedAccount()
     use_everything(bucket(s3_endpoint, account), account)
 
 
 def test_credentials_of_a_container_work(s3_endpoint: S3Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = AwsKeys(s3_endpoint.access_key_id, s3_endpoint.secret_access_key)
+    keys = keys_of(s3_endpoint)
     with odd_server() as metadata:
         answer = answer_of(keys)
         answer["Token"] = ""
@@ -122,10 +130,10 @@ def test_credentials_are_renewed_before_they_end_and_requests_use_the_new_ones(
     of_process(tmp_path, monkeypatch, AwsKeys("another", SECRET))
     program(tmp_path, json.dumps(answer_of(AwsKeys("another", SECRET), minutes=5)))
     account = ChainedAccount()
-    store = S3ObjectStore(bucket(s3_endpoint, account), clock=SystemClock(), randomness=SystemRandomness())
+    store = open_store(bucket(s3_endpoint, account))
     with pytest.raises(StoreUnavailable, match="403"):
         store.put("k", b"x")
-    keys = AwsKeys(s3_endpoint.access_key_id, s3_endpoint.secret_access_key)
+    keys = keys_of(s3_endpoint)
     (tmp_path / "answer").write_text(json.dumps(answer_of(keys)))
     store.put("k", b"x")
     before = runs(tmp_path)
@@ -138,10 +146,10 @@ def test_credentials_that_were_replaced_in_a_file_are_found_after_the_old_ones_w
 ) -> None:
     of_profile(tmp_path, monkeypatch, AwsKeys("gone", SECRET))
     account = ChainedAccount()
-    store = S3ObjectStore(bucket(s3_endpoint, account), clock=SystemClock(), randomness=SystemRandomness())
+    store = open_store(bucket(s3_endpoint, account))
     with pytest.raises(StoreUnavailable, match="InvalidAccessKeyId"):
         store.put("k", b"x")
-    of_profile(tmp_path, monkeypatch, AwsKeys(s3_endpoint.access_key_id, s3_endpoint.secret_access_key))
+    of_profile(tmp_path, monkeypatch, keys_of(s3_endpoint))
     store.put("k", b"x")
 
 
@@ -161,7 +169,7 @@ def test_many_threads_look_credentials_up_once(tmp_path: Path, monkeypatch: pyte
 def test_without_any_credentials_it_is_said_what_was_tried_and_what_to_set(s3_endpoint: S3Endpoint) -> None:
     account = ChainedAccount()
     options = bucket(s3_endpoint, account)
-    store = S3ObjectStore(options, clock=SystemClock(), randomness=SystemRandomness())
+    store = open_store(options)
     with pytest.raises(StoreUnavailable) as of_data:
         store.get("k", max_bytes=1)
     with pytest.raises(ConfigError) as of_links:
@@ -188,10 +196,10 @@ def test_a_program_that_gives_no_credentials_is_told_without_what_it_printed(
     with pytest.raises(NoAwsKeys, match="cannot be had") as caught:
         account.keys()
     assert SECRET not in str(caught.value) + repr(caught.value.__cause__)
-    store = S3ObjectStore(bucket(s3_endpoint, account), clock=SystemClock(), randomness=SystemRandomness())
+    store = open_store(bucket(s3_endpoint, account))
     with pytest.raises(StoreUnavailable, match="cannot be had"):
         store.put("k", b"x")
-    keys = AwsKeys(s3_endpoint.access_key_id, s3_endpoint.secret_access_key)
+    keys = keys_of(s3_endpoint)
     program(tmp_path, json.dumps(answer_of(keys)))
     store.put("k", b"x")
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -43,9 +42,10 @@ from tests.contract.catalog_fixtures import (
     make_project,
     session,
 )
-from tests.contract.test_catalog_postgres import connected
-from tests.support.postgres import direct_dsn
+from tests.contract.postgres_fixtures import connected
+from tests.support.postgres import database_of, direct_dsn, with_database
 from tests.support.postgres_proxy import PostgresProxy, messages, startup_parameters
+from tests.support.waiting import wait_until
 
 _COUNT = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -118,7 +118,7 @@ def test_connections_that_nobody_needs_are_closed_but_for_one(postgres_dsn: str,
         time.sleep(0.25)
         for _ in range(2):
             catalog.all_projects()
-        _wait_until(lambda: count() == 1)
+        wait_until(lambda: count() == 1, 5)
         catalog.rest()
         assert count() == 1
 
@@ -131,28 +131,21 @@ def test_a_process_that_may_not_run_for_a_while_keeps_one_connection_or_none(
             with ThreadPoolExecutor(4) as threads:
                 list(threads.map(lambda _: catalog._db.read("SELECT pg_sleep(0.1)", ()), range(4)))
             catalog.rest()
-            _wait_until(lambda kept=kept: count() == kept)
+            wait_until(lambda kept=kept: count() == kept, 5)
             catalog.all_projects()
-        _wait_until(lambda: count() == 0)
+        wait_until(lambda: count() == 0, 5)
 
 
 def test_a_connection_that_the_server_ended_while_it_was_idle_is_no_ones_error(
     postgres_dsn: str, count: Callable[[], int]
 ) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True) as operator:
-        operator.execute(f"ALTER DATABASE {urlsplit(postgres_dsn).path[1:]} SET idle_session_timeout = '50ms'")
+        operator.execute(f"ALTER DATABASE {database_of(postgres_dsn)} SET idle_session_timeout = '50ms'")
     with connected(postgres_dsn) as catalog:
         made = make_project(catalog)
         for _ in range(3):
-            _wait_until(lambda: count() == 0)
+            wait_until(lambda: count() == 0, 5)
             made.publish()
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 # --- what they are made from --------------------------------------------------------------------------------------
@@ -175,7 +168,7 @@ def test_no_variable_of_the_environment_changes_a_connection(
             with connected(postgres_dsn) as catalog:
                 assert catalog.get_project(TENANT, made.id).owner == USER, variable
                 assert catalog._db.read("SHOW client_encoding", ()) == [("UTF8",)], variable
-                assert catalog._db.read("SELECT current_database()::text", ()) == [(urlsplit(postgres_dsn).path[1:],)]
+                assert catalog._db.read("SELECT current_database()::text", ()) == [(database_of(postgres_dsn),)]
 
 
 def test_variables_that_could_lead_elsewhere_do_not_where_the_url_leaves_everything_open(
@@ -201,7 +194,7 @@ def test_no_variable_of_the_environment_leads_the_programs_of_postgresql_elsewhe
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout.strip()) == (0, urlsplit(postgres_dsn).path[1:]), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, database_of(postgres_dsn)), done.stderr
 
 
 def test_a_service_in_the_environment_is_refused(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +220,7 @@ def test_what_a_session_begins_with_does_not_change_what_is_read_or_written(
 ) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True) as operator:
         for name, value in settings.items():
-            operator.execute(f"ALTER DATABASE {urlsplit(postgres_dsn).path[1:]} SET {name} = '{value}'")
+            operator.execute(f"ALTER DATABASE {database_of(postgres_dsn)} SET {name} = '{value}'")
     with connected(postgres_dsn) as catalog:
         made = make_project(catalog, "Grüße, 世界 🌍")
         made.publish(commit=made.next_commit(created_at=NOW))
@@ -247,7 +240,7 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres_dsn: str, en
     with psycopg.connect(postgres_dsn, autocommit=True) as operator:
         operator.execute(f"CREATE DATABASE {name} ENCODING {encoding} LOCALE 'C' TEMPLATE template0")
         try:
-            dsn = urlsplit(postgres_dsn)._replace(path=f"/{name}").geturl()
+            dsn = with_database(postgres_dsn, name)
             with pytest.raises(CatalogUnavailable, match=f"encoding is {encoding}, not UTF8") as caught:
                 migrate(dsn)
             assert "createdb --encoding=UTF8" in caught.value.hint

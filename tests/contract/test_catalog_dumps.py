@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -20,7 +19,7 @@ from manifold_common.errors import DumpNotLoaded
 from manifold_local.embedded.postgres_cluster import binaries
 
 from tests.contract.catalog_fixtures import SESSION, TENANT, TTL, USER, draft, everything, make_project, session
-from tests.support.postgres import direct_dsn, with_database
+from tests.support.postgres import database_of, direct_dsn, with_database
 
 _PAGE = Path(__file__).parents[2] / "docs/operations.md"
 
@@ -38,7 +37,7 @@ def open_catalog(dsn: str) -> PostgresCatalog:
 @pytest.fixture
 def other_dsn(postgres_dsn: str) -> Iterator[str]:
     """Another database, which is empty."""
-    name = f"{urlsplit(postgres_dsn).path[1:]}_other"
+    name = f"{database_of(postgres_dsn)}_other"
     assert run(postgres_dsn, "createdb", name).returncode == 0
     yield with_database(postgres_dsn, name)
     assert run(postgres_dsn, "dropdb", "--force", name).returncode == 0

@@ -5,14 +5,11 @@ from __future__ import annotations
 import configparser
 import random
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -26,9 +23,9 @@ from manifold_common.ports.outbox import EventReport, OutboxRow
 from manifold_local.embedded.postgres import EmbeddedPostgres
 
 from tests.contract.catalog_fixtures import TENANT, TTL, USER, SettableClock, draft, make_project, session
-from tests.contract.test_catalog_postgres import HOLDER, IMPATIENT, connected
+from tests.contract.postgres_fixtures import IMPATIENT, connected, turn_of_another_process
 from tests.support.pgbouncer import PgBouncer, running_pgbouncer
-from tests.support.postgres import direct_dsn
+from tests.support.postgres import database_of, direct_dsn
 
 _PAGE = Path(__file__).parents[2] / "docs/connections.md"
 _SERVERS = 3
@@ -49,7 +46,7 @@ def postgres_dsn(postgres_dsn: str) -> str:
 
 @pytest.fixture
 def database(postgres_dsn: str) -> str:
-    return urlsplit(postgres_dsn).path.lstrip("/")
+    return database_of(postgres_dsn)
 
 
 @pytest.fixture
@@ -138,7 +135,7 @@ def test_of_many_that_migrate_through_a_pooler_each_migration_is_applied_by_one(
     pooler: PgBouncer, empty_postgres_dsn: str
 ) -> None:
     empty_postgres_dsn = direct_dsn(empty_postgres_dsn)
-    dsn = pooler.dsn(urlsplit(empty_postgres_dsn).path.lstrip("/"))
+    dsn = pooler.dsn(database_of(empty_postgres_dsn))
     with ThreadPoolExecutor(8) as threads:
         applied = list(threads.map(lambda _: migrate(dsn), range(8)))
     assert sorted(name for names in applied for name in names) == [one.name for one in known_migrations()]
@@ -152,15 +149,8 @@ def test_of_many_that_migrate_through_a_pooler_each_migration_is_applied_by_one(
 def test_a_killed_holder_gives_its_turn_back_through_a_pooler(pooled_dsn: str) -> None:
     with connected(pooled_dsn) as catalog:
         made = make_project(catalog)
-        holder = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, pooled_dsn, TENANT, made.id], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "True\n"
-        finally:
-            holder.kill()
-            holder.communicate()
+        with turn_of_another_process(pooled_dsn, made.id):
+            pass
         with catalog.commit_turn(TENANT, made.id, timeout_seconds=0.2) as had:
             assert not had
         with catalog.commit_turn(TENANT, made.id, timeout_seconds=5) as had:
@@ -287,7 +277,7 @@ def test_a_pooler_in_statement_mode_serves_the_catalog_and_refuses_to_migrate_it
         with connected(pooler.dsn(database)) as catalog:
             _work(catalog, 1, 2, [])
         with pytest.raises(CatalogUnavailable, match="statement mode") as caught:
-            migrate(pooler.dsn(urlsplit(empty_postgres_dsn).path.lstrip("/")))
+            migrate(pooler.dsn(database_of(empty_postgres_dsn)))
         assert "pool_mode = transaction" in caught.value.hint
     assert schema_version(empty_postgres_dsn) == 0
 

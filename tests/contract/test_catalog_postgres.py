@@ -1,28 +1,23 @@
-"""What only a real server can show: lost answers, restarts, round trips, migrations, and what the schema refuses."""
+"""What only a real server can show: lost answers, restarts, round trips, and what the schema refuses."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.errors import translate
-from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate, schema_version
+from manifold_common.adapters.postgres.migrations import known_migrations, migrate
 from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.adapters.postgres.wholeness import tables_of
 from manifold_common.errors import (
@@ -33,9 +28,8 @@ from manifold_common.errors import (
     ManifoldError,
     NoSpace,
     NotFound,
-    SchemaMismatch,
 )
-from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ids import Generation, SessionId
 from manifold_common.ports.catalog import OutboxEvent
 from manifold_local.embedded.postgres import ensure_embedded
 from psycopg import errors as pg
@@ -43,33 +37,22 @@ from psycopg import errors as pg
 from tests.contract.catalog_fixtures import (
     EVENT,
     LATER,
+    NO_PROJECT,
     NOW,
     SESSION,
     TENANT,
     TTL,
     USER,
-    SettableClock,
     draft,
     key,
     make_project,
-    new_id,
     session,
 )
-from tests.support.postgres import direct_dsn
+from tests.contract.postgres_fixtures import connected, turn_of_another_process
+from tests.support.postgres import database_of, direct_dsn
 from tests.support.postgres_proxy import PostgresProxy
 
-NO_PROJECT = ProjectId("p" * 26)
 _WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-IMPATIENT = Limits(connections=4, statement_seconds=1.0, patience_seconds=3.0)
-
-
-@contextmanager
-def connected(dsn: str, limits: Limits = IMPATIENT) -> Iterator[PostgresCatalog]:
-    catalog = PostgresCatalog(dsn, clock=SettableClock(), limits=limits)
-    try:
-        yield catalog
-    finally:
-        catalog.close()
 
 
 @pytest.fixture
@@ -233,7 +216,7 @@ def test_a_commit_that_waited_for_its_session_to_be_deleted_is_told_what_is_gone
 
 
 def test_a_write_goes_to_the_successor_of_a_server_that_became_read_only(postgres_dsn: str) -> None:
-    name = urlsplit(postgres_dsn).path.lstrip("/")
+    name = database_of(postgres_dsn)
     with connected(postgres_dsn) as catalog, psycopg.connect(postgres_dsn, autocommit=True) as operator:
         made = make_project(catalog)
         operator.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
@@ -333,33 +316,15 @@ def test_a_commit_late_in_a_long_history_reads_no_more_than_an_early_one(postgre
 
 # --- turns between processes --------------------------------------------------------------------------------------
 
-HOLDER = """
-import sys, time
-from manifold_common.adapters.postgres.catalog import PostgresCatalog
-from tests.contract.catalog_fixtures import SettableClock
-catalog = PostgresCatalog(sys.argv[1], clock=SettableClock())
-with catalog.commit_turn(sys.argv[2], sys.argv[3], timeout_seconds=5) as had:
-    print(had, flush=True)
-    time.sleep(60)
-"""
-
 
 def test_a_killed_process_gives_its_turn_back(postgres_dsn: str) -> None:
     with connected(postgres_dsn) as catalog:
         made = make_project(catalog)
-        holder = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, postgres_dsn, TENANT, made.id], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "True\n"
+        with turn_of_another_process(postgres_dsn, made.id):
             started = time.monotonic()
             with catalog.commit_turn(TENANT, made.id, timeout_seconds=0.3) as had:
                 assert not had
             assert 0.2 < time.monotonic() - started < 5
-        finally:
-            holder.kill()
-            holder.communicate()
         with catalog.commit_turn(TENANT, made.id, timeout_seconds=5) as had:
             assert had
 
@@ -411,85 +376,6 @@ def test_many_waiting_for_turns_do_not_take_the_connections_of_the_one_who_works
 
         with ThreadPoolExecutor(16) as threads:
             assert all(threads.map(work, range(32)))
-
-
-# --- migrations ---------------------------------------------------------------------------------------------------
-
-
-def test_of_many_processes_that_migrate_at_once_one_applies_each(empty_postgres_dsn: str) -> None:
-    with ThreadPoolExecutor(8) as threads:
-        applied = list(threads.map(lambda _: migrate(empty_postgres_dsn), range(8)))
-    assert sorted(name for names in applied for name in names) == [migration.name for migration in known_migrations()]
-    assert migrate(empty_postgres_dsn) == []
-    assert schema_version(empty_postgres_dsn) == known_migrations()[-1].version
-
-
-def test_an_interrupted_migration_leaves_nothing_and_can_be_repeated(empty_postgres_dsn: str) -> None:
-    first = Migration(1, "0001_one", "CREATE TABLE one (x int)")
-    broken = Migration(2, "0002_two", "CREATE TABLE two (x int); SELECT 1 / 0")
-    with pytest.raises(ManifoldError):
-        migrate(empty_postgres_dsn, known=[first, broken])
-    assert schema_version(empty_postgres_dsn) == 1
-    assert migrate(empty_postgres_dsn, known=[first, broken._replace(sql="CREATE TABLE two (x int)")]) == ["0002_two"]
-
-
-def test_uploads_of_an_older_schema_are_removed_in_their_time_unless_something_may_refer_to_them(
-    empty_postgres_dsn: str,
-) -> None:
-    """What was claimed may be referred to: its row goes, its object stays. The rest cannot be used any more."""
-    migrate(empty_postgres_dsn, known=[one for one in known_migrations() if one.version <= 5])
-    ids = {name: new_id() for name in ("project", "dek", "claimed", "open")}
-    with psycopg.connect(empty_postgres_dsn) as connection:
-        connection.execute("INSERT INTO tenants VALUES ('acme', now())")
-        connection.execute("INSERT INTO users VALUES ('acme', 'ann', now())")
-        connection.execute(
-            "INSERT INTO projects (tenant_id, project_id, owner_id, name, created_at, updated_at) "
-            "VALUES ('acme', %(project)s, 'ann', 'old', now(), now())",
-            ids,
-        )
-        connection.execute(
-            "INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext, "
-            "created_at) VALUES ('acme', %(project)s, %(dek)s, 'file', 'k', 1, '', now())",
-            ids,
-        )
-        for name in ("claimed", "open"):
-            connection.execute(
-                "INSERT INTO uploads VALUES ('acme', %(project)s, %(name)s, 'ann', 's1', 'pack', %(name)s, 0, %(dek)s, "
-                "now() - interval '2 days', now() - interval '1 day', %(claimed)s)",
-                {**ids, "name": ids[name], "claimed": name == "claimed"},
-            )
-    migrate(empty_postgres_dsn)
-    with connected(empty_postgres_dsn) as catalog:
-        (left,) = catalog.ended_uploads(datetime.now(UTC))
-        assert (left.name, left.stored_bytes is None, left.proof, left.commits) == (ids["open"], False, None, ())
-        assert catalog.remove_upload(left)
-
-
-def test_an_edited_migration_is_refused(postgres_dsn: str) -> None:
-    edited = [migration._replace(sql=migration.sql + "\n-- edited") for migration in known_migrations()]
-    with pytest.raises(SchemaMismatch, match="0001_catalog"):
-        migrate(postgres_dsn, known=edited)
-
-
-def test_a_database_newer_than_the_program_is_refused(postgres_dsn: str) -> None:
-    with psycopg.connect(postgres_dsn) as connection:
-        connection.execute("INSERT INTO schema_migrations (version, name, checksum) VALUES (999, 'x', 'y')")
-    with pytest.raises(SchemaMismatch, match="999"):
-        migrate(postgres_dsn)
-    with connected(postgres_dsn) as catalog, pytest.raises(SchemaMismatch, match="upgrade"):
-        catalog.check_schema()
-
-
-def test_a_database_without_the_schema_is_refused_with_the_command_to_run(
-    empty_postgres_dsn: str, postgres_dsn: str
-) -> None:
-    with connected(empty_postgres_dsn) as catalog:
-        with pytest.raises(SchemaMismatch, match="manifold migrate-db"):
-            catalog.check_schema()
-        with pytest.raises(SchemaMismatch, match="manifold migrate-db"):
-            catalog.head(TENANT, NO_PROJECT)
-    with connected(postgres_dsn) as catalog:
-        catalog.check_schema()
 
 
 # --- what the database itself refuses -----------------------------------------------------------------------------
@@ -582,7 +468,7 @@ def test_a_refused_login_is_reported_at_once_and_says_why(postgres_dsn: str) -> 
 def test_a_change_is_flushed_to_disk_even_where_the_server_says_otherwise(postgres_dsn: str) -> None:
     """Whoever makes it, in whatever table, and without leaving anything in the session."""
     postgres_dsn = direct_dsn(postgres_dsn)
-    name = urlsplit(postgres_dsn).path.lstrip("/")
+    name = database_of(postgres_dsn)
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     with psycopg.connect(postgres_dsn) as connection:
@@ -610,46 +496,6 @@ def test_rows_keep_their_place_in_time_when_clocks_disagree(postgres_dsn: str) -
         row = catalog.get_project(TENANT, made.id)
         assert row == replace(row, updated_at=LATER)
         assert row.updated_at == LATER
-
-
-def test_commits_of_before_have_the_time_they_said_and_none_that_is_still_to_come(empty_postgres_dsn: str) -> None:
-    migrate(empty_postgres_dsn, known=[one for one in known_migrations() if one.version <= 5])
-    long_ago, ahead = NOW - timedelta(days=9), datetime.now(UTC) + timedelta(days=9)
-    with psycopg.connect(empty_postgres_dsn) as connection:
-        connection.execute("INSERT INTO tenants VALUES ('acme', now())")
-        connection.execute("INSERT INTO users VALUES ('acme', 'ann', now())")
-        for number, said in enumerate((long_ago, ahead)):
-            project, commit, dek = (f"{letter}{number}".rjust(26, "x") for letter in "pcd")
-            connection.execute(
-                "INSERT INTO projects (tenant_id, project_id, owner_id, name, created_at, updated_at)"
-                " VALUES ('acme', %s, 'ann', %s, now(), now())",
-                (project, project),
-            )
-            connection.execute(
-                "INSERT INTO project_keys (tenant_id, project_id, dek_id, provider, key_name, key_version, ciphertext,"
-                " created_at) VALUES ('acme', %s, %s, 'file', 'k', 1, 'x', now())",
-                (project, dek),
-            )
-            connection.execute(
-                "INSERT INTO commits (tenant_id, project_id, generation, commit_id, record_hash, dek_id, object_bytes,"
-                " author_id, note, created_at) VALUES ('acme', %s, 1, %s, 'h', %s, 1, 'ann', 'n', %s)",
-                (project, commit, dek, said),
-            )
-            connection.execute(
-                "UPDATE projects SET generation = 1, head_commit_id = %s WHERE project_id = %s", (commit, project)
-            )
-    before = datetime.now(UTC)
-    assert "0010_commit_times" in migrate(empty_postgres_dsn)
-    with connected(empty_postgres_dsn) as catalog:
-        rows = [
-            (project.head.committed_at, catalog.commit_at(project.tenant, project.project, Generation(1)))
-            for project in catalog.all_projects()
-        ]
-    assert [committed for committed, _ in rows] == [long_ago, ahead] == [row.created_at for _, row in rows]
-    assert rows[0][1].recorded_at == long_ago
-    recorded = rows[1][1].recorded_at
-    assert recorded is not None
-    assert abs(recorded - before) < timedelta(hours=1)
 
 
 # --- what the server is short of ------------------------------------------------------------------------------------

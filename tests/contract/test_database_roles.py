@@ -14,7 +14,6 @@ from typing import Any
 import psycopg
 import pytest
 from manifold_common.adapters.postgres import migrations, roles
-from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.clients import client_environment
 from manifold_common.adapters.postgres.defaults import DEFAULTS
 from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate, schema_version
@@ -28,7 +27,8 @@ from manifold_common.services.edits import Delete, EditOptions, MakeFolder
 from manifold_local.embedded.postgres_cluster import binaries
 
 from functions.invocation.entry import InvocationError
-from tests.contract.catalog_fixtures import SettableClock, make_project
+from tests.contract.catalog_fixtures import make_project
+from tests.contract.postgres_fixtures import connected
 from tests.support.functions import Function, MakeFunction, metrics_of, printed, sample
 from tests.support.postgres import as_role, direct_dsn
 from tests.support.webhooks import SECRET, WebhookEndpoint
@@ -115,11 +115,9 @@ def test_jobs_are_done_by_their_role_and_denied_to_the_application(
 
 @pytest.fixture
 def as_application(application: str) -> Iterator[Callable[[str], object]]:
-    catalog = PostgresCatalog(application, clock=SettableClock())
-    make_project(catalog).publish()
-    with psycopg.connect(application, autocommit=True) as connection:
+    with connected(application) as catalog, psycopg.connect(application, autocommit=True) as connection:
+        make_project(catalog).publish()
         yield connection.execute  # type: ignore[misc] # statements of this file
-    catalog.close()
 
 
 @pytest.mark.parametrize(
@@ -233,10 +231,9 @@ def test_the_owner_makes_a_catalog_from_nothing_and_may_repeat_it(empty_postgres
     assert len(migrate(owner)) == len(known_migrations())
     for _ in range(2):
         assert set_up_roles(owner) == [OWNER, APP, JOBS]
-    catalog = PostgresCatalog(as_role(empty_postgres_dsn, APP), clock=SettableClock())
-    catalog.check_schema()
-    make_project(catalog).publish()
-    catalog.close()
+    with connected(as_role(empty_postgres_dsn, APP)) as catalog:
+        catalog.check_schema()
+        make_project(catalog).publish()
     dump = subprocess.run([binaries() / "pg_dump"], env=client_environment(owner), capture_output=True, check=True)
     assert b"COPY public.commits" in dump.stdout
 
@@ -257,24 +254,21 @@ def test_the_script_for_administrators_does_the_same(empty_postgres_dsn: str) ->
     with psycopg.connect(empty_postgres_dsn) as connection:
         owners = connection.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'").fetchall()
     assert owners == [(OWNER,)]
-    catalog = PostgresCatalog(as_role(empty_postgres_dsn, JOBS), clock=SettableClock())
-    make_project(catalog).publish()
-    catalog.close()
+    with connected(as_role(empty_postgres_dsn, JOBS)) as catalog:
+        make_project(catalog).publish()
 
 
 def test_the_application_starts_on_its_schema_and_can_bring_no_other_about(
     postgres_dsn: str, application: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert migrate(application) == [], "nothing is to be done, so nothing is asked for"
-    with pytest.raises(DatabaseDenied, match=r"denies it: .*permission denied") as caught:
-        migrate(application, known=[*known_migrations(), LATER])
-    assert "role that owns the tables" in str(caught.value.hint)
     newer = [*known_migrations(), LATER]
+    with pytest.raises(DatabaseDenied, match=r"denies it: .*permission denied") as caught:
+        migrate(application, known=newer)
+    assert "role that owns the tables" in str(caught.value.hint)
     monkeypatch.setattr("manifold_common.adapters.postgres.migrations.known_migrations", lambda: newer)
-    catalog = PostgresCatalog(application, clock=SettableClock())
-    with pytest.raises(SchemaMismatch, match="manifold migrate-db"):
+    with connected(application) as catalog, pytest.raises(SchemaMismatch, match="manifold migrate-db"):
         catalog.check_schema()
-    catalog.close()
 
 
 def test_a_missing_grant_is_told_at_once_with_the_command_and_nothing_is_tried_again(
@@ -294,9 +288,8 @@ def test_a_missing_grant_is_told_at_once_with_the_command_and_nothing_is_tried_a
 
 
 def test_a_dump_without_roles_gets_them_where_it_is_loaded(empty_postgres_dsn: str, postgres_dsn: str) -> None:
-    catalog = PostgresCatalog(postgres_dsn, clock=SettableClock())
-    made = make_project(catalog)
-    catalog.close()
+    with connected(postgres_dsn) as catalog:
+        made = make_project(catalog)
     owner = client_environment(as_role(postgres_dsn, OWNER))
     command = [binaries() / "pg_dump", "--no-owner", "--no-privileges"]
     dump = subprocess.run(command, env=owner, capture_output=True, check=True).stdout
@@ -307,10 +300,9 @@ def test_a_dump_without_roles_gets_them_where_it_is_loaded(empty_postgres_dsn: s
     )  # fmt: skip
     assert b"manifold_" not in dump
     set_up_roles(empty_postgres_dsn)
-    catalog = PostgresCatalog(as_role(empty_postgres_dsn, APP), clock=SettableClock())
-    catalog.check_schema()
-    assert catalog.get_project(made.tenant, made.id).name == made.row.name
-    catalog.close()
+    with connected(as_role(empty_postgres_dsn, APP)) as catalog:
+        catalog.check_schema()
+        assert catalog.get_project(made.tenant, made.id).name == made.row.name
 
 
 def test_a_statement_of_the_working_roles_ends_on_the_server_by_itself_unless_an_operator_says_otherwise(

@@ -22,7 +22,7 @@ from manifold_common.ports.event_publisher import Delivery
 
 from tests.contract.catalog_fixtures import SettableClock
 from tests.contract.test_event_publisher import event
-from tests.support.webhooks import SECRET, Request, WebhookEndpoint, running_endpoint
+from tests.support.webhooks import SECRET, Request, WebhookEndpoint, answering, running_endpoint
 
 TAKEN, REFUSED, FAILED, UNSENT = Delivery.TAKEN, Delivery.REFUSED, Delivery.FAILED, Delivery.UNSENT
 BUSY, TURNED_AWAY, GONE = Delivery.BUSY, Delivery.TURNED_AWAY, Delivery.GONE
@@ -140,14 +140,7 @@ def test_statuses_about_the_endpoint_are_its_trouble_and_end_the_batch(
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(webhook_endpoint: WebhookEndpoint, status: int) -> None:
     with running_endpoint() as elsewhere:
-
-        def answer(request: Request, handler: BaseHTTPRequestHandler) -> None:
-            handler.send_response(status)
-            handler.send_header("location", elsewhere.url)
-            handler.send_header("content-length", "0")
-            handler.end_headers()
-
-        webhook_endpoint.answer = answer
+        webhook_endpoint.answer = answering(status, "location", elsewhere.url)
         assert deliveries(publisher_to(webhook_endpoint), event("a", 1)) == [TURNED_AWAY]
         assert elsewhere.requests == []
 

@@ -24,7 +24,7 @@ from manifold_common.services.relay_events import Relay, drain
 from manifold_local.host.relaying import Relaying
 
 from tests.contract.catalog_fixtures import NOW, Made, SettableClock, make_project
-from tests.support.webhooks import SECRET, Answer, Request, WebhookEndpoint, running_endpoint
+from tests.support.webhooks import SECRET, Answer, Request, WebhookEndpoint, answering, running_endpoint
 
 PROJECTS = 6
 
@@ -55,13 +55,7 @@ def pass_time(clock: SettableClock, relays: Sequence[Relay], *, seconds: float, 
 
 
 def asking(status: int, retry_after: str) -> Answer:
-    def answer(request: Request, handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Retry-After", retry_after)
-        handler.send_header("content-length", "0")
-        handler.end_headers()
-
-    return answer
+    return answering(status, "Retry-After", retry_after)
 
 
 def in_order(endpoint: WebhookEndpoint, made: Made) -> list[int]:

@@ -21,6 +21,7 @@ from tests.support.emulator import EmulatedFunction, MakeEmulated
 from tests.support.functions import sample
 from tests.support.postgres_proxy import PostgresProxy
 from tests.support.s3_proxy import Fault, running_proxy
+from tests.support.seaweedfs import s3_variables
 
 KILLS = 4
 TEXT = "text" * 10_000
@@ -152,11 +153,7 @@ def test_a_checkout_that_times_out_while_content_is_on_its_way_leaves_nothing_ha
     emulated: MakeEmulated, s3_endpoint: S3Endpoint
 ) -> None:
     with running_proxy(s3_endpoint.url) as s3:
-        variables = {
-            "PROJECTS_BACKEND": "s3", "S3_ENDPOINT": s3.url, "S3_BUCKET": s3_endpoint.bucket,
-            "S3_PREFIX": uuid4().hex, "S3_ACCESS_KEY_ID": s3_endpoint.access_key_id,
-            "S3_SECRET_ACCESS_KEY": s3_endpoint.secret_access_key, "S3_USE_PATH_STYLE": "true",
-        }  # fmt: skip
+        variables = {**s3_variables(s3_endpoint), "S3_ENDPOINT": s3.url, "S3_PREFIX": uuid4().hex}
         assert emulated("api", container="b", **variables).invoke(sample("http-post")).payload["statusCode"] == 201
         incompressible = commit_event("r", "noise", os.urandom(LARGE_BYTES // 2).hex())
         commit = emulated("commit", container="b", **variables)

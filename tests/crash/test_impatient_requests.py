@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -24,6 +25,7 @@ from tests.support.api import Api, MakeApi
 from tests.support.openbao import OpenBao
 from tests.support.postgres_proxy import PostgresProxy
 from tests.support.s3_proxy import Fault, running_proxy
+from tests.support.seaweedfs import s3_variables
 
 PATIENCE_SECONDS = 1.0
 MOST_SECONDS = 8.0
@@ -48,13 +50,8 @@ def test_a_store_that_stops_is_unavailable_within_seconds(
 ) -> None:
     with running_proxy(s3_endpoint.url) as proxy:
         api = make_api(
-            PROJECTS_BACKEND="s3",
-            S3_ENDPOINT=proxy.url,
-            S3_BUCKET=s3_endpoint.bucket,
+            **s3_variables(replace(s3_endpoint, url=proxy.url)),
             S3_PREFIX=f"impatient/{tmp_path.name}",
-            S3_USE_PATH_STYLE="true",
-            S3_ACCESS_KEY_ID=s3_endpoint.access_key_id,
-            S3_SECRET_ACCESS_KEY=s3_endpoint.secret_access_key,
             SERVER_PATIENCE_SECONDS=str(PATIENCE_SECONDS),
         )
         project = api.project()

@@ -16,10 +16,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -32,7 +31,7 @@ from manifold_local.embedded.postgres import EmbeddedPostgres
 from tests.contract.catalog_fixtures import TENANT, SettableClock, make_project
 from tests.support.other_postgres import OtherPostgres, programs
 from tests.support.pgbouncer import running_pgbouncer
-from tests.support.postgres import direct_dsn
+from tests.support.postgres import database_of, direct_dsn, running_postgres
 
 _CONNECTIONS = (
     "SELECT current_setting('max_connections')::int, count(*) FROM pg_stat_activity"
@@ -125,7 +124,7 @@ def test_containers_beyond_the_connections_all_work_through_a_pooler(
     postgres_server: EmbeddedPostgres | OtherPostgres, crowded: int, postgres_dsn: str
 ) -> None:
     with running_pgbouncer(postgres_server.dsn, pool_size=crowded - 2) as pooler:
-        seen = contend(pooler.dsn(urlsplit(postgres_dsn).path.lstrip("/")), crowded + 10, 2.0)
+        seen = contend(pooler.dsn(database_of(postgres_dsn)), crowded + 10, 2.0)
     assert seen.served
     assert not seen.refused, seen.reasons
 
@@ -133,30 +132,21 @@ def test_containers_beyond_the_connections_all_work_through_a_pooler(
 # --- the large one ------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _server_of_its_own(folder: Path) -> Iterator[str]:
-    other = programs()
-    assert other is not None, "set MANIFOLD_TEST_POSTGRES: the embedded server takes 60 connections, not 100"
-    server = OtherPostgres(folder / "pg", other)
-    try:
-        migrate(server.dsn)
-        yield server.dsn
-    finally:
-        server.close()
-
-
 def main() -> None:
     containers = int(os.environ.get("MANIFOLD_TEST_CONTAINERS", "200"))
     seconds = float(os.environ.get("MANIFOLD_TEST_SECONDS", "15"))
     in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    assert programs(), "set MANIFOLD_TEST_POSTGRES: the embedded server takes 60 connections, not 100"
     with (
         tempfile.TemporaryDirectory(dir=in_memory, prefix="manifold-test-") as folder,
-        _server_of_its_own(Path(folder)) as dsn,
+        running_postgres(Path(folder) / "pg") as server,
     ):
+        dsn = server.dsn
+        migrate(dsn)
         print(f"{containers} containers, max_connections 100, direct: {contend(dsn, containers, seconds)}")
         print(f"then 40 containers, direct: {contend(dsn, 40, 3.0)}")
         with running_pgbouncer(dsn, pool_size=20) as pooler:
-            pooled = pooler.dsn(urlsplit(dsn).path.lstrip("/"))
+            pooled = pooler.dsn(database_of(dsn))
             print(f"{containers} containers, PgBouncer of 20: {contend(pooled, containers, seconds)}")
 
 

@@ -19,6 +19,7 @@ from tests.support.cli import EXECUTABLE
 from tests.support.embedded import postgres_processes
 from tests.support.host import Host
 from tests.support.manifold import settings_for
+from tests.support.seaweedfs import s3_variables
 
 PROJECT = "demo"
 
@@ -157,14 +158,7 @@ def test_a_dump_and_a_later_mirror_of_the_bucket_taken_while_work_goes_on(
     tmp_path: Path, ram_folder: Path, s3_endpoint: S3Endpoint, backup: Path
 ) -> None:
     backup.mkdir()
-    s3 = {
-        "PROJECTS_BACKEND": "s3",
-        "S3_ENDPOINT": s3_endpoint.url,
-        "S3_BUCKET": s3_endpoint.bucket,
-        "S3_ACCESS_KEY_ID": s3_endpoint.access_key_id,
-        "S3_SECRET_ACCESS_KEY": s3_endpoint.secret_access_key,
-        "S3_USE_PATH_STYLE": "true",
-    }
+    s3 = s3_variables(s3_endpoint)
     here = Site(tmp_path / "here", ram_folder / "here", **s3, S3_PREFIX="drill/here")
     there = Site(tmp_path / "there", ram_folder / "there", **s3, S3_PREFIX="drill/there")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from manifold_common.errors import ErrorKind
@@ -12,7 +11,7 @@ from manifold_local.cli.exit_codes import EXIT_CODES
 
 from tests.support.cli import Program
 from tests.support.pgbouncer import running_pgbouncer
-from tests.support.postgres import direct_dsn
+from tests.support.postgres import database_of, direct_dsn
 from tests.support.zygote import Zygote
 
 
@@ -21,7 +20,7 @@ def pooled(tmp_path: Path, ram_folder: Path, zygote: Zygote, empty_postgres_dsn:
     """Return the program, whose DATABASE_URL leads to a pooler, and that of the server itself."""
     direct = direct_dsn(empty_postgres_dsn)
     with running_pgbouncer(direct) as pooler:
-        variables = {"DATABASE_URL": pooler.dsn(urlsplit(direct).path.lstrip("/"))}
+        variables = {"DATABASE_URL": pooler.dsn(database_of(direct))}
         (tmp_path / "work").mkdir()
         (ram_folder / "work").mkdir()
         yield Program(tmp_path / "work", ram_folder / "work", zygote, variables), direct

@@ -13,6 +13,7 @@ from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 from tests.support.cli import Program
 from tests.support.hints import settle_conflicts
 from tests.support.host import Host
+from tests.support.seaweedfs import s3_variables
 from tests.support.work import MAPPED, look, write_through_map
 from tests.support.zygote import Zygote
 
@@ -21,17 +22,7 @@ from tests.support.zygote import Zygote
 def url(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: S3Endpoint) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
     ram = Path("/dev/shm") / f"manifold-test-{secrets.token_hex(6)}"
-    host = Host(
-        folder / "workdir",
-        ram,
-        PROJECTS_BACKEND="s3",
-        S3_ENDPOINT=s3_endpoint.url,
-        S3_BUCKET=s3_endpoint.bucket,
-        S3_PREFIX=f"cli/{secrets.token_hex(6)}",
-        S3_ACCESS_KEY_ID=s3_endpoint.access_key_id,
-        S3_SECRET_ACCESS_KEY=s3_endpoint.secret_access_key,
-        S3_USE_PATH_STYLE="true",
-    )
+    host = Host(folder / "workdir", ram, **s3_variables(s3_endpoint), S3_PREFIX=f"cli/{secrets.token_hex(6)}")
     try:
         yield str(host.ready().base_url).rstrip("/")
     finally:

@@ -13,7 +13,7 @@ from manifold_common.services.commit import CommitRequest
 
 from tests.attacks.begun import in_the_clear
 from tests.attacks.forging import with_other_content
-from tests.attacks.test_hostile_client import make_liar
+from tests.attacks.liar import make_liar
 from tests.support.api import MakeApi
 from tests.support.cli import Program
 from tests.support.remote import MakeClient, MakeServer, RemoteServer

@@ -13,7 +13,7 @@ from tests.e2e.test_events import dependency, make_project, wait_until
 from tests.support.host import MakeHost
 from tests.support.kafka import running_kafka
 from tests.support.redis import RedisServer
-from tests.support.webhooks import SECRET, WebhookEndpoint
+from tests.support.webhooks import SECRET, WebhookEndpoint, answering
 
 WITHIN_SECONDS = 5.0
 """The time that one health check may take."""
@@ -86,13 +86,7 @@ def test_a_delivery_that_fails_shows_at_once_with_the_receivers_name_and_nothing
     _, well = seen(client, name, lambda found: found["last_ok_at"] is not None)
     assert well["detail"].startswith("last took an event at ")
 
-    def throttle(request: Any, handler: Any) -> None:
-        handler.send_response(429)
-        handler.send_header("Retry-After", "3600")
-        handler.send_header("content-length", "0")
-        handler.end_headers()
-
-    webhook_endpoint.answer = throttle
+    webhook_endpoint.answer = answering(429, "Retry-After", "3600")
     make_project(client, "two")
     took, ill = seen(client, name, is_in("degraded"))
     assert took < WITHIN_SECONDS

@@ -25,7 +25,9 @@ def said_by(program: Program, *arguments: str, variables: dict[str, str]) -> str
     """Return all that a command prints, whether it succeeds or not."""
     assert program.zygote is not None
     done = program.zygote.run(arguments, timeout=60, env=program.environ(**variables), cwd=program.folder, input=b"")
-    return (done.stdout + done.stderr).decode()
+    said = (done.stdout + done.stderr).decode()
+    assert said
+    return said
 
 
 def test_no_part_of_a_secret_is_shown_by_the_program(program: Program) -> None:

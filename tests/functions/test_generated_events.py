@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function
-from tests.support.tools import tools
+from tests.support.tools import run_in_tools
 
 _GENERATE = """
 import json
@@ -27,10 +26,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    environ = {"HOME": str(tmp_path_factory.mktemp("home")), "SAM_CLI_TELEMETRY": "0"}
-    done = subprocess.run([tools().python, "-c", _GENERATE], env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(run_in_tools(_GENERATE, home=tmp_path_factory.mktemp("home")))
     return found
 
 

@@ -13,20 +13,13 @@ from typing import Any
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
 from tests.support.functions import EVENTS, MakeFunction, sample
+from tests.support.seaweedfs import s3_variables
 
 GUIDE = EVENTS.parent / "docs" / "functions-local.md"
 
 
 def test_each_sample_is_served(make_function: MakeFunction, s3_endpoint: S3Endpoint) -> None:
-    function = make_function(
-        PROJECTS_BACKEND="s3",
-        S3_ENDPOINT=s3_endpoint.url,
-        S3_BUCKET=s3_endpoint.bucket,
-        S3_PREFIX=f"samples/{secrets.token_hex(8)}",
-        S3_ACCESS_KEY_ID=s3_endpoint.access_key_id,
-        S3_SECRET_ACCESS_KEY=s3_endpoint.secret_access_key,
-        S3_USE_PATH_STYLE="true",
-    )
+    function = make_function(**s3_variables(s3_endpoint), S3_PREFIX=f"samples/{secrets.token_hex(8)}")
     order = re.findall(r"\$INVOKE-([a-z]+)/invocations -d @events/([a-z-]+)\.json", GUIDE.read_text())
     assert sorted(name for _, name in order) == sorted(path.stem for path in EVENTS.glob("*.json"))
     answers: dict[str, Any] = {name: function(target, sample(name)) for target, name in order}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from manifold_local.functions_stack.deploy import routes
 from manifold_local.packaging.artifacts import FUNCTIONS, SHARED
 
 from tests.support.templates import INFRA, NAMES, functions, resources, template, values_of
-from tests.support.tools import tools
+from tests.support.tools import run_in_tools
 
 FACTS = functions()
 MAX_MEMORY_MB, MAX_SECONDS, MIN_STORAGE_MB, MAX_STORAGE_MB = 10_240, 900, 512, 10_240
@@ -267,11 +266,7 @@ print(json.dumps(found))
 def test_sam_makes_an_alias_for_each_function_and_shifts_traffic_only_where_deployments_are_gradual(
     tmp_path: Path,
 ) -> None:
-    environ = {"HOME": str(tmp_path), "AWS_DEFAULT_REGION": "us-east-1"}
-    command = [tools().python, "-c", _DEPLOY, INFRA / "template.yaml"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    for kind, made in json.loads(done.stdout).items():
+    for kind, made in json.loads(run_in_tools(_DEPLOY, INFRA / "template.yaml", home=tmp_path)).items():
         aliases = [one for name, one in made.items() if name.endswith("Aliaslive")]
         groups = [one for one in made.values() if one["Type"] == "AWS::CodeDeploy::DeploymentGroup"]
         assert len(aliases) == len(NAMES)

@@ -30,6 +30,7 @@ from manifold_local.lambda_service.runtime_api import Invocation
 from manifold_local.lambda_service.service import http_answer, refused_call
 
 from tests.support.privileges import bound_by_permissions
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 CODE = """
@@ -75,13 +76,6 @@ def packed(**files: str) -> bytes:
         for name, text in files.items():
             package.writestr(zipfile.ZipInfo(name.replace("__", "/") + ".py"), textwrap.dedent(text))
     return made.getvalue()
-
-
-def within_seconds(seconds: float, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 Invoke = Callable[..., Outcome]
@@ -132,7 +126,7 @@ def test_a_container_does_one_thing_at_a_time_and_others_are_started_beside_it(i
 
 def test_between_invocations_a_container_stands_still(invoke: Invoke) -> None:
     pid = invoke({"do": "tick"}).body["pid"]
-    within_seconds(5, lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, 5)
     before = invoke().body["ticks"]
     time.sleep(0.3)
     assert invoke().body["ticks"] - before < 20
@@ -276,7 +270,7 @@ def test_containers_end_with_the_stand_in_however_that_ends(places: Places) -> N
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         os.kill(process.pid, signal.SIGKILL)
-    within_seconds(5, lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 5)
 
 
 @pytest.mark.parametrize(

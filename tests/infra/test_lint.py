@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.templates import INFRA, ROOT, all_templates
-from tests.support.tools import tools
+from tests.support.tools import run_in_tools, tools
 
 
 def test_cfn_lint_finds_nothing() -> None:
@@ -33,14 +33,7 @@ for route in ApiProvider(stacks).api.routes:
 for function in SamFunctionProvider(stacks).get_all():
     print(function.name, function.handler, len(function.layers))
 """
-    found = tools()
-    environ = {"HOME": str(tmp_path), "AWS_DEFAULT_REGION": "us-east-1", "SAM_CLI_TELEMETRY": "0"}
-    done = subprocess.run(
-        [found.python, "-c", program, INFRA / "template.yaml"],
-        cwd=ROOT, env=environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == sorted(
+    assert sorted(run_in_tools(program, INFRA / "template.yaml", home=tmp_path).splitlines()) == sorted(
         [
             "$default ApiFunction 2.0",
             "/api/sessions/{session}/plan CheckoutFunction 2.0",

@@ -8,7 +8,6 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +15,7 @@ from manifold_common.settings import HELD, load_settings
 from manifold_common.settings.catalogue import describe_settings
 
 from tests.support.templates import NAMES, ROOT, template, values_of
-from tests.support.tools import tools
+from tests.support.tools import run_in_tools, tools
 
 LOCAL = ROOT / "local"
 HOOK = LOCAL / "localstack" / "ready.d" / "deploy.sh"
@@ -29,16 +28,6 @@ IN_SHELL = {
     "REDIS_PASSWORD": "",
 }
 """What .env holds and sam takes from its own environment."""
-
-
-def _in_tools(program: str, *arguments: str | Path, home: Path, environ: dict[str, str] | None = None) -> Any:
-    """Run a program in the environment of sam, and return what it prints as JSON."""
-    found = tools()
-    variables = {"HOME": str(home), "AWS_DEFAULT_REGION": "us-east-1", "SAM_CLI_TELEMETRY": "0", **(environ or {})}
-    command = [found.python, "-c", program, *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 # --- sam local --------------------------------------------------------------------------------------------------
@@ -69,9 +58,8 @@ print(json.dumps({one.name: runner._make_env_vars(one).resolve() for one in prov
 
 
 def test_sam_local_gives_every_function_settings_for_the_servers_of_the_compose_file(tmp_path: Path) -> None:
-    found = _in_tools(
-        _RESOLVE, ROOT / "infra" / "template.yaml", LOCAL / "sam-local.json", home=tmp_path, environ=IN_SHELL
-    )
+    document, values = ROOT / "infra" / "template.yaml", LOCAL / "sam-local.json"
+    found = json.loads(run_in_tools(_RESOLVE, document, values, home=tmp_path, environ=IN_SHELL))
     assert sorted(found) == sorted(f"{name.capitalize()}Function" for name in NAMES)
     compose = yaml.safe_load((LOCAL / "docker-compose.enterprise.yml").read_text())["services"]
     for environ in found.values():
@@ -108,7 +96,7 @@ print(json.dumps({name: [option.name for option in module.cli.params] for name, 
 
 
 def test_samconfig_sets_options_that_sam_has(tmp_path: Path) -> None:
-    known = _in_tools(_OPTIONS, home=tmp_path)
+    known = json.loads(run_in_tools(_OPTIONS, home=tmp_path))
     stages = tomllib.loads((ROOT / "samconfig.toml").read_text())
     checked = 0
     for stage, commands in stages.items():
@@ -180,10 +168,10 @@ def test_the_hook_gives_each_function_the_secrets_that_it_may_hold(tmp_path: Pat
     kept = {line.split(" ", 1)[0]: json.loads(line.split(" ", 1)[1]) for line in found.read_text().splitlines()}
     assert kept.keys() == {f"manifold/local/{name}" for name in NAMES}
     keys = {name: one for one in describe_settings() for name in (*one.env, *one.fallback)}
+    given = {keys[variable].key for variable in variables if variable in keys and keys[variable].secret}
     for name in NAMES:
         secret = kept[f"manifold/local/{name}"]
         held = {keys[variable].key for variable in secret if keys[variable].secret}
-        given = {keys[variable].key for variable in variables if variable in keys and keys[variable].secret}
         assert held == given & HELD[name]
         assert all(value == f"value-of-{variable}" for variable, value in secret.items())
     assert "VAULT_TOKEN" in kept["manifold/local/api"] and "VAULT_TOKEN" not in kept["manifold/local/fanout"]

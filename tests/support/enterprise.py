@@ -35,7 +35,7 @@ from tests.support.postgres import reached, running_postgres
 from tests.support.postgres_proxy import PostgresProxy
 from tests.support.redis import RedisServer, running_redis
 from tests.support.s3_proxy import S3Proxy, running_proxy
-from tests.support.seaweedfs import running_seaweedfs
+from tests.support.seaweedfs import running_seaweedfs, s3_variables
 
 MOUNT, KEY = "transit", "manifold-kek"
 _UPKEEP_SECONDS = 0.3
@@ -99,12 +99,8 @@ def running_enterprise() -> Iterator[Enterprise]:
         redis = stack.enter_context(running_redis())
         kafka = stack.enter_context(running_kafka())
         variables = {
-            "PROJECTS_BACKEND": "s3",
+            **s3_variables(endpoint),
             "S3_ENDPOINT": s3.url,
-            "S3_BUCKET": endpoint.bucket,
-            "S3_ACCESS_KEY_ID": endpoint.access_key_id,
-            "S3_SECRET_ACCESS_KEY": endpoint.secret_access_key,
-            "S3_USE_PATH_STYLE": "true",
             "PROJECTS_ENCRYPTION_PROVIDER": "vault",
             "VAULT_ADDR": vault.url,
             "VAULT_TOKEN": vault.make_token(vault.make_least_policy(MOUNT, KEY), period="24h"),

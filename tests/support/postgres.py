@@ -40,6 +40,11 @@ def with_database(dsn: str, name: str) -> str:
     return urlsplit(dsn)._replace(path=f"/{name}").geturl()
 
 
+def database_of(dsn: str) -> str:
+    """Return the name of the database that a connection string leads to."""
+    return urlsplit(dsn).path.lstrip("/")
+
+
 def as_role(dsn: str, role: str) -> str:
     """Return the connection string of the same database, for another role: sessions begin as that one."""
     parts = urlsplit(direct_dsn(dsn))  # a pooler takes no options
@@ -49,8 +54,8 @@ def as_role(dsn: str, role: str) -> str:
 
 def direct_dsn(dsn: str) -> str:
     """Return the connection string of the server itself, for a database that may be reached through a pooler."""
-    parts = urlsplit(dsn)
-    return with_database(_behind[parts.netloc], parts.path.lstrip("/")) if parts.netloc in _behind else dsn
+    address = urlsplit(dsn).netloc
+    return with_database(_behind[address], database_of(dsn)) if address in _behind else dsn
 
 
 @contextmanager
@@ -71,7 +76,7 @@ def reached(server_dsn: str) -> Iterator[str]:
         yield server_dsn
         return
     with running_pgbouncer(server_dsn, pool_size=_POOL_SIZE) as pooler:
-        dsn = pooler.dsn(urlsplit(server_dsn).path.lstrip("/"))
+        dsn = pooler.dsn(database_of(server_dsn))
         _behind[urlsplit(dsn).netloc] = server_dsn
         yield dsn
 
@@ -127,7 +132,7 @@ def _template(_databases: Databases) -> Iterator[str]:
     with _databases("template1") as dsn:
         migrate(direct_dsn(dsn))  # while anybody is connected to it, it cannot be copied
         set_up_roles(direct_dsn(dsn))
-        yield urlsplit(dsn).path.lstrip("/")
+        yield database_of(dsn)
 
 
 @pytest.fixture

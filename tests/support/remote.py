@@ -16,6 +16,7 @@ from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
 from tests.support.api import Api, MakeApi
 from tests.support.lying_server import LyingServer, lying
+from tests.support.seaweedfs import s3_variables
 
 
 @dataclass
@@ -41,16 +42,7 @@ def make_server(make_api: MakeApi, s3_endpoint: S3Endpoint) -> MakeServer:
     prefix = f"remote/{secrets.token_hex(8)}"
 
     def make(**settings: object) -> RemoteServer:
-        variables = {
-            "PROJECTS_BACKEND": "s3",
-            "S3_ENDPOINT": s3_endpoint.url,
-            "S3_BUCKET": s3_endpoint.bucket,
-            "S3_PREFIX": prefix,
-            "S3_ACCESS_KEY_ID": s3_endpoint.access_key_id,
-            "S3_SECRET_ACCESS_KEY": s3_endpoint.secret_access_key,
-            "S3_USE_PATH_STYLE": "true",
-        }
-        return RemoteServer(make_api(**{**variables, **settings}))
+        return RemoteServer(make_api(**{**s3_variables(s3_endpoint), "S3_PREFIX": prefix, **settings}))
 
     return make
 

@@ -33,6 +33,18 @@ def running_seaweedfs() -> Iterator[SeaweedFS]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def s3_variables(endpoint: S3Endpoint) -> dict[str, str]:
+    """Return the settings of a store in its bucket, as variables."""
+    return {
+        "PROJECTS_BACKEND": "s3",
+        "S3_ENDPOINT": endpoint.url,
+        "S3_BUCKET": endpoint.bucket,
+        "S3_ACCESS_KEY_ID": endpoint.access_key_id,
+        "S3_SECRET_ACCESS_KEY": endpoint.secret_access_key,
+        "S3_USE_PATH_STYLE": "true",
+    }
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[S3Endpoint]:
     """One S3 server for the whole run. Each test keeps to a prefix of its own."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
+from tests.support.seaweedfs import s3_variables
+
 if TYPE_CHECKING:
     from tests.support.kafka import KafkaBroker
     from tests.support.openbao import OpenBao
@@ -44,23 +46,17 @@ def full_stack(
     s3_endpoint: S3Endpoint, redis_server: RedisServer, kafka_broker: KafkaBroker, openbao: OpenBao
 ) -> NewStack:
     """Return a function that gives settings of a stack that nobody has used, as variables."""
-    s3, vault = s3_endpoint, openbao
-    vault.mount_transit(MOUNT)
-    vault.make_key(KEY, MOUNT, derived=True)
-    token = vault.make_token(vault.make_least_policy(MOUNT, KEY), period="24h")
+    openbao.mount_transit(MOUNT)
+    openbao.make_key(KEY, MOUNT, derived=True)
+    token = openbao.make_token(openbao.make_least_policy(MOUNT, KEY), period="24h")
 
     def make() -> dict[str, str]:
         name = secrets.token_hex(8)
         return {
-            "PROJECTS_BACKEND": "s3",
-            "S3_ENDPOINT": s3.url,
-            "S3_BUCKET": s3.bucket,
+            **s3_variables(s3_endpoint),
             "S3_PREFIX": f"stack/{name}",
-            "S3_ACCESS_KEY_ID": s3.access_key_id,
-            "S3_SECRET_ACCESS_KEY": s3.secret_access_key,
-            "S3_USE_PATH_STYLE": "true",
             "PROJECTS_ENCRYPTION_PROVIDER": "vault",
-            "VAULT_ADDR": vault.url,
+            "VAULT_ADDR": openbao.url,
             "VAULT_TOKEN": token,
             "VAULT_MOUNT_PATH": MOUNT,
             "VAULT_KEY_NAME": KEY,

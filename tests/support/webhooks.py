@@ -31,6 +31,18 @@ class Request:
 Answer = Callable[[Request, BaseHTTPRequestHandler], int | None]
 
 
+def answering(status: int, header: str, value: str) -> Answer:
+    """Answer each request with this status, and with a header more than usual."""
+
+    def answer(request: Request, handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header(header, value)
+        handler.send_header("content-length", "0")
+        handler.end_headers()
+
+    return answer
+
+
 class WebhookEndpoint:
     """``answer`` is asked for the status of each request; ``None``: it has answered by itself."""
 

@@ -37,8 +37,8 @@ from tests.support.embedded import (
     server_place,
     server_processes,
     start,
-    wait_until,
 )
+from tests.support.waiting import wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become other users")
 

@@ -29,8 +29,8 @@ from tests.support.embedded import (
     server_place,
     server_processes,
     start,
-    wait_until,
 )
+from tests.support.waiting import wait_until
 
 LONG = "long" * 30
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tracemalloc
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from functions.data_plane import shapes as data_plane
 from functions.shapes import base, changes, projects, sessions
 from functions.shapes.base import MAX_FIELDS, Shape
 from tests.support.api import Api
+from tests.support.memory import traced_memory
 
 P = "/api/projects/demo"
 
@@ -44,16 +44,13 @@ def at(api: Api) -> Api:
 )
 def test_a_body_is_refused_before_it_takes_much(at: Api, url: str, body: bytes, told: str) -> None:
     """1 MB of ``{}`` took 900 MiB and ten seconds; 60 MB of them, 2.2 GB and forty."""
-    tracemalloc.start()
-    try:
+    with traced_memory() as peak:
         answer = at.post(P + url, content=body, headers={"Content-Type": "application/json"})
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+        taken = peak()
     assert answer.status_code in (400, 413)
     assert len(answer.content) < 4000
     assert re.search(told, answer.text), answer.text[:400]
-    assert peak < (48 << 20) + 5 * len(body)
+    assert taken < (48 << 20) + 5 * len(body)
 
 
 def test_what_people_write_does_not_count_as_structure(at: Api) -> None:

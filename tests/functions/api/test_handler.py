@@ -184,7 +184,7 @@ def test_a_panic_of_a_native_library_does_not_end_the_container(
     event = request("GET", "/api/projects") if name == "api" else {"project": "demo"}
     with monkeypatch.context() as broken:
         broken.setattr(type(function.manifold.context.catalog), "list_projects", panic)
-        broken.setattr(type(function.manifold.context.catalog), "find_project", panic, raising=False)
+        broken.setattr(type(function.manifold.context.catalog), "find_project", panic)
         try:
             assert function(name, event)["statusCode"] == 500
         except InvocationError as error:

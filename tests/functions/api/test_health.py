@@ -14,7 +14,7 @@ from manifold_common.errors import CatalogUnavailable
 from manifold_common.ports.object_store import StoreHealth
 
 from tests.support.api import Api, MakeApi
-from tests.support.kafka import running_kafka
+from tests.support.kafka import KafkaBroker
 from tests.support.panics import SECRET, panic
 
 
@@ -124,16 +124,15 @@ def test_each_part_says_when_it_was_last_seen_to_work_and_since_when_it_is_as_it
 
 
 def test_a_database_that_is_away_is_not_taken_for_trouble_of_kafka(
-    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch
+    make_api: MakeApi, kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_kafka() as broker:
-        api = make_api(**broker.variables("t"))
+    api = make_api(**kafka_broker.variables("t"))
 
-        def away(*_: object) -> None:
-            raise CatalogUnavailable("the database is away")
+    def away(*_: object) -> None:
+        raise CatalogUnavailable("the database is away")
 
-        monkeypatch.setattr(type(api.manifold.context.catalog), "sink_states", away)
-        kafka = by_name(api.get("/health").json())["kafka"]
+    monkeypatch.setattr(type(api.manifold.context.catalog), "sink_states", away)
+    kafka = by_name(api.get("/health").json())["kafka"]
     assert kafka["detail"] == "it answers; what deliveries have found cannot be told without the database"
 
 

@@ -16,6 +16,7 @@ from manifold_common.settings import load_settings
 from functions.api import traffic as traffic_module
 from functions.api.traffic import Room, Traffic, Transfer
 from tests.support.api import Api
+from tests.support.waiting import wait_until
 
 
 def traffic(tmp_path: Path, **variables: str) -> Traffic:
@@ -211,10 +212,7 @@ def test_a_change_whose_client_is_gone_goes_on(api: Api, monkeypatch: pytest.Mon
         client.sendall(b"PUT /api/projects/demo/files/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
         assert begun.wait(10)
     gone.set()
-    deadline = time.monotonic() + 10
-    while api.get("/api/projects/demo").json()["generation"] != 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: api.get("/api/projects/demo").json()["generation"] == 1)
 
 
 def test_who_gave_up_waiting_for_room_is_given_none() -> None:

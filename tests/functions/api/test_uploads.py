@@ -5,22 +5,14 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable
 
 import pytest
 
 from tests.support.api import Api, MakeApi
+from tests.support.waiting import wait_until
 
 FILES = "/api/projects/demo/files"
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.01)
 
 
 def generation(api: Api) -> int:
@@ -47,7 +39,7 @@ def test_a_client_that_hangs_up_after_the_last_byte_gets_its_commit(api: Api) ->
     for number in range(40):
         with api.connect() as client:
             client.sendall(head(f"{FILES}/f{number}", "Content-Length: 5") + b"hello")
-    until(lambda: generation(api) == 40)
+    wait_until(lambda: generation(api) == 40)
     assert len(api.get("/api/projects/demo/tree").json()["items"]) == 40
 
 
@@ -57,7 +49,7 @@ def test_the_same_holds_for_chunked_bodies_in_two_pieces(api: Api) -> None:
         with api.connect() as client:
             client.sendall(head(f"{FILES}/f{number}", "Transfer-Encoding: chunked") + b"5\r\nhello\r\n")
             client.sendall(b"6\r\n world\r\n0\r\n\r\n")
-    until(lambda: generation(api) == 20)
+    wait_until(lambda: generation(api) == 20)
     assert api.get(f"{FILES}/f7").content == b"hello world"
 
 
@@ -79,7 +71,7 @@ def test_a_body_that_ends_early_commits_nothing(api: Api, request_bytes: bytes) 
         client.shutdown(socket.SHUT_WR)
         while client.recv(65536):
             pass
-    until(no_upload_is_running)
+    wait_until(no_upload_is_running)
     assert generation(api) == 0
     assert api.get("/api/projects/demo/tree").json()["items"] == []
 
@@ -95,7 +87,7 @@ def test_an_archive_that_ends_early_commits_nothing(api: Api) -> None:
         client.shutdown(socket.SHUT_WR)
         while client.recv(65536):
             pass
-    until(no_upload_is_running)
+    wait_until(no_upload_is_running)
     assert generation(api) == 0
 
 

@@ -1,16 +1,19 @@
-"""What an invocation takes of the database, and how it shows that the database gave nothing."""
+"""What an invocation takes of the database, what a container keeps of it, and how it shows that there was nothing."""
 
 from __future__ import annotations
 
 import json
+import time
 
 import psycopg
 import pytest
 from manifold_common.errors import CatalogUnavailable
 
+from functions.invocation.container import CONTAINER
 from functions.invocation.entry import InvocationError
 from tests.functions.invocation.test_nudge import COMMIT
 from tests.support.functions import MakeFunction, metrics_of, sample
+from tests.support.postgres import direct_dsn
 
 CONNECTIONS = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'manifold'
@@ -28,6 +31,24 @@ def test_one_connection_is_enough_for_a_container(make_function: MakeFunction, n
             events = {"api": sample("http-get"), "checkout": {"project": "demo"}, "commit": {**COMMIT, **change}}
             function(name, events.get(name, {}))
         assert connection.execute(CONNECTIONS).fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(("idle_seconds", "kept"), [("60", 1), ("0", 0)])
+def test_a_container_keeps_one_connection_between_invocations_or_none(
+    make_function: MakeFunction, postgres_dsn: str, idle_seconds: str, kept: int
+) -> None:
+    dsn = direct_dsn(postgres_dsn)
+    function = make_function(DATABASE_URL=dsn, DATABASE_IDLE_SECONDS=idle_seconds)
+    with psycopg.connect(dsn, autocommit=True) as watcher:
+        for _ in range(2):
+            catalog = function.manifold.context.catalog
+            with catalog._db._pool.connection(), catalog._db._pool.connection():  # type: ignore[attr-defined]
+                pass  # as requests for several objects at once do
+            assert CONTAINER.manifold.context.catalog is catalog
+            assert "errorMessage" not in function("maintenance", {})
+            deadline = time.monotonic() + 5
+            while (found := watcher.execute(CONNECTIONS).fetchall()[0][0]) != kept:
+                assert time.monotonic() < deadline, found
 
 
 def test_a_database_that_gives_no_connection_is_counted(

@@ -9,7 +9,6 @@ import secrets as random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import pytest
 from manifold_common.adapters.webhook.signature import sign
@@ -21,7 +20,7 @@ from functions.invocation import container
 from tests.support.functions import Function, MakeFunction, sample
 from tests.support.kafka import KafkaBroker
 from tests.support.openbao import OpenBao
-from tests.support.postgres import PasswordRole, direct_dsn
+from tests.support.postgres import PasswordRole, direct_dsn, with_database
 from tests.support.redis import RedisServer
 from tests.support.secrets_manager import Secrets
 from tests.support.webhooks import Request, WebhookEndpoint
@@ -139,7 +138,7 @@ def test_a_secret_that_names_another_database_does_not_change_the_one_of_a_warm_
     made = rotating({"DATABASE_URL": password_role.rotate("first")})
     create_project(made)
     second = password_role.rotate("second")
-    elsewhere = urlsplit(second)._replace(path="/postgres").geturl()
+    elsewhere = with_database(second, "postgres")
     made.put(DATABASE_URL=elsewhere)
     assert made.commit()["error"]["code"] == "catalog_unavailable"
     made.put(DATABASE_URL=second)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +57,7 @@ from tests.compat.forge import (
     TREE,
     UPSERTS,
 )
+from tests.support.memory import traced_memory
 
 MIB = 1 << 20
 Parts = tuple[list[Any], list[Any]]
@@ -320,13 +320,10 @@ MESSAGES = {
 def test_a_description_that_is_no_message_of_ours_is_refused(name: str, frame: int) -> None:
     forged: list[Any] = list(forge.parts())
     forged[frame] = MESSAGES[name]
-    tracemalloc.start()
-    try:
+    with traced_memory() as peak:
         with pytest.raises(CorruptObject):
             forge.read(forge.seal(*forged))
-        assert tracemalloc.get_traced_memory()[1] < 16 * MIB
-    finally:
-        tracemalloc.stop()
+        assert peak() < 16 * MIB
 
 
 @pytest.mark.parametrize("frame", [0, 1])
@@ -433,13 +430,10 @@ def test_a_first_commit_has_no_parent() -> None:
 
 
 def _peak(data: bytes) -> int:
-    tracemalloc.start()
-    try:
+    with traced_memory() as peak:
         with pytest.raises(CorruptObject):
             forge.read(data)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+        return peak()
 
 
 def _with_description(raw: bytes, payload: bytes) -> bytes:
@@ -490,13 +484,10 @@ def test_decoding_takes_memory_in_proportion_to_the_description(columns: str) ->
     if columns != "paths":
         forged.meta[MESSAGE] = ""
     data = forge.seal(forged.record, forged.places)
-    tracemalloc.start()
-    try:
+    with traced_memory() as peak:
         forge.read(data)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 40 * len(data), f"{peak / len(data):.1f} times"
+        most = peak()
+    assert most < 40 * len(data), f"{most / len(data):.1f} times"
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

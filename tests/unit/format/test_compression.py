@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 import random
-import tracemalloc
 
 import pytest
 import zstandard
 from manifold_common.format.compression import STORED, ZSTD, compress, decompress
+
+from tests.support.memory import traced_memory
 
 MIB = 1 << 20
 
@@ -61,24 +62,18 @@ def test_a_payload_that_is_not_what_it_says_is_refused(codec: int, payload: byte
 
 def test_a_small_payload_cannot_make_us_allocate_much() -> None:
     payload = _declares((1 << 28) - 1) + bytes(1000)
-    tracemalloc.start()
-    try:
+    with traced_memory() as peak:
         with pytest.raises(ValueError, match="cannot hold"):
             decompress(ZSTD, payload, (1 << 28) - 1)
-        assert tracemalloc.get_traced_memory()[1] < MIB
-    finally:
-        tracemalloc.stop()
+        assert peak() < MIB
 
 
 def test_a_bomb_within_its_declared_length_takes_no_more_than_that() -> None:
     payload = zstandard.ZstdCompressor(level=19).compress(bytes(64 * MIB))
     assert len(payload) < 16 * 1024
-    tracemalloc.start()
-    try:
+    with traced_memory() as peak:
         assert len(decompress(ZSTD, payload, 64 * MIB)) == 64 * MIB
-        assert tracemalloc.get_traced_memory()[1] < 65 * MIB
-    finally:
-        tracemalloc.stop()
+        assert peak() < 65 * MIB
 
 
 def test_the_bound_on_expansion_never_refuses_what_zstd_can_make() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from manifold_common.format.sealed import ObjectKind, Payload
 from manifold_common.ids import PLAIN
 
 from tests.compat import forge, golden
+from tests.support.memory import traced_memory
 
 ROOT = Path(__file__).parents[3]
 Described = tuple[list[Any], list[Any]]
@@ -122,13 +122,10 @@ def test_what_decoding_takes_is_told_before(shape: Callable[[int], Described], c
         nonlocal taken
         taken += more
 
-    tracemalloc.start()
-    try:
+    with traced_memory() as peak:
         read(data, take)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak <= taken <= 3 * peak
+        most = peak()
+    assert most <= taken <= 3 * most
     if shape is project:
         assert taken <= 1000 * count  # as docs/format-v1.md says
     for limit in (taken // 3, taken - 1):
