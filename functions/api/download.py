@@ -35,6 +35,8 @@ _PIECE_BYTES = 4 << 20
 """What a piece may take before it is there."""
 _SLICE_BYTES = 512 << 10
 """What is handed to the connection at once."""
+_KEEPS_UP_SECONDS = 1.0
+"""A client that keeps up takes a piece within that time."""
 
 
 def stream(
@@ -66,7 +68,7 @@ class _Streamed(StreamingResponse):
         self._transfer = transfer
         self._room = room
         self._pieces = pieces
-        self._most = min(_PIECE_BYTES, int(headers.get("Content-Length", _PIECE_BYTES)))
+        self._left_bytes = int(headers["Content-Length"]) if "Content-Length" in headers else None
         self._sent_bytes = 0
         self._untaken = untaken
         transfer.taken = self._taken
@@ -86,16 +88,21 @@ class _Streamed(StreamingResponse):
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                     self._sent_bytes += len(body)  # now it is with the connection, taken or not
                     self._transfer.has_begun = True
+            keeps_up = time.monotonic() - self._transfer.waits_since < _KEEPS_UP_SECONDS
             self._transfer.waits_since = piece = None
             self._room.give_back(self._transfer)
-            piece = await self._next()
+            piece = await self._next(keeps_up=keeps_up)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _next(self) -> Buffer | None:
+    async def _next(self, *, keeps_up: bool = False) -> Buffer | None:
         """Return the next piece, for which there is room then. ``None``: there is none."""
-        await self._room.take(self._transfer, self._most, large=self._most > _SLICE_BYTES)
+        most = _PIECE_BYTES if self._left_bytes is None else min(_PIECE_BYTES, self._left_bytes)
+        if most:
+            await self._room.take(self._transfer, most, large=most > _SLICE_BYTES, keeps_up=keeps_up)
         piece = await anyio.to_thread.run_sync(next, self._pieces, None)
-        self._room.give_back(self._transfer, self._most - len(piece or b""))
+        self._room.give_back(self._transfer, most - len(piece or b""))
+        if self._left_bytes is not None:
+            self._left_bytes = max(self._left_bytes - len(piece or b""), 0)
         return piece
 
 

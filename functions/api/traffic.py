@@ -85,12 +85,17 @@ class Room:
         self._given_back = asyncio.Event()
         self.held_bytes = 0
 
-    async def take(self, transfer: Transfer, count: int, *, large: bool = False) -> None:
-        """Let ``transfer`` hold ``count`` bytes more. Raises Overloaded: there is no room, and none can be made."""
+    async def take(self, transfer: Transfer, count: int, *, large: bool = False, keeps_up: bool = False) -> None:
+        """Let ``transfer`` hold ``count`` bytes more. Raises Overloaded: there is no room, and none can be made.
+
+        Args:
+            large: leave room for what is small.
+            keeps_up: its client has just taken what it had, and fast. It does not queue again for the room of that.
+        """
         limit = int(self._limit_bytes * (_SHARE_OF_LARGE if large else 1))
         loop = asyncio.get_running_loop()
         wanted = _Waiting(transfer, count, limit, time.monotonic(), loop.create_future())
-        if not self._waiting and self._fits(wanted):
+        if (keeps_up or not self._waiting) and self._fits(wanted):
             self._grant(wanted)
             return
         self._waiting.append(wanted)

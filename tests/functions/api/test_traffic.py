@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from pathlib import Path
@@ -146,6 +147,43 @@ def test_an_answer_that_has_begun_goes_on_before_another_begins() -> None:
         waiting[1].cancel()
 
     asyncio.run(scene())
+
+
+def test_an_answer_that_keeps_up_does_not_queue_again_for_the_room_that_it_had() -> None:
+    async def scene() -> None:
+        found = Scene()
+        going = await found.transfer("a", 300)
+        await found.transfer("a", 100)
+        await found.transfer("b", 300)
+        waiting = asyncio.ensure_future(found.transfer("c", 400))
+        await asyncio.sleep(0.01)
+        found.room.give_back(going)
+        await found.room.take(going, 300, keeps_up=True)
+        assert not waiting.done()
+        found.room.give_back(going)
+        assert (await waiting).held_bytes == 400
+
+    asyncio.run(scene())
+
+
+def test_a_download_of_a_known_length_asks_for_no_more_room_than_is_left(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.project()
+    content = os.urandom(6 << 20)
+    assert api.raw("PUT", "/api/projects/demo/files/a", body=content).status == 200
+    taken: list[int] = []
+    take = Room.take
+
+    async def noted(room: Room, transfer: Transfer, count: int, **how: bool) -> None:
+        taken.append(count)
+        await take(room, transfer, count, **how)
+
+    monkeypatch.setattr(Room, "take", noted)
+    assert api.raw("GET", "/api/projects/demo/files/a").body == content
+    assert taken[0] == 4 << 20
+    assert 0 < taken[-1] < 4 << 20
+    assert taken == sorted(taken, reverse=True)
 
 
 def test_where_no_room_can_be_made_there_is_an_error_and_nothing_is_held() -> None:
