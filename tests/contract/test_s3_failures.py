@@ -38,6 +38,8 @@ LISTING = (
     b"<LastModified>2024-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"
 )
 every_operation = pytest.mark.parametrize("name", OPERATIONS)
+with_a_token_and_without = pytest.mark.parametrize("token", [TOKEN, None], ids=["token", "no token"])
+"""With one, the first request is the look at whether the server redirects, by the standard library."""
 
 
 def options_for(url: str, **changes: object) -> S3Options:
@@ -87,10 +89,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 # --- TLS --------------------------------------------------------------------------------------------------------------
 
 
-def tls_failure(certificate: tuple[Path, Path], trusted: str | None) -> str:
+def tls_failure(certificate: tuple[Path, Path], trusted: str | None, token: str | None) -> str:
     """Return what the failure is called."""
     with odd_server(certificate=certificate) as server:
-        store = store_at(server.url, ca_certificates=trusted)
+        store = store_at(server.url, ca_certificates=trusted, session_token=token)
         error = failure_of(lambda: store.get("k", max_bytes=10))
         assert isinstance(error, Unavailable)
         assert error.details.get("retryable") is False
@@ -102,18 +104,21 @@ def tls_failure(certificate: tuple[Path, Path], trusted: str | None) -> str:
         return error.message
 
 
-def test_an_untrusted_certificate_is_called_so_and_not_tried_again(authority: Authority) -> None:
-    assert "certificate is not trusted" in tls_failure(authority.issue("server"), None)
+@with_a_token_and_without
+def test_an_untrusted_certificate_is_called_so_and_not_tried_again(authority: Authority, token: str | None) -> None:
+    assert "certificate is not trusted" in tls_failure(authority.issue("server"), None, token)
 
 
-def test_an_expired_certificate_is_called_so(authority: Authority) -> None:
+@with_a_token_and_without
+def test_an_expired_certificate_is_called_so(authority: Authority, token: str | None) -> None:
     certificate = authority.issue("late", expired=True)
-    assert "has expired" in tls_failure(certificate, authority.file.read_text())
+    assert "has expired" in tls_failure(certificate, authority.file.read_text(), token)
 
 
-def test_a_certificate_for_another_host_is_called_so(authority: Authority) -> None:
+@with_a_token_and_without
+def test_a_certificate_for_another_host_is_called_so(authority: Authority, token: str | None) -> None:
     certificate = authority.issue("other", address="127.0.0.9")
-    assert "for another host name" in tls_failure(certificate, authority.file.read_text())
+    assert "for another host name" in tls_failure(certificate, authority.file.read_text(), token)
 
 
 def test_a_trusted_certificate_works(authority: Authority) -> None:
@@ -123,22 +128,29 @@ def test_a_trusted_certificate_works(authority: Authority) -> None:
         assert bytes(store.get("k", max_bytes=10)) == b"data"
 
 
-def test_a_server_without_tls_is_told_from_one_with_a_bad_certificate(server: OddServer) -> None:
-    error = failure_of(lambda: store_at(server.url.replace("http:", "https:")).get("k", max_bytes=10))
+@with_a_token_and_without
+def test_a_server_without_tls_is_told_from_one_with_a_bad_certificate(server: OddServer, token: str | None) -> None:
+    error = failure_of(
+        lambda: store_at(server.url.replace("http:", "https:"), session_token=token).get("k", max_bytes=10)
+    )
     assert "does not speak TLS" in error.message
     assert error.details["retryable"] is False
     assert "https://" in str(error.hint)
 
 
-def test_a_tls_server_asked_without_it_breaks_the_connection(authority: Authority) -> None:
+@with_a_token_and_without
+def test_a_tls_server_asked_without_it_breaks_the_connection(authority: Authority, token: str | None) -> None:
     with odd_server(certificate=authority.issue("tls")) as server:
-        error = failure_of(lambda: store_at(server.url.replace("https:", "http:")).get("k", max_bytes=10))
+        error = failure_of(
+            lambda: store_at(server.url.replace("https:", "http:"), session_token=token).get("k", max_bytes=10)
+        )
     assert "the connection broke" in error.message
 
 
 # --- the network ------------------------------------------------------------------------------------------------------
 
 
+@with_a_token_and_without
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
@@ -146,15 +158,17 @@ def test_a_tls_server_asked_without_it_breaks_the_connection(authority: Authorit
         ("http://127.0.0.1:1", "cannot be connected to"),
     ],
 )
-def test_a_server_that_is_not_there_is_called_so(url: str, reason: str) -> None:
-    error = failure_of(lambda: store_at(url).get("k", max_bytes=10))
+def test_a_server_that_is_not_there_is_called_so(url: str, reason: str, token: str | None) -> None:
+    error = failure_of(lambda: store_at(url, session_token=token).get("k", max_bytes=10))
     assert reason in error.message
     assert error.details["retryable"] is True
 
 
-def test_a_server_that_does_not_answer_is_called_so() -> None:
+@with_a_token_and_without
+def test_a_server_that_does_not_answer_is_called_so(token: str | None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        store = store_at(f"http://127.0.0.1:{silent.getsockname()[1]}", retries=RetryPolicy(attempts=1))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        store = store_at(url, session_token=token, retries=RetryPolicy(attempts=1))
         assert "did not answer in time" in failure_of(lambda: store.get("k", max_bytes=10)).message
 
 
@@ -197,6 +211,30 @@ def test_a_server_that_redirects_is_sent_no_token(server: OddServer, name: str) 
         assert other.asked == []
     assert "redirect" in error.message
     assert all("x-amz-security-token" not in asked.headers for asked in server.asked)
+
+
+@every_operation
+def test_a_server_that_has_not_answered_yet_is_sent_no_token(name: str) -> None:
+    with odd_server() as other, odd_server() as slow:
+        slow.answer(307, b"", location=f"{other.url}/bucket/k")
+        slow.stands_still_for = 1  # the look gets no answer, and what follows it would
+        store = store_at(slow.url, retries=RetryPolicy(attempts=1))
+        assert "did not answer in time" in failure_of(lambda: OPERATIONS[name](store)).message
+        assert "redirect" in failure_of(lambda: OPERATIONS[name](store)).message
+        assert other.asked == []
+        assert signed(slow) == []
+
+
+def test_a_server_that_breaks_connections_is_sent_no_token() -> None:
+    with odd_server() as other, odd_server() as rude:
+        rude.answer(307, b"", location=f"{other.url}/bucket/k")
+        rude.hangs_up_on = TRIES
+        store = store_at(rude.url)
+        assert "the connection broke" in failure_of(lambda: store.get("k", max_bytes=10)).message
+        assert len(rude.asked) == TRIES
+        assert "redirect" in failure_of(lambda: store.get("k", max_bytes=10)).message
+        assert other.asked == []
+        assert signed(rude) == []
 
 
 @every_operation

@@ -19,14 +19,20 @@ class Asked(NamedTuple):
 
 
 class OddServer:
-    """Attributes: ``status``, ``headers``, ``body``: of every answer from now on. A ``content-length`` among the
-    headers counts, whatever the body's length is."""
+    """Attributes:
+
+    - ``status``, ``headers``, ``body``: of every answer from now on. A ``content-length`` among the headers counts,
+      whatever the body's length is.
+    - ``stands_still_for``, ``hangs_up_on``: how many of the next requests get no answer, and how many find the
+      connection ended.
+    """
 
     def __init__(self, host: str, tls: ssl.SSLContext | None) -> None:
         self.status = 200
         self.headers: dict[str, str] = {}
         self.body = b""
         self.asked: list[Asked] = []
+        self.stands_still_for = self.hangs_up_on = 0
         odd = self
 
         class Handler(_Handler):
@@ -84,6 +90,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         odd = self.owner
         odd.asked.append(Asked(self.command, self.path, {name.lower(): text for name, text in self.headers.items()}))
+        if odd.stands_still_for or odd.hangs_up_on:
+            if odd.hangs_up_on:
+                odd.hangs_up_on -= 1
+            else:
+                odd.stands_still_for -= 1
+                self.rfile.read(1)  # until the client gives up
+            self.close_connection = True
+            return
         self.send_response_only(odd.status)
         for name, value in ({"content-length": str(len(odd.body))} | odd.headers).items():
             self.send_header(name, value)

@@ -8,7 +8,10 @@ Each mark that is looked for in it has a test against a real failure (``tests/co
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
+import ssl
 from typing import NamedTuple
 
 from obstore.exceptions import AlreadyExistsError
@@ -75,7 +78,13 @@ _NETWORK = (  # what the text says, what it means, whether it may pass, what to 
     ("HTTP error", "the connection broke", True, ""),
     ("Error getting list response body", "the answer broke off", True, ""),
 )
+_OUT_OF_DATE = ("its TLS certificate has expired, or is not valid yet", False, _TLS_HINT)
 _EXPIRED = re.compile(r"InvalidCertificate\(\s*(Expired|NotValidYet)")
+_SSL_OUT_OF_DATE = frozenset({9, 10})
+"""OpenSSL's codes for a certificate that is not valid yet, and one that has expired (x509_vfy.h)."""
+_SSL_OTHER_NAME = frozenset({62, 64})
+_SSL_BROKEN = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
+_UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EHOSTDOWN})
 _KMS = re.compile(r"\bkms:[A-Za-z]+")
 _HINTS = {
     "NoSuchBucket": "create the bucket, or correct s3.bucket",
@@ -171,11 +180,10 @@ def read_failure(error: BaseException) -> Failure:
 
 def _without_answer(error: BaseException, text: str) -> Failure:
     if _EXPIRED.search(text):
-        return Failure(None, "", "its TLS certificate has expired, or is not valid yet", False, _TLS_HINT)
+        return _lost(*_OUT_OF_DATE)
     for mark, reason, passing, hint in _NETWORK:
         if mark in text:
-            hint = hint or "check s3.endpoint, the network, and that the server runs"
-            return Failure(None, "", reason, passing, hint)
+            return _lost(reason, passing, hint)
     return Failure(
         None,
         "",
@@ -183,6 +191,30 @@ def _without_answer(error: BaseException, text: str) -> Failure:
         False,
         "check s3.endpoint: what answers there may not be an S3 server",
     )
+
+
+def _lost(reason: str, passing: bool, hint: str) -> Failure:
+    return Failure(None, "", reason, passing, hint or "check s3.endpoint, the network, and that the server runs")
+
+
+def read_lost_connection(error: Exception) -> Failure:
+    """Return the facts of a request of the standard library that got no answer, called as obstore's would be."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _SSL_OUT_OF_DATE:
+            return _lost(*_OUT_OF_DATE)
+        mark = "NotValidForName" if error.verify_code in _SSL_OTHER_NAME else "UnknownIssuer"
+    elif isinstance(error, ssl.SSLError) and not isinstance(error, _SSL_BROKEN):
+        mark = "AlertReceived(" if "_ALERT_" in (error.reason or "") else "InvalidMessage("
+    elif isinstance(error, socket.gaierror):
+        mark = "dns error"
+    elif isinstance(error, TimeoutError):
+        mark = "TimedOut"
+    elif isinstance(error, ConnectionRefusedError) or getattr(error, "errno", None) in _UNREACHABLE:
+        mark = "tcp connect error"
+    else:
+        mark = "HTTP error"
+    reason, passing, hint = next((reason, passing, hint) for known, reason, passing, hint in _NETWORK if known == mark)
+    return _lost(reason, passing, hint)
 
 
 def translate(failure: Failure, key: str, options: S3Options) -> ManifoldError:

@@ -22,10 +22,10 @@ from typing import NoReturn, TypeVar
 
 from manifold_common.adapters.s3.client import make_client
 from manifold_common.adapters.s3.coalesce import coalesce
-from manifold_common.adapters.s3.failures import KEYS_REFUSED, REDIRECTED, translate
+from manifold_common.adapters.s3.failures import KEYS_REFUSED, translate
 from manifold_common.adapters.s3.native import S3Client, S3Failure
 from manifold_common.adapters.s3.options import S3Options
-from manifold_common.adapters.s3.redirects import redirects
+from manifold_common.adapters.s3.redirects import look_for_redirect
 from manifold_common.domain.object_key import check_folder, check_object_key
 from manifold_common.domain.patience import patience
 from manifold_common.errors import CorruptObject, ManifoldError, NoSpace, ObjectNotFound, StoreUnavailable
@@ -70,6 +70,8 @@ class S3ObjectStore:
         self._refused: tuple[int, str] | None = None
         """Size of the last object, if it could not be stored, and why."""
         self._tried_at = -math.inf
+        self._looked_at: str | None = None
+        """The server that answered without a redirect."""
         self._clients: dict[tuple[float, int], S3Client] = {}
         """By their time-out in seconds and how often they repeat a request."""
 
@@ -235,6 +237,7 @@ class S3ObjectStore:
         return ObjectInfo(key, facts.size, facts.last_modified)
 
     def _list(self, folder: str) -> Iterator[ObjectInfo]:
+        self._do(folder, self._look_before_lending)  # obstore repeats only what it asks itself
         pages = self._once(folder, lambda: _begun(self._listing.pages(folder or None, _LIST_AT_ONCE)))
         try:
             empty = True
@@ -274,17 +277,23 @@ class S3ObjectStore:
         return self._made(self.options.health_timeout_seconds)
 
     def _made(self, timeout_seconds: float, retries: int = 0) -> S3Client:
+        self._look_before_lending()
         # Under the lock, so that none is kept that was made of options that are replaced meanwhile.
         with self._lock:
             made = self._clients.get((timeout_seconds, retries))
             if made is None:
-                made = self._clients[timeout_seconds, retries] = self._make(timeout_seconds, retries)
+                made = make_client(self.options, timeout_seconds=timeout_seconds, retries=retries)
+                self._clients[timeout_seconds, retries] = made
             return made
 
-    def _make(self, timeout_seconds: float, retries: int) -> S3Client:
-        if self.options.may_lend_a_token and redirects(self.options, _PROBE_KEY):
-            raise translate(REDIRECTED, "", self.options)
-        return make_client(self.options, timeout_seconds=timeout_seconds, retries=retries)
+    def _look_before_lending(self) -> None:
+        """Raise S3Failure, unless the server may be sent a session token: until it answered and did not redirect."""
+        options = self.options
+        if options.may_lend_a_token and self._looked_at != options.url:
+            failure = look_for_redirect(options, _PROBE_KEY)
+            if failure is not None:
+                raise S3Failure(failure)
+            self._looked_at = options.url
 
 
 def _begun(pages: Iterator[T]) -> Iterator[T]:

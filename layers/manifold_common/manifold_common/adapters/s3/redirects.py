@@ -1,7 +1,8 @@
 """A look at whether a server redirects, before it is sent credentials.
 
 obstore follows a redirect to another port of the same host, and takes a session token along; it cannot be told not to.
-So an endpoint of one's own that temporary credentials are meant for is asked once without any.
+So an endpoint of one's own that temporary credentials are meant for is asked once without any, and is sent none before
+it has answered.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import http.client
 import ssl
 from urllib.parse import quote, urlsplit
 
+from manifold_common.adapters.s3.failures import REDIRECTED, Failure, read_lost_connection
 from manifold_common.adapters.s3.options import S3Options
 
 
-def redirects(options: S3Options, key: str) -> bool:
-    """Say whether the server answers a GET of ``key`` with a redirect. No answer is none: a request will tell more."""
+def look_for_redirect(options: S3Options, key: str) -> Failure | None:
+    """Return what keeps credentials from being sent to the server: that it answers a GET of ``key`` with a redirect, or
+    does not answer. ``None``: nothing does."""
     address = urlsplit(options.url)
     host, port = address.hostname or "", address.port
     seconds = min(options.connect_timeout_seconds, options.health_timeout_seconds)
@@ -27,9 +30,9 @@ def redirects(options: S3Options, key: str) -> bool:
     path = "/".join(part for part in (options.bucket * options.use_path_style, options.prefix.strip("/"), key) if part)
     try:
         connection.request("GET", "/" + quote(path))
-        return 300 <= connection.getresponse().status < 400
-    except (OSError, http.client.HTTPException):
-        return False
+        return REDIRECTED if 300 <= connection.getresponse().status < 400 else None
+    except (OSError, http.client.HTTPException) as error:
+        return read_lost_connection(error)
     finally:
         connection.close()
 
