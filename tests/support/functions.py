@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -109,12 +108,8 @@ def make_function(
         monkeypatch.chdir(folder)
         return Function(found, folder)
 
-    root, ours = logging.getLogger(), logging.getLogger("manifold")
-    before = root.handlers[:], root.level
     yield make
     CONTAINER.close()
-    (root.handlers[:], root.level), ours.propagate = before, True
-    logging.captureWarnings(False)
 
 
 @pytest.fixture
