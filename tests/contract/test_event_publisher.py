@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from manifold_common.adapters.webhook.publisher import WebhookPublisher
 from manifold_common.domain.event import PROJECT_COMMIT, CloudEvent
 from manifold_common.ids import Generation, ProjectId, TenantId
 from manifold_common.ports.event_publisher import Delivery, EventPublisher, Outcome
+from manifold_local.embedded.stack.child import free_ports
 
 from tests.support.kafka import KafkaBroker
 from tests.support.webhooks import SECRET, WebhookEndpoint
@@ -87,9 +87,8 @@ def webhook_sink(request: pytest.FixtureRequest) -> Sink:
 
 
 def closed_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """Return one at which nobody listens."""
+    return free_ports(1)[0]
 
 
 @pytest.fixture(params=[memory_sink, kafka_sink, webhook_sink])

@@ -30,6 +30,7 @@ import pytest
 from manifold_common.bootstrap import Manifold, build
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.settings import load_settings
+from manifold_local.embedded.stack.child import free_ports
 
 from tests.support.artifacts import Artifacts, python
 from tests.support.functions import function_variables
@@ -82,7 +83,7 @@ class EmulatedFunction:
         timeout_seconds: int = 30,
         starter: Sequence[str | Path] = (sys.executable, "-m", "awslambdaric"),
     ) -> None:
-        self.port, runtime_port = _free_port(), _free_port()
+        self.port, runtime_port = free_ports(2)
         self._folder = folder
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the function
         environ = {
@@ -188,12 +189,6 @@ class EmulatedFunction:
                 assert self.process.poll() is None, self.log()
                 assert time.monotonic() < deadline, self.log()
                 time.sleep(0.002)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-    return port
 
 
 MakeEmulated = Any

@@ -11,7 +11,6 @@ import ctypes
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from manifold_local.embedded.stack.child import free_ports
 
 START_SECONDS = 60.0
 REGION = "eu-central-1"
@@ -61,9 +61,7 @@ class MotoKms:
 @contextlib.contextmanager
 def running_moto() -> Iterator[str]:
     """Yield the URL of a server of one's own."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    (port,) = free_ports(1)
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},

@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 from manifold_local.embedded.postgres_account import server_account
+from manifold_local.embedded.stack.child import free_ports
 
 ROOT = Path(__file__).parents[2]
 _UNPACKED = ROOT / ".pgbouncer"
@@ -98,8 +99,7 @@ def running_pgbouncer(
     sockets = Path(parse_qs(parts.query)["host"][0])
     binary, environment = program()
     account = server_account(sockets.parent / "data", (sockets, binary.parent))
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
+    (port,) = free_ports(1)
     settings = {
         "listen_addr": "127.0.0.1",
         "listen_port": port,

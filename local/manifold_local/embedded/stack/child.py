@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -10,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from manifold_common.errors import ConfigError, Unavailable
@@ -20,6 +21,8 @@ _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.02
 _LOG_BYTES = 1 << 20
 _TAIL_BYTES = 2000
+_SERVER_PORTS = range(20_000, 32_000)
+"""Below those of outgoing connections: from 32,768 on Linux (ip_local_port_range), from 49,152 elsewhere."""
 
 # A child asks the kernel for the signal itself: between fork and exec, a process with threads can do nothing safely.
 _LAUNCHER = """
@@ -136,12 +139,27 @@ def program(name: str, package: str, places: Sequence[Path] = ()) -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nobody uses at the moment."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    """Return ports of 127.0.0.1 that nobody uses at the moment, and that no outgoing connection is given by the system
+    before a server has come up on them.
+
+    Raises:
+        Unavailable: nearly all ports are taken.
+    """
+    begin = secrets.randbelow(len(_SERVER_PORTS))
+    with contextlib.ExitStack() as stack:
+        found: list[int] = []
+        for port in (*_SERVER_PORTS[begin:], *_SERVER_PORTS[:begin]):
+            one = socket.socket()
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                one.close()
+                continue
+            stack.enter_context(one)
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise Unavailable("no free ports are found", hint="look with 'ss -tan' for what holds them")
 
 
 def usual_port(port: int) -> int:
