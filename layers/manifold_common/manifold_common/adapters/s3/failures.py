@@ -27,6 +27,26 @@ from manifold_common.errors import (
     StoreUnavailable,
 )
 
+
+class Failure(NamedTuple):
+    """What can be told of a request that was not done. Nothing of it is secret."""
+
+    status: int | None
+    code: str
+    reason: str
+    passing: bool
+    hint: str = ""
+    missing: bool = False
+    """The server says that there is no such thing."""
+    exists: bool = False
+    """A conditional put found an object."""
+
+    @property
+    def refuses(self) -> bool:
+        """The server does not accept the credentials, or forbids them what was asked. Nothing was done."""
+        return self.status in (401, 403) or self.code in _REFUSALS
+
+
 REDIRECT_TRAP = "127.0.0.1:0"
 """Where a request ends that a redirect leads to another host: no server can listen at port 0."""
 
@@ -59,26 +79,34 @@ _FULL_CODES = frozenset({"InsufficientStorage", "XMinioStorageFull", "XMinioAdmi
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TLS_HINT = "check the server's certificate; an authority of your own is named by projects.s3.tls.caFile"
 _REDIRECTED = "it redirects to another place, which is not followed"
-_ELSEWHERE = (_REDIRECTED, False, "give the address that it leads to as s3.endpoint, or correct s3.region")
-_NETWORK = (  # what the text says, what it means, whether it may pass, what to do
-    (REDIRECT_TRAP, *_ELSEWHERE),
-    ("BareRedirect", _REDIRECTED, False, "correct s3.region: the bucket is in another region, or at another endpoint"),
-    ("UnknownIssuer", "its TLS certificate is not trusted", False, _TLS_HINT),
-    ("NotValidForName", "its TLS certificate is for another host name", False, "give the name that it is for"),
-    ("InvalidCertificate(\n", "its TLS certificate is not accepted", False, _TLS_HINT),
-    ("InvalidContentType", "it does not speak TLS", False, "check s3.endpoint: is it http:// or https://?"),
-    ("InvalidMessage(", "it does not speak TLS", False, "check s3.endpoint: is it http:// or https://?"),
-    ("AlertReceived(", "it ended the TLS handshake", False, "it may want a newer TLS, or a client's certificate"),
-    ("dns error", "its host name cannot be resolved", True, ""),
-    ("kind: Timeout", "it did not answer in time", True, ""),
-    ("TimedOut", "it did not answer in time", True, ""),
-    ("tcp connect error", "it cannot be connected to", True, ""),
-    ("kind: Body", "the answer broke off", True, ""),
-    ("kind: Decode", "the answer broke off", True, ""),
-    ("HTTP error", "the connection broke", True, ""),
-    ("Error getting list response body", "the answer broke off", True, ""),
-)
-_OUT_OF_DATE = ("its TLS certificate has expired, or is not valid yet", False, _TLS_HINT)
+
+
+def _lost(reason: str, *, passing: bool = False, hint: str = "") -> Failure:
+    return Failure(None, "", reason, passing, hint or "check s3.endpoint, the network, and that the server runs")
+
+
+_NETWORK = {  # by what the text says
+    REDIRECT_TRAP: _lost(_REDIRECTED, hint="give the address that it leads to as s3.endpoint, or correct s3.region"),
+    "BareRedirect": _lost(
+        _REDIRECTED, hint="correct s3.region: the bucket is in another region, or at another endpoint"
+    ),
+    "UnknownIssuer": _lost("its TLS certificate is not trusted", hint=_TLS_HINT),
+    "NotValidForName": _lost("its TLS certificate is for another host name", hint="give the name that it is for"),
+    "InvalidCertificate(\n": _lost("its TLS certificate is not accepted", hint=_TLS_HINT),
+    "InvalidContentType": _lost("it does not speak TLS", hint="check s3.endpoint: is it http:// or https://?"),
+    "InvalidMessage(": _lost("it does not speak TLS", hint="check s3.endpoint: is it http:// or https://?"),
+    "AlertReceived(": _lost("it ended the TLS handshake", hint="it may want a newer TLS, or a client's certificate"),
+    "dns error": _lost("its host name cannot be resolved", passing=True),
+    "kind: Timeout": _lost("it did not answer in time", passing=True),
+    "TimedOut": _lost("it did not answer in time", passing=True),
+    "tcp connect error": _lost("it cannot be connected to", passing=True),
+    "kind: Body": _lost("the answer broke off", passing=True),
+    "kind: Decode": _lost("the answer broke off", passing=True),
+    "HTTP error": _lost("the connection broke", passing=True),
+    "Error getting list response body": _lost("the answer broke off", passing=True),
+}
+REDIRECTED = _NETWORK[REDIRECT_TRAP]
+_OUT_OF_DATE = _lost("its TLS certificate has expired, or is not valid yet", hint=_TLS_HINT)
 _EXPIRED = re.compile(r"InvalidCertificate\(\s*(Expired|NotValidYet)")
 _SSL_OUT_OF_DATE = frozenset({9, 10})
 """OpenSSL's codes for a certificate that is not valid yet, and one that has expired (x509_vfy.h)."""
@@ -123,28 +151,6 @@ _STATUS_HINTS = {
 }
 
 
-class Failure(NamedTuple):
-    """What can be told of a request that was not done. Nothing of it is secret."""
-
-    status: int | None
-    code: str
-    reason: str
-    passing: bool
-    hint: str = ""
-    missing: bool = False
-    """The server says that there is no such thing."""
-    exists: bool = False
-    """A conditional put found an object."""
-
-    @property
-    def refuses(self) -> bool:
-        """The server does not accept the credentials, or forbids them what was asked. Nothing was done."""
-        return self.status in (401, 403) or self.code in _REFUSALS
-
-
-REDIRECTED = Failure(None, "", *_ELSEWHERE)
-
-
 def read_failure(error: BaseException) -> Failure:
     """Return the facts that ``error`` carries."""
     if is_panic(error):
@@ -180,10 +186,10 @@ def read_failure(error: BaseException) -> Failure:
 
 def _without_answer(error: BaseException, text: str) -> Failure:
     if _EXPIRED.search(text):
-        return _lost(*_OUT_OF_DATE)
-    for mark, reason, passing, hint in _NETWORK:
+        return _OUT_OF_DATE
+    for mark, failure in _NETWORK.items():
         if mark in text:
-            return _lost(reason, passing, hint)
+            return failure
     return Failure(
         None,
         "",
@@ -193,15 +199,11 @@ def _without_answer(error: BaseException, text: str) -> Failure:
     )
 
 
-def _lost(reason: str, passing: bool, hint: str) -> Failure:
-    return Failure(None, "", reason, passing, hint or "check s3.endpoint, the network, and that the server runs")
-
-
 def read_lost_connection(error: Exception) -> Failure:
     """Return the facts of a request of the standard library that got no answer, called as obstore's would be."""
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _SSL_OUT_OF_DATE:
-            return _lost(*_OUT_OF_DATE)
+            return _OUT_OF_DATE
         mark = "NotValidForName" if error.verify_code in _SSL_OTHER_NAME else "UnknownIssuer"
     elif isinstance(error, ssl.SSLError) and not isinstance(error, _SSL_BROKEN):
         mark = "AlertReceived(" if "_ALERT_" in (error.reason or "") else "InvalidMessage("
@@ -213,8 +215,7 @@ def read_lost_connection(error: Exception) -> Failure:
         mark = "tcp connect error"
     else:
         mark = "HTTP error"
-    reason, passing, hint = next((reason, passing, hint) for known, reason, passing, hint in _NETWORK if known == mark)
-    return _lost(reason, passing, hint)
+    return _NETWORK[mark]
 
 
 def translate(failure: Failure, key: str, options: S3Options) -> ManifoldError:
