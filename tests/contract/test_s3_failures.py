@@ -237,6 +237,28 @@ def test_a_server_that_breaks_connections_is_sent_no_token() -> None:
         assert signed(rude) == []
 
 
+def test_a_token_that_comes_between_the_look_and_the_client_is_not_sent_without_a_look() -> None:
+    """As credentials that are replaced by another request, which was refused, do."""
+    with odd_server() as other, odd_server() as server:
+        server.answer(307, b"", location=f"{other.url}/bucket/k")
+        store = store_at(server.url, session_token=None)
+
+        class Late:
+            """A lock that is had when the credentials are other ones."""
+
+            def __enter__(self) -> None:
+                store.options = options
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+        options = options_for(server.url)
+        store._lock = Late()  # type: ignore[assignment]
+        assert "redirect" in failure_of(lambda: store.get("k", max_bytes=10)).message
+        assert other.asked == []
+        assert signed(server) == []
+
+
 @every_operation
 def test_a_redirect_without_a_place_hints_at_the_region(server: OddServer, name: str) -> None:
     server.refuse(301, "PermanentRedirect")

@@ -70,8 +70,8 @@ class S3ObjectStore:
         self._refused: tuple[int, str] | None = None
         """Size of the last object, if it could not be stored, and why."""
         self._tried_at = -math.inf
-        self._looked_at: str | None = None
-        """The server that answered without a redirect."""
+        self._looked_at: S3Options | None = None
+        """Those whose server answered without a redirect."""
         self._clients: dict[tuple[float, int], S3Client] = {}
         """By their time-out in seconds and how often they repeat a request."""
 
@@ -277,23 +277,30 @@ class S3ObjectStore:
         return self._made(self.options.health_timeout_seconds)
 
     def _made(self, timeout_seconds: float, retries: int = 0) -> S3Client:
-        self._look_before_lending()
-        # Under the lock, so that none is kept that was made of options that are replaced meanwhile.
-        with self._lock:
-            made = self._clients.get((timeout_seconds, retries))
-            if made is None:
-                made = make_client(self.options, timeout_seconds=timeout_seconds, retries=retries)
-                self._clients[timeout_seconds, retries] = made
-            return made
+        while True:
+            options = self._look_before_lending()
+            with self._lock:
+                if options is not self.options:
+                    continue  # replaced meanwhile: these may lend what those did not
+                made = self._clients.get((timeout_seconds, retries))
+                if made is None:
+                    made = make_client(options, timeout_seconds=timeout_seconds, retries=retries)
+                    self._clients[timeout_seconds, retries] = made
+                return made
 
-    def _look_before_lending(self) -> None:
-        """Raise S3Failure, unless the server may be sent a session token: until it answered and did not redirect."""
+    def _look_before_lending(self) -> S3Options:
+        """Return the options, once their server may be sent a session token: when it answered and did not redirect.
+
+        Raises:
+            S3Failure: it may not.
+        """
         options = self.options
-        if options.may_lend_a_token and self._looked_at != options.url:
+        if options.may_lend_a_token and self._looked_at is not options:
             failure = look_for_redirect(options, _PROBE_KEY)
             if failure is not None:
                 raise S3Failure(failure)
-            self._looked_at = options.url
+            self._looked_at = options
+        return options
 
 
 def _begun(pages: Iterator[T]) -> Iterator[T]:
