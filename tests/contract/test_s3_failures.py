@@ -155,6 +155,7 @@ def test_a_tls_server_asked_without_it_breaks_the_connection(authority: Authorit
     ("url", "reason"),
     [
         ("http://no-such-host.invalid", "cannot be resolved"),
+        (f"http://{'x' * 64}.invalid", "cannot be resolved"),  # longer than a part of a name may be
         ("http://127.0.0.1:1", "cannot be connected to"),
     ],
 )

@@ -207,7 +207,7 @@ def read_lost_connection(error: Exception) -> Failure:
         mark = "NotValidForName" if error.verify_code in _SSL_OTHER_NAME else "UnknownIssuer"
     elif isinstance(error, ssl.SSLError) and not isinstance(error, _SSL_BROKEN):
         mark = "AlertReceived(" if "_ALERT_" in (error.reason or "") else "InvalidMessage("
-    elif isinstance(error, socket.gaierror):
+    elif isinstance(error, socket.gaierror | UnicodeError):  # the latter for a part of a name that is too long
         mark = "dns error"
     elif isinstance(error, TimeoutError):
         mark = "TimedOut"

@@ -31,7 +31,7 @@ def look_for_redirect(options: S3Options, key: str) -> Failure | None:
     try:
         connection.request("GET", "/" + quote(path))
         return REDIRECTED if 300 <= connection.getresponse().status < 400 else None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         return read_lost_connection(error)
     finally:
         connection.close()
