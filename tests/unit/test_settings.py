@@ -336,6 +336,10 @@ def test_choices_are_found_whatever_their_case(load: Load) -> None:
         ("VAULT_ADDR", "vault:8200", "an http:// or https:// URL without credentials"),
         ("VAULT_ADDR", "http://", "an http:// or https:// URL without credentials"),
         ("VAULT_ADDR", "http://vault:port", "an http:// or https:// URL without credentials"),
+        ("VAULT_ADDR", f"http://{'v' * 64}", "an http:// or https:// URL without credentials"),
+        ("S3_ENDPOINT", "http://s3..example", "an http:// or https:// URL without credentials"),
+        ("REDIS_ADDR", f"{'r' * 64}:6379", "an address such as localhost:6379"),
+        ("KAFKA_BROKERS", "kafka:29092,.kafka:29092", "a list of addresses"),
         ("REDIS_ADDR", "redis", "an address such as localhost:6379"),
         ("REDIS_ADDR", "redis:99999", "an address such as localhost:6379"),
         ("KAFKA_BROKERS", "kafka:29092,other", "a list of addresses"),
@@ -353,6 +357,15 @@ def test_a_wrong_value_is_reported_with_key_place_value_and_what_is_allowed(
     assert problem["where"] == f"variable {variable}"
     assert f"must be {allowed}" in problem["message"]
     assert problem["message"].endswith(f"not {value!r}")
+
+
+def test_names_of_servers_as_networks_have_them_are_taken(load: Load) -> None:
+    longest = "x" * 63
+    settings = load(
+        VAULT_ADDR="http://my_vault.:8200", S3_ENDPOINT=f"http://{longest}.example", KAFKA_BROKERS="[::1]:1,bücher.de:2"
+    )
+    assert settings.projects.s3.endpoint == f"http://{longest}.example"
+    assert settings.projects.events.brokers == ("[::1]:1", "bücher.de:2")
 
 
 def test_a_wrong_value_in_the_file_is_reported_with_its_line(load: Load) -> None:

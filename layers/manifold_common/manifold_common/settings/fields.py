@@ -106,6 +106,7 @@ def _check_any_url(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or re.search(r"\s", value):
         raise ValueError("not a URL")
     _ = parts.port  # raises ValueError when it is not a port
+    parts.hostname.encode("idna")  # raises ValueError when a part of it is empty or too long, as connecting would
     return value
 
 
@@ -120,6 +121,7 @@ def _check_address(value: str) -> str:
         raise ValueError("not an address")
     if not 0 < int(port) < 65536:
         raise ValueError("not a port")
+    host.encode("idna")  # as for URLs
     return value
 
 
