@@ -81,6 +81,7 @@ class Stage:
         return {
             "WORKDIR": str(self.disk / "workdir"),
             "DATABASE_URL": self.dsn,
+            "DATABASE_PREPARE": "true",
             "PROJECTS_ENCRYPT": "true",
             "PROJECTS_WORKSPACE_MODE": "ephemeral",
             "PROJECTS_WORKSPACE_CACHE_DIR": str(self.fresh("cache", in_ram=False)),

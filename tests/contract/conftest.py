@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from manifold_common.adapters.memory.catalog import MemoryCatalog
+from manifold_common.adapters.postgres import own_session
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.roles import JOBS
 from manifold_common.ports.catalog import Catalog
@@ -23,13 +24,15 @@ def clock() -> SettableClock:
 
 
 @pytest.fixture(params=["memory", "postgres"])
-def catalog(request: pytest.FixtureRequest, clock: SettableClock) -> Iterator[Catalog]:
-    """An empty catalog of each kind; in PostgreSQL as the role of jobs, which needs no more than it is given."""
+def catalog(request: pytest.FixtureRequest, clock: SettableClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
+    """An empty catalog of each kind; in PostgreSQL as the role of jobs, which needs no more than it is given, and with
+    each statement prepared before it is sent."""
     made: Catalog
     if request.param == "memory":
         made = MemoryCatalog(clock=clock)
     else:
-        made = PostgresCatalog(as_role(request.getfixturevalue("postgres_dsn"), JOBS), clock=clock)
+        monkeypatch.setattr(own_session, "PREPARE_AFTER", 0)
+        made = PostgresCatalog(as_role(request.getfixturevalue("postgres_dsn"), JOBS), clock=clock, is_direct=True)
     yield made
     made.close()
 

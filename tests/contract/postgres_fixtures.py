@@ -17,8 +17,8 @@ IMPATIENT = Limits(connections=4, statement_seconds=1.0, patience_seconds=3.0)
 
 
 @contextmanager
-def connected(dsn: str, limits: Limits = IMPATIENT) -> Iterator[PostgresCatalog]:
-    catalog = PostgresCatalog(dsn, clock=SettableClock(), limits=limits)
+def connected(dsn: str, limits: Limits = IMPATIENT, *, is_direct: bool = False) -> Iterator[PostgresCatalog]:
+    catalog = PostgresCatalog(dsn, clock=SettableClock(), limits=limits, is_direct=is_direct)
     try:
         yield catalog
     finally:

@@ -16,7 +16,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 from manifold_common.adapters import postgres
-from manifold_common.adapters.postgres import migration_turn
+from manifold_common.adapters.postgres import migration_turn, own_session
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.clients import client_environment
 from manifold_common.adapters.postgres.dsn import Dsn
@@ -271,7 +271,7 @@ _LONGEST_BYTES = 16 * 1024
 def _statements() -> dict[str, str]:
     found = {}
     for module in pkgutil.iter_modules(postgres.__path__, f"{postgres.__name__}."):
-        if not module.ispkg and module.name != migration_turn.__name__:
+        if not module.ispkg and module.name not in (migration_turn.__name__, own_session.__name__):
             for name, value in vars(importlib.import_module(module.name)).items():
                 if isinstance(value, str) and re.match(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|SET|LOCK)\b", value):
                     found[f"{module.name}.{name}"] = value

@@ -31,6 +31,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+from manifold_common.domain.own_server import OwnServer
 from manifold_common.errors import CatalogUnavailable, ConfigError, ManifoldError, NoSpace
 
 from manifold_local.embedded import postgres_cluster as cluster
@@ -56,7 +57,7 @@ class EmbeddedPostgres:
         self._users: FileLock | None = None
         self._folder_fd = -1
         """The folder itself, wherever it is by now; open for as long as ``_users`` is."""
-        self.dsn = ""
+        self.dsn = OwnServer()
         """Connection string; no secret is in it, because the server knows its users by their process."""
 
     def ensure_running(self) -> None:
@@ -177,7 +178,7 @@ class EmbeddedPostgres:
                 time.sleep(_POLL_SECONDS)
         finally:
             server.close()
-        self.dsn = f"postgresql://{cluster.ROLE}@/{cluster.DATABASE}?host={quote(str(sockets), safe='')}"
+        self.dsn = OwnServer(f"postgresql://{cluster.ROLE}@/{cluster.DATABASE}?host={quote(str(sockets), safe='')}")
         self._ensure_keeper()
 
     def _stop_unused(self, server: FileLock) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from manifold_common.bootstrap.credentials import SettingsCredentials
+from manifold_common.domain.own_server import OwnServer
 from manifold_common.errors import ConfigError
 from manifold_common.ports.aws_account import AwsAccount, AwsKeys, NoAwsKeys
 
@@ -42,7 +43,12 @@ def build_catalog(settings: Settings, dsn: str, clock: Clock) -> Catalog:
         connect_seconds=settings.database_connect_seconds,
         idle_seconds=settings.database_idle_seconds,
     )
-    catalog = PostgresCatalog(_database_credentials(settings, dsn, clock), clock=clock, limits=limits)
+    catalog = PostgresCatalog(
+        _database_credentials(settings, dsn, clock),
+        clock=clock,
+        limits=limits,
+        is_direct=isinstance(dsn, OwnServer) or settings.database_prepare,
+    )
     try:
         catalog.check_schema()
     except BaseException:

@@ -279,6 +279,11 @@ class Settings(Section):
         ge=0,
         le=86_400,
     )
+    database_prepare: bool = setting(
+        False,
+        "Keep statements prepared in sessions of the server that `databaseUrl` names. Not behind a pooler, where it is "
+        "refused. The embedded server's always are.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe messages that are logged.")
     log_payloads: bool = setting(
         False,

@@ -2,8 +2,8 @@
 
 Each method is one statement, and so one transaction and one round trip. Statements run in autocommit, so no BEGIN or
 COMMIT is added, and each is planned for its own values: a plan that is kept would be kept in a session of the server,
-which poolers share. In the life of the data: ``publish_commit`` is the commit point; everything before it may be lost,
-nothing after it is.
+which poolers share (``own_session``: where none does). In the life of the data: ``publish_commit`` is the commit point;
+everything before it may be lost, nothing after it is.
 """
 
 from __future__ import annotations
@@ -39,10 +39,21 @@ _HEALTH = "SELECT current_setting('server_version')"
 class PostgresCatalog(Projects, Commits, Sessions, Uploads, Superseded, Outbox, Installation):
     """Implements the Catalog port. Safe for threads; connects at the first use."""
 
-    def __init__(self, dsn: str | Credentials[str], *, clock: Clock, limits: Limits | None = None) -> None:
-        """Raises ConfigError: ``dsn`` is not a connection string."""
+    def __init__(
+        self,
+        dsn: str | Credentials[str],
+        *,
+        clock: Clock,
+        limits: Limits | None = None,
+        is_direct: bool = False,
+    ) -> None:
+        """``is_direct``: no pooler stands between, and statements that are sent often are prepared.
+
+        Raises:
+            ConfigError: ``dsn`` is not a connection string.
+        """
         self._clock = clock
-        self._db = Database(Dsn(dsn), limits or Limits())
+        self._db = Database(Dsn(dsn, is_direct=is_direct), limits or Limits())
         self._turns = Turns(self._db)
         self._room = Room(self._db)
 

@@ -1,9 +1,10 @@
 """One connection, which leaves nothing behind on the server.
 
 Between it and the server may be a pooler that gives each transaction another server connection (PgBouncer in
-transaction mode, RDS Proxy). So nothing is kept in a session, not even where no pooler is: no ``SET``, no prepared
-statement, no lock that outlives its transaction. What a session would hold is held here (a time limit, the meaning of
-times and intervals), by the tables (durability, ``migrations/0011``) or by the role (``defaults``).
+transaction mode, RDS Proxy). So nothing is kept in a session: no ``SET``, no prepared statement, no lock that outlives
+its transaction. What a session would hold is held here (a time limit, the meaning of times and intervals), by the
+tables (durability, ``migrations/0011``) or by the role (``defaults``). Only who knows that no pooler is there may add
+what makes it faster (``own_session``).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     answer_seconds: float | None = None
     """The longest a statement may take. Then the server is asked to stop it."""
     idle_since: float = 0.0
+    uses: int = 0
     signed_in_with: str = ""
     """The connection string; of no more use once the server has refused it to another connection."""
     is_spent: bool = False

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString, TypeAlias
 
 import psycopg
+from psycopg import errors as pg
 
 from manifold_common.adapters.postgres.connection import Connection
 from manifold_common.adapters.postgres.dsn import Dsn
@@ -60,7 +61,7 @@ class Database:
             with self._pool.connection(patience_seconds=max(0.0, deadline - time.monotonic())) as connection:
                 try:
                     with connection.hurried():
-                        return connection.execute(statement, params, binary=True).fetchall()
+                        return _rows(connection, statement, params)
                 except UnicodeEncodeError as error:
                     raise InvalidInput(f"the catalog cannot hold a text that is not Unicode: {error.reason}") from error
                 except psycopg.Error as error:
@@ -81,3 +82,14 @@ class Database:
         if isinstance(failure, NoSpace):
             self.refusal = (time.monotonic(), failure.message)
         return failure
+
+
+def _rows(connection: Connection, statement: LiteralString, params: Params) -> list[Row]:
+    try:
+        return connection.execute(statement, params, binary=True).fetchall()
+    except pg.FeatureNotSupported:
+        if connection.prepare_threshold is None:
+            raise
+    # It was refused, so nothing happened: what it returns is of another type by now than when it was prepared.
+    connection.is_spent = True
+    return connection.execute(statement, params, binary=True, prepare=False).fetchall()

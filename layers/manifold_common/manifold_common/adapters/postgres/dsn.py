@@ -36,8 +36,13 @@ _NEUTRAL: Final = {
 class Dsn:
     """A connection string that says all, and that another may replace. Printing it shows no password."""
 
-    def __init__(self, text: str | Credentials[str]) -> None:
-        """Raises ConfigError: it is not a connection string, or the environment names a service for it."""
+    def __init__(self, text: str | Credentials[str], *, is_direct: bool = False) -> None:
+        """``is_direct``: no pooler stands between; a session of the server is one connection's own.
+
+        Raises:
+            ConfigError: it is not a connection string, or the environment names a service for it.
+        """
+        self.is_direct = is_direct
         self._credentials: Credentials[str] = Fixed(text) if isinstance(text, str) else text
         self._secrets: frozenset[str] = frozenset()
         self._completed: dict[str, str] = {}

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from manifold_common.adapters.postgres import own_session
 from manifold_common.adapters.postgres.connection import Connection, connect
 from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.errors import is_permanent, translate
@@ -103,7 +104,9 @@ class Pool:
             except IndexError:
                 return None
             if connection.signed_in_with == self._dsn.current and _is_usable(connection):
-                return connection
+                connection.uses += 1
+                if own_session.before_use(connection):
+                    return connection
             connection.close()
 
     def _open(self, deadline: float) -> Connection:
@@ -112,17 +115,23 @@ class Pool:
             if self._closed:
                 raise CatalogUnavailable("the catalog is closed")
             try:
-                return connect(
-                    self._dsn,
-                    statement_seconds=self._limits.statement_seconds,
-                    within_seconds=deadline - time.monotonic(),
-                )
+                return self._connect(deadline - time.monotonic())
             except psycopg.Error as error:
                 wait = backoff * random.random()  # noqa: S311 - so that many who failed together come back one by one
                 if is_permanent(error) or time.monotonic() + wait >= deadline:
                     raise translate(error, self._dsn.without_secrets) from error
             time.sleep(wait)
             backoff = min(backoff * 2, _LAST_BACKOFF_SECONDS)
+
+    def _connect(self, within_seconds: float) -> Connection:
+        connection = connect(self._dsn, statement_seconds=self._limits.statement_seconds, within_seconds=within_seconds)
+        if self._dsn.is_direct:
+            try:
+                own_session.begin(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
 
     def _give_back(self, connection: Connection) -> None:
         is_idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
