@@ -3,10 +3,14 @@
 ``make_environment.py .venv`` installs exactly what ``requirements.lock`` lists, each file checked against its hash, and
 this project itself in editable form. ``make_environment.py .venv-aws infra/tools.lock`` installs what that lock lists
 and nothing else. Needs nothing but Python. Done once for each state of the lock; several may run at once.
+
+All that is installed is compiled, and each time also what has changed of the project's sources: where programs may not
+keep what they compile (``PYTHONDONTWRITEBYTECODE``, as in many images), each would do it anew.
 """
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import hashlib
 import os
@@ -17,6 +21,7 @@ import sysconfig
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 OLDEST_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,19 +55,28 @@ def main() -> int:
     environment = Environment(*arguments or [ROOT / ".venv"])
     with environment.lock.open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if environment.is_current():
-            return 0
-        started = time.monotonic()
-        print(f"Setting up {environment.folder} with Python {sys.version.split()[0]} ...", flush=True)
-        try:
-            environment.make()
-        except subprocess.CalledProcessError as error:
-            print(
-                f"error: {' '.join(map(str, error.cmd[:6]))} ... failed with code {error.returncode}", file=sys.stderr
-            )
-            return 1
-        print(f"Set up in {time.monotonic() - started:.0f} s.", flush=True)
+        if not environment.is_current():
+            started = time.monotonic()
+            print(f"Setting up {environment.folder} with Python {sys.version.split()[0]} ...", flush=True)
+            try:
+                environment.make()
+            except subprocess.CalledProcessError as error:
+                command = " ".join(map(str, error.cmd[:6]))
+                print(f"error: {command} ... failed with code {error.returncode}", file=sys.stderr)
+                return 1
+            print(f"Set up in {time.monotonic() - started:.0f} s.", flush=True)
+        if environment.has_project:
+            compile_sources()
     return 0
+
+
+def compile_sources() -> None:
+    """Compile what of the project has changed. What cannot be compiled or kept, each program reports or compiles."""
+    import tomllib  # an older Python, which has none, is to be told what is wrong
+
+    packages = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for package in packages["packages"]:
+        compileall.compile_dir(ROOT / package, quiet=2, invalidation_mode=PycInvalidationMode.TIMESTAMP)
 
 
 @dataclass(frozen=True)
@@ -87,15 +101,20 @@ class Environment:
             subprocess.run([self._python, "-m", "ensurepip"], check=True, env=variables, stdout=subprocess.DEVNULL)
         # A lock is complete, and pip 23 does not find what a lock pins once it is wanted with an extra, too.
         listed: list[str | Path] = ["--no-deps", "--require-hashes", "-r", self.lock]
-        subprocess.run([*pip, "install", "--quiet", *listed], check=True, env=variables)
-        if self._has_project:
+        install: list[str | Path] = [*pip, "install", "--quiet", "--no-compile"]
+        subprocess.run([*install, *listed], check=True, env=variables)
+        if self.has_project:
             itself: list[str | Path] = ["--no-deps", "--no-build-isolation", "--editable", ROOT]
-            subprocess.run([*pip, "install", "--quiet", *itself], check=True, env=variables)
+            subprocess.run([*install, *itself], check=True, env=variables)
         subprocess.run([*pip, "check"], check=True, env=variables, stdout=subprocess.DEVNULL)
+        # At once with all processors, and also what was installed before without. Some packages carry files that are
+        # no Python, which is no failure.
+        compiling = [self._python, "-m", "compileall", "-qq", "-j0", "--invalidation-mode", "timestamp"]
+        subprocess.run([*compiling, self.folder / "lib"], check=False, env=variables)
         self._stamp.write_text(self._wanted())
 
     @property
-    def _has_project(self) -> bool:
+    def has_project(self) -> bool:
         return self.lock == LOCK
 
     @property
@@ -109,9 +128,9 @@ class Environment:
     def _wanted(self) -> str:
         """Return what the environment depends on, as one word."""
         digest = hashlib.sha256(f"{sysconfig.get_platform()} {sys.implementation.cache_tag}".encode())
-        if self._has_project:
+        if self.has_project:
             digest.update(str(ROOT).encode())  # where it is installed from
-        for file in (self.lock, *([PROJECT] if self._has_project else []), Path(__file__)):
+        for file in (self.lock, *([PROJECT] if self.has_project else []), Path(__file__)):
             digest.update(file.read_bytes())
         return digest.hexdigest()
 
