@@ -177,7 +177,13 @@ class S3(Section):
         None, "Address of the service for clients that read and store content by themselves. Unset: `endpoint`."
     )
     link_seconds: int = setting(900, "How long a client may use a link to an object, in seconds.", ge=60, le=43200)
-    max_connections: int = setting(16, "Most requests to the service at the same time.", ge=1, le=512)
+    max_connections: int = setting(
+        128,
+        "Most requests of one process to the service at the same time; others wait for their turn. The request by "
+        "which health looks at the service does not count.",
+        ge=1,
+        le=4096,
+    )
     tls: ServerTls = section(ServerTls)
 
 
