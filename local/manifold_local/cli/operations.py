@@ -40,6 +40,7 @@ def up(
     from manifold_local.host import run_host
     from manifold_local.runtime import prepare_workdir
 
+    call.refuse_remote()
     prepare_workdir(call.settings)
     with ExitStack() as stack:
         settings = _enterprise(call, stack) if enterprise else call.settings
@@ -56,6 +57,8 @@ def _enterprise(call: Call, stack: ExitStack) -> Settings:
 
     call.note("starting S3, Redis, Kafka and Vault servers ...")
     servers = stack.enter_context(running_stack(call.settings))
+    for sentence in servers.overruled:
+        call.warn(sentence)
     rows = [(one.what, one.address, str(one.pid or "-"), str(one.log)) for one in servers.table()]
     print_table(("SERVER", "ADDRESS", "PROCESS", "LOG"), rows)
     print_line(f"For other commands: export MANIFOLD_CONFIG={servers.config}")

@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         for warning in settings.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         with running_functions_stack(settings, find_tools(options.tools), progress=_say) as stack:
+            for sentence in stack.overruled:
+                print(f"warning: {sentence}", file=sys.stderr)
             print("\n".join(_welcome(stack)), flush=True)
             while not stopping.wait(_CHECK_SECONDS):
                 if not stack.aws.child.is_running():

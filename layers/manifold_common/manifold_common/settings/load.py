@@ -78,8 +78,18 @@ def load_settings(
         variables = os.environ if environ is None else environ
         return _Load(config_file, variables, folder, overrides or {}, open_secret, function).run()
 
+    def override(stronger: Mapping[str, str]) -> Settings:
+        return load_settings(
+            config_file,
+            environ=environ,
+            cwd=folder,
+            overrides={**(overrides or {}), **stronger},
+            open_secret=open_secret,
+            function=function,
+        )
+
     settings = read()
-    settings._source = Source(settings, read)
+    settings._source = Source(settings, read, override)
     return settings
 
 
