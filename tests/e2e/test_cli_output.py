@@ -89,6 +89,11 @@ def test_config_check_names_what_has_no_effect_yet_and_config_show_leaves_it_out
     assert "server.port" in shown and not {"llm.apiKey", "logPayloads"} & shown.keys()
 
 
+def test_a_host_is_not_started_where_a_server_elsewhere_was_named(program: Program) -> None:
+    error = program.error("up", "--remote", "http://server.example", code=2)
+    assert "http://server.example" in error["message"] and "--remote" in error["hint"]
+
+
 @pytest.mark.parametrize("command", ["project list", "config check", "health", "up", "project list --remote http://h"])
 def test_what_is_not_there_is_refused_by_every_command_alike(program: Program, command: str) -> None:
     said = program(*command.split(), code=2, AUTH_ENABLED="true").stderr.decode()

@@ -105,7 +105,7 @@ setting's own variable nor the configuration file sets the value. The exception 
 |---|---|---|
 """
 
-_NEIGHBOUR_USES = {
+NEIGHBOUR_USES = {
     "POSTGRES_PASSWORD": "the PostgreSQL container of the compose files",
     "MINIO_ROOT_USER": "the MinIO container of the compose files: its access key",
     "MINIO_ROOT_PASSWORD": "the MinIO container of the compose files: its secret key",
@@ -124,7 +124,7 @@ def reference_page() -> str:
             title = f"`{group.key}`" if group.key else "Top level"
             about = "" if not group.key else f"{group.title}\n\n"
             parts.append(f"## {title}\n\n{about}{_table(group.settings)}")
-    parts.append(_NEIGHBOURS + "".join(_neighbour(name, use) for name, use in _NEIGHBOUR_USES.items()))
+    parts.append(_NEIGHBOURS + "".join(_neighbour(name, use) for name, use in NEIGHBOUR_USES.items()))
     return "\n".join(parts)
 
 
