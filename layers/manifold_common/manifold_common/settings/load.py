@@ -144,9 +144,9 @@ class _Load:
 
     def _without_effect(self, settings: Settings, found: Mapping[str, Found]) -> list[Problem]:
         """Refuse what was given for a setting that is not served yet; return what is harmless of it instead."""
-        warnings = []
+        warnings, given = [], found.keys() - self.suspect
         for setting in describe_settings():
-            lack, given = setting.unserved, found.keys() - self.suspect
+            lack = setting.unserved
             if lack is None or setting.key not in given or not lack.asks(setting.value(settings)):
                 continue
             if lack.harmless:

@@ -22,20 +22,23 @@ from manifold_common.settings.fields import (
 )
 
 _KEEPS_ALL = Unserved("this release keeps every generation, and what deleted projects have stored")
+_NO_CLIENT_CERTIFICATE = Unserved("the S3 client of this release shows no certificate", "remove it; keys say who asks")
 
 
-class ServerTls(Section):
-    """How a server's certificate is checked."""
+class Tls(Section):
+    """How a server's certificate is checked, and the certificate shown to it."""
 
     verify: bool = setting(True, "Check the server's certificate. Turn off only against a test server.")
     ca_file: File | None = setting(None, "Certificates that are trusted, in PEM. Unset: those of the system.")
-
-
-class Tls(ServerTls):
-    """How a server's certificate is checked, and the certificate shown to it."""
-
     cert_file: File | None = setting(None, "Client certificate, in PEM.")
     key_file: File | None = setting(None, "Key of the client certificate, in PEM.")
+
+
+class S3Tls(Tls):
+    """TLS with the service."""
+
+    cert_file: File | None = setting(None, "Client certificate, in PEM.", unserved=_NO_CLIENT_CERTIFICATE)
+    key_file: File | None = setting(None, "Key of the client certificate, in PEM.", unserved=_NO_CLIENT_CERTIFICATE)
 
 
 class OptionalTls(Tls):
@@ -184,7 +187,7 @@ class S3(Section):
         ge=1,
         le=4096,
     )
-    tls: ServerTls = section(ServerTls)
+    tls: S3Tls = section(S3Tls)
 
 
 class Redis(Section):
