@@ -144,6 +144,8 @@ class Container:
         settings = load_function_settings(self.function)
         self.is_discreet = settings.projects.encrypt
         set_up_logging(settings.log_level, discreet=self.is_discreet)
+        for warning in settings.warnings:
+            logger.warning(str(warning))
         return settings
 
     def _take(self, manifold: Manifold) -> None:

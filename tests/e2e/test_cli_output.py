@@ -68,11 +68,36 @@ def test_every_command_answers_in_json(program: Program, tmp_path: Path) -> None
 
 
 def test_secrets_are_masked_in_the_configuration(program: Program) -> None:
-    printed = program(
-        "config", "show", S3_ACCESS_KEY_ID="key", S3_SECRET_ACCESS_KEY="canary-secret", OPENAI_API_KEY="canary-key"
-    ).stdout
+    printed = program("config", "show", S3_ACCESS_KEY_ID="key", S3_SECRET_ACCESS_KEY="canary-secret").stdout
     assert b"********" in printed
     assert b"canary" not in printed
+
+
+def test_config_check_names_what_has_no_effect_yet_and_config_show_leaves_it_out(program: Program) -> None:
+    given = {"OPENAI_API_KEY": "canary", "LOG_PAYLOADS": "true"}
+    found = program.json("config", "check", **given)
+    assert found["ok"] is True
+    assert {(one["key"], one["where"]) for one in found["warnings"]} == {
+        ("llm.apiKey", "variable OPENAI_API_KEY"),
+        ("logPayloads", "variable LOG_PAYLOADS"),
+    }
+    said = program("config", "check", **given)
+    assert said.stdout.decode().count("warning: variable ") == 2 and b"the configuration is valid" in said.stdout
+    assert b"canary" not in said.stdout + said.stderr
+    assert program.json("config", "check")["warnings"] == []
+    shown = program.json("config", "show", **given)["settings"]
+    assert "server.port" in shown and not {"llm.apiKey", "logPayloads"} & shown.keys()
+
+
+def test_a_host_is_not_started_where_a_server_elsewhere_was_named(program: Program) -> None:
+    error = program.error("up", "--remote", "http://server.example", code=2)
+    assert "http://server.example" in error["message"] and "--remote" in error["hint"]
+
+
+@pytest.mark.parametrize("command", ["project list", "config check", "health", "up", "project list --remote http://h"])
+def test_what_is_not_there_is_refused_by_every_command_alike(program: Program, command: str) -> None:
+    said = program(*command.split(), code=2, AUTH_ENABLED="true").stderr.decode()
+    assert "variable AUTH_ENABLED: auth.enabled: has no effect yet: this release has no sign-in (remove it, " in said
 
 
 def test_cat_gives_every_byte_back(program: Program) -> None:

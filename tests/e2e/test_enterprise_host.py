@@ -39,8 +39,9 @@ class Enterprise:
 
     def start(self) -> str:
         """Return the URL of the API."""
+        (self._cwd / "own.yaml").write_text("projects:\n  backend: filesystem\n  quotas: {maxFileBytes: 1MiB}\n")
         self._process = subprocess.Popen(
-            [EXECUTABLE, "up", "--enterprise"], env=self._environ, cwd=self._cwd, text=True,
+            [EXECUTABLE, "up", "--enterprise", "--config", "own.yaml"], env=self._environ, cwd=self._cwd, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         deadline = time.monotonic() + 120
@@ -112,6 +113,8 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Ent
     assert set(states.values()) == {"ok"}
     enterprise.cli("import", "demo", str(tmp_path / "tree"), "--create")
     assert httpx.get(f"{url}/api/projects/demo/files/file").text == "content"
+    refused = httpx.put(f"{url}/api/projects/demo/files/large", content=bytes(2 << 20)).json()
+    assert refused["code"] == "quota_exceeded", "the configuration file that was named counts"
 
     running = enterprise.children()
     assert set(running) == set(SERVERS)

@@ -46,7 +46,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FunctionsStack]:
     folder = tmp_path_factory.mktemp("functions")
     ram = Path("/dev/shm") / f"manifold-test-{secrets.token_hex(6)}"
     ram.mkdir(mode=0o700)
-    environ = {"WORKDIR": str(folder / "work"), "SERVER_PORT": "0", "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram / "host")}
+    environ = {
+        "WORKDIR": str(folder / "work"),
+        "SERVER_PORT": "0",
+        "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram / "host"),
+        "PROJECTS_QUOTAS_MAX_FILE_BYTES": "2MiB",
+    }
     try:
         with running_functions_stack(load_settings(environ=environ, cwd=folder), tools()) as running:
             yield running
@@ -157,6 +162,17 @@ def test_a_direct_invocation_commits_once_for_one_request_and_checks_out(stack: 
     assert (first["generation"], second["generation"], second["commit"]) == (1, 1, first["commit"])
     done = stack.invoke("checkout", {"project": name, "session": f"{name}-s"})
     assert (done["generation"], done["entries"]) == (1, 1)
+
+
+def test_what_was_set_for_this_machine_counts_in_the_functions(stack: FunctionsStack) -> None:
+    event = {
+        "project": f"limited-{secrets.token_hex(4)}",
+        "changes": [{"op": "put", "path": "a", "text": "x" * (3 << 20)}],
+    }
+    with httpx.Client(base_url=stack.url, timeout=60) as api:
+        assert api.post("/api/projects", json={"name": event["project"]}).status_code == 201
+    with pytest.raises(FunctionFailed, match="quota"):
+        stack.invoke("commit", {**event, "request_id": f"{event['project']}-r1"})
 
 
 def test_an_event_that_is_wrong_is_refused_with_its_field(stack: FunctionsStack) -> None:

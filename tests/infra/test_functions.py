@@ -98,7 +98,8 @@ def test_every_artifact_is_built_by_make_at_the_top_of_the_repository() -> None:
 
 def test_variables_are_settings_and_fill_a_whole_configuration() -> None:
     variables = template()["Globals"]["Function"]["Environment"]["Variables"]
-    known = {name for setting in describe_settings() for name in (*setting.env, *setting.fallback)}
+    served = [setting for setting in describe_settings() if setting.unserved is None]
+    known = {name for setting in served for name in (*setting.env, *setting.fallback)}
     assert variables.keys() - known == set()
     secret = {name for setting in describe_settings() if setting.secret for name in (*setting.env, *setting.fallback)}
     for name in (variables.keys() & secret) - set(SAM_LOCAL_SECRETS):

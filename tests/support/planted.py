@@ -41,8 +41,6 @@ def planted(**more: str) -> dict[str, str]:
         "WEBHOOKS_TIMEOUT_SECONDS": "1",
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {MARK}",
         "OPENAI_API_KEY": MARK,
-        "AUTH_CLIENT_SECRET": MARK,
-        "AUTH_SESSION_SECRET": f"{MARK}-and-long-enough-for-a-key-of-sessions",
         "CLICKHOUSE_DSN": f"tcp://user:{MARK}@{NOBODY}",
         "AWS_SECRET_ACCESS_KEY": MARK,
         "AWS_SESSION_TOKEN": MARK,

@@ -48,6 +48,8 @@ class S3Proxy:
         self._lock = threading.Lock()
         self._faults: list[tuple[Fault, str | None]] = []
         self.seen: list[Seen] = []
+        self.under_way = self.most_at_once = 0
+        """Requests that have not been answered: now, and the most there have been."""
         self.unknown_headers = ""
         """What the names of headers begin with that it does not know, in lower case; it refuses requests with one."""
         self.closing = threading.Event()
@@ -85,6 +87,18 @@ class S3Proxy:
                     return fault
         return None
 
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """A request is under way while this lasts."""
+        with self._lock:
+            self.under_way += 1
+            self.most_at_once = max(self.most_at_once, self.under_way)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.under_way -= 1
+
     def close(self) -> None:
         self.closing.set()
         self._server.shutdown()
@@ -119,13 +133,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _handle(self) -> None:
+        with self.owner.counted():
+            self._serve()
+
+    def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.owner.take(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
         unknown = self.owner.unknown_headers
         if unknown and any(name.lower().startswith(unknown) for name in self.headers):
             fault = Fault("status", status=501, code="NotImplemented")
         if fault is None:
-            return self._answer(*self._ask(body))
+            self._answer(*self._ask(body))
+            return
         actions: dict[Kind, Callable[[], None]] = {
             "status": lambda: self._refuse(fault),
             "hang": lambda: self._hang(),
@@ -136,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             "late_ack": lambda: self._late(fault, body),
             "flip_upload": lambda: self._answer(*self._ask(bytes([body[0] ^ 1]) + body[1:])),
         }
-        return actions[fault.kind]()
+        actions[fault.kind]()
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle  # noqa: N815
 

@@ -118,6 +118,7 @@ def test_manifold_understands_the_settings_it_is_given(name: str, tmp_path: Path
         assert any(volume.endswith(f"{environ['MANIFOLD_CONFIG']}:ro") for volume in _mounts(name))
         environ["MANIFOLD_CONFIG"] = str(ROOT / "configs" / "enterprise.yaml")
     settings = load_settings(environ=environ, cwd=tmp_path)
+    assert not settings.warnings
     assert settings.database_url is not None
     assert "value-of-POSTGRES_PASSWORD@pg-manifold:5432" in settings.database_url.get_secret_value()
     if name == ENTERPRISE:

@@ -10,7 +10,6 @@ from manifold_common.settings import load_settings
 
 SEALED = {"PROJECTS_ENCRYPT": "true", "PROJECTS_WORKSPACE_MODE": "ephemeral"}
 VAULT = {**SEALED, "PROJECTS_ENCRYPTION_PROVIDER": "vault", "VAULT_ADDR": "http://vault:8200"}
-AUTH = {"AUTH_ENABLED": "true", "AUTH_ISSUER_URL": "https://id", "AUTH_CLIENT_ID": "m", "AUTH_SESSION_SECRET": "s" * 32}
 VAULT_KEY = "projects.encryption.vault"
 EVENTS = "projects.events"
 
@@ -53,8 +52,6 @@ EVENTS = "projects.events"
         ({"KAFKA_SASL_USERNAME": "u"}, f"{EVENTS}.sasl.password", "the variable KAFKA_SASL_PASSWORD"),
         ({"WEBHOOKS_URLS": "https://x/y"}, f"{EVENTS}.webhooks.secret", "the variable WEBHOOKS_SECRET"),
         ({"WEBHOOKS_SECRET": "short"}, f"{EVENTS}.webhooks.secret", "at least 16 characters"),
-        ({**AUTH, "AUTH_ISSUER_URL": ""}, "auth.issuerUrl", "auth.enabled needs auth.issuerUrl"),
-        ({**AUTH, "AUTH_SESSION_SECRET": "short"}, "auth.sessionSecret", "at least 32 characters"),
         ({"REDIS_TLS_CERT_FILE": "/c"}, "projects.redis.tls.keyFile", "projects.redis.tls.certFile needs"),
         ({"VAULT_TLS_KEY_FILE": "/k"}, f"{VAULT_KEY}.tls.certFile", f"{VAULT_KEY}.tls.keyFile needs"),
         (
@@ -89,7 +86,6 @@ def test_a_broken_rule_names_the_setting_and_what_to_do(
         {"PROJECTS_BACKEND": "s3", "S3_BUCKET": "b"},
         {"KAFKA_ENABLED": "true", "KAFKA_BROKERS": "kafka:29092"},
         {"REDIS_ENABLED": "true"},
-        AUTH,
         {"PROJECTS_ENCRYPTION_PROVIDER": "vault"},
         {**SEALED, "WORKDIR": "/w", "PROJECTS_WORKSPACE_TMPFS_DIR": "/w/ram"},
     ],

@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-7f3a9c51e0-canary-7f3a9c51e0"
 SECRETS = [setting for setting in describe_settings() if setting.secret]
+TAKEN = [setting for setting in SECRETS if setting.is_taken]
 
 
 def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
@@ -25,7 +26,7 @@ def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
 
 
 def _with_all_secrets(tmp_path: Path) -> Settings:
-    environ = {setting.env[0]: CANARY for setting in SECRETS}
+    environ = {setting.env[0]: CANARY for setting in TAKEN}
     environ |= {"DATABASE_URL": f"postgresql://u:{CANARY}@h/d", "S3_ACCESS_KEY_ID": "id"}
     environ |= {"WEBHOOKS_URLS": f"https://h/{CANARY},https://h/hook?token={CANARY}"}
     return load_settings(environ=environ, cwd=tmp_path)
@@ -44,7 +45,7 @@ def test_everything_that_grants_access_is_declared_secret() -> None:
 
 def test_no_secret_appears_in_repr_str_masked_values_or_dumps(tmp_path: Path) -> None:
     settings = _with_all_secrets(tmp_path)
-    for setting in SECRETS:
+    for setting in TAKEN:
         value = setting.value(settings)
         for secret in value if isinstance(value, tuple) else (value,):
             assert CANARY in secret.get_secret_value(), setting.key
@@ -56,6 +57,7 @@ def test_no_secret_appears_in_repr_str_masked_values_or_dumps(tmp_path: Path) ->
         settings.model_dump_json(),
         repr(settings.model_dump()),
         repr(dict(settings.sources)),
+        repr(settings.warnings),
     ):
         assert CANARY not in text
 
@@ -185,10 +187,10 @@ def test_the_scheme_of_a_database_url_may_be_in_capitals(tmp_path: Path) -> None
 # --- masked -------------------------------------------------------------------------------------------------------
 
 
-def test_masked_shows_every_setting_under_its_key_and_says_which_secrets_are_set(tmp_path: Path) -> None:
+def test_masked_shows_every_setting_in_force_under_its_key_and_says_which_secrets_are_set(tmp_path: Path) -> None:
     values = _flat(masked(_with_all_secrets(tmp_path)))
-    assert set(values) == {setting.key for setting in describe_settings()}
-    assert all(values[setting.key] == "********" for setting in SECRETS)
+    assert set(values) == {setting.key for setting in describe_settings() if setting.unserved is None}
+    assert all(values[setting.key] == "********" for setting in SECRETS if setting.unserved is None)
     assert _flat(masked(Settings()))["projects.redis.password"] is None
 
 
@@ -210,7 +212,7 @@ def test_untouched_copies_of_the_examples_give_simple_mode(tmp_path: Path) -> No
     assert settings.projects.backend == "filesystem"
     assert settings.projects.workspace.mode == "legacy"
     assert settings.database_url is None
-    assert settings.llm.api_key is None
+    assert not settings.warnings
 
 
 def test_the_simple_example_is_the_default_configuration(tmp_path: Path) -> None:
@@ -264,8 +266,8 @@ def test_the_enterprise_example_works_with_the_variables_of_example_env(tmp_path
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
-def test_every_example_loads(tmp_path: Path, path: Path) -> None:
-    load_settings(path, environ={"VAULT_TOKEN": "t"}, cwd=tmp_path)
+def test_every_example_loads_and_has_an_effect(tmp_path: Path, path: Path) -> None:
+    assert not load_settings(path, environ={"VAULT_TOKEN": "t"}, cwd=tmp_path).warnings
 
 
 def test_the_reference_page_is_up_to_date() -> None:

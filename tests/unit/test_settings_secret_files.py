@@ -13,7 +13,7 @@ from manifold_common.settings.secretfile import MAX_BYTES
 
 CANARY = "canary-7f3a9c51e0-canary-7f3a9c51e0"
 IN_FILES = [setting for setting in describe_settings() if setting.in_file]
-TWINS = [(setting, name) for setting in IN_FILES for name in (*setting.env, *setting.fallback)]
+TWINS = [(setting, name) for setting in IN_FILES if setting.is_taken for name in (*setting.env, *setting.fallback)]
 VALUES = {
     "databaseUrl": f"postgresql://u:{CANARY}@h/d",
     "projects.events.webhooks.urls": f"https://h/{CANARY}",

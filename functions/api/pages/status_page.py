@@ -72,11 +72,7 @@ def _render(caller: Call, health: HealthOut) -> str:
 
 def _standing_warnings(caller: Call) -> list[str]:
     settings = caller.manifold.settings
-    found = []
-    if not settings.auth.enabled:
-        found.append(
-            f"There is no sign-in: whoever can reach {settings.server.host} can read and change every project."
-        )
+    found = [f"There is no sign-in: whoever can reach {settings.server.host} can read and change every project."]
     if not settings.projects.encrypt:
         found.append("Encryption is off: new projects are stored as plaintext. Those that are encrypted stay so.")
     return found

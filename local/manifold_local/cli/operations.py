@@ -40,6 +40,7 @@ def up(
     from manifold_local.host import run_host
     from manifold_local.runtime import prepare_workdir
 
+    call.refuse_remote()
     prepare_workdir(call.settings)
     with ExitStack() as stack:
         settings = _enterprise(call, stack) if enterprise else call.settings
@@ -56,6 +57,8 @@ def _enterprise(call: Call, stack: ExitStack) -> Settings:
 
     call.note("starting S3, Redis, Kafka and Vault servers ...")
     servers = stack.enter_context(running_stack(call.settings))
+    for sentence in servers.overruled:
+        call.warn(sentence)
     rows = [(one.what, one.address, str(one.pid or "-"), str(one.log)) for one in servers.table()]
     print_table(("SERVER", "ADDRESS", "PROCESS", "LOG"), rows)
     print_line(f"For other commands: export MANIFOLD_CONFIG={servers.config}")
@@ -129,7 +132,7 @@ def verify(
 
 
 def config_check(call: Call) -> None:
-    """Say what is wrong with the configuration: everything at once.
+    """Say what is wrong with the configuration, everything at once, and what has no effect yet.
 
     Nothing is connected to: ``manifold health`` does that.
     """
@@ -143,22 +146,28 @@ def config_check(call: Call) -> None:
             "\n".join(map(str, faults)), problems=[{"message": one.message, "hint": one.hint or ""} for one in faults]
         )
     count = sum(source != "default" for source in settings.sources.values())
-    call.answer(
-        {"ok": True, "set": count}, lambda: print_line(f"the configuration is valid; {plural(count, 'setting')} given")
-    )
+
+    def say() -> None:
+        for warning in settings.warnings:
+            print_line(f"warning: {safe(str(warning))}")
+        print_line(f"the configuration is valid; {plural(count, 'setting')} given")
+
+    call.answer({"ok": True, "set": count, "warnings": [one._asdict() for one in settings.warnings]}, say)
 
 
 def config_show(
     call: Call,
     changed: Annotated[bool, typer.Option("--changed", help="Only what is not at its default.")] = False,
 ) -> None:
-    """Show each setting in force and where it comes from. Secrets are masked."""
+    """Show each setting in force and where it comes from. Secrets are masked; what has no effect yet is left out."""
     from manifold_common.settings import describe_settings, masked
 
     settings = call.settings
     values = masked(settings)
     shown: dict[str, dict[str, Any]] = {}
     for setting in describe_settings():
+        if setting.unserved is not None:
+            continue
         value: Any = values
         for part in setting.key.split("."):
             value = value[part]

@@ -28,7 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(sign, lambda *_: stopping.set())
     try:
         settings = load_settings()
+        for warning in settings.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         with running_functions_stack(settings, find_tools(options.tools), progress=_say) as stack:
+            for sentence in stack.overruled:
+                print(f"warning: {sentence}", file=sys.stderr)
             print("\n".join(_welcome(stack)), flush=True)
             while not stopping.wait(_CHECK_SECONDS):
                 if not stack.aws.child.is_running():

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import yaml
-from manifold_common.settings import HELD, Settings
+from manifold_common.settings import HELD, Settings, describe_settings
+from pydantic import SecretStr
 
 from manifold_local.functions_stack.ministack import CREDENTIALS, REGION, Ministack
 from manifold_local.functions_stack.tools import Tools
@@ -20,6 +21,8 @@ STACK = "manifold-local"
 TEMPLATE = ROOT / "infra" / "template.yaml"
 CONFIG = ROOT / "samconfig.toml"
 SECRETS = "manifold/local"
+_NOT_OF_FUNCTIONS = ("aws.", "database", "functions.", "remote.", "server.host", "server.port")
+"""What begins so is another's, or given in another way."""
 _DEFAULT = "$default"
 _ANY_METHOD = "x-amazon-apigateway-any-method"
 _FUNCTION = re.compile(r"\$\{(\w+)Function\.Arn\}")
@@ -34,25 +37,37 @@ def build(tools: Tools, folder: Path) -> Path:
 
 
 def keep_secrets(aws: Ministack, settings: Settings, dsn: str) -> None:
-    """Put what is secret of the settings where functions read it: for each what it may hold."""
-    projects = settings.projects
-    hidden = {
-        "projects.s3.secretAccessKey": ("S3_SECRET_ACCESS_KEY", projects.s3.secret_access_key),
-        "projects.encryption.vault.token": ("VAULT_TOKEN", projects.encryption.vault.token),
-        "projects.redis.password": ("REDIS_PASSWORD", projects.redis.password),
-        "projects.events.sasl.password": ("KAFKA_SASL_PASSWORD", projects.events.sasl.password),
-        "projects.events.webhooks.secret": ("WEBHOOKS_SECRET", projects.events.webhooks.secret),
-    }
-    receivers = ",".join(url.get_secret_value() for url in projects.events.webhooks.urls)
+    """Put what was set where functions read it."""
     with aws.client("secretsmanager") as secrets:
-        for function, held in HELD.items():
-            values = {name: value.get_secret_value() for key, (name, value) in hidden.items() if key in held and value}
-            if "S3_SECRET_ACCESS_KEY" in values and projects.s3.access_key_id:
-                values["S3_ACCESS_KEY_ID"] = projects.s3.access_key_id
-            if receivers and "projects.events.webhooks.urls" in held:
-                values["WEBHOOKS_URLS"] = receivers
-            values["DATABASE_URL"] = dsn_of(function, dsn)
+        for function in HELD:
+            values = {**given(settings, function), "DATABASE_URL": dsn_of(function, dsn)}
             secrets.create_secret(Name=f"{SECRETS}/{function}", SecretString=json.dumps(values))
+
+
+def given(settings: Settings, function: str) -> dict[str, str]:
+    """Return the variables that say what was set, as far as it is for a function, and for this one.
+
+    The template has variables of its own, which count more.
+    """
+    held = HELD[function]
+    without_secret = set() if "projects.s3.secretAccessKey" in held else {"projects.s3.accessKeyId"}
+    return {
+        setting.env[0]: _as_variable(setting.value(settings))
+        for setting in describe_settings()
+        if settings.sources[setting.key] != "default"
+        and setting.unserved is None
+        and not setting.is_path  # of this machine
+        and not setting.key.startswith(_NOT_OF_FUNCTIONS)
+        and (setting.key in held if setting.secret else setting.key not in without_secret)
+    }
+
+
+def _as_variable(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_as_variable, value))
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def dsn_of(function: str, dsn: str) -> str:
@@ -69,7 +84,7 @@ def parameters(settings: Settings, public_url: str) -> dict[str, str]:
     return {
         "Stage": "local",
         "ApiAuthorization": "NONE",
-        "PublicUrl": public_url,
+        "PublicUrl": settings.server.public_url or public_url,
         "SecretPrefix": SECRETS,
         "BucketName": projects.s3.bucket or "",
         "S3Endpoint": str(projects.s3.endpoint),

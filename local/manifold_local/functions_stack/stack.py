@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from manifold_common.bootstrap import migrate_catalog, set_up_roles
+from manifold_common.errors import ConfigError
 from manifold_common.settings import Settings
 
 from manifold_local.embedded.postgres import ensure_embedded
@@ -40,6 +41,8 @@ class FunctionsStack:
     dsn: str
     aws: Ministack
     servers: list[Running]
+    overruled: list[str]
+    """What was set and counts less than these servers: a sentence each."""
 
     def invoke(self, function: str, event: Any) -> Any:
         """Return a function's answer to an event. Raises FunctionFailed."""
@@ -72,9 +75,14 @@ def running_functions_stack(
     """Build and deploy the functions, and yield when their API answers. For the main thread: the servers end with it.
 
     Raises:
-        ConfigError: servers are not installed. AlreadyExists: the port is taken, or the servers of this
-            WORKDIR run already. Unavailable: something does not start, build or deploy.
+        ConfigError: servers are not installed, or ``settings`` name a database. AlreadyExists: the port is taken, or
+            the servers of this WORKDIR run already. Unavailable: something does not start, build or deploy.
     """
+    if settings.database_url is not None:
+        raise ConfigError(
+            f"{settings.sources['databaseUrl']}: databaseUrl is set, and these functions have a database of their own",
+            hint="leave it out: their data are in WORKDIR",
+        )
     prepare_workdir(settings)
     folder = settings.workdir / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -104,7 +112,7 @@ def running_functions_stack(
             Running("AWS (ministack)", aws.url, aws.child.pid, aws.child.log),
             *servers.table(),
         ]
-        yield FunctionsStack(url, servers.settings, postgres.dsn, aws, table)
+        yield FunctionsStack(url, servers.settings, postgres.dsn, aws, table, servers.overruled)
 
 
 def _made(folder: Path) -> Path:

@@ -20,7 +20,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from manifold_common.bootstrap import Manifold, build, build_relays, build_store, migrate_catalog
-from manifold_common.errors import ConfigError
 from manifold_common.services.store_check import check_store
 from manifold_common.settings import Settings
 
@@ -60,11 +59,8 @@ def run_host(settings: Settings) -> int:
             ``bootstrap.build``.
     """
     set_up_logging(settings.log_level, discreet=settings.projects.encrypt)
-    if settings.auth.enabled:
-        raise ConfigError(
-            "auth.enabled: this release has no sign-in, and does not pretend to",
-            hint="turn it off, and let only trusted users reach the server",
-        )
+    for warning in settings.warnings:
+        _log.warning("%s", warning)
     share_arenas()
     return _Host(settings).run()
 

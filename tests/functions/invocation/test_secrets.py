@@ -76,6 +76,32 @@ def test_why_a_function_cannot_start_stands_in_its_log_even_with_encryption_on(
     )
 
 
+@pytest.mark.parametrize("name", ["api", "checkout", "commit", "fanout", "reencrypt", "maintenance"])
+def test_no_function_starts_where_it_is_asked_for_sign_in(
+    make_function: MakeFunction, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function = make_function(AUTH_ENABLED="true")
+    if name == "api":
+        assert function(name, sample("http-get"))["statusCode"] == 500
+    else:
+        event = sample(f"{name}-direct") if name in ("checkout", "commit") else {}
+        assert function(name, {**event, "errors": "return"})["error"]["code"] == "config_error"
+    said = "this function cannot start: variable AUTH_ENABLED: auth.enabled: has no effect yet"
+    assert any(str(line.get("message")).startswith(said) for line in printed(capsys.readouterr().out))
+
+
+def test_a_function_says_once_what_has_no_effect_yet(
+    make_function: MakeFunction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function = make_function(OPENAI_API_KEY="hunter2")
+    for _ in range(2):
+        assert function("api", sample("http-get"))["statusCode"] == 200
+    out = capsys.readouterr().out
+    said = [line for line in printed(out) if "llm.apiKey: has no effect yet" in str(line.get("message"))]
+    assert [line["level"] for line in said] == ["WARNING"]
+    assert "hunter2" not in out
+
+
 HIDDEN = {
     "VAULT_TOKEN": "hvs.of-the-tests",
     "S3_SECRET_ACCESS_KEY": "of-the-store",

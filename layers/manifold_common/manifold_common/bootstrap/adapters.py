@@ -208,6 +208,7 @@ def _s3_options(settings: Settings) -> S3Options:
         connect_timeout_seconds=s3.connect_timeout_seconds,
         health_timeout_seconds=s3.health_timeout_seconds,
         request_timeout_seconds=s3.request_timeout_seconds,
+        max_connections=s3.max_connections,
         retries=RetryPolicy(attempts=s3.max_retries + 1, budget_seconds=s3.retry_timeout_seconds),
     )
 

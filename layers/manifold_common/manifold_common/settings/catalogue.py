@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from manifold_common.settings.fields import Kind, Section
+from manifold_common.settings.fields import Kind, Section, Unserved
 from manifold_common.settings.model import Settings
 
 
@@ -34,6 +34,7 @@ class Setting:
         in_file: each of its variables has a twin, with ``_FILE`` added, that names a file with the value.
         is_path: relative values start at the folder of whatever set them.
         is_list: several values, separated by commas or given as a YAML list.
+        unserved: why it has no effect yet; ``None``: it has one.
     """
 
     key: str
@@ -50,6 +51,7 @@ class Setting:
     in_file: bool
     is_path: bool
     is_list: bool
+    unserved: Unserved | None
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -57,6 +59,11 @@ class Setting:
         return tuple(
             name for plain in self.env for name in ((plain, file_variable(plain)) if self.in_file else (plain,))
         )
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it has an effect, or what is given for it is taken with a warning that it has none yet."""
+        return self.unserved is None or self.unserved.harmless
 
     @property
     def allowed(self) -> str:
@@ -85,7 +92,7 @@ class Group:
 @cache
 def groups() -> tuple[Group, ...]:
     """Return all sections, depth first."""
-    return tuple(_walk(Settings, (), (), ""))
+    return tuple(_walk(Settings, (), (), "", None))
 
 
 @cache
@@ -94,20 +101,25 @@ def describe_settings() -> tuple[Setting, ...]:
     return tuple(setting for group in groups() for setting in group.settings)
 
 
-def _walk(model: type[Section], path: tuple[str, ...], key: tuple[str, ...], prefix: str) -> list[Group]:
+def _walk(
+    model: type[Section], path: tuple[str, ...], key: tuple[str, ...], prefix: str, unserved: Unserved | None
+) -> list[Group]:
     own: list[Setting] = []
     nested: list[Group] = []
     for name, field in model.model_fields.items():
         here, here_key = (*path, name), (*key, field.alias or name)
         extra: Any = field.json_schema_extra
+        lack = extra["unserved"] or unserved
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            nested += _walk(field.annotation, here, here_key, (extra["env"] or prefix + name.upper()) + "_")
+            nested += _walk(field.annotation, here, here_key, (extra["env"] or prefix + name.upper()) + "_", lack)
         else:
-            own.append(_describe(field, here, here_key, tuple(extra["env"]) or (prefix + name.upper(),)))
+            own.append(_describe(field, here, here_key, tuple(extra["env"]) or (prefix + name.upper(),), lack))
     return [Group(".".join(key), " ".join((model.__doc__ or "").split()), tuple(own)), *nested]
 
 
-def _describe(field: FieldInfo, path: tuple[str, ...], key: tuple[str, ...], env: tuple[str, ...]) -> Setting:
+def _describe(
+    field: FieldInfo, path: tuple[str, ...], key: tuple[str, ...], env: tuple[str, ...], unserved: Unserved | None
+) -> Setting:
     extra: Any = field.json_schema_extra
     base, kind, choices = _kind_of(field)
     secret = base is SecretStr or (get_origin(base) is tuple and get_args(get_args(base)[0])[:1] == (SecretStr,))
@@ -126,6 +138,7 @@ def _describe(field: FieldInfo, path: tuple[str, ...], key: tuple[str, ...], env
         in_file=secret or extra["in_file"],
         is_path=base is Path,
         is_list=get_origin(base) is tuple,
+        unserved=unserved,
     )
 
 

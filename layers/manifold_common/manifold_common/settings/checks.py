@@ -24,7 +24,6 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield from _vault(settings)
     yield from _s3(settings)
     yield from _events(settings)
-    yield from _auth(settings)
     yield from _tls(settings)
     yield from _directories(settings)
 
@@ -97,27 +96,10 @@ def _events(settings: Settings) -> Iterator[Finding]:
         yield Finding((f"{base}.webhooks.secret",), "must be at least 16 characters long", "openssl rand -hex 32")
 
 
-def _auth(settings: Settings) -> Iterator[Finding]:
-    auth = settings.auth
-    if not auth.enabled:
-        return
-    required = {
-        "auth.issuerUrl": auth.issuer_url,
-        "auth.clientId": auth.client_id,
-        "auth.sessionSecret": auth.session_secret,
-    }
-    missing = [key for key, value in required.items() if value is None]
-    if missing:
-        yield _needs("auth.enabled", *missing, reason=("auth.enabled",))
-    if auth.session_secret is not None and len(auth.session_secret.get_secret_value()) < 32:
-        yield Finding(("auth.sessionSecret",), "must be at least 32 characters long", "openssl rand -hex 32")
-
-
 def _tls(settings: Settings) -> Iterator[Finding]:
     projects = settings.projects
     sections = {
         "projects.encryption.vault.tls": projects.encryption.vault.tls,
-        "projects.s3.tls": projects.s3.tls,
         "projects.redis.tls": projects.redis.tls,
         "projects.events.tls": projects.events.tls,
     }

@@ -37,6 +37,32 @@ class Section(BaseModel):
     )
 
 
+class Unserved(NamedTuple):
+    """What a setting asks for and this release does not have. Whatever is given for it is refused, but for a value that
+    asks for what is so anyway, such as ``false`` for a switch.
+
+    Attributes:
+        lacks: why it has no effect, as a clause.
+        instead: what to do.
+        harmless: nobody relies on it for protection, and the deployment guide or another program gives it: it is taken,
+            with a warning.
+        so: the value that asks for what is so; ``None``: there is none.
+    """
+
+    lacks: str
+    instead: str = "remove it"
+    harmless: bool = False
+    so: Any = None
+
+    @property
+    def message(self) -> str:
+        return f"has no effect yet: {self.lacks}"
+
+    def asks(self, value: Any) -> bool:
+        """Tell whether ``value`` asks for what is not there."""
+        return self.so is None or value != self.so
+
+
 def setting(
     default: Any,
     description: str,
@@ -44,6 +70,7 @@ def setting(
     env: str | Sequence[str] | None = None,
     fallback: Sequence[str] = (),
     in_file: bool = False,
+    unserved: Unserved | None = None,
     **constraints: Any,
 ) -> Any:
     """Declare a setting.
@@ -56,16 +83,28 @@ def setting(
         fallback: variables that count only when neither a variable of ``env`` nor the file sets the value.
         in_file: a variable with ``_FILE`` added may name a file with the value, as for every secret: for what is
             replaced together with one.
+        unserved: it has no effect yet; else it has one, unless its section has none.
         constraints: ``ge``, ``le``, ... as for pydantic's ``Field``.
     """
     names = (env,) if isinstance(env, str) else tuple(env or ())
-    extra: dict[str, Any] = {"env": list(names), "fallback": list(fallback), "in_file": in_file}
+    extra: dict[str, Any] = {
+        "env": list(names),
+        "fallback": list(fallback),
+        "in_file": in_file,
+        "unserved": unserved,
+    }
     return Field(default, description=description, json_schema_extra=extra, **constraints)
 
 
-def section(model: type[Section], *, env: str | None = None) -> Any:
-    """Declare a group of settings; ``env`` is the prefix of its variables, if not the parent's and its own name."""
-    return Field(default_factory=model, json_schema_extra={"env": env})
+def section(model: type[Section], *, env: str | None = None, unserved: Unserved | None = None) -> Any:
+    """Declare a group of settings.
+
+    Args:
+        env: the prefix of its variables, if not the parent's and its own name.
+        unserved: what its settings ask for is not there yet; one of them may say otherwise for itself.
+    """
+    extra: dict[str, Any] = {"env": env, "unserved": unserved}
+    return Field(default_factory=model, json_schema_extra=extra)
 
 
 class Kind(NamedTuple):

@@ -24,6 +24,8 @@ CONFIG_NAME = "config.yaml"
 DOTENV_NAME = ".env"
 MAX_FILE_BYTES = 1024 * 1024
 
+_NAMED_BY = "functions.secretsId"
+
 OpenSecret = Callable[[str, Aws], Mapping[str, str]]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -76,8 +78,18 @@ def load_settings(
         variables = os.environ if environ is None else environ
         return _Load(config_file, variables, folder, overrides or {}, open_secret, function).run()
 
+    def override(stronger: Mapping[str, str]) -> Settings:
+        return load_settings(
+            config_file,
+            environ=environ,
+            cwd=folder,
+            overrides={**(overrides or {}), **stronger},
+            open_secret=open_secret,
+            function=function,
+        )
+
     settings = read()
-    settings._source = Source(settings, read)
+    settings._source = Source(settings, read, override)
     return settings
 
 
@@ -113,10 +125,11 @@ class _Load:
         if self.unreadable:
             raise config_error(self.problems)
         found, values = self._choose(describe_settings(), in_file, in_dotenv, variables)
-        if self.open_secret is not None and "functions.secretsId" in values:
+        if self.open_secret is not None and _NAMED_BY in values:
             self.in_secret = self._read_secret(self.open_secret, values, found)
             found, values = self._choose(describe_settings(), in_file, in_dotenv, variables)
         settings = self._build(values, found)
+        warnings = self._without_effect(settings, found)
         elsewhere = self.suspect | (not_held(self.function) if self.function is not None else set())
         for finding in check(settings):
             if elsewhere.isdisjoint(finding.keys):
@@ -126,7 +139,21 @@ class _Load:
             raise config_error(self.problems)
         settings._sources.update({setting.key: "default" for setting in describe_settings()})
         settings._sources.update({key: candidate.where for key, candidate in found.items()})
+        settings._warnings.extend(warnings)
         return settings
+
+    def _without_effect(self, settings: Settings, found: Mapping[str, Found]) -> list[Problem]:
+        """Refuse what was given for a setting that is not served yet; return what is harmless of it instead."""
+        warnings, given = [], found.keys() - self.suspect
+        for setting in describe_settings():
+            lack = setting.unserved
+            if lack is None or setting.key not in given or not lack.asks(setting.value(settings)):
+                continue
+            if lack.harmless:
+                warnings.append(Problem(found[setting.key].where, setting.key, lack.message))
+            else:
+                self._blame(setting, found[setting.key], lack.message, lack.instead)
+        return warnings
 
     def _choose(
         self,
@@ -151,11 +178,11 @@ class _Load:
         self, open_secret: OpenSecret, values: Mapping[str, Any], found: Mapping[str, Found]
     ) -> Mapping[str, str]:
         """Return the secret's variables. What access to it needs comes from the other sources."""
-        access = {key: value for key, value in values.items() if key.startswith("aws.")}
-        aws = self._build(access, found).aws
-        if self.problems:
+        access = {key: value for key, value in values.items() if key.startswith("aws.") or key == _NAMED_BY}
+        known = self._build(access, found)
+        if self.problems or known.functions.secrets_id is None:
             raise config_error(self.problems)
-        found_there = open_secret(values["functions.secretsId"], aws)
+        found_there = open_secret(known.functions.secrets_id, known.aws)
         if self.function is not None and (stray := strays(self.function, found_there)):
             raise config_error(stray)
         if names := _names_of_files(found_there):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -18,9 +18,11 @@ from manifold_common.settings.fields import (
     Networks,
     PostgresUrl,
     Section,
+    Unserved,
     section,
     setting,
 )
+from manifold_common.settings.problem import Problem
 from manifold_common.settings.projects import Projects
 from manifold_common.settings.source import Source
 
@@ -34,15 +36,19 @@ _ON_LAMBDA: Mapping[str, Any] = {
 }
 """Defaults of a function that differ from those of a host."""
 
+_NO_SIGN_IN = Unserved("this release has no sign-in")
+_NO_SKILLS = Unserved("this release does not read skills", harmless=True)
+_NO_LANGUAGE_MODEL = Unserved("this release talks to no language model")
+_NO_TELEMETRY = Unserved("this release sends no telemetry")
+_NO_REPORTS = Unserved("this release reads nothing from ClickHouse", harmless=True)
+
 
 class Server(Section):
     """The HTTP server of `manifold up`."""
 
     host: str = setting("127.0.0.1", "Address to listen on. `0.0.0.0` accepts connections from other machines.")
     port: int = setting(32180, "TCP port to listen on. 0 lets the system choose.", ge=0, le=65535)
-    public_url: HttpUrl | None = setting(
-        None, "Address under which clients reach this server, for links in events and for the sign-in redirect."
-    )
+    public_url: HttpUrl | None = setting(None, "Address under which clients reach this server, for links in events.")
     patience_seconds: float = setting(
         5.0,
         "How long a request to the API waits for one dependency (store, key provider, database, lock) before it is "
@@ -106,21 +112,37 @@ class Skills(Section):
     """Skills that agents find in a project's skills folders."""
 
     redis_cache_ttl_seconds: int = setting(
-        3600, "How long a rendered prompt stays in Redis, in seconds. 0 turns this cache off.", ge=0, le=30 * 86400
+        3600,
+        "How long a rendered prompt stays in Redis, in seconds. 0 turns this cache off.",
+        ge=0,
+        le=30 * 86400,
+        unserved=_NO_SKILLS._replace(so=0),
     )
     use_s3_loader: bool = setting(
-        True, "Read skills straight from the S3 store, without a checkout of the whole project."
+        True,
+        "Read skills straight from the S3 store, without a checkout of the whole project.",
+        unserved=_NO_SKILLS._replace(so=False),
     )
 
 
 class Llm(Section):
     """The language model service, OpenAI or compatible."""
 
-    api_key: SecretStr | None = setting(None, "Key of the service.", env="OPENAI_API_KEY")
-    base_url: HttpUrl = setting(
-        "https://api.openai.com/v1", "Address of the service; change it for a compatible one.", env="OPENAI_BASE_URL"
+    api_key: SecretStr | None = setting(
+        None, "Key of the service.", env="OPENAI_API_KEY", unserved=_NO_LANGUAGE_MODEL._replace(harmless=True)
     )
-    model: str = setting("gpt-4.1", "Model that agents use unless a request names one.", env="OPENAI_MODEL")
+    base_url: HttpUrl = setting(
+        "https://api.openai.com/v1",
+        "Address of the service; change it for a compatible one.",
+        env="OPENAI_BASE_URL",
+        unserved=_NO_LANGUAGE_MODEL._replace(harmless=True),
+    )
+    model: str = setting(
+        "gpt-4.1",
+        "Model that agents use unless a request names one.",
+        env="OPENAI_MODEL",
+        unserved=_NO_LANGUAGE_MODEL._replace(harmless=True),
+    )
     timeout_seconds: float = setting(120.0, "Longest wait for an answer, in seconds.", gt=0, le=3600)
     max_retries: int = setting(2, "How often a failed request is sent again.", ge=0, le=20)
 
@@ -128,7 +150,15 @@ class Llm(Section):
 class Auth(Section):
     """Sign-in with OpenID Connect, and roles."""
 
-    enabled: bool = setting(False, "Require sign-in. Off, every request acts as the one local user.")
+    enabled: bool = setting(
+        False,
+        "Require sign-in. Off, every request acts as the one local user.",
+        unserved=_NO_SIGN_IN._replace(
+            so=False,
+            instead="remove it, and let only those reach the server whom you trust: a proxy that signs users in, on "
+            "AWS the gateway with ApiAuthorization=AWS_IAM, else this machine alone",
+        ),
+    )
     issuer_url: HttpUrl | None = setting(None, "Issuer of the identity provider; its discovery document is read.")
     client_id: str | None = setting(None, "Client id of Manifold at the identity provider.")
     client_secret: SecretStr | None = setting(None, "Client secret. Unset for a public client with PKCE.")
@@ -152,19 +182,30 @@ class Auth(Section):
 class Otel(Section):
     """Traces, metrics and logs over OpenTelemetry."""
 
-    service_name: str = setting("manifold", "Name of this service in telemetry.")
+    service_name: str = setting(
+        "manifold", "Name of this service in telemetry.", unserved=_NO_TELEMETRY._replace(harmless=True)
+    )
     endpoint: HttpUrl | None = setting(
         None,
         "Collector, for example `http://otel-collector:4318`. Unset: no telemetry is sent.",
         env="OTEL_EXPORTER_OTLP_ENDPOINT",
+        unserved=_NO_TELEMETRY._replace(harmless=True),
     )
     protocol: Literal["http/protobuf", "grpc"] = setting(
-        "http/protobuf", "Protocol spoken to the collector.", env="OTEL_EXPORTER_OTLP_PROTOCOL"
+        "http/protobuf",
+        "Protocol spoken to the collector.",
+        env="OTEL_EXPORTER_OTLP_PROTOCOL",
+        unserved=_NO_TELEMETRY._replace(harmless=True),
     )
     headers: SecretStr | None = setting(
-        None, "Headers for the collector, as `name=value,name=value`.", env="OTEL_EXPORTER_OTLP_HEADERS"
+        None,
+        "Headers for the collector, as `name=value,name=value`.",
+        env="OTEL_EXPORTER_OTLP_HEADERS",
+        unserved=_NO_TELEMETRY._replace(harmless=True),
     )
-    sample_ratio: float = setting(1.0, "Share of traces that are kept, from 0 to 1.", ge=0, le=1)
+    sample_ratio: float = setting(
+        1.0, "Share of traces that are kept, from 0 to 1.", ge=0, le=1, unserved=_NO_TELEMETRY._replace(so=0)
+    )
     metrics_interval_seconds: float = setting(30.0, "Time between two metric exports, in seconds.", ge=1, le=3600)
 
 
@@ -289,20 +330,22 @@ class Settings(Section):
         False,
         "Also log requests to and answers from the language model. Never secrets; "
         "never project content while encryption is on.",
+        unserved=_NO_LANGUAGE_MODEL._replace(harmless=True, so=False),
     )
     server: Server = section(Server)
     projects: Projects = section(Projects)
-    skills: Skills = section(Skills)
-    llm: Llm = section(Llm)
-    auth: Auth = section(Auth)
-    otel: Otel = section(Otel)
-    clickhouse: Clickhouse = section(Clickhouse)
+    skills: Skills = section(Skills, unserved=_NO_SKILLS)
+    llm: Llm = section(Llm, unserved=_NO_LANGUAGE_MODEL)
+    auth: Auth = section(Auth, unserved=_NO_SIGN_IN)
+    otel: Otel = section(Otel, unserved=_NO_TELEMETRY)
+    clickhouse: Clickhouse = section(Clickhouse, unserved=_NO_REPORTS)
     remote: Remote = section(Remote)
     functions: Functions = section(Functions)
     aws: Aws = section(Aws)
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _source: Source | None = PrivateAttr(default=None)
+    _warnings: list[Problem] = PrivateAttr(default_factory=list)
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -316,6 +359,14 @@ class Settings(Section):
     def source(self) -> Source | None:
         """What reads them again; ``None`` when the object was not made by ``load_settings``."""
         return self._source
+
+    @property
+    def warnings(self) -> Sequence[Problem]:
+        """What was given and has no effect yet.
+
+        Empty when the object was not made by ``load_settings``.
+        """
+        return self._warnings
 
     @property
     def own_folders(self) -> list[Path]:

@@ -16,9 +16,13 @@ from manifold_common.settings.fields import (
     HttpUrl,
     SecretUrls,
     Section,
+    Unserved,
     section,
     setting,
 )
+
+_KEEPS_ALL = Unserved("this release keeps every generation, and what deleted projects have stored")
+_NO_CLIENT_CERTIFICATE = Unserved("the S3 client of this release shows no certificate", "remove it; keys say who asks")
 
 
 class Tls(Section):
@@ -30,10 +34,25 @@ class Tls(Section):
     key_file: File | None = setting(None, "Key of the client certificate, in PEM.")
 
 
+class S3Tls(Tls):
+    """TLS with the service."""
+
+    cert_file: File | None = setting(None, "Client certificate, in PEM.", unserved=_NO_CLIENT_CERTIFICATE)
+    key_file: File | None = setting(None, "Key of the client certificate, in PEM.", unserved=_NO_CLIENT_CERTIFICATE)
+
+
 class OptionalTls(Tls):
     """TLS for a protocol whose address does not say whether it is used."""
 
     enabled: bool = setting(False, "Speak TLS.")
+
+
+class RedisTls(OptionalTls):
+    """TLS with Redis."""
+
+
+class KafkaTls(OptionalTls):
+    """TLS with Kafka."""
 
 
 class KeyFile(Section):
@@ -161,8 +180,14 @@ class S3(Section):
         None, "Address of the service for clients that read and store content by themselves. Unset: `endpoint`."
     )
     link_seconds: int = setting(900, "How long a client may use a link to an object, in seconds.", ge=60, le=43200)
-    max_connections: int = setting(16, "Most requests to the service at the same time.", ge=1, le=512)
-    tls: Tls = section(Tls)
+    max_connections: int = setting(
+        128,
+        "Most requests of one process to the service at the same time; others wait for their turn. The request by "
+        "which health looks at the service does not count.",
+        ge=1,
+        le=4096,
+    )
+    tls: S3Tls = section(S3Tls)
 
 
 class Redis(Section):
@@ -177,7 +202,7 @@ class Redis(Section):
         0.5, "Longest wait for one request before work goes on without Redis, in seconds.", gt=0, le=60
     )
     lock_seconds: int = setting(30, "Life of a commit lock whose holder has died, in seconds.", ge=1, le=3600)
-    tls: OptionalTls = section(OptionalTls)
+    tls: RedisTls = section(RedisTls)
 
 
 class Sasl(Section):
@@ -219,7 +244,7 @@ class Events(Section):
     retention_days: int = setting(
         7, "How long delivered events stay in the database, for `manifold events tail`, in days.", ge=0, le=3650
     )
-    tls: OptionalTls = section(OptionalTls)
+    tls: KafkaTls = section(KafkaTls)
     sasl: Sasl = section(Sasl)
     webhooks: Webhooks = section(Webhooks, env="WEBHOOKS")
 
@@ -238,8 +263,18 @@ class Retention(Section):
     stays while either keeps it.
     """
 
-    generations: int = setting(0, "Keep this many of the newest generations of a project. 0 sets no number.", ge=0)
-    days: int = setting(0, "Keep generations that are younger than this, in days. 0 sets no age.", ge=0)
+    generations: int = setting(
+        0,
+        "Keep this many of the newest generations of a project. 0 sets no number.",
+        ge=0,
+        unserved=_KEEPS_ALL._replace(so=0),
+    )
+    days: int = setting(
+        0,
+        "Keep generations that are younger than this, in days. 0 sets no age.",
+        ge=0,
+        unserved=_KEEPS_ALL._replace(so=0),
+    )
     deleted_project_days: int = setting(7, "Days for which a deleted project can be brought back.", ge=0, le=3650)
 
 
@@ -279,5 +314,5 @@ class Projects(Section):
     redis: Redis = section(Redis, env="REDIS")
     events: Events = section(Events, env="KAFKA")
     quotas: Quotas = section(Quotas)
-    retention: Retention = section(Retention)
+    retention: Retention = section(Retention, unserved=_KEEPS_ALL)
     maintenance: Maintenance = section(Maintenance)

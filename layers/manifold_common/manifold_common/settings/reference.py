@@ -8,15 +8,21 @@ from typing import Any
 from pydantic import SecretStr
 
 from manifold_common.settings.catalogue import Setting, describe_settings, groups
+from manifold_common.settings.fields import Unserved
 from manifold_common.settings.model import Settings
 
 MASK = "********"
 
 
 def masked(settings: Settings) -> dict[str, Any]:
-    """Return all values, nested by key and ready for YAML or JSON; a secret that is set is ``********``."""
+    """Return all values in force, nested by key and ready for YAML or JSON; a secret that is set is ``********``.
+
+    What is not served yet is in force nowhere, and left out.
+    """
     root: dict[str, Any] = {}
     for setting in describe_settings():
+        if setting.unserved is not None:
+            continue
         *sections, last = setting.key.split(".")
         place = root
         for name in sections:
@@ -78,6 +84,12 @@ user.
 **Sizes** are in bytes and may carry a unit: `KB`, `MB`, `GB`, `TB` (powers of 1000) or `KiB`, `MiB`, `GiB`, `TiB`
 (powers of 1024). **Lists** are YAML lists or texts separated by commas.
 
+**Not served yet.** Some settings have a description here and no effect yet. Whatever is given for one of them is
+refused, by every command, the host and the functions alike: nobody shall rely on what is not there. Those that the
+deployment guide or another program gives, and that nobody relies on for protection, are taken with a warning, in the
+log of the host or function at its start and by `manifold config check`. A value that asks for what is so anyway, as the
+last column says, is taken in silence.
+
 `manifold config check` reports all problems at once, each with its file and line or variable. `manifold config show`
 prints the values in force, with secrets masked.
 """
@@ -93,7 +105,7 @@ setting's own variable nor the configuration file sets the value. The exception 
 |---|---|---|
 """
 
-_NEIGHBOUR_USES = {
+NEIGHBOUR_USES = {
     "POSTGRES_PASSWORD": "the PostgreSQL container of the compose files",
     "MINIO_ROOT_USER": "the MinIO container of the compose files: its access key",
     "MINIO_ROOT_PASSWORD": "the MinIO container of the compose files: its secret key",
@@ -112,7 +124,7 @@ def reference_page() -> str:
             title = f"`{group.key}`" if group.key else "Top level"
             about = "" if not group.key else f"{group.title}\n\n"
             parts.append(f"## {title}\n\n{about}{_table(group.settings)}")
-    parts.append(_NEIGHBOURS + "".join(_neighbour(name, use) for name, use in _NEIGHBOUR_USES.items()))
+    parts.append(_NEIGHBOURS + "".join(_neighbour(name, use) for name, use in NEIGHBOUR_USES.items()))
     return "\n".join(parts)
 
 
@@ -123,8 +135,15 @@ def _table(settings: tuple[Setting, ...]) -> str:
         variables = ", ".join(f"`{variable}`" for variable in setting.variables)
         default = f"`{setting.default}`" if setting.default else ""
         kind = setting.type + (f" ({setting.limits})" if setting.limits else "")
-        rows.append(f"| `{name}` | {variables} | {kind} | {default} | {setting.description} |")
+        about = f"{setting.description} {_not_yet(setting.unserved)}" if setting.unserved else setting.description
+        rows.append(f"| `{name}` | {variables} | {kind} | {default} | {about} |")
     return "\n".join(rows) + "\n"
+
+
+def _not_yet(lack: Unserved) -> str:
+    outcome = "taken with a warning" if lack.harmless else "refused"
+    unless = "" if lack.so is None else f" unless it is `{str(lack.so).lower()}`"
+    return f"**Not yet**: {lack.lacks}; {outcome}{unless}."
 
 
 def _neighbour(name: str, use: str) -> str:

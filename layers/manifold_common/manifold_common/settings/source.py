@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,10 +20,13 @@ PAUSE_SECONDS = 10.0
 class Source:
     """Safe for threads."""
 
-    def __init__(self, latest: Settings, read: Callable[[], Settings]) -> None:
+    def __init__(
+        self, latest: Settings, read: Callable[[], Settings], override: Callable[[Mapping[str, str]], Settings]
+    ) -> None:
         """``read`` may raise whatever it likes: then what was read before stays."""
         self._latest = latest
         self._read = read
+        self._override = override
         self._lock = threading.Lock()
         self._quiet_until = -math.inf
 
@@ -31,6 +34,10 @@ class Source:
     def latest(self) -> Settings:
         """What was read last."""
         return self._latest
+
+    def overridden(self, stronger: Mapping[str, str]) -> Settings:
+        """Return the settings with values by key that count more than whatever else gives them. Raises ConfigError."""
+        return self._override(stronger)
 
     def look(self, is_news: Callable[[Settings], bool], now: float) -> None:
         """Read the settings again, unless what was read last is news to the caller, or it is too early.

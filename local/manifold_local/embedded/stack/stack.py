@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import yaml
 from manifold_common.errors import AlreadyExists, ManifoldError
-from manifold_common.settings import Settings, load_settings
+from manifold_common.settings import Settings, describe_settings
 
 from manifold_local.embedded.filelock import FileLock
 from manifold_local.embedded.stack.child import Child, usual_port
@@ -75,6 +75,8 @@ class Stack:
     """A file with the same settings, secrets included, for other commands; only its owner may read it."""
     servers: dict[str, Server]
     addresses: dict[str, str]
+    overruled: list[str]
+    """What was set and counts less than these servers: a sentence each."""
 
     def table(self) -> list[Running]:
         return [
@@ -133,7 +135,20 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
             "projects.events.brokers": kafka.addr,
         }
         addresses = {"S3": s3.endpoint.url, "Redis": redis.addr, "Kafka": kafka.addr, "Vault": vault.url}
-        yield Stack(load_settings(overrides=values), _write_config(folder, values), servers, addresses)
+        assert settings.source is not None, "they were loaded"
+        made = settings.source.overridden(values)
+        yield Stack(made, _write_config(folder, values), servers, addresses, _overruled(settings, made))
+
+
+def _overruled(before: Settings, after: Settings) -> list[str]:
+    return [
+        f"{before.sources[one.key]}: {one.key} counts less than the servers that are started here"
+        for one in describe_settings()
+        if one.key != "workdir"
+        and before.sources[one.key] != "default"
+        and before.sources[one.key] != after.sources[one.key]
+        and one.value(before) != one.value(after)
+    ]
 
 
 def _write_config(folder: Path, values: Mapping[str, str]) -> Path:

@@ -46,7 +46,7 @@ def make_client(options: S3Options, *, timeout_seconds: float, retries: int) -> 
         "aws_endpoint_url_s3": options.url,
         "virtual_hosted_style_request": not options.use_path_style,
         "unsigned_payload": not options.sign_payload,
-        "disable_bulk_delete": not options.bulk_delete or options.checksum is None,
+        "disable_bulk_delete": not options.deletes_in_bulk,
         "skip_signature": False,
         "s3_express": False,
         "request_payer": False,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import chain
 from typing import NoReturn, TypeVar
@@ -26,6 +27,7 @@ from manifold_common.adapters.s3.failures import KEYS_REFUSED, translate
 from manifold_common.adapters.s3.native import S3Client, S3Failure
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.adapters.s3.redirects import look_for_redirect
+from manifold_common.adapters.s3.slots import Slots
 from manifold_common.domain.object_key import check_folder, check_object_key
 from manifold_common.domain.patience import patience
 from manifold_common.errors import CorruptObject, ManifoldError, NoSpace, ObjectNotFound, StoreUnavailable
@@ -40,6 +42,8 @@ SINGLE_PUT_BYTES = 64 * 2**20
 """A larger object is put in parts: a request should fit well into its timeout."""
 PART_BYTES = 16 * 2**20
 _PARTS_AT_ONCE = 4
+_RANGES_AT_ONCE = 10
+"""So many obstore asks for at the same time, and so many deletions where each is a request."""
 _DELETE_AT_ONCE = 1000
 _LIST_AT_ONCE = 1000
 _COALESCE_BYTES = 2**20
@@ -72,6 +76,7 @@ class S3ObjectStore:
         self._tried_at = -math.inf
         self._looked_at: S3Options | None = None
         """Those whose server answered without a redirect."""
+        self._slots = Slots(options.max_connections)
         self._clients: dict[tuple[float, int], S3Client] = {}
         """By their time-out in seconds and how often they repeat a request."""
 
@@ -85,20 +90,21 @@ class S3ObjectStore:
         check_object_key(key)
         view = memoryview(data).cast("B")
         parts = len(view) > SINGLE_PUT_BYTES and not if_absent  # only a single request can be conditional
+        at_once = min(_PARTS_AT_ONCE, self._slots.limit)
 
         def send() -> None:
-            client = self._client(PART_BYTES * _PARTS_AT_ONCE if parts else len(view))
+            client = self._client(PART_BYTES * at_once if parts else len(view))
             client.put(
                 key,
                 view,
                 if_absent=if_absent,
                 use_multipart=parts,
                 chunk_size=PART_BYTES,
-                max_concurrency=_PARTS_AT_ONCE,
+                max_concurrency=at_once,
             )
 
         try:
-            self._do(key, send)
+            self._do(key, send, at_once=at_once if parts else 1)
         except (NoSpace, StoreUnavailable) as error:
             self._refused = len(view), error.message
             raise
@@ -127,7 +133,16 @@ class S3ObjectStore:
         starts, lengths = zip(*merged, strict=True)
         size = sum(lengths)
 
-        found = self._do(key, lambda: self._client(size).get_ranges(key, starts, lengths))
+        at_once = min(len(starts), _RANGES_AT_ONCE, self._slots.limit)
+        # obstore has no bound of its own that could be lowered, so it is asked for as many as may be.
+        step = at_once if at_once < _RANGES_AT_ONCE else len(starts)
+
+        def receive() -> list[memoryview]:
+            client = self._client(size)
+            steps = [slice(at, at + step) for at in range(0, len(starts), step)]
+            return [part for one in steps for part in client.get_ranges(key, starts[one], lengths[one])]
+
+        found = self._do(key, receive, at_once=at_once)
         parts: list[Buffer] = []
         for (start, length), index in zip(ranges, holder, strict=True):
             at = start - merged[index][0]
@@ -160,17 +175,19 @@ class S3ObjectStore:
     def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             check_object_key(key)
-        for at in range(0, len(keys), _DELETE_AT_ONCE):
-            batch = keys[at : at + _DELETE_AT_ONCE]
+        bulk = self.options.deletes_in_bulk
+        step = _DELETE_AT_ONCE if bulk else min(_RANGES_AT_ONCE, self._slots.limit)
+        for at in range(0, len(keys), step):
+            batch = keys[at : at + step]
             try:
-                self._do(batch[0], partial(self._delete_batch, batch))
+                self._do(batch[0], partial(self._delete_batch, batch), at_once=1 if bulk else len(batch))
             except ObjectNotFound:  # from stores that say so
                 continue
 
     def health(self) -> StoreHealth:
         begun = self._clock.monotonic()
         try:
-            self._once("", lambda: self._look(self._probe, _PROBE_KEY))
+            self._once("", lambda: self._look(self._probe, _PROBE_KEY), at_once=0)
         except ManifoldError as error:
             return StoreHealth(False, str(error), self._clock.monotonic() - begun)
         trouble = self._try_writing()
@@ -196,15 +213,22 @@ class S3ObjectStore:
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    def _do(self, key: str, request: Callable[[], T]) -> T:
-        return retry(self.options.retries, self._clock, self._randomness, lambda: self._once(key, request))
+    def _do(self, key: str, request: Callable[[], T], *, at_once: int = 1) -> T:
+        return retry(
+            self.options.retries, self._clock, self._randomness, lambda: self._once(key, request, at_once=at_once)
+        )
 
-    def _once(self, key: str, request: Callable[[], T]) -> T:
-        """Make a request, and once more if it was refused and there are other credentials by now."""
+    def _once(self, key: str, request: Callable[[], T], *, at_once: int = 1) -> T:
+        """Make a request, and once more if it was refused and there are other credentials by now.
+
+        Args:
+            at_once: as how many it counts. 0: it waits for no others.
+        """
         shown = self.options
         for again in (True, False):
             try:
-                return request()
+                with self._slots.taken(at_once, patience(shown.retries.budget_seconds)) if at_once else nullcontext():
+                    return request()
             except S3Failure as error:
                 failure = error.failure
             if failure.code in KEYS_REFUSED and shown.account is not None:
@@ -241,7 +265,7 @@ class S3ObjectStore:
         pages = self._once(folder, lambda: _begun(self._listing.pages(folder or None, _LIST_AT_ONCE)))
         try:
             empty = True
-            for facts in pages:
+            for facts in self._in_turn(pages):
                 empty = False
                 yield ObjectInfo(*facts)
             if empty:  # obstore reads any page as a listing of nothing, such as that of a proxy
@@ -250,6 +274,15 @@ class S3ObjectStore:
         except S3Failure as error:
             problem = translate(error.failure, folder, self.options)
         raise problem
+
+    def _in_turn(self, pages: Iterator[T]) -> Iterator[T]:
+        """Yield the same objects. Any of them may be the first of a page, which is a request."""
+        while True:
+            with self._slots.taken(1, patience(self.options.retries.budget_seconds)):
+                found = next(pages, None)
+            if found is None:
+                return
+            yield found
 
     # --- clients --------------------------------------------------------------------------------------------------
 

@@ -48,6 +48,9 @@ class S3Options:
     """For one attempt, from connecting to the last byte of the body. 60 s carry 16 MiB at 0.3 MB/s."""
     health_timeout_seconds: float = 5.0
     retries: RetryPolicy = field(default_factory=RetryPolicy)
+    max_connections: int = 128
+    """Requests under way at the same time, besides the look at the server's health. Eight reads of ten ranges each are
+    80: then there is some room for others."""
     checksum: Literal["CRC64NVME", "SHA256"] | None = "CRC64NVME"
     """Sent with each put, so that the server refuses bytes damaged on the way."""
     sign_payload: bool = False
@@ -97,6 +100,8 @@ class S3Options:
                 )
         if self.kms_key_id is not None and self.server_side_encryption != "aws:kms":
             raise ConfigError("s3.sseKmsKeyId: it is used only with s3.sseMode aws:kms", hint="set both, or neither")
+        if self.max_connections < 1:
+            raise ConfigError("s3.maxConnections: it is below 1", hint="a request needs a connection")
         if min(self.connect_timeout_seconds, self.request_timeout_seconds, self.health_timeout_seconds) <= 0:
             raise ConfigError("s3: a timeout is not above 0 seconds", hint="every request is bounded in time")
 
@@ -119,6 +124,11 @@ class S3Options:
     def lasting(self) -> bool:
         """Whether ``keys`` always returns the same."""
         return self.access_key_id is not None or (self.account is not None and self.account.lasting)
+
+    @property
+    def deletes_in_bulk(self) -> bool:
+        """Whether many objects are deleted by one request."""
+        return self.bulk_delete and self.checksum is not None
 
     @property
     def may_lend_a_token(self) -> bool:
