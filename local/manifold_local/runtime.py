@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from manifold_common import bootstrap
+from manifold_common.descriptors import occupy_descriptors
 from manifold_common.errors import ConfigError, SchemaMismatch, Unavailable
 from manifold_common.settings import Settings
 
@@ -62,7 +63,11 @@ def stop_database(settings: Settings) -> bool:
 
 
 def prepare_workdir(settings: Settings) -> None:
-    """Make the working folder, closed to others, where it does not exist. Raises ConfigError."""
+    """Make the working folder, closed to others, where it does not exist. Raises ConfigError.
+
+    The process's descriptors are seen to as well, before there is a file of ours.
+    """
+    occupy_descriptors()
     folder, set_by = settings.workdir, settings.sources.get("workdir", "default")
     hint = "set WORKDIR to a folder that you may write to, such as ~/manifold"
     try:

@@ -64,5 +64,5 @@ def database(
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "stop")(stop)
-    command(app, "database", passes_options=True)(database)
+    command(app, "stop", changes=True)(stop)
+    command(app, "database", changes=False, passes_options=True)(database)

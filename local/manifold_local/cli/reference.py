@@ -38,6 +38,13 @@ people, characters that a terminal would obey are escaped. Progress is shown onl
 **Completion** of commands, options, projects and sessions: `manifold --install-completion`.
 """
 
+_UNTOLD = """\
+Once a change is durable its command ends with 0, also where nobody can be told: a full disk under standard output, a
+closed pipe or descriptor is a warning on standard error then. Commands that only tell something fail (6; 141 for a
+closed pipe), and so does `checkout`, which is there to print a folder; its hint says how to have it printed again.
+Messages that standard error does not take are lost, and change nothing.
+"""
+
 _CONFLICTS = """\
 ## Conflicts
 
@@ -72,7 +79,7 @@ def reference() -> str:
 
 def _exit_codes() -> str:
     rows = "".join(f"| {code} | {meaning} |\n" for code, meaning in sorted(MEANINGS.items()))
-    return f"## Exit codes\n\n| Code | Meaning |\n|---|---|\n{rows}"
+    return f"## Exit codes\n\n| Code | Meaning |\n|---|---|\n{rows}\n{_UNTOLD}"
 
 
 def _letters() -> str:

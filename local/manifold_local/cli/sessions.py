@@ -38,10 +38,14 @@ from manifold_local.cli.output import (
     print_table,
     safe,
     safe_path,
+    shell_words,
 )
 from manifold_local.cli.progress import progress
+from manifold_local.streams import OutputLost
 
 if TYPE_CHECKING:
+    from manifold_common.services.sessions import CheckedOut
+
     from manifold_local.cli.work import Work
 
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
@@ -81,8 +85,6 @@ def checkout(
     """
     from manifold_common.services.sessions import CheckoutKind
 
-    from manifold_local.cli.views import paths_json
-
     with call.work() as work:
         row = work.project(project)
         chosen = _new_session_id(row.name) if session is None else parse_session_id(session)
@@ -120,6 +122,17 @@ def checkout(
     say_decided(call, done.project, done.conflicts, done.kept, strategy)
     if done.generation < done.head_generation:
         call.note(f"the newest generation is {done.head_generation}")
+    try:
+        _print_checked_out(call, done)
+    except OutputLost as lost:
+        again = shell_words("manifold", "checkout", row.project, "--session", done.session)
+        lost.hint = f"session {done.session} is open, and its folder is {safe(done.path)}; to print that again: {again}"
+        raise
+
+
+def _print_checked_out(call: Call, done: CheckedOut) -> None:
+    from manifold_local.cli.views import paths_json
+
     call.answer(
         {
             "session": done.session,
@@ -384,9 +397,9 @@ def _new_session_id(project_name: str) -> SessionId:
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "checkout")(checkout)
-    command(app, "status")(status)
-    command(app, "save")(save)
-    command(app, "commit")(commit)
-    command(app, "close")(close)
-    command(app, "sessions")(show_all)
+    command(app, "checkout", changes=False)(checkout)
+    command(app, "status", changes=False)(status)
+    command(app, "save", changes=True)(save)
+    command(app, "commit", changes=True)(commit)
+    command(app, "close", changes=True)(close)
+    command(app, "sessions", changes=False)(show_all)

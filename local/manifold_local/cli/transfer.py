@@ -137,5 +137,5 @@ def export_folder(
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "import")(import_folder)
-    command(app, "export")(export_folder)
+    command(app, "import", changes=True)(import_folder)
+    command(app, "export", changes=True)(export_folder)
