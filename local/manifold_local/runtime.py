@@ -11,6 +11,8 @@ from manifold_common.descriptors import occupy_descriptors
 from manifold_common.errors import ConfigError, SchemaMismatch, Unavailable
 from manifold_common.settings import Settings
 
+from manifold_local.accounts import me, owner_of
+
 EMBEDDED_FOLDER = ".postgres"
 LINGER_SECONDS = 30.0
 """How long the embedded server outlives a command, so that the next one finds it running."""
@@ -76,7 +78,10 @@ def prepare_workdir(settings: Settings) -> None:
         reason = (error.strerror or type(error).__name__).lower()
         raise ConfigError(f"the working folder {folder} ({set_by}) cannot be made: {reason}", hint=hint) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"the working folder {folder} ({set_by}) cannot be written to", hint=hint)
+        raise ConfigError(
+            f"the working folder {folder} ({set_by}) cannot be written to by {me()}: it belongs to {owner_of(folder)}",
+            hint=hint,
+        )
 
 
 def _build(settings: Settings, dsn: str) -> bootstrap.Manifold:
