@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_ty
 import typer
 
 from manifold_local.cli.interrupts import exit_code
-from manifold_local.cli.output import flush, print_error, print_json, safe_lines
+from manifold_local.cli.output import flush, print_error, print_json, safe_lines, shell_words
 from manifold_local.streams import OutputLost, drop_output
 
 if TYPE_CHECKING:
@@ -127,6 +127,14 @@ class Call:
             yield RemoteWork(remote)
         finally:
             remote.close()
+
+    def command(self, *words: str) -> str:
+        """Return a command that works with the same projects as this one, as a shell takes it."""
+        where = [
+            *([] if self.config is None else ["--config", str(self.config)]),
+            *([] if self.remote is None else ["--remote", self.remote]),
+        ]
+        return shell_words("manifold", *where, *words)
 
     def answer(self, document: Any, say: Callable[[], None]) -> None:
         """Print ``document`` where JSON was asked for, and what ``say`` prints otherwise.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,7 @@ from manifold_local.cli.arguments import (
     parse_message,
     parse_provenance,
 )
+from manifold_local.cli.begun import taken_back
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project, complete_session
 from manifold_local.cli.conflicts import say_decided
@@ -38,7 +40,6 @@ from manifold_local.cli.output import (
     print_table,
     safe,
     safe_path,
-    shell_words,
 )
 from manifold_local.cli.progress import progress
 from manifold_local.streams import OutputLost
@@ -89,7 +90,10 @@ def checkout(
         row = work.project(project)
         chosen = _new_session_id(row.name) if session is None else parse_session_id(session)
         total = row.tree_bytes if generation is None and not patterns else None
-        with progress(call, "checking out", total_bytes=total) as report:
+        with ExitStack() as stack:
+            if session is None:
+                stack.enter_context(_closed_again(call, work, chosen))
+            report = stack.enter_context(progress(call, "checking out", total_bytes=total))
             done = work.checkout(
                 chosen,
                 row.project,
@@ -125,9 +129,16 @@ def checkout(
     try:
         _print_checked_out(call, done)
     except OutputLost as lost:
-        again = shell_words("manifold", "checkout", row.project, "--session", done.session)
+        again = call.command("checkout", row.project, "--session", done.session)
         lost.hint = f"session {done.session} is open, and its folder is {safe(done.path)}; to print that again: {again}"
         raise
+
+
+def _closed_again(call: Call, work: Work, session: SessionId) -> AbstractContextManager[None]:
+    return taken_back(
+        lambda: work.close(session) is None,
+        f"session {session} may be open\n  to end it:  {call.command('close', session, '--discard')}",
+    )
 
 
 def _print_checked_out(call: Call, done: CheckedOut) -> None:
@@ -296,6 +307,8 @@ def close(
         left = work.close(chosen)
     if left is not None:
         call.warn(f"a process still works in its folder, and puts plaintext there: {safe(left)}; end that process")
+    if _is_in_a_removed_folder():
+        call.note("this shell is in its folder, which is gone now: cd ~")
     call.answer({"session": chosen, "closed": True, "left": left}, lambda: print_line(f"closed {chosen}"))
 
 
@@ -388,6 +401,14 @@ def _refuse_loss(work: Work, session: SessionId) -> None:
             f"session '{session}' has changes that are not committed",
             hint="commit them first, or close it with --discard",
         )
+
+
+def _is_in_a_removed_folder() -> bool:
+    try:
+        os.getcwdb()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _new_session_id(project_name: str) -> SessionId:
