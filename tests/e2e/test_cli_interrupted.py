@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import EXECUTABLE, Program
+from tests.support.embedded import query
 from tests.support.waiting import wait_until
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -141,6 +142,19 @@ def test_an_interrupted_checkout_leaves_no_session_that_nobody_can_name(program:
     assert (done.returncode, done.stdout) == (143, b"")
     assert program.json("sessions")["sessions"] == before
     assert not works()
+
+
+def test_ctrl_c_is_for_the_database_program_that_is_run(program: Program) -> None:
+    with program.start(
+        "database", "psql", "-c", "SELECT pg_sleep(60)", stderr=subprocess.PIPE, start_new_session=True
+    ) as running:
+        sockets = program.folder / "workdir" / ".postgres" / "run"
+        asked = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'"
+        wait_until(lambda: query(f"postgresql://manifold@/manifold?host={sockets}", asked))
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.stderr is not None
+        assert b"canceling statement due to user request" in running.stderr.read()
+    assert running.returncode == 1
 
 
 def test_a_session_is_closed_from_inside_its_folder_and_each_command_after_that_says_what_is_wrong(

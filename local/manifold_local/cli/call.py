@@ -185,6 +185,8 @@ def command(
                 function(_merged(before, given, changes), **values)  # type: ignore[call-arg]
             except KeyboardInterrupt as error:
                 # Here, because typer makes the same of all of them.
+                if changes:
+                    print_error("note: interrupted; each change is there as a whole, or not at all")
                 raise typer.Exit(exit_code(error)) from None
 
         run.__doc__ = function.__doc__

@@ -6,6 +6,8 @@ What was begun is taken back, or said, on the way out. Who sends a signal again 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -30,8 +32,22 @@ def end_in_order() -> None:
             signal.signal(number, _interrupt)
 
 
+@contextmanager
+def interrupts_left_to_child() -> Iterator[None]:
+    """Leave Ctrl-C to a program that is run within, which shares the terminal and gets it as well."""
+    before = signal.signal(signal.SIGINT, _pass_over)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def exit_code(error: KeyboardInterrupt) -> int:
     return error.exit_code if isinstance(error, Interrupted) else 128 + signal.SIGINT
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """A handler, and not SIG_IGN, which the child would inherit."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape of a handler

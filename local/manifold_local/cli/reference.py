@@ -43,6 +43,11 @@ Once a change is durable its command ends with 0, also where nobody can be told:
 closed pipe or descriptor is a warning on standard error then. Commands that only tell something fail (6; 141 for a
 closed pipe), and so does `checkout`, which is there to print a folder; its hint says how to have it printed again.
 Messages that standard error does not take are lost, and change nothing.
+
+A command that is interrupted (Ctrl-C, SIGTERM, SIGHUP) or fails takes back what it made for its work: the project of
+`import --create`, the folder of `export`, the session of a `checkout` without `--session`. Where that is not possible,
+or somebody else uses it by then, it says so, with the commands to go on from there. Each change is there as a whole, or
+not at all. A second Ctrl-C ends a command at once.
 """
 
 _CONFLICTS = """\

@@ -6,11 +6,21 @@ import errno
 import json
 import sys
 import traceback
+from pathlib import Path
 
 import typer
 from manifold_common.domain.panic import panics_as_errors
-from manifold_common.errors import CommitConflict, InternalError, InvalidInput, ManifoldError, NoSpace, Unavailable
+from manifold_common.errors import (
+    CommitConflict,
+    Denied,
+    InternalError,
+    InvalidInput,
+    ManifoldError,
+    NoSpace,
+    Unavailable,
+)
 
+from manifold_local.accounts import me, owner_of
 from manifold_local.cli.app import app
 from manifold_local.cli.conflicts import settling
 from manifold_local.cli.exit_codes import CLOSED_PIPE, EXIT_CODES, INTERRUPTED, OK
@@ -94,6 +104,11 @@ def _usage_error(error: typer.TyperException) -> ManifoldError:
 def _translate(error: OSError) -> ManifoldError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(f"cannot write: {error.strerror}", hint="make room, then try again")
+    if isinstance(error, PermissionError) and isinstance(error.filename, str):
+        return Denied(
+            f"{me()} may not use {error.filename}, which belongs to {owner_of(Path(error.filename))}",
+            hint="run the command as its owner, or name a place of your own",
+        )
     return _unexpected(error)
 
 

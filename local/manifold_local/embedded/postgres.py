@@ -64,8 +64,8 @@ class EmbeddedPostgres:
         """Start the server unless it runs; join its users. May be called again after the server has crashed.
 
         Raises:
-            CatalogUnavailable: it cannot be started, and the message has the end of its log; or this process may not
-                use it.
+            CatalogUnavailable: it cannot be started; the message has the end of its log.
+            Denied: this process may not use it.
             ConfigError: the folder belongs to something else. TornCopy: it is a copy that is not whole.
             NoSpace: the disk is full.
         """
@@ -297,7 +297,7 @@ def ensure_embedded(
         linger_seconds: how long the server outlives its last user.
 
     Raises:
-        CatalogUnavailable, ConfigError, TornCopy, NoSpace: see :meth:`EmbeddedPostgres.ensure_running`.
+        CatalogUnavailable, ConfigError, Denied, TornCopy, NoSpace: see :meth:`EmbeddedPostgres.ensure_running`.
     """
     server = EmbeddedPostgres(
         folder.absolute(), linger_seconds=linger_seconds, start_timeout_seconds=start_timeout_seconds
@@ -310,7 +310,7 @@ def stop_embedded(folder: Path) -> bool:
     """Stop the server of ``folder``, if there is one. Returns whether none is left: not while somebody uses it.
 
     Raises:
-        CatalogUnavailable: the folder cannot be used.
+        CatalogUnavailable, Denied: the folder cannot be used.
     """
     server = EmbeddedPostgres(folder.absolute(), linger_seconds=0, start_timeout_seconds=_LEAVE_SECONDS)
     return server.stop()

@@ -69,7 +69,7 @@ def server_account(data: Path, must_reach: Sequence[Path]) -> Account:
     if os.geteuid() != 0:
         account = _own_account()
         if _is_shared(account):
-            raise _refused(account, f"run manifold as an account of its own, {_make_account()}")
+            raise _refused(account, f"work as an account of your own, {_make_account()}")
         return account
     account = _owner_of(data) or _unprivileged()
     if _is_shared(account):

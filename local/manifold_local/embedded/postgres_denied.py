@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from manifold_common.errors import CatalogUnavailable
+from manifold_common.errors import Denied
 
 from manifold_local.accounts import me, name_of, owner_of
 
 
-def denied(folder: Path, error: PermissionError) -> CatalogUnavailable:
+def denied(folder: Path, error: PermissionError) -> Denied:
     """Return what is to be raised. Args: ``folder``: of the database; ``error``: met at something in it."""
     path = folder / error.filename if isinstance(error.filename, str) else folder
-    return CatalogUnavailable(
+    return Denied(
         f"{me()} may not use the database in {folder}: {path} belongs to {owner_of(path)} and is closed to others",
         hint=_what_to_do(folder),
     )
