@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,7 +159,7 @@ def test_a_host_without_streams_serves_and_has_no_file_of_its_own_in_their_place
         wait_until(lambda: (found := host_is_running(tmp_path)) and found.url, seconds=60)
         assert [os.readlink(f"/proc/{host.pid}/fd/{fd}") for fd in range(3)] == [os.devnull] * 3
     finally:
-        host.terminate()
+        host.send_signal(signal.SIGHUP)
     assert host.wait(30) == 0
 
 
