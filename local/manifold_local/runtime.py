@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from manifold_common import bootstrap
+from manifold_common.descriptors import occupy_descriptors
 from manifold_common.errors import ConfigError, SchemaMismatch, Unavailable
 from manifold_common.settings import Settings
+
+from manifold_local.accounts import me, owner_of
 
 EMBEDDED_FOLDER = ".postgres"
 LINGER_SECONDS = 30.0
@@ -62,7 +65,11 @@ def stop_database(settings: Settings) -> bool:
 
 
 def prepare_workdir(settings: Settings) -> None:
-    """Make the working folder, closed to others, where it does not exist. Raises ConfigError."""
+    """Make the working folder, closed to others, where it does not exist. Raises ConfigError.
+
+    The process's descriptors are seen to as well, before there is a file of ours.
+    """
+    occupy_descriptors()
     folder, set_by = settings.workdir, settings.sources.get("workdir", "default")
     hint = "set WORKDIR to a folder that you may write to, such as ~/manifold"
     try:
@@ -71,7 +78,10 @@ def prepare_workdir(settings: Settings) -> None:
         reason = (error.strerror or type(error).__name__).lower()
         raise ConfigError(f"the working folder {folder} ({set_by}) cannot be made: {reason}", hint=hint) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"the working folder {folder} ({set_by}) cannot be written to", hint=hint)
+        raise ConfigError(
+            f"the working folder {folder} ({set_by}) cannot be written to by {me()}: it belongs to {owner_of(folder)}",
+            hint=hint,
+        )
 
 
 def _build(settings: Settings, dsn: str) -> bootstrap.Manifold:

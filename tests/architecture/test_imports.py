@@ -15,6 +15,7 @@ EVERYTHING = BELOW_SERVICES | {"services", "adapters", "settings"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "descriptors": set(),
     "ids": {"errors"},  # one row of the table; an id that does not parse is an error
     "domain": {"errors", "ids"},
     "format": {"domain", "errors", "ids"},
@@ -24,9 +25,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adapters": {"ports", "domain", "errors", "ids"},
     "wrappers": {"ports"},
     "settings": {"errors"},
-    "bootstrap": EVERYTHING | {"wrappers"},
+    "bootstrap": EVERYTHING | {"wrappers", "descriptors"},
     "functions": EDGES,
-    "local": EDGES | {"functions"},
+    "local": EDGES | {"functions", "descriptors"},
 }
 """What each part of the house may import beside itself. ``wrappers`` is adapters over a port."""
 

@@ -153,6 +153,20 @@ def test_renaming_to_a_taken_name_changes_nothing(catalog: Catalog) -> None:
 # --- deletion -----------------------------------------------------------------------------------------------------
 
 
+def test_only_a_project_that_is_empty_and_has_no_session_is_deleted_as_unused(catalog: Catalog) -> None:
+    unused, used, in_session = (make_project(catalog, name) for name in ("unused", "used", "in session"))
+    used.publish(1)
+    catalog.open_session(session(in_session), ttl=TTL)
+    for project in (used, in_session):
+        with pytest.raises(NotFound):
+            catalog.delete_project(TENANT, project.id, EVENT, only_unused=True)
+        assert catalog.get_project(TENANT, project.id).project == project.id
+    assert catalog.view_session(TENANT, USER, SESSION) is not None
+    catalog.delete_project(TENANT, unused.id, EVENT, only_unused=True)
+    with pytest.raises(NotFound):
+        catalog.get_project(TENANT, unused.id)
+
+
 def test_a_deleted_project_is_as_if_it_had_never_been(catalog: Catalog) -> None:
     made = make_project(catalog)
     made.publish(3)

@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import select
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -227,26 +226,6 @@ def test_progress_is_shown_on_a_terminal_for_long_work(program: Program, tmp_pat
         shown = _on_terminal(program, "export", "watched", str(tmp_path / quiet), quiet, executable=IMPATIENT)
         assert b"exporting" not in shown
     assert b"exporting" in _on_terminal(program, "export", "watched", str(tmp_path / "out"), executable=IMPATIENT)
-
-
-@pytest.mark.in_memory("watches the store's folder to know when to press Ctrl-C")
-def test_ctrl_c_ends_a_command_cleanly_and_nothing_is_committed(program: Program, tmp_path: Path) -> None:
-    for number in range(40):
-        (tmp_path / f"big-{number}").write_bytes(os.urandom(8_000_000))
-    project = program.project()
-    with program.start("import", project, str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        packs = program.folder / "workdir" / ".store"
-        before = sum(1 for _ in packs.rglob("packs/*"))
-        deadline = time.monotonic() + 60
-        while sum(1 for _ in packs.rglob("packs/*")) == before and time.monotonic() < deadline:
-            time.sleep(0.002)
-        running.send_signal(signal.SIGINT)
-        out, error = running.communicate(timeout=60)
-    assert running.returncode == 130, error
-    assert out == b""
-    assert b"Traceback" not in error
-    assert program.json("project", "show", project)["generation"] == 1
-    assert program.json("verify", project, "--read-data")["ok"]
 
 
 def test_help_names_every_command_and_starts_without_the_engine(program: Program) -> None:

@@ -94,6 +94,14 @@ def test_a_conflict_has_the_same_exit_code_and_names_the_paths(laptop: Program, 
     other("commit", f"{name}-1", "--strategy", "theirs")
 
 
+def test_what_was_made_at_the_server_for_work_that_fails_is_taken_back(laptop: Program, tree: Path) -> None:
+    laptop("import", "failed", tree, "--create", "--expect-generation", "7", code=4)
+    assert "failed" not in laptop.text("project", "list")
+    laptop("import", "large", tree, "--create")
+    laptop("checkout", "large", code=2, PROJECTS_QUOTAS_MAX_SESSION_RAM_BYTES="1")
+    assert laptop.json("sessions", "large")["sessions"] == []
+
+
 def test_what_only_its_own_machine_can_do_says_so(laptop: Program) -> None:
     error = laptop.error("verify", "any", code=2)
     assert "at the server" in error["message"]

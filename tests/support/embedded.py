@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
 
 from tests.support.waiting import wait_until
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become other users")
 needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes in /proc")
 
 
@@ -155,3 +157,16 @@ def end(user: subprocess.Popen[str], *, by_kill: bool = False) -> None:
         user.kill()
     if user.returncode is None:
         user.communicate()
+
+
+def python_for(account: str | int) -> list[str]:
+    """Return the command that runs Python as an ordinary user, which may not be able to enter root's folders."""
+    group = pwd.getpwnam(account).pw_gid if isinstance(account, str) else account
+    become = ["setpriv", f"--reuid={account}", f"--regid={group}", "--clear-groups"]
+    search_path = os.pathsep.join(path for path in sys.path if path)
+    for interpreter in (sys.executable, "/usr/bin/python3"):
+        command = [*become, "env", f"PYTHONPATH={search_path}", interpreter]
+        imports = [*command, "-c", "import psycopg, manifold_local.embedded.postgres"]
+        if subprocess.run(imports, capture_output=True, check=False).returncode == 0:
+            return command
+    pytest.skip("there is no Python of this version that an ordinary user may run")

@@ -20,7 +20,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 ROOT = Path(__file__).parents[2]
 _MOST_BYTES = 1 << 20
@@ -42,8 +42,9 @@ class Zygote:
         cwd: Path,
         input: bytes,
         timeout: float,
+        stdout: BinaryIO | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """As ``subprocess.run`` does it, with the output captured."""
+        """As ``subprocess.run`` does it, with the output captured, where it is not to go to ``stdout``."""
         self._ensure()
         wanted = {"arguments": [os.fsdecode(argument) for argument in arguments], "env": dict(env), "cwd": str(cwd)}
         with contextlib.ExitStack() as stack:
@@ -53,7 +54,8 @@ class Zygote:
             line = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
             line.settimeout(timeout)
             line.connect(self._address)
-            socket.send_fds(line, [json.dumps(wanted).encode()], [given.fileno(), out.fileno(), err.fileno()])
+            files = [given.fileno(), (stdout or out).fileno(), err.fileno()]
+            socket.send_fds(line, [json.dumps(wanted).encode()], files)
             pid = int(line.recv(64))
             try:
                 code = int(line.recv(64))

@@ -8,6 +8,14 @@ from __future__ import annotations
 
 def main() -> int:
     """Run the command that the program's arguments name; return its exit code (docs/cli.md lists them)."""
-    from manifold_local.cli.run import run
+    from manifold_local.cli.interrupts import end_in_order, exit_code
+    from manifold_local.streams import take_streams
 
-    return run()
+    take_streams()
+    end_in_order()
+    try:
+        from manifold_local.cli.run import run
+
+        return run()
+    except KeyboardInterrupt as error:
+        return exit_code(error)

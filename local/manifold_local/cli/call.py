@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_ty
 
 import typer
 
-from manifold_local.cli.exit_codes import CLOSED_PIPE
-from manifold_local.cli.output import drop_output, print_error, print_json, safe_lines
+from manifold_local.cli.interrupts import exit_code
+from manifold_local.cli.output import flush, print_error, print_json, safe_lines, shell_words
+from manifold_local.streams import OutputLost, drop_output
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -54,6 +55,8 @@ class Call:
     debug: bool = False
     config: Path | None = None
     remote: str | None = None
+    changes: bool = False
+    """The command is there for what it changes, not for what it prints."""
 
     @cached_property
     def settings(self) -> Settings:
@@ -125,12 +128,30 @@ class Call:
         finally:
             remote.close()
 
+    def command(self, *words: str) -> str:
+        """Return a command that works with the same projects as this one, as a shell takes it."""
+        where = [
+            *([] if self.config is None else ["--config", str(self.config)]),
+            *([] if self.remote is None else ["--remote", self.remote]),
+        ]
+        return shell_words("manifold", *where, *words)
+
     def answer(self, document: Any, say: Callable[[], None]) -> None:
-        """Print ``document`` where JSON was asked for, and what ``say`` prints otherwise."""
-        if self.json:
-            print_json(document)
-        else:
-            say()
+        """Print ``document`` where JSON was asked for, and what ``say`` prints otherwise.
+
+        A command that changes something has done so by then: that it cannot be told is no failure.
+        """
+        try:
+            if self.json:
+                print_json(document)
+            else:
+                say()
+            flush()
+        except OutputLost as lost:
+            if not self.changes:
+                raise
+            drop_output()
+            print_error(f"warning: it is done, and could not be told: {lost}")
 
     def note(self, text: str) -> None:
         """Tell a person something on standard error. Only for people: never with ``--quiet`` or ``--json``."""
@@ -142,11 +163,12 @@ class Call:
 
 
 def command(
-    app: typer.Typer, name: str, *, passes_options: bool = False
+    app: typer.Typer, name: str, *, changes: bool, passes_options: bool = False
 ) -> Callable[[Callable[Concatenate[Call, P], None]], Callable[..., None]]:
     """Register a function as a command that also takes the common options, and gets them as its first argument.
 
     Args:
+        changes: it is there for what it changes, not for what it prints: its exit code says what became of that.
         passes_options: what follows its first argument is another program's, options too.
     """
     parsing = {"ignore_unknown_options": True, "allow_interspersed_args": False} if passes_options else None
@@ -160,11 +182,12 @@ def command(
             given = {option: values.pop(option) for option in COMMON_OPTIONS}
             before: Call = ctx.find_root().obj or Call()
             try:
-                function(_merged(before, given), **values)  # type: ignore[call-arg]
-            except BrokenPipeError:
-                # Here, because typer makes a plain failure of it.
-                drop_output()
-                raise typer.Exit(CLOSED_PIPE) from None
+                function(_merged(before, given, changes), **values)  # type: ignore[call-arg]
+            except KeyboardInterrupt as error:
+                # Here, because typer makes the same of all of them.
+                if changes:
+                    print_error("note: interrupted; each change is there as a whole, or not at all")
+                raise typer.Exit(exit_code(error)) from None
 
         run.__doc__ = function.__doc__
         run.__name__ = function.__name__
@@ -186,7 +209,7 @@ def command(
     return register
 
 
-def _merged(before: Call, given: dict[str, Any]) -> Call:
+def _merged(before: Call, given: dict[str, Any], changes: bool) -> Call:
     """Return the options of a command, with those given before its name."""
     return Call(
         json=before.json or given["json"],
@@ -194,6 +217,7 @@ def _merged(before: Call, given: dict[str, Any]) -> Call:
         debug=before.debug or given["debug"],
         config=given["config"] or before.config,
         remote=given["remote"] or before.remote,
+        changes=changes,
     )
 
 

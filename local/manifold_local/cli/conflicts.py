@@ -58,14 +58,10 @@ def say_decided(call: Call, project: str, conflicts: Sequence[bytes], kept: Sequ
     """Tell a person what a strategy decided, where what it dropped is, and what can be done with that."""
     for path in conflicts:
         call.warn(f"{safe_path(path) or '.'} was also changed by others: kept {strategy.value}")
-    where = [
-        *([] if call.config is None else ["--config", str(call.config)]),
-        *([] if call.remote is None else ["--remote", call.remote]),
-    ]
     for session in kept:
         call.warn(
             f"what was dropped is kept as the draft of session {session}\n"
-            f"  to see it:               {shell_words('manifold', *where, 'checkout', project, '--session', session)}\n"
-            f"  then, to bring it back:  {shell_words('manifold', *where, 'commit', session)}\n"
-            f"  or to throw it away:     {shell_words('manifold', *where, 'close', session, '--discard')}"
+            f"  to see it:               {call.command('checkout', project, '--session', session)}\n"
+            f"  then, to bring it back:  {call.command('commit', session)}\n"
+            f"  or to throw it away:     {call.command('close', session, '--discard')}"
         )

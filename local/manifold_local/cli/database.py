@@ -9,6 +9,7 @@ import typer
 from manifold_common.errors import ConfigError, InvalidInput
 
 from manifold_local.cli.call import Call, command
+from manifold_local.cli.interrupts import interrupts_left_to_child
 from manifold_local.cli.output import print_line
 
 _PROGRAMS = ("psql", "pg_dump", "pg_restore", "createdb", "dropdb")
@@ -59,10 +60,11 @@ def database(
                 f"manifold database {program}",
             )
         environment = child_environment(client_environment(dsn))
-        done = subprocess.run([binaries() / program, *(arguments or ())], env=environment, check=False)
-    raise typer.Exit(done.returncode)
+        with interrupts_left_to_child():
+            done = subprocess.run([binaries() / program, *(arguments or ())], env=environment, check=False)
+    raise typer.Exit(done.returncode if done.returncode >= 0 else 128 - done.returncode)
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "stop")(stop)
-    command(app, "database", passes_options=True)(database)
+    command(app, "stop", changes=True)(stop)
+    command(app, "database", changes=False, passes_options=True)(database)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ from manifold_common.errors import InvalidInput
 
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project, complete_sink
-from manifold_local.cli.output import human_time, plural, print_line, print_table, safe
+from manifold_local.cli.output import flush, human_time, plural, print_line, print_table, safe
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -77,7 +76,7 @@ def _print(call: Call, found: list[WrittenEvent]) -> None:
             who = safe(str(event.document["data"].get("user_id", "-")))
             what = event.type.removeprefix("manifold.")
             print_line(f"{human_time(event.at)}  {what:16}  {event.project}  generation {event.generation}  by {who}")
-    sys.stdout.flush()
+    flush()
 
 
 def show_waiting(call: Call, sink: SinkOption = None) -> None:
@@ -184,7 +183,7 @@ def _stream_json(stream: WaitingStream) -> dict[str, Any]:
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="Show events, and what waits to be delivered.")
-    command(group, "tail")(tail)
-    command(group, "list")(show_waiting)
-    command(group, "redrive")(redrive)
+    command(group, "tail", changes=False)(tail)
+    command(group, "list", changes=False)(show_waiting)
+    command(group, "redrive", changes=True)(redrive)
     app.add_typer(group, name="events")

@@ -7,7 +7,9 @@ from manifold_common.errors import ErrorKind
 OK = 0
 DIFFERENT = 8
 """``--exit-code`` was given and there are differences."""
+HUNG_UP = 129
 INTERRUPTED = 130
+TERMINATED = 143
 CLOSED_PIPE = 141
 
 EXIT_CODES: dict[ErrorKind, int] = {
@@ -32,6 +34,8 @@ MEANINGS: dict[int, str] = {
         ErrorKind.CORRUPT
     ]: "stored data is damaged, or a server answered with something else than was asked for",
     DIFFERENT: "there are differences, and `--exit-code` was given",
+    HUNG_UP: "its terminal was closed (SIGHUP)",
     INTERRUPTED: "interrupted with Ctrl-C",
     CLOSED_PIPE: "the reader of the output closed it, as `head` does",
+    TERMINATED: "ended by SIGTERM",
 }

@@ -271,9 +271,9 @@ def _print_changes(
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "log")(log)
-    command(app, "show")(show)
-    command(app, "diff")(diff)
-    command(app, "ls")(list_folder)
-    command(app, "cat")(cat)
-    command(app, "restore")(restore)
+    command(app, "log", changes=False)(log)
+    command(app, "show", changes=False)(show)
+    command(app, "diff", changes=False)(diff)
+    command(app, "ls", changes=False)(list_folder)
+    command(app, "cat", changes=False)(cat)
+    command(app, "restore", changes=True)(restore)

@@ -126,9 +126,9 @@ def set_aside(call: Call, session: SessionArgument = None) -> None:
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "adopt")(adopt)
+    command(app, "adopt", changes=True)(adopt)
     group = typer.Typer(help="Working sets that are no session's: list, remove, set aside.")
-    command(group, "list")(leftovers)
-    command(group, "remove")(remove)
-    command(group, "set-aside")(set_aside)
+    command(group, "list", changes=False)(leftovers)
+    command(group, "remove", changes=True)(remove)
+    command(group, "set-aside", changes=True)(set_aside)
     app.add_typer(group, name="leftovers")

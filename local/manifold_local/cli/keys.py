@@ -207,6 +207,6 @@ def _trouble_json(trouble: KeyTrouble) -> dict[str, Any]:
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="Look after the keys of encrypted projects.")
-    command(group, "status")(status)
-    command(group, "rewrap")(rewrap)
+    command(group, "status", changes=False)(status)
+    command(group, "rewrap", changes=True)(rewrap)
     app.add_typer(group, name="keys")

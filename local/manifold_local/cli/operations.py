@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -59,9 +60,22 @@ def _enterprise(call: Call, stack: ExitStack) -> Settings:
     servers = stack.enter_context(running_stack(call.settings))
     for sentence in servers.overruled:
         call.warn(sentence)
-    rows = [(one.what, one.address, str(one.pid or "-"), str(one.log)) for one in servers.table()]
-    print_table(("SERVER", "ADDRESS", "PROCESS", "LOG"), rows)
-    print_line(f"For other commands: export MANIFOLD_CONFIG={servers.config}")
+    running = servers.table()
+
+    def say() -> None:
+        rows = [(one.what, one.address, str(one.pid or "-"), str(one.log)) for one in running]
+        print_table(("SERVER", "ADDRESS", "PROCESS", "LOG"), rows)
+        print_line(f"For other commands: export MANIFOLD_CONFIG={servers.config}")
+
+    call.answer(
+        {
+            "servers": [
+                {"server": one.what, "address": one.address, "pid": one.pid, "log": str(one.log)} for one in running
+            ],
+            "config": str(servers.config),
+        },
+        say,
+    )
     return servers.settings
 
 
@@ -204,7 +218,7 @@ def migrate_database(
     call.refuse_remote()
     if print_roles:
         script = bootstrap.role_script()
-        call.answer({"script": script}, lambda: print_line(script.rstrip()))
+        replace(call, changes=False).answer({"script": script}, lambda: print_line(script.rstrip()))
         return
     with open_database(call.settings) as dsn:
         done = bootstrap.migrate_catalog(dsn, keep_catalog=keep_catalog)
@@ -315,15 +329,15 @@ def _as_text(value: Any) -> str:
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "up")(up)
-    command(app, "verify")(verify)
+    command(app, "up", changes=True)(up)
+    command(app, "verify", changes=False)(verify)
     group = typer.Typer(help="Check and show the configuration.")
-    command(group, "check")(config_check)
-    command(group, "show")(config_show)
+    command(group, "check", changes=False)(config_check)
+    command(group, "show", changes=False)(config_show)
     app.add_typer(group, name="config")
     store = typer.Typer(help="Check and prepare the object store.")
-    command(store, "check")(store_check)
-    command(store, "prepare")(store_prepare)
+    command(store, "check", changes=False)(store_check)
+    command(store, "prepare", changes=True)(store_prepare)
     app.add_typer(store, name="store")
-    command(app, "migrate-db")(migrate_database)
-    command(app, "health")(health)
+    command(app, "migrate-db", changes=True)(migrate_database)
+    command(app, "health", changes=False)(health)

@@ -11,7 +11,6 @@ import shlex
 import sys
 import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +53,11 @@ def write_bytes(data: bytes | bytearray | memoryview) -> None:
     sys.stdout.buffer.write(data)
 
 
+def flush() -> None:
+    """Hand over what is printed so far. Raises OutputLost."""
+    sys.stdout.flush()
+
+
 def print_path(path: str) -> None:
     """Print the path of a folder exactly, whatever bytes it has, for ``cd $(...)``."""
     write_bytes(os.fsencode(path) + b"\n")
@@ -65,18 +69,9 @@ def print_json(value: Any) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print a line to standard error; a reader that is gone is no error."""
-    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    with suppress(OSError, ValueError):
-        print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
-
-
-def drop_output() -> None:
-    """Nobody reads standard output any more: let what is still to be written, and the last flush, succeed."""
-    with suppress(OSError, ValueError):
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
-        os.close(devnull)
+    """Print a line to standard error."""
+    encoding = sys.stderr.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:

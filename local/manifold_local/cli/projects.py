@@ -136,10 +136,10 @@ def _ask(question: str) -> None:
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="Make, list, show, rename and delete projects.", no_args_is_help=False)
-    command(group, "create")(create)
-    command(group, "list")(show_all)
-    command(group, "show")(show)
-    command(group, "rename")(rename)
-    command(group, "delete")(delete)
+    command(group, "create", changes=True)(create)
+    command(group, "list", changes=False)(show_all)
+    command(group, "show", changes=False)(show)
+    command(group, "rename", changes=True)(rename)
+    command(group, "delete", changes=True)(delete)
     app.add_typer(group, name="project")
-    command(app, "fork")(fork)
+    command(app, "fork", changes=True)(fork)

@@ -38,6 +38,18 @@ people, characters that a terminal would obey are escaped. Progress is shown onl
 **Completion** of commands, options, projects and sessions: `manifold --install-completion`.
 """
 
+_UNTOLD = """\
+Once a change is durable its command ends with 0, also where nobody can be told: a full disk under standard output, a
+closed pipe or descriptor is a warning on standard error then. Commands that only tell something fail (6; 141 for a
+closed pipe), and so does `checkout`, which is there to print a folder; its hint says how to have it printed again.
+Messages that standard error does not take are lost, and change nothing.
+
+A command that is interrupted (Ctrl-C, SIGTERM, SIGHUP) or fails takes back what it made for its work: the project of
+`import --create`, the folder of `export`, the session of a `checkout` without `--session`. Where that is not possible,
+or somebody else uses it by then, it says so, with the commands to go on from there. Each change is there as a whole, or
+not at all. A second Ctrl-C ends a command at once.
+"""
+
 _CONFLICTS = """\
 ## Conflicts
 
@@ -72,7 +84,7 @@ def reference() -> str:
 
 def _exit_codes() -> str:
     rows = "".join(f"| {code} | {meaning} |\n" for code, meaning in sorted(MEANINGS.items()))
-    return f"## Exit codes\n\n| Code | Meaning |\n|---|---|\n{rows}"
+    return f"## Exit codes\n\n| Code | Meaning |\n|---|---|\n{rows}\n{_UNTOLD}"
 
 
 def _letters() -> str:

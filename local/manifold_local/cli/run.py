@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import errno
 import json
-import signal
 import sys
 import traceback
+from pathlib import Path
 
 import typer
 from manifold_common.domain.panic import panics_as_errors
-from manifold_common.errors import CommitConflict, InternalError, InvalidInput, ManifoldError, NoSpace
+from manifold_common.errors import (
+    CommitConflict,
+    Denied,
+    InternalError,
+    InvalidInput,
+    ManifoldError,
+    NoSpace,
+    Unavailable,
+)
 
+from manifold_local.accounts import me, owner_of
 from manifold_local.cli.app import app
 from manifold_local.cli.conflicts import settling
 from manifold_local.cli.exit_codes import CLOSED_PIPE, EXIT_CODES, INTERRUPTED, OK
-from manifold_local.cli.output import drop_output, print_error, safe_lines
+from manifold_local.cli.output import flush, print_error, safe_lines
+from manifold_local.streams import OutputLost, drop_output
 
 UsageError = typer.BadParameter.__mro__[1]
 """What typer raises for a command line that it does not understand; it has no public name of its own."""
@@ -33,19 +43,17 @@ def run(arguments: list[str] | None = None) -> int:
         try:
             with panics_as_errors():
                 code = typer.main.get_command(app).main(arguments, prog_name="manifold", standalone_mode=False)
-            sys.stdout.flush()
+            flush()
         except typer.TyperException as error:
             if not isinstance(error, UsageError):
                 raise
             raise _usage_error(error) from None
         return code if isinstance(code, int) else OK
-    except (KeyboardInterrupt, typer.Abort):
-        # Whoever presses Ctrl-C a second time does not want to wait for anything.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except typer.Abort:
         return INTERRUPTED
-    except BrokenPipeError:
+    except OutputLost as lost:
         drop_output()
-        return CLOSED_PIPE
+        return _report_lost(lost, flags)
     except CommitConflict as error:
         error.hint = settling(error, arguments)
         return _report(error, flags)
@@ -78,6 +86,14 @@ def _report(error: ManifoldError, flags: set[str]) -> int:
     return EXIT_CODES[error.kind]
 
 
+def _report_lost(lost: OutputLost, flags: set[str]) -> int:
+    if lost.is_closed_pipe:
+        if lost.hint:
+            print_error(safe_lines(f"hint: {lost.hint}"))
+        return CLOSED_PIPE
+    return _report(Unavailable(str(lost), hint=lost.hint or "print it elsewhere"), flags)
+
+
 def _usage_error(error: typer.TyperException) -> ManifoldError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "manifold"
@@ -88,6 +104,11 @@ def _usage_error(error: typer.TyperException) -> ManifoldError:
 def _translate(error: OSError) -> ManifoldError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(f"cannot write: {error.strerror}", hint="make room, then try again")
+    if isinstance(error, PermissionError) and isinstance(error.filename, str):
+        return Denied(
+            f"{me()} may not use {error.filename}, which belongs to {owner_of(Path(error.filename))}",
+            hint="run the command as its owner, or name a place of your own",
+        )
     return _unexpected(error)
 
 

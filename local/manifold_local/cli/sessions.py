@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,7 @@ from manifold_local.cli.arguments import (
     parse_message,
     parse_provenance,
 )
+from manifold_local.cli.begun import taken_back
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project, complete_session
 from manifold_local.cli.conflicts import say_decided
@@ -40,8 +42,11 @@ from manifold_local.cli.output import (
     safe_path,
 )
 from manifold_local.cli.progress import progress
+from manifold_local.streams import OutputLost
 
 if TYPE_CHECKING:
+    from manifold_common.services.sessions import CheckedOut
+
     from manifold_local.cli.work import Work
 
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
@@ -81,13 +86,14 @@ def checkout(
     """
     from manifold_common.services.sessions import CheckoutKind
 
-    from manifold_local.cli.views import paths_json
-
     with call.work() as work:
         row = work.project(project)
         chosen = _new_session_id(row.name) if session is None else parse_session_id(session)
         total = row.tree_bytes if generation is None and not patterns else None
-        with progress(call, "checking out", total_bytes=total) as report:
+        with ExitStack() as stack:
+            if session is None:
+                stack.enter_context(_closed_again(call, work, chosen))
+            report = stack.enter_context(progress(call, "checking out", total_bytes=total))
             done = work.checkout(
                 chosen,
                 row.project,
@@ -120,6 +126,24 @@ def checkout(
     say_decided(call, done.project, done.conflicts, done.kept, strategy)
     if done.generation < done.head_generation:
         call.note(f"the newest generation is {done.head_generation}")
+    try:
+        _print_checked_out(call, done)
+    except OutputLost as lost:
+        again = call.command("checkout", row.project, "--session", done.session)
+        lost.hint = f"session {done.session} is open, and its folder is {safe(done.path)}; to print that again: {again}"
+        raise
+
+
+def _closed_again(call: Call, work: Work, session: SessionId) -> AbstractContextManager[None]:
+    return taken_back(
+        lambda: work.close(session) is None,
+        f"session {session} may be open\n  to end it:  {call.command('close', session, '--discard')}",
+    )
+
+
+def _print_checked_out(call: Call, done: CheckedOut) -> None:
+    from manifold_local.cli.views import paths_json
+
     call.answer(
         {
             "session": done.session,
@@ -283,6 +307,8 @@ def close(
         left = work.close(chosen)
     if left is not None:
         call.warn(f"a process still works in its folder, and puts plaintext there: {safe(left)}; end that process")
+    if _is_in_a_removed_folder():
+        call.note("this shell is in its folder, which is gone now: cd ~")
     call.answer({"session": chosen, "closed": True, "left": left}, lambda: print_line(f"closed {chosen}"))
 
 
@@ -377,6 +403,14 @@ def _refuse_loss(work: Work, session: SessionId) -> None:
         )
 
 
+def _is_in_a_removed_folder() -> bool:
+    try:
+        os.getcwdb()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def _new_session_id(project_name: str) -> SessionId:
     """Return a readable id that is not taken: a part of the project's name, and some random characters."""
     readable = _NOT_SLUG.sub("-", project_name.lower())[:_NAME_PART_CHARS].strip("-")
@@ -384,9 +418,9 @@ def _new_session_id(project_name: str) -> SessionId:
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "checkout")(checkout)
-    command(app, "status")(status)
-    command(app, "save")(save)
-    command(app, "commit")(commit)
-    command(app, "close")(close)
-    command(app, "sessions")(show_all)
+    command(app, "checkout", changes=False)(checkout)
+    command(app, "status", changes=False)(status)
+    command(app, "save", changes=True)(save)
+    command(app, "commit", changes=True)(commit)
+    command(app, "close", changes=True)(close)
+    command(app, "sessions", changes=False)(show_all)

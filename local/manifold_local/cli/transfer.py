@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.conflict import Strategy
@@ -20,10 +21,15 @@ from manifold_local.cli.arguments import (
     parse_message,
     parse_provenance,
 )
+from manifold_local.cli.begun import taken_back
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.output import human_bytes, plural, print_line, safe, safe_path
 from manifold_local.cli.progress import progress
+
+if TYPE_CHECKING:
+    from manifold_local.cli.views import Project
+    from manifold_local.cli.work import Work
 
 
 def import_folder(
@@ -54,16 +60,17 @@ def import_folder(
     )
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
-    with call.work() as work:
+    with call.work() as work, ExitStack() as stack:
         try:
             row = work.project(project)
         except NotFound:
             if not create:
                 raise
             row = work.create(project)
+            stack.enter_context(_withdrawn(call, work, row))
         started = time.perf_counter()
-        with progress(call, "importing") as report:
-            done = work.import_folder(row.project, folder, request, keep=keep, progress=report)
+        report = stack.enter_context(progress(call, "importing"))
+        done = work.import_folder(row.project, folder, request, keep=keep, progress=report)
         seconds = time.perf_counter() - started
 
     def say() -> None:
@@ -98,6 +105,15 @@ def import_folder(
             "kept": done.kept,
         },
         say,
+    )
+
+
+def _withdrawn(call: Call, work: Work, made: Project) -> AbstractContextManager[None]:
+    return taken_back(
+        lambda: work.withdraw(made.project),
+        f"the project {safe(made.name)} was made\n"
+        f"  to see what is in it:  {call.command('log', made.project)}\n"
+        f"  to delete it:          {call.command('project', 'delete', made.project, '--yes')}",
     )
 
 
@@ -137,5 +153,5 @@ def export_folder(
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "import")(import_folder)
-    command(app, "export")(export_folder)
+    command(app, "import", changes=True)(import_folder)
+    command(app, "export", changes=True)(export_folder)

@@ -54,6 +54,7 @@ class Work(Protocol):
     def create(self, name: str) -> Project: ...
     def rename(self, project: ProjectId, name: str) -> Project: ...
     def delete(self, project: ProjectId) -> None: ...
+    def withdraw(self, project: ProjectId) -> bool: ...
     def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]: ...
     def restore(
         self, project: ProjectId, generation: Generation, paths: Sequence[bytes], options: EditOptions
@@ -116,6 +117,9 @@ class LocalWork:
 
     def delete(self, project: ProjectId) -> None:
         self._manifold.projects.delete(self._principal, project)
+
+    def withdraw(self, project: ProjectId) -> bool:
+        return self._manifold.projects.withdraw(self._principal, project)
 
     def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]:
         return self._manifold.history.log(self._principal, project, before=before, limit=limit)
@@ -231,6 +235,9 @@ class RemoteWork:
 
     def delete(self, project: ProjectId) -> None:
         self._remote.projects.delete(project)
+
+    def withdraw(self, project: ProjectId) -> bool:
+        return self._remote.projects.withdraw(project)
 
     def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]:
         return self._remote.projects.log(project, before=before, limit=limit)

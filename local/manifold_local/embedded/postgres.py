@@ -11,7 +11,7 @@ The folder::
     run/           the socket, mode 0700 (reached by a link below /tmp when the path is too long for a socket)
     *.conf         written at each start
     server.log     starts, stops, crashes; at most 1 MiB, then server.log.1
-    gate.lock      held while deciding to start or stop
+    gate.lock      held by the one that starts or stops the server; never by one that waits for it
     users.lock     shared by every user of the server
     server.lock    held by the server's processes; notes that it was stopped
     keeper.lock    held by the program that stops the server when nobody is left
@@ -38,6 +38,7 @@ from manifold_local.embedded import postgres_cluster as cluster
 from manifold_local.embedded import postgres_keeper as keeper
 from manifold_local.embedded.filelock import FileLock
 from manifold_local.embedded.postgres_account import Account, server_account
+from manifold_local.embedded.postgres_denied import denied
 from manifold_local.embedded.postgres_place import require_whole
 
 _SOCKET_PATH_LIMIT_BYTES = 103  # of sun_path on macOS; Linux allows 107
@@ -65,6 +66,7 @@ class EmbeddedPostgres:
 
         Raises:
             CatalogUnavailable: it cannot be started; the message has the end of its log.
+            Denied: this process may not use it.
             ConfigError: the folder belongs to something else. TornCopy: it is a copy that is not whole.
             NoSpace: the disk is full.
         """
@@ -91,8 +93,11 @@ class EmbeddedPostgres:
 
     def stop(self) -> bool:
         """Stop the server, though this process is none of its users. Returns whether none is left."""
-        if not self._data.exists():
-            return True
+        try:
+            if not self._data.exists():
+                return True
+        except PermissionError as error:
+            raise denied(self._folder, error) from error
         self._folder_fd = _open_folder(self._folder)
         users = self._lock(keeper.USERS)
         try:
@@ -110,28 +115,32 @@ class EmbeddedPostgres:
         self.close()
 
     def _join(self, deadline: float) -> None:
-        gate = self._lock(keeper.GATE)
+        gate = self._lock(keeper.GATE)  # which marks the folder as ours, so it is the first file in it
         try:
-            if not gate.wait_exclusive(self._start_timeout_seconds):
-                raise CatalogUnavailable(
-                    f"another process has been starting or stopping the database in {self._folder} for more than "
-                    f"{self._start_timeout_seconds:g} seconds",
-                    hint="look for hanging manifold processes, then try again",
-                )
-            self._require_place()
-            if self._users is None:
-                users = self._lock(keeper.USERS)
-                if not users.wait_shared(_LEAVE_SECONDS):
-                    users.close()
-                    raise CatalogUnavailable(f"the lock {users.path} cannot be had", hint="try again")
-                self._users = users
+            users = self._users or self._shared_users()
             try:
-                self._start(deadline)
+                self._require_place()
+            except CatalogUnavailable:
+                if self._users is None:
+                    users.close()
+                raise
+            self._users = users
+            try:
+                self._start(gate, deadline)
             except BaseException:
                 self._leave()
                 raise
+        except PermissionError as error:
+            raise denied(self._folder, error) from error
         finally:
             gate.close()
+
+    def _shared_users(self) -> FileLock:
+        users = self._lock(keeper.USERS)
+        if users.wait_shared(self._start_timeout_seconds):
+            return users
+        users.close()
+        raise self._hangs("another process has been stopping the database")
 
     def _stop_if_last(self, users: FileLock) -> bool:
         gate, server = self._lock(keeper.GATE), self._lock(keeper.SERVER)
@@ -140,8 +149,6 @@ class EmbeddedPostgres:
         finally:
             server.close()
             gate.close()
-
-    # --- under the gate -------------------------------------------------------------------------------------------
 
     def _require_place(self) -> None:
         """Raises CatalogUnavailable: the path no longer leads to the folder."""
@@ -155,37 +162,68 @@ class EmbeddedPostgres:
                 hint="set WORKDIR to where it is now, and start again",
             )
 
-    def _start(self, deadline: float) -> None:
+    def _start(self, gate: FileLock, deadline: float) -> None:
+        """Wait until the server serves; if none does, and nobody else sees to that, start it."""
         server = self._lock(keeper.SERVER)
         launched_pid = 0
+        was_tended = False
         log_start = cluster.log_bytes(self._folder)
         try:
             account = server_account(self._data, (self._folder, cluster.binaries()))
             sockets = _reachable_sockets(self._folder, account)
             while True:
-                if server.fd >= 0 and server.try_exclusive():
-                    launched_pid = self._launch(server, account)
-                    server.close()  # now the server alone holds the lock
+                if not launched_pid and gate.try_exclusive():
+                    try:
+                        launched_pid = self._tend(server, account, sockets)
+                        was_tended = True
+                    finally:
+                        gate.release()
                 state = cluster.look(self._data, sockets)
-                if state is cluster.State.READY:
-                    if launched_pid or not cluster.is_moved(self._data) or not self._stop_unused(server):
-                        break
-                    continue
-                if (launched_pid and not _is_alive(launched_pid)) or time.monotonic() >= deadline:
+                if state is cluster.State.READY and (was_tended or not cluster.is_moved(self._data)):
+                    break
+                if launched_pid and (not _is_alive(launched_pid) or time.monotonic() >= deadline):
                     raise cluster.start_failed(self._folder, log_start)
-                if state is cluster.State.UNREACHABLE and server.fd >= 0 and self._stop(server):
-                    continue  # nobody could ever have reached it again
+                if time.monotonic() >= deadline:
+                    raise self._hangs(
+                        "the database has been starting"
+                        if was_tended
+                        else "another process has been starting or stopping the database"
+                    )
                 time.sleep(_POLL_SECONDS)
         finally:
             server.close()
         self.dsn = OwnServer(f"postgresql://{cluster.ROLE}@/{cluster.DATABASE}?host={quote(str(sockets), safe='')}")
         self._ensure_keeper()
 
+    def _hangs(self, what: str) -> CatalogUnavailable:
+        return CatalogUnavailable(
+            f"{what} in {self._folder} for more than {self._start_timeout_seconds:g} seconds",
+            hint=f"see {cluster.LOG} in the folder, look for hanging manifold and postgres processes, then try again",
+        )
+
+    # --- under the gate -------------------------------------------------------------------------------------------
+
+    def _tend(self, server: FileLock, account: Account, sockets: Path) -> int:
+        """Start a server where there is none, or none that can serve. Returns its process id; 0: there is one."""
+        if not server.try_exclusive():
+            state = cluster.look(self._data, sockets)
+            if state is cluster.State.UNREACHABLE:
+                stopped = self._stop(server)  # nobody could ever have reached it again
+            elif state is cluster.State.READY and cluster.is_moved(self._data):
+                stopped = self._stop_unused(server)
+            else:
+                stopped = False
+            if not stopped:
+                return 0
+        pid = self._launch(server, account)
+        server.close()  # now the server alone holds the lock
+        return pid
+
     def _stop_unused(self, server: FileLock) -> bool:
         """Stop the server if this process is its only user, which it stays. Tell whether it was stopped."""
         assert self._users is not None
         try:
-            return server.fd >= 0 and _is_last(self._users) and self._stop(server)
+            return _is_last(self._users) and self._stop(server)
         finally:
             if not self._users.wait_shared(_LEAVE_SECONDS):
                 raise CatalogUnavailable(f"the lock {self._users.path} cannot be had", hint="try again")
@@ -260,7 +298,7 @@ def ensure_embedded(
         linger_seconds: how long the server outlives its last user.
 
     Raises:
-        CatalogUnavailable, ConfigError, TornCopy, NoSpace: see :meth:`EmbeddedPostgres.ensure_running`.
+        CatalogUnavailable, ConfigError, Denied, TornCopy, NoSpace: see :meth:`EmbeddedPostgres.ensure_running`.
     """
     server = EmbeddedPostgres(
         folder.absolute(), linger_seconds=linger_seconds, start_timeout_seconds=start_timeout_seconds
@@ -273,7 +311,7 @@ def stop_embedded(folder: Path) -> bool:
     """Stop the server of ``folder``, if there is one. Returns whether none is left: not while somebody uses it.
 
     Raises:
-        CatalogUnavailable: the folder cannot be used.
+        CatalogUnavailable, Denied: the folder cannot be used.
     """
     server = EmbeddedPostgres(folder.absolute(), linger_seconds=0, start_timeout_seconds=_LEAVE_SECONDS)
     return server.stop()
@@ -389,9 +427,11 @@ def _is_alive(pid: int) -> bool:
 
 
 def _folder_error(folder: Path, error: OSError) -> ManifoldError:
+    if isinstance(error, PermissionError):
+        return denied(folder, error)
     if error.errno == 28:
         return NoSpace(f"the disk of {folder} is full", hint="free some space, or choose another WORKDIR")
     return CatalogUnavailable(
         f"the folder {folder} of the embedded PostgreSQL cannot be used: {error.strerror}",
-        hint="check its owner and permissions, choose another WORKDIR, or set DATABASE_URL",
+        hint="choose another WORKDIR, or set DATABASE_URL",
     )

@@ -232,10 +232,13 @@ def launch_keeper(folder: Path, folder_fd: int, linger_seconds: float, keeper_fd
 
 
 def look(data: Path, sockets: Path) -> State:
-    """Say whether the server of ``data`` takes connections at the folder ``sockets`` now."""
+    """Say whether the server of ``data`` takes connections at the folder ``sockets`` now.
+
+    Raises PermissionError: this process may not use it, and waiting does not change that.
+    """
     try:
         lines = (data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except (FileNotFoundError, PermissionError):
+    except FileNotFoundError:
         return State.BUSY
     if len(lines) < 8 or lines[7].strip() != "ready":
         return State.BUSY
@@ -245,6 +248,8 @@ def look(data: Path, sockets: Path) -> State:
             probe.connect(str(sockets / SOCKET))
         except (FileNotFoundError, ConnectionRefusedError):
             return State.UNREACHABLE
+        except PermissionError as error:
+            raise PermissionError(error.errno, error.strerror, str(sockets / SOCKET)) from None
         except OSError:
             return State.BUSY
     return State.READY

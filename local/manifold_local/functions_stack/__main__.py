@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+from manifold_common.descriptors import occupy_descriptors
 from manifold_common.errors import ManifoldError
 from manifold_common.settings import load_settings
 
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m manifold_local.functions_stack", description=__doc__)
     parser.add_argument("--tools", type=Path, default=FOLDER, help="environment that 'make tools' has made")
     options = parser.parse_args(arguments)
+    occupy_descriptors()
     stopping = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stopping.set())

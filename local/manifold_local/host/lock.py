@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from manifold_common.errors import AlreadyExists, NoSpace, Unavailable
+from manifold_common.errors import AlreadyExists, Denied, NoSpace, Unavailable
 
+from manifold_local.accounts import me, owner_of
 from manifold_local.embedded.filelock import FileLock
 
 _NAME = ".host.lock"
@@ -50,7 +51,7 @@ class HostLock:
     """Held for as long as the host runs.
 
     Raises:
-        AlreadyExists: another host has it. NoSpace, Unavailable: WORKDIR cannot be used.
+        AlreadyExists: another host has it. Denied, NoSpace, Unavailable: WORKDIR cannot be used.
     """
 
     def __init__(self, workdir: Path) -> None:
@@ -58,6 +59,11 @@ class HostLock:
             workdir.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(workdir / _NAME)
         except OSError as error:
+            if isinstance(error, PermissionError):
+                raise Denied(
+                    f"{me()} may not run a host on {workdir}, where {_NAME} belongs to {owner_of(workdir / _NAME)}",
+                    hint="run it as that account, or set WORKDIR to a folder of your own",
+                ) from None
             kind = NoSpace if error.errno == 28 else Unavailable
             raise kind(
                 f"{workdir} cannot be used: {error.strerror}", hint="set WORKDIR to a folder that you may write to"

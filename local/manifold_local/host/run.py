@@ -45,12 +45,14 @@ _RELAYS_SECONDS = 3.0
 _CHECK_SECONDS = 10.0
 _PLACE_SECONDS = 5.0
 _INTERRUPTED = 130
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Those that are ignored stay so: ``nohup`` has SIGHUP ignored."""
 _STUCK = 1
 _MOVED = 1
 
 
 def run_host(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code. A second SIGINT ends the process at once.
+    """Serve until SIGTERM, SIGINT or SIGHUP; return the exit code. A second SIGINT ends the process at once.
 
     For the main thread of a process.
 
@@ -77,7 +79,8 @@ class _Host:
         self._moved = False
 
     def run(self) -> int:
-        before = {sign: signal.signal(sign, self._on_signal) for sign in (signal.SIGTERM, signal.SIGINT)}
+        signals = [sign for sign in _ENDING if signal.getsignal(sign) is not signal.SIG_IGN]
+        before = {sign: signal.signal(sign, self._on_signal) for sign in signals}
         try:
             with ExitStack() as stack:
                 self._run(stack)

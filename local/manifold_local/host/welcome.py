@@ -9,6 +9,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.settings import Settings
 
 from manifold_local.host.port import is_loopback
+from manifold_local.streams import OutputLost, drop_output
 
 _RULE = "!" * 78
 
@@ -31,7 +32,10 @@ def welcome(settings: Settings, manifold: Manifold, url: str, out: TextIO | None
         *(f"Warning: {text}" for text in manifold.warnings),
         "Stop with Ctrl-C.",
     ]
-    print("\n".join(lines), file=stream, flush=True)
+    try:
+        print("\n".join(lines), file=stream, flush=True)
+    except OutputLost:
+        drop_output()  # the host serves all the same
 
 
 def _who(host: str) -> list[str]:

@@ -26,6 +26,7 @@ def test_every_kind_has_an_exit_code_of_its_own() -> None:
 
 
 def test_every_exit_code_is_explained() -> None:
-    others = {exit_codes.OK, exit_codes.DIFFERENT, exit_codes.INTERRUPTED, exit_codes.CLOSED_PIPE}
+    signals = {exit_codes.HUNG_UP, exit_codes.INTERRUPTED, exit_codes.TERMINATED}
+    others = {exit_codes.OK, exit_codes.DIFFERENT, exit_codes.CLOSED_PIPE} | signals
     assert set(MEANINGS) == set(EXIT_CODES.values()) | others
     assert others.isdisjoint(EXIT_CODES.values())

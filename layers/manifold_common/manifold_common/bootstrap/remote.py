@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from manifold_common.bootstrap.adapters import aws_account
 from manifold_common.bootstrap.wiring import limits_of, memory_of
+from manifold_common.descriptors import occupy_descriptors
 from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.workers import Workers
 from manifold_common.engine.working_set.bench import Bench
@@ -55,6 +56,7 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
 
     clock, randomness = SystemClock(), SystemRandomness()
     workspace = settings.projects.workspace
+    occupy_descriptors()
     forbid_core_dumps()
     above = workspace.tmpfs_dir.with_name(workspace.tmpfs_dir.name + "-remote")
     warnings = prepare_ram_folder(above, require_ram=True)

@@ -12,6 +12,7 @@ from manifold_common.bootstrap.adapters import (
     build_store,
 )
 from manifold_common.bootstrap.services import Manifold
+from manifold_common.descriptors import occupy_descriptors
 from manifold_common.domain.quota import Limits
 from manifold_common.engine.commit_writer import CommitWriter
 from manifold_common.engine.data_keys import DataKeys
@@ -109,6 +110,7 @@ def assemble(
     events = projects_settings.events
     from manifold_common.adapters.wrappers.read_only import read_only_catalog, read_only_store
 
+    occupy_descriptors()
     forbid_core_dumps()
     mode = WorkspaceMode(workspace.mode)
     warnings: list[str] = []

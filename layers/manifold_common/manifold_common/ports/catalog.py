@@ -277,14 +277,19 @@ class Catalog(InstallationRecord, Outbox, Uploads, Superseded, Protocol):
     def rename_project(self, tenant: TenantId, project: ProjectId, name: str, event: OutboxEvent) -> ProjectRow:
         """Raises NotFound; AlreadyExists: the owner has another project of that name."""
 
-    def delete_project(self, tenant: TenantId, project: ProjectId, event: OutboxEvent) -> None:
+    def delete_project(
+        self, tenant: TenantId, project: ProjectId, event: OutboxEvent, *, only_unused: bool = False
+    ) -> None:
         """Make the project, its sessions and its history invisible; its name is free again at once.
+
+        Args:
+            only_unused: only if it is at generation 0 and has no session.
 
         The row stays as a tombstone, because the stored objects outlive it until they are collected, and forks may
         refer to them.
 
         Raises:
-            NotFound: no such project, or it is deleted already.
+            NotFound: no such project, or it is deleted already; or it is used, and was to be unused.
         """
 
     # --- keys -----------------------------------------------------------------------------------------------------

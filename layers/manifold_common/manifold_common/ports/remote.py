@@ -267,8 +267,8 @@ class RemoteServer(Protocol):
     def create_project(self, name: str) -> RemoteProject:
         """Raises AlreadyExists, InvalidInput."""
 
-    def delete_project(self, project: ProjectId) -> None:
-        """Raises NotFound."""
+    def delete_project(self, project: ProjectId, *, expected: Generation | None = None) -> None:
+        """Raises NotFound; GenerationMismatch: it is not at the generation that is expected."""
 
     def rename_project(self, project: ProjectId, name: str) -> RemoteProject:
         """Raises NotFound, AlreadyExists, InvalidInput."""

@@ -155,9 +155,22 @@ class Projects:
 
     def delete(self, principal: Principal, project: ProjectId) -> None:
         """Make the project and its history invisible. What it stored is collected later. Raises NotFound."""
+        self._delete(principal, project, only_unused=False)
+
+    def withdraw(self, principal: Principal, project: ProjectId) -> bool:
+        """Delete a project if it is empty, and no session is open on it. Returns whether it was deleted."""
+        try:
+            self._delete(principal, project, only_unused=True)
+        except NotFound:
+            return False
+        return True
+
+    def _delete(self, principal: Principal, project: ProjectId, *, only_unused: bool) -> None:
         self.get(principal, project)
-        event = project_event(principal.tenant, project, principal.user, self._context.clock.now())
-        self._context.catalog.delete_project(principal.tenant, project, OutboxEvent(PROJECT_DELETED, event))
+        event = OutboxEvent(
+            PROJECT_DELETED, project_event(principal.tenant, project, principal.user, self._context.clock.now())
+        )
+        self._context.catalog.delete_project(principal.tenant, project, event, only_unused=only_unused)
         self._context.nudge.give()
         self._context.keys.forget(principal.tenant, project)
         self._context.log.forget(principal.tenant, project)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import NamedTuple
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.paths import ROOT
-from manifold_common.domain.tree import Changes, is_significant, totals
+from manifold_common.domain.tree import Changes, Entry, is_significant, totals
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.folders import open_root, translate
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.ram import free_bytes
+from manifold_common.engine.working_set.removal import remove_tree
 from manifold_common.engine.working_set.scan import FolderIdentity, Progress, ScanResult, scan
 from manifold_common.engine.working_set.state import NO_TRUST
 from manifold_common.errors import AlreadyExists, InvalidInput, NoSpace
@@ -140,12 +141,9 @@ class Transfer:
         """
         snapshot = self._history.snapshot(principal, project, generation)
         size, files = totals(snapshot.tree)
-        root = open_root(new_folder(destination, size))
-        try:
+        with new_folder(destination, snapshot.tree) as root:
             reader = self._context.block_reader(snapshot.tenant, snapshot.project)
             materialise(root, snapshot.tree, snapshot.places, reader, progress)
-        finally:
-            os.close(root)
         return Exported(snapshot.head.generation, files, size)
 
 
@@ -204,22 +202,37 @@ def _identities(folders: Sequence[Path]) -> frozenset[FolderIdentity]:
     return frozenset(found)
 
 
-def new_folder(destination: Path, size: int) -> str:
-    """Make a folder for an export, where there is none; return its real path.
+@contextmanager
+def new_folder(destination: Path, tree: Mapping[bytes, Entry]) -> Iterator[int]:
+    """Make a folder for an export, where there is none, and yield its descriptor.
+
+    Where the work within fails or is interrupted, nothing of it is left: neither of the tree nor of new folders.
 
     Raises:
-        AlreadyExists: it has something in it. NoSpace: ``size`` bytes would not fit; nothing was made.
+        AlreadyExists: it has something in it. NoSpace: the tree would not fit.
     """
-    made = not destination.exists()
+    size, _ = totals(tree)
+    new = [folder for folder in (destination, *destination.parents) if not folder.exists()]
     try:
         destination.mkdir(parents=True, exist_ok=True)
         if any(destination.iterdir()):
             raise AlreadyExists(f"{destination} is not empty", hint="name a new folder")
     except OSError as error:
         raise translate(error, os.fsencode(destination)) from None
-    free = free_bytes(destination)
-    if size > free:
-        if made:
-            destination.rmdir()
-        raise NoSpace(f"the project has {size} bytes and {destination} has room for {free}", hint="make room")
-    return os.path.realpath(destination)
+    path = os.path.realpath(destination)
+    try:
+        free = free_bytes(destination)
+        if size > free:
+            raise NoSpace(f"the project has {size} bytes and {destination} has room for {free}", hint="make room")
+        root = open_root(path)
+        try:
+            yield root
+        finally:
+            os.close(root)
+    except BaseException:
+        for name in {name.partition(b"/")[0] for name in tree if name != ROOT}:
+            remove_tree(os.path.join(path, os.fsdecode(name)))
+        with suppress(OSError):  # somebody else has put something there
+            for folder in new:
+                folder.rmdir()
+        raise

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from manifold_common.errors import ConfigError
 from manifold_common.settings.catalogue import Setting, describe_settings, file_variable
 from manifold_common.settings.checks import check
 from manifold_common.settings.holders import not_held, strays
@@ -70,9 +71,7 @@ def load_settings(
     try:
         folder = (cwd or Path.cwd()).absolute()
     except FileNotFoundError:
-        raise config_error(
-            [Problem("", "", "the current folder no longer exists", "change to another folder")]
-        ) from None
+        raise ConfigError("the current folder no longer exists", hint="go to one that does: cd ~") from None
 
     def read() -> Settings:
         variables = os.environ if environ is None else environ

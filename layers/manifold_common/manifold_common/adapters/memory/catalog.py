@@ -162,11 +162,16 @@ class MemoryCatalog(MemoryOutbox):
             self._emit(tenant, project, found.row.head.generation, event, now)
             return found.row
 
-    def delete_project(self, tenant: TenantId, project: ProjectId, event: OutboxEvent) -> None:
+    def delete_project(
+        self, tenant: TenantId, project: ProjectId, event: OutboxEvent, *, only_unused: bool = False
+    ) -> None:
         with self._lock:
             found = self._living(tenant, project)
+            open_sessions = [k for k, s in self._sessions.items() if (s.tenant, s.project) == (tenant, project)]
+            if only_unused and (found.row.head.generation or open_sessions):
+                raise NotFound(f"project {project} is used")
             found.alive = False
-            for key in [k for k, s in self._sessions.items() if (s.tenant, s.project) == (tenant, project)]:
+            for key in open_sessions:
                 self._end(self._sessions[key])
             self._emit(tenant, project, found.row.head.generation, event, self._clock.now())
 

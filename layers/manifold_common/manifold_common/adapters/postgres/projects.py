@@ -73,11 +73,15 @@ SELECT {rows.PROJECT} FROM p
 # Sessions first, then the project: the order in which a commit locks them, so that the two never wait in a circle.
 _DELETE = f"""
 WITH ended AS (
-    DELETE FROM sessions WHERE tenant_id = %(tenant)s AND project_id = %(project)s RETURNING *
+    DELETE FROM sessions
+    WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND NOT %(only_unused)s
+    RETURNING *
 ), {rows.NOTE_ENDED}, p AS (
     UPDATE projects AS p SET deleted_at = %(now)s
     WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
       AND (SELECT count(*) FROM ended) >= 0
+      AND NOT (%(only_unused)s AND (p.generation > 0 OR EXISTS (
+          SELECT FROM sessions AS s WHERE s.tenant_id = p.tenant_id AND s.project_id = p.project_id)))
     RETURNING p.tenant_id, p.project_id, p.generation
 ), o AS (
     INSERT INTO outbox (tenant_id, project_id, type, generation, data, created_at)
@@ -277,8 +281,10 @@ class Projects:
             raise no_project(project)
         return rows.project(found[0])
 
-    def delete_project(self, tenant: TenantId, project: ProjectId, event: OutboxEvent) -> None:
-        if not self._db.write(_DELETE, self._change(tenant, project, event)):
+    def delete_project(
+        self, tenant: TenantId, project: ProjectId, event: OutboxEvent, *, only_unused: bool = False
+    ) -> None:
+        if not self._db.write(_DELETE, {**self._change(tenant, project, event), "only_unused": only_unused}):
             raise no_project(project)
 
     def forks_of(self, tenant: TenantId, source: ProjectId) -> list[tuple[ProjectId, Generation]]:

@@ -150,8 +150,8 @@ class HttpServer:
     def create_project(self, name: str) -> RemoteProject:
         return self._ask("POST", "/api/projects", _PROJECT, {"name": name}, again=False)
 
-    def delete_project(self, project: ProjectId) -> None:
-        self._ask("DELETE", f"/api/projects/{project}", None, again=False)
+    def delete_project(self, project: ProjectId, *, expected: Generation | None = None) -> None:
+        self._ask("DELETE", f"/api/projects/{project}", None, again=False, expected=expected)
 
     def rename_project(self, project: ProjectId, name: str) -> RemoteProject:
         return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, {"name": name}, again=False)
@@ -295,14 +295,22 @@ class HttpServer:
         *,
         again: bool = True,
         request: RequestId | None = None,
+        expected: Generation | None = None,
     ) -> T:
-        """Return the answer. Args: ``again``: the request may be sent again when it is not known what became of it."""
+        """Return the answer.
+
+        Args:
+            again: the request may be sent again when it is not known what became of it.
+            expected: what it is about must be at this generation.
+        """
         data = b"" if body is None else msgspec.json.encode(body)
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if request is not None:
             headers["Idempotency-Key"] = request
+        if expected is not None:
+            headers["If-Match"] = f'"{expected}"'
 
         unknown: list[OutcomeUnknown] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.history import Point
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
-from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress, scan
 from manifold_common.engine.working_set.state import NO_TRUST
@@ -118,10 +116,7 @@ class RemoteTransfer:
         snapshot = generations.take(plan)
         generations.turn_pages(plan, lambda start: generations.plan(project, snapshot.head.generation, first=start))
         size, files = totals(snapshot.tree)
-        root = open_root(new_folder(destination, size))
-        try:
+        with new_folder(destination, snapshot.tree) as root:
             reader = generations.block_reader(snapshot.tenant, snapshot.project)
             materialise(root, snapshot.tree, snapshot.places, reader, progress)
-        finally:
-            os.close(root)
         return Exported(snapshot.head.generation, files, size)

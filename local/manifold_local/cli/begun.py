@@ -1,0 +1,30 @@
+"""What a command makes before its work can begin: taken back where the work fails or is interrupted, or else said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from manifold_common.errors import ManifoldError
+
+from manifold_local.cli.output import print_error, safe_lines
+
+
+@contextmanager
+def taken_back(take_back: Callable[[], bool], left: str) -> Iterator[None]:
+    """Do the work within; whatever ends it early, have what was made for it taken back.
+
+    Args:
+        take_back: tells whether nothing is left.
+        left: what a person has to know where something is: what there may be, and how to go on from it.
+    """
+    try:
+        yield
+    except BaseException:
+        try:
+            done = take_back()
+        except ManifoldError:
+            done = False
+        if not done:
+            print_error(safe_lines(f"note: {left}"))
+        raise
