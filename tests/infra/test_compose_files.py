@@ -25,6 +25,8 @@ from tests.support.templates import ROOT
 
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "local" / "compose" / "base.yml").read_text())
 MIB = 1 << 20
+ONCE = "on-failure:3"
+"""How what ends is started again: without a bound, `up` would wait for ever and not say why."""
 
 
 def seconds(text: str) -> float:
@@ -129,7 +131,7 @@ def test_redis_forgets_before_its_container_is_full(compose: Compose) -> None:
 @pytest.mark.parametrize("files", STACKS)
 def test_what_runs_on_is_checked(compose: Compose, files: tuple[str, ...]) -> None:
     for service, facts in compose.services(files).items():
-        once = facts["restart"] == "on-failure"
+        once = facts["restart"] == ONCE
         if not once and service != "manifold":  # whose check is in its Dockerfile
             assert facts["healthcheck"]["test"], service
             assert seconds(facts["healthcheck"]["timeout"]) <= seconds(facts["healthcheck"]["interval"]), service
@@ -140,7 +142,7 @@ def test_who_ends_is_waited_for_to_end_and_who_runs_on_to_be_healthy(compose: Co
     services = compose.services(files)
     for service, facts in services.items():
         for other, condition in facts.get("depends_on", {}).items():
-            once = services[other]["restart"] == "on-failure"
+            once = services[other]["restart"] == ONCE
             assert (condition["condition"] == "service_completed_successfully") == once, (service, other)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,6 +60,8 @@ def _enterprise(call: Call, stack: ExitStack) -> Settings:
     rows = [(one.what, one.address, str(one.pid or "-"), str(one.log)) for one in servers.table()]
     print_table(("SERVER", "ADDRESS", "PROCESS", "LOG"), rows)
     print_line(f"For other commands: export MANIFOLD_CONFIG={servers.config}")
+    print_line("For vault, redis-cli and mc, with the administrator's token and the passwords, in a shell of its own:")
+    print_line(f"  set -a; . {shlex.quote(str(servers.clients))}")
     return servers.settings
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
+from manifold_common.bootstrap import find_faults
 from manifold_common.errors import AlreadyExists, ManifoldError
 from manifold_common.settings import Settings, load_settings
 
@@ -30,19 +31,11 @@ from manifold_local.embedded.stack.valkey import Valkey
 
 FOLDER = "enterprise"
 CONFIG_NAME = "config.yaml"
+CLIENTS_NAME = "clients.env"
 BUCKET = "manifold-workspaces"
-KEY_NAME = "manifold-kek"
 S3_PORT, REDIS_PORT, KAFKA_PORT, VAULT_PORT = 9002, 6379, 9092, 8200
 """Those of the deployment guide; where one is taken, another that is free."""
 
-POLICY = """
-path "transit/keys/{key}"    {{ capabilities = ["read"] }}
-path "transit/encrypt/{key}" {{ capabilities = ["update"] }}
-path "transit/decrypt/{key}" {{ capabilities = ["update"] }}
-path "transit/rewrap/{key}"  {{ capabilities = ["update"] }}
-path "auth/token/lookup-self" {{ capabilities = ["read"] }}
-path "auth/token/renew-self"  {{ capabilities = ["update"] }}
-"""
 _CHECK_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -73,6 +66,8 @@ class Stack:
     settings: Settings
     config: Path
     """A file with the same settings, secrets included, for other commands; only its owner may read it."""
+    clients: Path
+    """A file of variables for the servers' own client programs, with an administrator's secrets; as private."""
     servers: dict[str, Server]
     addresses: dict[str, str]
 
@@ -88,7 +83,8 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
     """Start the servers and look after them. For the main thread: the servers end when it does.
 
     Raises:
-        AlreadyExists: another process runs the stack of this folder. ConfigError: a server is not installed.
+        AlreadyExists: another process runs the stack of this folder.
+        ConfigError: a server is not installed, or a setting is one that nothing can work with.
         Unavailable: a server does not start.
     """
     folder = settings.workdir / FOLDER
@@ -106,20 +102,17 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
         redis = Valkey(_subfolder(folder, "redis"), port=usual_port(REDIS_PORT), password=known["redis_password"])
         kafka = Tansu(_subfolder(folder, "kafka"), port=usual_port(KAFKA_PORT))
         vault = OpenBao(_subfolder(folder, "vault"), port=usual_port(VAULT_PORT))
-        servers: dict[str, Server] = {"S3": s3, "Redis": redis, "Kafka": kafka, "Vault": vault}
-        for server in servers.values():
-            stack.callback(server.stop)
-            server.start()
-        vault.prepare(mount="transit", key=KEY_NAME, policy=POLICY.format(key=KEY_NAME), token=known["vault_token"])
-        stack.callback(_Supervisor(list(servers.values())).stop)
+        transit = settings.projects.encryption.vault
         values = {
             "workdir": str(folder),
             "projects.backend": "s3",
             "projects.encrypt": "true",
             "projects.encryption.provider": "vault",
             "projects.encryption.vault.address": vault.url,
+            "projects.encryption.vault.auth.method": "token",
             "projects.encryption.vault.token": known["vault_token"],
-            "projects.encryption.vault.keyName": KEY_NAME,
+            "projects.encryption.vault.keyName": transit.key_name,
+            "projects.encryption.vault.mountPath": transit.mount_path,
             "projects.workspace.mode": "ephemeral",
             "projects.s3.endpoint": s3.endpoint.url,
             "projects.s3.bucket": s3.endpoint.bucket,
@@ -132,8 +125,33 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
             "projects.events.enabled": "true",
             "projects.events.brokers": kafka.addr,
         }
+        stack_settings = load_settings(overrides=values)
+        for fault in find_faults(stack_settings):
+            raise fault
+        servers: dict[str, Server] = {"S3": s3, "Redis": redis, "Kafka": kafka, "Vault": vault}
+        for server in servers.values():
+            stack.callback(server.stop)
+            server.start()
+        vault.prepare(mount=transit.mount_path, key=transit.key_name, token=known["vault_token"])
+        stack.callback(_Supervisor(list(servers.values())).stop)
         addresses = {"S3": s3.endpoint.url, "Redis": redis.addr, "Kafka": kafka.addr, "Vault": vault.url}
-        yield Stack(load_settings(overrides=values), _write_config(folder, values), servers, addresses)
+        config, clients = _write_config(folder, values), _write_clients(folder, s3, redis, vault)
+        yield Stack(stack_settings, config, clients, servers, addresses)
+
+
+def _write_clients(folder: Path, s3: SeaweedFS, redis: Valkey, vault: OpenBao) -> Path:
+    """Write variables that the servers' own programs read: vault and bao, redis-cli and valkey-cli, mc."""
+    scheme, _, host = s3.endpoint.url.partition("://")
+    lines = [
+        "# Written by `manifold up --enterprise` at each start. The token is that of Vault's administrator.",
+        f"VAULT_ADDR={vault.url}",
+        f"VAULT_TOKEN={vault.root_token}",
+        f"REDISCLI_AUTH={redis.password}",
+        f"MC_HOST_manifold={scheme}://{s3.endpoint.access_key_id}:{s3.endpoint.secret_access_key}@{host}",
+    ]
+    path = folder / CLIENTS_NAME
+    _write_private(path, "\n".join(lines) + "\n")
+    return path
 
 
 def _write_config(folder: Path, values: Mapping[str, str]) -> Path:

@@ -1,0 +1,14 @@
+# OpenBao of the compose files, for VAULT_SERVER=durable. Only containers beside it and this machine reach it; with other
+# machines, give the listener a certificate (tls_cert_file, tls_key_file) and Manifold its authority (VAULT_TLS_CA_FILE).
+storage "raft" {
+  path    = "/openbao/file"
+  node_id = "manifold"
+}
+
+listener "tcp" {
+  address     = "0.0.0.0:8200"
+  tls_disable = true
+}
+
+api_addr     = "http://vault:8200"
+cluster_addr = "http://vault:8201"
