@@ -23,7 +23,9 @@ from tests.support.compose import (
 )
 from tests.support.templates import ROOT
 
-BASE: dict[str, Any] = yaml.safe_load((ROOT / "local" / "compose" / "base.yml").read_text())
+PLACE = ROOT / "local" / "compose"
+NOT_PASSED: dict[str, str] = yaml.safe_load((PLACE / "base.yml").read_text())["x-not-passed"]
+OF_ENTERPRISE: dict[str, Any] = yaml.safe_load((PLACE / "base-enterprise.yml").read_text())["services"]["enterprise"]
 MIB = 1 << 20
 ONCE = "on-failure:3"
 """How what ends is started again: without a bound, `up` would wait for ever and not say why."""
@@ -185,6 +187,11 @@ def test_every_secret_is_in_the_example_and_its_absence_is_named(tmp_path: Path)
         assert name in done.stderr
 
 
+def test_simple_mode_asks_for_nothing_that_the_example_does_not_have(tmp_path: Path) -> None:
+    untouched = Compose(tmp_path, (ROOT / "example.env").read_text())
+    assert untouched.services(SIMPLE).keys() == {"pg-manifold", "manifold"}
+
+
 def value_of(variable: str) -> str:
     return f"{variable.lower()}-was-passed"
 
@@ -201,13 +208,13 @@ Passed = dict[tuple[str, ...], dict[str, str]]
 
 
 def test_every_variable_reaches_a_node_unless_the_file_says_why_not(passed: Passed) -> None:
-    refused = BASE["x-not-passed"]
+    refused = set(NOT_PASSED)
     names = {name for setting in describe_settings() for name in setting.env}
     for files, environ in passed.items():
         reached = {name for name in names if environ.get(name) == SECRETS.get(name, value_of(name))}
-        assert not reached & set(refused)
-        own = set() if files == SIMPLE else set(BASE["services"]["enterprise"]["environment"])
-        assert names - reached - own == set(refused) & names, "local/compose/base.yml passes it, or says why not"
+        assert not reached & refused
+        own = set() if files == SIMPLE else set(OF_ENTERPRISE["environment"])
+        assert names - reached - own == refused & names, "local/compose/base.yml passes it, or says why not"
 
 
 def test_what_enterprise_mode_fixes_are_the_addresses_of_its_servers(passed: Passed) -> None:
@@ -221,7 +228,7 @@ def test_what_enterprise_mode_fixes_are_the_addresses_of_its_servers(passed: Pas
 
 def test_variables_that_are_said_not_to_be_passed_exist() -> None:
     known = {name for setting in describe_settings() for name in setting.env}
-    assert set(BASE["x-not-passed"]) - known == {"MANIFOLD_CONFIG"}
+    assert set(NOT_PASSED) - known == {"MANIFOLD_CONFIG"}
 
 
 def test_the_token_of_vaults_administrator_does_not_reach_a_node_that_has_one_of_its_own(tmp_path: Path) -> None:
