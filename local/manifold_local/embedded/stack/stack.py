@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any, Protocol
 import yaml
 from manifold_common.bootstrap import find_faults
 from manifold_common.errors import AlreadyExists, ManifoldError
-from manifold_common.settings import Settings, load_settings
+from manifold_common.settings import Settings, describe_settings, load_settings
+from pydantic import SecretStr
 
 from manifold_local.embedded.filelock import FileLock
 from manifold_local.embedded.stack.child import Child, usual_port
@@ -37,6 +38,8 @@ S3_PORT, REDIS_PORT, KAFKA_PORT, VAULT_PORT = 9002, 6379, 9092, 8200
 """Those of the deployment guide; where one is taken, another that is free."""
 
 _CHECK_SECONDS = 1.0
+_NOT_WRITTEN = ("default", "variable ")
+"""Sources of settings that other commands have as well."""
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +138,7 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
         vault.prepare(mount=transit.mount_path, key=transit.key_name, token=known["vault_token"])
         stack.callback(_Supervisor(list(servers.values())).stop)
         addresses = {"S3": s3.endpoint.url, "Redis": redis.addr, "Kafka": kafka.addr, "Vault": vault.url}
-        config, clients = _write_config(folder, values), _write_clients(folder, s3, redis, vault)
+        config, clients = _write_config(folder, stack_settings), _write_clients(folder, s3, redis, vault)
         yield Stack(stack_settings, config, clients, servers, addresses)
 
 
@@ -154,17 +157,34 @@ def _write_clients(folder: Path, s3: SeaweedFS, redis: Valkey, vault: OpenBao) -
     return path
 
 
-def _write_config(folder: Path, values: Mapping[str, str]) -> Path:
+def _write_config(folder: Path, settings: Settings) -> Path:
+    """Write what other commands need to have the same settings, wherever they are run.
+
+    That is all that was read from files, too: with another configuration file, those do not count.
+    """
     tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *parents, last = key.split(".")
+    for setting in describe_settings():
+        if settings.sources[setting.key].startswith(_NOT_WRITTEN) or setting.key == "databasePassword":
+            continue  # that is in the database's URL by now
+        *parents, last = setting.key.split(".")
         place = tree
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[last] = {"true": True, "false": False}.get(value, value)
+        place[last] = _plain(setting.value(settings))
     path = folder / CONFIG_NAME
     _write_private(path, "# Written by `manifold up --enterprise` at each start.\n" + yaml.safe_dump(tree))
+    _write_private(folder / ".env", "# Empty, so that no other .env counts more than config.yaml beside it.\n")
     return path
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as YAML has it."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return text.replace("$", "$$")
 
 
 def _secrets(folder: Path) -> dict[str, str]:
