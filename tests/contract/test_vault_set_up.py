@@ -3,51 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
-from manifold_common.adapters.vault.options import TokenSignIn, VaultOptions
 from manifold_common.adapters.vault.provider import VaultKeyProvider
-from manifold_common.domain.keys import KeyContext
 from manifold_common.errors import KeyUnavailable
-from manifold_common.ids import DekId, ProjectId, TenantId
 from manifold_local.embedded.stack.openbao import OpenBao as EmbeddedOpenBao
 from manifold_local.embedded.stack.vault_policy import policy_text
 
 from tests.support.openbao import OpenBao
-
-SCRIPT = Path(__file__).parents[2] / "configs" / "vault" / "set-up.sh"
-CONTEXT = KeyContext(TenantId("acme"), ProjectId("p" * 26), DekId("d" * 26))
-
+from tests.support.vault_set_up import CONTEXT, SCRIPT, provider, set_up
 
 RULE = re.compile(r'^path "(.+?)" +\{ capabilities = (\[.*?\]) \}$', re.MULTILINE)
-
-
-def set_up(server: OpenBao, token: str, key: str, **environ_too: str) -> subprocess.CompletedProcess[str]:
-    environ = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": "/nonexistent",
-        "VAULT": "bao",
-        "VAULT_ADDR": server.url,
-        "VAULT_TOKEN": server.root_token,
-        "MANIFOLD_TOKEN": token,
-        "KEY_NAME": key,
-        **environ_too,
-    }
-    return subprocess.run(["sh", SCRIPT], env=environ, capture_output=True, text=True, timeout=60, check=False)
-
-
-def provider(server: OpenBao, token: str, key: str) -> VaultKeyProvider:
-    options = VaultOptions(address=server.url, key_name=key, sign_in=TokenSignIn(token))
-    return VaultKeyProvider(options, clock=SystemClock(), randomness=SystemRandomness())
 
 
 def test_a_prepared_vault_wraps_and_unwraps_with_a_token_that_may_do_nothing_else(openbao: OpenBao) -> None:

@@ -32,6 +32,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
+def documented_commands() -> list[str]:
+    """Return the lines by which docs/operations.md looks into the servers."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    return page.partition("test_enterprise_host.py runs these. -->\n```sh\n")[2].partition("```")[0].splitlines()
+
+
 def gone(pids: list[int]) -> bool:
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
@@ -68,6 +74,7 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Up,
     code, out, err = enterprise.stop()
     assert code == 0, err
     assert "MANIFOLD_CONFIG" in out
+    assert f"{enterprise.folder}/clients.env" in out
     assert not [secret for secret in enterprise.secrets() if secret in out + err]
     assert gone(list(running.values()))
 
@@ -86,11 +93,12 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Up,
     assert shown["logLevel"]["value"] == "warning"
     keys = json.loads(enterprise.cli("keys", "status", "--json"))["keys"]
     assert sorted(one["key_name"] for one in keys) == ["another-kek", "manifold-kek"]
-    assert enterprise.client("bao list transit/keys").split()[2:] == ["another-kek", "manifold-kek"]
+    listing, ping = documented_commands()
+    assert enterprise.shell(listing).split()[2:] == ["another-kek", "manifold-kek"]
     port = yaml.safe_load((enterprise.folder / "config.yaml").read_text())["projects"]["redis"]["addr"].partition(":")[
         2
     ]
-    assert enterprise.client(f"valkey-cli -p {port} ping") == "PONG\n"
+    assert enterprise.shell(ping.replace("6379", port)) == "PONG\n"
     running = enterprise.children()
     enterprise.stop(signal.SIGKILL)
     wait_until(lambda: gone(list(running.values())))

@@ -80,13 +80,14 @@ class Up:
         )
         return done.stdout
 
-    def client(self, command: str) -> str:
-        """Run a client program of a server, in a shell that has read the file which the host's output names."""
-        shell = f"set -a; . '{self.folder}/clients.env'; {command}"
-        environ = {"PATH": f"{CLIENT_PROGRAMS}:/usr/bin:/bin", "HOME": "/nonexistent"}
-        done = subprocess.run(
-            ["sh", "-euc", shell], env=environ, capture_output=True, text=True, timeout=60, check=True
-        )
+    def shell(self, line: str) -> str:
+        """Run a line in a shell that finds the servers' own client programs."""
+        environ = {
+            "PATH": f"{CLIENT_PROGRAMS}:/usr/bin:/bin",
+            "HOME": "/nonexistent",
+            "WORKDIR": self._environ["WORKDIR"],
+        }
+        done = subprocess.run(["sh", "-euc", line], env=environ, capture_output=True, text=True, timeout=60, check=True)
         return done.stdout
 
     def secrets(self) -> list[str]:
