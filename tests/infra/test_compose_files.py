@@ -98,6 +98,21 @@ def test_three_nodes_are_the_same_with_and_without_the_file_of_enterprise_mode(c
     assert node["environment"]["SERVER_TRUSTED_PROXIES"]
 
 
+def test_nothing_that_has_to_last_can_lie_in_a_folder_that_is_gone_with_its_node(compose: Compose) -> None:
+    node = compose.services(SCALE)["manifold"]
+    writable = [one["target"] for one in node["volumes"] if not one.get("read_only")]
+    writable += [one.partition(":")[0] for one in node["tmpfs"]]
+    assert node["read_only"] is True
+    for name in ("PROJECTS_FILESYSTEM_ROOT", "PROJECTS_ENCRYPTION_FILE_KEYSTORE_PATH"):
+        assert not [one for one in writable if node["environment"][name].startswith(one)], name
+
+
+def test_a_file_of_ones_own_changes_what_is_included(tmp_path: Path) -> None:
+    mine = Compose(tmp_path, SECRETS)
+    (tmp_path / "docker-compose.override.yml").write_text("services: {manifold: {environment: {LOG_LEVEL: debug}}}\n")
+    assert mine.services(SIMPLE)["manifold"]["environment"]["LOG_LEVEL"] == "debug"
+
+
 # --- what keeps a machine in order ------------------------------------------------------------------------------------
 
 
