@@ -34,6 +34,7 @@ FOLDER = "enterprise"
 CONFIG_NAME = "config.yaml"
 CLIENTS_NAME = "clients.env"
 BUCKET = "manifold-workspaces"
+MOUNT = "transit"
 S3_PORT, REDIS_PORT, KAFKA_PORT, VAULT_PORT = 9002, 6379, 9092, 8200
 """Those of the deployment guide; where one is taken, another that is free."""
 
@@ -105,7 +106,7 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
         redis = Valkey(_subfolder(folder, "redis"), port=usual_port(REDIS_PORT), password=known["redis_password"])
         kafka = Tansu(_subfolder(folder, "kafka"), port=usual_port(KAFKA_PORT))
         vault = OpenBao(_subfolder(folder, "vault"), port=usual_port(VAULT_PORT))
-        transit = settings.projects.encryption.vault
+        key = settings.projects.encryption.vault.key_name
         values = {
             "workdir": str(folder),
             "projects.backend": "s3",
@@ -114,8 +115,8 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
             "projects.encryption.vault.address": vault.url,
             "projects.encryption.vault.auth.method": "token",
             "projects.encryption.vault.token": known["vault_token"],
-            "projects.encryption.vault.keyName": transit.key_name,
-            "projects.encryption.vault.mountPath": transit.mount_path,
+            "projects.encryption.vault.keyName": key,
+            "projects.encryption.vault.mountPath": MOUNT,
             "projects.workspace.mode": "ephemeral",
             "projects.s3.endpoint": s3.endpoint.url,
             "projects.s3.bucket": s3.endpoint.bucket,
@@ -135,7 +136,7 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
         for server in servers.values():
             stack.callback(server.stop)
             server.start()
-        vault.prepare(mount=transit.mount_path, key=transit.key_name, token=known["vault_token"])
+        vault.prepare(mount=MOUNT, key=key, token=known["vault_token"])
         stack.callback(_Supervisor(list(servers.values())).stop)
         addresses = {"S3": s3.endpoint.url, "Redis": redis.addr, "Kafka": kafka.addr, "Vault": vault.url}
         config, clients = _write_config(folder, stack_settings), _write_clients(folder, s3, redis, vault)
