@@ -20,7 +20,8 @@ from tests.support.up import SERVERS, Up
 
 @pytest.fixture
 def enterprise(tmp_path: Path, ram_folder: Path) -> Iterator[Up]:
-    host = Up(tmp_path / "work", ram_folder / "ram", "--enterprise")
+    # Longer than the path of a socket may be.
+    host = Up(tmp_path / ("work" * 20), ram_folder / "ram", "--enterprise")
     yield host
     host.end()
 
