@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.support.stack",
     "tests.support.artifacts",
     "tests.support.cli",
+    "tests.support.compose",
     "tests.support.functions",
     "tests.support.host",
     "tests.support.kafka",

@@ -14,6 +14,8 @@ import yaml
 from manifold_common.settings import HELD, load_settings
 from manifold_common.settings.catalogue import describe_settings
 
+from tests.support.compose import ENTERPRISE, Compose
+from tests.support.compose import LOCALSTACK as WITH_LOCALSTACK
 from tests.support.templates import NAMES, ROOT, template, values_of
 from tests.support.tools import run_in_tools, tools
 
@@ -57,11 +59,13 @@ print(json.dumps({one.name: runner._make_env_vars(one).resolve() for one in prov
 """
 
 
-def test_sam_local_gives_every_function_settings_for_the_servers_of_the_compose_file(tmp_path: Path) -> None:
+def test_sam_local_gives_every_function_settings_for_the_servers_of_the_compose_file(
+    tmp_path: Path, compose: Compose
+) -> None:
     document, values = ROOT / "infra" / "template.yaml", LOCAL / "sam-local.json"
     found = json.loads(run_in_tools(_RESOLVE, document, values, home=tmp_path, environ=IN_SHELL))
     assert sorted(found) == sorted(f"{name.capitalize()}Function" for name in NAMES)
-    compose = yaml.safe_load((LOCAL / "docker-compose.enterprise.yml").read_text())["services"]
+    names = set(compose.services(ENTERPRISE))
     for environ in found.values():
         settings = load_settings(environ=environ, cwd=tmp_path, open_secret=_no_secret)
         projects = settings.projects
@@ -75,7 +79,7 @@ def test_sam_local_gives_every_function_settings_for_the_servers_of_the_compose_
         addresses = [projects.redis.addr, *projects.events.brokers, _host(projects.s3.endpoint)]
         addresses.append(_host(projects.encryption.vault.address))
         for address in addresses:
-            assert address.split(":")[0] in compose, address
+            assert address.split(":")[0] in names, address
 
 
 def _no_secret(secrets_id: str, _aws: object) -> dict[str, str]:
@@ -106,34 +110,35 @@ def test_samconfig_sets_options_that_sam_has(tmp_path: Path) -> None:
     assert checked >= 9
 
 
-def test_sam_local_joins_the_network_of_the_compose_file() -> None:
+def test_sam_local_joins_the_network_of_the_compose_file(compose: Compose) -> None:
     stage = tomllib.loads((ROOT / "samconfig.toml").read_text())["local"]
-    name = yaml.safe_load((LOCAL / "docker-compose.enterprise.yml").read_text())["name"]
+    network = compose.project(ENTERPRISE)["networks"]["default"]["name"]
     for command in ("local_start_api", "local_invoke"):
-        assert stage[command]["parameters"]["docker_network"] == f"{name}_default"
+        assert stage[command]["parameters"]["docker_network"] == network
         assert (ROOT / stage[command]["parameters"]["env_vars"]).is_file()
 
 
 # --- LocalStack -------------------------------------------------------------------------------------------------
 
-COMPOSE = yaml.safe_load((LOCAL / "docker-compose.localstack.yml").read_text())
-LOCALSTACK = COMPOSE["services"]["localstack"]
+LOCALSTACK = yaml.safe_load((LOCAL / "compose" / "localstack.yml").read_text())["services"]["localstack"]
+"""As it is written."""
 
 
 def test_localstack_is_the_last_one_that_needs_no_token() -> None:
     assert LOCALSTACK["image"] == "localstack/localstack:4.14.0"
 
 
-def test_functions_in_localstack_are_in_the_network_of_the_servers() -> None:
-    name = yaml.safe_load((LOCAL / "docker-compose.enterprise.yml").read_text())["name"]
-    assert COMPOSE["networks"]["default"]["name"] == LOCALSTACK["environment"]["LAMBDA_DOCKER_NETWORK"]
-    assert COMPOSE["networks"]["default"]["name"] == f"{name}_default"
+def test_functions_in_localstack_are_in_the_network_of_the_servers(compose: Compose) -> None:
+    network = compose.project(ENTERPRISE)["networks"]["default"]["name"]
+    project = compose.project(WITH_LOCALSTACK)
+    assert project["networks"]["default"]["name"] == network
+    assert project["services"]["localstack"]["environment"]["LAMBDA_DOCKER_NETWORK"] == network
 
 
 def test_localstack_finds_the_hook_and_what_was_built() -> None:
     mounts = dict(volume.split(":")[:2] for volume in LOCALSTACK["volumes"])
-    assert mounts["./localstack/ready.d"] == "/etc/localstack/init/ready.d"
-    assert f"${{MANIFOLD_BUILD:-{mounts['../.aws-sam/build']}}}" in HOOK.read_text()
+    assert mounts["../localstack/ready.d"] == "/etc/localstack/init/ready.d"
+    assert f"${{MANIFOLD_BUILD:-{mounts['../../.aws-sam/build']}}}" in HOOK.read_text()
     assert HOOK.stat().st_mode & 0o111
 
 

@@ -8,7 +8,7 @@ artifacts=manifold-artifacts
 packaged=$(mktemp)
 
 if [ ! -f "$build/template.yaml" ]; then
-  echo "error: nothing is built. Run 'make functions', then 'docker compose ... restart localstack'." >&2
+  echo "error: nothing is built. Run 'make functions', then 'docker-compose ... restart localstack'." >&2
   exit 1
 fi
 

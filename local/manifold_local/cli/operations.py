@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,6 +67,10 @@ def _enterprise(call: Call, stack: ExitStack) -> Settings:
         rows = [(one.what, one.address, str(one.pid or "-"), str(one.log)) for one in running]
         print_table(("SERVER", "ADDRESS", "PROCESS", "LOG"), rows)
         print_line(f"For other commands: export MANIFOLD_CONFIG={servers.config}")
+        print_line(
+            "For vault, redis-cli and mc, with the administrator's token and the passwords, in a shell of its own:"
+        )
+        print_line(f"  set -a; . {shlex.quote(str(servers.clients))}")
 
     call.answer(
         {
@@ -73,6 +78,7 @@ def _enterprise(call: Call, stack: ExitStack) -> Settings:
                 {"server": one.what, "address": one.address, "pid": one.pid, "log": str(one.log)} for one in running
             ],
             "config": str(servers.config),
+            "clients": str(servers.clients),
         },
         say,
     )

@@ -17,11 +17,13 @@ from typing import Any
 from manifold_common.errors import Unavailable
 
 from manifold_local.embedded.stack.child import Child, free_ports, program
+from manifold_local.embedded.stack.vault_policy import keys_of, policy_text
 
 _UNSEAL_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _ACTIVE = 200
 _SECRETS = "unseal.json"
+_POLICY = "manifold"
 
 
 class OpenBao:
@@ -50,21 +52,33 @@ class OpenBao:
     def stop(self) -> None:
         self.child.stop()
 
-    def prepare(self, *, mount: str, key: str, policy: str, token: str) -> None:
-        """Make the Transit key, and a periodic token that the policy (its text) is all of. May be repeated."""
+    def prepare(self, *, mount: str, key: str, token: str) -> None:
+        """Make the Transit key, and a periodic token that may use it. May be repeated, with another key too."""
         if f"{mount}/" not in self.call("GET", "sys/mounts", token=self.root_token)["data"]:
             self.call("POST", f"sys/mounts/{mount}", {"type": "transit"}, token=self.root_token)
         self.call("POST", f"{mount}/keys/{key}", {"type": "aes256-gcm96", "derived": True}, token=self.root_token)
-        self.call("PUT", "sys/policies/acl/manifold", {"policy": policy}, token=self.root_token)
+        policy = policy_text(mount, key, keys_of(self._policy()))
+        self.call("PUT", f"sys/policies/acl/{_POLICY}", {"policy": policy}, token=self.root_token)
         if not self._has_token(token):
             wanted = {
                 "id": token,
-                "policies": ["manifold"],
+                "policies": [_POLICY],
                 "no_parent": True,
                 "no_default_policy": True,
                 "period": "768h",
             }
             self.call("POST", "auth/token/create", wanted, token=self.root_token)
+
+    def _policy(self) -> str:
+        """Return the text of the policy, empty before there is one."""
+        try:
+            found = self.call("GET", f"sys/policies/acl/{_POLICY}", token=self.root_token)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code != 404:
+                    raise
+            return ""
+        return str(found["data"]["policy"])
 
     def _has_token(self, token: str) -> bool:
         try:

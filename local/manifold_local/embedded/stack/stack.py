@@ -11,15 +11,17 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
+from manifold_common.bootstrap import find_faults
 from manifold_common.errors import AlreadyExists, ManifoldError
 from manifold_common.settings import Settings, describe_settings
+from pydantic import SecretStr
 
 from manifold_local.embedded.filelock import FileLock
 from manifold_local.embedded.stack.child import Child, usual_port
@@ -30,20 +32,15 @@ from manifold_local.embedded.stack.valkey import Valkey
 
 FOLDER = "enterprise"
 CONFIG_NAME = "config.yaml"
+CLIENTS_NAME = "clients.env"
 BUCKET = "manifold-workspaces"
-KEY_NAME = "manifold-kek"
+MOUNT = "transit"
 S3_PORT, REDIS_PORT, KAFKA_PORT, VAULT_PORT = 9002, 6379, 9092, 8200
 """Those of the deployment guide; where one is taken, another that is free."""
 
-POLICY = """
-path "transit/keys/{key}"    {{ capabilities = ["read"] }}
-path "transit/encrypt/{key}" {{ capabilities = ["update"] }}
-path "transit/decrypt/{key}" {{ capabilities = ["update"] }}
-path "transit/rewrap/{key}"  {{ capabilities = ["update"] }}
-path "auth/token/lookup-self" {{ capabilities = ["read"] }}
-path "auth/token/renew-self"  {{ capabilities = ["update"] }}
-"""
 _CHECK_SECONDS = 1.0
+_NOT_WRITTEN = ("default", "variable ")
+"""Sources of settings that other commands have as well."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +70,8 @@ class Stack:
     settings: Settings
     config: Path
     """A file with the same settings, secrets included, for other commands; only its owner may read it."""
+    clients: Path
+    """A file of variables for the servers' own client programs, with an administrator's secrets; as private."""
     servers: dict[str, Server]
     addresses: dict[str, str]
     overruled: list[str]
@@ -90,7 +89,8 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
     """Start the servers and look after them. For the main thread: the servers end when it does.
 
     Raises:
-        AlreadyExists: another process runs the stack of this folder. ConfigError: a server is not installed.
+        AlreadyExists: another process runs the stack of this folder.
+        ConfigError: a server is not installed, or a setting is one that nothing can work with.
         Unavailable: a server does not start.
     """
     folder = settings.workdir / FOLDER
@@ -108,20 +108,17 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
         redis = Valkey(_subfolder(folder, "redis"), port=usual_port(REDIS_PORT), password=known["redis_password"])
         kafka = Tansu(_subfolder(folder, "kafka"), port=usual_port(KAFKA_PORT))
         vault = OpenBao(_subfolder(folder, "vault"), port=usual_port(VAULT_PORT))
-        servers: dict[str, Server] = {"S3": s3, "Redis": redis, "Kafka": kafka, "Vault": vault}
-        for server in servers.values():
-            stack.callback(server.stop)
-            server.start()
-        vault.prepare(mount="transit", key=KEY_NAME, policy=POLICY.format(key=KEY_NAME), token=known["vault_token"])
-        stack.callback(_Supervisor(list(servers.values())).stop)
+        key = settings.projects.encryption.vault.key_name
         values = {
             "workdir": str(folder),
             "projects.backend": "s3",
             "projects.encrypt": "true",
             "projects.encryption.provider": "vault",
             "projects.encryption.vault.address": vault.url,
+            "projects.encryption.vault.auth.method": "token",
             "projects.encryption.vault.token": known["vault_token"],
-            "projects.encryption.vault.keyName": KEY_NAME,
+            "projects.encryption.vault.keyName": key,
+            "projects.encryption.vault.mountPath": MOUNT,
             "projects.workspace.mode": "ephemeral",
             "projects.s3.endpoint": s3.endpoint.url,
             "projects.s3.bucket": s3.endpoint.bucket,
@@ -134,10 +131,19 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
             "projects.events.enabled": "true",
             "projects.events.brokers": kafka.addr,
         }
-        addresses = {"S3": s3.endpoint.url, "Redis": redis.addr, "Kafka": kafka.addr, "Vault": vault.url}
         assert settings.source is not None, "they were loaded"
         made = settings.source.overridden(values)
-        yield Stack(made, _write_config(folder, values), servers, addresses, _overruled(settings, made))
+        for fault in find_faults(made):
+            raise fault
+        servers: dict[str, Server] = {"S3": s3, "Redis": redis, "Kafka": kafka, "Vault": vault}
+        for server in servers.values():
+            stack.callback(server.stop)
+            server.start()
+        vault.prepare(mount=MOUNT, key=key, token=known["vault_token"])
+        stack.callback(_Supervisor(list(servers.values())).stop)
+        addresses = {"S3": s3.endpoint.url, "Redis": redis.addr, "Kafka": kafka.addr, "Vault": vault.url}
+        config, clients = _write_config(folder, made), _write_clients(folder, s3, redis, vault)
+        yield Stack(made, config, clients, servers, addresses, _overruled(settings, made))
 
 
 def _overruled(before: Settings, after: Settings) -> list[str]:
@@ -151,17 +157,49 @@ def _overruled(before: Settings, after: Settings) -> list[str]:
     ]
 
 
-def _write_config(folder: Path, values: Mapping[str, str]) -> Path:
+def _write_clients(folder: Path, s3: SeaweedFS, redis: Valkey, vault: OpenBao) -> Path:
+    """Write variables that the servers' own programs read: vault and bao, redis-cli and valkey-cli, mc."""
+    scheme, _, host = s3.endpoint.url.partition("://")
+    lines = [
+        "# Written by `manifold up --enterprise` at each start. The token is that of Vault's administrator.",
+        f"VAULT_ADDR={vault.url}",
+        f"VAULT_TOKEN={vault.root_token}",
+        f"REDISCLI_AUTH={redis.password}",
+        f"MC_HOST_manifold={scheme}://{s3.endpoint.access_key_id}:{s3.endpoint.secret_access_key}@{host}",
+    ]
+    path = folder / CLIENTS_NAME
+    _write_private(path, "\n".join(lines) + "\n")
+    return path
+
+
+def _write_config(folder: Path, settings: Settings) -> Path:
+    """Write what other commands need to have the same settings, wherever they are run.
+
+    That is all that was read from files, too: with another configuration file, those do not count.
+    """
     tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *parents, last = key.split(".")
+    for setting in describe_settings():
+        if settings.sources[setting.key].startswith(_NOT_WRITTEN) or setting.key == "databasePassword":
+            continue  # that is in the database's URL by now
+        *parents, last = setting.key.split(".")
         place = tree
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[last] = {"true": True, "false": False}.get(value, value)
+        place[last] = _plain(setting.value(settings))
     path = folder / CONFIG_NAME
     _write_private(path, "# Written by `manifold up --enterprise` at each start.\n" + yaml.safe_dump(tree))
+    _write_private(folder / ".env", "# Empty, so that no other .env counts more than config.yaml beside it.\n")
     return path
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as YAML has it."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return text.replace("$", "$$")
 
 
 def _secrets(folder: Path) -> dict[str, str]:
