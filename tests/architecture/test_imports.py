@@ -9,21 +9,22 @@ import pytest
 
 from tests.support.imports import Arrow, all_arrows, arrows, modules
 
-BELOW_SERVICES = {"engine", "format", "ports", "domain", "errors", "ids"}
+BELOW_SERVICES = {"engine", "format", "ports", "domain", "errors", "ids", "nearest"}
 EDGES = {"settings", "bootstrap", "services", "domain", "errors", "ids"}
 EVERYTHING = BELOW_SERVICES | {"services", "adapters", "settings"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "nearest": set(),
     "ids": {"errors"},  # one row of the table; an id that does not parse is an error
-    "domain": {"errors", "ids"},
+    "domain": {"errors", "ids", "nearest"},
     "format": {"domain", "errors", "ids"},
     "ports": {"domain", "errors", "ids"},
     "engine": BELOW_SERVICES - {"engine"},
     "services": BELOW_SERVICES,
     "adapters": {"ports", "domain", "errors", "ids"},
     "wrappers": {"ports"},
-    "settings": {"errors"},
+    "settings": {"errors", "nearest"},
     "bootstrap": EVERYTHING | {"wrappers"},
     "functions": EDGES,
     "local": EDGES | {"functions"},

@@ -32,6 +32,7 @@ class Enterprise:
         self._environ = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
             "WORKDIR": str(workdir),
+            "XDG_RUNTIME_DIR": str(workdir.parent),
             "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram),
             "SERVER_PORT": "0",
         }
@@ -71,11 +72,23 @@ class Enterprise:
         return {name: pid for name, pid in found.items() if name in SERVERS}
 
     def cli(self, *arguments: str) -> str:
-        """Run another command on the same stack, the way that the host's output says."""
-        environ = {**self._environ, "MANIFOLD_CONFIG": str(self.folder / "config.yaml")}
-        del environ["WORKDIR"]
+        """Run another command on the same stack: it finds the host that runs, with its keys and tokens."""
+        environ = {name: value for name, value in self._environ.items() if name != "WORKDIR"}
         done = subprocess.run(
             [EXECUTABLE, *arguments], env=environ, cwd=self._cwd, capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout
+
+    def lines(self, said: str) -> list[str]:
+        """Return what the host says to type in another shell."""
+        told = said.split("In another shell (sh, bash, zsh):\n")[1].split("Then:")[0]
+        return [line.strip() for line in told.splitlines()]
+
+    def type(self, script: str) -> str:
+        """Run lines in a shell that was made for simple mode."""
+        environ = {**self._environ, "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            ["sh", "-euc", script], env=environ, cwd=self._cwd, capture_output=True, text=True, timeout=60, check=True
         )
         return done.stdout
 
@@ -134,12 +147,15 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Ent
 
     code, out, err = enterprise.stop()
     assert code == 0, err
-    assert "MANIFOLD_CONFIG" in out
+    _, config, *_ = enterprise.lines(out)
+    assert f"MANIFOLD_CONFIG={enterprise.folder}/config.yaml" in config
     assert not [secret for secret in enterprise.secrets() if secret in out + err]
     assert gone(list(running.values()))
 
     url = enterprise.start()
     assert httpx.get(f"{url}/api/projects/demo/files/file").text == "content"
+    typed = "\n".join([*enterprise.lines(out), "manifold cat demo file"])
+    assert enterprise.type(typed) == "content", "in the shell of the tour, which has another WORKDIR"
     running = enterprise.children()
     enterprise.stop(signal.SIGKILL)
     wait_until(lambda: gone(list(running.values())))

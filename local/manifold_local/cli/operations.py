@@ -17,7 +17,8 @@ from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
     from manifold_common.services.health import Dependency
-    from manifold_common.settings import Settings
+
+    from manifold_local.embedded.stack.stack import Stack
 
 
 def up(
@@ -37,29 +38,36 @@ def up(
 
     The background work is done meanwhile: safety saves, the end of sessions, checkpoints.
     """
+    from manifold_local.handover import handover
     from manifold_local.host import run_host
-    from manifold_local.runtime import prepare_workdir
+    from manifold_local.runtime import has_database, prepare_workdir
 
-    prepare_workdir(call.settings)
+    settings = call.own_settings
+    if not enterprise and not has_database(settings):
+        call.note(f"making a new installation in {settings.workdir}")
+    prepare_workdir(settings)
     with ExitStack() as stack:
-        settings = _enterprise(call, stack) if enterprise else call.settings
-        given: dict[str, Any] = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-        settings = settings.model_copy(update={"server": settings.server.model_copy(update=given)})
-        code = run_host(settings)
+        if enterprise:
+            servers = _running_stack(call, stack)
+            settings, given = servers.settings, handover(servers.settings, config=servers.config, asked=settings)
+        else:
+            given = handover(settings)
+        chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+        settings = settings.model_copy(update={"server": settings.server.model_copy(update=chosen)})
+        code = run_host(settings, given)
     if code:
         raise typer.Exit(code)
 
 
-def _enterprise(call: Call, stack: ExitStack) -> Settings:
-    """Start the servers of enterprise mode, say where they are, and return the settings that use them."""
+def _running_stack(call: Call, stack: ExitStack) -> Stack:
+    """Start the servers of enterprise mode, and say where they are."""
     from manifold_local.embedded.stack.stack import running_stack
 
     call.note("starting S3, Redis, Kafka and Vault servers ...")
-    servers = stack.enter_context(running_stack(call.settings))
+    servers = stack.enter_context(running_stack(call.own_settings))
     rows = [(one.what, one.address, str(one.pid or "-"), str(one.log)) for one in servers.table()]
     print_table(("SERVER", "ADDRESS", "PROCESS", "LOG"), rows)
-    print_line(f"For other commands: export MANIFOLD_CONFIG={servers.config}")
-    return servers.settings
+    return servers
 
 
 def verify(
@@ -190,14 +198,12 @@ def migrate_database(
     """Bring the database's schema up to date."""
     from manifold_common import bootstrap
 
-    from manifold_local.runtime import open_database
-
     call.refuse_remote()
     if print_roles:
         script = bootstrap.role_script()
         call.answer({"script": script}, lambda: print_line(script.rstrip()))
         return
-    with open_database(call.settings) as dsn:
+    with call.database(makes=True) as dsn:
         done = bootstrap.migrate_catalog(dsn, keep_catalog=keep_catalog)
         found = bootstrap.set_up_roles(dsn) if roles else []
 

@@ -25,6 +25,7 @@ from manifold_common.services.store_check import check_store
 from manifold_common.settings import Settings
 
 from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
+from manifold_local.handover import Handover
 from manifold_local.host.following import following
 from manifold_local.host.lock import HostLock
 from manifold_local.host.logs import set_up_logging
@@ -32,6 +33,7 @@ from manifold_local.host.memory import share_arenas
 from manifold_local.host.port import reserve
 from manifold_local.host.relaying import Relaying
 from manifold_local.host.scheduler import Scheduler, Task, run_task
+from manifold_local.running import RunningServer, noted
 from manifold_local.runtime import EMBEDDED_FOLDER
 
 if TYPE_CHECKING:
@@ -50,10 +52,13 @@ _STUCK = 1
 _MOVED = 1
 
 
-def run_host(settings: Settings) -> int:
+def run_host(settings: Settings, given: Handover) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. A second SIGINT ends the process at once.
 
     For the main thread of a process.
+
+    Args:
+        given: what leads commands in other shells to the same installation.
 
     Raises:
         ConfigError, AlreadyExists, NotAdopted: it cannot start, and the message says why. Others as
@@ -66,7 +71,7 @@ def run_host(settings: Settings) -> int:
             hint="turn it off, and let only trusted users reach the server",
         )
     share_arenas()
-    return _Host(settings).run()
+    return _Host(settings, given).run()
 
 
 class _StoppedEarly(BaseException):
@@ -74,8 +79,9 @@ class _StoppedEarly(BaseException):
 
 
 class _Host:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, given: Handover) -> None:
         self._settings = settings
+        self._given = given
         self._server: HostServer | None = None
         self._stopping = False
         self._moved = False
@@ -144,8 +150,11 @@ class _Host:
         lock.tell(url)
         self._server = server
         server.should_exit = self._stopping
-        welcome(self._settings, manifold, url)
-        with following(manifold.follower, patience_seconds=_FOLLOWER_SECONDS):
+        welcome(self._settings, manifold, url, self._given)
+        with (
+            noted(RunningServer(url, self._given)),
+            following(manifold.follower, patience_seconds=_FOLLOWER_SECONDS),
+        ):
             asyncio.run(server.serve(sockets=[listener]))
         started = time.monotonic()
         if not scheduler.stop(patience * (1 - _SHARE_OF_REQUESTS)):

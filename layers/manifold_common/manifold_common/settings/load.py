@@ -38,6 +38,8 @@ class Found(NamedTuple):
     expands: bool = True
     names_file: bool = False
     """What was written is the path of a file, which holds the value."""
+    variable: str | None = None
+    """The variable that says so, of the process or of ``.env``."""
 
 
 def load_settings(
@@ -93,7 +95,7 @@ class _Load:
     ) -> None:
         self.environ = environ
         self.in_environ = {
-            name: Found(value, f"variable {name}", cwd, expands=False) for name, value in environ.items()
+            name: Found(value, f"variable {name}", cwd, expands=False, variable=name) for name, value in environ.items()
         }
         self.open_secret = open_secret
         self.function = function
@@ -126,6 +128,14 @@ class _Load:
             raise config_error(self.problems)
         settings._sources.update({setting.key: "default" for setting in describe_settings()})
         settings._sources.update({key: candidate.where for key, candidate in found.items()})
+        settings._variables.update(
+            {
+                candidate.variable: (setting.key, None if setting.secret else str(values[setting.key]))
+                for setting in describe_settings()
+                if (candidate := found.get(setting.key)) is not None and candidate.variable is not None
+            }
+        )
+        settings._config_file = self.config_file
         return settings
 
     def _choose(
@@ -197,7 +207,9 @@ class _Load:
         lines, problems = parse_dotenv(text, name)
         self.problems += problems
         found = {
-            variable: Found(line.text, f"{name}:{line.number} ({variable})", path.parent, expands=not line.literal)
+            variable: Found(
+                line.text, f"{name}:{line.number} ({variable})", path.parent, not line.literal, variable=variable
+            )
             for variable, line in lines.items()
         }
         return found, Variables(self.environ, lines)
@@ -254,7 +266,7 @@ class _Load:
         if direct is not None:
             yield direct
         if twin is not None:
-            yield twin._replace(names_file=True)
+            yield twin._replace(names_file=True, variable=file_variable(name))
 
     def _expand(self, setting: Setting, found: Found, variables: Variables) -> Any:
         """Return the value in the shape that the model validates; empty when it is unset or has a problem."""

@@ -133,7 +133,9 @@ def running_stack(settings: Settings) -> Iterator[Stack]:
             "projects.events.brokers": kafka.addr,
         }
         addresses = {"S3": s3.endpoint.url, "Redis": redis.addr, "Kafka": kafka.addr, "Vault": vault.url}
-        yield Stack(load_settings(overrides=values), _write_config(folder, values), servers, addresses)
+        yield Stack(
+            load_settings(settings.config_file, overrides=values), _write_config(folder, values), servers, addresses
+        )
 
 
 def _write_config(folder: Path, values: Mapping[str, str]) -> Path:
