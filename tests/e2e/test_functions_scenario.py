@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import secrets
 import shutil
@@ -32,7 +33,7 @@ from manifold_local.functions_stack.front_door import FrontDoor
 from manifold_local.functions_stack.stack import FunctionFailed, FunctionsStack, running_functions_stack
 from manifold_local.host.port import reserve
 
-from tests.support.cli import Program
+from tests.support.cli import EXECUTABLE, Program
 from tests.support.tools import tools
 from tests.support.work import look
 from tests.support.zygote import Zygote
@@ -48,8 +49,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FunctionsStack]:
     ram.mkdir(mode=0o700)
     environ = {"WORKDIR": str(folder / "work"), "SERVER_PORT": "0", "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram / "host")}
     try:
-        with running_functions_stack(load_settings(environ=environ, cwd=folder), tools()) as running:
-            yield running
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", str(folder))
+            with running_functions_stack(load_settings(environ=environ, cwd=folder), tools()) as running:
+                yield running
     finally:
         shutil.rmtree(ram, ignore_errors=True)
 
@@ -157,6 +160,18 @@ def test_a_direct_invocation_commits_once_for_one_request_and_checks_out(stack: 
     assert (first["generation"], second["generation"], second["commit"]) == (1, 1, first["commit"])
     done = stack.invoke("checkout", {"project": name, "session": f"{name}-s"})
     assert (done["generation"], done["entries"]) == (1, 1)
+
+
+def test_commands_in_another_shell_work_with_what_the_functions_have(stack: FunctionsStack, tmp_path: Path) -> None:
+    """Those that find the stack by themselves, and those that were told."""
+    name = f"shell-{secrets.token_hex(4)}"
+    user = {key: os.environ[key] for key in ("PATH", "HOME", "XDG_RUNTIME_DIR") if key in os.environ}
+    told = {"PATH": user["PATH"], **stack.handover.variables}
+    for number, environ in enumerate((user, told)):
+        for command in (["project", "create", f"{name}-{number}"], ["health"]):
+            subprocess.run([EXECUTABLE, *command], cwd=tmp_path, env=environ, check=True, capture_output=True)
+    listed = httpx.get(f"{stack.url}/api/projects", params={"limit": 500}, timeout=60).json()["items"]
+    assert {f"{name}-0", f"{name}-1"} <= {project["name"] for project in listed}
 
 
 def test_an_event_that_is_wrong_is_refused_with_its_field(stack: FunctionsStack) -> None:
