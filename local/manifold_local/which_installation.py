@@ -3,6 +3,8 @@
 Whoever names a folder (``WORKDIR``) or a database (``DATABASE_URL``) means that one. Without either, the one server
 that runs for this user is meant, with all its settings; with no server running, the default folder. Only commands that
 put something in make an installation, and only in a folder that was named, or after a question.
+
+A client of a server far away has no installation. Unless ``WORKDIR`` says so, its folder is one of the user's own.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from manifold_common.settings import Settings, environment_with, load_settings
 from manifold_local.running import RunningServer, running_servers
 from manifold_local.runtime import has_database, prepare_workdir
 
+FOLDER_OF_A_CLIENT = "~/.local/state/manifold"
+
 
 def find_settings(config: Path | None, overrides: Mapping[str, str]) -> tuple[Settings, RunningServer | None]:
     """Return the settings of the installation that is meant, and the running server that it was found by, if any.
@@ -27,6 +31,8 @@ def find_settings(config: Path | None, overrides: Mapping[str, str]) -> tuple[Se
         InvalidInput: several servers run.
     """
     settings = load_settings(config, overrides=overrides)
+    if settings.remote.url is not None and settings.sources["workdir"] == "default":
+        return load_settings(config, overrides={**overrides, "workdir": FOLDER_OF_A_CLIENT}), None
     if _names_one(settings):
         return settings, None
     servers = running_servers()

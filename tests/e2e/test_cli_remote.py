@@ -129,6 +129,15 @@ def test_what_a_conflict_says_to_do_settles_it(laptop: Program, url: str) -> Non
     settle_conflicts(nowhere, "--remote", url)
 
 
+def test_an_address_is_all_that_a_client_needs(laptop: Program, url: str) -> None:
+    """It keeps what it has in a folder of the user's own."""
+    there = Path("/app/manifold/.cache/remote")
+    before = sorted(there.iterdir()) if there.exists() else None
+    laptop("--remote", url, "project", "list", WORKDIR="", MANIFOLD_REMOTE="", HOME=str(laptop.folder))
+    assert (laptop.folder / ".local" / "state" / "manifold").stat().st_mode & 0o077 == 0
+    assert (sorted(there.iterdir()) if there.exists() else None) == before
+
+
 def test_what_the_documents_show_works_at_a_server(laptop: Program, tree: Path, url: str) -> None:
     (laptop.folder / "docs").symlink_to(tree / "docs")
     shown = {"environ": laptop.environ(), "cwd": laptop.folder}
