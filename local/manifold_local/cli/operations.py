@@ -40,11 +40,9 @@ def up(
     """
     from manifold_local.handover import handover
     from manifold_local.host import run_host
-    from manifold_local.runtime import has_database, prepare_workdir
+    from manifold_local.runtime import prepare_workdir
 
     settings = call.own_settings
-    if not enterprise and not has_database(settings):
-        call.note(f"making a new installation in {settings.workdir}")
     prepare_workdir(settings)
     with ExitStack() as stack:
         if enterprise:

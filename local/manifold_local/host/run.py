@@ -34,7 +34,7 @@ from manifold_local.host.port import reserve
 from manifold_local.host.relaying import Relaying
 from manifold_local.host.scheduler import Scheduler, Task, run_task
 from manifold_local.running import RunningServer, noted
-from manifold_local.runtime import EMBEDDED_FOLDER
+from manifold_local.runtime import EMBEDDED_FOLDER, has_database
 
 if TYPE_CHECKING:
     from manifold_local.host.server import HostServer
@@ -121,6 +121,8 @@ class _Host:
     def _database(self, stack: ExitStack) -> tuple[EmbeddedPostgres | None, str]:
         if self._settings.database_url is not None:
             return None, self._settings.database_url.get_secret_value()
+        if not has_database(self._settings):
+            _log.info("making a new installation in %s", self._settings.workdir)
         postgres = ensure_embedded(self._settings.workdir / EMBEDDED_FOLDER)
         stack.callback(postgres.close, stop_now=True)
         return postgres, postgres.dsn
