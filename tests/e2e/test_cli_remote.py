@@ -147,3 +147,9 @@ def test_what_the_documents_show_works_at_a_server(laptop: Program, tree: Path, 
     assert Path(done.stdout.strip(), "a.txt").read_text() == "one\n"
     laptop("project", "delete", "demo", "--yes")
     run_shown("docs/direct-access.md: export MANIFOLD_REMOTE", **shown, **{"https://manifold.example": url})
+
+
+def test_the_server_names_what_may_have_been_meant(laptop: Program) -> None:
+    name = laptop.project({"docs/guide.md": b"a\n"})
+    for command, meant in ((["log", f"{name}x"], name), (["restore", name, "1", "docs/giude.md"], "docs/guide.md")):
+        assert f"did you mean {meant!r}" in laptop.error(*command, code=3)["hint"]
