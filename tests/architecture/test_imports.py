@@ -233,3 +233,15 @@ def test_an_arrow_that_is_not_on_the_table_is_refused(source: str, target: str) 
 )
 def test_an_arrow_that_is_on_the_table_is_not_refused(source: str, target: str) -> None:
     assert is_allowed(Arrow(source, target, 1))
+
+
+def test_commands_open_an_installation_in_one_place() -> None:
+    """There it is seen to that none is made unasked. ``adopt`` has asked for it there before."""
+    openers = {
+        name
+        for name, path in modules().items()
+        if name.startswith("manifold_local.cli.")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and any(alias.name.startswith(("open_", "ensure_")) for alias in node.names)
+    }
+    assert openers == {"manifold_local.cli.call", "manifold_local.cli.installation"}
