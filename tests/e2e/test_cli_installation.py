@@ -9,6 +9,7 @@ from manifold_common.errors import ErrorKind
 from manifold_local.cli.exit_codes import EXIT_CODES
 
 from tests.support.cli import Program
+from tests.support.shown import run_shown
 from tests.support.zygote import Zygote
 
 
@@ -84,3 +85,16 @@ def test_a_session_that_went_on_on_another_machine_is_not_closed_unasked(
     assert there.json("commit", "s1")["added"] == 1
     there("close", "s1")
     assert there.json("sessions")["sessions"] == []
+
+
+def test_the_commands_that_the_page_shows(
+    tmp_path: Path, ram_folder: Path, empty_postgres_dsn: str, zygote: Zygote
+) -> None:
+    program = Program(tmp_path, ram_folder / "ram", zygote, {"DATABASE_URL": empty_postgres_dsn})
+    program("migrate-db")
+    program.checkout(program.project(), "agent-1")
+    shown = {"environ": program.environ(), "cwd": program.folder}
+    done = run_shown("docs/installations.md: manifold leftovers", **shown, SESSION="agent-1")
+    assert "set aside as" in done.stdout
+    same, new = run_shown("docs/installations.md: manifold adopt", **shown).stdout.splitlines()
+    assert same != new

@@ -16,6 +16,7 @@ from manifold_local.cli.exit_codes import EXIT_CODES
 from tests.support.cli import Program
 from tests.support.hints import named_commands, obey
 from tests.support.openbao import OpenBao
+from tests.support.shown import run_shown
 from tests.support.zygote import Zygote
 
 KEY = "manifold-kek"
@@ -142,3 +143,9 @@ def test_the_way_out_of_a_retired_version_is_walked_to_the_letter(
     openbao.call("POST", vault[1], {vault[2]: status["retirable"][0]["below"]})
     assert program.json("keys", "status")["unreadable"] == []
     assert program.json("project", "show", "demo")["project"] == project
+
+
+def test_the_commands_that_the_page_shows(program: Program) -> None:
+    create(program, "one")
+    done = run_shown("docs/keys.md: manifold keys status", environ=program.environ(), cwd=program.folder)
+    assert done.stdout.count("default") >= 2

@@ -14,6 +14,7 @@ from tests.support.cli import Program
 from tests.support.hints import settle_conflicts
 from tests.support.host import Host
 from tests.support.seaweedfs import s3_variables
+from tests.support.shown import run_shown
 from tests.support.work import MAPPED, look, write_through_map
 from tests.support.zygote import Zygote
 
@@ -134,3 +135,29 @@ def test_what_a_conflict_says_to_do_settles_it(laptop: Program, url: str) -> Non
     nowhere = Program(laptop.folder, laptop.ram, laptop.zygote)
     nowhere.project = laptop.project  # type: ignore[method-assign]
     settle_conflicts(nowhere, "--remote", url)
+
+
+def test_an_address_is_all_that_a_client_needs(laptop: Program, url: str) -> None:
+    """It keeps what it has in a folder of the user's own."""
+    there = Path("/app/manifold/.cache/remote")
+    before = sorted(there.iterdir()) if there.exists() else None
+    laptop("--remote", url, "project", "list", WORKDIR="", MANIFOLD_REMOTE="", HOME=str(laptop.folder))
+    assert (laptop.folder / ".local" / "state" / "manifold").stat().st_mode & 0o077 == 0
+    assert (sorted(there.iterdir()) if there.exists() else None) == before
+
+
+def test_what_the_documents_show_works_at_a_server(laptop: Program, tree: Path, url: str) -> None:
+    (laptop.folder / "docs").symlink_to(tree / "docs")
+    shown = {"environ": laptop.environ(), "cwd": laptop.folder}
+    address = {"http://127.0.0.1:32180": url}
+    run_shown("docs/functions-local.md: curl", **shown, **address)
+    done = run_shown("README.md: make up-functions", **shown, **address, **{"make up-functions": "true"})
+    assert Path(done.stdout.strip(), "a.txt").read_text() == "one\n"
+    laptop("project", "delete", "demo", "--yes")
+    run_shown("docs/direct-access.md: export MANIFOLD_REMOTE", **shown, **{"https://manifold.example": url})
+
+
+def test_the_server_names_what_may_have_been_meant(laptop: Program) -> None:
+    name = laptop.project({"docs/guide.md": b"a\n"})
+    for command, meant in ((["log", f"{name}x"], name), (["restore", name, "1", "docs/giude.md"], "docs/guide.md")):
+        assert f"did you mean {meant!r}" in laptop.error(*command, code=3)["hint"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support.cli import Program
 from tests.support.hints import settle_conflicts
+from tests.support.shown import run_shown
 from tests.support.work import MAPPED, write_through_map
 
 
@@ -213,3 +214,21 @@ def test_legacy_mode_works_in_the_projects_plaintext_folder(program: Program, tm
 
 def test_what_a_conflict_says_to_do_settles_it(program: Program) -> None:
     settle_conflicts(program)
+
+
+def test_what_the_page_shows_settles_a_conflict(program: Program) -> None:
+    project = program.project({"a.txt": b"base\n"})
+    session, others = f"{project}-mine", f"{project}-others"
+    (program.checkout(project, session) / "a.txt").write_bytes(b"mine\n")
+    (program.checkout(project, others) / "a.txt").write_bytes(b"theirs\n")
+    program("commit", others)
+    shown = {"environ": program.environ(), "cwd": program.folder, "PROJECT": project}
+    run_shown("docs/cli.md: manifold checkout PROJECT --session SESSION", **shown, SESSION=session)
+    assert program.text("cat", project, "a.txt") == "mine\n"
+
+    (program.checkout(project, others) / "a.txt").write_bytes(b"theirs again\n")
+    (program.checkout(project, session) / "a.txt").write_bytes(b"mine again\n")
+    program("commit", session)
+    (kept,) = program.json("commit", others, "--strategy", "theirs")["kept"]
+    run_shown("docs/cli.md: manifold checkout PROJECT --session KEPT", **shown, KEPT=kept)
+    assert program.text("cat", project, "a.txt") == "theirs again\n"

@@ -77,7 +77,8 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Up,
 
     code, out, err = enterprise.stop()
     assert code == 0, err
-    assert "MANIFOLD_CONFIG" in out
+    _, config, *_ = enterprise.lines(out)
+    assert f"MANIFOLD_CONFIG={enterprise.folder}/config.yaml" in config
     assert f"{enterprise.folder}/clients.env" in out
     assert not [secret for secret in enterprise.secrets() if secret in out + err]
     assert gone(list(running.values()))
@@ -92,6 +93,8 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Up,
     (tmp_path / ".env").write_text("\n".join(dotenv))
     url = enterprise.start(VAULT_KEY_NAME="another-kek")
     assert httpx.get(f"{url}/api/projects/demo/files/file").text == "content", "its key was wrapped by the former one"
+    typed = "\n".join([*enterprise.lines(out), "manifold cat demo file"])
+    assert enterprise.type(typed) == "content", "in the shell of the tour, which has another WORKDIR"
     enterprise.cli("import", "demo-2", str(tmp_path / "tree"), "--create")
     shown = json.loads(enterprise.cli("config", "show", "--changed", "--json"))["settings"]
     assert shown["logLevel"]["value"] == "warning"

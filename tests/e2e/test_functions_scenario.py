@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import secrets
 import shutil
@@ -32,7 +33,7 @@ from manifold_local.functions_stack.front_door import FrontDoor
 from manifold_local.functions_stack.stack import FunctionFailed, FunctionsStack, running_functions_stack
 from manifold_local.host.port import reserve
 
-from tests.support.cli import Program
+from tests.support.cli import EXECUTABLE, Program
 from tests.support.tools import tools
 from tests.support.work import look
 from tests.support.zygote import Zygote
@@ -53,8 +54,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FunctionsStack]:
         "PROJECTS_QUOTAS_MAX_FILE_BYTES": "2MiB",
     }
     try:
-        with running_functions_stack(load_settings(environ=environ, cwd=folder), tools()) as running:
-            yield running
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", str(folder))
+            with running_functions_stack(load_settings(environ=environ, cwd=folder), tools()) as running:
+                yield running
     finally:
         shutil.rmtree(ram, ignore_errors=True)
 
@@ -173,6 +176,18 @@ def test_what_was_set_for_this_machine_counts_in_the_functions(stack: FunctionsS
         assert api.post("/api/projects", json={"name": event["project"]}).status_code == 201
     with pytest.raises(FunctionFailed, match="quota"):
         stack.invoke("commit", {**event, "request_id": f"{event['project']}-r1"})
+
+
+def test_commands_in_another_shell_work_with_what_the_functions_have(stack: FunctionsStack, tmp_path: Path) -> None:
+    """Those that find the stack by themselves, and those that were told."""
+    name = f"shell-{secrets.token_hex(4)}"
+    user = {key: os.environ[key] for key in ("PATH", "HOME", "XDG_RUNTIME_DIR") if key in os.environ}
+    told = {"PATH": user["PATH"], **stack.handover.variables}
+    for number, environ in enumerate((user, told)):
+        for command in (["project", "create", f"{name}-{number}"], ["health"]):
+            subprocess.run([EXECUTABLE, *command], cwd=tmp_path, env=environ, check=True, capture_output=True)
+    listed = httpx.get(f"{stack.url}/api/projects", params={"limit": 500}, timeout=60).json()["items"]
+    assert {f"{name}-0", f"{name}-1"} <= {project["name"] for project in listed}
 
 
 def test_an_event_that_is_wrong_is_refused_with_its_field(stack: FunctionsStack) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from manifold_common.settings import HELD, describe_settings
 from manifold_local.lambda_service import limits
 
 from tests.support.templates import NAMES, ROOT, functions, resources, template
+from tests.support.tools import tools
 
 DOCS = ROOT / "docs"
 PAGE, AWS, LOCAL = ((DOCS / f"functions{part}.md").read_text() for part in ("", "-aws", "-local"))
@@ -132,3 +136,18 @@ def test_files_and_targets_that_are_named_exist(name: str) -> None:
     targets = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make ([a-z-]+)", text):
         assert re.search(rf"^{target}:|^\.PHONY:.* {target}\b", targets, re.MULTILINE), target
+
+
+def test_the_commands_for_sam_are_ones(tmp_path: Path) -> None:
+    """Nobody runs them here: some need an account of AWS, and others containers."""
+    pages = [page.read_text() for page in (ROOT / "README.md", *DOCS.glob("*.md"))]
+    shown = {found for page in pages for found in re.findall(r"(?:bin/|`)sam ((?:[a-z-]+ )+)(--[^`\n#]*)", page)}
+    assert {words.strip() for words, _ in shown} >= {"deploy", "delete", "local start-api"}
+    shown |= {(words, rest) for page in pages for words, rest in re.findall(r"bin/sam (local invoke) (.*)", page)}
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SAM_CLI_TELEMETRY": "0", "COLUMNS": "200"}
+    for words in {words for words, _ in shown}:
+        command = [tools().folder / "bin" / "sam", *words.split(), "--help"]
+        told = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+        options = {option for name, rest in shown if name == words for option in re.findall(r"--[a-z-]+", rest)}
+        assert options
+        assert {option for option in options if f"{option} " not in told} == set(), words

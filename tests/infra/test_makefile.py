@@ -63,6 +63,16 @@ def test_the_stack_is_told_where_the_tools_are(checkout: Path, place: str) -> No
     assert called[1:] == ["-m", "manifold_local.functions_stack", "--tools", given]
 
 
+@pytest.mark.parametrize("options", ["", "--enterprise"])
+def test_up_serves_the_folder_that_the_readme_names(checkout: Path, options: str) -> None:
+    program = checkout / "my env" / "bin" / "manifold"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\nprintf "%s|" "$@" "$WORKDIR" >> "$SAID"\n')
+    program.chmod(0o755)
+    (called,) = make(checkout, "up", "VENV=my env", f"UP_ARGS={options}")
+    assert called == ["up", *options.split(), str(checkout / ".manifold")]
+
+
 def test_clean_removes_nothing_but_the_environments(checkout: Path) -> None:
     (checkout / "my").mkdir()
     (checkout / "my env").mkdir()

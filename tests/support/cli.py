@@ -38,6 +38,7 @@ class Program:
         return {
             **kept,
             "WORKDIR": str(self.folder / "workdir"),
+            "XDG_RUNTIME_DIR": str(self.folder),
             "PROJECTS_ENCRYPT": "true",
             "PROJECTS_WORKSPACE_MODE": "ephemeral",
             "PROJECTS_WORKSPACE_TMPFS_DIR": str(self.ram),

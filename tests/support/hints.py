@@ -147,6 +147,18 @@ def texts_of(*folders: str) -> Iterator[Text]:
                     yield Text(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}", text)
 
 
+def docstrings_of(*folders: str) -> list[tuple[str, str]]:
+    """Return every docstring in the source below these folders, and where it is."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return [
+        (str(path.relative_to(ROOT)), text)
+        for folder in folders
+        for path, tree in _trees(folder)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and (text := ast.get_docstring(node))
+    ]
+
+
 def hints_of(*folders: str) -> Iterator[Text]:
     """Yield every text that is given as a hint in the source below these folders."""
     for folder in folders:

@@ -35,6 +35,7 @@ class Host:
         environ = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")}
         environ |= {
             "WORKDIR": str(workdir),
+            "XDG_RUNTIME_DIR": str(workdir.parent),
             "SERVER_PORT": "0",
             "SERVER_SHUTDOWN_SECONDS": "10",
             "PROJECTS_ENCRYPT": "true",

@@ -33,6 +33,7 @@ class Up:
         self._environ = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
             "WORKDIR": str(workdir),
+            "XDG_RUNTIME_DIR": str(workdir.parent),
             "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram),
             "SERVER_PORT": "0",
         }
@@ -72,9 +73,8 @@ class Up:
         return {name: pid for name, pid in found.items() if name in SERVERS}
 
     def cli(self, *arguments: str) -> str:
-        """Run another command on the same stack, the way that the host's output says."""
-        environ = {**self._environ, "MANIFOLD_CONFIG": str(self.folder / "config.yaml")}
-        del environ["WORKDIR"]
+        """Run another command on the same stack: it finds the host that runs, with its keys and tokens."""
+        environ = {name: value for name, value in self._environ.items() if name != "WORKDIR"}
         done = subprocess.run(
             [EXECUTABLE, *arguments], env=environ, cwd=self._cwd, capture_output=True, text=True, timeout=60, check=True
         )
@@ -88,6 +88,19 @@ class Up:
             "WORKDIR": self._environ["WORKDIR"],
         }
         done = subprocess.run(["sh", "-euc", line], env=environ, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout
+
+    def lines(self, said: str) -> list[str]:
+        """Return what the host says to type in another shell."""
+        told = said.split("In another shell (sh, bash, zsh):\n")[1].split("Then:")[0]
+        return [line.strip() for line in told.splitlines()]
+
+    def type(self, script: str) -> str:
+        """Run lines in a shell that was made for simple mode."""
+        environ = {**self._environ, "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            ["sh", "-euc", script], env=environ, cwd=self._cwd, capture_output=True, text=True, timeout=60, check=True
+        )
         return done.stdout
 
     def secrets(self) -> list[str]:

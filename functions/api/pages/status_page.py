@@ -106,7 +106,7 @@ def _projects(caller: Call, now: datetime) -> str:
     except ManifoldError as error:
         return _trouble(error)
     if not rows:
-        return _nothing("No projects yet.", "manifold import my-project ./folder")
+        return _nothing("No projects yet.", "manifold import my-project ./folder --create")
     table = "".join(_project(row, plain.get(row.project), now) for row in rows[:_SHOWN_PROJECTS])
     more = _quiet("There are more: see /api/projects.") if len(rows) > _SHOWN_PROJECTS else ""
     return _table(("Project", "Generation", "Entries", "Size", "Stored", "Last change"), table) + more

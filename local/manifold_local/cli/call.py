@@ -60,11 +60,24 @@ class Call:
 
     @cached_property
     def settings(self) -> Settings:
-        """The configuration. Raises ConfigError."""
+        """The configuration, of the installation that is meant. Raises ConfigError, InvalidInput."""
+        from manifold_local.which_installation import find_settings
+
+        settings, server = find_settings(self.config, self._overrides)
+        if server is not None:
+            self.note(f"in {server.workdir}, with the settings of the server at {server.url}: WORKDIR is not set")
+        return settings
+
+    @cached_property
+    def own_settings(self) -> Settings:
+        """The configuration as it is here, whatever else runs. Raises ConfigError."""
         from manifold_common.settings import load_settings
 
-        overrides = {} if self.remote is None else {"remote.url": self.remote}
-        return load_settings(self.config, overrides=overrides)
+        return load_settings(self.config, overrides=self._overrides)
+
+    @property
+    def _overrides(self) -> dict[str, str]:
+        return {} if self.remote is None else {"remote.url": self.remote}
 
     @property
     def server(self) -> str | None:
@@ -78,23 +91,48 @@ class Call:
 
         return LOCAL_PRINCIPAL
 
-    def refuse_remote(self) -> None:
+    def refuse_remote(self, settings: Settings | None = None) -> None:
         """Raises InvalidInput: a server is to be worked with, and the command is about this machine."""
         from manifold_common.errors import InvalidInput
 
-        if self.server is not None:
+        server = (settings or self.settings).remote.url
+        if server is not None:
             raise InvalidInput(
-                f"this command works on its own machine alone, and not at the server {self.server}",
+                f"this command works on its own machine alone, and not at the server {server}",
                 hint="leave out --remote, unset MANIFOLD_REMOTE, or use the server's HTTP API",
             )
 
-    @contextmanager
-    def manifold(self) -> Iterator[Manifold]:
-        """Yield every service, for the time of the command. Raises InvalidInput: a server is to be worked with."""
-        from manifold_local.runtime import open_manifold
+    def require_installation(self, *, makes: bool = False) -> Settings:
+        """Return the settings of an installation that is there, or of one that is about to be made.
+
+        Args:
+            makes: the command may make one.
+
+        Raises:
+            InvalidInput: a server is to be worked with, or nobody has said where to make one. NotFound: there is none.
+        """
+        from manifold_local.cli.asking import ask
+        from manifold_local.which_installation import require_installation
 
         self.refuse_remote()
-        with open_manifold(self.settings) as manifold:
+        if require_installation(self.settings, makes=makes, ask=ask):
+            self.note(f"making a new installation in {self.settings.workdir}")
+        return self.settings
+
+    @contextmanager
+    def database(self, *, makes: bool = False) -> Iterator[str]:
+        """Yield the connection string of the catalog. Raises as ``require_installation``."""
+        from manifold_local.runtime import open_database
+
+        with open_database(self.require_installation(makes=makes)) as dsn:
+            yield dsn
+
+    @contextmanager
+    def manifold(self, *, makes: bool = False) -> Iterator[Manifold]:
+        """Yield every service, for the time of the command. Raises as ``require_installation``."""
+        from manifold_local.runtime import open_manifold
+
+        with open_manifold(self.require_installation(makes=makes)) as manifold:
             for warning in manifold.warnings:
                 self.warn(warning)
             yield manifold
@@ -107,12 +145,13 @@ class Call:
         return None if project is None else manifold.events.owner(self.principal, project)
 
     @contextmanager
-    def work(self) -> Iterator[Work]:
-        """Yield what can be done with projects here, or at the server that was named."""
+    def work(self, *, makes: bool = False) -> Iterator[Work]:
+        """Yield what can be done with projects here, or at the server that was named. Raises as
+        ``require_installation``."""
         from manifold_local.cli.work import LocalWork, RemoteWork
 
         if self.server is None:
-            with self.manifold() as manifold:
+            with self.manifold(makes=makes) as manifold:
                 yield LocalWork(manifold, self.principal)
             return
         from manifold_common.bootstrap.remote import connect

@@ -12,8 +12,6 @@ def complete_project(incomplete: str) -> list[str]:
     """Return the names of projects that begin so."""
     try:
         call = Call(quiet=True)
-        if not _is_set_up(call):
-            return []
         with call.manifold() as manifold:
             rows = manifold.projects.page(call.principal, limit=_MOST)
         return [row.name for row in rows if row.name.startswith(incomplete)]
@@ -25,8 +23,6 @@ def complete_session(incomplete: str) -> list[str]:
     """Return the ids of sessions that begin so."""
     try:
         call = Call(quiet=True)
-        if not _is_set_up(call):
-            return []
         with call.manifold() as manifold:
             rows = manifold.sessions.all(call.principal)
         names: list[str] = [row.session for row in rows if row.session.startswith(incomplete)]
@@ -43,9 +39,3 @@ def complete_sink(incomplete: str) -> list[str]:
         return [name for name in event_sinks(Call(quiet=True).settings) if name.startswith(incomplete)]
     except Exception:
         return []
-
-
-def _is_set_up(call: Call) -> bool:
-    """Tell whether there can be anything to complete: pressing Tab must not create a database."""
-    settings = call.settings
-    return settings.database_url is not None or (settings.workdir / ".postgres" / "data").is_dir()

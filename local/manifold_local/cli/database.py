@@ -14,6 +14,8 @@ from manifold_local.cli.output import print_line
 
 _PROGRAMS = ("psql", "pg_dump", "pg_restore", "createdb", "dropdb")
 _OF_A_SESSION = ("psql", "pg_dump", "pg_restore")
+_WRITING = ("psql", "pg_restore", "createdb")
+"""A dump is loaded into a new installation by them."""
 
 
 def stop(call: Call) -> None:
@@ -24,8 +26,7 @@ def stop(call: Call) -> None:
     """
     from manifold_local.runtime import stop_database
 
-    call.refuse_remote()
-    stopped = stop_database(call.settings)
+    stopped = stop_database(call.require_installation())
 
     def say() -> None:
         print_line("the database is stopped" if stopped else "DATABASE_URL is set: there is no embedded database")
@@ -47,12 +48,10 @@ def database(
     from manifold_common.settings import child_environment
 
     from manifold_local.embedded.postgres_cluster import binaries
-    from manifold_local.runtime import open_database
 
     if program not in _PROGRAMS:
         raise InvalidInput(f"there is no program {program[:40]!r} here", hint=f"it is one of {', '.join(_PROGRAMS)}")
-    call.refuse_remote()
-    with open_database(call.settings) as dsn:
+    with call.database(makes=program in _WRITING) as dsn:
         if program in _OF_A_SESSION and shares_sessions(dsn):
             raise ConfigError(
                 f"{program} needs a session of its own, and DATABASE_URL leads to a pooler in transaction mode",

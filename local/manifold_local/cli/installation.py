@@ -25,13 +25,11 @@ def adopt(
     from manifold_common.services.installation import Adoption
 
     from manifold_local.host.lock import HostLock
-    from manifold_local.runtime import open_manifold, prepare_workdir
+    from manifold_local.runtime import open_manifold
 
     if same == new:
         raise InvalidInput("say either --same or --new", hint="--same: the original is gone. --new: it goes on")
-    call.refuse_remote()
-    prepare_workdir(call.settings)
-    lock = HostLock(call.settings.workdir)
+    lock = HostLock(call.require_installation().workdir)
     try:
         with open_manifold(call.settings) as manifold:
             before, own = manifold.standing, manifold.bench.sets

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from manifold_common.services.health import Dependency
     from manifold_common.settings import Settings
 
+    from manifold_local.embedded.stack.stack import Stack
+
 
 def up(
     call: Call,
@@ -39,26 +41,32 @@ def up(
 
     The background work is done meanwhile: safety saves, the end of sessions, checkpoints.
     """
+    from manifold_local.handover import handover
     from manifold_local.host import run_host
     from manifold_local.runtime import prepare_workdir
 
-    call.refuse_remote()
-    prepare_workdir(call.settings)
+    settings = call.own_settings
+    call.refuse_remote(settings)
+    prepare_workdir(settings)
     with ExitStack() as stack:
-        settings = _enterprise(call, stack) if enterprise else call.settings
-        given: dict[str, Any] = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-        settings = settings.model_copy(update={"server": settings.server.model_copy(update=given)})
-        code = run_host(settings)
+        if enterprise:
+            servers = _running_stack(call, settings, stack)
+            settings, given = servers.settings, handover(servers.settings, config=servers.config, asked=settings)
+        else:
+            given = handover(settings)
+        chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+        settings = settings.model_copy(update={"server": settings.server.model_copy(update=chosen)})
+        code = run_host(settings, given)
     if code:
         raise typer.Exit(code)
 
 
-def _enterprise(call: Call, stack: ExitStack) -> Settings:
-    """Start the servers of enterprise mode, say where they are, and return the settings that use them."""
+def _running_stack(call: Call, settings: Settings, stack: ExitStack) -> Stack:
+    """Start the servers of enterprise mode, and say where they are."""
     from manifold_local.embedded.stack.stack import running_stack
 
     call.note("starting S3, Redis, Kafka and Vault servers ...")
-    servers = stack.enter_context(running_stack(call.settings))
+    servers = stack.enter_context(running_stack(settings))
     for sentence in servers.overruled:
         call.warn(sentence)
     running = servers.table()
@@ -66,7 +74,6 @@ def _enterprise(call: Call, stack: ExitStack) -> Settings:
     def say() -> None:
         rows = [(one.what, one.address, str(one.pid or "-"), str(one.log)) for one in running]
         print_table(("SERVER", "ADDRESS", "PROCESS", "LOG"), rows)
-        print_line(f"For other commands: export MANIFOLD_CONFIG={servers.config}")
         print_line(
             "For vault, redis-cli and mc, with the administrator's token and the passwords, in a shell of its own:"
         )
@@ -82,7 +89,7 @@ def _enterprise(call: Call, stack: ExitStack) -> Settings:
         },
         say,
     )
-    return servers.settings
+    return servers
 
 
 def verify(
@@ -219,14 +226,12 @@ def migrate_database(
     """Bring the database's schema up to date."""
     from manifold_common import bootstrap
 
-    from manifold_local.runtime import open_database
-
     call.refuse_remote()
     if print_roles:
         script = bootstrap.role_script()
         replace(call, changes=False).answer({"script": script}, lambda: print_line(script.rstrip()))
         return
-    with open_database(call.settings) as dsn:
+    with call.database(makes=True) as dsn:
         done = bootstrap.migrate_catalog(dsn, keep_catalog=keep_catalog)
         found = bootstrap.set_up_roles(dsn) if roles else []
 

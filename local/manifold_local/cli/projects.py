@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
-from manifold_common.errors import InvalidInput
 
 from manifold_local.cli.arguments import GenerationOption, ProjectArgument
+from manifold_local.cli.asking import ask
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
 
@@ -19,7 +18,7 @@ def create(call: Call, name: NameArgument) -> None:
     """Make an empty project."""
     from manifold_local.cli.views import project_json
 
-    with call.work() as work:
+    with call.work(makes=True) as work:
         row = work.create(name)
     call.answer(project_json(row), lambda: print_line(f"created {safe(row.name)}  {row.project}"))
 
@@ -103,7 +102,7 @@ def delete(
     with call.work() as work:
         row = work.project(project)
         if not yes:
-            _ask(f"delete the project {safe(row.name)} with its {row.head.generation} generations?")
+            ask(f"delete the project {safe(row.name)} with its {row.head.generation} generations?", "add --yes")
         work.delete(row.project)
     call.answer({"project": row.project, "deleted": True}, lambda: print_line(f"deleted {safe(row.name)}"))
 
@@ -125,13 +124,6 @@ def fork(call: Call, project: ProjectArgument, name: NameArgument, generation: G
         project_json(row),
         lambda: print_line(f"forked {safe(source.name)} as {safe(row.name)}  {row.project}"),
     )
-
-
-def _ask(question: str) -> None:
-    """Raises InvalidInput: there is nobody to ask; Abort: the answer is no."""
-    if not sys.stdin.isatty():
-        raise InvalidInput(f"{question} Nobody is there to answer", hint="add --yes")
-    typer.confirm(question, abort=True, err=True)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -22,8 +22,15 @@ _INTRODUCTION = """\
 itself, and PostgreSQL and file locks keep them apart. Without `DATABASE_URL`, the first command starts an embedded
 PostgreSQL in `WORKDIR`, which stops half a minute after the last one.
 
-**Where things are.** The environment, `.env` and `config.yaml` decide, see [configuration](configuration.md). The
-folder `WORKDIR` is made, closed to other users, if it does not exist.
+**Where things are.** The environment, `.env` and `config.yaml` decide, see [configuration](configuration.md). Where
+they name neither `WORKDIR` nor `DATABASE_URL`, the server that this user runs (`manifold up`, `make up-functions`) is
+found, and its installation is worked in with its settings; several are named, and one has to be chosen. Secrets that
+it was given in variables have to be set here too. Without a server it is the default folder ([which one is
+meant](installations.md#which-one-a-command-means)).
+
+A new installation is made by `up`, `project create`, `import --create`, `migrate-db`, and `database` with what loads
+a dump, in a folder that is closed to other users. Other commands say that there is none. In the default folder none
+is made unasked but by `up`.
 
 **Projects** are named by name or by id. **Sessions** have ids of small letters, digits and `. _ @ -`. A command for a
 session may leave its id out inside the session's working set. **Paths** in a project are relative to its root; any

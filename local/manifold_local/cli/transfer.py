@@ -60,7 +60,7 @@ def import_folder(
     )
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
-    with call.work() as work, ExitStack() as stack:
+    with call.work(makes=create) as work, ExitStack() as stack:
         try:
             row = work.project(project)
         except NotFound:

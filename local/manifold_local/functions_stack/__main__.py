@@ -16,6 +16,7 @@ from manifold_local.embedded.stack.stack import Running
 from manifold_local.functions_stack.deploy import STACK
 from manifold_local.functions_stack.stack import FunctionsStack, running_functions_stack
 from manifold_local.functions_stack.tools import FOLDER, find_tools
+from manifold_local.host.welcome import in_a_shell
 
 _CHECK_SECONDS = 1.0
 
@@ -58,6 +59,8 @@ def _welcome(stack: FunctionsStack) -> list[str]:
         *_table(stack.servers),
         "",
         f"Manifold's functions are ready at {stack.url}",
+        *in_a_shell(stack.handover),
+        "Then:",
         f"  curl {stack.url}/health",
         f"  curl {stack.url}/api/projects",
         f"  AWS_ENDPOINT_URL={stack.aws.url} names the stand-in for sam, aws and boto3; any credentials do.",

@@ -25,7 +25,9 @@ from manifold_local.functions_stack.deploy import STACK, build, deploy, keep_sec
 from manifold_local.functions_stack.front_door import FrontDoor
 from manifold_local.functions_stack.ministack import Ministack
 from manifold_local.functions_stack.tools import Tools
+from manifold_local.handover import Handover, handover
 from manifold_local.host.port import reserve
+from manifold_local.running import RunningServer, noted
 from manifold_local.runtime import EMBEDDED_FOLDER, prepare_workdir
 
 FOLDER = "functions"
@@ -36,6 +38,8 @@ AWS_PORT = 4566
 class FunctionsStack:
     url: str
     """Of the HTTP API."""
+    handover: Handover
+    """What leads commands to the same servers."""
     settings: Settings
     """Of the same servers, for a Manifold beside the functions: its database is ``dsn``."""
     dsn: str
@@ -112,7 +116,9 @@ def running_functions_stack(
             Running("AWS (ministack)", aws.url, aws.child.pid, aws.child.log),
             *servers.table(),
         ]
-        yield FunctionsStack(url, servers.settings, postgres.dsn, aws, table, servers.overruled)
+        given = handover(servers.settings, config=servers.config, asked=settings)
+        stack.enter_context(noted(RunningServer(url, given)))
+        yield FunctionsStack(url, given, servers.settings, postgres.dsn, aws, table, servers.overruled)
 
 
 def _made(folder: Path) -> Path:

@@ -24,6 +24,7 @@ from manifold_common.services.store_check import check_store
 from manifold_common.settings import Settings
 
 from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
+from manifold_local.handover import Handover
 from manifold_local.host.following import following
 from manifold_local.host.lock import HostLock
 from manifold_local.host.logs import set_up_logging
@@ -31,7 +32,8 @@ from manifold_local.host.memory import share_arenas
 from manifold_local.host.port import reserve
 from manifold_local.host.relaying import Relaying
 from manifold_local.host.scheduler import Scheduler, Task, run_task
-from manifold_local.runtime import EMBEDDED_FOLDER
+from manifold_local.running import RunningServer, noted
+from manifold_local.runtime import EMBEDDED_FOLDER, has_database
 
 if TYPE_CHECKING:
     from manifold_local.host.server import HostServer
@@ -51,10 +53,13 @@ _STUCK = 1
 _MOVED = 1
 
 
-def run_host(settings: Settings) -> int:
+def run_host(settings: Settings, given: Handover) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP; return the exit code. A second SIGINT ends the process at once.
 
     For the main thread of a process.
+
+    Args:
+        given: what leads commands in other shells to the same installation.
 
     Raises:
         ConfigError, AlreadyExists, NotAdopted: it cannot start, and the message says why. Others as
@@ -64,7 +69,7 @@ def run_host(settings: Settings) -> int:
     for warning in settings.warnings:
         _log.warning("%s", warning)
     share_arenas()
-    return _Host(settings).run()
+    return _Host(settings, given).run()
 
 
 class _StoppedEarly(BaseException):
@@ -72,8 +77,9 @@ class _StoppedEarly(BaseException):
 
 
 class _Host:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, given: Handover) -> None:
         self._settings = settings
+        self._given = given
         self._server: HostServer | None = None
         self._stopping = False
         self._moved = False
@@ -114,6 +120,8 @@ class _Host:
     def _database(self, stack: ExitStack) -> tuple[EmbeddedPostgres | None, str]:
         if self._settings.database_url is not None:
             return None, self._settings.database_url.get_secret_value()
+        if not has_database(self._settings):
+            _log.info("making a new installation in %s", self._settings.workdir)
         postgres = ensure_embedded(self._settings.workdir / EMBEDDED_FOLDER)
         stack.callback(postgres.close, stop_now=True)
         return postgres, postgres.dsn
@@ -143,8 +151,11 @@ class _Host:
         lock.tell(url)
         self._server = server
         server.should_exit = self._stopping
-        welcome(self._settings, manifold, url)
-        with following(manifold.follower, patience_seconds=_FOLLOWER_SECONDS):
+        welcome(self._settings, manifold, url, self._given)
+        with (
+            noted(RunningServer(url, self._given)),
+            following(manifold.follower, patience_seconds=_FOLLOWER_SECONDS),
+        ):
             asyncio.run(server.serve(sockets=[listener]))
         started = time.monotonic()
         if not scheduler.stop(patience * (1 - _SHARE_OF_REQUESTS)):

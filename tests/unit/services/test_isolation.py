@@ -48,6 +48,24 @@ ON_PROJECTS: dict[str, ProjectCall] = {
 
 
 @pytest.mark.parametrize("stranger", STRANGERS, ids=str)
+def test_a_hint_names_nothing_of_another(make_manifold: MakeManifold, stranger: Principal) -> None:
+    manifold = make_manifold()
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "their-project").project
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, SessionId("their-session"), project)
+    own = manifold.projects.create(stranger, "their-own").project
+    manifold.sessions.checkout(stranger, SessionId("their-own-session"), own)
+    for look, meant in (
+        (lambda who: manifold.projects.resolve(who, "their-projec"), "their-project"),
+        (lambda who: manifold.sessions.view(who, SessionId("their-sessio")), "their-session"),
+        (lambda who: manifold.leftovers.put_aside(who, SessionId("their-sessio")), "their-session"),
+    ):
+        for who in (stranger, LOCAL_PRINCIPAL):
+            with pytest.raises(NotFound) as caught:
+                look(who)
+            assert (f"{meant!r}" in str(caught.value.hint)) == (who == LOCAL_PRINCIPAL)
+
+
+@pytest.mark.parametrize("stranger", STRANGERS, ids=str)
 @pytest.mark.parametrize("call", ON_PROJECTS)
 def test_a_project_of_another_reads_like_one_that_does_not_exist(
     make_manifold: MakeManifold, tmp_path: Path, call: str, stranger: Principal

@@ -22,6 +22,7 @@ from manifold_common.domain.arguments import (
 )
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Seen
+from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
 from manifold_common.domain.tree import (
     DIRECTORY,
@@ -224,7 +225,8 @@ def _restrict(changes: Changes, paths: list[bytes], before: Tree, after: Tree) -
     """Return those changes that concern ``paths`` and what is below them, with the folders they need."""
     for path in paths:
         if path not in before and path not in after:
-            raise NotFound(f"neither generation has {to_display(path)!r}")
+            hint = path_hint(after, path) or path_hint(before, path)
+            raise NotFound(f"neither generation has {to_display(path)!r}", hint=hint)
     chosen = _at_or_below(paths, changes.paths())
     upserts = {path: entry for path, entry in changes.upserts.items() if path in chosen}
     deletes = changes.deletes & chosen

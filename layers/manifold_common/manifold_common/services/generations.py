@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from manifold_common.domain.history import Point
@@ -14,10 +15,13 @@ from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.owner import Owner
 from manifold_common.errors import NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId
+from manifold_common.nearest import did_you_mean, nearest
 from manifold_common.ports.catalog import Head
 from manifold_common.services.context import Context
 from manifold_common.services.plaintext import refuse_on_disk
 from manifold_common.services.scopes import scope_of
+
+_MOST_MEANT = 3
 
 
 class Standing(NamedTuple):
@@ -97,7 +101,10 @@ class LogGenerations:
         return Standing(row.project, row.base, scope_of(self._context, row))
 
 
-def unknown_session(session: SessionId) -> NotFound:
+def unknown_session(session: SessionId, open_ones: Iterable[SessionId] = ()) -> NotFound:
     return NotFound(
-        f"there is no session '{session}'", hint="'manifold checkout PROJECT --session NAME' opens a session"
+        f"there is no session '{session}'",
+        hint=did_you_mean(
+            nearest(session, open_ones, most=_MOST_MEANT), "'manifold checkout PROJECT --session NAME' opens a session"
+        ),
     )

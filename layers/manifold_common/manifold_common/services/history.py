@@ -10,6 +10,7 @@ from typing import Any
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_generation, optional_generation
+from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, to_display
 from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry, chunk_ids, differences
 from manifold_common.engine.commit_writer import decode_note
@@ -134,7 +135,10 @@ class History:
         """Raises NotFound, InvalidInput."""
         entry = snapshot.tree.get(checked_bytes(path, "path"))
         if entry is None:
-            raise NotFound(f"generation {snapshot.head.generation} has no {to_display(path)!r}")
+            raise NotFound(
+                f"generation {snapshot.head.generation} has no {to_display(path)!r}",
+                hint=path_hint(snapshot.tree, path),
+            )
         return entry
 
     def open_file(

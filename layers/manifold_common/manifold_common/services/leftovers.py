@@ -11,6 +11,7 @@ from manifold_common.engine.working_set.bench import Bench, OpenSet
 from manifold_common.engine.working_set.departures import SetAside
 from manifold_common.errors import NotFound, Unavailable
 from manifold_common.ids import SessionId
+from manifold_common.nearest import did_you_mean, nearest
 from manifold_common.services.installation import Standing
 
 
@@ -60,12 +61,16 @@ class Leftovers:
 
         Raises NotFound: there is none on this machine. SessionBusy, NotAdopted.
         """
-        for owner in self._bench.sets.found():
-            if owner.principal == principal and owner.session == session:
+        own = [owner for owner in self._bench.sets.found() if owner.principal == principal]
+        for owner in own:
+            if owner.session == session:
                 with self._bench.open(owner) as work:
                     with suppress(NotFound):  # the catalog does not know the session, or no more
                         self._depart(work)
                     return self._bench.set_aside(work, "it was asked for")
         raise NotFound(
-            f"session '{session}' has no working set on this machine", hint="'manifold sessions' shows which have one"
+            f"session '{session}' has no working set on this machine",
+            hint=did_you_mean(
+                nearest(session, (owner.session for owner in own)), "'manifold sessions' shows which have one"
+            ),
         )

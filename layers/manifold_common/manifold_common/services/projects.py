@@ -23,10 +23,12 @@ from manifold_common.errors import (
 from manifold_common.format.key_record import encode_key_record
 from manifold_common.format.layout import commit_key, wrapped_key_key
 from manifold_common.ids import Generation, ProjectId, parse_project_id
+from manifold_common.nearest import did_you_mean, nearest
 from manifold_common.ports.catalog import Head, OutboxEvent, PlainObjects, ProjectRow, Publication
 from manifold_common.services.context import Context
 
 MAX_PAGE = 1000
+_MOST_MEANT = 3
 _ACKNOWLEDGEMENT_TRIES = 3
 _ACKNOWLEDGEMENT_PAUSE_SECONDS = 0.25
 _ACKNOWLEDGEMENT_SECONDS = 300.0
@@ -129,8 +131,15 @@ class Projects:
             return row
         try:
             return self.get(principal, parse_project_id(name_or_id))
-        except InvalidInput:
-            raise unknown_project(name_or_id) from None
+        except (InvalidInput, NotFound):
+            raise unknown_project(name_or_id, self._like(principal, name_or_id)) from None
+
+    def _like(self, principal: Principal, name: str) -> list[str]:
+        """Return which of the user's projects may have been meant."""
+        rows = self.page(principal, limit=MAX_PAGE)
+        if len(rows) == MAX_PAGE:
+            rows = self.page(principal, after_name=name[:1], limit=MAX_PAGE)
+        return nearest(name, (row.name for row in rows), most=_MOST_MEANT)
 
     def page(self, principal: Principal, *, after_name: str = "", limit: int = 100) -> list[ProjectRow]:
         """Return up to ``limit`` (at most MAX_PAGE) projects by name, those after ``after_name``."""
@@ -176,8 +185,11 @@ class Projects:
         self._context.log.forget(principal.tenant, project)
 
 
-def unknown_project(name_or_id: str) -> NotFound:
-    return NotFound(f"there is no project {name_or_id[:80]!r}", hint="'manifold project list' shows the projects")
+def unknown_project(name_or_id: str, meant: Sequence[str] = ()) -> NotFound:
+    return NotFound(
+        f"there is no project {name_or_id[:80]!r}",
+        hint=did_you_mean(meant, "'manifold project list' shows the projects"),
+    )
 
 
 def _with_first(row: ProjectRow, first: Publication | None) -> ProjectRow:

@@ -114,7 +114,7 @@ class Sessions:
         """Raises NotFound: the user has no such session."""
         found = self._context.catalog.view_session(principal.tenant, principal.user, session)
         if found is None:
-            raise unknown_session(session)
+            raise unknown_session(session, (row.session for row in self.all(principal)))
         return found
 
     def all(self, principal: Principal, project: ProjectId | None = None) -> list[SessionRow]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from manifold_common.domain.arguments import checked_bytes, checked_count, checked_flag
+from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, parent_of, to_display
 from manifold_common.domain.tree import (
     DEFAULT_FILE_MODE,
@@ -322,7 +323,7 @@ class TreeEditor:
         """Return what is below an existing path. Raises NotFound."""
         entry = self._tree.get(path)
         if entry is None:
-            raise NotFound(f"there is no {to_display(path)!r}")
+            raise NotFound(f"there is no {to_display(path)!r}", hint=path_hint(self._tree.entries, path))
         return self._tree.below(path) if entry.kind == DIRECTORY else []
 
     def _count(self, entries: int) -> None:

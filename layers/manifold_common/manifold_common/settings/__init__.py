@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from manifold_common.settings.catalogue import Setting, describe_settings
-from manifold_common.settings.children import child_environment
+from manifold_common.settings.children import child_environment, environment_with, runtime_folder
 from manifold_common.settings.holders import HELD
 from manifold_common.settings.load import load_settings
 from manifold_common.settings.model import Auth, Aws, Clickhouse, Functions, Llm, Otel, Server, Settings, Skills
@@ -37,6 +37,8 @@ __all__ = [
     "HELD",
     "Settings",
     "child_environment",
+    "environment_with",
+    "runtime_folder",
     "load_settings",
     # showing
     "Setting",

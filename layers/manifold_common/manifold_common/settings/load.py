@@ -41,6 +41,8 @@ class Found(NamedTuple):
     expands: bool = True
     names_file: bool = False
     """What was written is the path of a file, which holds the value."""
+    variable: str | None = None
+    """The variable that says so, of the process or of ``.env``."""
 
 
 def load_settings(
@@ -104,7 +106,7 @@ class _Load:
     ) -> None:
         self.environ = environ
         self.in_environ = {
-            name: Found(value, f"variable {name}", cwd, expands=False) for name, value in environ.items()
+            name: Found(value, f"variable {name}", cwd, expands=False, variable=name) for name, value in environ.items()
         }
         self.open_secret = open_secret
         self.function = function
@@ -139,6 +141,14 @@ class _Load:
         settings._sources.update({setting.key: "default" for setting in describe_settings()})
         settings._sources.update({key: candidate.where for key, candidate in found.items()})
         settings._warnings.extend(warnings)
+        settings._variables.update(
+            {
+                candidate.variable: (setting.key, None if setting.secret else str(values[setting.key]))
+                for setting in describe_settings()
+                if (candidate := found.get(setting.key)) is not None and candidate.variable is not None
+            }
+        )
+        settings._config_file = self.config_file
         return settings
 
     def _without_effect(self, settings: Settings, found: Mapping[str, Found]) -> list[Problem]:
@@ -223,7 +233,9 @@ class _Load:
         lines, problems = parse_dotenv(text, name)
         self.problems += problems
         found = {
-            variable: Found(line.text, f"{name}:{line.number} ({variable})", path.parent, expands=not line.literal)
+            variable: Found(
+                line.text, f"{name}:{line.number} ({variable})", path.parent, not line.literal, variable=variable
+            )
             for variable, line in lines.items()
         }
         return found, Variables(self.environ, lines)
@@ -280,7 +292,7 @@ class _Load:
         if direct is not None:
             yield direct
         if twin is not None:
-            yield twin._replace(names_file=True)
+            yield twin._replace(names_file=True, variable=file_variable(name))
 
     def _expand(self, setting: Setting, found: Found, variables: Variables) -> Any:
         """Return the value in the shape that the model validates; empty when it is unset or has a problem."""

@@ -346,6 +346,8 @@ class Settings(Section):
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _source: Source | None = PrivateAttr(default=None)
     _warnings: list[Problem] = PrivateAttr(default_factory=list)
+    _variables: dict[str, tuple[str, str | None]] = PrivateAttr(default_factory=dict)
+    _config_file: Path | None = PrivateAttr(default=None)
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -354,6 +356,16 @@ class Settings(Section):
         Empty when the object was not made by ``load_settings``.
         """
         return self._sources
+
+    @property
+    def variables(self) -> Mapping[str, tuple[str, str | None]]:
+        """Which variables, of the process or of ``.env``, set something: the key, and the value unless it is secret."""
+        return self._variables
+
+    @property
+    def config_file(self) -> Path | None:
+        """The file that was read."""
+        return self._config_file
 
     @property
     def source(self) -> Source | None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
+from manifold_common.nearest import nearest
 from manifold_common.settings.catalogue import Setting
 from manifold_common.settings.problem import Problem, shown
 
@@ -137,9 +138,9 @@ class _Walker:
             self.refuse(f"{self.name}:{line}", setting.key, message, {setting.key})
 
     def unknown(self, key: str, where: str) -> None:
-        nearest = _nearest(key, [*self.settings, *filter(None, self.sections)])
-        hint = f"did you mean {nearest}?" if nearest else "docs/configuration.md lists all settings"
-        meant = {nearest} | self.below(nearest) if nearest else set()
+        near = _nearest(key, [*self.settings, *filter(None, self.sections)])
+        hint = f"did you mean {near}?" if near else "docs/configuration.md lists all settings"
+        meant = {near} | self.below(near) if near else set()
         self.problems.append(Problem(where, _cut(key), "unknown setting", hint))
         self.suspect |= meant
 
@@ -165,13 +166,9 @@ def _cut(key: str) -> str:
 
 def _nearest(key: str, known: Sequence[str]) -> str | None:
     """Return the known key most like ``key``: by spelling, or else the same last word somewhere else."""
-    import difflib
-
-    by_spelling = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(key[:200].lower(), by_spelling, n=1, cutoff=0.8)
+    close = nearest(key, known, likeness=0.8)
     if close:
-        return by_spelling[close[0]]
-    last = key.rpartition(".")[2].lower()
+        return close[0]
     by_word = {candidate.rpartition(".")[2].lower(): candidate for candidate in reversed(known)}
-    close = difflib.get_close_matches(last[:200], by_word, n=1, cutoff=0.75)
+    close = nearest(key.rpartition(".")[2], by_word)
     return by_word[close[0]] if close else None
