@@ -153,6 +153,23 @@ def test_a_terminal_gets_escaped_names_and_colours_in_patches_only_there(program
     assert b"\x1b[32m" not in _on_terminal(program, "diff", project, "1", "2", "--patch", NO_COLOR="1")
 
 
+def test_a_patch_says_on_standard_error_what_it_leaves_out(program: Program, tmp_path: Path) -> None:
+    project = program.project({"a.bin": b"\0one", "kept": b"x\n"})
+    folder = program.checkout(project, "patching")
+    (folder / "a.bin").write_bytes(b"\0two" * 500_000)
+    (folder / "hollow").mkdir()
+    program("commit", "patching")
+    for command in (["diff", project, "1", "2"], ["show", project, "2"]):
+        done = program(*command, "--patch")
+        assert b"the patch leaves out 1 path that is a folder without files" in done.stderr
+        assert b"hollow" in done.stderr
+        assert b"hollow" not in program(*command, "--patch", "--quiet").stderr
+        patch = done.stdout[done.stdout.index(b"diff --git") :]
+    (tmp_path / "a.bin").write_bytes(b"\0one")
+    subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=patch, check=True)
+    assert (tmp_path / "a.bin").read_bytes() == b"\0two" * 500_000
+
+
 IMPATIENT = [
     EXECUTABLE.with_name("python"),
     "-c",

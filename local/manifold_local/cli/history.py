@@ -23,7 +23,15 @@ from manifold_local.cli.arguments import (
 from manifold_local.cli.call import Call, command, project_path
 from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.exit_codes import DIFFERENT
-from manifold_local.cli.output import human_time_ns, plural, print_line, print_table, safe_path, write_bytes
+from manifold_local.cli.output import (
+    human_bytes,
+    human_time_ns,
+    plural,
+    print_line,
+    print_table,
+    safe_path,
+    write_bytes,
+)
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -260,14 +268,19 @@ def _print_changes(
     from manifold_common.services.history import OpenFile
 
     from manifold_local.cli.patch import print_patch
+    from manifold_local.cli.patch_losses import MOST_APPLIED_BYTES, losses
 
     first = manifold.history.snapshot(call.principal, project, before)
     second = manifold.history.snapshot(call.principal, project, after)
-    print_patch(
+    size = print_patch(
         found,
-        lambda path, entry: b"".join(OpenFile(manifold.context, first, path, entry).read()),
-        lambda path, entry: b"".join(OpenFile(manifold.context, second, path, entry).read()),
+        lambda path, entry: OpenFile(manifold.context, first, path, entry).read(),
+        lambda path, entry: OpenFile(manifold.context, second, path, entry).read(),
     )
+    for loss in losses(found, first.tree, second.tree):
+        call.note(f"note: {loss}")
+    if size > MOST_APPLIED_BYTES:
+        call.note(f"note: the patch has {human_bytes(size)}, and 'git apply' takes {human_bytes(MOST_APPLIED_BYTES)}")
 
 
 def add_to(app: typer.Typer) -> None:

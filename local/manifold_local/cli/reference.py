@@ -65,9 +65,23 @@ manifold close KEPT --discard               # throw it away
 """
 
 
+_PATCHES = """\
+## Patches
+
+`diff` and `show` with `--patch` print what `git apply`, and `git apply -R` for the way back, take. Binary files, and
+those above 1 MiB, are git's binary patches, which need git (with SHA-1 ids, as a new repository has) and say nothing to
+`patch -p1`; all other files `patch -p1` takes as well. A large file is read twice and never held in memory; `git apply`
+itself takes patches up to 1023 MiB.
+
+A patch has no place for folders without files, for permissions other than whether a file may be run, for modification
+times, and for names that git keeps for itself, such as `.git`. Where two generations differ in one of these, a line on
+standard error counts them, but for the times of files that have changed anyway.
+"""
+
+
 def reference() -> str:
     """Return the page."""
-    return "\n".join([_INTRODUCTION, _exit_codes(), _CONFLICTS, _letters(), _common(), *_commands()])
+    return "\n".join([_INTRODUCTION, _exit_codes(), _CONFLICTS, _letters(), _PATCHES, _common(), *_commands()])
 
 
 def _exit_codes() -> str:
