@@ -107,6 +107,22 @@ def test_messages_cannot_paint_the_terminal(program: Program) -> None:
     assert b"second line" in log
 
 
+def test_what_is_not_kept_is_said_in_one_line_of_each_kind(program: Program, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode())
+        (tmp_path / name).chmod(0o4755)
+        os.link(tmp_path / name, tmp_path / f"{name}-again")
+    project = program.project()
+    said = program("import", project, tmp_path).stderr.decode()
+    assert re.search("not kept: set-user-ID, set-group-ID or sticky bits, of 4 paths, such as [ab]", said)
+    assert re.search("not kept: being a hard link to another file, of 2 paths, such as [ab]", said)
+    found = program.json("import", project, tmp_path)["not_kept"]
+    assert {item["kind"]: item["count"] for item in found} == {"special_bits": 4, "hard_links": 2}
+    (program.checkout(project, "special") / "new").write_bytes(b"x")
+    (program.checkout(project, "special") / "new").chmod(0o2755)
+    assert program.json("commit", "special")["not_kept"] == [{"kind": "special_bits", "count": 1, "example": "new"}]
+
+
 def test_a_reader_that_stops_early_is_no_error(program: Program) -> None:
     project = program.project({f"file-{number:04}": b"x" for number in range(3000)} | {"big": EVERY_BYTE})
     for command in (["cat", project, "big"], ["ls", project], ["diff", project, "0", "--json"]):

@@ -79,9 +79,32 @@ standard error counts them, but for the times of files that have changed anyway.
 """
 
 
+_NOT_KEPT = """\
+## What is not kept of a folder
+
+A project keeps names, content, links, whether and by whom a file may be read, written and run (`rwxrwxrwx`), and
+modification times. `import` and `commit` count what else they find, name one example of each kind on standard error,
+and list it in `not_kept` with `--json`:
+
+| `kind` | What | What becomes of it |
+|---|---|---|
+| `special_bits` | set-user-ID, set-group-ID and sticky bits | dropped |
+| `hard_links` | several names for one file | each becomes a file of its own |
+| `times` | modification times before 1677 or after 2262 | the nearest one that can be kept |
+| `attributes` | extended attributes: those of users, access control lists, capabilities of programs | dropped |
+
+`commit` speaks of the files that it publishes and of new folders, so that one thing is not told at every commit.
+Sockets, FIFOs and devices are left out by name (`skipped`). Nothing is said of owners, which every file has and whoever
+checks out becomes, of times of creation and access, and of holes: a sparse file keeps its content, and takes its whole
+size in a working set or an export.
+"""
+
+
 def reference() -> str:
     """Return the page."""
-    return "\n".join([_INTRODUCTION, _exit_codes(), _CONFLICTS, _letters(), _PATCHES, _common(), *_commands()])
+    return "\n".join(
+        [_INTRODUCTION, _exit_codes(), _CONFLICTS, _NOT_KEPT, _letters(), _PATCHES, _common(), *_commands()]
+    )
 
 
 def _exit_codes() -> str:

@@ -220,7 +220,7 @@ def commit(
     """Publish a session's changes as a new generation."""
     from manifold_common.services.commit import CommitRequest
 
-    from manifold_local.cli.views import paths_json
+    from manifold_local.cli.views import loss_sentences, losses_json, paths_json
 
     request = CommitRequest(
         message=parse_message(message),
@@ -248,6 +248,8 @@ def commit(
     say_decided(call, done.project, done.conflicts, done.kept, strategy)
     for path in done.skipped:
         call.warn(f"{safe_path(path)} is not a file, a folder or a link: it was not committed")
+    for sentence in loss_sentences(done.losses):
+        call.warn(sentence)
     for path in done.unstable:
         call.warn(f"{safe_path(path)} was being written to while it was read")
     call.answer(
@@ -265,6 +267,7 @@ def commit(
             "kept": done.kept,
             "skipped": paths_json(done.skipped),
             "unstable": paths_json(done.unstable),
+            "not_kept": losses_json(done.losses),
         },
         say,
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_flag
+from manifold_common.domain.losses import Losses
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
 from manifold_common.engine.tree_log import Snapshot
@@ -45,6 +46,8 @@ class Imported:
     """Paths on which the strategy decided."""
     kept: list[SessionId]
     """Sessions that keep, as their drafts, what it dropped of the import."""
+    losses: Losses = field(default_factory=Losses)
+    """What of the folder no project keeps."""
 
 
 class Publication(NamedTuple):
@@ -165,6 +168,7 @@ def imported(base: Snapshot, found: ScanResult, done: Publication, new_bytes: in
         left_out=found.left_out,
         conflicts=done.conflicts,
         kept=done.kept,
+        losses=found.losses,
     )
 
 

@@ -69,7 +69,7 @@ def _spool(source: Source, folder: str) -> BinaryIO:
 def _item(fd: int, member: Member) -> Item:
     path, mode, mtime_ns = member.path, member.mode, member.mtime_ns
     if member.is_folder:
-        return Item(path, ItemKind.FOLDER, mode & 0o777 or 0o755, mtime_ns, 0, b"", None)
+        return Item(path, ItemKind.FOLDER, stat.S_IMODE(mode) or 0o755, mtime_ns, 0, b"", None)
     if stat.S_ISLNK(mode):
         if member.raw_bytes > _MAX_TARGET_BYTES:
             raise InvalidInput(f"the link {to_display(path)!r} has a target that no link can have")
@@ -87,7 +87,7 @@ def _item(fd: int, member: Member) -> Item:
         rest = rest[count:]
         return count
 
-    return Item(path, ItemKind.FILE, mode & 0o777 or 0o644, mtime_ns, member.raw_bytes, b"", read)
+    return Item(path, ItemKind.FILE, stat.S_IMODE(mode) or 0o644, mtime_ns, member.raw_bytes, b"", read)
 
 
 def _content(fd: int, member: Member) -> Iterator[bytes]:
