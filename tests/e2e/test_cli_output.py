@@ -201,7 +201,7 @@ def _on_terminal(
     master, slave = pty.openpty()
     running = subprocess.Popen(
         [*executable, *arguments],
-        env=program.environ(TERM="xterm", **variables),
+        env=program.environ(**{"TERM": "xterm", **variables}),
         stdin=slave,
         stdout=slave,
         stderr=slave,
@@ -224,6 +224,12 @@ def _on_terminal(
     os.close(master)
     assert running.wait(10) == 0, written
     return written
+
+
+def test_no_progress_is_shown_on_a_terminal_that_cannot_go_back(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(os.urandom(5_000_000))
+    shown = _on_terminal(program, "import", "dumb-import", str(tmp_path), "--create", executable=IMPATIENT, TERM="dumb")
+    assert b"importing" not in shown and b"\x1b" not in shown
 
 
 def test_progress_is_shown_on_a_terminal_for_long_work(program: Program, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Progress of long work, on standard error, where that is a terminal. Short work shows none."""
+"""Progress of long work, on standard error, where that is a terminal that can go back on a line. Short work shows none."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -18,6 +19,8 @@ Report = Callable[[int, int], None]
 """Called with (things done, bytes done) since the last call, from any thread."""
 
 PATIENCE_SECONDS = 0.4
+_WITHOUT_CURSOR = ("", "dumb", "unknown")
+"""Values of TERM."""
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def progress(
         total_bytes: all that will be done, if that is known.
         things: what is counted.
     """
-    if call.quiet or call.json or not sys.stderr.isatty():
+    if call.quiet or call.json or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in _WITHOUT_CURSOR:
         yield None
         return
     bar = _Bar(what, total_bytes, things)
@@ -42,7 +45,10 @@ def progress(
 
 
 class _Bar:
-    """A bar that appears once the work has taken a while; only then is the library for it loaded."""
+    """A bar that appears once the work has taken a while, whether anything was done by then or not.
+
+    Only then is the library for it loaded.
+    """
 
     def __init__(self, what: str, total_bytes: int | None, things: str) -> None:
         self._what = what
@@ -53,12 +59,16 @@ class _Bar:
         self._appears_at = time.monotonic() + PATIENCE_SECONDS
         self._lock = threading.Lock()
         self._shown: tuple[Progress, TaskID] | None = None
+        self._is_over = False
+        self._appearing = threading.Timer(PATIENCE_SECONDS, self.advance, (0, 0))
+        self._appearing.daemon = True
+        self._appearing.start()
 
     def advance(self, count: int, size: int) -> None:
         with self._lock:
             self._count += count
             self._bytes += size
-            if self._shown is None and time.monotonic() >= self._appears_at:
+            if self._shown is None and not self._is_over and time.monotonic() >= self._appears_at:
                 self._shown = self._show()
             if self._shown is not None:
                 bar, task = self._shown
@@ -90,7 +100,9 @@ class _Bar:
         return bar, task
 
     def close(self) -> None:
+        self._appearing.cancel()
         with self._lock:
+            self._is_over = True
             if self._shown is not None:
                 self._shown[0].stop()
                 self._shown = None

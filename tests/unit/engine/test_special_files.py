@@ -331,3 +331,28 @@ def test_a_commit_says_once_what_it_does_not_keep(manifold: Manifold) -> None:
         (work / "folder" / f"file-{number}").write_bytes(b"x")
         done = manifold.commits.commit(LOCAL_PRINCIPAL, S1)
         assert (done.added, done.losses) == (1, {})
+
+
+def test_a_large_file_is_counted_while_it_is_read_or_written_and_not_only_at_its_end(
+    manifold: Manifold, tmp_path: Path
+) -> None:
+    project = new_project(manifold)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "large").write_bytes(os.urandom(20_000_000))
+    (source / "small").write_bytes(b"x" * 1000)
+
+    def check(reports: list[tuple[int, int]]) -> None:
+        assert (sum(files for files, _ in reports), sum(size for _, size in reports)) == (2, 20_001_000)
+        assert max(size for _, size in reports) < 10_000_000
+
+    read: list[tuple[int, int]] = []
+    manifold.transfer.import_folder(
+        LOCAL_PRINCIPAL, project, source, progress=lambda files, size: read.append((files, size))
+    )
+    check(read)
+    written: list[tuple[int, int]] = []
+    manifold.transfer.export(
+        LOCAL_PRINCIPAL, project, tmp_path / "out", progress=lambda files, size: written.append((files, size))
+    )
+    check(written)

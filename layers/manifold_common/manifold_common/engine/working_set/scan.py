@@ -340,8 +340,7 @@ class _Scan:
                 hint="use shorter targets, or leave links out with .manifoldignore",
                 limit=MAX_TARGET_BYTES,
             )
-        if self._progress is not None:
-            self._progress(1, 0)
+        self._report(1, 0)
         self._take(path, 0)
         return Entry(SYMLINK, status.st_mode & MODE_MASK, kept_time(status.st_mtime_ns), 0, target)
 
@@ -374,8 +373,7 @@ class _Scan:
             raise translate(error, path) from None
         finally:
             os.close(fd)
-        if self._progress is not None:
-            self._progress(1, size)
+        self._report(1, 0)
         self._take(path, size)
         return entry
 
@@ -388,6 +386,7 @@ class _Scan:
         if expected_bytes <= WHOLE_FILE_BYTES:
             data = os.read(fd, expected_bytes + 1)
             if len(data) == expected_bytes:
+                self._report(0, expected_bytes)
                 return expected_bytes, self._add(data) if data else b""
             os.lseek(fd, 0, os.SEEK_SET)
         size = 0
@@ -397,7 +396,12 @@ class _Scan:
             size += len(chunk)
             self._limits.check_file(shown, size)
             ids.append(self._add(chunk))
+            self._report(0, len(chunk))
         return size, b"".join(ids)
+
+    def _report(self, files: int, size: int) -> None:
+        if self._progress is not None:
+            self._progress(files, size)
 
     def _take(self, path: bytes, size: int) -> None:
         """Count what is there, so that a folder over the limits is refused as soon as that shows."""
