@@ -116,6 +116,7 @@ def show_waiting(call: Call, sink: SinkOption = None) -> None:
                     for stream in streams
                 ],
                 right=frozenset({2}),
+                title=1,
             )
 
     call.answer({"sinks": list(map(_sink_json, sinks)), "streams": list(map(_stream_json, streams))}, say)

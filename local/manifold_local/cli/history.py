@@ -156,7 +156,7 @@ def list_folder(
                 (f"{entry.mode:04o}", f"{entry.size:,}", human_time_ns(entry.mtime_ns), f"{safe_path(name)}{mark}")
             )
         if rows:
-            print_table(("MODE", "SIZE", "CHANGED", "PATH"), rows, right=frozenset({1}))
+            print_table(("MODE", "SIZE", "CHANGED", "PATH"), rows, right=frozenset({1}), title=3, spare=(2, 0))
 
     entries = [
         {"path": shown, **(entry_json(entry) or {})}

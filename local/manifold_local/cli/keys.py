@@ -55,7 +55,9 @@ def status(
             for use in found.uses
         ]
         if rows:
-            print_table(("PROVIDER", "MASTER KEY", "VERSION", "KEYS", "PROJECTS", ""), rows, right=frozenset({2, 3, 4}))
+            print_table(
+                ("PROVIDER", "MASTER KEY", "VERSION", "KEYS", "PROJECTS", ""), rows, right=frozenset({2, 3, 4}), title=1
+            )
         else:
             print_line("there are no data keys")
         if every:
@@ -155,7 +157,7 @@ def _say_current(found: KeyInventory) -> None:
 
 def _say_keys(keys: list[KeyRecord]) -> None:
     rows = [(key.project, key.dek, *_kek_cells(key.wrapped.kek)) for key in keys]
-    print_table(("PROJECT", "DATA KEY", "PROVIDER", "MASTER KEY", "VERSION"), rows, right=frozenset({4}))
+    print_table(("PROJECT", "DATA KEY", "PROVIDER", "MASTER KEY", "VERSION"), rows, right=frozenset({4}), title=1)
 
 
 def _say_pending(pending: list[KeyRecord], call: Call, *, shown: bool) -> None:

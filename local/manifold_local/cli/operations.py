@@ -269,6 +269,7 @@ def health(call: Call) -> None:
                 for one in found.dependencies
             ],
             right=frozenset({2}),
+            spare=(2,),
         )
         for one in found.dependencies:
             if one.state in (State.DEGRADED, State.FAILED):

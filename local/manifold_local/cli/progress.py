@@ -1,4 +1,4 @@
-"""Progress of long work, on standard error, where that is a terminal that can go back on a line. Short work shows none."""
+"""Progress of long work, on standard error, where that is a terminal that can redraw a line. Short work shows none."""
 
 from __future__ import annotations
 

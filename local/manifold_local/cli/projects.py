@@ -49,6 +49,7 @@ def show_all(call: Call) -> None:
                 for row in rows
             ],
             right=frozenset({1, 2, 3}),
+            spare=(4, 2),
         )
 
     call.answer({"projects": [project_json(row) for row in rows]}, say)

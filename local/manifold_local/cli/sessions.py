@@ -321,6 +321,7 @@ def show_all(
                 for row in rows
             ],
             right=frozenset({2}),
+            spare=(5,),
         )
 
     call.answer(
