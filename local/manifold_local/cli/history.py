@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.wording import plural
 from manifold_common.errors import NotFound
 from manifold_common.ids import Generation, ProjectId
 
@@ -26,7 +27,6 @@ from manifold_local.cli.exit_codes import DIFFERENT
 from manifold_local.cli.output import (
     human_bytes,
     human_time_ns,
-    plural,
     print_line,
     print_table,
     safe_path,

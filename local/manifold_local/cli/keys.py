@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from manifold_common.domain.wording import plural
 from manifold_common.errors import ErrorKind, InvalidInput, ManifoldError
 
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project
 from manifold_local.cli.exit_codes import EXIT_CODES
-from manifold_local.cli.output import plural, print_line, print_table, safe
+from manifold_local.cli.output import print_line, print_table, safe
 from manifold_local.cli.progress import Report, progress
 
 if TYPE_CHECKING:

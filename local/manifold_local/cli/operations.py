@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from manifold_common.domain.keys import Encryption
+from manifold_common.domain.wording import plural
 from manifold_common.errors import ErrorKind
 
 from manifold_local.cli.arguments import ProjectArgument
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.exit_codes import EXIT_CODES
-from manifold_local.cli.output import human_bytes, human_time, plural, print_line, print_table, safe
+from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
 from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:

@@ -155,8 +155,3 @@ def human_time(moment: datetime) -> str:
 def human_time_ns(moment_ns: int) -> str:
     """Return a moment, in nanoseconds since 1970, in the local time zone."""
     return human_time(datetime.fromtimestamp(moment_ns / 1e9, UTC))
-
-
-def plural(count: int, noun: str) -> str:
-    """Return ``1 file``, ``2 files``."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from manifold_common.domain.paths import ancestors_of
 from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry
+from manifold_common.domain.wording import plural
 
-from manifold_local.cli.output import plural, safe_path
+from manifold_local.cli.output import safe_path
 
 MOST_APPLIED_BYTES = 1023 << 20
 """``git apply`` takes no larger patch."""

@@ -6,6 +6,7 @@ import sys
 from typing import Annotated
 
 import typer
+from manifold_common.domain.wording import plural
 from manifold_common.errors import InvalidInput
 
 from manifold_local.cli.arguments import GenerationOption, ProjectArgument
@@ -72,7 +73,7 @@ def show(call: Call, project: ProjectArgument) -> None:
             ("generation", str(row.head.generation)),
             ("skills generation", str(row.head.skills_generation)),
             ("files", f"{row.tree_files:,}"),
-            ("size", f"{human_bytes(row.tree_bytes)} ({row.tree_bytes:,} bytes)"),
+            ("size", f"{human_bytes(row.tree_bytes)} ({plural(row.tree_bytes, 'byte')})"),
             ("created", human_time(row.created_at)),
             ("changed", human_time(row.updated_at)),
             ("encrypted", encryption_text(row, plain)),
@@ -104,7 +105,7 @@ def delete(
     with call.work() as work:
         row = work.project(project)
         if not yes:
-            _ask(f"delete the project {safe(row.name)} with its {row.head.generation} generations?")
+            _ask(f"delete the project {safe(row.name)} with its {plural(row.head.generation, 'generation')}?")
         work.delete(row.project)
     call.answer({"project": row.project, "deleted": True}, lambda: print_line(f"deleted {safe(row.name)}"))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.wording import plural
 from manifold_common.errors import Conflict, InvalidInput, NotFound
 from manifold_common.ids import Generation, SessionId, parse_session_id
 
@@ -32,7 +33,6 @@ from manifold_local.cli.exit_codes import DIFFERENT
 from manifold_local.cli.output import (
     human_bytes,
     human_time,
-    plural,
     print_line,
     print_path,
     print_table,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.wording import plural
 
 from manifold_local.cli.arguments import (
     ExpectOption,
@@ -22,7 +23,7 @@ from manifold_local.cli.arguments import (
 )
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.conflicts import say_decided
-from manifold_local.cli.output import human_bytes, plural, print_line, safe, safe_path
+from manifold_local.cli.output import human_bytes, print_line, safe, safe_path
 from manifold_local.cli.progress import progress
 
 

@@ -14,6 +14,7 @@ from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.losses import Losses
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
+from manifold_common.domain.wording import plural
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.folders import open_root, translate
 from manifold_common.engine.working_set.materialise import materialise
@@ -225,5 +226,5 @@ def new_folder(destination: Path, size: int) -> str:
     if size > free:
         if made:
             destination.rmdir()
-        raise NoSpace(f"the project has {size} bytes and {destination} has room for {free}", hint="make room")
+        raise NoSpace(f"the project has {plural(size, 'byte')} and {destination} has room for {free}", hint="make room")
     return os.path.realpath(destination)

@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping
 from decimal import Decimal
 
 from manifold_common.domain.paths import to_display
+from manifold_common.domain.wording import plural
 from manifold_common.errors import InvalidInput
 from manifold_common.services.archive.limits import ArchiveLimits
 from manifold_common.services.archive.source import Item, ItemKind, Source, clean_path
@@ -158,7 +159,7 @@ def _pax_records(data: bytes, facts: dict[bytes, bytes]) -> int:
 def _bounded(size: int, limit: int) -> int:
     if size > limit:
         raise InvalidInput(
-            f"the archive has a header of {size} bytes, over the limit of {limit}",
+            f"the archive has a header of {plural(size, 'byte')}, over the limit of {limit}",
             hint="it is damaged, or made to do harm",
         )
     return size

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from manifold_common.domain.paths import to_display
 from manifold_common.domain.patience import check_wanted
+from manifold_common.domain.wording import plural
 from manifold_common.engine.working_set.folders import translate
 from manifold_common.engine.working_set.ram import free_bytes
 from manifold_common.errors import InvalidInput, NoSpace
@@ -52,7 +53,7 @@ def _spool(source: Source, folder: str) -> BinaryIO:
         while piece := source.take(_PIECE_BYTES):
             if source.taken_bytes > room:
                 raise NoSpace(
-                    f"the zip has more than {room} bytes, half of what is free in {folder}",
+                    f"the zip has more than {plural(room, 'byte')}, half of what is free in {folder}",
                     hint="send a tar.gz, which needs no room, or make room",
                 )
             os.writev(file.fileno(), [piece])
