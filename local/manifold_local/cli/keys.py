@@ -46,7 +46,7 @@ def status(
     Says how many data keys are not under the current key, which cannot be opened, and which versions of a master key
     nothing refers to any more. Of all tenants, and of deleted projects as well.
     """
-    with call.manifold() as manifold, progress(call, "opening keys", things="keys") as bar:
+    with call.manifold() as manifold, progress(call, "opening keys", thing="key") as bar:
         found = manifold.key_inventories.take(only=call.owner(manifold, project), opens=not no_open, report=_each(bar))
 
     def say() -> None:
@@ -114,7 +114,7 @@ def rewrap(
             document = {"dry_run": True, "current": _kek_json(current), "would_rewrap": list(map(_key_json, pending))}
             call.answer(document, lambda: _say_pending(pending, call, shown=True))
             return
-        with progress(call, "re-wrapping keys", things="keys") as bar:
+        with progress(call, "re-wrapping keys", thing="key") as bar:
             done = manifold.rewrap.run(only=owner, report=_each(bar))
 
     def say() -> None:

@@ -74,7 +74,7 @@ def verify(
     """
     with call.manifold() as manifold:
         row = manifold.projects.resolve(call.principal, project)
-        with progress(call, "verifying", things="objects") as report:
+        with progress(call, "verifying", thing="object") as report:
             found = manifold.verify.run(call.principal, row.project, read_data=read_data, progress=report)
 
     def say() -> None:
