@@ -95,7 +95,8 @@ and list it in `not_kept` with `--json`:
 | `times` | modification times before 1677 or after 2262 | the nearest one that can be kept |
 | `attributes` | extended attributes: those of users, access control lists, capabilities of programs | dropped |
 
-`commit` speaks of the files that it publishes and of new folders, so that one thing is not told at every commit.
+`commit` speaks of the files that it publishes and of new folders, so that one thing is not told at every commit, and
+looks for attributes with `--checksum` only.
 Sockets, FIFOs and devices are left out by name (`skipped`). Nothing is said of owners, which every file has and whoever
 checks out becomes, of times of creation and access, and of holes: a sparse file keeps its content, and takes its whole
 size in a working set or an export.

@@ -169,7 +169,8 @@ class _Scan:
         self._stamping = False
         self._progress = progress
         self._without = without
-        self._unkept = Unkept()
+        self._vouches_for_nothing = trust.before_ns == NO_TRUST.before_ns
+        self._unkept = Unkept(attributes=self._vouches_for_nothing)
         self._result = ScanResult(Changes({}, set()), set(), losses=self._unkept.losses)
         self._ignore_files = IgnoreFiles()
         self._rules_of: dict[bytes, IgnoreRules | None] = {}  # of folders above those to look below
@@ -379,7 +380,7 @@ class _Scan:
 
     def _is_news(self, path: bytes, entry: Entry) -> bool:
         """Tell whether what is not kept of a file is to be said: not of one that is as it was told of before."""
-        return self._trusted_before_ns == NO_TRUST.before_ns or self._tree.get(path) != entry
+        return self._vouches_for_nothing or self._tree.get(path) != entry
 
     def _content(self, fd: int, path: bytes, expected_bytes: int) -> tuple[int, bytes]:
         """Return (bytes read, chunk ids joined)."""

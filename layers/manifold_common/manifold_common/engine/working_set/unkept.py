@@ -14,7 +14,12 @@ _list_attributes: Callable[[int], list[str]] | None = getattr(os, "listxattr", N
 
 
 class Unkept:
-    def __init__(self) -> None:
+    """Args: ``attributes``: look at extended attributes as well. It is a call more for each file, which a commit of
+    many new files feels; in a working set hardly anything has them.
+    """
+
+    def __init__(self, *, attributes: bool) -> None:
+        self._attributes = attributes
         self.losses = Losses()
         self._linked: dict[tuple[int, int], tuple[bytes, bool]] = {}
         """Of files with several names, by device and inode: the first that is met, and whether it is to be told of."""
@@ -32,7 +37,7 @@ class Unkept:
             return
         self.losses.note_mode(path, stat.S_IMODE(status.st_mode))
         self.losses.note_time(path, status.st_mtime_ns)
-        if any(name.startswith(_ATTRIBUTES) for name in _attributes(fd)):
+        if self._attributes and any(name.startswith(_ATTRIBUTES) for name in _attributes(fd)):
             self.losses.note(Loss.ATTRIBUTES, path)
 
     def _note_link(self, identity: tuple[int, int], path: bytes, tell: bool) -> None:
