@@ -248,6 +248,13 @@ def test_what_is_not_kept_of_an_archive_is_counted(api: Api) -> None:
     ]
 
 
+def test_a_time_beyond_all_numbers_is_a_clear_error(api: Api) -> None:
+    api.project()
+    answer = api.post(ARCHIVE, content=tar_of(("a", b"x", {"pax_headers": {"mtime": "1e999999"}})))
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    assert "a time that is none" in answer.json()["detail"]
+
+
 def test_permission_bits_beyond_rwx_do_not_come_in(api: Api) -> None:
     api.project()
     api.post(ARCHIVE, content=tar_of(("a", b"x", {"mode": 0o6755})))
