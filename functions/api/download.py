@@ -15,6 +15,7 @@ from urllib.parse import quote_from_bytes
 import anyio
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from manifold_common.domain.wording import plural
 from manifold_common.errors import UnsatisfiableRange
 from starlette.types import Send
 
@@ -127,7 +128,7 @@ def requested_range(header: str | None, size: int) -> tuple[int, int] | None:
             return None
     if start >= size or end <= start:
         raise UnsatisfiableRange(
-            f"the range lies outside the file's {size} bytes", hint="ask for bytes that exist", size=size
+            f"the range lies outside the file's {plural(size, 'byte')}", hint="ask for bytes that exist", size=size
         )
     return start, end - start
 

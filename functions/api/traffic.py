@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from manifold_common.domain.wording import plural
 from manifold_common.errors import Overloaded, TooManyRequests
 
 if TYPE_CHECKING:
@@ -216,13 +217,13 @@ class Traffic:
         if self._under_way >= self.limits.max_requests:
             self.refused("overloaded")
             raise Overloaded(
-                f"this server has {self._under_way} requests under way, and takes no more",
+                f"this server has {plural(self._under_way, 'request')} under way, and takes no more",
                 hint="try again later; the operator may raise server.maxRequests",
             )
         if self._requests[peer] >= self.limits.max_requests_per_peer:
             self.refused("too_many_requests")
             raise TooManyRequests(
-                f"{self._requests[peer]} requests from {peer} are under way, as many as one client may have",
+                f"{peer} has {plural(self._requests[peer], 'request')} under way, as many as one client may have",
                 hint="try again when some have ended; the operator may raise server.maxRequestsPerPeer",
             )
         self._under_way += 1

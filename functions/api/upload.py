@@ -22,6 +22,7 @@ from typing import TypeVar
 import anyio
 from fastapi import Request
 from manifold_common.domain.panic import panics_as_errors
+from manifold_common.domain.wording import plural
 from manifold_common.errors import InvalidInput, ManifoldError, Overloaded, QuotaExceeded
 from starlette.datastructures import Headers
 from starlette.types import Receive
@@ -268,7 +269,7 @@ def length_of(headers: Headers) -> int | None:
 
 def too_large(limit_bytes: int) -> QuotaExceeded:
     return QuotaExceeded(
-        f"the request's body is over the limit of {limit_bytes} bytes",
+        f"the request's body is over the limit of {plural(limit_bytes, 'byte')}",
         hint="send less, or raise server.maxUploadBytes",
         limit=limit_bytes,
     )

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct, field
 from functions.invocation.decode import refusal_of
 from functions.invocation.principal import OnBehalf
 
-Mode = Annotated[str, Meta(pattern=r"^[0-7]{3,4}$")]
+Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$")]
 
 
 class Place(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from manifold_common.domain.wording import plural
 from manifold_common.errors import PartlyDone
 from manifold_common.ids import parse_dek_id, parse_project_id, parse_tenant_id
 from manifold_common.services.rewrap import Cursor
@@ -44,7 +45,7 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
     }
     if done.failed:
         raise PartlyDone(
-            f"{len(done.failed)} keys were not rewrapped, and {done.rewrapped} were",
+            f"not rewrapped: {plural(len(done.failed), 'key')}; rewrapped: {done.rewrapped}",
             hint="the next run tries them again; the function's log has a line for each",
             **answer,
         )

@@ -52,7 +52,7 @@ Provenance = Annotated[
     Field(description="What made the change: agent run, model, tool calls, cost.", max_length=64),
 ]
 Message = Annotated[str, Field(max_length=10_000, description="Why the change was made.")]
-Mode = Annotated[str, Field(pattern=r"^[0-7]{3,4}$", description="Permission bits in octal.", examples=["644"])]
+Mode = Annotated[str, Field(pattern=r"^0?[0-7]{3}$", description="Permission bits in octal.", examples=["644"])]
 
 
 def _is_text(text: str) -> bool:

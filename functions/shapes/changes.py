@@ -20,6 +20,7 @@ from functions.shapes.base import (
     SeenGeneration,
     Shape,
 )
+from functions.shapes.losses import NOT_KEPT, LossOut
 from functions.shapes.paths import PathIn, PathOut, bytes_of, paths_out
 
 MAX_RESTORED = 10_000
@@ -185,6 +186,7 @@ class ImportedOut(EditedOut):
     entries: int = Field(description="Files, folders and links taken from the archive.")
     total_bytes: int = Field(description="Bytes of all files in the archive.")
     skipped: list[PathOut] = Field(description="Devices and FIFOs, which no project holds.")
+    not_kept: list[LossOut] = Field(description=NOT_KEPT)
 
 
 def edit_of(change: Change) -> Edit:

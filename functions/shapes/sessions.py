@@ -24,6 +24,7 @@ from functions.shapes.base import (
     Shape,
 )
 from functions.shapes.history import DifferenceOut, difference_out, names_of
+from functions.shapes.losses import NOT_KEPT, LossOut, losses_out
 from functions.shapes.paths import PathOut, paths_out
 
 SEEN = (
@@ -223,6 +224,7 @@ class CommittedOut(BaseModel):
     kept: list[str] = Field(description=KEPT)
     skipped: list[PathOut] = Field(description="Sockets, FIFOs and devices.")
     unstable: list[PathOut] = Field(description="Files that were being written to; committed as they were read.")
+    not_kept: list[LossOut] = Field(description=NOT_KEPT)
 
 
 def committed_out(done: Committed) -> CommittedOut:
@@ -239,4 +241,5 @@ def committed_out(done: Committed) -> CommittedOut:
         kept=list(done.kept),
         skipped=paths_out(done.skipped),
         unstable=paths_out(done.unstable),
+        not_kept=losses_out(done.losses),
     )

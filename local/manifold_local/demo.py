@@ -22,6 +22,7 @@ from typing import NamedTuple, TypeVar
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.tree import Difference
+from manifold_common.domain.wording import plural
 from manifold_common.errors import ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.commit import CommitRequest
@@ -176,10 +177,10 @@ def _import(demo: Demo) -> ProjectId:
     done = demo.timed(
         "import",
         lambda: manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, tree, EditOptions("first import")),
-        lambda result: f"{result.files:,} entries, {human_bytes(result.total_bytes)}",
+        lambda result: f"{plural(result.files, 'entry')}, {human_bytes(result.total_bytes)}",
     )
     stored = _folder_bytes(manifold.settings.projects.filesystem.root)
-    demo.say(f"{safe(str(stage.source))}: {done.files:,} entries, {human_bytes(done.total_bytes)}")
+    demo.say(f"{safe(str(stage.source))}: {plural(done.files, 'entry')}, {human_bytes(done.total_bytes)}")
     demo.say(
         f"is generation {done.generation} now, and takes {human_bytes(stored)} in the store, compressed and sealed"
     )
@@ -191,7 +192,7 @@ def _check_out(demo: Demo, project: ProjectId) -> Path:
     done = demo.timed(
         "checkout, new session",
         lambda: demo.manifold.sessions.checkout(LOCAL_PRINCIPAL, _SESSION, project),
-        lambda result: f"{result.files:,} entries, {human_bytes(result.total_bytes)}",
+        lambda result: f"{plural(result.files, 'entry')}, {human_bytes(result.total_bytes)}",
     )
     demo.say(done.path)
     demo.timed(
@@ -271,7 +272,7 @@ def _restore(demo: Demo, project: ProjectId) -> None:
     demo.timed(
         "export",
         lambda: manifold.transfer.export(LOCAL_PRINCIPAL, project, now),
-        lambda result: f"{result.files:,} entries, {human_bytes(result.total_bytes)}",
+        lambda result: f"{plural(result.files, 'entry')}, {human_bytes(result.total_bytes)}",
     )
     demo.say(f"generation {done.generation} is like generation 1; 2 to {done.generation - 1} are still there")
     demo.must(_identical(first, now), "generations 1 and the newest are identical: content, permissions, times")
@@ -282,9 +283,13 @@ def _verify(demo: Demo, project: ProjectId) -> None:
     found = demo.timed(
         "verify --read-data",
         lambda: demo.manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True),
-        lambda result: f"{result.chunks:,} chunks, {human_bytes(result.bytes_read)}",
+        lambda result: f"{plural(result.chunks, 'chunk')}, {human_bytes(result.bytes_read)}",
     )
-    demo.must(found.ok, f"{found.commits} commits, {found.objects} objects and {found.chunks:,} chunks are sound")
+    demo.must(
+        found.ok,
+        f"{plural(found.commits, 'commit')}, {plural(found.objects, 'object')} and "
+        f"{plural(found.chunks, 'chunk')} are sound",
+    )
 
 
 def _look_for_plaintext(demo: Demo) -> None:

@@ -66,7 +66,7 @@ def test_an_operator_sees_a_parked_event_and_lets_it_go_on_or_leaves_it_out(
     assert "parked after 2 refusals" in table
     assert "hidden" not in table, "the query of the URL may be a secret"
     events = dependency(client, "events")
-    assert (events["state"], events["detail"]) == ("degraded", "1 streams are parked: see 'manifold events list'")
+    assert (events["state"], events["detail"]) == ("degraded", "1 stream parked: see 'manifold events list'")
 
     assert program.json("events", "redrive", "demo") == {"redriven": 1, "redriven_sinks": 0}
     wait_until(lambda: len(webhook_endpoint.requests) >= 5 and "parked" in dependency(client, "events")["detail"])
@@ -101,7 +101,7 @@ def test_an_operator_sees_a_receiver_that_was_switched_off_and_has_it_tried_agai
     (sink,) = program.json("events", "list")["sinks"]
     assert (sink["state"], sink["failures"], sink["ok_at"]) == ("parked", 1, None)
     assert "parked" in program.text("events", "list")
-    assert dependency(client, "events")["detail"] == "2 streams are parked: see 'manifold events list'"
+    assert dependency(client, "events")["detail"] == "2 streams parked: see 'manifold events list'"
     done = program("events", "redrive", "one")
     assert f"manifold events redrive --sink {name}" in done.stderr.decode()
     assert len(webhook_endpoint.requests) == 1

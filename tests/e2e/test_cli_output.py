@@ -131,6 +131,22 @@ def test_messages_cannot_paint_the_terminal(program: Program) -> None:
     assert b"second line" in log
 
 
+def test_what_is_not_kept_is_said_in_one_line_of_each_kind(program: Program, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode())
+        (tmp_path / name).chmod(0o4755)
+        os.link(tmp_path / name, tmp_path / f"{name}-again")
+    project = program.project()
+    said = program("import", project, tmp_path).stderr.decode()
+    assert re.search("not kept: set-user-ID, set-group-ID or sticky bits, of 4 paths, such as [ab]", said)
+    assert re.search("not kept: being a hard link to another file, of 2 paths, such as [ab]", said)
+    found = program.json("import", project, tmp_path)["not_kept"]
+    assert {item["kind"]: item["count"] for item in found} == {"special_bits": 4, "hard_links": 2}
+    (program.checkout(project, "special") / "new").write_bytes(b"x")
+    (program.checkout(project, "special") / "new").chmod(0o2755)
+    assert program.json("commit", "special")["not_kept"] == [{"kind": "special_bits", "count": 1, "example": "new"}]
+
+
 def test_a_reader_that_stops_early_is_no_error(program: Program) -> None:
     project = program.project({f"file-{number:04}": b"x" for number in range(3000)} | {"big": EVERY_BYTE})
     for command in (["cat", project, "big"], ["ls", project], ["diff", project, "0", "--json"]):
@@ -177,6 +193,23 @@ def test_a_terminal_gets_escaped_names_and_colours_in_patches_only_there(program
     assert b"\x1b[32m" not in _on_terminal(program, "diff", project, "1", "2", "--patch", NO_COLOR="1")
 
 
+def test_a_patch_says_on_standard_error_what_it_leaves_out(program: Program, tmp_path: Path) -> None:
+    project = program.project({"a.bin": b"\0one", "kept": b"x\n"})
+    folder = program.checkout(project, "patching")
+    (folder / "a.bin").write_bytes(b"\0two" * 500_000)
+    (folder / "hollow").mkdir()
+    program("commit", "patching")
+    for command in (["diff", project, "1", "2"], ["show", project, "2"]):
+        done = program(*command, "--patch")
+        assert b"the patch leaves out 1 path that is a folder without files" in done.stderr
+        assert b"hollow" in done.stderr
+        assert b"hollow" not in program(*command, "--patch", "--quiet").stderr
+        patch = done.stdout[done.stdout.index(b"diff --git") :]
+    (tmp_path / "a.bin").write_bytes(b"\0one")
+    subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=patch, check=True)
+    assert (tmp_path / "a.bin").read_bytes() == b"\0two" * 500_000
+
+
 IMPATIENT = [
     EXECUTABLE.with_name("python"),
     "-c",
@@ -192,7 +225,7 @@ def _on_terminal(
     master, slave = pty.openpty()
     running = subprocess.Popen(
         [*executable, *arguments],
-        env=program.environ(TERM="xterm", **variables),
+        env=program.environ(**{"TERM": "xterm", **variables}),
         stdin=slave,
         stdout=slave,
         stderr=slave,
@@ -215,6 +248,12 @@ def _on_terminal(
     os.close(master)
     assert running.wait(10) == 0, written
     return written
+
+
+def test_no_progress_is_shown_on_a_terminal_that_cannot_go_back(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(os.urandom(5_000_000))
+    shown = _on_terminal(program, "import", "dumb-import", str(tmp_path), "--create", executable=IMPATIENT, TERM="dumb")
+    assert b"importing" not in shown and b"\x1b" not in shown
 
 
 def test_progress_is_shown_on_a_terminal_for_long_work(program: Program, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.cli import Program
 from tests.support.host import MakeHost
-from tests.support.planted import MARK, NOBODY, around, planted
+from tests.support.planted import MARK, NOBODY, around, misplaced, planted
 from tests.support.zygote import Zygote
 
 HASTY = {"DATABASE_TIMEOUT_SECONDS": "0.3"}
@@ -46,6 +46,13 @@ def test_no_part_of_a_secret_is_shown_by_the_program(program: Program) -> None:
         shown += said_by(program, *command, variables=variables)
     assert "Redis at 127.0.0.1:1" in shown and "Vault at http://127.0.0.1:1" in shown
     assert not around(shown)
+
+
+def test_no_part_of_a_secret_in_a_place_that_is_not_for_it_is_shown(program: Program) -> None:
+    for command in (["config", "check"], ["config", "show", "--json"], ["--remote", f"http://u:{MARK}@h", "log", "x"]):
+        said = said_by(program, *command, variables=misplaced())
+        assert all(name in said for name in misplaced().keys() - {"MANIFOLD_REMOTE"}), said
+        assert not around(said)
 
 
 @pytest.mark.parametrize("special", ["@", "/"])

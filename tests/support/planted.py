@@ -53,6 +53,26 @@ def planted(**more: str) -> dict[str, str]:
     return {name: value.replace(MARK, f"{MARK}{next(numbers)}") for name, value in settings.items()}
 
 
+def misplaced() -> dict[str, str]:
+    """Return settings that each hold a secret in a place for which it is not: none of them is valid."""
+    with_user, with_token = f"http://user:{MARK}@{NOBODY}", f"http://{NOBODY}/?token={MARK}"
+    return {
+        "VAULT_ADDR": with_user,
+        "S3_ENDPOINT": with_token,
+        "REDIS_ADDR": f"{NOBODY}:{MARK}",
+        "KAFKA_BROKERS": f"{MARK}:{NOBODY},user:{MARK}@{NOBODY}",
+        "WEBHOOKS_URLS": f"https://user:{MARK}@{NOBODY}/hooks,ftp://{NOBODY}/{MARK}",
+        "MANIFOLD_REMOTE": with_user,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": with_token,
+        "OPENAI_BASE_URL": with_user,
+        "AWS_ENDPOINT_URL": with_user,
+        "FUNCTIONS_NUDGE_QUEUE_URL": with_user,
+        "SERVER_PUBLIC_URL": with_token,
+        "AUTH_ISSUER_URL": with_user,
+        "DATABASE_URL": f"mysql://user:{MARK}@{NOBODY}/db",
+    }
+
+
 def around(text: str) -> str:
     """Return what stands around a secret in ``text``, for the message of a test; empty if there is none."""
     at = text.find(MARK)

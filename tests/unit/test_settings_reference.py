@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def _with_all_secrets(tmp_path: Path) -> Settings:
 
 
 # --- secrets ------------------------------------------------------------------------------------------------------
+
+
+def test_no_address_is_a_free_text_in_which_credentials_would_be_shown() -> None:
+    for setting in describe_settings():
+        if re.search(r"(url|urls|endpoint|addr|address|brokers|dsn)$", setting.key.lower()):
+            assert setting.secret or setting.type in ("URL", "host:port", "list of host:port"), setting.key
 
 
 def test_everything_that_grants_access_is_declared_secret() -> None:

@@ -16,6 +16,7 @@ from functions.api.download import attachment, stream
 from functions.api.problem import responses
 from functions.api.upload import Body
 from functions.shapes.changes import ImportedOut, edited_out
+from functions.shapes.losses import losses_out
 from functions.shapes.paths import paths_out
 
 router = APIRouter(prefix="/api/projects/{project}", tags=["archive"])
@@ -74,6 +75,7 @@ async def upload_archive(
             entries=done.entries,
             total_bytes=done.total_bytes,
             skipped=paths_out(done.skipped),
+            not_kept=losses_out(done.losses),
         )
 
     return await caller.api.uploads.run(request, work)

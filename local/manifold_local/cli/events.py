@@ -7,11 +7,12 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from manifold_common.domain.wording import plural
 from manifold_common.errors import InvalidInput
 
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project, complete_sink
-from manifold_local.cli.output import flush, human_time, plural, print_line, print_table, safe
+from manifold_local.cli.output import flush, human_time, print_line, print_table, safe
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -115,6 +116,7 @@ def show_waiting(call: Call, sink: SinkOption = None) -> None:
                     for stream in streams
                 ],
                 right=frozenset({2}),
+                title=1,
             )
 
     call.answer({"sinks": list(map(_sink_json, sinks)), "streams": list(map(_stream_json, streams))}, say)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.wording import plural
 from manifold_common.errors import NotFound
 from manifold_common.ids import Generation, ProjectId
 
@@ -23,7 +24,14 @@ from manifold_local.cli.arguments import (
 from manifold_local.cli.call import Call, command, project_path
 from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.exit_codes import DIFFERENT
-from manifold_local.cli.output import human_time_ns, plural, print_line, print_table, safe_path, write_bytes
+from manifold_local.cli.output import (
+    human_bytes,
+    human_time_ns,
+    print_line,
+    print_table,
+    safe_path,
+    write_bytes,
+)
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -148,7 +156,7 @@ def list_folder(
                 (f"{entry.mode:04o}", f"{entry.size:,}", human_time_ns(entry.mtime_ns), f"{safe_path(name)}{mark}")
             )
         if rows:
-            print_table(("MODE", "SIZE", "CHANGED", "PATH"), rows, right=frozenset({1}))
+            print_table(("MODE", "SIZE", "CHANGED", "PATH"), rows, right=frozenset({1}), title=3, spare=(2, 0))
 
     entries = [
         {"path": shown, **(entry_json(entry) or {})}
@@ -260,14 +268,19 @@ def _print_changes(
     from manifold_common.services.history import OpenFile
 
     from manifold_local.cli.patch import print_patch
+    from manifold_local.cli.patch_losses import MOST_APPLIED_BYTES, losses
 
     first = manifold.history.snapshot(call.principal, project, before)
     second = manifold.history.snapshot(call.principal, project, after)
-    print_patch(
+    size = print_patch(
         found,
-        lambda path, entry: b"".join(OpenFile(manifold.context, first, path, entry).read()),
-        lambda path, entry: b"".join(OpenFile(manifold.context, second, path, entry).read()),
+        lambda path, entry: OpenFile(manifold.context, first, path, entry).read(),
+        lambda path, entry: OpenFile(manifold.context, second, path, entry).read(),
     )
+    for loss in losses(found, first.tree, second.tree):
+        call.note(f"note: {loss}")
+    if size > MOST_APPLIED_BYTES:
+        call.note(f"note: the patch has {human_bytes(size)}, and 'git apply' takes {human_bytes(MOST_APPLIED_BYTES)}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from manifold_common.domain.wording import plural
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import parse_session_id
 
 from manifold_local.cli.arguments import SessionArgument
 from manifold_local.cli.call import Call, command
-from manifold_local.cli.output import human_time, plural, print_line, print_table, safe
+from manifold_local.cli.output import human_time, print_line, print_table, safe
 
 
 def adopt(

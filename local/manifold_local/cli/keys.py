@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from manifold_common.domain.wording import plural
 from manifold_common.errors import ErrorKind, InvalidInput, ManifoldError
 
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project
 from manifold_local.cli.exit_codes import EXIT_CODES
-from manifold_local.cli.output import plural, print_line, print_table, safe
+from manifold_local.cli.output import print_line, print_table, safe
 from manifold_local.cli.progress import Report, progress
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def status(
     Says how many data keys are not under the current key, which cannot be opened, and which versions of a master key
     nothing refers to any more. Of all tenants, and of deleted projects as well.
     """
-    with call.manifold() as manifold, progress(call, "opening keys", things="keys") as bar:
+    with call.manifold() as manifold, progress(call, "opening keys", thing="key") as bar:
         found = manifold.key_inventories.take(only=call.owner(manifold, project), opens=not no_open, report=_each(bar))
 
     def say() -> None:
@@ -55,7 +56,9 @@ def status(
             for use in found.uses
         ]
         if rows:
-            print_table(("PROVIDER", "MASTER KEY", "VERSION", "KEYS", "PROJECTS", ""), rows, right=frozenset({2, 3, 4}))
+            print_table(
+                ("PROVIDER", "MASTER KEY", "VERSION", "KEYS", "PROJECTS", ""), rows, right=frozenset({2, 3, 4}), title=1
+            )
         else:
             print_line("there are no data keys")
         if every:
@@ -111,7 +114,7 @@ def rewrap(
             document = {"dry_run": True, "current": _kek_json(current), "would_rewrap": list(map(_key_json, pending))}
             call.answer(document, lambda: _say_pending(pending, call, shown=True))
             return
-        with progress(call, "re-wrapping keys", things="keys") as bar:
+        with progress(call, "re-wrapping keys", thing="key") as bar:
             done = manifold.rewrap.run(only=owner, report=_each(bar))
 
     def say() -> None:
@@ -155,7 +158,7 @@ def _say_current(found: KeyInventory) -> None:
 
 def _say_keys(keys: list[KeyRecord]) -> None:
     rows = [(key.project, key.dek, *_kek_cells(key.wrapped.kek)) for key in keys]
-    print_table(("PROJECT", "DATA KEY", "PROVIDER", "MASTER KEY", "VERSION"), rows, right=frozenset({4}))
+    print_table(("PROJECT", "DATA KEY", "PROVIDER", "MASTER KEY", "VERSION"), rows, right=frozenset({4}), title=1)
 
 
 def _say_pending(pending: list[KeyRecord], call: Call, *, shown: bool) -> None:

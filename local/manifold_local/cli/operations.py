@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from manifold_common.domain.keys import Encryption
+from manifold_common.domain.wording import plural
 from manifold_common.errors import ErrorKind
 
 from manifold_local.cli.arguments import ProjectArgument
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.exit_codes import EXIT_CODES
-from manifold_local.cli.output import human_bytes, human_time, plural, print_line, print_table, safe
+from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
 from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def verify(
     """
     with call.manifold() as manifold:
         row = manifold.projects.resolve(call.principal, project)
-        with progress(call, "verifying", things="objects") as report:
+        with progress(call, "verifying", thing="object") as report:
             found = manifold.verify.run(call.principal, row.project, read_data=read_data, progress=report)
 
     def say() -> None:
@@ -303,6 +304,7 @@ def health(call: Call) -> None:
                 for one in found.dependencies
             ],
             right=frozenset({2}),
+            spare=(2,),
         )
         for one in found.dependencies:
             if one.state in (State.DEGRADED, State.FAILED):

@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+_GAP = "  "
+"""Between two columns."""
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -74,16 +77,43 @@ def print_error(text: str) -> None:
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
-    """Print aligned columns.
+def print_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: frozenset[int] = frozenset(),
+    *,
+    title: int = 0,
+    spare: Sequence[int] = (),
+) -> None:
+    """Print aligned columns. On a terminal too narrow for them: without ``spare`` columns, or else row by row.
+
+    Nothing is ever cut, and for programs, which read from a pipe, a table is always whole.
 
     Args:
         right: numbers of the columns that are aligned to the right.
+        title: number of the column that names a row.
+        spare: numbers of columns that may be left out, the first to go first.
     """
     widths = [max(map(_width, column)) for column in zip(headings, *rows, strict=True)]
-    for row in (headings, *rows):
-        cells = [_fit(cell, widths[i], to_right=i in right) for i, cell in enumerate(row)]
-        print_line("  ".join(cells).rstrip())
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    columns = list(range(len(headings)))
+    for left_out in (None, *spare):
+        columns = [column for column in columns if column != left_out]
+        if sum(widths[column] for column in columns) + len(_GAP) * (len(columns) - 1) <= room:
+            for row in (headings, *rows):
+                cells = [_fit(row[column], widths[column], to_right=column in right) for column in columns]
+                print_line(_GAP.join(cells).rstrip())
+            return
+    _print_row_by_row(headings, rows, title)
+
+
+def _print_row_by_row(headings: Sequence[str], rows: Sequence[Sequence[str]], title: int) -> None:
+    label_width = max(map(_width, headings))
+    for row in rows:
+        print_line(row[title])
+        for column, (heading, cell) in enumerate(zip(headings, row, strict=True)):
+            if column != title and cell:
+                print_line(f"{_GAP}{_fit(heading.lower(), label_width, to_right=False)}{_GAP}{cell}".rstrip())
 
 
 def _width(text: str) -> int:
@@ -120,8 +150,3 @@ def human_time(moment: datetime) -> str:
 def human_time_ns(moment_ns: int) -> str:
     """Return a moment, in nanoseconds since 1970, in the local time zone."""
     return human_time(datetime.fromtimestamp(moment_ns / 1e9, UTC))
-
-
-def plural(count: int, noun: str) -> str:
-    """Return ``1 file``, ``2 files``."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

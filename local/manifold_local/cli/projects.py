@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from manifold_common.domain.wording import plural
 
 from manifold_local.cli.arguments import GenerationOption, ProjectArgument
 from manifold_local.cli.asking import ask
@@ -48,6 +49,7 @@ def show_all(call: Call) -> None:
                 for row in rows
             ],
             right=frozenset({1, 2, 3}),
+            spare=(4, 2),
         )
 
     call.answer({"projects": [project_json(row) for row in rows]}, say)
@@ -70,7 +72,7 @@ def show(call: Call, project: ProjectArgument) -> None:
             ("generation", str(row.head.generation)),
             ("skills generation", str(row.head.skills_generation)),
             ("files", f"{row.tree_files:,}"),
-            ("size", f"{human_bytes(row.tree_bytes)} ({row.tree_bytes:,} bytes)"),
+            ("size", f"{human_bytes(row.tree_bytes)} ({plural(row.tree_bytes, 'byte')})"),
             ("created", human_time(row.created_at)),
             ("changed", human_time(row.updated_at)),
             ("encrypted", encryption_text(row, plain)),
@@ -102,7 +104,10 @@ def delete(
     with call.work() as work:
         row = work.project(project)
         if not yes:
-            ask(f"delete the project {safe(row.name)} with its {row.head.generation} generations?", "add --yes")
+            ask(
+                f"delete the project {safe(row.name)} with its {plural(row.head.generation, 'generation')}?",
+                "add --yes",
+            )
         work.delete(row.project)
     call.answer({"project": row.project, "deleted": True}, lambda: print_line(f"deleted {safe(row.name)}"))
 

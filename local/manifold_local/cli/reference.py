@@ -40,7 +40,9 @@ bytes that a file name can have are possible.
 nothing else, so that `cd "$(manifold checkout PROJECT)"` works. With `--json` a command prints one JSON document; an
 error is a JSON document `{"error": {"code", "kind", "message", "hint", "details"}}` on standard error, whose `code` is
 stable. In JSON, bytes of a name that are not UTF-8 are lone surrogates (`\\udc80` to `\\udcff`), as Python has it. For
-people, characters that a terminal would obey are escaped. Progress is shown only on a terminal.
+people, characters that a terminal would obey are escaped. Progress of long work is shown only on a terminal, and not
+with `--quiet` or `TERM=dumb`. A table that is too wide for the terminal leaves out columns that other commands show, or
+is printed row by row; nothing in it is cut, and into a pipe it is always whole.
 
 **Completion** of commands, options, projects and sessions: `manifold --install-completion`.
 """
@@ -84,9 +86,47 @@ manifold close KEPT --discard               # throw it away
 """
 
 
+_PATCHES = """\
+## Patches
+
+`diff` and `show` with `--patch` print what `git apply`, and `git apply -R` for the way back, take. Binary files, and
+those above 1 MiB, are git's binary patches, which need git (with SHA-1 ids, as a new repository has) and say nothing to
+`patch -p1`; all other files `patch -p1` takes as well. A large file is read twice and never held in memory; `git apply`
+itself takes patches up to 1023 MiB.
+
+A patch has no place for folders without files, for permissions other than whether a file may be run, for modification
+times, and for names that git keeps for itself, such as `.git`. Where two generations differ in one of these, a line on
+standard error counts them, but for the times of files that have changed anyway.
+"""
+
+
+_NOT_KEPT = """\
+## What is not kept of a folder
+
+A project keeps names, content, links, whether and by whom a file may be read, written and run (`rwxrwxrwx`), and
+modification times. `import` and `commit` count what else they find, name one example of each kind on standard error,
+and list it in `not_kept` with `--json`:
+
+| `kind` | What | What becomes of it |
+|---|---|---|
+| `special_bits` | set-user-ID, set-group-ID and sticky bits | dropped |
+| `hard_links` | several names for one file | each becomes a file of its own |
+| `times` | modification times before 1677 or after 2262 | the nearest one that can be kept |
+| `attributes` | extended attributes: those of users, access control lists, capabilities of programs | dropped |
+
+`commit` speaks of the files that it publishes and of new folders, so that one thing is not told at every commit, and
+looks for attributes with `--checksum` only.
+Sockets, FIFOs and devices are left out by name (`skipped`). Nothing is said of owners, which every file has and whoever
+checks out becomes, of times of creation and access, and of holes: a sparse file keeps its content, and takes its whole
+size in a working set or an export.
+"""
+
+
 def reference() -> str:
     """Return the page."""
-    return "\n".join([_INTRODUCTION, _exit_codes(), _CONFLICTS, _letters(), _common(), *_commands()])
+    return "\n".join(
+        [_INTRODUCTION, _exit_codes(), _CONFLICTS, _NOT_KEPT, _letters(), _PATCHES, _common(), *_commands()]
+    )
 
 
 def _exit_codes() -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.wording import plural
 from manifold_common.errors import Conflict, InvalidInput, NotFound
 from manifold_common.ids import Generation, SessionId, parse_session_id
 
@@ -34,7 +35,6 @@ from manifold_local.cli.exit_codes import DIFFERENT
 from manifold_local.cli.output import (
     human_bytes,
     human_time,
-    plural,
     print_line,
     print_path,
     print_table,
@@ -244,7 +244,7 @@ def commit(
     """Publish a session's changes as a new generation."""
     from manifold_common.services.commit import CommitRequest
 
-    from manifold_local.cli.views import paths_json
+    from manifold_local.cli.views import loss_sentences, losses_json, paths_json
 
     request = CommitRequest(
         message=parse_message(message),
@@ -272,6 +272,8 @@ def commit(
     say_decided(call, done.project, done.conflicts, done.kept, strategy)
     for path in done.skipped:
         call.warn(f"{safe_path(path)} is not a file, a folder or a link: it was not committed")
+    for sentence in loss_sentences(done.losses):
+        call.warn(sentence)
     for path in done.unstable:
         call.warn(f"{safe_path(path)} was being written to while it was read")
     call.answer(
@@ -289,6 +291,7 @@ def commit(
             "kept": done.kept,
             "skipped": paths_json(done.skipped),
             "unstable": paths_json(done.unstable),
+            "not_kept": losses_json(done.losses),
         },
         say,
     )
@@ -344,6 +347,7 @@ def show_all(
                 for row in rows
             ],
             right=frozenset({2}),
+            spare=(5,),
         )
 
     call.answer(

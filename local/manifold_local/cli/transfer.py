@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.wording import plural
 
 from manifold_local.cli.arguments import (
     ExpectOption,
@@ -24,7 +25,7 @@ from manifold_local.cli.arguments import (
 from manifold_local.cli.begun import taken_back
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.conflicts import say_decided
-from manifold_local.cli.output import human_bytes, plural, print_line, safe, safe_path
+from manifold_local.cli.output import human_bytes, print_line, safe, safe_path
 from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def import_folder(
     from manifold_common.errors import InvalidInput, NotFound
     from manifold_common.services.commit import CommitRequest
 
-    from manifold_local.cli.views import paths_json
+    from manifold_local.cli.views import loss_sentences, losses_json, paths_json
 
     request = CommitRequest(
         message=parse_message(message),
@@ -87,6 +88,8 @@ def import_folder(
         call.warn(f"skipped {safe_path(path)}: not a file, a folder or a link")
     for path in done.left_out:
         call.warn(f"left out {safe_path(path)}: Manifold keeps its own data there")
+    for sentence in loss_sentences(done.losses):
+        call.warn(sentence)
     say_decided(call, done.project, done.conflicts, done.kept, strategy)
     for path in done.unstable:
         call.warn(f"{safe_path(path)} was being written to while it was read")
@@ -101,6 +104,7 @@ def import_folder(
             "skipped": paths_json(done.skipped),
             "unstable": paths_json(done.unstable),
             "left_out": paths_json(done.left_out),
+            "not_kept": losses_json(done.losses),
             "conflicts": paths_json(done.conflicts),
             "kept": done.kept,
         },

@@ -8,12 +8,14 @@ from enum import Enum
 from typing import Any, Protocol
 
 from manifold_common.domain.keys import Encryption
+from manifold_common.domain.losses import Loss, Losses
 from manifold_common.domain.paths import to_text
 from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry
+from manifold_common.domain.wording import plural
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.history import LogEntry
 
-from manifold_local.cli.output import human_bytes, human_time, plural, print_line, safe, safe_path
+from manifold_local.cli.output import human_bytes, human_time, print_line, safe, safe_path
 
 KIND_NAMES = {FILE: "file", DIRECTORY: "folder", SYMLINK: "link"}
 
@@ -136,6 +138,28 @@ def entry_json(entry: Entry | None) -> dict[str, Any] | None:
     if entry.kind == SYMLINK:
         shown["target"] = to_text(entry.content)
     return shown
+
+
+_LOSS_NAMES = {
+    Loss.SPECIAL_BITS: "set-user-ID, set-group-ID or sticky bits",
+    Loss.HARD_LINKS: "being a hard link to another file",
+    Loss.TIMES: "modification times outside of 1677 to 2262",
+    Loss.ATTRIBUTES: "extended attributes or access control lists",
+}
+
+
+def losses_json(losses: Losses) -> list[dict[str, Any]]:
+    return [
+        {"kind": loss.value, "count": lost.paths, "example": to_text(lost.example)} for loss, lost in losses.items()
+    ]
+
+
+def loss_sentences(losses: Losses) -> list[str]:
+    """Return one sentence for each kind."""
+    return [
+        f"not kept: {_LOSS_NAMES[loss]}, of {plural(lost.paths, 'path')}, such as {safe_path(lost.example) or '.'}"
+        for loss, lost in losses.items()
+    ]
 
 
 def difference_json(difference: Difference) -> dict[str, Any]:

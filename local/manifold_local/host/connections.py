@@ -6,6 +6,7 @@ import resource
 from collections import Counter
 from enum import Enum
 
+from manifold_common.domain.wording import plural
 from manifold_common.errors import ManifoldError, Overloaded, TooManyRequests
 
 from functions.api.traffic import Traffic
@@ -74,13 +75,13 @@ class Connections:
     def _refusal(self, peer: str, address: str) -> ManifoldError | None:
         if self._full >= self._limit:
             return Overloaded(
-                f"this server has {self._full} connections, and takes no more",
+                f"this server has {plural(self._full, 'connection')}, and takes no more",
                 hint="try again later; the operator may raise server.maxConnections",
             )
         most = self.traffic.limits.max_connections_per_peer
         if self._of_peer[peer] >= most and not self.traffic.is_proxy(address):
             return TooManyRequests(
-                f"{most} connections from {peer} are open, as many as one client may have",
+                f"{peer} has {plural(most, 'connection')} open, as many as one client may have",
                 hint="close some, then try again; the operator may raise server.maxConnectionsPerPeer",
             )
         return None

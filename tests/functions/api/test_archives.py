@@ -225,7 +225,34 @@ def test_a_hard_link_is_a_copy_and_a_device_is_left_out_and_reported(api: Api) -
     )
     assert [item["path"] for item in answer.json()["skipped"]] == ["fifo", "null"]
     assert tree(api).keys() == {"a", "b"}
+    assert answer.json()["not_kept"] == [{"kind": "hard_links", "count": 1, "example": {"path": "b"}}]
     assert api.get("/api/projects/demo/files/b").content == b"content"
+
+
+def test_what_is_not_kept_of_an_archive_is_counted(api: Api) -> None:
+    api.project()
+    attributes = {"pax_headers": {"SCHILY.xattr.user.note": "x", "mtime": "99999999999"}}
+    archive = tar_of(("a", b"x", {"mode": 0o6755}), ("b", b"x", {"mode": 0o4755}), ("c", b"x", attributes))
+    assert api.post(ARCHIVE, content=archive).json()["not_kept"] == [
+        {"kind": "special_bits", "count": 2, "example": {"path": "a"}},
+        {"kind": "times", "count": 1, "example": {"path": "c"}},
+        {"kind": "attributes", "count": 1, "example": {"path": "c"}},
+    ]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        info = zipfile.ZipInfo("z")
+        info.external_attr = 0o104755 << 16
+        file.writestr(info, b"x")
+    assert api.post(ARCHIVE, content=packed.getvalue()).json()["not_kept"] == [
+        {"kind": "special_bits", "count": 1, "example": {"path": "z"}}
+    ]
+
+
+def test_a_time_beyond_all_numbers_is_a_clear_error(api: Api) -> None:
+    api.project()
+    answer = api.post(ARCHIVE, content=tar_of(("a", b"x", {"pax_headers": {"mtime": "1e999999"}})))
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    assert "a time that is none" in answer.json()["detail"]
 
 
 def test_permission_bits_beyond_rwx_do_not_come_in(api: Api) -> None:

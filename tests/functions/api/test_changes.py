@@ -66,6 +66,7 @@ def test_many_changes_are_one_commit(api: Api) -> None:
         {"op": "put", "path": "x", "content_base64": "?"},
         {"op": "put", "path": "x", "text": "\ud800"},
         {"op": "put", "path": "x", "text": "a", "mode": "9"},
+        {"op": "put", "path": "x", "text": "a", "mode": "4755"},
         {"op": "link", "path": "x"},
         {"op": "link", "path": "x", "target": ""},
         {"op": "link", "path": "x", "target": "a\0b"},

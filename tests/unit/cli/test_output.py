@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -51,6 +52,48 @@ def test_names_that_are_not_utf8_come_back_exactly_from_json(capsysbinary: pytes
 def test_columns_are_aligned_for_wide_characters(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     print_table(("NAME", "N"), [("日本", "1"), ("abcdef", "22")], right=frozenset({1}))
     assert capsysbinary.readouterr().out.decode().splitlines() == ["NAME     N", "日本     1", "abcdef  22"]
+
+
+TABLE = (("NAME", "FILES", "CHANGED", "ID"), [("one", "7", "2026-11-29 10:00:00", "gt6ut4azcvmch2vcqjucks776m")])
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        (
+            80,
+            [
+                "NAME  FILES  CHANGED              ID",
+                "one       7  2026-11-29 10:00:00  gt6ut4azcvmch2vcqjucks776m",
+            ],
+        ),
+        (50, ["NAME  FILES  ID", "one       7  gt6ut4azcvmch2vcqjucks776m"]),
+        (
+            38,
+            [
+                "one",
+                "  files    7",
+                "  changed  2026-11-29 10:00:00",
+                "  id       gt6ut4azcvmch2vcqjucks776m",
+            ],
+        ),
+    ],
+)
+def test_a_table_fits_the_terminal_and_nothing_in_it_is_cut(
+    columns: int, lines: list[str], capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_table(*TABLE, right=frozenset({1}), spare=(2,))
+    assert capsysbinary.readouterr().out.decode().splitlines() == lines
+
+
+def test_a_table_for_a_program_is_whole_whatever_the_terminal(
+    capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    print_table(*TABLE, right=frozenset({1}), spare=(2,))
+    assert capsysbinary.readouterr().out.decode().splitlines()[0] == "NAME  FILES  CHANGED              ID"
 
 
 @pytest.mark.parametrize(

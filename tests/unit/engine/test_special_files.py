@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.domain.losses import Loss
 from manifold_common.errors import Unavailable
 
 from tests.support.manifold import MakeManifold
@@ -261,3 +263,96 @@ def test_a_file_that_cannot_be_read_is_named_and_never_taken_for_an_empty_one(ma
         (work / "secret").chmod(0o400)
     manifold.commits.commit(LOCAL_PRINCIPAL, S1)
     assert cat(manifold, project, b"secret") == b"x"
+
+
+def put_what_is_not_kept(folder: Path) -> None:
+    """One of each kind, twice, in a new folder that itself is one of them."""
+    (folder / "new").mkdir()
+    (folder / "new").chmod(0o2755)
+    for name in ("a", "b"):
+        file = folder / "new" / name
+        file.write_bytes(name.encode())
+        file.chmod(0o4755)
+        os.setxattr(file, "user.note", b"x")
+        os.link(file, folder / "new" / f"{name}-again")
+    os.utime(folder / "new" / "b", (0, 1 << 34))
+
+
+@contextmanager
+def folder_with_attributes(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder on a file system that takes attributes of users."""
+    for parent in (tmp_path, Path("/dev/shm"), Path("/var/tmp")):
+        with tempfile.TemporaryDirectory(dir=parent) as name:
+            try:
+                os.setxattr(name, "user.note", b"x")
+            except OSError:
+                continue
+            os.removexattr(name, "user.note")
+            yield Path(name)
+            return
+    pytest.skip("no file system here takes extended attributes of users")
+
+
+def test_what_an_import_does_not_keep_is_counted_and_named(manifold: Manifold, tmp_path: Path) -> None:
+    project = new_project(manifold)
+    with folder_with_attributes(tmp_path) as folder:
+        put_what_is_not_kept(folder)
+        for _ in range(2):  # an import that has nothing to bring says it, too: project and folder are not quite alike
+            done = manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, folder)
+            assert {loss: lost.paths for loss, lost in done.losses.items()} == {
+                Loss.SPECIAL_BITS: 5,
+                Loss.ATTRIBUTES: 4,
+                Loss.HARD_LINKS: 2,
+                Loss.TIMES: 2,
+            }
+            assert done.losses[Loss.SPECIAL_BITS].example == b"new"
+        (folder / "new" / "b-again").unlink()
+        shutil.rmtree(folder / "new")
+        assert manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, folder).losses == {}
+
+
+def test_a_commit_says_once_what_it_does_not_keep(manifold: Manifold) -> None:
+    project = new_project(manifold, a=b"one")
+    work = check_out(manifold, project)
+    (work / "folder").mkdir()
+    (work / "folder").chmod(0o2755)
+    (work / "program").write_bytes(b"x")
+    (work / "program").chmod(0o4755)
+    os.link(work / "a", work / "same")
+    os.utime(work / "program", (0, 1 << 34))
+    said = manifold.commits.commit(LOCAL_PRINCIPAL, S1).losses
+    assert {loss: lost.paths for loss, lost in said.items()} == {
+        Loss.SPECIAL_BITS: 2,
+        Loss.HARD_LINKS: 1,
+        Loss.TIMES: 1,
+    }
+    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).losses == {}
+    for number in range(2):
+        (work / "folder" / f"file-{number}").write_bytes(b"x")
+        done = manifold.commits.commit(LOCAL_PRINCIPAL, S1)
+        assert (done.added, done.losses) == (1, {})
+
+
+def test_a_large_file_is_counted_while_it_is_read_or_written_and_not_only_at_its_end(
+    manifold: Manifold, tmp_path: Path
+) -> None:
+    project = new_project(manifold)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "large").write_bytes(os.urandom(20_000_000))
+    (source / "small").write_bytes(b"x" * 1000)
+
+    def check(reports: list[tuple[int, int]]) -> None:
+        assert (sum(files for files, _ in reports), sum(size for _, size in reports)) == (2, 20_001_000)
+        assert max(size for _, size in reports) < 10_000_000
+
+    read: list[tuple[int, int]] = []
+    manifold.transfer.import_folder(
+        LOCAL_PRINCIPAL, project, source, progress=lambda files, size: read.append((files, size))
+    )
+    check(read)
+    written: list[tuple[int, int]] = []
+    manifold.transfer.export(
+        LOCAL_PRINCIPAL, project, tmp_path / "out", progress=lambda files, size: written.append((files, size))
+    )
+    check(written)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from manifold_common.domain.arguments import checked_count
+from manifold_common.domain.wording import plural
 from manifold_common.errors import QuotaExceeded
 
 
@@ -24,7 +25,7 @@ class Limits:
         """Raises QuotaExceeded when one file of ``size`` bytes is too large."""
         if self.max_file_bytes and size > self.max_file_bytes:
             raise QuotaExceeded(
-                f"{shown_path!r} has {size} bytes, over the limit of {self.max_file_bytes} for one file",
+                f"{shown_path!r} has {plural(size, 'byte')}, over the limit of {self.max_file_bytes} for one file",
                 hint="leave it out with .manifoldignore, or raise projects.quotas.maxFileBytes",
                 path=shown_path,
                 limit=self.max_file_bytes,
@@ -34,7 +35,7 @@ class Limits:
         """Raises QuotaExceeded when a project would hold too many bytes or entries."""
         if self.max_project_bytes and total_bytes > self.max_project_bytes:
             raise QuotaExceeded(
-                f"the project would hold {total_bytes} bytes, over the limit of {self.max_project_bytes}",
+                f"the project would hold {plural(total_bytes, 'byte')}, over the limit of {self.max_project_bytes}",
                 hint="remove files, or raise projects.quotas.maxProjectBytes",
                 limit=self.max_project_bytes,
             )
@@ -49,8 +50,8 @@ class Limits:
         """Raises QuotaExceeded when a working set would take too much memory."""
         if self.max_session_ram_bytes and total_bytes > self.max_session_ram_bytes:
             raise QuotaExceeded(
-                f"the working set needs {total_bytes} bytes of RAM, over the limit of {self.max_session_ram_bytes} "
-                "for one session",
+                f"the working set needs {plural(total_bytes, 'byte')} of RAM, over the limit of "
+                f"{self.max_session_ram_bytes} for one session",
                 hint="check out fewer paths with --path, or raise projects.quotas.maxSessionRamBytes",
                 limit=self.max_session_ram_bytes,
             )

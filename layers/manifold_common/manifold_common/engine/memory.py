@@ -11,6 +11,7 @@ import threading
 from types import TracebackType
 
 from manifold_common.domain.patience import check_wanted, patience
+from manifold_common.domain.wording import plural
 from manifold_common.errors import QuotaExceeded, Unavailable
 
 UNBOUNDED = 1 << 62
@@ -58,7 +59,7 @@ class Account:
                 wanted = self.taken + count
                 if wanted > memory.limit_bytes:
                     raise QuotaExceeded(
-                        f"reading {self._what} takes about {wanted} bytes of memory, over the limit of "
+                        f"reading {self._what} takes about {plural(wanted, 'byte')} of memory, over the limit of "
                         f"{memory.limit_bytes}",
                         hint="raise projects.treeMemoryBytes, or give the function more memory",
                         limit=memory.limit_bytes,
@@ -66,7 +67,7 @@ class Account:
                 check_wanted()
                 if left <= 0 or memory.standing + self.taken >= memory.taken:
                     raise Unavailable(
-                        f"reading {self._what} takes about {wanted} bytes of memory; others take "
+                        f"reading {self._what} takes about {plural(wanted, 'byte')} of memory; others take "
                         f"{memory.taken - self.taken} of the {memory.limit_bytes} that there are",
                         hint="try again, or raise projects.treeMemoryBytes",
                     )

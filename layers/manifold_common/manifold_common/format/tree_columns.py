@@ -194,7 +194,7 @@ def _paths(data: bytes, count: int, what: str) -> list[bytes]:
 def _chunks(columns: TreeColumns) -> tuple[list[ChunkId], list[int]]:
     data = columns.chunk_ids
     if len(data) != columns.chunk_count * CHUNK_ID_BYTES:
-        raise ValueError(f"column chunk_ids has {len(data)} bytes for {columns.chunk_count} chunks")
+        raise ValueError(f"column chunk_ids has {len(data)} bytes for a count of {columns.chunk_count}")
     chunks = [ChunkId(data[at : at + CHUNK_ID_BYTES]) for at in range(0, len(data), CHUNK_ID_BYTES)]
     lengths = list(unpack_ints(U32, columns.chunk_lengths, columns.chunk_count, "chunk_lengths"))
     if lengths and not 0 < min(lengths) <= max(lengths) <= MAX_CHUNK_BYTES:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import (
@@ -19,13 +19,14 @@ from manifold_common.domain.arguments import (
 )
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Seen
+from manifold_common.domain.losses import Losses
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, growth, is_significant, tally
 from manifold_common.engine.commit_writer import Authorship, StoredCommit, decode_note
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.bench import OpenSet
 from manifold_common.engine.working_set.folders import open_root
-from manifold_common.engine.working_set.scan import Progress, scan
+from manifold_common.engine.working_set.scan import Progress, ScanResult, scan
 from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, file_clock_ns
 from manifold_common.errors import CatalogUnavailable, ManifoldError, NotFound
@@ -89,6 +90,8 @@ class Committed:
     """Sockets, FIFOs and devices."""
     unstable: list[bytes]
     """Files that were being written to; committed as they were read."""
+    losses: Losses = field(default_factory=Losses)
+    """What of changed files and new folders no project keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +102,6 @@ class Saved:
     commit: CommitId | None
     """The draft's id, or ``None`` when there was nothing to save."""
     changed: int
-
-
-class _Scanned(NamedTuple):
-    trust: Trust
-    skipped: list[bytes]
-    unstable: list[bytes]
 
 
 class Commits:
@@ -144,14 +141,14 @@ class Commits:
             if earlier is not None:
                 return self.answer_again(earlier)
             by = Authorship(principal.user, session, request.message, request.provenance, request.request)
-            prepared, found = self._prepare(work, state, by, self._drafts.last(work), progress, request.checksum)
+            prepared, found, trust = self._prepare(work, state, by, self._drafts.last(work), progress, request.checksum)
             if not is_significant(state.base.tree, prepared.changes):
                 if request.expected is not None:
                     self._publisher.check_expected(principal.tenant, owner.project, request.expected)
                 self._drafts.forget(work)
                 self._sessions.note_use(owner)
-                self._bench.keep(work, WorkingState(state.base, found.trust, state.scope))
-                return nothing_committed(work, state.base.head.generation, found.skipped, found.unstable)
+                self._bench.keep(work, WorkingState(state.base, trust, state.scope))
+                return nothing_committed(work, state.base.head.generation, found)
             try:
                 published = self._publisher.publish(
                     prepared,
@@ -176,11 +173,11 @@ class Commits:
             else:
                 self._drafts.published(work)
             try:
-                self._advance(work, state, prepared.changes, found.trust, published)
+                self._advance(work, state, prepared.changes, trust, published)
             except ManifoldError as error:
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
                 _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
-            done = committed(published, prepared, found.skipped, found.unstable)
+            done = committed(published, prepared, found)
             return replace(done, conflicts=sorted({*done.conflicts, *work.decided}), kept=[*done.kept, *work.kept])
 
     def answer_again(self, earlier: Published) -> Committed:
@@ -220,7 +217,7 @@ class Commits:
         """Like ``save``, for a working set that is open already. Not a use of the session, unless it has changed."""
         session, state = work.owner.session, self._workspaces.standing_state(work)
         last = self._drafts.last(work)
-        prepared, _ = self._prepare(work, state, Authorship(principal.user, session), last, None, checksum)
+        prepared, _, _ = self._prepare(work, state, Authorship(principal.user, session), last, None, checksum)
         generation = state.base.head.generation
         changed = len(prepared.changes.upserts) + len(prepared.changes.deletes)
         if not is_significant(state.base.tree, prepared.changes):
@@ -239,7 +236,7 @@ class Commits:
         draft: SavedDraft | None,
         progress: Progress | None,
         checksum: bool,
-    ) -> tuple[Work, _Scanned]:
+    ) -> tuple[Work, ScanResult, Trust]:
         """Scan the working set and store its new content."""
         context, base = self._context, state.base
         known = {**base.places, **draft.packed} if draft else base.places
@@ -268,7 +265,7 @@ class Commits:
             os.close(root)
         prepared = Work(base, changes, content, known, by, writer.new_bytes)
         trust = Trust(trusted_before_ns, frozenset(found.unstable), found.folders)
-        return prepared, _Scanned(trust, found.skipped, found.unstable)
+        return prepared, found, trust
 
     def _advance(
         self,
@@ -308,7 +305,7 @@ class Commits:
         return stored
 
 
-def nothing_committed(work: OpenSet, generation: Generation, skipped: list[bytes], unstable: list[bytes]) -> Committed:
+def nothing_committed(work: OpenSet, generation: Generation, found: ScanResult) -> Committed:
     """Return what is to be said of a working set that has changed nothing."""
     return Committed(
         project=work.owner.project,
@@ -321,14 +318,13 @@ def nothing_committed(work: OpenSet, generation: Generation, skipped: list[bytes
         rebased=False,
         conflicts=sorted(set(work.decided)),
         kept=list(work.kept),
-        skipped=skipped,
-        unstable=unstable,
+        skipped=found.skipped,
+        unstable=found.unstable,
+        losses=found.losses,
     )
 
 
-def committed(
-    published: Published, work: Work, skipped: Sequence[bytes] = (), unstable: Sequence[bytes] = ()
-) -> Committed:
+def committed(published: Published, work: Work, found: ScanResult | None = None) -> Committed:
     """Return what is to be said of a publication."""
     counted = tally(work.base.tree, published.changes)
     return Committed(
@@ -342,6 +338,7 @@ def committed(
         rebased=published.rebased,
         conflicts=published.conflicts,
         kept=published.kept,
-        skipped=list(skipped),
-        unstable=list(unstable),
+        skipped=found.skipped if found else [],
+        unstable=found.unstable if found else [],
+        losses=found.losses if found else Losses(),
     )

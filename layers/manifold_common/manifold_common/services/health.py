@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 from manifold_common.domain.panic import is_panic
 from manifold_common.domain.patience import hurried
 from manifold_common.domain.room import is_low, shown
+from manifold_common.domain.wording import plural
 from manifold_common.engine.working_set.bench import Bench
 from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.errors import CatalogUnavailable, ManifoldError
@@ -323,7 +324,7 @@ def _backlog(events: Events) -> Finding:
     """Tell whether events reach the sinks."""
     backlog = events.backlog()
     if backlog.parked_streams:
-        return State.DEGRADED, f"{backlog.parked_streams} streams are parked: see 'manifold events list'"
+        return State.DEGRADED, f"{plural(backlog.parked_streams, 'stream')} parked: see 'manifold events list'"
     detail = f"{backlog.waiting} waiting" + (f"; {backlog.trouble}" if backlog.trouble else "")
     return (State.DEGRADED if backlog.late else State.OK), detail
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_flag
+from manifold_common.domain.losses import Losses
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, Entry, is_significant, totals
+from manifold_common.domain.wording import plural
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.folders import open_root, translate
 from manifold_common.engine.working_set.materialise import materialise
@@ -46,6 +48,8 @@ class Imported:
     """Paths on which the strategy decided."""
     kept: list[SessionId]
     """Sessions that keep, as their drafts, what it dropped of the import."""
+    losses: Losses = field(default_factory=Losses)
+    """What of the folder no project keeps."""
 
 
 class Publication(NamedTuple):
@@ -163,6 +167,7 @@ def imported(base: Snapshot, found: ScanResult, done: Publication, new_bytes: in
         left_out=found.left_out,
         conflicts=done.conflicts,
         kept=done.kept,
+        losses=found.losses,
     )
 
 
@@ -223,7 +228,9 @@ def new_folder(destination: Path, tree: Mapping[bytes, Entry]) -> Iterator[int]:
     try:
         free = free_bytes(destination)
         if size > free:
-            raise NoSpace(f"the project has {size} bytes and {destination} has room for {free}", hint="make room")
+            raise NoSpace(
+                f"the project has {plural(size, 'byte')} and {destination} has room for {free}", hint="make room"
+            )
         root = open_root(path)
         try:
             yield root

@@ -25,6 +25,7 @@ from manifold_common.domain.tree import (
     directory,
     kept_time,
 )
+from manifold_common.domain.wording import plural
 from manifold_common.engine.pack_writer import PackWriter
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import AlreadyExists, InvalidInput, NotFound, QuotaExceeded
@@ -151,8 +152,8 @@ class _EditedTree:
             if self._new_bytes > MAX_NEW_ENTRY_BYTES:
                 raise QuotaExceeded(
                     f"these changes add too many files and folders, too deep ones, or too long links: they take about "
-                    f"{self._new_bytes} bytes of memory up to {to_display(path[:_SHOWN])!r}, over the limit of "
-                    f"{MAX_NEW_ENTRY_BYTES}",
+                    f"{plural(self._new_bytes, 'byte')} of memory up to {to_display(path[:_SHOWN])!r}, over the "
+                    f"limit of {MAX_NEW_ENTRY_BYTES}",
                     hint="make them in several commits, or use shorter paths",
                     limit=MAX_NEW_ENTRY_BYTES,
                 )

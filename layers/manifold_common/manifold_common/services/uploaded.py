@@ -23,6 +23,7 @@ from blake3 import blake3
 from manifold_common.domain.access import Principal
 from manifold_common.domain.paths import to_display
 from manifold_common.domain.tree import FILE, misfit
+from manifold_common.domain.wording import plural
 from manifold_common.engine.data_keys import ProjectKeys
 from manifold_common.engine.pack_writer import INLINE_BYTES, NewContent
 from manifold_common.engine.tree_log import Snapshot
@@ -157,7 +158,7 @@ class Inspector:
         total = sum(one.size for one in wanted)
         if total > MAX_CHECKED_BYTES:
             raise BadUpload(
-                f"{len(wanted)} packs of {total} bytes are too much to check at once",
+                f"{plural(len(wanted), 'pack')} of {plural(total, 'byte')}: too much to check at once",
                 hint=f"have packs of at most {MAX_CHECKED_BYTES} bytes checked in one call",
             )
         list(self._context.workers.requests.map(lambda receipt: self._check_pack(draft, receipt), wanted))
@@ -211,14 +212,14 @@ class Inspector:
     def _fetch(self, own: Container, receipt: Receipt, most: int) -> Buffer:
         key = own.seal().key
         if receipt.size > most:
-            raise BadUpload(f"upload {own.name} has {receipt.size} bytes, over the limit of {most}")
+            raise BadUpload(f"upload {own.name} has {plural(receipt.size, 'byte')}, over the limit of {most}")
         with _blaming(own):
             try:
                 data = self._context.store.get(key, max_bytes=receipt.size)
             except ObjectNotFound:
                 raise CorruptObject(key, "it was not stored") from None
             if len(data) != receipt.size:
-                raise CorruptObject(key, f"{len(data)} bytes are stored, and not {receipt.size}")
+                raise CorruptObject(key, f"it has {plural(len(data), 'byte')}, and not {receipt.size}")
             if blake3(data).digest() != receipt.checksum:
                 raise CorruptObject(key, "other bytes are stored than its receipt says")
         return data
@@ -232,7 +233,7 @@ class Inspector:
             standing = draft.base.places.get(chunk)
             if standing is not None:
                 if standing.length != length:
-                    raise BadUpload(f"draft {own.name} gives a chunk of {standing.length} bytes {length}")
+                    raise BadUpload(f"draft {own.name} gives a chunk of {plural(standing.length, 'byte')} {length}")
                 draft.known[chunk] = standing
                 continue
             draft.new_bytes += length

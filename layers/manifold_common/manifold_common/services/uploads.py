@@ -121,7 +121,9 @@ class Uploads:
         """
         base = checked_seen(base, "base")
         if not 0 <= checked_count(packs, "packs") <= MAX_SLOTS:
-            raise InvalidInput(f"{packs} packs cannot be had at once", hint=f"ask for at most {MAX_SLOTS}, then again")
+            raise InvalidInput(
+                f"so many packs cannot be had at once: {packs}", hint=f"ask for at most {MAX_SLOTS}, then again"
+            )
         context = self._context
         row = self._sessions.view(principal, session).session
         at = point_of(base)

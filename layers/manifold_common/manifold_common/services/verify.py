@@ -18,6 +18,7 @@ from pathlib import Path
 from manifold_common.domain.access import Principal
 from manifold_common.domain.paths import to_display
 from manifold_common.domain.tree import Tree, apply, chunk_ids
+from manifold_common.domain.wording import plural
 from manifold_common.engine.data_keys import ProjectKeys
 from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.objects import SealedObjects
@@ -269,7 +270,9 @@ class _Verification:
             if info is None:
                 self._problem_in(container, CorruptObject(key, "it is missing from the object store"))
             elif info.size < end:
-                self._problem_in(container, CorruptObject(key, f"it has {info.size} bytes, and {end} are needed"))
+                self._problem_in(
+                    container, CorruptObject(key, f"it has {plural(info.size, 'byte')}, and {end} are needed")
+                )
             self._note_plain(key, container.dek, info.size if info is not None else 0)
             self._tell(1, 0)
         self._report.objects = len(self._seen)

@@ -13,6 +13,7 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point
 from manifold_common.domain.paths import to_display, to_text
 from manifold_common.domain.tree import Changes, Tree, apply, between, totals
+from manifold_common.domain.wording import plural
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.bench import Bench, OpenSet
 from manifold_common.engine.working_set.folders import open_root, translate
@@ -218,7 +219,7 @@ class Workspaces:
         free = self._generations.objects.make_room(self.bench.sets.root, need)
         if need > free:
             raise NoSpace(
-                f"the working set needs about {need} bytes and {self.bench.sets.root} has {free} left",
+                f"the working set needs about {plural(need, 'byte')} and {self.bench.sets.root} has {free} left",
                 hint="close sessions, enlarge it (Lambda: the ephemeral storage), or check out fewer paths with --path",
                 needed=need,
                 free=free,

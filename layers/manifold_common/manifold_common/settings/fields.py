@@ -160,6 +160,8 @@ def _check_address(value: str) -> str:
         raise ValueError("not an address")
     if not 0 < int(port) < 65536:
         raise ValueError("not a port")
+    if ":" in host:
+        ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]"))  # else what is before it may be a password
     host.encode("idna")  # as for URLs
     return value
 

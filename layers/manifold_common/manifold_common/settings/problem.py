@@ -44,9 +44,10 @@ def config_error(problems: Sequence[Problem]) -> ConfigError:
 def shown(value: object) -> str:
     """Return ``value`` as it may stand in a message: on one line, printable, not too long, without credentials.
 
-    What stands before an ``@`` may be a user and a password, and what follows a ``?`` or ``#`` a token, so none of it
-    is shown.
+    What stands before an ``@`` may be a user and a password, what follows a ``?`` or ``#`` a token, and where there is
+    more than one colon but in an IPv6 address, any part a password, so none of it is shown.
     """
     text = re.sub(r"(['\"]).*@", r"\1***@", repr(value))
     text = re.sub(r"([?#])[^'\",]+", r"\1***", text)
+    text = re.sub(r"(?<=['\"])[^'\",/\[]*:[^'\",/]*:[^'\",/]*", "***", text)
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}... ({len(text)} characters)"

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from manifold_common.adapters.filesystem.folders import DurableFolders, make_root, open_folder
 from manifold_common.domain.object_key import check_folder, check_object_key, is_object_key
 from manifold_common.domain.room import is_low, shown
+from manifold_common.domain.wording import plural
 from manifold_common.errors import (
     AlreadyExists,
     CorruptObject,
@@ -89,7 +90,7 @@ class FilesystemObjectStore:
     def get(self, key: str, *, max_bytes: int) -> Buffer:
         with self._open_object(key) as (fd, size):
             if size > max_bytes:
-                raise CorruptObject(key, f"it has {size} bytes, more than the {max_bytes} it may have")
+                raise CorruptObject(key, f"it has {plural(size, 'byte')}, more than the {max_bytes} it may have")
             return _read(fd, key, 0, size)
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[Buffer]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from manifold_common.domain.object_key import check_folder, check_object_key
+from manifold_common.domain.wording import plural
 from manifold_common.errors import AlreadyExists, CorruptObject, ObjectNotFound
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.object_store import Buffer, ObjectInfo, StoreHealth, check_ranges
@@ -38,7 +39,7 @@ class MemoryObjectStore:
     def get(self, key: str, *, max_bytes: int) -> Buffer:
         data = self._read(key, "get")
         if len(data) > max_bytes:
-            raise CorruptObject(key, f"it has {len(data)} bytes, more than the {max_bytes} it may have")
+            raise CorruptObject(key, f"it has {plural(len(data), 'byte')}, more than the {max_bytes} it may have")
         return data
 
     def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[Buffer]:
@@ -76,7 +77,7 @@ class MemoryObjectStore:
                 self._objects.pop(key, None)
 
     def health(self) -> StoreHealth:
-        return StoreHealth(True, f"{len(self._objects)} objects in memory", 0.0)
+        return StoreHealth(True, f"{plural(len(self._objects), 'object')} in memory", 0.0)
 
     def _read(self, key: str, method: str) -> bytes:
         check_object_key(key)

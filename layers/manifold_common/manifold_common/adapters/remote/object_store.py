@@ -16,6 +16,7 @@ import urllib3
 from manifold_common.adapters.remote.bodies import exchange
 from manifold_common.adapters.remote.network import Forbidden, Network
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
+from manifold_common.domain.wording import plural
 from manifold_common.errors import AlreadyExists, BadAnswer, CorruptObject, ObjectNotFound, StoreUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer, check_ranges
@@ -186,7 +187,7 @@ class LinkedObjects:
                 retryable=True,
             ) from None
         if answer.status < 300 and len(data) > most:
-            raise CorruptObject(key, f"it has more than the {most} bytes it may have")
+            raise CorruptObject(key, f"it has more than the {plural(most, 'byte')} it may have")
         asked = seconds_asked(answer.headers.get("Retry-After"), self._clock.now()) if answer.status >= 300 else None
         self._rest.note(asked)
         return _Answer(answer.status, data, asked)

@@ -30,6 +30,7 @@ from manifold_common.adapters.s3.redirects import look_for_redirect
 from manifold_common.adapters.s3.slots import Slots
 from manifold_common.domain.object_key import check_folder, check_object_key
 from manifold_common.domain.patience import patience
+from manifold_common.domain.wording import plural
 from manifold_common.errors import CorruptObject, ManifoldError, NoSpace, ObjectNotFound, StoreUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.credentials import Credentials, Fixed
@@ -116,7 +117,7 @@ class S3ObjectStore:
         def receive() -> Buffer:
             answer = self._client(max_bytes).get(key)
             if answer.size > max_bytes:
-                raise CorruptObject(key, f"it has {answer.size} bytes, more than the {max_bytes} it may have")
+                raise CorruptObject(key, f"it has {plural(answer.size, 'byte')}, more than the {max_bytes} it may have")
             data = answer.read()
             if len(data) != answer.size:
                 raise StoreUnavailable(f"the answer for object {key} broke off", retryable=True)

@@ -167,11 +167,12 @@ class _Materialiser:
         view = memoryview(raw)
         opened = self._opened()
         size = self._write_files(opened, wanted.files, view)
+        files = len(wanted.files)
         for part in wanted.parts:
             parent, name = self._split(opened, part.path)
-            self._write_part(parent, name, part, view[part.start : part.end])
+            files += self._write_part(parent, name, part, view[part.start : part.end])
             size += part.end - part.start
-        self._count(len(wanted.files), size)
+        self._count(files, size)
 
     def _write_files(self, opened: Folders, files: list[tuple[bytes, Entry, int, int]], view: memoryview) -> int:
         """Write whole files; the hot loop of a checkout."""
@@ -221,7 +222,8 @@ class _Materialiser:
         except OSError as error:
             raise translate(error, path) from None
 
-    def _write_part(self, parent: int, name: bytes, part: _Part, data: memoryview) -> None:
+    def _write_part(self, parent: int, name: bytes, part: _Part, data: memoryview) -> bool:
+        """Write a part of a large file; tell whether the file is complete now."""
         path = part.path
         try:
             fd = os.open(name, _REOPEN, dir_fd=parent)
@@ -236,6 +238,7 @@ class _Materialiser:
                 if complete:
                     os.fchmod(fd, part.entry.mode)
                     os.utime(fd, ns=(part.entry.mtime_ns, part.entry.mtime_ns))
+                return complete
             finally:
                 os.close(fd)
         except OSError as error:

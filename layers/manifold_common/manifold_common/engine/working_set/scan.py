@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from manifold_common.domain.losses import Losses
 from manifold_common.domain.paths import MAX_PATH_BYTES, ROOT, ancestors_of, parent_of, to_display
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.quota import UNLIMITED, Limits
@@ -22,6 +23,7 @@ from manifold_common.domain.tree import DIRECTORY, FILE, MODE_MASK, SYMLINK, Cha
 from manifold_common.engine.working_set.folders import Folders, translate
 from manifold_common.engine.working_set.ignore import IGNORE_FILE, IgnoreFiles, IgnoreRules
 from manifold_common.engine.working_set.state import NO_TRUST, Trust
+from manifold_common.engine.working_set.unkept import Unkept
 from manifold_common.errors import QuotaExceeded, UnsafePath
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.chunker import WHOLE_FILE_BYTES, Chunker
@@ -58,6 +60,8 @@ class ScanResult:
     """Sockets, FIFOs and devices."""
     unstable: list[bytes] = field(default_factory=list)
     """Files that changed while they were read; what was read is kept, and they are read again next time."""
+    losses: Losses = field(default_factory=Losses)
+    """What is not kept of changed files and new folders; without a state that vouches for anything, of all."""
     left_out: list[bytes] = field(default_factory=list)
     """Folders that were not to be looked into."""
     folders: dict[bytes, int] = field(default_factory=dict)
@@ -165,7 +169,9 @@ class _Scan:
         self._stamping = False
         self._progress = progress
         self._without = without
-        self._result = ScanResult(Changes({}, set()), set())
+        self._vouches_for_nothing = trust.before_ns == NO_TRUST.before_ns
+        self._unkept = Unkept(attributes=self._vouches_for_nothing)
+        self._result = ScanResult(Changes({}, set()), set(), losses=self._unkept.losses)
         self._ignore_files = IgnoreFiles()
         self._rules_of: dict[bytes, IgnoreRules | None] = {}  # of folders above those to look below
         self._with_ignored: dict[bytes, int] = {}  # new folders with ignored items: how many others they have
@@ -238,6 +244,7 @@ class _Scan:
         self._enter(folder, status)
         self._result.folders[folder] = inode
         trusted = visit.trusted and self._folders.get(folder) == inode
+        self._unkept.look(fd, folder, status, tell=not trusted)
         prefix = folder + b"/" if folder else b""
         rules = visit.rules
         subfolders: list[_Visit] = []
@@ -334,8 +341,7 @@ class _Scan:
                 hint="use shorter targets, or leave links out with .manifoldignore",
                 limit=MAX_TARGET_BYTES,
             )
-        if self._progress is not None:
-            self._progress(1, 0)
+        self._report(1, 0)
         self._take(path, 0)
         return Entry(SYMLINK, status.st_mode & MODE_MASK, kept_time(status.st_mtime_ns), 0, target)
 
@@ -362,20 +368,26 @@ class _Scan:
                 os.lseek(fd, 0, os.SEEK_SET)
             else:
                 self._result.unstable.append(path)
+            entry = Entry(FILE, status.st_mode & MODE_MASK, kept_time(status.st_mtime_ns), size, content)
+            self._unkept.look(fd, path, status, tell=self._is_news(path, entry))
         except OSError as error:
             raise translate(error, path) from None
         finally:
             os.close(fd)
-        if self._progress is not None:
-            self._progress(1, size)
+        self._report(1, 0)
         self._take(path, size)
-        return Entry(FILE, status.st_mode & MODE_MASK, kept_time(status.st_mtime_ns), size, content)
+        return entry
+
+    def _is_news(self, path: bytes, entry: Entry) -> bool:
+        """Tell whether what is not kept of a file is to be said: not of one that is as it was told of before."""
+        return self._vouches_for_nothing or self._tree.get(path) != entry
 
     def _content(self, fd: int, path: bytes, expected_bytes: int) -> tuple[int, bytes]:
         """Return (bytes read, chunk ids joined)."""
         if expected_bytes <= WHOLE_FILE_BYTES:
             data = os.read(fd, expected_bytes + 1)
             if len(data) == expected_bytes:
+                self._report(0, expected_bytes)
                 return expected_bytes, self._add(data) if data else b""
             os.lseek(fd, 0, os.SEEK_SET)
         size = 0
@@ -385,7 +397,12 @@ class _Scan:
             size += len(chunk)
             self._limits.check_file(shown, size)
             ids.append(self._add(chunk))
+            self._report(0, len(chunk))
         return size, b"".join(ids)
+
+    def _report(self, files: int, size: int) -> None:
+        if self._progress is not None:
+            self._progress(files, size)
 
     def _take(self, path: bytes, size: int) -> None:
         """Count what is there, so that a folder over the limits is refused as soon as that shows."""

@@ -6,13 +6,15 @@ checked by what it declares, and again by what it really brings.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
+from manifold_common.domain.losses import Loss, Losses
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Tree
@@ -73,6 +75,8 @@ class ImportedArchive:
     """Of all files in the archive."""
     skipped: list[bytes]
     """Devices and FIFOs."""
+    losses: Losses = field(default_factory=Losses)
+    """What of the archive no project keeps."""
 
 
 class Archives:
@@ -143,7 +147,7 @@ class Archives:
             closing(arrivals.edits(items, making_way)) as edits,
         ):
             edited = self._edits.apply(principal, project, edits, options)
-        return ImportedArchive(edited, arrivals.entries, arrivals.total_bytes, arrivals.skipped)
+        return ImportedArchive(edited, arrivals.entries, arrivals.total_bytes, arrivals.skipped, arrivals.losses)
 
     def _items(
         self, principal: Principal, project: ProjectId, source: Source, limits: ArchiveLimits
@@ -165,6 +169,7 @@ class _Arrivals:
         self.entries = 0
         self.total_bytes = 0
         self.skipped: list[bytes] = []
+        self.losses = Losses()
 
     def edits(self, items: Iterator[Item], removed_first: list[bytes]) -> Generator[Edit, None, None]:
         """Yield what to do. Args: ``removed_first``: paths that make way.
@@ -196,12 +201,23 @@ class _Arrivals:
                     )
                 continue
             self.entries += 1
+            self._note_losses(path, item)
             if item.kind is ItemKind.FOLDER:
                 folders.pop(path, None)
                 folders[path] = MakeFolder(path, item.mode, item.mtime_ns)
             yield self._edit(path, item)
         # Again, for their times: whatever was put into a folder changed them.
         yield from folders.values()
+
+    def _note_losses(self, path: bytes, item: Item) -> None:
+        if item.kind is ItemKind.HARD_LINK:
+            self.losses.note(Loss.HARD_LINKS, path)  # its bits and its time are those of the file
+            return
+        self.losses.note_time(path, item.mtime_ns)
+        if item.kind is not ItemKind.LINK:
+            self.losses.note_mode(path, stat.S_IMODE(item.mode))
+        if item.has_attributes:
+            self.losses.note(Loss.ATTRIBUTES, path)
 
     def _edit(self, path: bytes, item: Item) -> Edit:
         if item.kind is ItemKind.FOLDER:

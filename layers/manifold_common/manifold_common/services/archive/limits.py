@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from manifold_common.domain.quota import Limits
+from manifold_common.domain.wording import plural
 from manifold_common.errors import QuotaExceeded
 
 MAX_ARCHIVE_BYTES = 100 << 30
@@ -60,7 +61,7 @@ class ArchiveLimits:
         """Raises QuotaExceeded."""
         if count > self.max_entries:
             raise QuotaExceeded(
-                f"the archive has more than {self.max_entries} entries",
+                f"the archive has more than {plural(self.max_entries, 'entry')}",
                 hint="leave files out, or raise projects.quotas.maxFiles",
                 limit=self.max_entries,
             )
@@ -69,7 +70,7 @@ class ArchiveLimits:
         """Raises QuotaExceeded. Args: ``size``: of the files so far."""
         if size > self.max_bytes:
             raise QuotaExceeded(
-                f"the archive's files have more than {self.max_bytes} bytes",
+                f"the archive's files have more than {plural(self.max_bytes, 'byte')}",
                 hint="leave files out, or raise projects.quotas.maxProjectBytes",
                 limit=self.max_bytes,
             )
@@ -89,8 +90,8 @@ class ArchiveLimits:
         ):
             if found > limit:
                 raise QuotaExceeded(
-                    f"the headers of the archive's first {entries} entries have {found} {what}, over the limit of "
-                    f"{limit} for so many",
+                    f"the headers of the archive's first {plural(entries, 'entry')} have {found} {what}, over the "
+                    f"limit of {limit} for so many",
                     hint=f"leave extended attributes out; else {_HARMFUL}",
                     limit=limit,
                 )
@@ -100,7 +101,8 @@ class ArchiveLimits:
         limit = FREE_GZIP_MEMBERS + expanded // BYTES_OF_A_GZIP_MEMBER
         if members > limit:
             raise QuotaExceeded(
-                f"the archive is {members} gzip streams in a row, over the limit of {limit} for {expanded} bytes",
+                f"the archive is {members} gzip streams in a row, over the limit of {limit} for "
+                f"{plural(expanded, 'byte')}",
                 hint=_HARMFUL,
                 limit=limit,
             )
@@ -125,4 +127,6 @@ class ArchiveLimits:
             )
         bound = self.max_bytes + self.max_entries * _HEADER_BYTES
         if expanded > bound:
-            raise QuotaExceeded(f"the archive expands to more than {bound} bytes", hint="leave files out", limit=bound)
+            raise QuotaExceeded(
+                f"the archive expands to more than {plural(bound, 'byte')}", hint="leave files out", limit=bound
+            )

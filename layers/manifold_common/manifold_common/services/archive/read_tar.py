@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Generator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from manifold_common.domain.paths import to_display
+from manifold_common.domain.wording import plural
 from manifold_common.errors import InvalidInput
 from manifold_common.services.archive.limits import ArchiveLimits
 from manifold_common.services.archive.source import Item, ItemKind, Source, clean_path
@@ -20,11 +21,13 @@ _MAX_HEADERS_IN_A_ROW = 64
 """Headers that only say more of the entry after them. Three are usual."""
 _MAX_NAME_BYTES = 64 << 10
 _SPARSE = b"GNU.sparse"
+_HAS_ATTRIBUTES = b"attributes"
+_ATTRIBUTES = (b"SCHILY.xattr.user.", b"SCHILY.xattr.security.capability", b"SCHILY.acl.", b"LIBARCHIVE.xattr.user.")
+"""How the keys begin that extended attributes and access control lists stand under."""
 _KEPT = frozenset({b"path", b"linkpath", b"size", b"mtime"})
 _PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK = b"x", b"g", b"L", b"K"
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _SPECIAL = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
-_MAX_TIME_NS = 2**63 - 1
 
 
 def read_tar(source: Source, limits: ArchiveLimits) -> Generator[Item, None, None]:
@@ -110,7 +113,7 @@ def _item(header: tarfile.TarInfo, facts: Mapping[bytes, bytes], size: int, cont
     if header.type == tarfile.GNUTYPE_SPARSE or _SPARSE in facts:
         raise InvalidInput(f"{to_display(path)!r} is stored as a sparse file", hint="make the archive without --sparse")
     target = facts.get(b"linkpath", _bytes(header.linkname))
-    mtime_ns = _time_ns(facts[b"mtime"]) if b"mtime" in facts else _in_range(int(header.mtime) * 1_000_000_000)
+    mtime_ns = _time_ns(facts[b"mtime"]) if b"mtime" in facts else int(header.mtime) * 1_000_000_000
     read: ReadInto | None = None
     if header.type in _FILES:
         kind, read = ItemKind.FILE, content.read
@@ -127,7 +130,9 @@ def _item(header: tarfile.TarInfo, facts: Mapping[bytes, bytes], size: int, cont
             f"{to_display(path)!r} is an entry of the unknown type {header.type!r}",
             hint="make the archive with GNU tar",
         )
-    return Item(path, kind, header.mode, mtime_ns, size if kind is ItemKind.FILE else 0, target, read)
+    return Item(
+        path, kind, header.mode, mtime_ns, size if kind is ItemKind.FILE else 0, target, read, _HAS_ATTRIBUTES in facts
+    )
 
 
 def _pax_records(data: bytes, facts: dict[bytes, bytes]) -> int:
@@ -144,6 +149,8 @@ def _pax_records(data: bytes, facts: dict[bytes, bytes]) -> int:
             facts[key] = value
         elif key.startswith(_SPARSE):
             facts[_SPARSE] = b""
+        elif key.startswith(_ATTRIBUTES):
+            facts[_HAS_ATTRIBUTES] = b""
         at += length
         count += 1
     return count
@@ -152,7 +159,7 @@ def _pax_records(data: bytes, facts: dict[bytes, bytes]) -> int:
 def _bounded(size: int, limit: int) -> int:
     if size > limit:
         raise InvalidInput(
-            f"the archive has a header of {size} bytes, over the limit of {limit}",
+            f"the archive has a header of {plural(size, 'byte')}, over the limit of {limit}",
             hint="it is damaged, or made to do harm",
         )
     return size
@@ -166,13 +173,9 @@ def _number(digits: bytes) -> int:
 
 def _time_ns(text: bytes) -> int:
     try:
-        return _in_range(int(Decimal(text[:64].decode("ascii")) * 1_000_000_000))
-    except (InvalidOperation, ValueError, OverflowError):
+        return int(Decimal(text[:64].decode("ascii")) * 1_000_000_000)
+    except (ArithmeticError, ValueError):
         raise InvalidInput("the archive is damaged: an entry has a time that is none") from None
-
-
-def _in_range(time_ns: int) -> int:
-    return max(-_MAX_TIME_NS, min(time_ns, _MAX_TIME_NS))
 
 
 def _bytes(text: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from manifold_common.domain.paths import to_display
 from manifold_common.domain.patience import check_wanted
+from manifold_common.domain.wording import plural
 from manifold_common.engine.working_set.folders import translate
 from manifold_common.engine.working_set.ram import free_bytes
 from manifold_common.errors import InvalidInput, NoSpace
@@ -52,7 +53,7 @@ def _spool(source: Source, folder: str) -> BinaryIO:
         while piece := source.take(_PIECE_BYTES):
             if source.taken_bytes > room:
                 raise NoSpace(
-                    f"the zip has more than {room} bytes, half of what is free in {folder}",
+                    f"the zip has more than {plural(room, 'byte')}, half of what is free in {folder}",
                     hint="send a tar.gz, which needs no room, or make room",
                 )
             os.writev(file.fileno(), [piece])
@@ -69,7 +70,7 @@ def _spool(source: Source, folder: str) -> BinaryIO:
 def _item(fd: int, member: Member) -> Item:
     path, mode, mtime_ns = member.path, member.mode, member.mtime_ns
     if member.is_folder:
-        return Item(path, ItemKind.FOLDER, mode & 0o777 or 0o755, mtime_ns, 0, b"", None)
+        return Item(path, ItemKind.FOLDER, stat.S_IMODE(mode) or 0o755, mtime_ns, 0, b"", None)
     if stat.S_ISLNK(mode):
         if member.raw_bytes > _MAX_TARGET_BYTES:
             raise InvalidInput(f"the link {to_display(path)!r} has a target that no link can have")
@@ -87,7 +88,7 @@ def _item(fd: int, member: Member) -> Item:
         rest = rest[count:]
         return count
 
-    return Item(path, ItemKind.FILE, mode & 0o777 or 0o644, mtime_ns, member.raw_bytes, b"", read)
+    return Item(path, ItemKind.FILE, stat.S_IMODE(mode) or 0o644, mtime_ns, member.raw_bytes, b"", read)
 
 
 def _content(fd: int, member: Member) -> Iterator[bytes]:

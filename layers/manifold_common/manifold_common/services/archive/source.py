@@ -38,6 +38,8 @@ class Item(NamedTuple):
     target: bytes
     read: ReadInto | None
     """Content of a file; good until the next item is asked for."""
+    has_attributes: bool = False
+    """Extended attributes or access control lists."""
 
 
 class Source:

@@ -217,7 +217,7 @@ class RemoteSessions:
                 if request.expected is not None:
                     self._check_expected(owner.project, request.expected)
                 self._bench.keep(work, WorkingState(state.base, prepared.trust, state.scope))
-                return nothing_committed(work, state.base.head.generation, found.skipped, found.unstable)
+                return nothing_committed(work, state.base.head.generation, found)
             upload.store(prepared.changes, prepared.content)
             done = upload.publish(request)
             try:
@@ -238,6 +238,7 @@ class RemoteSessions:
                 kept=[*done.kept, *work.kept],
                 skipped=found.skipped,
                 unstable=found.unstable,
+                losses=found.losses,
             )
 
     def _check_expected(self, project: ProjectId, expected: Seen) -> None:
