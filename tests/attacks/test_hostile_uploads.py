@@ -33,7 +33,7 @@ from manifold_common.services.uploaded import Receipt
 from manifold_common.services.uploads import Room
 
 from tests.attacks.liar import Liar, make_liar, noise, unchanged
-from tests.support.remote import MakeClient, MakeServer, RemoteServer
+from tests.support.remote import MakeClient, MakeServer, RemoteServer, on_every_store
 from tests.support.work import S1, S2, new_project, put
 
 
@@ -47,6 +47,7 @@ def liar(server: RemoteServer, client: RemoteManifold, project: ProjectId) -> Li
     return make_liar(client, project)
 
 
+@on_every_store
 def test_links_of_published_packs_change_nothing_any_more(server: RemoteServer, liar: Liar, project: ProjectId) -> None:
     liar.packed(noise(1))
     assert liar.publish() == 2

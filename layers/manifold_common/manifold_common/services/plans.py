@@ -115,7 +115,8 @@ class Plans:
         if self._links is None:
             raise ConfigError(
                 "this server's object store cannot be reached by clients",
-                hint="use the server's own files and sessions, or set projects.backend to s3",
+                hint="use the server's own files and sessions, set projects.backend to s3, or have a host, not a "
+                "function, serve the folder",
             )
         return self._links
 

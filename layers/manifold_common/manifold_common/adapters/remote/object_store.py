@@ -16,6 +16,7 @@ import urllib3
 from manifold_common.adapters.remote.bodies import exchange
 from manifold_common.adapters.remote.network import Forbidden, Network
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
+from manifold_common.domain.served_link import PATH
 from manifold_common.errors import AlreadyExists, BadAnswer, CorruptObject, ObjectNotFound, StoreUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer, check_ranges
@@ -34,7 +35,11 @@ class _Answer(NamedTuple):
 
 
 class LinkedObjects:
-    """Implements ObjectAccess. Safe for threads."""
+    """Implements ObjectAccess. Safe for threads.
+
+    Args:
+        server_url: what stands before links that lead to the server itself.
+    """
 
     def __init__(
         self,
@@ -42,9 +47,11 @@ class LinkedObjects:
         clock: Clock,
         randomness: Randomness,
         network: Network,
+        server_url: str,
         timeout_seconds: float = 60.0,
         policy: RetryPolicy | None = None,
     ) -> None:
+        self._server_url = server_url.rstrip("/")
         self._clock = clock
         self._rest = Rest(clock)
         self._randomness = randomness
@@ -67,12 +74,12 @@ class LinkedObjects:
     def grant(self, grants: Iterable[ObjectGrant]) -> None:
         """Take links to read. Of two for one object the newer counts."""
         with self._lock:
-            self._urls.update({grant.key: grant.url for grant in grants if grant.url})
+            self._urls.update({grant.key: self._whole(grant.url) for grant in grants if grant.url})
 
     def offer(self, key: str, link: UploadLink) -> None:
         """Take a link to create an object."""
         with self._lock:
-            self._slots[key] = (link.url, link.headers)
+            self._slots[key] = (self._whole(link.url), link.headers)
 
     def renew_with(self, renew: Callable[[], None]) -> None:
         self._renew = renew
@@ -134,6 +141,9 @@ class LinkedObjects:
             if self._url(key) == url:  # else another thread has seen to it
                 self._renew()
         return self._request("GET", self._url(key), key, headers=headers, most=most)
+
+    def _whole(self, url: str) -> str:
+        return self._server_url + url if url.startswith(PATH) else url
 
     def _url(self, key: str) -> str:
         with self._lock:
