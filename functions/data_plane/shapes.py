@@ -69,6 +69,13 @@ class PlanOut(BaseModel):
     )
 
 
+class ProjectPlanOut(PlanOut):
+    id_key: str | None = Field(
+        description="Key that names chunks, base64, by which the content of objects without encryption is proven. "
+        "Null: none of `objects` is without."
+    )
+
+
 class DraftOut(BaseModel):
     commit: str
     grant: GrantOut
@@ -130,6 +137,11 @@ def plan_out(plan: Plan) -> PlanOut:
         expires_at=plan.expires_at,
         known=None if plan.known is None else str(plan.known),
     )
+
+
+def project_plan_out(plan: Plan) -> ProjectPlanOut:
+    id_key = None if plan.id_key is None else _base64(plan.id_key)
+    return ProjectPlanOut(**dict(plan_out(plan)), id_key=id_key)
 
 
 def session_plan_out(found: SessionPlan) -> SessionPlanOut:

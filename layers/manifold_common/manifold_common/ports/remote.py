@@ -126,6 +126,8 @@ class RemotePlan(_Dated, frozen=True):
     expires_at: Moment
     known: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(-[a-z2-7]{26})?$")] | None = None
     """The point whose content was left out, as ``<generation>-<commit>``; ``None``: nothing was left out."""
+    id_key: Key | None = None
+    """Of a project's plan that has objects without encryption."""
 
 
 class GrantedDraft(msgspec.Struct, frozen=True):
