@@ -40,7 +40,9 @@ class GrantOut(BaseModel):
     object_id: str
     dek: str = Field(description="Id of the data key, which is not given.")
     object_key: str = Field(description="Key of this object alone, base64; empty for an object without encryption.")
-    url: str = Field(description="Link to its bytes; empty where they come along.")
+    url: str = Field(
+        description="Link to its bytes, on this server if it begins with `/`; empty where they come along."
+    )
 
 
 class TreeOut(BaseModel):
@@ -201,7 +203,7 @@ class LinkOut(BaseModel):
     """The right to store one object, once, with the length that was told."""
 
     name: str
-    url: str = Field(description="PUT the object here.")
+    url: str = Field(description="PUT the object here: on this server if it begins with `/`.")
     headers: dict[str, str] = Field(description="To be sent with it, exactly so.")
 
 

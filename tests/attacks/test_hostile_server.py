@@ -32,7 +32,9 @@ from manifold_common.errors import (
     InternalError,
     InvalidInput,
     ManifoldError,
+    NoSpace,
     NotFound,
+    QuotaExceeded,
     SessionMoved,
     StaleStore,
     StoreUnavailable,
@@ -575,6 +577,26 @@ def test_a_link_to_the_server_leads_to_the_address_that_the_client_has(lying_ser
         with pytest.raises(ManifoldError):
             ask()
     assert lying_server.asked == [f"GET /below{url}", f"PUT /below{url}"]
+    links.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "told"), [(413, QuotaExceeded, "server.maxUploadBytes"), (507, NoSpace, "free space")]
+)
+def test_what_a_server_has_no_room_for_is_told_as_that(
+    lying_server: LyingServer, status: int, error: type[ManifoldError], told: str
+) -> None:
+    network = Network()
+    network._note("127.0.0.1")
+    links = LinkedObjects(
+        clock=SystemClock(), randomness=SystemRandomness(), network=network, server_url=lying_server.url
+    )
+    links.offer("t/y", UploadLink("a" * 26, "/api/objects/t/y?until=1&signature=s", {}))  # type: ignore[arg-type]
+    lying_server.lie = lambda asked, said: Answer(b"", status)
+    with pytest.raises(error) as caught:
+        links.put("t/y", b"x")
+    assert told in (caught.value.hint or "")
+    assert len(lying_server.asked) == 1
     links.close()
 
 

@@ -160,7 +160,9 @@ class S3(Section):
     public_endpoint: HttpUrl | None = setting(
         None, "Address of the service for clients that read and store content by themselves. Unset: `endpoint`."
     )
-    link_seconds: int = setting(900, "How long a client may use a link to an object, in seconds.", ge=60, le=43200)
+    link_seconds: int = setting(
+        900, "How long a client may use a link to an object, in seconds; one to a folder's, too.", ge=60, le=43200
+    )
     max_connections: int = setting(16, "Most requests to the service at the same time.", ge=1, le=512)
     tls: Tls = section(Tls)
 

@@ -17,7 +17,15 @@ from manifold_common.adapters.remote.bodies import exchange
 from manifold_common.adapters.remote.network import Forbidden, Network
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.domain.served_link import PATH
-from manifold_common.errors import AlreadyExists, BadAnswer, CorruptObject, ObjectNotFound, StoreUnavailable
+from manifold_common.errors import (
+    AlreadyExists,
+    BadAnswer,
+    CorruptObject,
+    NoSpace,
+    ObjectNotFound,
+    QuotaExceeded,
+    StoreUnavailable,
+)
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer, check_ranges
 from manifold_common.ports.remote import ObjectGrant, UploadLink
@@ -190,10 +198,11 @@ class LinkedObjects:
                 hint="if the server's store really is in your own network, set MANIFOLD_REMOTE_PRIVATE_STORE=true",
             ) from None
         except (urllib3.exceptions.HTTPError, UnicodeError) as error:
+            hint = "check that this machine reaches the server's object store (S3_PUBLIC_ENDPOINT on the server)"
+            if url.startswith(self._server_url + PATH):
+                hint = "check the server's address and the network"
             raise StoreUnavailable(
-                f"object {key} cannot be reached: {type(error).__name__}",
-                hint="check that this machine reaches the server's object store (S3_PUBLIC_ENDPOINT on the server)",
-                retryable=True,
+                f"object {key} cannot be reached: {type(error).__name__}", hint=hint, retryable=True
             ) from None
         if answer.status < 300 and len(data) > most:
             raise CorruptObject(key, f"it has more than the {most} bytes it may have")
@@ -214,6 +223,13 @@ def _refuse(answer: _Answer, key: str) -> None:
         raise ObjectNotFound(f"there is no object {key}")
     if status == 403:
         raise StoreUnavailable(f"the link to object {key} has ended", hint="do it again: a new plan has new links")
+    if status == 413:
+        raise QuotaExceeded(
+            f"the server takes no body as large as object {key}",
+            hint="the operator may raise server.maxUploadBytes: a pack has up to 21 MiB, a draft up to 256 MiB",
+        )
+    if status == 507:
+        raise NoSpace(f"the server's store has no room for object {key}", hint="free space on its disk, then try again")
     raise StoreUnavailable(
         f"the store answered {status} for object {key}",
         hint="try again later",
