@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
 from tests.support.cli import Program
 from tests.support.hints import settle_conflicts
@@ -17,14 +18,11 @@ from tests.support.work import MAPPED, look, write_through_map
 from tests.support.zygote import Zygote
 
 
-@pytest.fixture(scope="module", params=["bucket", "folder"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: S3Endpoint) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
     ram = Path("/dev/shm") / f"manifold-test-{secrets.token_hex(6)}"
-    store = {"PROJECTS_BACKEND": "filesystem"}
-    if request.param == "bucket":
-        store = {**s3_variables(request.getfixturevalue("s3_endpoint")), "S3_PREFIX": f"cli/{secrets.token_hex(6)}"}
-    host = Host(folder / "workdir", ram, **store)
+    host = Host(folder / "workdir", ram, **s3_variables(s3_endpoint), S3_PREFIX=f"cli/{secrets.token_hex(6)}")
     try:
         yield str(host.ready().base_url).rstrip("/")
     finally:
