@@ -21,6 +21,7 @@ AREAS = {
     "functions.api.routes.history": ("commits", "diff"),
     "functions.api.routes.sessions": ("sessions", "checkout", "status", "save", "commit"),
     "functions.api.routes.data_plane": ("plan", "uploads", "links", "verify", "publish", "keep"),
+    "functions.api.routes.objects": ("objects",),
     "functions.api.routes.health": ("health", "livez", "readyz"),
     "functions.api.pages.status_page": ("", "static"),
 }
@@ -32,7 +33,7 @@ def word_of(path: str) -> str:
     _, first, *rest = f"{path}/".split("/")
     if first != "api":
         return first
-    return rest[2] if len(rest) > 2 and rest[2] else rest[0] or first
+    return rest[2] if len(rest) > 2 and rest[2] and rest[0] != "objects" else rest[0] or first
 
 
 class OnDemand:

@@ -41,7 +41,7 @@ _COUNTED = (Overloaded, Abandoned)
 """What ``Traffic`` sums up in the log, and what nobody is there to hear."""
 _ALWAYS_ANSWERED = frozenset({"/health", "/livez", "/readyz"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_STREAMED = re.compile(r"/api/projects/[^/]+/(files/|archive\Z)")
+_STREAMED = re.compile(r"/api/(projects/[^/]+/(files/|archive\Z)|objects/)")
 _MANY_CHANGES = re.compile(r"/api/projects/[^/]+/commits\Z")
 _JSON_BYTES = 1 << 20
 MANY_CHANGES_BYTES = 64 << 20

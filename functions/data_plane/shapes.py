@@ -40,7 +40,9 @@ class GrantOut(BaseModel):
     object_id: str
     dek: str = Field(description="Id of the data key, which is not given.")
     object_key: str = Field(description="Key of this object alone, base64; empty for an object without encryption.")
-    url: str = Field(description="Link to its bytes; empty where they come along.")
+    url: str = Field(
+        description="Link to its bytes, on this server if it begins with `/`; empty where they come along."
+    )
 
 
 class TreeOut(BaseModel):
@@ -66,6 +68,13 @@ class PlanOut(BaseModel):
     known: str | None = Field(
         description="What `known_generation` stands for, as `7-<commit id>`: its content was left out. Null: nothing "
         "was, since the project's history does not have it."
+    )
+
+
+class ProjectPlanOut(PlanOut):
+    id_key: str | None = Field(
+        description="Key that names chunks, base64, by which the content of objects without encryption is proven. "
+        "Null: none of `objects` is without."
     )
 
 
@@ -132,6 +141,11 @@ def plan_out(plan: Plan) -> PlanOut:
     )
 
 
+def project_plan_out(plan: Plan) -> ProjectPlanOut:
+    id_key = None if plan.id_key is None else _base64(plan.id_key)
+    return ProjectPlanOut(**dict(plan_out(plan)), id_key=id_key)
+
+
 def session_plan_out(found: SessionPlan) -> SessionPlanOut:
     draft = found.draft
     return SessionPlanOut(
@@ -189,7 +203,7 @@ class LinkOut(BaseModel):
     """The right to store one object, once, with the length that was told."""
 
     name: str
-    url: str = Field(description="PUT the object here.")
+    url: str = Field(description="PUT the object here: on this server if it begins with `/`.")
     headers: dict[str, str] = Field(description="To be sent with it, exactly so.")
 
 

@@ -32,7 +32,9 @@ from manifold_common.errors import (
     InternalError,
     InvalidInput,
     ManifoldError,
+    NoSpace,
     NotFound,
+    QuotaExceeded,
     SessionMoved,
     StaleStore,
     StoreUnavailable,
@@ -530,6 +532,17 @@ def test_an_error_that_is_none_is_told_as_what_it_is() -> None:
 # --- links --------------------------------------------------------------------------------------------------------
 
 
+NO_LINKS_TO_THE_SERVER = [
+    "/api/projects", "/api/objects/x", "/api/objects/?a=1", "/api/objects//x?a=1", "/api/objects/../projects?a=1",
+    "/api/objects/..?a=1", "/api/objects/.?a=1", "/api/objects/t/../../projects?a=1", "/api/objects/t/..?a=1",
+    "/api/objects/%2e%2e/projects?a=1", "/api/objects/x%2f..?a=1", "/api/objects/x\\..?a=1", "/api/objects/x?a=/../b",
+    "/api/objects/x?a=1#b", "/api/objects/x?a=1 HTTP/1.1", "/api/objects/x?a=1\r\nX: y", "/api/objects/x?a=1\n",
+    "api/objects/x?a=1", "@host/api/objects/x?a=1", ".host/api/objects/x?a=1", ":1/api/objects/x?a=1",
+    "//host/api/objects/x?a=1", "/\\host/api/objects/x?a=1", " /api/objects/x?a=1", "/api/objects/~x?a=1",
+]  # fmt: skip
+"""What could lead elsewhere, put behind a server's address."""
+
+
 def test_a_link_is_a_web_address(client: RemoteManifold, lying_server: LyingServer, project: ProjectId) -> None:
     for url in (
         "file:///etc/passwd",
@@ -540,10 +553,51 @@ def test_a_link_is_a_web_address(client: RemoteManifold, lying_server: LyingServ
         "http://a b/",
         "http://a/\r\nX: y",
         "javascript:1",
+        *NO_LINKS_TO_THE_SERVER,
     ):
         lying_server.lie = lie_about("/plan", setting("plan.objects.0.url", url))
         with pytest.raises(BadAnswer):
             client.sessions.checkout(S1, project)
+
+
+def test_a_link_to_the_server_leads_to_the_address_that_the_client_has(lying_server: LyingServer) -> None:
+    network = Network()
+    network._note("127.0.0.1")
+    links = LinkedObjects(
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        network=network,
+        server_url=lying_server.url + "/below/",
+        policy=RetryPolicy(attempts=1),
+    )
+    url = "/api/objects/t/x?until=1&signature=s"
+    links.grant([ObjectGrant("t/x", 1, "a" * 26, "a" * 26, b"", url)])  # type: ignore[arg-type]
+    links.offer("t/y", UploadLink("a" * 26, url, {"If-None-Match": "*"}))  # type: ignore[arg-type]
+    for ask in (lambda: links.get("t/x", max_bytes=1 << 20), lambda: links.put("t/y", b"x")):
+        with pytest.raises(ManifoldError):
+            ask()
+    assert lying_server.asked == [f"GET /below{url}", f"PUT /below{url}"]
+    links.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "told"), [(413, QuotaExceeded, "server.maxUploadBytes"), (507, NoSpace, "free space")]
+)
+def test_what_a_server_has_no_room_for_is_told_as_that(
+    lying_server: LyingServer, status: int, error: type[ManifoldError], told: str
+) -> None:
+    network = Network()
+    network._note("127.0.0.1")
+    links = LinkedObjects(
+        clock=SystemClock(), randomness=SystemRandomness(), network=network, server_url=lying_server.url
+    )
+    links.offer("t/y", UploadLink("a" * 26, "/api/objects/t/y?until=1&signature=s", {}))  # type: ignore[arg-type]
+    lying_server.lie = lambda asked, said: Answer(b"", status)
+    with pytest.raises(error) as caught:
+        links.put("t/y", b"x")
+    assert told in (caught.value.hint or "")
+    assert len(lying_server.asked) == 1
+    links.close()
 
 
 def test_a_link_brings_no_headers_that_make_another_request_of_it(
@@ -596,7 +650,11 @@ def test_a_link_leads_no_further_in_than_the_server_is(
     network = Network(private_store=private_store)
     network._note(server_at)
     links = LinkedObjects(
-        clock=SystemClock(), randomness=SystemRandomness(), network=network, policy=RetryPolicy(attempts=1)
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        network=network,
+        server_url=lying_server.url,
+        policy=RetryPolicy(attempts=1),
     )
     url = lying_server.url + "/api/projects"
     links.grant([ObjectGrant("t/x", 1, "a" * 26, "a" * 26, b"", url)])  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import urllib3
@@ -29,11 +29,11 @@ from manifold_common.ports.remote import RemoteServer as Server
 from manifold_common.ports.uploads import Upload as Row
 from manifold_common.services import publish
 from manifold_common.services.commit import CommitRequest
-from manifold_common.services.uploaded import Receipt
+from manifold_common.services.uploaded import Inspector, Receipt, UploadedDraft
 from manifold_common.services.uploads import Room
 
 from tests.attacks.liar import Liar, make_liar, noise, unchanged
-from tests.support.remote import MakeClient, MakeServer, RemoteServer
+from tests.support.remote import MakeClient, MakeServer, RemoteServer, on_every_store
 from tests.support.work import S1, S2, new_project, put
 
 
@@ -47,6 +47,7 @@ def liar(server: RemoteServer, client: RemoteManifold, project: ProjectId) -> Li
     return make_liar(client, project)
 
 
+@on_every_store
 def test_links_of_published_packs_change_nothing_any_more(server: RemoteServer, liar: Liar, project: ProjectId) -> None:
     liar.packed(noise(1))
     assert liar.publish() == 2
@@ -74,6 +75,23 @@ def test_a_link_is_for_one_length_which_cannot_be_changed(server: RemoteServer, 
             headers = {name: value for name, value in link.headers.items() if name != "Content-Length"}
             assert pool.request("PUT", link.url, body=bytes(size), headers=headers).status == 403
     assert server.manifold.context.store.head(liar.upload._own.seal().key) is None
+
+
+def test_a_repeat_that_comes_as_the_first_request_finishes_is_answered_like_it(
+    server: RemoteServer, liar: Liar, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds no commit yet when it looks, and no draft any more when it reads."""
+    liar.inline(b"new")
+    read, first = Inspector.read, []
+
+    def overtaken(self: Inspector, *arguments: Any) -> UploadedDraft:
+        monkeypatch.setattr(Inspector, "read", read)
+        first.append(liar.publish())
+        return read(self, *arguments)
+
+    monkeypatch.setattr(Inspector, "read", overtaken)
+    assert (liar.publish(), first) == (2, [2])
+    assert server.manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
 
 
 @pytest.mark.parametrize(("kind", "size"), [("draft", (256 << 20) + 1), ("pack", 64 << 20)])

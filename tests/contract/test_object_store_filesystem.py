@@ -20,15 +20,15 @@ from manifold_common.adapters.filesystem.object_store import MARKER, STALE_SECON
 from manifold_common.adapters.memory.clock import ManualClock
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.errors import AlreadyExists, NoSpace, ObjectNotFound, StoreUnavailable
-from manifold_common.ports.object_store import ObjectStore
 
 from tests.support.privileges import ignores_permissions
 
 KEY = "t/acme/p/one/packs/pack"
 BIG = 1 << 30
-OPERATIONS: dict[str, Callable[[ObjectStore], object]] = {
+OPERATIONS: dict[str, Callable[[FilesystemObjectStore], object]] = {
     "put": lambda store: store.put(KEY, b"new"),
     "put if absent": lambda store: store.put("t/acme/p/one/packs/new", b"new", if_absent=True),
+    "create": lambda store: store.create("t/acme/p/one/packs/new", [b"new", b"er"]),
     "get": lambda store: store.get(KEY, max_bytes=BIG),
     "get_ranges": lambda store: store.get_ranges(KEY, [(0, 1)]),
     "head": lambda store: store.head(KEY),

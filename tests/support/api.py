@@ -74,7 +74,8 @@ def _stopping() -> Iterator[list[threading.Thread]]:
 
 
 @contextmanager
-def _serving(manifold: Manifold, stopping: list[threading.Thread]) -> Iterator[Api]:
+def serving(manifold: Manifold, stopping: list[threading.Thread] | None = None) -> Iterator[Api]:
+    """Serve as the host does. Args: ``stopping``: takes the server on its way out; ``None``: it is waited for."""
     listener = reserve("127.0.0.1", 0)
     listener.listen()  # so that clients may come before the server's thread has got there
     traffic = Traffic(manifold.settings)
@@ -86,7 +87,10 @@ def _serving(manifold: Manifold, stopping: list[threading.Thread]) -> Iterator[A
             yield client
     finally:
         server.should_exit = True
-        stopping.append(thread)
+        if stopping is None:
+            thread.join(20)
+        else:
+            stopping.append(thread)
 
 
 MakeApi = Callable[..., Api]
@@ -98,7 +102,7 @@ def make_api(make_manifold: MakeManifold, _stopping: list[threading.Thread]) -> 
     with ExitStack() as stack:
 
         def make(**settings: Any) -> Api:
-            return stack.enter_context(_serving(make_manifold(**settings), _stopping))
+            return stack.enter_context(serving(make_manifold(**settings), _stopping))
 
         yield make
 

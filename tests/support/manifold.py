@@ -20,6 +20,7 @@ from manifold_common.bootstrap import (
     build_generation_cache,
     build_key_providers,
     build_links,
+    build_served_store,
     build_store,
 )
 from manifold_common.engine.working_set.removal import remove_tree
@@ -47,6 +48,23 @@ def settings_for(folder: Path, ram: Path, **variables: str) -> Settings:
     return load_settings(environ=environ, cwd=folder)
 
 
+def folder_manifold(
+    folder: Path, *, catalog: Catalog | None = None, clock: Clock | None = None, **variables: str
+) -> Manifold:
+    """Return a Manifold without encryption whose store is a folder, which clients reach through it. Close it."""
+    time, randomness = clock or SystemClock(), SystemRandomness()
+    settings = load_settings(environ={"WORKDIR": str(folder), **variables}, cwd=folder)
+    return assemble(
+        settings,
+        catalog=catalog or MemoryCatalog(clock=time),
+        store=build_store(settings, time, randomness),
+        served=build_served_store(settings, time, randomness),
+        providers={},
+        clock=time,
+        randomness=randomness,
+    )
+
+
 MakeManifold = Callable[..., Manifold]
 
 
@@ -66,8 +84,8 @@ def make_manifold(
     """Return a function that builds a Manifold.
 
     Keyword arguments: ``catalog`` and ``store`` (default: in memory), ``generations`` (default: none), ``clock``,
-    ``node`` (a name: nodes share catalog, store and keystore but have a cache and RAM of their own), and settings by
-    variable name.
+    ``node`` (a name: nodes share catalog, store and keystore but have a cache and RAM of their own), ``in_folder`` (the
+    store is a real folder, which clients reach through the server), and settings by variable name.
     """
     built: list[Manifold] = []
     shared: dict[str, Any] = {}
@@ -80,12 +98,15 @@ def make_manifold(
         generations: GenerationCache | None = None,
         clock: Clock | None = None,
         node: str = "a",
+        in_folder: bool = False,
         **variables: str,
     ) -> Manifold:
         time = clock or SystemClock()
         randomness = SystemRandomness()
         folder, ram = tmp_path / f"node-{node}", ram_folder / node
         folder.mkdir(exist_ok=True)
+        if in_folder:
+            variables |= {"PROJECTS_BACKEND": "filesystem", "PROJECTS_FILESYSTEM_ROOT": str(tmp_path / "objects")}
         settings = settings_for(folder, ram, **{**stack, **variables})
         if not shared:
             if stack:
@@ -95,7 +116,7 @@ def make_manifold(
             else:
                 shared["catalog"] = MemoryCatalog(clock=time)
                 shared["store"] = MemoryObjectStore(time)
-                if settings.projects.backend == "s3":
+                if settings.projects.backend == "s3" or in_folder:
                     shared["store"] = CountingStore(build_store(settings, time, randomness))
         providers: dict[str, KeyProvider]
         if settings.projects.encryption.provider == "file":
@@ -111,6 +132,7 @@ def make_manifold(
             randomness=randomness,
             generations=generations or (build_generation_cache(settings, time, randomness) if stack else None),
             links=build_links(settings, time),
+            served=build_served_store(settings, time, randomness) if in_folder else None,
         )
         built.append(made)
         return made

@@ -1,4 +1,4 @@
-"""A server on a real S3 bucket, and clients that have nothing but its address."""
+"""A server on a real S3 bucket or a folder, and clients that have nothing but its address."""
 
 from __future__ import annotations
 
@@ -48,8 +48,16 @@ def make_server(make_api: MakeApi, s3_endpoint: S3Endpoint) -> MakeServer:
 
 
 @pytest.fixture
-def server(make_server: MakeServer) -> RemoteServer:
+def server(request: pytest.FixtureRequest) -> RemoteServer:
+    if getattr(request, "param", "bucket") == "folder":
+        make_api: MakeApi = request.getfixturevalue("make_api")
+        return RemoteServer(make_api(in_folder=True))
+    make_server: MakeServer = request.getfixturevalue("make_server")
     return make_server()
+
+
+on_every_store = pytest.mark.parametrize("server", ["bucket", "folder"], indirect=True)
+"""Else the store is a bucket."""
 
 
 @pytest.fixture

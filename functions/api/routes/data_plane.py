@@ -14,8 +14,8 @@ from functions.data_plane.answers import keep_uploads, plan_session, publish_upl
 from functions.data_plane.shapes import (
     LinksIn,
     LinksOut,
-    PlanOut,
     ProjectPlanIn,
+    ProjectPlanOut,
     PublishedOut,
     PublishIn,
     SessionPlanIn,
@@ -25,7 +25,7 @@ from functions.data_plane.shapes import (
     VerifiedOut,
     VerifyIn,
     links_out,
-    plan_out,
+    project_plan_out,
     slots_out,
 )
 from functions.shapes.base import seen_of
@@ -37,12 +37,12 @@ SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agen
 
 
 @router.post("/projects/{project}/plan", responses=responses(404))
-def plan_project(caller: Caller, project: ProjectRef, body: ProjectPlanIn | None = None) -> PlanOut:
+def plan_project(caller: Caller, project: ProjectRef, body: ProjectPlanIn | None = None) -> ProjectPlanOut:
     """Say how to read a generation from the object store: links to its objects, and the key of each."""
     body = body or ProjectPlanIn()
     found = caller.project_id(project)
     plans = caller.manifold.plans
-    return plan_out(plans.plan(caller.principal, found, generation_of(body.generation), wanted_by(body)))
+    return project_plan_out(plans.plan(caller.principal, found, generation_of(body.generation), wanted_by(body)))
 
 
 @router.post("/sessions/{session}/plan", responses=responses(404, 409))

@@ -9,7 +9,7 @@ from __future__ import annotations
 def main() -> int:
     """Run the command that the program's arguments name; return its exit code (docs/cli.md lists them)."""
     from manifold_local.cli.interrupts import end_in_order, exit_code
-    from manifold_local.streams import take_streams
+    from manifold_local.streams import drop_output, take_streams
 
     take_streams()
     end_in_order()
@@ -18,4 +18,5 @@ def main() -> int:
 
         return run()
     except KeyboardInterrupt as error:
+        drop_output()
         return exit_code(error)

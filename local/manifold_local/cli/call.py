@@ -224,6 +224,7 @@ def command(
                 function(_merged(before, given, changes), **values)  # type: ignore[call-arg]
             except KeyboardInterrupt as error:
                 # Here, because typer makes the same of all of them.
+                drop_output()  # the buffer may still hold what was just written
                 if changes:
                     print_error("note: interrupted; each change is there as a whole, or not at all")
                 raise typer.Exit(exit_code(error)) from None

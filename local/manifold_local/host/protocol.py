@@ -100,6 +100,7 @@ class HostProtocol(H11Protocol):
     ) -> None:
         here = {"client_is_there": self._client_is_there, "cut_off": self._cut_off, "untaken": self._untaken}
         super().__init__(config, server_state, {**app_state, **here}, _loop)
+        self.access_log = False  # of this connection: an address may hold a link's signature
         self.conn = _BoundedConnection()
         self._counted = connections
         self._limits = connections.traffic.limits

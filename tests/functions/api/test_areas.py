@@ -64,6 +64,7 @@ def test_there_are_no_words_without_a_route() -> None:
         ("/api/projects/demo/commits/1", {"history", "changes"}),
         ("/api/sessions/files", {"sessions"}),
         ("/api/sessions/s/publish", {"data_plane"}),
+        ("/api/objects/t/tree/p/files", {"objects"}),
         ("/livez", {"health"}),
         ("/", {"status_page"}),
         ("/api", set()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -10,7 +11,7 @@ from manifold_common.adapters.s3.links import S3Links
 from manifold_common.adapters.s3.object_store import S3ObjectStore
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
-from manifold_common.bootstrap.adapters import build_key_providers, build_links, build_store
+from manifold_common.bootstrap.adapters import build_key_providers, build_links, build_served_store, build_store
 from manifold_common.errors import ConfigError
 from manifold_common.settings import Settings, load_settings
 
@@ -46,6 +47,17 @@ def test_store_links_and_keys_have_one_account() -> None:
     links = cast(S3Links, build_links(settings, clock))
     keys = cast(KmsKeyProvider, build_key_providers(settings, clock, randomness)["awskms"])
     assert store.options.account is links._credentials.current.account is keys._accounts.current
+
+
+def test_a_host_hands_on_the_objects_of_a_folder_and_nothing_hands_on_those_of_a_bucket(tmp_path: Path) -> None:
+    clock, randomness = SystemClock(), SystemRandomness()
+    folder = {"PROJECTS_BACKEND": "filesystem", "WORKDIR": str(tmp_path)}
+    for variables, hands_on in (
+        (S3, False), (folder, True), ({**folder, "AWS_LAMBDA_FUNCTION_NAME": "manifold-api"}, False)
+    ):  # fmt: skip
+        settings = load_settings(environ=variables, cwd=tmp_path)
+        assert (build_served_store(settings, clock, randomness) is not None) is hands_on
+        assert (build_links(settings, clock) is None) is (variables is not S3)
 
 
 def test_keys_of_the_store_come_before_those_of_aws() -> None:

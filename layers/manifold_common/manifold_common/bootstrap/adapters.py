@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from manifold_common.ports.key_provider import KeyProvider
     from manifold_common.ports.object_links import ObjectLinks
     from manifold_common.ports.object_store import ObjectStore
+    from manifold_common.ports.served_store import ServedStore
     from manifold_common.settings import Aws, Settings, Vault
 
 
@@ -151,6 +152,17 @@ def build_links(settings: Settings, clock: Clock) -> ObjectLinks | None:
     return S3Links(
         replace(options, endpoint=s3.public_endpoint or s3.endpoint), _s3_credentials(settings, options, clock)
     )
+
+
+def build_served_store(settings: Settings, clock: Clock, randomness: Randomness) -> ServedStore | None:
+    """Return the store for clients that reach it through this process. ``None``: they reach it themselves, or this is a
+    function, through which no pack passes. Raises StoreUnavailable, NoSpace."""
+    projects = settings.projects
+    if projects.backend != "filesystem" or settings.functions.name is not None:
+        return None
+    from manifold_common.adapters.filesystem.object_store import FilesystemObjectStore
+
+    return FilesystemObjectStore(projects.filesystem.root, clock=clock, randomness=randomness)
 
 
 def prepare_store(settings: Settings) -> list[str]:

@@ -82,7 +82,7 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
             network=network,
             sign=sign,
         ),
-        links=LinkedObjects(clock=clock, randomness=randomness, network=network),
+        links=LinkedObjects(clock=clock, randomness=randomness, network=network, server_url=url),
         cache=ObjectCache(cached, workspace.cache_max_bytes, clock=clock, randomness=randomness),
         bench=Bench(sets, lock_timeout_seconds=Policy().lock_timeout_seconds),
         workers=Workers(),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from manifold_common.engine.working_set.bench import Bench
     from manifold_common.ports.key_provider import KeyProvider
     from manifold_common.ports.object_links import ObjectLinks
+    from manifold_common.ports.served_store import ServedStore
     from manifold_common.services.archive import Archives
     from manifold_common.services.arrivals import Arrivals
     from manifold_common.services.commit import Commits
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from manifold_common.services.projects import Projects
     from manifold_common.services.publish import Publisher
     from manifold_common.services.rewrap import Rewrap
+    from manifold_common.services.served_objects import ServedObjects
     from manifold_common.services.session_plans import SessionPlans
     from manifold_common.services.sessions import Sessions
     from manifold_common.services.superseded import Superseded
@@ -78,6 +80,7 @@ class Manifold:
         *,
         providers: dict[str, KeyProvider],
         links: ObjectLinks | None,
+        served: ServedStore | None,
         listens: bool,
         caches: bool,
         warnings: list[str],
@@ -90,6 +93,7 @@ class Manifold:
         self.installations = installations
         self.providers = providers
         self.links = links
+        self.served = served
         self.listens = listens
         """Whether other nodes can be heard of."""
         self.caches = caches
@@ -210,7 +214,17 @@ class Manifold:
     def plans(self) -> Plans:
         from manifold_common.services.plans import Plans
 
-        return Plans(self.context, self.history, self.links, self.settings.projects.s3.link_seconds)
+        links = self.links or self.served_objects
+        return Plans(self.context, self.history, links, self.settings.projects.s3.link_seconds)
+
+    @wired
+    def served_objects(self) -> ServedObjects | None:
+        """For clients that cannot reach the store. ``None``: they can, or this process does not hand on its objects."""
+        if self.served is None:
+            return None
+        from manifold_common.services.served_objects import ServedObjects
+
+        return ServedObjects(self.served, self.context.store, self.context.clock, self.standing)
 
     @wired
     def session_plans(self) -> SessionPlans:

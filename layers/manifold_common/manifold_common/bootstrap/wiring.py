@@ -9,6 +9,7 @@ from manifold_common.bootstrap.adapters import (
     build_generation_cache,
     build_key_providers,
     build_links,
+    build_served_store,
     build_store,
 )
 from manifold_common.bootstrap.services import Manifold
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from manifold_common.ports.key_provider import KeyProvider
     from manifold_common.ports.object_links import ObjectLinks
     from manifold_common.ports.object_store import ObjectStore
+    from manifold_common.ports.served_store import ServedStore
     from manifold_common.settings import Settings
 
 
@@ -82,6 +84,7 @@ def build(settings: Settings, dsn: str, *, function: str | None = None) -> Manif
         providers=build_key_providers(settings, clock, randomness, function=function),
         generations=build_generation_cache(settings, clock, randomness),
         links=build_links(settings, clock),
+        served=build_served_store(settings, clock, randomness),
         catalog=build_catalog(settings, dsn, clock),  # last, since it connects: what the settings lack is found before
         clock=clock,
         randomness=randomness,
@@ -98,6 +101,7 @@ def assemble(
     randomness: Randomness,
     generations: GenerationCache | None = None,
     links: ObjectLinks | None = None,
+    served: ServedStore | None = None,
     standing: Standing | None = None,
 ) -> Manifold:
     """Wire the services over given adapters.
@@ -186,6 +190,7 @@ def assemble(
         installations,
         providers=providers,
         links=links,
+        served=served,
         listens=generations is not None,
         caches=cache_bytes > 0,
         warnings=warnings,

@@ -15,11 +15,14 @@ MAX_SEGMENT_BYTES = 250
 """Common file systems allow 255."""
 
 # No "~": stores that keep objects as files use it for names of their own, which therefore never meet a key.
-_SEGMENT = rf"(?!\.{{1,2}}(?:/|\Z))[A-Za-z0-9._@=+-]{{1,{MAX_SEGMENT_BYTES}}}"
-_KEY = rf"\A{_SEGMENT}(?:/{_SEGMENT})*\Z"
-_PATTERN = re.compile(_KEY)
+_CHARACTER = r"[A-Za-z0-9._@=+-]"
+_SEGMENT = rf"(?!\.{{1,2}}(?!{_CHARACTER})){_CHARACTER}{{1,{MAX_SEGMENT_BYTES}}}"
+KEY = rf"{_SEGMENT}(?:/{_SEGMENT})*"
+"""As a regular expression, but for its length."""
+_WHOLE = rf"\A{KEY}\Z"
+_PATTERN = re.compile(_WHOLE)
 
-ObjectKey = NewType("ObjectKey", Annotated[str, Meta(pattern=_KEY, max_length=MAX_KEY_BYTES)])
+ObjectKey = NewType("ObjectKey", Annotated[str, Meta(pattern=_WHOLE, max_length=MAX_KEY_BYTES)])
 """A key that somebody else has said: decoded, it is one, or it is refused."""
 
 

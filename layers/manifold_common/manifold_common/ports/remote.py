@@ -20,6 +20,7 @@ from manifold_common.domain.keys import Encryption
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.paths import ROOT, check_path, from_text
 from manifold_common.domain.project_name import check_project_name
+from manifold_common.domain.served_link import SERVED_LINK
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import (
     CommitId,
@@ -40,8 +41,10 @@ Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 KeyOrNone = Annotated[bytes, Meta(max_length=32)]
 """Empty for an object that is not encrypted."""
 Hash = Annotated[bytes, Meta(max_length=32)]
-Url = Annotated[str, Meta(pattern=r"\A(?i:https?)://[!-~]+\Z", max_length=8192)]
-UrlOrNone = Annotated[str, Meta(pattern=r"\A(?:(?i:https?)://[!-~]+)?\Z", max_length=8192)]
+_URL = rf"(?:(?i:https?)://[!-~]+|{SERVED_LINK})"
+Url = Annotated[str, Meta(pattern=rf"\A{_URL}\Z", max_length=8192)]
+"""A web address, or a link to the server itself, without its address."""
+UrlOrNone = Annotated[str, Meta(pattern=rf"\A{_URL}?\Z", max_length=8192)]
 Headers = Annotated[
     dict[
         Annotated[str, Meta(pattern=r"\A(?i:if-none-match|content-length|x-amz-[a-z0-9-]{1,60})\Z")],
@@ -123,6 +126,8 @@ class RemotePlan(_Dated, frozen=True):
     expires_at: Moment
     known: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(-[a-z2-7]{26})?$")] | None = None
     """The point whose content was left out, as ``<generation>-<commit>``; ``None``: nothing was left out."""
+    id_key: Key | None = None
+    """Of a project's plan that has objects without encryption."""
 
 
 class GrantedDraft(msgspec.Struct, frozen=True):

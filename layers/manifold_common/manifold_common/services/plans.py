@@ -73,6 +73,8 @@ class Plan:
     """When the links end."""
     known: Point | None = None
     """The content of this was left out, since the client has it. ``None``: nothing was left out."""
+    id_key: bytes | None = None
+    """Names chunks, by which the content of objects in the clear is proven. ``None``: there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ class Plans:
         if self._links is None:
             raise ConfigError(
                 "this server's object store cannot be reached by clients",
-                hint="use the server's own files and sessions, or set projects.backend to s3",
+                hint="use the server's own files and sessions, set projects.backend to s3, or have a host, not a "
+                "function, serve the folder",
             )
         return self._links
 
@@ -139,7 +142,12 @@ class Plans:
         tree = Scope(wanted.patterns).select(snapshot.tree) if wanted.content else {}
         containers = self.containers(tree, snapshot.places, known.tree if known else {})
         plan = self.of_tree(principal, snapshot, newest, containers, wanted.first)
-        return replace(plan, known=known.head.point if known else None)
+        in_the_clear = any(not grant.object_key for grant in plan.objects)
+        return replace(
+            plan,
+            known=known.head.point if known else None,
+            id_key=bytes(self._context.keys.of(principal.tenant, project).id_key) if in_the_clear else None,
+        )
 
     def _known(self, principal: Principal, project: ProjectId, wanted: Wanted) -> Snapshot | None:
         """Return what the client has, if that is in the project's history."""

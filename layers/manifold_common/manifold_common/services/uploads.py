@@ -221,7 +221,14 @@ class Uploads:
         earlier = self._publisher.earlier(principal.tenant, row.project, request.request)
         if earlier is not None:
             return self._commits.answer_again(earlier)
-        found, work = self._prepare(principal, session, draft, packs, request)
+        try:
+            found, work = self._prepare(principal, session, draft, packs, request)
+        except BadUpload:
+            # The same request, at work elsewhere, may have published and finished since it was looked for.
+            earlier = self._publisher.earlier(principal.tenant, row.project, request.request)
+            if earlier is None:
+                raise
+            return self._commits.answer_again(earlier)
         published = self._publisher.publish(
             work,
             strategy=request.strategy,

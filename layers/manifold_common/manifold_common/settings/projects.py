@@ -179,7 +179,9 @@ class S3(Section):
     public_endpoint: HttpUrl | None = setting(
         None, "Address of the service for clients that read and store content by themselves. Unset: `endpoint`."
     )
-    link_seconds: int = setting(900, "How long a client may use a link to an object, in seconds.", ge=60, le=43200)
+    link_seconds: int = setting(
+        900, "How long a client may use a link to an object, in seconds; one to a folder's, too.", ge=60, le=43200
+    )
     max_connections: int = setting(
         128,
         "Most requests of one process to the service at the same time; others wait for their turn. The request by "

@@ -3,9 +3,9 @@
 A put writes aside in the object's own folder, syncs the file, renames it into place and syncs the folder, in this
 order: at any instant a reader, or a machine that comes back from a crash, sees the old bytes or the new ones.
 
-Names beginning with ``~`` are the store's own (no key can have them): files being written, and the marker in the root.
-Without the marker every request fails as unavailable, so that the empty folder under a disk that is not mounted is
-never mistaken for an empty store.
+Names beginning with ``~`` are the store's own (no key can have them): files being written, and in the root the marker
+and what links are signed with. Without the marker every request fails as unavailable, so that the empty folder under a
+disk that is not mounted is never mistaken for an empty store.
 
 Empty folders are never removed: a folder could vanish under a writer that has just made sure that it is durable.
 
@@ -19,7 +19,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from manifold_common.adapters.filesystem.folders import DurableFolders, make_root, open_folder
@@ -39,6 +39,8 @@ from manifold_common.ports.object_store import Buffer, ObjectInfo, StoreHealth, 
 
 MARKER = "~manifold-store"
 _MARKER_TEXT = b"Manifold object store, directory format 1\n"
+LINK_SECRET = "~link-secret"  # noqa: S105 - the name of a file
+_SECRET_BYTES = 32
 _ASIDE = "~put-"
 _LOST = "lost+found"  # in the root of a disk of its own
 STALE_SECONDS = 3600.0
@@ -73,19 +75,36 @@ class FilesystemObjectStore:
         return f"FilesystemObjectStore({self.root!r})"
 
     def put(self, key: str, data: Buffer, *, if_absent: bool = False) -> None:
-        *parts, name = check_object_key(key).split("/")
-        view = memoryview(data).cast("B")
+        with self._open_folder_of(key) as (folder, name):
+            if if_absent and _is_there(folder, name):
+                raise FileExistsError(errno.EEXIST, "exists", name)
+            self._write(folder, name, [data], if_absent)
+
+    def create(self, key: str, pieces: Iterable[Buffer]) -> None:
+        # Whether it is there is not looked for before: who sends the pieces may hear nothing until all are taken.
+        with self._open_folder_of(key) as (folder, name):
+            self._write(folder, name, pieces, if_absent=True)
+
+    def link_secret(self) -> bytes:
         try:
             with self._open_root() as root_fd:
-                folder = self._folders.open(root_fd, parts)
-            try:
-                self._put_in(folder, name, view, if_absent)
-            finally:
-                os.close(folder)
-        except FileExistsError as error:
-            raise AlreadyExists(f"object {key} exists already") from error
+                if not _is_there(root_fd, LINK_SECRET):
+                    with contextlib.suppress(FileExistsError):
+                        self._write(root_fd, LINK_SECRET, [self._randomness.token(_SECRET_BYTES)], if_absent=True)
+                    os.fsync(root_fd)
+                fd = os.open(LINK_SECRET, _READ, dir_fd=root_fd)
+                try:
+                    secret = os.read(fd, _SECRET_BYTES + 1)
+                finally:
+                    os.close(fd)
         except OSError as error:
-            raise self._translate(error, key) from error
+            raise self._translate(error, LINK_SECRET) from error
+        if len(secret) != _SECRET_BYTES:
+            raise StoreUnavailable(
+                f"{os.path.join(self.root, LINK_SECRET)} is not what links are signed with: it is damaged",
+                hint="remove the file: another one is made, and clients ask for new links",
+            )
+        return secret
 
     def get(self, key: str, *, max_bytes: int) -> Buffer:
         with self._open_object(key) as (fd, size):
@@ -176,30 +195,43 @@ class FilesystemObjectStore:
                     hint=f"choose an empty folder, or create the empty file {MARKER} in it if it is a store",
                 )
             with contextlib.suppress(FileExistsError):
-                self._write(fd, MARKER, memoryview(_MARKER_TEXT), if_absent=True)
+                self._write(fd, MARKER, [_MARKER_TEXT], if_absent=True)
             os.fsync(fd)
         finally:
             os.close(fd)
 
     # --- objects --------------------------------------------------------------------------------------------------
 
-    def _put_in(self, folder: int, name: str, view: memoryview, if_absent: bool) -> None:
+    @contextlib.contextmanager
+    def _open_folder_of(self, key: str) -> Iterator[tuple[int, str]]:
+        """Yield a descriptor of the folder to store an object in, and its name there; sync the folder afterwards."""
+        *parts, name = check_object_key(key).split("/")
         try:
-            if if_absent and _is_there(folder, name):
-                raise FileExistsError(errno.EEXIST, "exists", name)
-            self._write(folder, name, view, if_absent)
-        finally:
-            # Also when another writer was first: it may not have come this far yet, and our caller may rely on it.
-            os.fsync(folder)
+            with self._open_root() as root_fd:
+                folder = self._folders.open(root_fd, parts)
+            try:
+                try:
+                    yield folder, name
+                finally:
+                    # Also when another writer was first: it may not have come this far yet, and our caller may rely on
+                    # it.
+                    os.fsync(folder)
+            finally:
+                os.close(folder)
+        except FileExistsError as error:
+            raise AlreadyExists(f"object {key} exists already") from error
+        except OSError as error:
+            raise self._translate(error, key) from error
 
-    def _write(self, folder: int, name: str, view: memoryview, if_absent: bool) -> None:
+    def _write(self, folder: int, name: str, pieces: Iterable[Buffer], if_absent: bool) -> None:
         fd, aside = self._create_aside(folder)
         in_place = False
         try:
             try:
-                rest = view
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
+                for piece in pieces:
+                    rest = memoryview(piece).cast("B")
+                    while rest:
+                        rest = rest[os.write(fd, rest) :]
                 os.fsync(fd)
             finally:
                 os.close(fd)

@@ -16,8 +16,17 @@ import urllib3
 from manifold_common.adapters.remote.bodies import exchange
 from manifold_common.adapters.remote.network import Forbidden, Network
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
+from manifold_common.domain.served_link import PATH
 from manifold_common.domain.wording import plural
-from manifold_common.errors import AlreadyExists, BadAnswer, CorruptObject, ObjectNotFound, StoreUnavailable
+from manifold_common.errors import (
+    AlreadyExists,
+    BadAnswer,
+    CorruptObject,
+    NoSpace,
+    ObjectNotFound,
+    QuotaExceeded,
+    StoreUnavailable,
+)
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer, check_ranges
 from manifold_common.ports.remote import ObjectGrant, UploadLink
@@ -35,7 +44,11 @@ class _Answer(NamedTuple):
 
 
 class LinkedObjects:
-    """Implements ObjectAccess. Safe for threads."""
+    """Implements ObjectAccess. Safe for threads.
+
+    Args:
+        server_url: what stands before links that lead to the server itself.
+    """
 
     def __init__(
         self,
@@ -43,9 +56,11 @@ class LinkedObjects:
         clock: Clock,
         randomness: Randomness,
         network: Network,
+        server_url: str,
         timeout_seconds: float = 60.0,
         policy: RetryPolicy | None = None,
     ) -> None:
+        self._server_url = server_url.rstrip("/")
         self._clock = clock
         self._rest = Rest(clock)
         self._randomness = randomness
@@ -68,12 +83,12 @@ class LinkedObjects:
     def grant(self, grants: Iterable[ObjectGrant]) -> None:
         """Take links to read. Of two for one object the newer counts."""
         with self._lock:
-            self._urls.update({grant.key: grant.url for grant in grants if grant.url})
+            self._urls.update({grant.key: self._whole(grant.url) for grant in grants if grant.url})
 
     def offer(self, key: str, link: UploadLink) -> None:
         """Take a link to create an object."""
         with self._lock:
-            self._slots[key] = (link.url, link.headers)
+            self._slots[key] = (self._whole(link.url), link.headers)
 
     def renew_with(self, renew: Callable[[], None]) -> None:
         self._renew = renew
@@ -136,6 +151,9 @@ class LinkedObjects:
                 self._renew()
         return self._request("GET", self._url(key), key, headers=headers, most=most)
 
+    def _whole(self, url: str) -> str:
+        return self._server_url + url if url.startswith(PATH) else url
+
     def _url(self, key: str) -> str:
         with self._lock:
             url = self._urls.get(key)
@@ -181,10 +199,11 @@ class LinkedObjects:
                 hint="if the server's store really is in your own network, set MANIFOLD_REMOTE_PRIVATE_STORE=true",
             ) from None
         except (urllib3.exceptions.HTTPError, UnicodeError) as error:
+            hint = "check that this machine reaches the server's object store (S3_PUBLIC_ENDPOINT on the server)"
+            if url.startswith(self._server_url + PATH):
+                hint = "check the server's address and the network"
             raise StoreUnavailable(
-                f"object {key} cannot be reached: {type(error).__name__}",
-                hint="check that this machine reaches the server's object store (S3_PUBLIC_ENDPOINT on the server)",
-                retryable=True,
+                f"object {key} cannot be reached: {type(error).__name__}", hint=hint, retryable=True
             ) from None
         if answer.status < 300 and len(data) > most:
             raise CorruptObject(key, f"it has more than the {plural(most, 'byte')} it may have")
@@ -205,6 +224,13 @@ def _refuse(answer: _Answer, key: str) -> None:
         raise ObjectNotFound(f"there is no object {key}")
     if status == 403:
         raise StoreUnavailable(f"the link to object {key} has ended", hint="do it again: a new plan has new links")
+    if status == 413:
+        raise QuotaExceeded(
+            f"the server takes no body as large as object {key}",
+            hint="the operator may raise server.maxUploadBytes: a pack has up to 21 MiB, a draft up to 256 MiB",
+        )
+    if status == 507:
+        raise NoSpace(f"the server's store has no room for object {key}", hint="free space on its disk, then try again")
     raise StoreUnavailable(
         f"the store answered {status} for object {key}",
         hint="try again later",

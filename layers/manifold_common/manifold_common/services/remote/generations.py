@@ -99,6 +99,8 @@ class PlannedGenerations:
         """Raises NotFound; BadAnswer: the plan is for something else."""
         plan = self._context.server.plan(project, generation, first=first, content=content)
         self.check(plan, project, generation)
+        if plan.id_key is not None:
+            self.keyring(project).name_chunks_with(plan.id_key)
         return plan
 
     def session(self, session: SessionId) -> RemoteSession:

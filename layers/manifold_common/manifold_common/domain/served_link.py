@@ -1,0 +1,13 @@
+"""How links look that lead to the server itself: ``/api/objects/<key>?until=...&signature=...``.
+
+They name no host, since a server does not know by which address its clients reach it: a client puts the address that it
+has before them.
+"""
+
+from __future__ import annotations
+
+from manifold_common.domain.object_key import KEY
+
+PATH = "/api/objects/"
+SERVED_LINK = rf"{PATH}{KEY}\?[A-Za-z0-9_=&-]{{1,512}}"
+"""Nothing of it is encoded, and no part of it is a dot or two: put behind an address, it leads nowhere else."""
