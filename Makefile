@@ -22,6 +22,9 @@ PYTEST_ARGS ?=
 # All tests run in several processes, those that PYTEST_ARGS names in one. Bytecode is kept even where one is told not to:
 # every process of the tests would compile the whole project anew.
 PYTEST := unset PYTHONDONTWRITEBYTECODE; exec '$(BIN)'/python -m pytest -n auto --dist worksteal --durations 15
+# What `make check` runs, but for tests that are marked slow.
+FAST_TESTS := tests/architecture tests/compat tests/functions tests/unit
+OTHER_TESTS := $(filter-out $(FAST_TESTS),$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
 KAFKA_TESTS := $(wildcard $(foreach word,event kafka relay,tests/*/test_*$(word)*.py tests/*/*/test_*$(word)*.py))
 BENCH_ARGS ?=
 # The programs of the PostgreSQL that `make test-postgres` runs on: the newest that Debian's packages have put here.
@@ -31,7 +34,7 @@ LAMBDA_PYTHON ?= 3.13
 LAMBDA_ARCHITECTURE ?= x86_64
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE
 
-.PHONY: help up up-functions functions validate demo test test-enterprise test-pgbouncer test-postgres test-kafka lint bench clean distclean environment tools
+.PHONY: help up up-functions functions validate demo check test test-enterprise test-pgbouncer test-postgres test-kafka lint bench clean distclean environment tools
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -69,6 +72,10 @@ validate: tools ## Check the templates of the functions
 
 demo: environment ## Show it at work on a real tree: make demo [DIR=folder]
 	@'$(BIN)'/python -m manifold_local.demo $(if $(DIR),'$(DIR)')
+
+check: lint ## Check style, types and the fast tests: what is not slow of architecture, compat, functions and unit
+	@echo 'Not run: tests marked slow, and $(OTHER_TESTS); make test runs them all.'
+	@$(PYTEST) -o testpaths='$(FAST_TESTS)' -m 'not slow' $(PYTEST_ARGS)
 
 test: environment tools ## Run all tests, in random order
 	@export MANIFOLD_TOOLS='$(AT_TOOLS)'; $(PYTEST) $(PYTEST_ARGS)

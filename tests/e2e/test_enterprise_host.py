@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,7 @@ from manifold_local.embedded.stack.stack import FOLDER
 from manifold_local.host import host_is_running
 
 from tests.support.cli import EXECUTABLE
+from tests.support.waiting import wait_until
 
 SERVERS = ("weed", "valkey-server", "tansu", "bao")
 
@@ -87,16 +88,11 @@ class Enterprise:
 
 @pytest.fixture
 def enterprise(tmp_path: Path, ram_folder: Path) -> Iterator[Enterprise]:
-    host = Enterprise(tmp_path / "work", ram_folder / "ram")
+    place = tmp_path / ("long" * 20)  # longer than the path of a socket may be
+    place.mkdir()
+    host = Enterprise(place / "work", ram_folder / "ram")
     yield host
     host.end()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def gone(pids: list[int]) -> bool:
@@ -129,7 +125,7 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Ent
 
     os.kill(running["valkey-server"], signal.SIGKILL)
     before = running["valkey-server"]
-    wait_until(lambda: enterprise.children().get("valkey-server", before) != before)
+    wait_until(lambda: enterprise.children().get("valkey-server", before) != before, 30)
     running = enterprise.children()
 
     code, out, err = enterprise.stop()
@@ -142,4 +138,4 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Ent
     assert httpx.get(f"{url}/api/projects/demo/files/file").text == "content"
     running = enterprise.children()
     enterprise.stop(signal.SIGKILL)
-    wait_until(lambda: gone(list(running.values())))
+    wait_until(lambda: gone(list(running.values())), 30)

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 MORE_THAN_CORES = 2
-WORKER_BYTES = 1 << 30
+WORKER_BYTES = 3 << 29
 """Memory of a worker with its servers."""
 _SHARED = "manifold_shared_folder"
 _WORKER = "manifold-worker"

@@ -40,6 +40,8 @@ from tests.support.embedded import (
 )
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become other users")
 
 
