@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import psutil
 import pytest
+from manifold_local.embedded.stack import child
 
 MORE_THAN_CORES = 2
 WORKER_BYTES = 3 << 29
@@ -69,9 +70,12 @@ class Controller:
 
 
 class Worker:
-    def __init__(self, shared: Path) -> None:
+    """One of the processes that run tests. Its servers have ports that those of others do not come upon."""
+
+    def __init__(self, shared: Path, number: int, count: int) -> None:
         self.shared = shared
         self._turns = Turns(shared)
+        child._SERVER_PORTS = part_of(child._SERVER_PORTS, number, count)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -106,6 +110,11 @@ def made_once(folder: Path, make: Callable[[], object]) -> None:
             done.touch()
 
 
+def part_of(ports: range, number: int, count: int) -> range:
+    """Return the ports of one worker, where there are ``count``. One that replaces a dead one has a higher number."""
+    return ports[number % count * len(ports) // count : (number % count + 1) * len(ports) // count]
+
+
 def _is_alone(item: pytest.Item) -> bool:
     return item.get_closest_marker("alone") is not None
 
@@ -121,8 +130,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone(why): no other test may run at the same time")
-    shared = getattr(config, "workerinput", {}).get(_SHARED)
-    if shared is not None:
-        config.pluginmanager.register(Worker(Path(shared)), _WORKER)
+    given = getattr(config, "workerinput", None)
+    if given is not None:
+        number = int(given["workerid"].removeprefix("gw"))
+        config.pluginmanager.register(Worker(Path(given[_SHARED]), number, given["workercount"]), _WORKER)
     elif config.getoption("numprocesses", None):
         config.pluginmanager.register(Controller())

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from tests.support.workers import Turns, made_once, pytest_xdist_auto_num_workers
+from tests.support.workers import Turns, made_once, part_of, pytest_xdist_auto_num_workers
 
 ArgsSource = pytest.Config.ArgsSource
 
@@ -133,3 +133,11 @@ def test_what_could_not_be_made_is_made_by_the_next(tmp_path: Path) -> None:
 def test_only_the_whole_suite_has_workers(source: object, has_workers: bool) -> None:
     config = cast(pytest.Config, SimpleNamespace(args_source=source))
     assert (pytest_xdist_auto_num_workers(config) > 0) == has_workers
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_every_port_is_that_of_one_worker(count: int) -> None:
+    ports = range(20_000, 20_100)
+    parts = [part_of(ports, number, count) for number in range(count)]
+    assert [port for part in parts for port in part] == list(ports)
+    assert part_of(ports, count, count) == parts[0]
