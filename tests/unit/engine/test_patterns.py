@@ -142,6 +142,7 @@ _LINES = st.builds(
 _FILES = st.dictionaries(st.sampled_from(_FOLDERS), st.lists(_LINES, max_size=5).map(b"\n".join), max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example({b"": b"a/\n!a/a"})
 @example({b"": b"a/**/b\n**/**/[[]a[]]"})
