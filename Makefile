@@ -19,6 +19,12 @@ DIR ?=
 # More options for `manifold up`, such as --enterprise.
 UP_ARGS ?=
 PYTEST_ARGS ?=
+# All tests run in several processes, those that PYTEST_ARGS names in one. Bytecode is kept even where one is told not to:
+# every process of the tests would compile the whole project anew.
+PYTEST := unset PYTHONDONTWRITEBYTECODE; exec '$(BIN)'/python -m pytest -n auto --dist worksteal --durations 15
+# What `make check` runs, but for tests that are marked slow.
+FAST_TESTS := tests/architecture tests/compat tests/functions tests/unit
+OTHER_TESTS := $(filter-out $(FAST_TESTS),$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
 KAFKA_TESTS := $(wildcard $(foreach word,event kafka relay,tests/*/test_*$(word)*.py tests/*/*/test_*$(word)*.py))
 BENCH_ARGS ?=
 # The programs of the PostgreSQL that `make test-postgres` runs on: the newest that Debian's packages have put here.
@@ -28,7 +34,7 @@ LAMBDA_PYTHON ?= 3.13
 LAMBDA_ARCHITECTURE ?= x86_64
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE
 
-.PHONY: help up up-functions functions validate demo test test-enterprise test-pgbouncer test-postgres test-kafka lint bench clean distclean environment tools
+.PHONY: help up up-functions functions validate demo check test test-enterprise test-pgbouncer test-postgres test-kafka lint bench clean distclean environment tools
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -67,21 +73,25 @@ validate: tools ## Check the templates of the functions
 demo: environment ## Show it at work on a real tree: make demo [DIR=folder]
 	@'$(BIN)'/python -m manifold_local.demo $(if $(DIR),'$(DIR)')
 
+check: lint ## Check style, types and the fast tests: what is not slow of architecture, compat, functions and unit
+	@echo 'Not run: tests marked slow, and $(OTHER_TESTS); make test runs them all.'
+	@$(PYTEST) -o testpaths='$(FAST_TESTS)' -m 'not slow' $(PYTEST_ARGS)
+
 test: environment tools ## Run all tests, in random order
-	@MANIFOLD_TOOLS='$(AT_TOOLS)' '$(BIN)'/python -m pytest $(PYTEST_ARGS)
+	@export MANIFOLD_TOOLS='$(AT_TOOLS)'; $(PYTEST) $(PYTEST_ARGS)
 
 test-enterprise: environment tools ## Run all tests with S3, Vault, Redis and Kafka under them
-	@MANIFOLD_TEST_STACK=enterprise MANIFOLD_TOOLS='$(AT_TOOLS)' '$(BIN)'/python -m pytest $(PYTEST_ARGS)
+	@export MANIFOLD_TEST_STACK=enterprise MANIFOLD_TOOLS='$(AT_TOOLS)'; $(PYTEST) $(PYTEST_ARGS)
 
 test-pgbouncer: environment tools ## The same, with a PgBouncer in transaction mode before every database
-	@MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POOLER=pgbouncer MANIFOLD_TOOLS='$(AT_TOOLS)' '$(BIN)'/python -m pytest $(PYTEST_ARGS)
+	@export MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POOLER=pgbouncer MANIFOLD_TOOLS='$(AT_TOOLS)'; $(PYTEST) $(PYTEST_ARGS)
 
 test-postgres: environment tools ## The same, on another PostgreSQL: make test-postgres [POSTGRES=folder of its programs]
-	@MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POSTGRES='$(POSTGRES)' MANIFOLD_TOOLS='$(AT_TOOLS)' '$(BIN)'/python -m pytest $(PYTEST_ARGS)
+	@export MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POSTGRES='$(POSTGRES)' MANIFOLD_TOOLS='$(AT_TOOLS)'; $(PYTEST) $(PYTEST_ARGS)
 
 test-kafka: environment ## Run the tests of events on Apache Kafka (needs Java and Maven)
 	@mvn -q -f tests/support/kafka.pom.xml dependency:copy-dependencies -DoutputDirectory='$(CURDIR)/.kafka'
-	@MANIFOLD_TEST_KAFKA_LIBS='$(CURDIR)/.kafka' '$(BIN)'/python -m pytest $(KAFKA_TESTS) $(PYTEST_ARGS)
+	@export MANIFOLD_TEST_KAFKA_LIBS='$(CURDIR)/.kafka'; $(PYTEST) $(KAFKA_TESTS) $(PYTEST_ARGS)
 
 lint: environment ## Check style, imports and types
 	@'$(BIN)'/ruff check .

@@ -6,6 +6,7 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = [
+    "tests.support.workers",
     "tests.support.logs",  # what it sets back is set by others
     "tests.support.seaweedfs",  # before all that import it
     "tests.support.stack",

@@ -13,6 +13,8 @@ import pytest
 from tests.support.emulator import ROOT, SOURCES
 from tests.support.functions import function_variables, sample
 
+pytestmark = pytest.mark.slow
+
 NAMES = sorted(path.parent.name for path in ROOT.glob("functions/*/handler.py"))
 CLIENTS = {"boto3", "botocore.session", "hvac", "kafka", "redis", "requests", "psycopg", "obstore"}
 FRAMEWORKS = {"fastapi", "starlette", "mangum", "uvicorn"}

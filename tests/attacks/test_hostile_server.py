@@ -424,6 +424,7 @@ def test_an_answer_has_an_end(
             client.sessions.checkout(S1, project)
 
 
+@pytest.mark.alone("measures time-outs")
 def test_an_answer_that_comes_byte_by_byte_is_given_up(
     make_client: MakeClient, lying_server: LyingServer, project: ProjectId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,6 +444,7 @@ def test_an_answer_that_comes_byte_by_byte_is_given_up(
     assert time.monotonic() - begun < 20
 
 
+@pytest.mark.alone("measures time-outs")
 @pytest.mark.parametrize(("body", "drop"), [(b"", b"T"), (bytes(64 << 20), b"")])
 def test_headers_that_come_byte_by_byte_and_requests_that_are_not_taken_are_given_up(
     monkeypatch: pytest.MonkeyPatch, body: bytes, drop: bytes

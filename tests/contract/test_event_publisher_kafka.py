@@ -342,6 +342,7 @@ def test_what_is_no_broker_is_not_taken_for_one(answer: bytes) -> None:
     assert broker in found.detail
 
 
+@pytest.mark.alone("measures time-outs")
 def test_brokers_that_say_nothing_cost_a_health_check_three_seconds_at_most() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         started = time.monotonic()

@@ -206,6 +206,7 @@ def trickle(handler: BaseHTTPRequestHandler, let_go: threading.Event) -> None:
 MISBEHAVIOUR = [answer_nothing, hang_up, talk_nonsense, trickle_a_status, trickle_a_header, trickle_a_body]
 
 
+@pytest.mark.alone("measures time-outs")
 @pytest.mark.parametrize("misbehave", MISBEHAVIOUR)
 def test_an_endpoint_that_misbehaves_costs_a_bounded_time_and_stops_the_batch(
     webhook_endpoint: WebhookEndpoint,

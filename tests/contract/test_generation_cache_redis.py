@@ -235,6 +235,7 @@ def test_messages_that_make_no_sense_are_passed_over(
 # --- a server that does not do its part -------------------------------------------------------------------------------
 
 
+@pytest.mark.alone("measures time-outs")
 def test_a_server_that_hangs_costs_one_timeout_for_each_pause(own_redis: RedisServer, project: ProjectId) -> None:
     clock = ManualClock()
     with cache_of(own_redis.options(timeout_seconds=1.0, pause_seconds=PAUSE_SECONDS), clock) as cache:

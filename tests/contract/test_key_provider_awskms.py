@@ -289,6 +289,7 @@ def test_a_broken_connection_is_tried_again(moto_kms: MotoKms, arn: str, kind: A
         assert provider.unwrap(wrapped, CONTEXT) == MATERIAL
 
 
+@pytest.mark.alone("measures time-outs")
 @pytest.mark.parametrize("kind", ["hang", "stall"])
 def test_a_server_that_hangs_costs_two_time_outs_at_most(moto_kms: MotoKms, arn: str, kind: Any) -> None:
     with running_proxy(moto_kms.url) as proxy:

@@ -59,6 +59,7 @@ def test_a_refusal_is_not_tried_again(openbao: OpenBao, mount: str, vault_proxy:
     assert len(vault_proxy.seen) == 1
 
 
+@pytest.mark.alone("measures time-outs")
 @pytest.mark.parametrize("kind", ["hang", "stall"])
 def test_a_server_that_hangs_costs_two_time_outs_at_most(
     openbao: OpenBao, mount: str, vault_proxy: S3Proxy, kind: Any
@@ -75,6 +76,7 @@ def test_a_server_that_hangs_costs_two_time_outs_at_most(
     assert seconds < 3
 
 
+@pytest.mark.alone("measures time-outs")
 def test_a_server_that_dribbles_is_bounded_too(openbao: OpenBao) -> None:
     """One byte now and then satisfies the time-out of every single read."""
     with dribbling_server() as url:
@@ -106,6 +108,7 @@ def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> N
     assert sent < 16 << 20
 
 
+@pytest.mark.alone("measures time-outs")
 def test_waiting_threads_do_not_wait_for_each_others_time_outs(
     openbao: OpenBao, vault_proxy: S3Proxy, mount: str
 ) -> None:

@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,6 +15,7 @@ import yaml
 
 from tests.support.cli import EXECUTABLE
 from tests.support.up import SERVERS, Up
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -25,13 +25,6 @@ def enterprise(tmp_path: Path, ram_folder: Path) -> Iterator[Up]:
     host = Up(tmp_path / ("work" * 20), ram_folder / "ram", "--enterprise", "--config", "own.yaml")
     yield host
     host.end()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def documented_commands() -> list[str]:
@@ -72,7 +65,7 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Up,
 
     os.kill(running["valkey-server"], signal.SIGKILL)
     before = running["valkey-server"]
-    wait_until(lambda: enterprise.children().get("valkey-server", before) != before)
+    wait_until(lambda: enterprise.children().get("valkey-server", before) != before, 30)
     running = enterprise.children()
 
     code, out, err = enterprise.stop()
@@ -108,7 +101,7 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Up,
     assert enterprise.shell(ping.replace("6379", port)) == "PONG\n"
     running = enterprise.children()
     enterprise.stop(signal.SIGKILL)
-    wait_until(lambda: gone(list(running.values())))
+    wait_until(lambda: gone(list(running.values())), 30)
 
 
 def test_a_setting_that_no_server_can_work_with_is_named_before_one_is_started(tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ def test_a_request_that_runs_is_finished_before_the_host_stops(make_host: MakeHo
         assert client.get("/api/projects/demo/files/slow").content == b"abc"
 
 
+@pytest.mark.alone("measures how long the host takes to stop")
 def test_a_request_that_never_ends_does_not_keep_the_host(make_host: MakeHost) -> None:
     host = make_host(SERVER_SHUTDOWN_SECONDS="2")
     with host.ready() as client:

@@ -12,6 +12,8 @@ from tests.support.emulator import MakeEmulated
 from tests.support.functions import metrics_of, sample
 from tests.support.webhooks import SECRET, WebhookEndpoint
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("api", "checkout", "commit", "fanout", "reencrypt", "maintenance")
 LOCAL = {"tenant": None, "user": None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,7 +28,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("Makefile", "infra/Makefile", "infra/tools.lock", "local/make_environment.py"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
-    for name, program in (("sam", SAM), ("python", PYTHON), ("cfn-lint", PYTHON)):
+    for name, program in (("sam", SAM), *((name, PYTHON) for name in ("python", "cfn-lint", "ruff", "mypy"))):
         file = tmp_path / "my tools" / "bin" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(program)
@@ -37,12 +38,17 @@ def checkout(tmp_path: Path) -> Path:
 
 def make(checkout: Path, *arguments: str) -> list[list[str]]:
     """Run make as if the environments were there, and return how programs were called."""
+    return make_and_listen(checkout, *arguments)[0]
+
+
+def make_and_listen(checkout: Path, *arguments: str) -> tuple[list[list[str]], str]:
+    """The same, with what was printed."""
     said = checkout.parent / "said"
     environ = {"PATH": "/usr/bin:/bin", "SAID": str(said), "HOME": str(checkout.parent)}
     command = ["make", "-s", "-o", "tools", "-o", "environment", *arguments]
     done = subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return [line.rstrip("|").split("|") for line in said.read_text().splitlines()]
+    return [line.rstrip("|").split("|") for line in said.read_text().splitlines()], done.stdout
 
 
 @pytest.mark.parametrize("place", ["../my tools", "~/my tools", "{}/my tools"])
@@ -71,6 +77,25 @@ def test_up_serves_the_folder_that_the_readme_names(checkout: Path, options: str
     program.chmod(0o755)
     (called,) = make(checkout, "up", "VENV=my env", f"UP_ARGS={options}")
     assert called == ["up", *options.split(), str(checkout / ".manifold")]
+
+
+def test_check_runs_the_linters_and_the_fast_tests_and_says_which_folders_it_leaves_out(checkout: Path) -> None:
+    folders = {file.parent for file in ROOT.glob("tests/**/test_*.py")}
+    for folder in folders:
+        (checkout / folder.relative_to(ROOT)).mkdir(parents=True, exist_ok=True)
+        (checkout / folder.relative_to(ROOT) / "test_one.py").touch()
+    called, printed = make_and_listen(checkout, "check", "VENV=../my tools", "PYTEST_ARGS=-x")
+    assert [[Path(call[0]).name, *call[1:]] for call in called[:3]] == [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+    ]
+    tests = called[3]
+    assert tests[1:3] == ["-m", "pytest"] and tests[-3:] == ["-m", "not slow", "-x"]
+    (run,) = [option.removeprefix("testpaths=").split() for option in tests if option.startswith("testpaths=")]
+    every = {"/".join(folder.relative_to(ROOT).parts[:2]) for folder in folders}
+    assert set(run) | set(re.findall(r"tests/\w+", printed)) == every
+    assert not set(run) & set(re.findall(r"tests/\w+", printed))
 
 
 def test_clean_removes_nothing_but_the_environments(checkout: Path) -> None:

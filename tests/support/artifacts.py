@@ -6,9 +6,8 @@ artifact lacks is missed here, and not first on Lambda.
 
 from __future__ import annotations
 
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,8 @@ import pytest
 from manifold_local.functions_stack.runtime_client import copy_runtime_client
 from manifold_local.packaging.artifacts import build_function, build_layer, function_names
 from manifold_local.packaging.target import this_machine
+
+from tests.support.workers import made_once
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def build_artifacts(folder: Path, names: Sequence[str]) -> Artifacts:
 
 
 @pytest.fixture(scope="session")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifacts]:
+def artifacts(shared_folder: Path) -> Artifacts:
     """The layer and all functions, built once for the whole run."""
-    folder = tmp_path_factory.mktemp("artifacts")
-    yield build_artifacts(folder, function_names())
-    shutil.rmtree(folder)
+    folder = shared_folder / "artifacts"
+    made_once(folder, lambda: build_artifacts(folder, function_names()))
+    return Artifacts(folder)

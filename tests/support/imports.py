@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -56,12 +57,13 @@ def arrows(name: str, source: str, *, is_package: bool) -> Iterator[Arrow]:
                 yield Arrow(name, node.args[0].value, node.lineno)
 
 
-def all_arrows() -> list[Arrow]:
-    return [
+@functools.cache
+def all_arrows() -> tuple[Arrow, ...]:
+    return tuple(
         arrow
         for name, path in modules().items()
         for arrow in arrows(name, path.read_text(), is_package=path.name == "__init__.py")
-    ]
+    )
 
 
 def reachable(roots: Iterable[str]) -> set[str]:

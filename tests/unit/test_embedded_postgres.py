@@ -42,6 +42,8 @@ from tests.support.embedded import (
 )
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def new_folder() -> Iterator[Path]:

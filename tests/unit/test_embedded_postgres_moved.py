@@ -32,6 +32,8 @@ from tests.support.embedded import (
 )
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 LONG = "long" * 30
 
 

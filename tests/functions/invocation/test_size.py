@@ -56,6 +56,7 @@ def test_an_answer_that_json_makes_too_large_is_refused(function: Function) -> N
     assert large({"size": 1000}, FakeContext())["data"] == '"' * 1000
 
 
+@pytest.mark.slow
 def test_a_commit_of_many_long_paths_is_answered_and_its_paths_are_counted(function: Function) -> None:
     function.manifold.projects.create(LOCAL_PRINCIPAL, "demo")
     changes = [{"op": "mkdir", "path": deep(number)} for number in range(FOLDERS)]

@@ -21,6 +21,8 @@ from manifold_common.ids import PLAIN
 from tests.compat import forge, golden
 from tests.support.memory import traced_memory
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 Described = tuple[list[Any], list[Any]]
 NOTHING: list[Any] = [[], 0, *[b""] * 7]

@@ -23,6 +23,8 @@ from manifold_common.ports.object_store import ObjectStore
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, look, new_project, put, remove
 
+pytestmark = pytest.mark.slow
+
 Contents = dict[bytes, bytes]
 PACKED_BYTES = 2_200_000
 """More than travels inside a commit object."""

