@@ -11,6 +11,8 @@ from tests.support.hints import docstrings_of, refusal_of
 from tests.support.shown import ROOT, blocks
 
 HTTP_GUIDE = "tests/functions/api/test_guide.py::test_every_command_of_the_guide_works"
+GUIDE = "tests/e2e/test_deployment_guide.py::test_the_guide_can_be_walked_from_its_first_command_to_its_last"
+STACK = "tests/e2e/test_enterprise_host.py::test_the_whole_stack_starts_works_heals_stops_and_comes_back"
 CATALOG = "tests/e2e/test_cli_documents.py::test_the_database_roles_are_made_by_the_commands_that_the_page_shows"
 CONFLICTS = "tests/e2e/test_cli_tour.py::test_what_the_page_shows_settles_a_conflict"
 REMOTE = "tests/e2e/test_cli_remote.py::test_what_the_documents_show_works_at_a_server"
@@ -29,6 +31,7 @@ RUN_BY: dict[str, str] = {
     "README.md: make up-functions": REMOTE,
     "docs/catalog.md: ": CATALOG,
     "docs/cli.md: ": CONFLICTS,
+    "docs/deployment-guide.md: ": GUIDE,
     "docs/direct-access.md: ": REMOTE,
     "docs/events.md: manifold events list": "tests/e2e/test_cli_events.py::test_the_commands_that_the_page_shows",
     "docs/events.md: import base64": (
@@ -43,6 +46,7 @@ RUN_BY: dict[str, str] = {
     "docs/keys.md: manifold keys status": "tests/e2e/test_cli_keys.py::test_the_commands_that_the_page_shows",
     "docs/keys.md: vault secrets enable": VAULT,
     "docs/keys.md: vault write -f": VAULT,
+    "docs/operations.md: (set -a": STACK,
     "docs/operations.md: manifold stop": DRILLS,
     "docs/operations.md: manifold database pg_dump": DRILLS,
     "docs/operations.md: mkdir -m 700": DRILLS,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from tests.support.shown import Block, fenced
 from tests.support.templates import ROOT
 
 PAGE = ROOT / "docs" / "deployment-guide.md"
@@ -41,15 +42,6 @@ _RULES = (
 
 
 @dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, its text without the indentation, and the heading above it."""
-
-    language: str
-    text: str
-    section: str
-
-
-@dataclass(frozen=True)
 class Command:
     text: str
     section: str
@@ -62,20 +54,7 @@ class Command:
 
 
 def blocks(page: str | None = None) -> list[Block]:
-    found: list[Block] = []
-    section = ""
-    lines = iter((page if page is not None else PAGE.read_text()).splitlines())
-    for line in lines:
-        if line.startswith("#"):
-            section = line.lstrip("# ")
-        if fence := re.fullmatch(r"( *)```(\w*)", line):
-            inside = []
-            for one in lines:
-                if one == f"{fence[1]}```":
-                    break
-                inside.append(one.removeprefix(fence[1]))
-            found.append(Block(fence[2], "\n".join(inside) + "\n", section))
-    return found
+    return fenced(PAGE.name, page if page is not None else PAGE.read_text())
 
 
 def commands(page: str | None = None) -> list[Command]:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from tests.support.cli import EXECUTABLE
 
 ROOT = Path(__file__).parents[2]
-_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _OF_COMMANDS = ("sh", "bash", "python")
 _COMMENT = re.compile(r" {2,}#.*$", re.MULTILINE)
 
@@ -20,20 +19,38 @@ _COMMENT = re.compile(r" {2,}#.*$", re.MULTILINE)
 class Block(NamedTuple):
     name: str
     """The page and the first line, without its comment."""
+    section: str
+    """The heading above it."""
     language: str
     text: str
+    """Without the indentation of the fence."""
 
 
 @cache
 def blocks() -> tuple[Block, ...]:
     """Return every block of commands or of a program, of the README and the documents."""
-    found = []
-    for page in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]):
-        for _, language, text in _FENCE.findall(page.read_text()):
-            first = _COMMENT.sub("", text.lstrip().partition("\n")[0]).strip()
-            if language in _OF_COMMANDS or (not language and first.startswith("manifold ")):
-                found.append(Block(f"{page.relative_to(ROOT)}: {first}", language, text))
-    return tuple(found)
+    pages = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    found = [block for page in pages for block in fenced(str(page.relative_to(ROOT)), page.read_text())]
+    return tuple(block for block in found if block.language in _OF_COMMANDS or _is_of_ours(block))
+
+
+def _is_of_ours(block: Block) -> bool:
+    return not block.language and ": manifold " in block.name
+
+
+def fenced(page: str, text: str) -> list[Block]:
+    """Return every block between fences of a page."""
+    found: list[Block] = []
+    section = ""
+    lines = iter(text.splitlines())
+    for line in lines:
+        if line.startswith("#"):
+            section = line.lstrip("# ")
+        elif fence := re.fullmatch(r"( *)```(\w*)", line):
+            inside = [one.removeprefix(fence[1]) for one in iter(lambda: next(lines), f"{fence[1]}```")]
+            first = _COMMENT.sub("", next(filter(None, inside), "")).strip()
+            found.append(Block(f"{page}: {first}", section, fence[2], "\n".join(inside) + "\n"))
+    return found
 
 
 def run_shown(begin: str, *, environ: Mapping[str, str], cwd: Path, **names: str) -> subprocess.CompletedProcess[str]:
