@@ -34,7 +34,7 @@ LAMBDA_PYTHON ?= 3.13
 LAMBDA_ARCHITECTURE ?= x86_64
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE
 
-.PHONY: help up up-functions functions validate demo check test test-enterprise test-pgbouncer test-postgres test-kafka lint bench clean distclean environment tools
+.PHONY: help up up-functions functions validate demo check test test-enterprise test-pgbouncer test-postgres test-kafka test-containers lint bench clean distclean environment tools
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -93,6 +93,9 @@ test-kafka: environment ## Run the tests of events on Apache Kafka (needs Java a
 	@mvn -q -f tests/support/kafka.pom.xml dependency:copy-dependencies -DoutputDirectory='$(CURDIR)/.kafka'
 	@export MANIFOLD_TEST_KAFKA_LIBS='$(CURDIR)/.kafka'; $(PYTEST) $(KAFKA_TESTS) $(PYTEST_ARGS)
 
+test-containers: environment tools ## Run the compose files, the Dockerfile and sam local on Podman (as root, see docs/containers.md)
+	@MANIFOLD_TOOLS='$(AT_TOOLS)' '$(BIN)'/python -m tests.containers $(PYTEST_ARGS)
+
 lint: environment ## Check style, imports and types
 	@'$(BIN)'/ruff check .
 	@'$(BIN)'/ruff format --check .
@@ -102,7 +105,7 @@ bench: environment tools ## Measure speed beside cp, git, restic and rclone
 	@'$(BIN)'/python -m tests.bench $(BENCH_ARGS)
 
 clean: ## Remove the environment, caches and results; keep the projects in ./.manifold
-	@rm -rf '$(VENV)' '$(TOOLS)' .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench .kafka .pgbouncer bench-results build dist .aws-sam
+	@rm -rf '$(VENV)' '$(TOOLS)' .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench .kafka .pgbouncer bench-results build dist .aws-sam .containers
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@test ! -d .manifold || echo 'kept ./.manifold, which holds projects; `make distclean` removes it too'
 

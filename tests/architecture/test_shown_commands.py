@@ -13,6 +13,7 @@ from tests.support.shown import ROOT, blocks
 HTTP_GUIDE = "tests/functions/api/test_guide.py::test_every_command_of_the_guide_works"
 GUIDE = "tests/e2e/test_deployment_guide.py::test_the_guide_can_be_walked_from_its_first_command_to_its_last"
 STACK = "tests/e2e/test_enterprise_host.py::test_the_whole_stack_starts_works_heals_stops_and_comes_back"
+TARGET = "tests/infra/test_containers_target.py"
 CATALOG = "tests/e2e/test_cli_documents.py::test_the_database_roles_are_made_by_the_commands_that_the_page_shows"
 CONFLICTS = "tests/e2e/test_cli_tour.py::test_what_the_page_shows_settles_a_conflict"
 REMOTE = "tests/e2e/test_cli_remote.py::test_what_the_documents_show_works_at_a_server"
@@ -31,6 +32,7 @@ RUN_BY: dict[str, str] = {
     "README.md: make up-functions": REMOTE,
     "docs/catalog.md: ": CATALOG,
     "docs/cli.md: ": CONFLICTS,
+    "docs/containers.md: make test-containers": TARGET,
     "docs/deployment-guide.md: ": GUIDE,
     "docs/direct-access.md: ": REMOTE,
     "docs/events.md: manifold events list": "tests/e2e/test_cli_events.py::test_the_commands_that_the_page_shows",
@@ -69,12 +71,13 @@ NOT_RUN: dict[str, str] = {
     "docs/functions-aws.md: aws lambda invoke": NEEDS_AWS,
     "docs/functions-aws.md: aws secretsmanager": NEEDS_AWS,
     "docs/functions-local.md: make functions": NEEDS_CONTAINERS,
+    "docs/containers.md: apt-get": "installs on the reader's machine",
     "docs/functions.md: export MANIFOLD_REMOTE=": NEEDS_AWS,
     "docs/functions.md: aws sqs": NEEDS_AWS,
     "docs/keys.md: aws kms": NEEDS_AWS,
     "docs/keys.md: vault write transit/decrypt": "opens a record of the reader's; a test asks a server for the same",
 }
-MOST_NOT_RUN = 14
+MOST_NOT_RUN = 15
 """Blocks. Not to grow without a thought."""
 
 

@@ -19,6 +19,7 @@ from manifold_common.errors import AlreadyExists
 from manifold_common.ports.retry import RetryPolicy
 from manifold_common.services.store_check import check_store
 
+from tests.support.aws import operator_client
 from tests.support.kms import running_moto
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,15 +32,7 @@ class Account:
     url: str
 
     def client(self, service: str) -> Any:
-        import boto3
-
-        return boto3.session.Session().client(
-            service,
-            endpoint_url=self.url,
-            region_name="us-east-1",
-            aws_access_key_id="operator",
-            aws_secret_access_key="operator",
-        )
+        return operator_client(service, self.url, "us-east-1")
 
     def user(self, name: str, statements: list[dict[str, Any]]) -> dict[str, str]:
         """Return the access key of a new user with just these statements."""

@@ -63,7 +63,7 @@ def asked(
         else:
             network = Network()
             network._note("127.0.0.1")
-            objects = LinkedObjects(clock=clock, randomness=randomness, network=network)
+            objects = LinkedObjects(clock=clock, randomness=randomness, network=network, server_url=server.url)
             grant = ObjectGrant("t/x", 1, "a" * 26, "a" * 26, b"", f"{server.url}/v1/x")  # type: ignore[arg-type]
             objects.grant([grant])
             yield Throttled(server, lambda *_: Answer(b"content")), lambda: objects.get("t/x", max_bytes=100)

@@ -180,11 +180,44 @@ def test_a_missing_config_yaml_is_an_error_and_not_a_folder_that_docker_makes(co
     assert mount["read_only"] is True
 
 
-def test_plaintext_lies_in_ram_that_only_manifold_may_enter(compose: Compose) -> None:
-    (mount,) = [one for one in compose.services(ENTERPRISE)["manifold"]["tmpfs"] if one.startswith("/app/tmpfs:")]
-    assert "mode=0700" in mount
-    assert "uid=10001" in mount
-    assert "USER 10001" in (ROOT / "local" / "Dockerfile").read_text()
+def test_plaintext_lies_in_ram_in_a_folder_that_manifold_makes_for_itself(compose: Compose) -> None:
+    """Not in the mount itself, whose owner Docker can set and podman cannot."""
+    for files in (SIMPLE, ENTERPRISE, SCALE):
+        node = compose.services(files)["manifold"]
+        (mount,) = [one for one in node["tmpfs"] if one.startswith("/app/tmpfs:")]
+        assert "mode=1777" in mount
+        assert "uid=" not in mount
+        assert node["environment"]["PROJECTS_WORKSPACE_TMPFS_DIR"].startswith("/app/tmpfs/")
+
+
+@pytest.mark.parametrize("files", [ENTERPRISE, SCALE])
+@pytest.mark.parametrize("store", ["minio", "seaweedfs"])
+def test_a_client_of_this_machine_reaches_the_store_by_the_links_it_is_given(
+    compose: Compose, files: tuple[str, ...], store: str
+) -> None:
+    services = compose.services(files, OBJECT_STORE=store)
+    port = next(one["published"] for one in services[store]["ports"] if one["target"] == 9000)
+    assert services["manifold"]["environment"]["S3_PUBLIC_ENDPOINT"] == f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("files", [SIMPLE, ENTERPRISE, SCALE])
+def test_a_node_hears_that_it_is_to_stop_also_while_it_starts(compose: Compose, files: tuple[str, ...]) -> None:
+    """The kernel keeps from a container's first process what it has no handler for yet."""
+    assert compose.services(files)["manifold"]["init"] is True
+
+
+# --- the image ------------------------------------------------------------------------------------------------------
+
+
+def test_a_builder_is_sent_what_the_dockerfile_copies_and_nothing_else() -> None:
+    dockerfile = (ROOT / "local" / "Dockerfile").read_text()
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE)
+    copied = {source for line in lines for source in line.split()}
+    everything, *rules = [
+        line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] not in ("", "#")
+    ]
+    assert everything == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 
 
 # --- variables --------------------------------------------------------------------------------------------------------
@@ -283,6 +316,6 @@ def test_enterprise_mode_finds_its_servers(compose: Compose, files: tuple[str, .
     assert str(projects.s3.endpoint).rstrip("/") == "http://minio:9000"
     assert str(projects.encryption.vault.address).rstrip("/") == "http://vault:8200"
     assert (projects.redis.addr, projects.events.brokers) == ("redis:6379", ("kafka:29092",))
-    assert str(projects.workspace.tmpfs_dir) == "/app/tmpfs"
+    assert str(projects.workspace.tmpfs_dir) == "/app/tmpfs/sets"
     assert str(projects.workspace.cache_dir) == "/app/cache"
     assert not settings.warnings

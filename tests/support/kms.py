@@ -24,6 +24,8 @@ from typing import Any
 import pytest
 from manifold_local.embedded.stack.child import free_ports
 
+from tests.support.aws import operator_client
+
 START_SECONDS = 60.0
 REGION = "eu-central-1"
 
@@ -32,18 +34,11 @@ class MotoKms:
     """The service, and what an operator does to it."""
 
     def __init__(self, url: str, region: str = REGION) -> None:
-        import boto3  # here, since every run of the tests imports this module
-        from botocore.config import Config
+        from botocore.config import Config  # here, since every run of the tests imports this module
 
         self.url = url
-        self.client: Any = boto3.session.Session().client(
-            "kms",
-            endpoint_url=url,
-            region_name=region,
-            aws_access_key_id="operator",
-            aws_secret_access_key="operator",
-            config=Config(retries={"total_max_attempts": 1, "mode": "standard"}),
-        )
+        once = Config(retries={"total_max_attempts": 1, "mode": "standard"})
+        self.client: Any = operator_client("kms", url, region, config=once)
 
     def key(self, alias: str) -> str:
         """Return the ARN of the key behind ``alias/<alias>``, made when it is not there."""

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.aws import operator_client
+
 ACCESS = {"AWS_ACCESS_KEY_ID": "AKIDFORTESTS", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-central-1"}
 
 
@@ -20,18 +22,10 @@ class Secrets:
     """``reads`` counts how often functions have asked for a value."""
 
     def __init__(self, endpoint: str) -> None:
-        import boto3  # here, since every run of the tests imports this module
-
         self.reads = 0
         self._front = ""
         self._endpoint = endpoint
-        self._client: Any = boto3.session.Session().client(
-            "secretsmanager",
-            endpoint_url=endpoint,
-            region_name="eu-central-1",
-            aws_access_key_id="operator",
-            aws_secret_access_key="operator",
-        )
+        self._client: Any = operator_client("secretsmanager", endpoint)
 
     def store(self, text: str) -> dict[str, str]:
         """Return the variables of a function that reads a secret with that text."""

@@ -38,7 +38,6 @@ def test_the_lines_lead_to_the_same_settings(tmp_path: Path) -> None:
 
 
 def test_what_the_program_has_set_by_itself_counts_before_what_the_shell_has(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("projects:\n  workspace:\n    draftSeconds: 7\n")
     own = tmp_path / "own.yaml"
     own.write_text("projects:\n  s3:\n    bucket: ours\n    accessKeyId: ours\n    secretAccessKey: ours\n")
     environ = {
@@ -55,4 +54,3 @@ def test_what_the_program_has_set_by_itself_counts_before_what_the_shell_has(tmp
     there = load_settings(environ=_typed("\n".join(shell_lines(given)), **environ), cwd=Path("/"))
     assert there.workdir == tmp_path / "enterprise"
     assert there.projects.s3 == settings.projects.s3
-    assert there.projects.workspace.draft_seconds == 7

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 
 from functions.invocation.container import CONTAINER
+from tests.support.aws import operator_client
 from tests.support.functions import Function, MakeFunction, sample
 
 REGION = "eu-central-1"
@@ -24,13 +24,7 @@ COMMIT = sample("commit-direct", tenant=None, user=None, request_id=None)
 
 class Queue:
     def __init__(self, endpoint: str) -> None:
-        self._sqs: Any = boto3.session.Session().client(
-            "sqs",
-            endpoint_url=endpoint,
-            region_name=REGION,
-            aws_access_key_id="operator",
-            aws_secret_access_key="operator",
-        )
+        self._sqs: Any = operator_client("sqs", endpoint, REGION)
         self.url: str = self._sqs.create_queue(QueueName=f"nudges-{time.monotonic_ns()}")["QueueUrl"]
         self.variables = {
             **CREDENTIALS,

@@ -140,7 +140,7 @@ def test_a_sink_that_is_away_costs_nothing_but_time(
         run_out(relay)
     assert generations(publisher, made) == [0, 1, 2, 3]
     assert relay.pause_seconds() == 0
-    assert [record.message for record in caplog.records] == [
+    assert [record.message for record in caplog.records if record.name.startswith("manifold")] == [
         "memory does not take events; they wait: away",
         "memory takes events again",
     ]

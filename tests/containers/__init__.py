@@ -1,0 +1,1 @@
+"""The compose files, the Dockerfile and ``sam local`` on a real container engine: ``make test-containers``."""
