@@ -38,6 +38,8 @@ from tests.support.tools import tools
 from tests.support.work import look
 from tests.support.zygote import Zygote
 
+pytestmark = pytest.mark.early("their stack takes long to start, and its schedules fire by the minute")
+
 FILES = 2000
 PATIENCE_SECONDS = 90.0
 
@@ -197,9 +199,8 @@ def test_an_event_that_is_wrong_is_refused_with_its_field(stack: FunctionsStack)
 
 def test_the_schedules_fire(stack: FunctionsStack) -> None:
     """The fan-out's sweep and the upkeep run each minute, without anybody asking for them."""
-    for function in ("fanout", "maintenance"):
-        before = len(stack.logs(function))
-        eventually(lambda function=function, before=before: len(stack.logs(function)) > before, seconds=150)
+    before = {function: len(stack.logs(function)) for function in ("fanout", "maintenance")}
+    eventually(lambda: all(len(stack.logs(function)) > seen for function, seen in before.items()), seconds=150)
     upkeep = stack.invoke("maintenance", {"source": "manifold.schedule"})["tasks"]
     assert all("done" in outcome for outcome in upkeep.values())
 

@@ -79,8 +79,9 @@ class Worker:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Let what is to be alone come last, so that workers wait for each other once and not every time."""
-        items.sort(key=_is_alone)
+        """Let what takes long come first, where no other worker takes over a part of it, and what is to be alone last,
+        so that workers wait for each other once and not every time."""
+        items.sort(key=lambda item: (_is_alone(item), item.get_closest_marker("early") is None))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
@@ -130,6 +131,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone(why): no other test may run at the same time")
+    config.addinivalue_line("markers", "early(why): with the others of its file on one worker, before all others")
     given = getattr(config, "workerinput", None)
     if given is not None:
         number = int(given["workerid"].removeprefix("gw"))
