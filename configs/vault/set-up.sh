@@ -16,6 +16,13 @@ case "$KEY_NAME" in
         ;;
 esac
 
+case "$mount" in
+    /* | */ | *[!A-Za-z0-9_./-]*)
+        echo "error: MOUNT (VAULT_MOUNT_PATH) is '$mount'; letters, digits and . _ - / make a path" >&2
+        exit 1
+        ;;
+esac
+
 if [ -z "${VAULT_TOKEN:-}" ]; then
     export VAULT_TOKEN="$MANIFOLD_TOKEN"
     if "$vault" write "$mount/encrypt/$KEY_NAME" plaintext=AAAA context=AAAA >/dev/null; then
@@ -37,7 +44,8 @@ before=""
 if echo "$known" | grep -qx "$policy"; then
     before=$("$vault" policy read "$policy")
 fi
-former=$(echo "$before" | sed -n 's|^path "[^"]*/decrypt/\([^"]*\)".*|\1|p' | sort -u)
+# Only what is a name: not a pattern that somebody else wrote.
+former=$(printf '%s\n' "$before" | sed -n 's|^path "[^"]*/decrypt/\([A-Za-z0-9_.-][A-Za-z0-9_.-]*\)".*|\1|p' | sort -u)
 {
     sed "s|MOUNT|$mount|; s|KEY_NAME|$KEY_NAME|" "$here/manifold-policy.hcl.template"
     for name in $former; do

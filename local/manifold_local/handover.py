@@ -21,7 +21,7 @@ class Handover:
 
     variables: dict[str, str]
     secrets: dict[str, str] = field(default_factory=dict)
-    """Variables that hold secrets, and the setting that each sets."""
+    """Variables that hold secrets or name files with what belongs to one, and the setting that each sets."""
     unset: list[str] = field(default_factory=list)
     """Variables that would count before what the configuration file says."""
 

@@ -114,6 +114,14 @@ def _folder(*, make: bool) -> Iterator[int]:
 
 def _place() -> Path:
     for given in (runtime_folder(), f"/run/user/{os.geteuid()}"):
-        if given and os.path.isabs(given) and os.access(given, os.W_OK | os.X_OK):
+        if given and os.path.isabs(given) and _is_own(given):
             return Path(given) / "manifold"
     return Path(tempfile.gettempdir()) / f"manifold-{os.geteuid()}"
+
+
+def _is_own(folder: str) -> bool:
+    """Tell whether a folder is this user's, to write to: after ``su`` the variable is still that of another."""
+    try:
+        return os.stat(folder).st_uid == os.geteuid() and os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False

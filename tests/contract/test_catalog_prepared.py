@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from manifold_common.adapters.postgres import own_session
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
+from manifold_common.adapters.postgres.connection import connect
+from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.migrations import Migration, known_migrations, migrate
 from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.bootstrap import build_catalog
 from manifold_common.domain.own_server import OwnServer
+from manifold_common.domain.patience import hurried
 from manifold_common.errors import ConfigError
 from manifold_common.ports.catalog import Catalog
 from manifold_local.embedded.postgres import EmbeddedPostgres
@@ -22,6 +27,7 @@ from tests.contract.postgres_fixtures import connected
 from tests.support.manifold import settings_for
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import database_of, direct_dsn
+from tests.support.postgres_proxy import PostgresProxy
 
 _OFTEN = 12
 """More often than a statement is sent before it is prepared, and planned for its values before its plan is kept."""
@@ -75,6 +81,26 @@ def test_behind_a_pooler_it_is_refused_and_nothing_stays_in_its_sessions(
         with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as same:
             assert same.execute("SHOW enable_seqscan").fetchall() == [("on",)]
             assert same.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
+
+
+def test_a_server_that_freezes_before_a_new_session_is_begun_is_waited_for_only_as_long_as_the_caller_does(
+    postgres_dsn: str,
+) -> None:
+    def freeze() -> None:
+        connection = connect(dsn, statement_seconds=15.0)
+        try:
+            proxy.fault = "freeze"
+            own_session.begin(connection)
+        finally:
+            connection.close()
+
+    with PostgresProxy(postgres_dsn) as proxy, hurried(1.0):
+        dsn = Dsn(proxy.dsn, is_direct=True)
+        started = time.monotonic()
+        with pytest.raises(psycopg.Error):
+            freeze()
+        assert time.monotonic() - started < 8
+        proxy.fault = ""
 
 
 def test_a_table_that_changes_under_prepared_statements_is_nobodys_error(

@@ -93,6 +93,24 @@ def test_a_name_that_would_say_something_else_in_a_policy_changes_nothing(openba
     assert openbao.call("GET", "sys/policies/acl?list=true")["data"] == before["data"]
 
 
+def test_a_mount_that_would_say_something_else_in_a_policy_changes_nothing(openbao: OpenBao) -> None:
+    before = openbao.call("GET", "sys/mounts")["data"].keys()
+    for mount in ("*", "a&b", "a|b", "/", 'x" { } path "sys'):
+        done = set_up(openbao, "m-any", "kek-any", MOUNT=mount)
+        assert done.returncode == 1
+        assert "MOUNT" in done.stderr
+    assert openbao.call("GET", "sys/mounts")["data"].keys() == before
+
+
+def test_names_of_a_policy_that_somebody_else_wrote_are_taken_for_nothing_but_names(openbao: OpenBao) -> None:
+    token = f"m-{secrets.token_hex(16)}"
+    text = 'path "transit/decrypt/*" { capabilities = ["update"] }\npath "transit/decrypt/a b" { capabilities = [] }\n'
+    openbao.call("PUT", "sys/policies/acl/manifold", {"policy": text})
+    assert set_up(openbao, token, "kek-new").returncode == 0
+    policy = openbao.call("GET", "sys/policies/acl/manifold")["data"]["policy"]
+    assert set(re.findall(r"/decrypt/([^\"]+)", policy)) == {"kek-new"}, "neither patterns nor files of this folder"
+
+
 def test_another_mount_is_prepared_with_the_keys_that_it_had_under_its_old_path(openbao: OpenBao) -> None:
     token, mount = f"m-{secrets.token_hex(16)}", f"transit-{secrets.token_hex(4)}"
     assert set_up(openbao, token, "kek-first").returncode == 0

@@ -319,3 +319,13 @@ def test_enterprise_mode_finds_its_servers(compose: Compose, files: tuple[str, .
     assert str(projects.workspace.tmpfs_dir) == "/app/tmpfs/sets"
     assert str(projects.workspace.cache_dir) == "/app/cache"
     assert not settings.warnings
+
+
+def test_the_proxys_logs_name_no_path_of_a_request() -> None:
+    """nginx logs each request with its path, in which names of files are, unless it is told not to."""
+    lines = [line.strip() for line in (PLACE / "proxy.conf").read_text().splitlines()]
+    (shape,) = (line for line in lines if line.startswith("log_format discreet "))
+    assert {"$remote_addr", "$status"} < set(re.findall(r"\$\w+", shape))
+    assert not {"$request", "$request_uri", "$uri", "$args", "$http_referer"} & set(re.findall(r"\$\w+", shape))
+    assert "access_log /dev/stdout discreet;" in lines
+    assert "error_log /dev/stderr emerg;" in lines, "a message of nginx about a request has its first line"

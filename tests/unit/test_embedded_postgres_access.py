@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from manifold_common.errors import CatalogUnavailable
 from manifold_local.embedded.filelock import FileLock
+from manifold_local.embedded.postgres_denied import denied
 from manifold_local.embedded.postgres_keeper import GATE
 
 from tests.support.embedded import (
@@ -184,3 +185,16 @@ def test_a_user_without_an_entry_is_told_to_add_one() -> None:
         said = refusal(python_for(54321), place)
         assert "user id 54321 has no entry in the system's account database" in said
         assert "RUN useradd --uid 54321 --no-create-home manifold" in said
+
+
+def test_the_command_of_a_hint_names_the_folder_as_a_shell_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my data; touch planted"
+    folder.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid or 1)
+    os.chown(folder, os.geteuid(), -1)
+    hint = denied(folder, PermissionError(13, "no", "gate.lock")).hint or ""
+    command = re.search("(sudo .*); or set", hint)
+    assert command
+    assert shlex.split(command[1])[-1] == str(folder)

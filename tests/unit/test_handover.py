@@ -54,3 +54,22 @@ def test_what_the_program_has_set_by_itself_counts_before_what_the_shell_has(tmp
     there = load_settings(environ=_typed("\n".join(shell_lines(given)), **environ), cwd=Path("/"))
     assert there.workdir == tmp_path / "enterprise"
     assert there.projects.s3 == settings.projects.s3
+
+
+def test_what_came_from_a_file_is_neither_shown_nor_taken_for_the_files_name(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("hush-id\n")
+    (tmp_path / "key").write_text("hush-key\n")
+    environ = {
+        "WORKDIR": str(tmp_path),
+        "S3_ACCESS_KEY_ID_FILE": str(tmp_path / "id"),
+        "S3_SECRET_ACCESS_KEY_FILE": str(tmp_path / "key"),
+    }
+    asked = load_settings(environ=environ, cwd=tmp_path)
+    given = handover(asked)
+    assert "hush" not in repr(given) + "\n".join(shell_lines(given))
+    assert set(given.secrets) == {"S3_ACCESS_KEY_ID_FILE", "S3_SECRET_ACCESS_KEY_FILE"}
+
+    values = {f"projects.s3.{name}": "ours" for name in ("accessKeyId", "secretAccessKey")}
+    overruled = handover(load_settings(environ=environ, cwd=tmp_path, overrides=values), asked=asked)
+    assert set(overruled.unset) == {"S3_ACCESS_KEY_ID_FILE", "S3_SECRET_ACCESS_KEY_FILE"}
+    assert "S3_ACCESS_KEY_ID_FILE" not in overruled.variables

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from manifold_local.handover import Handover
 from manifold_local.running import RunningServer, noted, running_servers
+
+from tests.support.embedded import needs_root
 
 SERVER = RunningServer("http://127.0.0.1:1", Handover({"WORKDIR": "/a"}, {"VAULT_TOKEN": "x.y"}, ["S3_BUCKET"]))
 
@@ -65,3 +68,15 @@ def test_a_server_runs_without_a_place_for_its_note(place: Path) -> None:
     place.touch()
     with noted(SERVER):
         assert running_servers() == []
+
+
+@needs_root
+def test_root_leaves_nothing_in_the_folder_of_the_user_that_it_was_become_from(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``su`` has it, which keeps the variable. The user's own servers could leave no note there any more."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path.parent))
+    os.chown(tmp_path, 12345, 12345)
+    with noted(SERVER):
+        assert not place.exists()
+        assert SERVER in running_servers()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from manifold_common.domain.history import Point
+from manifold_common.errors import Conflict
 from manifold_common.services.staleness import require_expected
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
@@ -54,11 +55,21 @@ def rename_project(caller: Caller, project: ProjectRef, body: ProjectName, reque
     return project_out(caller.manifold.projects.rename(caller.principal, row.project, body.name))
 
 
-@router.delete("/{project}", status_code=204, responses=responses(404, 412))
-def delete_project(caller: Caller, project: ProjectRef, request: Request) -> None:
+@router.delete("/{project}", status_code=204, responses=responses(404, 409, 412))
+def delete_project(
+    caller: Caller,
+    project: ProjectRef,
+    request: Request,
+    only_unused: Annotated[
+        bool, Query(description="Only if it is empty and nobody has a session on it, which is seen in the same step.")
+    ] = False,
+) -> None:
     """Make a project, its sessions and its history invisible."""
     row = _checked(caller, project, request)
-    caller.manifold.projects.delete(caller.principal, row.project)
+    if not only_unused:
+        caller.manifold.projects.delete(caller.principal, row.project)
+    elif not caller.manifold.projects.withdraw(caller.principal, row.project):
+        raise Conflict("the project has generations or open sessions", hint="leave out only_unused to delete these too")
 
 
 @router.post("/{project}/fork", status_code=201, responses=responses(404, 409, 412))

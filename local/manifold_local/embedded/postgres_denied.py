@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from manifold_common.errors import Denied
@@ -27,6 +28,6 @@ def _what_to_do(folder: Path) -> str:
         )
     owner = owner_of(folder)
     if owner == name_of(os.geteuid()):
-        return f"take it over with 'sudo chown -R {owner} {folder}', or {other}"
+        return f"take it over with: {shlex.join(['sudo', 'chown', '-R', owner, str(folder)])}; or {other}"
     as_owner = "sudo manifold" if owner == "root" else f"sudo -u {owner} manifold"
     return f"run the command as {owner}, with '{as_owner} ...'; or {other}"

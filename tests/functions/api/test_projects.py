@@ -103,3 +103,15 @@ def test_a_generation_named_with_its_commit_is_met_by_no_other_commit(api: Api, 
     assert head == f'"{found.json()["generation"]}-{found.json()["commit"]}"'
     last = api.post("/api/projects/demo/dirs", json={"path": "f", "expected_generation": head.strip('"')})
     assert last.status_code == 201
+
+
+def test_a_project_is_taken_back_only_if_nobody_uses_it(api: Api) -> None:
+    project = api.post("/api/projects", json={"name": "demo"}).json()["id"]
+    assert api.post("/api/sessions", json={"session": "of-another", "project": project}).status_code < 300
+    refused = api.delete(f"/api/projects/{project}?only_unused=true")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert api.get("/api/sessions/of-another").status_code == 200
+
+    unused = api.post("/api/projects", json={"name": "unused"}).json()["id"]
+    assert api.delete(f"/api/projects/{unused}?only_unused=true").status_code == 204
+    assert api.get(f"/api/projects/{unused}").status_code == 404

@@ -272,8 +272,8 @@ class RemoteServer(Protocol):
     def create_project(self, name: str) -> RemoteProject:
         """Raises AlreadyExists, InvalidInput."""
 
-    def delete_project(self, project: ProjectId, *, expected: Generation | None = None) -> None:
-        """Raises NotFound; GenerationMismatch: it is not at the generation that is expected."""
+    def delete_project(self, project: ProjectId, *, only_unused: bool = False) -> None:
+        """Raises NotFound; Conflict: it is not empty, or somebody has a session on it, with ``only_unused``."""
 
     def rename_project(self, project: ProjectId, name: str) -> RemoteProject:
         """Raises NotFound, AlreadyExists, InvalidInput."""

@@ -143,7 +143,10 @@ class _Load:
         settings._warnings.extend(warnings)
         settings._variables.update(
             {
-                candidate.variable: (setting.key, None if setting.secret else str(values[setting.key]))
+                candidate.variable: (
+                    setting.key,
+                    None if setting.secret or candidate.names_file else str(values[setting.key]),
+                )
                 for setting in describe_settings()
                 if (candidate := found.get(setting.key)) is not None and candidate.variable is not None
             }

@@ -359,7 +359,8 @@ class Settings(Section):
 
     @property
     def variables(self) -> Mapping[str, tuple[str, str | None]]:
-        """Which variables, of the process or of ``.env``, set something: the key, and the value unless it is secret."""
+        """Which variables, of the process or of ``.env``, set something: the key, and the value, unless it is secret or
+        came from a file that the variable names."""
         return self._variables
 
     @property

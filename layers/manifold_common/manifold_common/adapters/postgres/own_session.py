@@ -30,7 +30,9 @@ def begin(connection: Connection) -> None:
         ConfigError: it is a pooler's, where nothing was changed. psycopg.Error: the server did not answer.
     """
     # A server says at the start of a connection which of its processes serves it; a pooler does not know that.
-    if not connection.execute(_BEGIN, (connection.info.backend_pid,)).fetchall():
+    with connection.hurried():
+        is_own = connection.execute(_BEGIN, (connection.info.backend_pid,)).fetchall()
+    if not is_own:
         raise ConfigError(
             "databasePrepare is on, but a pooler answers for the database, and might share the session",
             hint="set DATABASE_PREPARE=false, or let DATABASE_URL name the server itself",

@@ -150,8 +150,11 @@ class HttpServer:
     def create_project(self, name: str) -> RemoteProject:
         return self._ask("POST", "/api/projects", _PROJECT, {"name": name}, again=False)
 
-    def delete_project(self, project: ProjectId, *, expected: Generation | None = None) -> None:
-        self._ask("DELETE", f"/api/projects/{project}", None, again=False, expected=expected)
+    def delete_project(self, project: ProjectId, *, only_unused: bool = False) -> None:
+        query = "?only_unused=true" if only_unused else ""
+        # A server that passes the query over still looks at the generation.
+        expected = Generation(0) if only_unused else None
+        self._ask("DELETE", f"/api/projects/{project}{query}", None, again=False, expected=expected)
 
     def rename_project(self, project: ProjectId, name: str) -> RemoteProject:
         return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, {"name": name}, again=False)

@@ -10,7 +10,7 @@ from manifold_common.domain.arguments import (
     listed_paths,
     optional_generation,
 )
-from manifold_common.errors import GenerationMismatch, NotFound
+from manifold_common.errors import Conflict, NotFound
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId, parse_project_id
 from manifold_common.ports.catalog import Head, PlainObjects, ProjectRow
 from manifold_common.ports.remote import RemoteCommit, RemoteProject, RemoteServer
@@ -45,11 +45,9 @@ class RemoteProjects:
 
     def withdraw(self, project: ProjectId) -> bool:
         """Delete a project if it is empty, and no session is open on it. Returns whether it was deleted."""
-        if any(one.project == project for one in self._server.sessions()):
-            return False
         try:
-            self._server.delete_project(parse_project_id(project), expected=Generation(0))
-        except (NotFound, GenerationMismatch):
+            self._server.delete_project(parse_project_id(project), only_unused=True)
+        except (NotFound, Conflict):
             return False
         return True
 
