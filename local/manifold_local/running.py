@@ -84,7 +84,8 @@ def _look(name: str, folder: int) -> RunningServer | None:
             _remove(name, folder)
             return None
         content = json.loads(os.pread(lock.fd, _MAX_BYTES, 0))
-        return RunningServer(content["url"], Handover(**content["handover"]))
+        server = RunningServer(content["url"], Handover(**content["handover"]))
+        return server if server.workdir else None
     except (OSError, ValueError, KeyError, TypeError):  # of another release
         return None
     finally:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import socket
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -261,10 +263,22 @@ def test_a_secret_that_is_removed_ends_all_links(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * 33])
 def test_nothing_is_signed_with_a_damaged_secret(tmp_path: Path, content: bytes) -> None:
     store = FilesystemObjectStore(tmp_path, clock=SystemClock(), randomness=SystemRandomness())
+    store.link_secret()
     (tmp_path / LINK_SECRET).write_bytes(content)
     with pytest.raises(StoreUnavailable, match="is damaged") as caught:
         store.link_secret()
     assert "remove the file" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_nothing_is_signed_with_a_secret_that_others_may_know(tmp_path: Path, mode: int) -> None:
+    store = FilesystemObjectStore(tmp_path, clock=SystemClock(), randomness=SystemRandomness())
+    store.link_secret()
+    (tmp_path / LINK_SECRET).chmod(mode)
+    with pytest.raises(StoreUnavailable, match="other accounts may read") as caught:
+        store.link_secret()
+    subprocess.run(shlex.split((caught.value.hint or "").rpartition(": ")[2]), check=True)
+    assert store.link_secret()
 
 
 def test_a_planted_link_is_no_secret(tmp_path: Path) -> None:

@@ -160,8 +160,9 @@ def test_root_has_its_account_made_where_there_is_none_and_is_told_how_where_tha
         etc = place.parent / "etc"
         script = f"""
             cp -a /etc/. {etc} && sed -i '/^manifold:/d; /^postgres:/d' {etc}/passwd {etc}/shadow {etc}/group
-            mount --bind {etc} /etc || exit 77
-            PATH=/nowhere {sys.executable} -c '{_CLIENT}' {place} 2>&1 | tail -n 1
+            mount --bind {etc} /etc && mount -o remount,ro,bind /etc || exit 77
+            {sys.executable} -c '{_CLIENT}' {place} 2>&1 | tail -n 1
+            mount -o remount,rw,bind /etc
             {sys.executable} -c '{_CLIENT}' {place} && getent passwd manifold
         """
         unshared = ["unshare", "--mount", "sh", "-c", script]

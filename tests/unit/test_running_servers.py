@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from manifold_local.embedded.filelock import FileLock
 from manifold_local.handover import Handover
 from manifold_local.running import RunningServer, noted, running_servers
 
@@ -80,3 +81,13 @@ def test_root_leaves_nothing_in_the_folder_of_the_user_that_it_was_become_from(
     with noted(SERVER):
         assert not place.exists()
         assert SERVER in running_servers()
+
+
+@pytest.mark.parametrize("note", ["", "{}", "[]", '{"url": "x", "handover": {"variables": {}}}'])
+def test_a_note_of_another_release_is_passed_over(place: Path, note: str) -> None:
+    with noted(SERVER):
+        other = FileLock(place / "other.json")
+        os.pwrite(other.fd, note.encode(), 0)
+        assert other.try_exclusive()
+        assert running_servers() == [SERVER]
+        other.close()

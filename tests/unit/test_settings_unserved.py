@@ -118,3 +118,34 @@ def test_the_twin_that_names_a_file_is_refused_too(tmp_path: Path) -> None:
 def test_a_value_of_the_wrong_kind_is_one_problem(tmp_path: Path) -> None:
     (problem,) = refusals(tmp_path, AUTH_SESSION_SECONDS="soon")
     assert problem["message"].startswith("must be a whole number")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("AUTH_ENABLE", "AUTH_ENABLED"),
+        ("auth_enabled", "AUTH_ENABLED"),
+        ("MANIFOLD_AUTH_ENABLED", "AUTH_ENABLED"),
+        ("PROJECT_ENCRYPT", "PROJECTS_ENCRYPT"),
+        ("PROJECTS_ENCRYPTION", "PROJECTS_ENCRYPT"),
+    ],
+)
+@pytest.mark.parametrize("place", ["variable", ".env"])
+def test_a_variable_that_looks_like_one_of_ours_is_warned_of(tmp_path: Path, name: str, meant: str, place: str) -> None:
+    if place == ".env":
+        (tmp_path / ".env").write_text(f"{name}=true\n")
+    settings = load_settings(environ={name: "true"} if place == "variable" else {}, cwd=tmp_path)
+    (warning,) = settings.warnings
+    assert place in warning.where
+    assert (warning.message, warning.hint) == (f"{name} is no variable of a setting", f"did you mean '{meant}'?")
+
+
+def test_variables_of_other_programs_are_none_of_our_business(tmp_path: Path) -> None:
+    others = {"AUTH_TOKEN": "x", "PROJECT_ID": "x", "MANIFOLD_TOOLS": "x", "PROJECTS": "x", "AUTHOR": "x"}
+    assert not load_settings(environ=others, cwd=tmp_path).warnings
+
+
+@pytest.mark.parametrize("name", ["AUTH_ENABLED", "PROJECTS_ENCRYPT", "LOG_LEVEL"])
+def test_a_file_is_not_named_for_what_is_not_read_from_one(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"variable {name}_FILE: .* is not read from a file .set {name} itself."):
+        load_settings(environ={f"{name}_FILE": "/run/secrets/x"}, cwd=tmp_path)

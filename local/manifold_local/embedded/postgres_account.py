@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 _CANDIDATES = ("manifold", "postgres")
 _MAKE_ACCOUNT = ("useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin")
 _MAKE_SECONDS = 30.0
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _SHARED = frozenset(
     ("nobody", "nfsnobody", "daemon", "bin", "sys", "www-data", "www", "http", "httpd", "apache", "nginx")
 )
@@ -124,7 +125,9 @@ def _made_candidate() -> str | None:
     """Make a system account, in which nobody can sign in, for root's server."""
     name = _CANDIDATES[0]
     try:
-        made = subprocess.run([*_MAKE_ACCOUNT, name], capture_output=True, timeout=_MAKE_SECONDS, check=False)
+        made = subprocess.run(
+            [*_MAKE_ACCOUNT, name], env={"PATH": _PATH}, capture_output=True, timeout=_MAKE_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     if made.returncode == 0:

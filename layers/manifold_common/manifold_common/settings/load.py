@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from manifold_common.errors import ConfigError
+from manifold_common.nearest import did_you_mean, nearest
 from manifold_common.settings.catalogue import Setting, describe_settings, file_variable
 from manifold_common.settings.checks import check
 from manifold_common.settings.holders import not_held, strays
@@ -23,6 +24,9 @@ from manifold_common.settings.variables import CannotExpand, Variables, parse_do
 CONFIG_VARIABLE = "MANIFOLD_CONFIG"
 CONFIG_NAME = "config.yaml"
 DOTENV_NAME = ".env"
+_OURS = ("AUTH_", "PROJECT", "MANIFOLD_")
+"""How variables begin that no other program has."""
+_LIKE = 0.88
 MAX_FILE_BYTES = 1024 * 1024
 
 _NAMED_BY = "functions.secretsId"
@@ -130,7 +134,7 @@ class _Load:
             self.in_secret = self._read_secret(self.open_secret, values, found)
             found, values = self._choose(describe_settings(), in_file, in_dotenv, variables)
         settings = self._build(values, found)
-        warnings = self._without_effect(settings, found)
+        warnings = [*self._without_effect(settings, found), *self._misspelled(in_dotenv)]
         elsewhere = self.suspect | (not_held(self.function) if self.function is not None else set())
         for finding in check(settings):
             if elsewhere.isdisjoint(finding.keys):
@@ -165,6 +169,26 @@ class _Load:
                 warnings.append(Problem(found[setting.key].where, setting.key, lack.message))
             else:
                 self._blame(setting, found[setting.key], lack.message, lack.instead)
+        return warnings
+
+    def _misspelled(self, in_dotenv: Mapping[str, Found]) -> list[Problem]:
+        """Refuse a file's name for what is not read from files; return the variables that look like one of ours."""
+        known = {name: setting for setting in describe_settings() for name in (*setting.variables, *setting.fallback)}
+        doubtful: list[tuple[str, Found]] = []
+        for name, found in (*in_dotenv.items(), *self.in_environ.items()):
+            if name in known or name == CONFIG_VARIABLE or not found.written:
+                continue
+            plain = name.removesuffix(file_variable(""))
+            if plain != name and plain in known:
+                self._blame(known[plain], found, "is not read from a file", f"set {plain} itself")
+            elif name.upper().startswith(_OURS):
+                doubtful.append((name, found))
+        warnings = []
+        for name, found in doubtful:
+            short = name.upper().removeprefix("MANIFOLD_")
+            meant = [short] if short in known else nearest(name, known, likeness=_LIKE)
+            if meant:
+                warnings.append(Problem(found.where, "", f"{name} is no variable of a setting", did_you_mean(meant)))
         return warnings
 
     def _choose(

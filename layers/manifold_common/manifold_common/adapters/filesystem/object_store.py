@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ from manifold_common.ports.object_store import Buffer, ObjectInfo, StoreHealth, 
 MARKER = "~manifold-store"
 _MARKER_TEXT = b"Manifold object store, directory format 1\n"
 LINK_SECRET = "~link-secret"  # noqa: S105 - the name of a file
+_OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _SECRET_BYTES = 32
 _ASIDE = "~put-"
 _LOST = "lost+found"  # in the root of a disk of its own
@@ -94,14 +96,21 @@ class FilesystemObjectStore:
                     os.fsync(root_fd)
                 fd = os.open(LINK_SECRET, _READ, dir_fd=root_fd)
                 try:
+                    is_open_to_others = bool(os.fstat(fd).st_mode & _OF_OTHERS)
                     secret = os.read(fd, _SECRET_BYTES + 1)
                 finally:
                     os.close(fd)
         except OSError as error:
             raise self._translate(error, LINK_SECRET) from error
+        path = os.path.join(self.root, LINK_SECRET)
+        if is_open_to_others:
+            raise StoreUnavailable(
+                f"other accounts may read {path}, with which links are signed",
+                hint=f"remove the file: another one is made, and clients ask for new links: {shlex.join(['rm', path])}",
+            )
         if len(secret) != _SECRET_BYTES:
             raise StoreUnavailable(
-                f"{os.path.join(self.root, LINK_SECRET)} is not what links are signed with: it is damaged",
+                f"{path} is not what links are signed with: it is damaged",
                 hint="remove the file: another one is made, and clients ask for new links",
             )
         return secret
