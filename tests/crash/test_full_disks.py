@@ -179,7 +179,7 @@ def test_a_key_provider_that_is_away_fails_only_what_has_no_key_in_memory(
     status, whole, state, detail = state_of(api, f"keys ({name})")
     assert (status, whole, state) == (200, "degraded", "degraded")
     assert "it is away" in detail
-    assert "the keys of 1 project(s) are in memory until" in detail
+    assert "the keys of 1 project are in memory until" in detail
     assert cat(api.manifold, project, b"a") == b"one"
     api.manifold.context.keys.forget(LOCAL_PRINCIPAL.tenant, project)
     assert state_of(api, f"keys ({name})")[:3] == (503, "failed", "failed")

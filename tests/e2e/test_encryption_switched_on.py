@@ -67,7 +67,7 @@ def test_a_store_made_in_the_clear_is_encrypted_from_the_first_change_on(program
     shown = program.json("project", "show", "notes")
     assert shown["encryption"] == "partly"
     assert shown["unencrypted"]["objects"] == 1
-    assert "1 commit object or checkpoint(s) from before" in program.text("project", "show", "notes")
+    assert "1 object of commits and checkpoints from before" in program.text("project", "show", "notes")
     found = program.json("verify", "notes", "--read-data")
     assert (found["ok"], found["unencrypted_objects"]) == (True, 1)
     assert "not encrypted: 1 object from before the project was" in program.text("verify", "notes")

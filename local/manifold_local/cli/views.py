@@ -120,7 +120,7 @@ def encryption_text(row: Project, plain: PlainObjects | None) -> str:
     if plain is None:
         return "all that it has stored itself; what it was forked from has stored content in the clear"
     return (
-        f"what is new; {plural(plain.objects, 'commit object')} or checkpoint(s) from before, "
+        f"what is new; {plural(plain.objects, 'object')} of commits and checkpoints from before, "
         f"{human_bytes(plain.stored_bytes)}, and their packs are in the clear"
     )
 

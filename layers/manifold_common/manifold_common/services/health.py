@@ -255,7 +255,7 @@ def _key_look(context: Context, name: str, provider: KeyProvider) -> Callable[[]
         now = context.clock.now()
         first, last = (f"{now + timedelta(seconds=left):%H:%M:%S}" for left in (first_seconds, last_seconds))
         until = last if first == last else f"{first} to {last}"
-        return State.DEGRADED, f"{detail}; the keys of {count} project(s) are in memory until {until} UTC"
+        return State.DEGRADED, f"{detail}; the keys of {plural(count, 'project')} are in memory until {until} UTC"
 
     return look
 

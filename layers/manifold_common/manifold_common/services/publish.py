@@ -21,6 +21,7 @@ from manifold_common.domain.paths import ROOT, to_display, to_text
 from manifold_common.domain.patience import patience
 from manifold_common.domain.skill import touches_skills
 from manifold_common.domain.tree import Changes, between, growth, is_significant, misfit, tally
+from manifold_common.domain.wording import plural
 from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
@@ -406,7 +407,8 @@ class _Attempt:
             self._keep()
             paths = [to_text(path) for path in merge.conflicts]
             raise CommitConflict(
-                f"{len(paths)} path(s) were also changed since generation {base.head.generation}: "
+                f"{plural(len(paths), 'path')} {'was' if len(paths) == 1 else 'were'} also changed "
+                f"since generation {base.head.generation}: "
                 + ", ".join(map(to_display, merge.conflicts[:_NAMED_CONFLICTS])),
                 paths=paths,
                 base_generation=base.head.generation,

@@ -23,6 +23,7 @@ from manifold_common.domain.arguments import checked_count, checked_seen
 from manifold_common.domain.history import Seen, point_of
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import growth
+from manifold_common.domain.wording import plural
 from manifold_common.engine.commit_writer import Authorship, StoredCommit
 from manifold_common.errors import BadUpload, InvalidInput, ManifoldError, NotFound, QuotaExceeded
 from manifold_common.format.sealed import Seal
@@ -318,7 +319,7 @@ class Uploads:
         unchecked = found.unproven()
         if unchecked:
             raise BadUpload(
-                f"the draft refers to {len(unchecked)} pack(s) without a receipt, such as {unchecked[0]}",
+                f"the draft refers to {plural(len(unchecked), 'pack')} without a receipt, such as {unchecked[0]}",
                 hint="send the receipt of every pack, or have packs checked before",
             )
         by = Authorship(principal.user, session, request.message, request.provenance, request.request)

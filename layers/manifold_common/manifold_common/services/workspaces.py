@@ -244,7 +244,8 @@ def standing_on(state: WorkingState, changes: Changes, trust: Trust) -> WorkingS
 def working_conflict(owner: Owner, paths: list[bytes], base: Generation, head: Generation) -> CommitConflict:
     """Return what a checkout says of a working set that others' changes do not fit into."""
     return CommitConflict(
-        f"{len(paths)} path(s) of the working set were also changed by others: "
+        f"{plural(len(paths), 'path')} of the working set "
+        f"{'was' if len(paths) == 1 else 'were'} also changed by others: "
         + ", ".join(map(to_display, paths[:_NAMED_CONFLICTS])),
         paths=[to_text(path) for path in paths],
         base_generation=base,
