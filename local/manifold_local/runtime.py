@@ -19,13 +19,24 @@ LINGER_SECONDS = 30.0
 
 
 @contextmanager
-def open_manifold(settings: Settings, *, linger_seconds: float = LINGER_SECONDS) -> Iterator[bootstrap.Manifold]:
+def open_manifold(
+    settings: Settings, *, linger_seconds: float = LINGER_SECONDS, makes_default: bool = False
+) -> Iterator[bootstrap.Manifold]:
     """Yield every service, wired to the configured database or to an embedded one, whose schema is brought up to date.
 
+    Args:
+        makes_default: whether an installation may be made in the default folder, which nobody has named.
+
     Raises:
-        ConfigError: the working folder cannot be used. SchemaMismatch: ``DATABASE_URL`` names a database whose schema
-            is another than this program's. Others as ``bootstrap.build``.
+        ConfigError: the working folder cannot be used, or is the default and holds nothing yet.
+        SchemaMismatch: ``DATABASE_URL`` names a database whose schema is another than this program's. Others as
+            ``bootstrap.build``.
     """
+    if settings.sources.get("workdir") == "default" and not makes_default and not has_database(settings):
+        raise ConfigError(
+            f"WORKDIR is not set, and there is no installation in the default folder {settings.workdir}",
+            hint="set WORKDIR to the folder of one, or to where one is to be made",
+        )
     with open_database(settings, linger_seconds=linger_seconds) as dsn:
         manifold = _build(settings, dsn)
         try:

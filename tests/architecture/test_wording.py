@@ -49,3 +49,14 @@ def _bare_counts(text: ast.JoinedStr) -> list[str]:
 def test_numbers_and_nouns_agree() -> None:
     shown = [plural(1, "file"), plural(0, "file"), plural(2, "entry"), plural(1, "entry"), plural(12_345, "key")]
     assert shown == ["1 file", "0 files", "2 entries", "1 entry", "12,345 keys"]
+
+
+def test_no_message_leaves_the_plural_to_its_reader() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for folder in ("functions", "layers/manifold_common/manifold_common", "local/manifold_local")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r" \w+\(s\) ", node.value)
+    ]
+    assert found == []

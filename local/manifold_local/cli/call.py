@@ -132,7 +132,7 @@ class Call:
         """Yield every service, for the time of the command. Raises as ``require_installation``."""
         from manifold_local.runtime import open_manifold
 
-        with open_manifold(self.require_installation(makes=makes)) as manifold:
+        with open_manifold(self.require_installation(makes=makes), makes_default=True) as manifold:
             for warning in manifold.warnings:
                 self.warn(warning)
             yield manifold

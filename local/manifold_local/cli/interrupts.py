@@ -32,6 +32,12 @@ def end_in_order() -> None:
             signal.signal(number, _interrupt)
 
 
+def pass_over_from_now_on() -> None:
+    """Have no signal end the process any more: its command is over, and its exit code says how that went."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def interrupts_left_to_child() -> Iterator[None]:
     """Leave Ctrl-C to a program that is run within, which shares the terminal and gets it as well."""

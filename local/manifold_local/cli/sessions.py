@@ -302,7 +302,7 @@ def close(
     session: SessionArgument = None,
     discard: Annotated[bool, typer.Option("--discard", help="Also when changes would be lost.")] = False,
 ) -> None:
-    """End a session and remove its working set."""
+    """End a session and remove its working set. In legacy mode, the project's folder stays."""
     with call.work() as work:
         chosen = _session(work, session)
         if not discard:

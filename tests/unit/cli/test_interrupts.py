@@ -47,3 +47,25 @@ def test_what_is_run_with_nohup_goes_on_when_its_terminal_is_closed() -> None:
         running.send_signal(signal.SIGTERM)
         assert line(running) == "143"
         running.kill()
+
+
+_DONE = """
+import time
+from manifold_local.cli.interrupts import end_in_order, pass_over_from_now_on
+end_in_order()
+pass_over_from_now_on()
+print("works", flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_no_signal_ends_a_command_that_is_over(sign: signal.Signals) -> None:
+    command = [sys.executable, "-c", _DONE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert line(running) == "works"
+        running.send_signal(sign)
+        assert running.stdin is not None
+        running.stdin.write("\n")
+        running.stdin.close()
+        assert running.wait(10) == 0

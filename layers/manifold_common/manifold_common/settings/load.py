@@ -25,8 +25,9 @@ CONFIG_VARIABLE = "MANIFOLD_CONFIG"
 CONFIG_NAME = "config.yaml"
 DOTENV_NAME = ".env"
 _OURS = ("AUTH_", "PROJECT", "MANIFOLD_")
-"""How variables begin that no other program has."""
-_LIKE = 0.88
+"""How variables begin that hardly any other program has."""
+_LIKE_IN_ENVIRONMENT, _LIKE_IN_DOTENV = 0.88, 0.8
+"""The environment is everybody's, ``.env`` is ours and the compose files'."""
 MAX_FILE_BYTES = 1024 * 1024
 
 _NAMED_BY = "functions.secretsId"
@@ -174,7 +175,7 @@ class _Load:
     def _misspelled(self, in_dotenv: Mapping[str, Found]) -> list[Problem]:
         """Refuse a file's name for what is not read from files; return the variables that look like one of ours."""
         known = {name: setting for setting in describe_settings() for name in (*setting.variables, *setting.fallback)}
-        doubtful: list[tuple[str, Found]] = []
+        warnings = []
         for name, found in (*in_dotenv.items(), *self.in_environ.items()):
             if name in known or name == CONFIG_VARIABLE or not found.written:
                 continue
@@ -182,12 +183,11 @@ class _Load:
             if plain != name and plain in known:
                 self._blame(known[plain], found, "is not read from a file", f"set {plain} itself")
             elif name.upper().startswith(_OURS):
-                doubtful.append((name, found))
-        warnings = []
-        for name, found in doubtful:
-            short = name.upper().removeprefix("MANIFOLD_")
-            meant = [short] if short in known else nearest(name, known, likeness=_LIKE)
-            if meant:
+                short = name.upper().removeprefix("MANIFOLD_")
+                like = _LIKE_IN_DOTENV if name in in_dotenv else _LIKE_IN_ENVIRONMENT
+                meant = [short] if short in known else nearest(name, known, likeness=like)
+                if not meant:
+                    continue
                 warnings.append(Problem(found.where, "", f"{name} is no variable of a setting", did_you_mean(meant)))
         return warnings
 
