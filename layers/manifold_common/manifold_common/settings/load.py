@@ -181,7 +181,8 @@ class _Load:
                 continue
             plain = name.removesuffix(file_variable(""))
             if plain != name and plain in known:
-                self._blame(known[plain], found, "is not read from a file", f"set {plain} itself")
+                if not known[plain].in_file:
+                    self._blame(known[plain], found, "is not read from a file", f"set {plain} itself")
             elif name.upper().startswith(_OURS):
                 short = name.upper().removeprefix("MANIFOLD_")
                 like = _LIKE_IN_DOTENV if name in in_dotenv else _LIKE_IN_ENVIRONMENT
