@@ -84,12 +84,6 @@ def process_of(scale: Operator, node: str) -> str:
     return scale.run(f"docker inspect --format '{{{{.State.Pid}}}}' {node}", quiet=True).strip()
 
 
-def wait_until_it_is_back(scale: Operator, node: str, before: str) -> None:
-    """By itself, in another process than ``before``."""
-    scale.wait_for(lambda: process_of(scale, node) not in (before, "0"))
-    scale.wait_until_up(COMPOSE)
-
-
 def test_a_node_that_is_killed_loses_no_commit_that_was_acknowledged(scale: Operator) -> None:
     acknowledged: dict[str, str] = {}
     failures: list[str] = []
@@ -119,7 +113,8 @@ def test_a_node_that_is_killed_loses_no_commit_that_was_acknowledged(scale: Oper
             scale.run(f"kill -KILL {before}")
             count = len(acknowledged)
             scale.wait_for(lambda count=count: len(acknowledged) > count + 10)  # the others go on
-            wait_until_it_is_back(scale, node, before)
+            scale.wait_for(lambda node=node, before=before: process_of(scale, node) not in (before, "0"))
+            scale.wait_until_up(COMPOSE)  # it comes back by itself
     finally:
         stop.set()
         for writer in writers:
@@ -127,6 +122,22 @@ def test_a_node_that_is_killed_loses_no_commit_that_was_acknowledged(scale: Oper
     lost = [path for path, text in acknowledged.items() if api.read("demo", path) != text]
     assert not lost
     assert len(acknowledged) > 20, failures
+
+
+def test_nodes_that_do_not_even_refuse_are_passed_by(scale: Operator) -> None:
+    """Their machine is gone, or an address is one that nobody has any more."""
+    scale.run(f"{COMPOSE} restart proxy")  # without connections from before
+    scale.wait_until_up(COMPOSE)
+    nodes = [f"nsenter --net=/proc/{process_of(scale, node)}/ns/net" for node in NODES[:2]]
+    rule = "INPUT -i eth0 -p tcp --dport 32180 --syn -j DROP"
+    for node in nodes:
+        scale.run(f"{node} iptables -I {rule}")
+    try:
+        for number in range(10):
+            api.commit("demo", "silent.txt", str(number))
+    finally:
+        for node in nodes:
+            scale.run(f"{node} iptables -D {rule}")
 
 
 @pytest.mark.parametrize("service", ["pg-manifold", "seaweedfs", "redis", "kafka", "vault", "manifold", "proxy"])
