@@ -1,8 +1,12 @@
-"""Manifold's HTTP API at the port that the compose files publish."""
+"""Manifold's HTTP API at the port that the compose files publish, asked as its pages tell clients to ask.
+
+While a server is not there yet, a request is sent again, with the same Idempotency-Key; no answer at all is a failure.
+"""
 
 from __future__ import annotations
 
 import time
+import uuid
 from typing import Any
 
 import requests
@@ -10,43 +14,34 @@ import requests
 URL = "http://localhost:32180"
 
 
-def create_project(name: str, seconds: float = 60) -> None:
-    """A store that has just started may not take anything yet."""
-    deadline = time.monotonic() + seconds
-    while (answer := requests.post(f"{URL}/api/projects", json={"name": name}, timeout=60)).status_code == 503:
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.5)
-    assert answer.status_code == 201, answer.text
+def create_project(name: str) -> None:
+    _ask("POST", "/api/projects", json={"name": name})
 
 
-def commit(project: str, path: str, text: str) -> int:
-    """Return the generation that it made."""
-    answer = _try_to_commit(project, path, text)
-    assert answer.ok, answer.text
-    return int(answer.json()["generation"])
-
-
-def commit_in_the_end(project: str, path: str, text: str, seconds: float = 60) -> int:
-    """The same, for as long as the answer is that a server is not there."""
-    deadline = time.monotonic() + seconds
-    while (answer := _try_to_commit(project, path, text)).status_code in (502, 503, 504):
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.5)
-    assert answer.ok, answer.text
-    return int(answer.json()["generation"])
-
-
-def _try_to_commit(project: str, path: str, text: str) -> requests.Response:
+def commit(project: str, path: str, text: str, seconds: float = 60) -> int:
+    """Return the generation that it made. A server that is not there is waited for, for ``seconds``."""
     changes = [{"op": "put", "path": path, "text": text}]
-    return requests.post(f"{URL}/api/projects/{project}/commits", json={"changes": changes}, timeout=60)
+    answer = _ask("POST", f"/api/projects/{project}/commits", seconds, json={"changes": changes})
+    return int(answer.json()["generation"])
 
 
-def read(project: str, path: str, url: str = URL) -> str:
-    answer = requests.get(f"{url}/api/projects/{project}/files/{path}", timeout=30)
-    assert answer.ok, answer.text
-    return answer.text
+def read(project: str, path: str) -> str:
+    return _ask("GET", f"/api/projects/{project}/files/{path}").text
 
 
 def health() -> dict[str, Any]:
-    found: dict[str, Any] = requests.get(f"{URL}/health", timeout=30).json()
+    found: dict[str, Any] = _ask("GET", "/health").json()
     return found
+
+
+def _ask(method: str, path: str, seconds: float = 60, **content: Any) -> requests.Response:
+    deadline = time.monotonic() + seconds
+    headers = {"Idempotency-Key": uuid.uuid4().hex} if method == "POST" else {}
+    while (answer := requests.request(method, URL + path, headers=headers, timeout=30, **content)).status_code in (
+        502,
+        503,
+        504,
+    ) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert answer.ok, answer.text
+    return answer

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -53,6 +56,26 @@ class Operator:
             say(failed)
         assert (done.returncode == 0) is succeeds, failed
         return done.stdout
+
+    def enter_secret(self, command: str, secret: str) -> str:
+        """Run a command at a terminal, and type ``secret`` when it asks for something; return what it shows."""
+        say(f"$ {command}")
+        screen, terminal = pty.openpty()
+        with subprocess.Popen(
+            command, shell=True, cwd=self.checkout, env={**self._environ, "DOCKER_HOST": self._engine.url},
+            stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        ) as program:  # fmt: skip
+            os.close(terminal)
+            shown, asked = b"", False
+            with contextlib.suppress(OSError):  # how a terminal says that its last program is gone
+                while select.select([screen], [], [], SECONDS)[0] and (data := os.read(screen, 4096)):
+                    shown += data
+                    if not asked and b"hidden" in shown:
+                        os.write(screen, f"{secret}\r".encode())
+                        asked = True
+            os.close(screen)
+        assert program.returncode == 0, shown.decode()
+        return shown.decode()
 
     def build(self, command: str) -> str:
         """Run a command that builds something, where package registries can be reached."""

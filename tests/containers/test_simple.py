@@ -54,7 +54,7 @@ def test_after_a_restart_of_each_server_work_goes_on(simple: Operator, service: 
     before = api.commit("demo", "before.txt", "before")
     simple.run(f"docker-compose restart {service}")
     simple.wait_until_up(SIMPLE.compose)
-    assert api.commit_in_the_end("demo", "after.txt", "after") == before + 1
+    assert api.commit("demo", "after.txt", "after") == before + 1
 
 
 def test_down_and_up_lose_nothing(simple: Operator) -> None:
