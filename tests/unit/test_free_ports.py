@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,19 @@ def test_a_port_that_is_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) ->
         assert free_ports(1) == [port + 1]
         with pytest.raises(Unavailable, match="no free ports"):
             free_ports(2)
+
+
+_CLAIMS = "import sys; from manifold_local.embedded.stack.child import usual_port; print(usual_port(int(sys.argv[1])))"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="claims are made on Linux")
+def test_of_programs_that_start_together_one_gets_the_usual_port() -> None:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-c", _CLAIMS + "; input()", str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert int(first.stdout.readline()) == port
+        others = [int(subprocess.check_output([sys.executable, "-c", _CLAIMS, str(port)])) for _ in range(2)]
+        assert port not in others
+        first.communicate("\n")
+    assert int(subprocess.check_output([sys.executable, "-c", _CLAIMS, str(port)])) == port

@@ -163,11 +163,32 @@ def free_ports(count: int) -> list[int]:
 
 
 def usual_port(port: int) -> int:
-    """Return ``port`` when nobody uses it, else one that is free."""
+    """Return ``port`` when nobody uses it, else one that is free.
+
+    Of several programs of ours, one gets it, however close together they start: the others see that it is claimed, for
+    as long as that program runs.
+    """
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             one.bind(("127.0.0.1", port))
+            _claim(port)
         except OSError:
             return free_ports(1)[0]
     return port
+
+
+_claims: dict[int, socket.socket] = {}
+
+
+def _claim(port: int) -> None:
+    """Raises OSError: another program has claimed it. Only Linux has names that are gone with their program."""
+    if port in _claims or sys.platform != "linux":
+        return
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        one.bind(f"\0manifold-port-{port}")
+    except OSError:
+        one.close()
+        raise
+    _claims[port] = one
