@@ -95,14 +95,17 @@ class _Version:
         return self._entry.size if self._entry.kind == FILE else len(self._entry.content)
 
     def pieces(self) -> Iterable[Piece]:
-        if self._entry is None:
-            return ()
-        return self._read(self._path, self._entry) if self._entry.kind == FILE else (self._entry.content,)
+        return self._stored() if self._small is None else (self._small,)
 
     @cached_property
     def _small(self) -> bytes | None:
-        """All of it, unless it is large."""
-        return b"".join(self.pieces()) if self.size <= MAX_TEXT_BYTES else None
+        """All of it, read once, unless it is large."""
+        return b"".join(self._stored()) if self.size <= MAX_TEXT_BYTES else None
+
+    def _stored(self) -> Iterable[Piece]:
+        if self._entry is None:
+            return ()
+        return self._read(self._path, self._entry) if self._entry.kind == FILE else (self._entry.content,)
 
     @property
     def text(self) -> bytes | None:
@@ -113,7 +116,7 @@ class _Version:
     def blob_id(self) -> bytes:
         if self._entry is None:
             return NO_BLOB
-        return blob_id(self.size, self.pieces() if self._small is None else (self._small,))
+        return blob_id(self.size, self.pieces())
 
 
 def _modes(old: _Version, new: _Version) -> Iterator[bytes]:

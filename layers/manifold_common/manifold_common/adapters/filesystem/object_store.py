@@ -102,16 +102,13 @@ class FilesystemObjectStore:
                     os.close(fd)
         except OSError as error:
             raise self._translate(error, LINK_SECRET) from error
-        path = os.path.join(self.root, LINK_SECRET)
-        if is_open_to_others:
+        if is_open_to_others or len(secret) != _SECRET_BYTES:
+            path = os.path.join(self.root, LINK_SECRET)
             raise StoreUnavailable(
-                f"other accounts may read {path}, with which links are signed",
+                f"other accounts may read {path}, with which links are signed"
+                if is_open_to_others
+                else f"{path} is not what links are signed with: it is damaged",
                 hint=f"remove the file: another one is made, and clients ask for new links: {shlex.join(['rm', path])}",
-            )
-        if len(secret) != _SECRET_BYTES:
-            raise StoreUnavailable(
-                f"{path} is not what links are signed with: it is damaged",
-                hint="remove the file: another one is made, and clients ask for new links",
             )
         return secret
 
