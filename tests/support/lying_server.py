@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -30,6 +31,31 @@ Lie = Callable[[str, Any], Any]
 
 def truth(asked: str, answer: Any) -> Any:
     return answer
+
+
+def lie_about(end: str, change: Callable[[Any], object]) -> Callable[[str, Any], Any]:
+    """Return a lie that changes the answers of one route."""
+
+    def lie(asked: str, answer: Any) -> Any:
+        if not asked.partition("?")[0].endswith(end):
+            return answer
+        said = copy.deepcopy(answer)
+        other = change(said)
+        return said if other is None or other is said else other
+
+    return lie
+
+
+def setting(path: str, value: object) -> Callable[[Any], None]:
+    """Return a change of one field, such as ``plan.tree.grant.key``."""
+
+    def change(said: Any) -> None:
+        *above, last = path.split(".")
+        for name in above:
+            said = said[int(name)] if name.isdigit() else said[name]
+        said[int(last) if last.isdigit() else last] = value
+
+    return change
 
 
 class LyingServer:
