@@ -32,9 +32,7 @@ KEYS = AwsKeys("AKIDEXAMPLE", "secret", "token")
 def use_kms(url: str) -> bool:
     options = KmsOptions("alias/key", region="eu-central-1", endpoint=url, attempts=1)
     provider = KmsKeyProvider(options, Fixed(ChainedAccount(KEYS)), clock=SystemClock(), randomness=SystemRandomness())
-    ok = provider.health().ok
-    gc.collect()  # here, where its warning is expected
-    return ok
+    return provider.health().ok
 
 
 def use_secret(url: str) -> bool:
@@ -66,3 +64,4 @@ def test_a_redirect_is_a_failure_and_not_followed(use: Callable[[str], bool], st
         assert not use(server.url)
         assert server.asked
         assert other.asked == []
+    gc.collect()  # here, where its warning is expected
