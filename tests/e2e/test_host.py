@@ -163,6 +163,8 @@ def _wait_until_closed(address: tuple[str, int]) -> None:
     while True:
         try:
             socket.create_connection(address, timeout=5).close()
+        except ConnectionResetError:
+            pass  # it closes at this very moment: the next one is refused
         except ConnectionRefusedError:
             return
         assert time.monotonic() < deadline
