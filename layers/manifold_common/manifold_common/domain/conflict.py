@@ -7,13 +7,19 @@ hold what the other side puts below it: that is a conflict of the lower path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from enum import Enum
 from typing import NamedTuple, assert_never
 
 from manifold_common.domain.arguments import member_of
-from manifold_common.domain.paths import ROOT, ancestors_of
+from manifold_common.domain.paths import ROOT, ancestors_of, to_display, to_text
 from manifold_common.domain.tree import DIRECTORY, Changes, Entry, Tree, apply, between, significant
+from manifold_common.domain.wording import plural
+from manifold_common.errors import CommitConflict
+from manifold_common.ids import Generation, ProjectId, SessionId
+
+_NAMED = 5
+"""Paths in a message; all are in the error's ``paths``."""
 
 
 class Strategy(Enum):
@@ -34,6 +40,34 @@ class Merge(NamedTuple):
     """Ours, made to fit on top of theirs."""
     conflicts: list[bytes]
     """Paths on which the two sides disagree, sorted."""
+
+
+def commit_conflict(
+    paths: Sequence[bytes],
+    *,
+    of: str = "",
+    how: str,
+    base: Generation,
+    head: Generation,
+    project: ProjectId,
+    session: SessionId | None,
+) -> CommitConflict:
+    """Return the error that says which paths both sides have changed.
+
+    Args:
+        of: of what they are, such as ``of the working set``.
+        how: by whom else, or since when, they were changed.
+    """
+    what = f"{plural(len(paths), 'path')} {of}".rstrip()
+    return CommitConflict(
+        f"{what} {'was' if len(paths) == 1 else 'were'} also changed {how}: "
+        + ", ".join(map(to_display, paths[:_NAMED])),
+        paths=[to_text(path) for path in paths],
+        base_generation=base,
+        head_generation=head,
+        project=project,
+        session=session,
+    )
 
 
 def rebase(base: Mapping[bytes, Entry], ours: Changes, theirs: Changes, strategy: Strategy = Strategy.FAIL) -> Merge:

@@ -14,21 +14,19 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from manifold_common.domain.access import Principal
-from manifold_common.domain.conflict import Strategy, dropped, rebase
+from manifold_common.domain.conflict import Strategy, commit_conflict, dropped, rebase
 from manifold_common.domain.event import PROJECT_COMMIT, commit_event
 from manifold_common.domain.history import Seen, point_of
-from manifold_common.domain.paths import ROOT, to_display, to_text
+from manifold_common.domain.paths import ROOT, to_display
 from manifold_common.domain.patience import patience
 from manifold_common.domain.skill import touches_skills
 from manifold_common.domain.tree import Changes, between, growth, is_significant, misfit, tally
-from manifold_common.domain.wording import plural
 from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import (
     AlreadyExists,
     CatalogUnavailable,
-    CommitConflict,
     ErrorKind,
     GenerationMismatch,
     InvalidInput,
@@ -46,7 +44,6 @@ from manifold_common.services.staleness import require_expected
 _CONTENDED_SECONDS = 5.0
 _POLITE_SECONDS = 0.25
 _ATTEMPTS = 50
-_NAMED_CONFLICTS = 5
 _ACKNOWLEDGEMENT_TRIES = 6
 _ACKNOWLEDGEMENT_PAUSE_SECONDS = 0.25
 _ACKNOWLEDGEMENT_SECONDS = 300.0
@@ -405,14 +402,11 @@ class _Attempt:
         merge = rebase(base.tree, self._work.changes, theirs, self._strategy)
         if merge.conflicts and self._strategy is Strategy.FAIL:
             self._keep()
-            paths = [to_text(path) for path in merge.conflicts]
-            raise CommitConflict(
-                f"{plural(len(paths), 'path')} {'was' if len(paths) == 1 else 'were'} also changed "
-                f"since generation {base.head.generation}: "
-                + ", ".join(map(to_display, merge.conflicts[:_NAMED_CONFLICTS])),
-                paths=paths,
-                base_generation=base.head.generation,
-                head_generation=head.head.generation,
+            raise commit_conflict(
+                merge.conflicts,
+                how=f"since generation {base.head.generation}",
+                base=base.head.generation,
+                head=head.head.generation,
                 project=base.project,
                 session=self._work.by.session,
             )

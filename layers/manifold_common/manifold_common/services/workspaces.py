@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 
-from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.conflict import Strategy, commit_conflict
 from manifold_common.domain.history import Point
-from manifold_common.domain.paths import to_display, to_text
 from manifold_common.domain.tree import Changes, Tree, apply, between, totals
 from manifold_common.domain.wording import plural
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
@@ -31,8 +30,6 @@ from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.generations import Generations
 from manifold_common.services.kept import Keeper
 from manifold_common.services.staleness import refuse_stale
-
-_NAMED_CONFLICTS = 5
 
 
 class Workspaces:
@@ -243,13 +240,12 @@ def standing_on(state: WorkingState, changes: Changes, trust: Trust) -> WorkingS
 
 def working_conflict(owner: Owner, paths: list[bytes], base: Generation, head: Generation) -> CommitConflict:
     """Return what a checkout says of a working set that others' changes do not fit into."""
-    return CommitConflict(
-        f"{plural(len(paths), 'path')} of the working set "
-        f"{'was' if len(paths) == 1 else 'were'} also changed by others: "
-        + ", ".join(map(to_display, paths[:_NAMED_CONFLICTS])),
-        paths=[to_text(path) for path in paths],
-        base_generation=base,
-        head_generation=head,
+    return commit_conflict(
+        paths,
+        of="of the working set",
+        how="by others",
+        base=base,
+        head=head,
         project=owner.project,
         session=owner.session,
     )
