@@ -95,11 +95,24 @@ def test_what_a_server_has_no_room_for_is_told_as_that(
     links.close()
 
 
-def test_a_link_brings_no_headers_that_make_another_request_of_it(
-    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+@pytest.mark.usefixtures("new_file")
+def test_links_for_something_else_than_was_asked_for_are_refused(
+    client: RemoteManifold, lying_server: LyingServer
 ) -> None:
-    work = Path(client.sessions.checkout(S1, project).path)
-    (work / "new").write_bytes(b"new")
+    for change in (
+        setting("links", []),
+        setting("links.0.name", "a" * 26),
+        lambda said: said.update(links=said["links"] * 2),
+    ):
+        lying_server.lie = lie_about("/links", change)
+        with pytest.raises(BadAnswer):
+            client.sessions.commit(S1)
+
+
+@pytest.mark.usefixtures("new_file")
+def test_a_link_brings_no_headers_that_make_another_request_of_it(
+    client: RemoteManifold, lying_server: LyingServer
+) -> None:
     for headers in (
         {"Host": "internal"},
         {"Transfer-Encoding": "chunked"},

@@ -80,11 +80,10 @@ def test_what_could_lead_elsewhere_is_no_id(
     assert client.sessions.checkout(S1, project).files == 3
 
 
+@pytest.mark.usefixtures("new_file")
 def test_what_could_lead_elsewhere_is_no_place_to_store_at(
-    client: RemoteManifold, lying_server: LyingServer, project: ProjectId, outside: Path
+    client: RemoteManifold, lying_server: LyingServer, outside: Path
 ) -> None:
-    work = Path(client.sessions.checkout(S1, project).path)
-    (work / "new").write_bytes(b"new")
     for field in ("draft.key", "draft.object_id", "packs.0.key", "packs.0.object_id", "draft_commit", "write_dek"):
         for text in (*ELSEWHERE, f"../../../../..{outside}/precious"):
             if field.endswith("key") and is_object_key(text):
@@ -96,11 +95,10 @@ def test_what_could_lead_elsewhere_is_no_place_to_store_at(
     assert client.sessions.commit(S1).generation == 2
 
 
+@pytest.mark.usefixtures("new_file")
 def test_where_an_object_is_kept_follows_from_what_it_is_and_not_from_what_a_server_says(
     client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId, outside: Path
 ) -> None:
-    work = Path(client.sessions.checkout(S1, project).path)
-    (work / "new").write_bytes(b"new")
     lying_server.lie = lie_about("/uploads", setting("draft.key", "t/default/p/another/packs/object"))
     assert client.sessions.commit(S1).generation == 2
     assert not list((outside.parent / "client-laptop").rglob("another"))
@@ -253,21 +251,6 @@ def test_an_encrypted_project_is_not_written_to_in_the_clear(
             action(S1)
     cached = (outside.parent / "client-laptop").rglob("*")
     assert not any(b"secret that nobody" in path.read_bytes() for path in cached if path.is_file())
-
-
-def test_links_for_something_else_than_was_asked_for_are_refused(
-    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
-) -> None:
-    work = Path(client.sessions.checkout(S1, project).path)
-    (work / "new").write_bytes(b"new")
-    for change in (
-        setting("links", []),
-        setting("links.0.name", "a" * 26),
-        lambda said: said.update(links=said["links"] * 2),
-    ):
-        lying_server.lie = lie_about("/links", change)
-        with pytest.raises(BadAnswer):
-            client.sessions.commit(S1)
 
 
 def test_a_plan_that_does_not_end_is_given_up(
@@ -543,11 +526,10 @@ def test_notes_beside_working_sets_lead_to_no_other(
     assert (mine / "precious").read_bytes() == b"not committed"
 
 
+@pytest.mark.usefixtures("new_file")
 def test_a_commit_goes_on_where_the_server_gives_no_plan_with_its_answer(
-    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+    client: RemoteManifold, lying_server: LyingServer
 ) -> None:
-    work = Path(client.sessions.checkout(S1, project).path)
-    (work / "new").write_bytes(b"new")
     lying_server.lie = lie_about("/publish", setting("plan", None))
     assert client.sessions.commit(S1, CommitRequest("message")).generation == 2
     assert client.sessions.status(S1).differences == []
