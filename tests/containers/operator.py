@@ -135,7 +135,6 @@ class Operator:
         self._programs.mkdir(exist_ok=True)
         self._offer("docker", 'exec podman --remote --url "$DOCKER_HOST" "$@"')
         self._offer("docker-compose", f'exec "{tools().folder / "bin/docker-compose"}" "$@"')
-
         self._offer("vault", f'exec "{PROGRAMS / "bao"}" "$@"')
         self._offer("mc", f'PYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.containers.mc "$@"')
         self._offer("redis-cli", 'exec valkey-cli "$@"')
