@@ -133,7 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _handle(self) -> None:
-        with self.owner.counted():
+        with contextlib.ExitStack() as self._counted:
+            self._counted.enter_context(self.owner.counted())
             self._serve()
 
     def _serve(self) -> None:
@@ -188,6 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._hang()
 
     def _head(self, status: int, headers: list[tuple[str, str]], length: int) -> None:
+        self._counted.close()  # who has the answer may send the next request
         self.send_response_only(status)
         for name, value in headers:
             if name.lower() not in ("connection", "transfer-encoding", "content-length"):
