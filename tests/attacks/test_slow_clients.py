@@ -14,9 +14,12 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from tests.support.host import Host, MakeHost
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.alone("hundreds of clients, and what others get done meanwhile is measured")
 
 FILES = "/api/projects/demo/files"
 LARGE_BYTES = 4 << 20

@@ -112,6 +112,7 @@ def test_nothing_stays_on_a_server_connection(postgres_server: EmbeddedPostgres,
             assert locks == []
 
 
+@pytest.mark.alone("measures time-outs")
 @pytest.mark.parametrize("pooled", [False, True], ids=["direct", "pooled"])
 def test_a_statement_that_takes_too_long_is_stopped_at_the_server(
     postgres_dsn: str, pooled_dsn: str, pooled: bool
@@ -238,6 +239,7 @@ def test_acknowledged_commits_survive_whatever_happens_to_the_poolers_connection
     assert sum(acknowledged for acknowledged, _ in results) > 40
 
 
+@pytest.mark.alone("measures time-outs")
 def test_a_pooler_that_is_full_is_told_as_such_and_used_again_when_it_is_not(
     postgres_server: EmbeddedPostgres, database: str
 ) -> None:

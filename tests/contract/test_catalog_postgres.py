@@ -409,6 +409,7 @@ def test_the_schema_refuses_nonsense_that_no_method_would_write(postgres_dsn: st
                 connection.execute(statement)
 
 
+@pytest.mark.alone("measures time-outs")
 @pytest.mark.parametrize("name", ["query_wait_timeout", "Timed-out waiting to acquire database connection"])
 def test_a_name_is_not_taken_for_what_a_pooler_says(postgres_dsn: str, name: str) -> None:
     with connected(postgres_dsn, Limits(patience_seconds=3.0)) as catalog:

@@ -301,6 +301,7 @@ def test_without_a_broker_or_a_topic_there_is_nothing_to_hear(kafka_broker: Kafk
         pass
 
 
+@pytest.mark.alone("measures time-outs")
 def test_hints_and_turns_are_not_to_be_had_and_never_in_the_way() -> None:
     generations = KafkaGenerations(KafkaOptions(("127.0.0.1:1",), "t"))
     assert generations.hint(TenantId("acme"), ProjectId("p")) is None

@@ -118,6 +118,7 @@ def test_who_needs_many_is_not_overtaken_for_ever(filled: S3Options, proxy: S3Pr
             one.result()
 
 
+@pytest.mark.alone("measures time-outs")
 def test_who_waits_for_a_turn_in_vain_is_told_what_to_do_and_health_waits_for_none(
     filled: S3Options, proxy: S3Proxy
 ) -> None:

@@ -74,6 +74,7 @@ def processes(data: os.stat_result) -> list[int]:
 # --- moved --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone("measures time-outs")
 @needs_proc
 @pytest.mark.parametrize("name", ["moved", LONG])
 def test_a_folder_moved_while_its_server_lingers_is_used_at_once_and_leaks_nothing(folder: Path, name: str) -> None:
