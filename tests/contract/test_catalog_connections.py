@@ -16,7 +16,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 from manifold_common.adapters import postgres
-from manifold_common.adapters.postgres import migration_turn, own_session
+from manifold_common.adapters.postgres import migration_turn, own_session, pool
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.clients import client_environment
 from manifold_common.adapters.postgres.dsn import Dsn
@@ -136,9 +136,12 @@ def test_a_process_that_may_not_run_for_a_while_keeps_one_connection_or_none(
         wait_until(lambda: count() == 0, 5)
 
 
+@pytest.mark.parametrize("when", ["before it is looked at", "right after"])
 def test_a_connection_that_the_server_ended_while_it_was_idle_is_no_ones_error(
-    postgres_dsn: str, count: Callable[[], int]
+    postgres_dsn: str, count: Callable[[], int], monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
+    if when == "right after":
+        monkeypatch.setattr(pool, "_is_usable", lambda connection: True)
     with psycopg.connect(postgres_dsn, autocommit=True) as operator:
         operator.execute(f"ALTER DATABASE {database_of(postgres_dsn)} SET idle_session_timeout = '50ms'")
     with connected(postgres_dsn) as catalog:

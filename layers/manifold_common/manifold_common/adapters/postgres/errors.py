@@ -112,10 +112,13 @@ def is_lost(error: psycopg.Error) -> bool:
 
 
 def is_undone(error: psycopg.Error) -> bool:
-    """Tell whether the server itself gave the statement up, so that nothing happened and it may be sent again."""
+    """Tell whether the server itself gave the statement up, so that nothing happened and it may be sent again.
+
+    A session that was idle for too long was ended before the statement came, however close that was.
+    """
     return (
         is_demoted(error)
-        or isinstance(error, pg.DeadlockDetected | pg.SerializationFailure)
+        or isinstance(error, pg.DeadlockDetected | pg.SerializationFailure | pg.IdleSessionTimeout)
         or (isinstance(error, psycopg.OperationalError) and _is_one_of(_NOT_SERVED, error))
     )
 
