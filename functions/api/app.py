@@ -19,8 +19,8 @@ from functions.api.caller import Api, PrincipalOf, local_principal
 from functions.api.guard import Guard, HostRule
 from functions.api.openapi import describe
 from functions.api.problem import problem, problem_of
+from functions.api.request_body import RequestBodies
 from functions.api.traffic import Traffic
-from functions.api.upload import Uploads
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 _NAMED_FAULTS = 20
@@ -55,7 +55,7 @@ def create_app(
     )
     app.state.api = Api(
         manifold=manifold,
-        uploads=Uploads(settings.server.max_upload_bytes, traffic.room, most=settings.server.max_requests),
+        bodies=RequestBodies(settings.server.max_upload_bytes, traffic.room, most=settings.server.max_requests),
         traffic=traffic,
         principal_of=principal_of,
     )

@@ -12,8 +12,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.errors import InvalidInput, NotFound
 from manifold_common.ids import Generation, ProjectId, parse_project_id
 
+from functions.api.request_body import RequestBodies
 from functions.api.traffic import Room, Traffic
-from functions.api.upload import Uploads
 
 if TYPE_CHECKING:
     from functions.shapes.projects import ProjectFacts
@@ -31,7 +31,7 @@ class Api:
     """What the application holds for its whole life."""
 
     manifold: Manifold
-    uploads: Uploads
+    bodies: RequestBodies
     traffic: Traffic
     principal_of: PrincipalOf
 

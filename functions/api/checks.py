@@ -8,7 +8,7 @@ from typing import Literal
 import anyio
 import manifold_common
 from manifold_common.bootstrap import Manifold
-from manifold_common.services.health import Dependency
+from manifold_common.services.upkeep.health import Dependency
 from pydantic import BaseModel, Field
 
 from functions.api.traffic import Traffic

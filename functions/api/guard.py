@@ -31,8 +31,8 @@ from functions.api.json_bound import MAX_CHANGE_VALUES, MAX_JSON_VALUES, JsonBou
 from functions.api.pace import Pace
 from functions.api.paths import check_raw_path, raw_path_of
 from functions.api.problem import internal_problem, problem_of
+from functions.api.request_body import length_of, too_large
 from functions.api.traffic import Room, Traffic, Transfer
-from functions.api.upload import length_of, too_large
 
 _log = logging.getLogger("manifold.api")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from manifold_common.domain.history import parse_point
 from manifold_common.ids import Generation, parse_session_id
-from manifold_common.services.sessions import CheckedOut
+from manifold_common.services.sessions.sessions import CheckedOut
 
 from functions.checkout.request import CheckoutRequest
 from functions.invocation import metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from manifold_common.services.edits import Edited
+from manifold_common.services.projects.edits import Edited
 
 from functions.commit.request import CommitRequest
 from functions.invocation import metrics

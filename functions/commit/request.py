@@ -8,7 +8,17 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import parse_point
 from manifold_common.domain.paths import check_path, from_text
 from manifold_common.ids import parse_request_id
-from manifold_common.services.edits import Copy, Delete, Edit, EditOptions, MakeFolder, Move, PutFile, PutLink, reading
+from manifold_common.services.projects.edits import (
+    Copy,
+    Delete,
+    Edit,
+    EditOptions,
+    MakeFolder,
+    Move,
+    PutFile,
+    PutLink,
+    reading,
+)
 from msgspec import Meta, Struct, field
 
 from functions.invocation.decode import refusal_of

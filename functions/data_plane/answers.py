@@ -7,8 +7,8 @@ from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.errors import ManifoldError
 from manifold_common.ids import Generation, ProjectId, RequestId, SessionId
-from manifold_common.services.commit import CommitRequest, Committed
-from manifold_common.services.plans import Wanted
+from manifold_common.services.direct.plans import Wanted
+from manifold_common.services.sessions.commit import CommitRequest, Committed
 
 from functions.data_plane.shapes import (
     ProjectPlanIn,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from manifold_common.domain.conflict import Strategy
-from manifold_common.services.plans import MAX_OBJECTS, Grant, Plan, TreeGrant
-from manifold_common.services.session_plans import SessionPlan
-from manifold_common.services.uploaded import Receipt
-from manifold_common.services.uploads import MAX_SLOTS, Linked, Slot, Slots
+from manifold_common.services.direct.inspection import Receipt
+from manifold_common.services.direct.plans import MAX_OBJECTS, Grant, Plan, TreeGrant
+from manifold_common.services.direct.session_plans import SessionPlan
+from manifold_common.services.direct.uploads import MAX_SLOTS, Linked, Slot, Slots
 from pydantic import BaseModel, Field
 
 from functions.shapes.base import (

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from manifold_common.bootstrap import Manifold, build_relays
 from manifold_common.errors import PartlyDone
-from manifold_common.services.relay_events import Relay, drain
+from manifold_common.services.events.relay import Relay, drain
 
 from functions.invocation import metrics
 from functions.invocation.batch import each_message, kind_of

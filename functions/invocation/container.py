@@ -2,8 +2,8 @@
 
 Everything is made when it is first needed. A start that failed is tried again by the next invocation; one that failed
 for what the settings say, with settings that are read again, though not at every call. Whoever works here enters with a
-name first: what belonged to another session, or to another tenant, is then gone (services/occupancy.py). A secret that
-a server refuses later is read again below, by the adapter that it was refused to (bootstrap/credentials.py).
+name first: what belonged to another session, or to another tenant, is then gone (services/sessions/eviction.py). A
+secret that a server refuses later is read again below, by the adapter it was refused to (bootstrap/credentials.py).
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ class Container:
             As ``manifold``. Unavailable: what another session changed cannot be saved now.
         """
         manifold = self.manifold
-        manifold.occupancy.make_way(principal, session)
+        manifold.eviction.make_way(principal, session)
         if self._tenant != principal.tenant:
             if self._tenant is not None:
                 manifold = anew(manifold)
                 self._take(manifold)
                 gc.collect()  # keys are zeroed when they go, and some go only now
             self._tenant = None  # until all is done
-            manifold.occupancy.forget_other_tenants(principal.tenant)
+            manifold.eviction.forget_other_tenants(principal.tenant)
             self._tenant = principal.tenant
         return manifold
 

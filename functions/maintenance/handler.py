@@ -9,7 +9,7 @@ from typing import Any, Literal
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import ManifoldError, NotFound, PartlyDone, told
-from manifold_common.services.maintenance import Stop
+from manifold_common.services.upkeep.maintenance import Stop
 
 from functions.invocation import metrics
 from functions.invocation.batch import KafkaRecord, each_record, kind_of

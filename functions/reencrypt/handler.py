@@ -7,7 +7,7 @@ from typing import Any
 from manifold_common.domain.wording import plural
 from manifold_common.errors import PartlyDone
 from manifold_common.ids import parse_dek_id, parse_project_id, parse_tenant_id
-from manifold_common.services.rewrap import Cursor
+from manifold_common.services.keys.rewrap import Cursor
 
 from functions.invocation import metrics
 from functions.invocation.decode import refusal_of

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import InvalidInput
-from manifold_common.services.edits import Copy, Delete, Edit, Edited, MakeFolder, Move, PutFile, PutLink, reading
+from manifold_common.services.projects.edits import (
+    Copy,
+    Delete,
+    Edit,
+    Edited,
+    MakeFolder,
+    Move,
+    PutFile,
+    PutLink,
+    reading,
+)
 from pydantic import BaseModel, ConfigDict, Field
 
 from functions.invocation.bounds import LISTED_PATHS

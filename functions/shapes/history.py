@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 from manifold_common.domain.tree import SYMLINK, Difference
-from manifold_common.services.history import LogEntry
+from manifold_common.services.projects.history import LogEntry
 from pydantic import BaseModel, Field
 
 from functions.invocation.path_text import path_fields

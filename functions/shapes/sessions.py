@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 
 from manifold_common.domain.conflict import Strategy
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
-from manifold_common.services.commit import Committed, Saved
-from manifold_common.services.sessions import CheckedOut, Missing, Status
+from manifold_common.services.sessions.commit import Committed, Saved
+from manifold_common.services.sessions.sessions import CheckedOut, Missing, Status
 from pydantic import BaseModel, ConfigDict, Field
 
 from functions.invocation.bounds import LISTED_PATHS, listed

@@ -25,8 +25,8 @@ from manifold_common.domain.tree import Difference
 from manifold_common.domain.wording import plural
 from manifold_common.errors import ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.edits import EditOptions
+from manifold_common.services.projects.edits import EditOptions
+from manifold_common.services.sessions.commit import CommitRequest
 from manifold_common.settings import Settings, load_settings
 from rich.console import Console
 from rich.markup import escape
@@ -44,7 +44,7 @@ _NOT_OF_THE_REPOSITORY = (
     ".git",
     ".venv",
     ".manifold",
-    ".bench",
+    ".working_sets",
     "bench-results",
     "__pycache__",
     ".*_cache",

@@ -19,7 +19,7 @@ NAMES = sorted(path.parent.name for path in ROOT.glob("functions/*/handler.py"))
 CLIENTS = {"boto3", "botocore.session", "hvac", "kafka", "redis", "requests", "psycopg", "obstore"}
 FRAMEWORKS = {"fastapi", "starlette", "mangum", "uvicorn"}
 NEVER = {
-    "manifold_local", "manifold_common.adapters.memory", "manifold_common.services.store_check",
+    "manifold_local", "manifold_common.adapters.memory", "manifold_common.services.upkeep.store_check",
     "manifold_common.settings.yamlfile", "yaml", "aws_xray_sdk",
 }  # fmt: skip
 EVENTS: dict[str, Any] = {
@@ -75,11 +75,11 @@ def test_importing_a_handler_loads_neither_settings_nor_adapters_nor_parts_of_th
 
 
 SERVICES = {
-    "api": {"projects"},
-    "checkout": {"sessions", "projects"},
-    "commit": {"edits", "projects", "publish"},
-    "fanout": {"events", "projects", "relay_events"},
-    "reencrypt": {"rewrap"},
+    "api": {"projects.projects"},
+    "checkout": {"sessions.sessions", "projects.projects"},
+    "commit": {"projects.edits", "projects.projects", "publish"},
+    "fanout": {"events.events", "events.relay", "projects.projects"},
+    "reencrypt": {"keys.rewrap"},
 }
 
 
@@ -90,8 +90,10 @@ def test_a_function_loads_the_services_that_it_uses_and_no_others(name: str, pos
     loaded = modules(
         _SERVE, f"functions.{name}.handler", json.dumps(EVENTS[name]), **function_variables(folder, postgres_dsn)
     )
-    services = {"edits", "events", "fork", "history", "maintenance", "plans", "projects", "publish", "relay_events",
-                "remote", "rewrap", "session_plans", "sessions", "transfer", "uploads", "verify"}  # fmt: skip
+    services = {"direct.plans", "direct.session_plans", "direct.uploads", "events.events", "events.relay", "keys.rewrap",
+                "projects.edits", "projects.forks", "projects.history", "projects.projects", "projects.transfer",
+                "projects.verify", "publish", "remote", "sessions.commit", "sessions.sessions",
+                "upkeep.maintenance"}  # fmt: skip
     assert {one for one in services if f"manifold_common.services.{one}" in loaded} == SERVICES[name]
 
 

@@ -176,7 +176,11 @@ def test_settings_alone_reads_the_environment() -> None:
 @pytest.mark.parametrize(
     ("source", "name", "found"),
     [
-        ("from manifold_common.services import commit", "manifold_common.engine.x", "manifold_common.services.commit"),
+        (
+            "from manifold_common.services.sessions import commit",
+            "manifold_common.engine.x",
+            "manifold_common.services.sessions.commit",
+        ),
         ("def f():\n    import functions.api", "manifold_common.services.x", "functions.api"),
         ("from ..s3 import client", "manifold_common.adapters.memory.x", "manifold_common.adapters.s3.client"),
         ("from . import tree", "manifold_common.domain.x", "manifold_common.domain.tree"),
@@ -194,7 +198,7 @@ def test_an_import_is_seen_wherever_it_stands(source: str, name: str, found: str
         ("manifold_common.domain.x", "manifold_common.format.sealed"),
         ("manifold_common.format.x", "manifold_common.ports.clock"),
         ("manifold_common.ports.x", "manifold_common.format.sealed"),
-        ("manifold_common.engine.x", "manifold_common.services.commit"),
+        ("manifold_common.engine.x", "manifold_common.services.sessions.commit"),
         ("manifold_common.engine.x", "manifold_common.adapters.memory"),
         ("manifold_common.services.x", "manifold_common.bootstrap"),
         ("manifold_common.services.x", "manifold_common.settings.model"),

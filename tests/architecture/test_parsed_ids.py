@@ -14,7 +14,7 @@ from manifold_common.adapters.kafka import listener
 from manifold_common.adapters.remote import problems, server
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.engine import commit_writer, node_record
-from manifold_common.engine.working_set import departures, owner, state
+from manifold_common.engine.working_set import owner, retired, state
 from manifold_common.format import commit_object, key_record
 from msgspec import inspect
 
@@ -131,7 +131,7 @@ def decoders() -> Iterator[tuple[str, Any]]:
         server,
         commit_writer,
         node_record,
-        departures,
+        retired,
         owner,
         state,
         commit_object,
@@ -151,7 +151,7 @@ def test_every_decoder_of_a_structure_is_among_those_that_are_looked_at() -> Non
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "Decoder"
     }
-    plain = {"manifold_common.services.scopes", "manifold_common.engine.working_set.closed_folders"}
+    plain = {"manifold_common.engine.session_scope", "manifold_common.engine.working_set.closed_folders"}
     assert makers - plain <= {name.rpartition(".")[0] for name, _ in decoders()}
 
 

@@ -18,7 +18,7 @@ NEVER_ONE = {
     "manifold_common/domain/quota.py": "files and folders: the root is one of them",
     "manifold_common/engine/working_set/ignore.py": "a file's name",
     "manifold_common/engine/data_keys.py": "anything but one is the error",
-    "manifold_common/services/health.py": "one has a branch of its own, for its verb",
+    "manifold_common/services/upkeep/health.py": "one has a branch of its own, for its verb",
 }
 
 

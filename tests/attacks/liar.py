@@ -13,9 +13,9 @@ from manifold_common.engine.pack_writer import NewContent
 from manifold_common.format.places import Block, Container, Place
 from manifold_common.format.sealed import Payload
 from manifold_common.ids import ChunkId, ProjectId, SessionId
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.remote.generations import PlannedGenerations
-from manifold_common.services.remote.uploading import Upload
+from manifold_common.services.remote.draft_upload import Upload
+from manifold_common.services.remote.generation_source import PlannedGenerationSource
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.remote import RemoteServer
 from tests.support.work import S1, cat
@@ -81,7 +81,7 @@ class Liar:
 
 
 def make_liar(client: RemoteManifold, project: ProjectId, session: SessionId = S1) -> Liar:
-    generations = PlannedGenerations(client.context)
+    generations = PlannedGenerationSource(client.context)
     opened = generations.plan_session(session, project)
     base = Point(opened.plan.generation, opened.plan.commit)
     return Liar(client, Upload(client.context, generations, session, base), session)

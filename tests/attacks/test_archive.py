@@ -24,8 +24,8 @@ from manifold_common.domain.patience import wanted_while
 from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.errors import Abandoned, InvalidInput, ManifoldError, QuotaExceeded
 from manifold_common.ids import ProjectId
-from manifold_common.services import tree_editor
 from manifold_common.services.archive import ArchiveFormat, archives, limits, zip_directory
+from manifold_common.services.projects import tree_editor
 
 from tests.support.manifold import MakeManifold
 from tests.support.memory import traced_memory

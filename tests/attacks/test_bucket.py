@@ -13,7 +13,7 @@ from manifold_common.format.layout import project_prefix
 from manifold_common.format.sealed import ObjectKind
 from manifold_common.ids import PLAIN, Generation, ProjectId
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.verify import Verify
+from manifold_common.services.projects.verify import Verify
 
 from tests.attacks.begun import PLAIN_GENERATIONS, Begun, check_out_all
 from tests.attacks.begun import begun as begun

@@ -19,7 +19,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import Conflict, ErrorKind, NotAdopted, PartlyDone
 from manifold_common.ports.catalog import Catalog
 from manifold_common.ports.object_store import ObjectStore
-from manifold_common.services.installation import Adoption
+from manifold_common.services.upkeep.installation import Adoption
 from manifold_local.cli.exit_codes import EXIT_CODES
 from manifold_local.embedded.postgres import ensure_embedded
 
@@ -218,7 +218,7 @@ def test_whatever_is_not_known_to_read_is_refused_while_it_is_in_doubt() -> None
     """A method that is added to a port is a change until somebody has said that it is none, and has to be said so:
     what health and the status page ask can be asked of a copy, too."""
     changes = {
-        "add_checkpoint", "add_uploads", "begin_epoch", "claim_events", "close_session", "commit_turn",
+        "add_checkpoint", "add_uploads", "begin_epoch", "claim_events", "close_session", "commit_lease",
         "create_project", "delete_project", "drop_draft", "end_session", "forget_ended", "forget_superseded",
         "forget_uploads",
         "link_uploads", "move_session", "open_session", "prolong_session", "prove_uploads", "prune_events",

@@ -13,8 +13,8 @@ from manifold_common.format.places import Container, Place
 from manifold_common.format.sealed import ObjectKind, Payload
 from manifold_common.ids import ChunkId, Generation, ObjectId, ProjectId, RequestId
 from manifold_common.ports.remote import UploadReceipt
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.remote.generations import PlannedGenerations
+from manifold_common.services.remote.generation_source import PlannedGenerationSource
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.attacks.liar import NOW_NS, Liar, make_liar, noise, unchanged
 from tests.support.api import MakeApi
@@ -288,7 +288,7 @@ def test_a_granted_key_opens_its_own_object_alone(
     assert mine.object_key != theirs.object_key
     raw = bytes(server.manifold.context.store.get(theirs.key, max_bytes=1 << 20))
     assert b"secret" not in raw
-    generations = PlannedGenerations(client.context)
+    generations = PlannedGenerationSource(client.context)
     plan = client.context.server.plan(other)
     keys = generations.keyring(other)
     generations.take(plan)

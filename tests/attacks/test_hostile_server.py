@@ -39,7 +39,7 @@ from manifold_common.format.places import Container
 from manifold_common.format.sealed import ObjectKind, Opener, Sealer
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.retry import RetryPolicy
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.lying_server import Answer, LyingServer, lie_about, setting, truth
 from tests.support.remote import MakeClient, RemoteServer

@@ -28,9 +28,9 @@ from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, Projec
 from manifold_common.ports.remote import RemoteServer as Server
 from manifold_common.ports.uploads import Upload as Row
 from manifold_common.services import publish
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.uploaded import Inspector, Receipt, UploadedDraft
-from manifold_common.services.uploads import Room
+from manifold_common.services.direct.inspection import Inspector, Receipt, UploadedDraft
+from manifold_common.services.direct.uploads import Room
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.attacks.liar import Liar, make_liar, noise, unchanged
 from tests.support.remote import MakeClient, MakeServer, RemoteServer, on_every_store

@@ -63,7 +63,9 @@ def test_its_session_of_the_same_name_has_a_folder_of_its_own(make: MakeManifold
 def test_its_working_sets_are_listed_and_not_to_be_removed(make: MakeManifold) -> None:
     one, other = make("one"), make("other")
     edited(one)
-    assert [(found.folder, found.working_sets) for found in other.leftovers.strangers()] == [(one.bench.sets.own, 1)]
+    assert [(found.folder, found.working_sets) for found in other.leftovers.strangers()] == [
+        (one.working_sets.folders.own, 1)
+    ]
     assert other.leftovers.set_aside() == []
 
 
@@ -71,9 +73,9 @@ def test_an_owners_record_that_was_brought_over_from_another_installation_is_nob
     one, other = make("one"), make("other")
     edited(one)
     check_out(other, new_project(other, "demo", b=b"two"))
-    planted = Path(other.bench.sets.own, "default", "local", "s2")
-    shutil.copytree(Path(one.bench.sets.own, "default", "local", "s1"), planted)
-    assert [owner.session for owner in other.bench.sets.found()] == [S1]
+    planted = Path(other.working_sets.folders.own, "default", "local", "s2")
+    shutil.copytree(Path(one.working_sets.folders.own, "default", "local", "s1"), planted)
+    assert [owner.session for owner in other.working_sets.folders.found()] == [S1]
     assert other.maintenance.sweep_working_sets() == 1
     aside = other.leftovers.set_aside()
     assert [one.reason for one in aside] == ["its owner's record is lost"]

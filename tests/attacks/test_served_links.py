@@ -21,9 +21,9 @@ from manifold_common.adapters.memory.catalog import MemoryCatalog
 from manifold_common.adapters.memory.clock import ManualClock
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.bootstrap import Manifold
+from manifold_common.domain.installation import Standing
 from manifold_common.errors import Denied, InvalidInput, NotAdopted, StoreUnavailable
-from manifold_common.services.installation import Standing
-from manifold_common.services.served_objects import Proof, ServedObjects
+from manifold_common.services.direct.served_objects import Proof, ServedObjects
 
 from tests.support.api import Api, serving
 from tests.support.manifold import folder_manifold

@@ -23,8 +23,8 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.engine.working_set import scan as scanning
 from manifold_common.errors import ManifoldError, PartlyDone, QuotaExceeded, UnsafePath
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services import kept as keeping
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services import kept_work as keeping
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, Node, check_out, committed, look, new_project, paths, put

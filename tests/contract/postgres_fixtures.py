@@ -30,7 +30,7 @@ import sys, time
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from tests.contract.catalog_fixtures import SettableClock
 catalog = PostgresCatalog(sys.argv[1], clock=SettableClock())
-with catalog.commit_turn(sys.argv[2], sys.argv[3], timeout_seconds=5) as had:
+with catalog.commit_lease(sys.argv[2], sys.argv[3], timeout_seconds=5) as had:
     print(had, flush=True)
     time.sleep(60)
 """

@@ -419,16 +419,16 @@ def test_deleting_while_others_commit_and_open_sessions_ends_in_not_found_and_ne
 
 def test_only_one_writer_at_a_time_has_the_turn_of_a_project(catalog: Catalog) -> None:
     made, other = make_project(catalog), make_project(catalog, "other")
-    with catalog.commit_turn(TENANT, made.id, timeout_seconds=1) as first, ThreadPoolExecutor(1) as thread:
+    with catalog.commit_lease(TENANT, made.id, timeout_seconds=1) as first, ThreadPoolExecutor(1) as thread:
 
         def try_turn(project: ProjectId) -> bool:
-            with catalog.commit_turn(TENANT, project, timeout_seconds=0.1) as had:
+            with catalog.commit_lease(TENANT, project, timeout_seconds=0.1) as had:
                 return had
 
         assert first
         assert thread.submit(try_turn, made.id).result() is False
         assert thread.submit(try_turn, other.id).result() is True
-    with catalog.commit_turn(TENANT, made.id, timeout_seconds=1) as again:
+    with catalog.commit_lease(TENANT, made.id, timeout_seconds=1) as again:
         assert again
 
 
@@ -440,7 +440,7 @@ def test_writers_that_take_turns_never_lose_a_race(catalog: Catalog) -> None:
         barrier.wait()
         results = []
         for _ in range(5):
-            with catalog.commit_turn(TENANT, made.id, timeout_seconds=30) as had:
+            with catalog.commit_lease(TENANT, made.id, timeout_seconds=30) as had:
                 base = catalog.head(TENANT, made.id)
                 results.append(had and catalog.publish_commit(made.publication(base=base)) is not None)
         return results
@@ -452,9 +452,9 @@ def test_writers_that_take_turns_never_lose_a_race(catalog: Catalog) -> None:
 
 def test_a_turn_ends_when_its_block_raises(catalog: Catalog) -> None:
     made = make_project(catalog)
-    with pytest.raises(ZeroDivisionError), catalog.commit_turn(TENANT, made.id, timeout_seconds=1):
+    with pytest.raises(ZeroDivisionError), catalog.commit_lease(TENANT, made.id, timeout_seconds=1):
         raise ZeroDivisionError
-    with catalog.commit_turn(TENANT, made.id, timeout_seconds=1) as had:
+    with catalog.commit_lease(TENANT, made.id, timeout_seconds=1) as had:
         assert had
 
 

@@ -16,7 +16,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 from manifold_common.adapters import postgres
-from manifold_common.adapters.postgres import migration_turn, own_session, pool
+from manifold_common.adapters.postgres import migration_lock, own_session, pool
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.postgres.clients import client_environment
 from manifold_common.adapters.postgres.dsn import Dsn
@@ -94,7 +94,7 @@ def test_there_are_never_more_connections_than_the_setting_says(postgres_dsn: st
 
         def work(number: int) -> bool:
             project = made[number % 4]
-            with catalog.commit_turn(TENANT, project.id, timeout_seconds=20) as had:
+            with catalog.commit_lease(TENANT, project.id, timeout_seconds=20) as had:
                 catalog.health()
                 catalog.claim_events("kafka", f"lease-{number}", seconds=1)
                 return had and catalog.head(TENANT, project.id).generation == 0
@@ -274,7 +274,7 @@ _LONGEST_BYTES = 16 * 1024
 def _statements() -> dict[str, str]:
     found = {}
     for module in pkgutil.iter_modules(postgres.__path__, f"{postgres.__name__}."):
-        if not module.ispkg and module.name not in (migration_turn.__name__, own_session.__name__):
+        if not module.ispkg and module.name not in (migration_lock.__name__, own_session.__name__):
             for name, value in vars(importlib.import_module(module.name)).items():
                 if isinstance(value, str) and re.match(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|SET|LOCK)\b", value):
                     found[f"{module.name}.{name}"] = value
@@ -287,7 +287,7 @@ def test_no_statement_of_the_catalog_leaves_anything_in_a_session() -> None:
     for name, statement in statements.items():
         assert not _PINS.search(statement), name
         assert len(statement) < _LONGEST_BYTES, name
-    limits = [part.strip() for part in migration_turn._LIMITS.split(";")]
+    limits = [part.strip() for part in migration_lock._LIMITS.split(";")]
     assert all(part.startswith("SET LOCAL ") for part in limits)
 
 
@@ -329,7 +329,7 @@ def _everything(catalog: PostgresCatalog, number: int) -> None:
     catalog.list_commits(TENANT, made.id)
     catalog.find_commit(TENANT, made.id, made.commits[-1].commit)
     catalog.list_checkpoints(TENANT, made.id)
-    with catalog.commit_turn(TENANT, made.id, timeout_seconds=5) as had:
+    with catalog.commit_lease(TENANT, made.id, timeout_seconds=5) as had:
         assert had
     catalog.begin_epoch(key(made.id, epoch=1), made.head)
     catalog.project_keys(TENANT, made.id)

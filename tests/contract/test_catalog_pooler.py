@@ -100,7 +100,7 @@ def test_nothing_stays_on_a_server_connection(postgres_server: EmbeddedPostgres,
         with connected(dsn) as catalog:
             _work(catalog, 1, 3, [])
             made = make_project(catalog, "turns")
-            with catalog.commit_turn(TENANT, made.id, timeout_seconds=2) as had:
+            with catalog.commit_lease(TENANT, made.id, timeout_seconds=2) as had:
                 assert had
             assert catalog.health().ok
         assert migrate(dsn) == []
@@ -152,9 +152,9 @@ def test_a_killed_holder_gives_its_turn_back_through_a_pooler(pooled_dsn: str) -
         made = make_project(catalog)
         with turn_of_another_process(pooled_dsn, made.id):
             pass
-        with catalog.commit_turn(TENANT, made.id, timeout_seconds=0.2) as had:
+        with catalog.commit_lease(TENANT, made.id, timeout_seconds=0.2) as had:
             assert not had
-        with catalog.commit_turn(TENANT, made.id, timeout_seconds=5) as had:
+        with catalog.commit_lease(TENANT, made.id, timeout_seconds=5) as had:
             assert had
 
 

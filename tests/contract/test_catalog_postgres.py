@@ -322,10 +322,10 @@ def test_a_killed_process_gives_its_turn_back(postgres_dsn: str) -> None:
         made = make_project(catalog)
         with turn_of_another_process(postgres_dsn, made.id):
             started = time.monotonic()
-            with catalog.commit_turn(TENANT, made.id, timeout_seconds=0.3) as had:
+            with catalog.commit_lease(TENANT, made.id, timeout_seconds=0.3) as had:
                 assert not had
             assert 0.2 < time.monotonic() - started < 5
-        with catalog.commit_turn(TENANT, made.id, timeout_seconds=5) as had:
+        with catalog.commit_lease(TENANT, made.id, timeout_seconds=5) as had:
             assert had
 
 
@@ -334,27 +334,27 @@ def test_a_holder_that_was_stopped_for_too_long_publishes_nothing_and_ends_nobod
     with connected(postgres_dsn) as slow, connected(postgres_dsn) as quick, psycopg.connect(postgres_dsn) as operator:
         made = make_project(slow)
         late = made.publication()
-        with slow.commit_turn(TENANT, made.id, timeout_seconds=1) as had:
+        with slow.commit_lease(TENANT, made.id, timeout_seconds=1) as had:
             assert had
             operator.execute("UPDATE commit_turns SET leased_until = now() - interval '1 s', holder = 'nobody'")
             operator.commit()
-            with quick.commit_turn(TENANT, made.id, timeout_seconds=1) as other:
+            with quick.commit_lease(TENANT, made.id, timeout_seconds=1) as other:
                 assert other
                 assert quick.publish_commit(made.publication()) is not None
                 assert slow.publish_commit(late) is None
                 slow._turns._end({"tenant": TENANT, "project": made.id, "holder": "of the past"})
-                with connected(postgres_dsn) as third, third.commit_turn(TENANT, made.id, timeout_seconds=0.1) as had:
+                with connected(postgres_dsn) as third, third.commit_lease(TENANT, made.id, timeout_seconds=0.1) as had:
                     assert not had
 
 
 def test_a_turn_lasts_for_as_long_as_its_holder_works(postgres_dsn: str) -> None:
     with connected(postgres_dsn) as working, connected(postgres_dsn) as waiting:
         made = make_project(working)
-        with working.commit_turn(TENANT, made.id, timeout_seconds=1) as had:
+        with working.commit_lease(TENANT, made.id, timeout_seconds=1) as had:
             assert had
-            with waiting.commit_turn(TENANT, made.id, timeout_seconds=4) as other:  # longer than a lease
+            with waiting.commit_lease(TENANT, made.id, timeout_seconds=4) as other:  # longer than a lease
                 assert not other
-        with waiting.commit_turn(TENANT, made.id, timeout_seconds=0.1) as other:
+        with waiting.commit_lease(TENANT, made.id, timeout_seconds=0.1) as other:
             assert other
 
 
@@ -362,7 +362,7 @@ def test_without_a_server_there_is_no_turn_and_no_error(proxy: PostgresProxy) ->
     with connected(proxy.dsn, Limits(patience_seconds=0.2)) as catalog:
         made = make_project(catalog)
         proxy.__exit__()
-        with catalog.commit_turn(TENANT, made.id, timeout_seconds=0.3) as had:
+        with catalog.commit_lease(TENANT, made.id, timeout_seconds=0.3) as had:
             assert not had
 
 
@@ -371,7 +371,7 @@ def test_many_waiting_for_turns_do_not_take_the_connections_of_the_one_who_works
         made = [make_project(catalog, f"p{n}") for n in range(4)]
 
         def work(number: int) -> bool:
-            with catalog.commit_turn(TENANT, made[number % 4].id, timeout_seconds=20) as had:
+            with catalog.commit_lease(TENANT, made[number % 4].id, timeout_seconds=20) as had:
                 return had and catalog.head(TENANT, made[number % 4].id).generation == 0
 
         with ThreadPoolExecutor(16) as threads:

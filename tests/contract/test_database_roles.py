@@ -22,8 +22,8 @@ from manifold_common.bootstrap import role_script, set_up_roles
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import DatabaseDenied, SchemaMismatch
 from manifold_common.ids import Generation, SessionId
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.edits import Delete, EditOptions, MakeFolder
+from manifold_common.services.projects.edits import Delete, EditOptions, MakeFolder
+from manifold_common.services.sessions.commit import CommitRequest
 from manifold_local.embedded.postgres_cluster import binaries
 
 from functions.invocation.entry import InvocationError

@@ -17,7 +17,7 @@ from manifold_common.adapters.s3.options import S3Options
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.errors import AlreadyExists
 from manifold_common.ports.retry import RetryPolicy
-from manifold_common.services.store_check import check_store
+from manifold_common.services.upkeep.store_check import check_store
 
 from tests.support.aws import operator_client
 from tests.support.kms import running_moto

@@ -24,7 +24,7 @@ from manifold_common.errors import Unavailable
 from manifold_common.ids import ID_BYTES, Generation, ProjectId, TenantId, encode_id
 from manifold_common.ports.event_publisher import Delivery, Outcome
 from manifold_common.ports.generation_cache import Invalidation, Listener
-from manifold_common.services.edits import MakeFolder
+from manifold_common.services.projects.edits import MakeFolder
 
 from tests.contract.catalog_fixtures import NOW
 from tests.contract.test_event_publisher import closed_port
@@ -307,7 +307,7 @@ def test_hints_and_turns_are_not_to_be_had_and_never_in_the_way() -> None:
     assert generations.hint(TenantId("acme"), ProjectId("p")) is None
     assert generations.announce(news("p", 1)) is False
     started = time.monotonic()
-    with generations.turn(TenantId("acme"), ProjectId("p"), wait_seconds=5):
+    with generations.writer_lease(TenantId("acme"), ProjectId("p"), wait_seconds=5):
         assert time.monotonic() - started < 3
     assert not generations.health().ok
 

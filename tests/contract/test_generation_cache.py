@@ -163,21 +163,21 @@ def test_a_listener_that_hears_nothing_says_so_in_time(cache: GenerationCache) -
 
 
 def test_one_at_a_time_has_the_turn(cache: GenerationCache, project: ProjectId) -> None:
-    with cache.turn(T, project, wait_seconds=0) as first:
-        with cache.turn(T, project, wait_seconds=0) as second:
+    with cache.writer_lease(T, project, wait_seconds=0) as first:
+        with cache.writer_lease(T, project, wait_seconds=0) as second:
             assert (first, second) == (True, False)
-        with cache.turn(T, project, wait_seconds=0) as still:
+        with cache.writer_lease(T, project, wait_seconds=0) as still:
             assert not still, "who did not have the turn must not end it"
-        with cache.turn(OTHER, project, wait_seconds=0) as other:
+        with cache.writer_lease(OTHER, project, wait_seconds=0) as other:
             assert other
-    with cache.turn(T, project, wait_seconds=0) as next_one:
+    with cache.writer_lease(T, project, wait_seconds=0) as next_one:
         assert next_one
 
 
 def test_a_turn_ends_with_an_error_too(cache: GenerationCache, project: ProjectId) -> None:
-    with pytest.raises(ZeroDivisionError), cache.turn(T, project, wait_seconds=0):
+    with pytest.raises(ZeroDivisionError), cache.writer_lease(T, project, wait_seconds=0):
         raise ZeroDivisionError
-    with cache.turn(T, project, wait_seconds=0) as had:
+    with cache.writer_lease(T, project, wait_seconds=0) as had:
         assert had
 
 
@@ -185,7 +185,7 @@ def test_who_waits_gets_the_turn_when_it_ends(cache: GenerationCache, project: P
     inside, release, got = threading.Event(), threading.Event(), []
 
     def hold() -> None:
-        with cache.turn(T, project, wait_seconds=0) as had:
+        with cache.writer_lease(T, project, wait_seconds=0) as had:
             got.append(had)
             inside.set()
             release.wait(10)
@@ -194,7 +194,7 @@ def test_who_waits_gets_the_turn_when_it_ends(cache: GenerationCache, project: P
     thread.start()
     assert inside.wait(10)
     threading.Timer(0.05, release.set).start()
-    with cache.turn(T, project, wait_seconds=10) as had:
+    with cache.writer_lease(T, project, wait_seconds=10) as had:
         got.append(had)
     thread.join()
     assert got == [True, True]
@@ -202,12 +202,12 @@ def test_who_waits_gets_the_turn_when_it_ends(cache: GenerationCache, project: P
 
 def test_the_turn_of_a_dead_holder_comes_to_an_end(make_cache: MakeCache, project: ProjectId) -> None:
     cache = make_cache(SHORT_SECONDS)
-    dead = cache.turn(T, project, wait_seconds=0)
+    dead = cache.writer_lease(T, project, wait_seconds=0)
     assert dead.__enter__()
-    with cache.turn(T, project, wait_seconds=10) as had:
+    with cache.writer_lease(T, project, wait_seconds=10) as had:
         assert had
         dead.__exit__(None, None, None)  # it was not dead after all, and must not end a turn that is another's
-        with cache.turn(T, project, wait_seconds=0) as third:
+        with cache.writer_lease(T, project, wait_seconds=0) as third:
             assert not third
 
 
@@ -224,7 +224,10 @@ def test_without_a_cache_nothing_is_known_and_nothing_waits(project: ProjectId) 
     none: GenerationCache = NoGenerationCache()
     assert not none.announce(news(project, 3))
     assert none.hint(T, project) is None
-    with none.turn(T, project, wait_seconds=60) as first, none.turn(T, project, wait_seconds=60) as second:
+    with (
+        none.writer_lease(T, project, wait_seconds=60) as first,
+        none.writer_lease(T, project, wait_seconds=60) as second,
+    ):
         assert (first, second) == (True, True)
     with pytest.raises(Unavailable, match=r"projects\.redis\.enabled"):
         none.listen()

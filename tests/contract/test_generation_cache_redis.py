@@ -84,7 +84,7 @@ def test_keys_and_channel_have_the_names_that_are_documented(
 ) -> None:
     with redis_server.admin() as admin, admin.pubsub() as heard:
         heard.subscribe(key(project, "invalidate"))
-        with cache.turn(T, project, wait_seconds=0):
+        with cache.writer_lease(T, project, wait_seconds=0):
             cache.announce(news(project, 12, 7))
             assert sorted(admin.scan_iter(f"*{project}*")) == sorted(
                 [key(project), key(project, "lock"), key(project, "skills_gen")]
@@ -189,10 +189,10 @@ def test_what_stands_in_the_place_of_a_lock_gets_a_locks_life(
             put_list(admin, name)
         else:
             admin.set(name, "x", ex=365 * 86_400 if stands == "for a year" else None)
-        with cache.turn(T, project, wait_seconds=0) as had:
+        with cache.writer_lease(T, project, wait_seconds=0) as had:
             assert not had
         assert 0 < admin.pttl(name) <= 300
-        with cache.turn(T, project, wait_seconds=30) as had:
+        with cache.writer_lease(T, project, wait_seconds=30) as had:
             assert had
 
 
@@ -201,7 +201,7 @@ def test_a_lock_that_was_replaced_is_not_removed(
 ) -> None:
     with redis_server.admin() as admin:
         for other in (lambda name: admin.set(name, "another's"), lambda name: put_list(admin, name)):
-            with cache.turn(T, project, wait_seconds=0) as had:
+            with cache.writer_lease(T, project, wait_seconds=0) as had:
                 assert had
                 admin.delete(key(project, "lock"))
                 other(key(project, "lock"))
@@ -276,7 +276,7 @@ def test_a_commit_waits_for_no_lock_of_a_dead_server(own_redis: RedisServer, pro
         cache.hint(T, project)
 
         def take() -> None:
-            with cache.turn(T, project, wait_seconds=60) as free:
+            with cache.writer_lease(T, project, wait_seconds=60) as free:
                 assert free
 
         assert seconds(take) < 5
@@ -347,9 +347,9 @@ def test_a_user_with_just_the_documented_rights_can_do_everything(
         admin.script_flush()
     options = redis_server.options(username="manifold", timeout_seconds=5.0, db=db)
     with cache_of(_with(options, password="PASSWORD")) as cache, cache.listen() as listener:
-        with cache.turn(T, project, wait_seconds=0) as had:
+        with cache.writer_lease(T, project, wait_seconds=0) as had:
             assert had
-            with cache.turn(T, project, wait_seconds=0) as again:
+            with cache.writer_lease(T, project, wait_seconds=0) as again:
                 assert not again
         assert cache.announce(news(project, 2, 1))
         assert cache.hint(T, project) == (2, 1)
@@ -377,7 +377,7 @@ def test_a_server_that_takes_no_writes_is_gone_without(
     with cache_of(own_redis.options(timeout_seconds=5.0)) as cache, own_redis.admin() as admin:
         admin.config_set(setting, value)
         assert not cache.announce(news(project, 1))
-        with cache.turn(T, project, wait_seconds=60) as free:
+        with cache.writer_lease(T, project, wait_seconds=60) as free:
             assert free
         assert said in caplog.text
         health = cache.health()
@@ -409,7 +409,7 @@ def test_a_server_of_another_kind_is_gone_without(project: ProjectId, answer: by
         with cache_of(options) as cache:
             assert cache.hint(T, project) is None
             assert not cache.announce(news(project, 1))
-            with cache.turn(T, project, wait_seconds=60) as free:
+            with cache.writer_lease(T, project, wait_seconds=60) as free:
                 assert free
             with pytest.raises(Unavailable), cache.listen():
                 pass

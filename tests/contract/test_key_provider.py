@@ -30,7 +30,7 @@ MATERIAL = bytes(range(64))
 CONTEXT = KeyContext(TenantId("acme"), ProjectId("p" * 26), DekId("d" * 26))
 
 
-class Bench(Protocol):
+class KeyServer(Protocol):
     """One place of keys, and what an operator does to it."""
 
     makes_keys: bool
@@ -60,7 +60,7 @@ class VersionsThatCount:
         return count
 
 
-class FileBench(VersionsThatCount):
+class FileKeyServer(VersionsThatCount):
     makes_keys = True
 
     def __init__(self, folder: Path) -> None:
@@ -73,10 +73,10 @@ class FileBench(VersionsThatCount):
         return self.provider(key_name).rotate()
 
     def wrapped_under_a_lost_key(self) -> WrappedKey:
-        return FileBench(self.folder.with_name("elsewhere")).provider("lost-key").wrap(MATERIAL, CONTEXT)
+        return FileKeyServer(self.folder.with_name("elsewhere")).provider("lost-key").wrap(MATERIAL, CONTEXT)
 
 
-class MemoryBench(VersionsThatCount):
+class MemoryKeyServer(VersionsThatCount):
     makes_keys = True
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class MemoryBench(VersionsThatCount):
         return MemoryKeyProvider(SystemRandomness(), key_name="lost-key").wrap(MATERIAL, CONTEXT)
 
 
-class VaultBench(VersionsThatCount):
+class VaultKeyServer(VersionsThatCount):
     makes_keys = False
 
     def __init__(self, server: OpenBao, mount: str, *, derived: bool) -> None:
@@ -115,7 +115,7 @@ class VaultBench(VersionsThatCount):
         return wrapped
 
 
-class KmsBench:
+class KmsKeyServer:
     makes_keys = False
 
     _made: ClassVar[dict[tuple[str, str], KmsKeyProvider]] = {}
@@ -155,21 +155,21 @@ def checked(wrapped: WrappedKey) -> WrappedKey:
 
 
 @pytest.fixture(params=["memory", "file", "vault", "vault-without-derivation", "awskms"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+def key_server(request: pytest.FixtureRequest, tmp_path: Path) -> KeyServer:
     kind = request.param
     if kind == "memory":
-        return MemoryBench()
+        return MemoryKeyServer()
     if kind == "file":
-        return FileBench(tmp_path / "keystore")
+        return FileKeyServer(tmp_path / "keystore")
     if kind == "awskms":
-        return KmsBench(request.getfixturevalue("moto_kms"))
+        return KmsKeyServer(request.getfixturevalue("moto_kms"))
     server, mount = request.getfixturevalue("openbao"), request.getfixturevalue("transit_mount")
-    return VaultBench(server, mount, derived=kind == "vault")
+    return VaultKeyServer(server, mount, derived=kind == "vault")
 
 
 @pytest.fixture
-def provider(bench: Bench) -> KeyProvider:
-    return bench.provider()
+def provider(key_server: KeyServer) -> KeyProvider:
+    return key_server.provider()
 
 
 # --- wrap and unwrap --------------------------------------------------------------------------------------------------
@@ -181,10 +181,10 @@ def test_what_was_wrapped_is_what_is_unwrapped(provider: KeyProvider, size: int)
     assert provider.unwrap(provider.wrap(material, CONTEXT), CONTEXT) == material
 
 
-def test_the_record_names_provider_key_and_version(bench: Bench) -> None:
-    provider = bench.provider("tenants-eu")
+def test_the_record_names_provider_key_and_version(key_server: KeyServer) -> None:
+    provider = key_server.provider("tenants-eu")
     wrapped = provider.wrap(MATERIAL, CONTEXT)
-    expected = (provider.name, bench.named("tenants-eu"), bench.version(1))
+    expected = (provider.name, key_server.named("tenants-eu"), key_server.version(1))
     assert (wrapped.provider, wrapped.key_name, wrapped.key_version) == expected
 
 
@@ -204,9 +204,9 @@ def test_nothing_and_too_much_are_refused(provider: KeyProvider, size: int) -> N
         provider.wrap(bytes(size), CONTEXT)
 
 
-def test_a_second_provider_over_the_same_keys_opens_what_the_first_wrapped(bench: Bench) -> None:
-    wrapped = bench.provider().wrap(MATERIAL, CONTEXT)
-    assert bench.provider().unwrap(wrapped, CONTEXT) == MATERIAL
+def test_a_second_provider_over_the_same_keys_opens_what_the_first_wrapped(key_server: KeyServer) -> None:
+    wrapped = key_server.provider().wrap(MATERIAL, CONTEXT)
+    assert key_server.provider().unwrap(wrapped, CONTEXT) == MATERIAL
 
 
 # --- what a record is bound to ----------------------------------------------------------------------------------------
@@ -254,18 +254,18 @@ def test_a_record_does_not_open_when_a_field_is_moved_into_its_neighbour(provide
             provider.unwrap(wrapped, KeyContext(TenantId(other[0]), ProjectId(other[1]), DekId(other[2])))
 
 
-def test_a_record_does_not_open_under_another_key_name(bench: Bench) -> None:
-    bench.provider("other").wrap(MATERIAL, CONTEXT)
-    provider = bench.provider()
+def test_a_record_does_not_open_under_another_key_name(key_server: KeyServer) -> None:
+    key_server.provider("other").wrap(MATERIAL, CONTEXT)
+    provider = key_server.provider()
     wrapped = provider.wrap(MATERIAL, CONTEXT)
     with pytest.raises(CorruptObject):
-        provider.unwrap(wrapped._replace(key_name=bench.named("other")), CONTEXT)
+        provider.unwrap(wrapped._replace(key_name=key_server.named("other")), CONTEXT)
 
 
-def test_a_record_does_not_open_under_another_version(bench: Bench) -> None:
-    provider = bench.provider()
+def test_a_record_does_not_open_under_another_version(key_server: KeyServer) -> None:
+    provider = key_server.provider()
     wrapped = provider.wrap(MATERIAL, CONTEXT)
-    bench.rotate()
+    key_server.rotate()
     with pytest.raises(CorruptObject):
         provider.unwrap(wrapped._replace(key_version=2), CONTEXT)
 
@@ -298,37 +298,37 @@ def test_every_cut_and_addition_is_noticed(provider: KeyProvider) -> None:
 # --- rotation and renaming --------------------------------------------------------------------------------------------
 
 
-def test_after_rotation_old_records_open_and_new_ones_use_the_new_version(bench: Bench) -> None:
-    provider = bench.provider()
+def test_after_rotation_old_records_open_and_new_ones_use_the_new_version(key_server: KeyServer) -> None:
+    provider = key_server.provider()
     old = provider.wrap(MATERIAL, CONTEXT)
-    assert bench.rotate() == bench.version(2)
+    assert key_server.rotate() == key_server.version(2)
     new = provider.wrap(MATERIAL, CONTEXT)
-    assert (old.key_version, new.key_version) == (bench.version(1), bench.version(2))
+    assert (old.key_version, new.key_version) == (key_server.version(1), key_server.version(2))
     assert provider.unwrap(old, CONTEXT) == provider.unwrap(new, CONTEXT) == MATERIAL
 
 
-def test_rewrap_after_rotation_moves_a_record_to_the_new_version(bench: Bench) -> None:
-    provider = bench.provider()
+def test_rewrap_after_rotation_moves_a_record_to_the_new_version(key_server: KeyServer) -> None:
+    provider = key_server.provider()
     old = provider.wrap(MATERIAL, CONTEXT)
-    bench.rotate()
+    key_server.rotate()
     new = provider.rewrap(old, CONTEXT)
-    assert (new.key_name, new.key_version) == (bench.named("default"), bench.version(2))
+    assert (new.key_name, new.key_version) == (key_server.named("default"), key_server.version(2))
     assert new.ciphertext != old.ciphertext
     assert provider.unwrap(new, CONTEXT) == MATERIAL
 
 
-def test_after_the_key_name_changed_old_records_open_and_rewrap_moves_them(bench: Bench) -> None:
-    old = bench.provider("first").wrap(MATERIAL, CONTEXT)
-    provider = bench.provider("second")
+def test_after_the_key_name_changed_old_records_open_and_rewrap_moves_them(key_server: KeyServer) -> None:
+    old = key_server.provider("first").wrap(MATERIAL, CONTEXT)
+    provider = key_server.provider("second")
     assert provider.unwrap(old, CONTEXT) == MATERIAL
     new = provider.rewrap(old, CONTEXT)
     assert (old.key_name, new.key_name, new.key_version) == (
-        bench.named("first"),
-        bench.named("second"),
-        bench.version(1),
+        key_server.named("first"),
+        key_server.named("second"),
+        key_server.version(1),
     )
     assert provider.unwrap(new, CONTEXT) == MATERIAL
-    assert bench.provider("first").unwrap(new, CONTEXT) == MATERIAL
+    assert key_server.provider("first").unwrap(new, CONTEXT) == MATERIAL
 
 
 def test_rewrap_of_a_current_record_still_opens(provider: KeyProvider) -> None:
@@ -374,36 +374,36 @@ def test_an_unknown_key_is_unavailable_by_its_name_or_the_record_is_damaged(
         provider.unwrap(changed, CONTEXT)
 
 
-def test_a_key_lost_since_is_unavailable_and_named(bench: Bench) -> None:
-    wrapped = bench.wrapped_under_a_lost_key()
-    provider = bench.provider()
+def test_a_key_lost_since_is_unavailable_and_named(key_server: KeyServer) -> None:
+    wrapped = key_server.wrapped_under_a_lost_key()
+    provider = key_server.provider()
     for operation in (provider.unwrap, provider.rewrap):
         with pytest.raises(KeyUnavailable, match=re.escape(wrapped.key_name)) as caught:
             operation(wrapped, CONTEXT)
-        named = {"key_name": wrapped.key_name, "key_version": bench.version(1)}
+        named = {"key_name": wrapped.key_name, "key_version": key_server.version(1)}
         assert caught.value.details.items() >= named.items()
 
 
 # --- what an operator sees --------------------------------------------------------------------------------------------
 
 
-def secrets_of(bench: Bench) -> list[str]:
-    if isinstance(bench, VaultBench):
-        return [bench.server.root_token]
-    return ["the-secret-of-the-tests"] if isinstance(bench, KmsBench) else []
+def secrets_of(key_server: KeyServer) -> list[str]:
+    if isinstance(key_server, VaultKeyServer):
+        return [key_server.server.root_token]
+    return ["the-secret-of-the-tests"] if isinstance(key_server, KmsKeyServer) else []
 
 
-def test_describe_names_the_current_key_and_shows_no_secret(bench: Bench) -> None:
-    provider = bench.provider("kek")
-    if bench.makes_keys:
+def test_describe_names_the_current_key_and_shows_no_secret(key_server: KeyServer) -> None:
+    provider = key_server.provider("kek")
+    if key_server.makes_keys:
         assert provider.describe()["key_version"] == "none yet"
     provider.wrap(MATERIAL, CONTEXT)
-    bench.rotate("kek")
+    key_server.rotate("kek")
     facts = provider.describe()
-    expected = (provider.name, bench.named("kek"), str(bench.version(2)))
+    expected = (provider.name, key_server.named("kek"), str(key_server.version(2)))
     assert (facts["provider"], facts["key_name"], facts["key_version"]) == expected
     assert all(isinstance(value, str) for value in facts.values())
-    assert not [secret for secret in secrets_of(bench) if secret in repr((facts, provider, provider.health()))]
+    assert not [secret for secret in secrets_of(key_server) if secret in repr((facts, provider, provider.health()))]
 
 
 def test_health_says_yes_before_and_after_first_use(provider: KeyProvider) -> None:
@@ -414,10 +414,10 @@ def test_health_says_yes_before_and_after_first_use(provider: KeyProvider) -> No
     assert health.latency_seconds >= 0
 
 
-def test_health_makes_no_key(bench: Bench) -> None:
-    if not bench.makes_keys:
+def test_health_makes_no_key(key_server: KeyServer) -> None:
+    if not key_server.makes_keys:
         pytest.skip("its operator makes the keys")
-    provider = bench.provider()
+    provider = key_server.provider()
     provider.health()
     assert provider.describe()["key_version"] == "none yet"
 

@@ -16,7 +16,7 @@ from manifold_common.bootstrap import Manifold, assemble, build_key_providers
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import ConfigError, KeyUnavailable
 from manifold_common.ids import ProjectId
-from manifold_common.services.edits import PutFile
+from manifold_common.services.projects.edits import PutFile
 from manifold_common.settings import load_settings
 
 from tests.support.kms import REGION, MotoKms
@@ -152,7 +152,7 @@ import sys
 from pathlib import Path
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.bootstrap import build_key_providers
-from manifold_common.services.edits import PutFile
+from manifold_common.services.projects.edits import PutFile
 from manifold_common.settings import load_settings
 environ = {"WORKDIR": sys.argv[1], "VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": "t", "AWSKMS_KEY_ID": "alias/k"}
 providers = build_key_providers(

@@ -20,7 +20,7 @@ from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.errors import ConfigError, StoreUnavailable
 from manifold_common.ports.object_store import Buffer, ObjectStore
 from manifold_common.ports.retry import RetryPolicy
-from manifold_common.services.store_check import FOLDER, StoreReport, check_store
+from manifold_common.services.upkeep.store_check import FOLDER, StoreReport, check_store
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
 from tests.support.s3_proxy import Fault, S3Proxy, running_proxy

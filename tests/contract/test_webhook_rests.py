@@ -18,9 +18,9 @@ from manifold_common.domain.retry_after import seconds_asked
 from manifold_common.ports.catalog import Catalog
 from manifold_common.ports.event_publisher import EventPublisher
 from manifold_common.ports.outbox import EventClaim, EventReport, SinkReport
-from manifold_common.services.delivery_rules import RelayRules
+from manifold_common.services.events.delivery_rules import RelayRules
+from manifold_common.services.events.relay import Relay, drain
 from manifold_common.services.nudge import Nudge
-from manifold_common.services.relay_events import Relay, drain
 from manifold_local.host.relaying import Relaying
 
 from tests.contract.catalog_fixtures import NOW, Made, SettableClock, make_project

@@ -12,8 +12,8 @@ from manifold_common.adapters.kafka.publisher import KafkaPublisher
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.ports.outbox import EventReport, SinkReport
-from manifold_common.services.delivery_rules import RelayRules
-from manifold_common.services.relay_events import Relay
+from manifold_common.services.events.delivery_rules import RelayRules
+from manifold_common.services.events.relay import Relay
 
 
 class _Doomed(PostgresCatalog):

@@ -20,7 +20,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict, CorruptObject, DraftLost, ManifoldError, StoreUnavailable
 from manifold_common.ids import DEFAULT_TENANT, Generation, ProjectId
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.faulty_store import Fault, FaultyStore, Kind
 from tests.support.manifold import MakeManifold
@@ -169,7 +169,7 @@ class ColdCheckout(Job):
         return self.work
 
     def kept(self, world: World) -> None:
-        assert not list(Path(world.manifold.bench.sets.root).rglob("work"))
+        assert not list(Path(world.manifold.working_sets.folders.root).rglob("work"))
         assert world.manifold.sessions.all(LOCAL_PRINCIPAL) == []
 
     def done(self, world: World) -> None:
@@ -215,7 +215,7 @@ class RestoredDraft(Job):
         return self.work
 
     def kept(self, world: World) -> None:
-        assert not list(Path(world.manifold.bench.sets.root).rglob("work"))
+        assert not list(Path(world.manifold.working_sets.folders.root).rglob("work"))
 
     def done(self, world: World) -> None:
         assert look(self.work) == self.expected

@@ -87,7 +87,7 @@ def test_full_ram_changes_nothing_and_with_room_the_job_succeeds(
     prepare, run = JOBS[name]
     project = filled(manifold, "counted")
     prepare(manifold, project)
-    ram = Path(manifold.bench.sets.root)
+    ram = Path(manifold.working_sets.folders.root)
     with full_disk(monkeypatch, ram, NEVER) as counted:
         run(manifold, project)
     refused = 0

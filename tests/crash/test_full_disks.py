@@ -20,7 +20,7 @@ from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import NoSpace, StoreUnavailable
 from manifold_common.ports.retry import RetryPolicy
-from manifold_common.services.edits import EditOptions, MakeFolder
+from manifold_common.services.projects.edits import EditOptions, MakeFolder
 from manifold_local.embedded.postgres import ensure_embedded
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 

@@ -18,7 +18,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.patience import hurried, patience
 from manifold_common.engine.workers import Workers
 from manifold_common.ids import DEFAULT_TENANT
-from manifold_common.services.workspaces import owner_of
+from manifold_common.services.sessions.session_files import owner_of
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
 from tests.support.api import Api, MakeApi
@@ -161,7 +161,7 @@ def test_a_working_set_that_is_busy_is_so_within_seconds(make_api: MakeApi) -> N
     api.post("/api/sessions", json={"project": "demo", "session": "s1"})
     manifold = api.manifold
     (row,) = manifold.sessions.all(LOCAL_PRINCIPAL)
-    with manifold.bench.open(owner_of(row)), prompt():
+    with manifold.working_sets.open(owner_of(row)), prompt():
         answer = api.post("/api/sessions/s1/commit")
     assert (answer.status_code, answer.json()["code"]) == (409, "session_busy")
 

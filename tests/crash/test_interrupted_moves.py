@@ -12,7 +12,7 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.engine.working_set import refresh as refreshing
 from manifold_common.errors import CommitConflict
 from manifold_common.ids import ProjectId
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.faulty_store import Crash
 from tests.support.manifold import MakeManifold

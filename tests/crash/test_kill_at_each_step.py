@@ -150,7 +150,9 @@ def test_a_killed_save_loses_no_draft(place: Place, manifold: Manifold, lost: st
         assert run(Job("save", project), place, kill) is None, kill
         is_whole(place, project)
         if lost == "ram":
-            manifold.bench.sets.wipe(manifold.bench.sets.locate(manifold.bench.sets.found()[0]))
+            manifold.working_sets.folders.wipe(
+                manifold.working_sets.folders.locate(manifold.working_sets.folders.found()[0])
+            )
             assert not work.exists()
         assert run(Job("checkout", project), place), kill
         assert look(work) in ([first, second] if lost == "ram" else [second]), kill

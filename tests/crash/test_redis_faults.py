@@ -19,7 +19,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import DEFAULT_TENANT, Generation, ProjectId, SessionId
 from manifold_common.ports.generation_cache import Invalidation
-from manifold_common.services.sessions import CheckoutKind
+from manifold_common.services.sessions.sessions import CheckoutKind
 from manifold_local.host.following import following
 
 from tests.support.manifold import MakeManifold
@@ -37,13 +37,13 @@ def nodes(
     make_manifold: MakeManifold, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[Manifold]]:
     """Three nodes, each with its own cache, RAM and connections. They follow each other."""
-    monkeypatch.setattr("manifold_common.services.follow._POLL_SECONDS", 0.02)  # they end the sooner
+    monkeypatch.setattr("manifold_common.services.events.prefetch._POLL_SECONDS", 0.02)  # they end the sooner
     options = own_redis.options(timeout_seconds=0.5, pause_seconds=PAUSE_SECONDS, lock_seconds=1.0)
     made = [make_manifold(node=node, generations=_cache(options)) for node in NODES]
     with ExitStack() as stack:
         for node in made:
             stack.callback(node.context.generations.close)
-            stack.enter_context(following(node.follower, patience_seconds=SECONDS))
+            stack.enter_context(following(node.prefetcher, patience_seconds=SECONDS))
         yield made
 
 
@@ -252,8 +252,8 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 
 
 def _fetched(node: Manifold, project: ProjectId) -> int:
-    assert node.follower is not None
-    held = node.follower._held().get((T, project))
+    assert node.prefetcher is not None
+    held = node.prefetcher._held().get((T, project))
     return 0 if held is None else held.generation
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from manifold_common.adapters.kafka.publisher import KafkaPublisher
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
-from manifold_common.services.relay_events import Relay
+from manifold_common.services.events.relay import Relay
 
 from tests.contract.catalog_fixtures import SettableClock, make_project
 from tests.support.kafka import KafkaBroker

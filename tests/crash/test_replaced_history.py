@@ -17,9 +17,9 @@ from manifold_common.engine.working_set.state import Step
 from manifold_common.errors import GenerationMismatch, PartlyDone, StaleStore
 from manifold_common.ids import DEFAULT_TENANT, CommitId, Generation, ProjectId
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.edits import EditOptions, PutFile, reading
-from manifold_common.services.workspaces import owner_of
+from manifold_common.services.projects.edits import EditOptions, PutFile, reading
+from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.sessions.session_files import owner_of
 
 from tests.support.catalog_backup import BackedUp
 from tests.support.manifold import MakeManifold
@@ -192,8 +192,8 @@ def test_a_move_that_was_cut_off_is_not_finished_with_another_commit_of_that_num
     scene.node.sessions.checkout(LOCAL_PRINCIPAL, S1, generation=Generation(1))
     (scene.work / "a").write_bytes(OLD[3])
     owner = owner_of(scene.node.sessions.view(LOCAL_PRINCIPAL, S1).session)
-    with scene.node.bench.open(owner) as work:
-        scene.node.bench.begin(work, Step("move", scene.seen.generation, scene.seen.commit, "fail"))
+    with scene.node.working_sets.open(owner) as work:
+        scene.node.working_sets.begin(work, Step("move", scene.seen.generation, scene.seen.commit, "fail"))
     scene.replace()
     with pytest.raises(StaleStore):
         check_out(scene.node)

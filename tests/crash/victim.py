@@ -24,7 +24,7 @@ from manifold_common.bootstrap import Manifold, assemble
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.ids import Generation, ProjectId
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import settings_for
 from tests.support.work import S1

@@ -9,7 +9,7 @@ import pytest
 from manifold_common.errors import BadUpload, CorruptObject
 from manifold_common.format.sealed import ObjectKind
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, PLAIN, ProjectId
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.attacks.begun import in_the_clear
 from tests.attacks.forging import with_other_content

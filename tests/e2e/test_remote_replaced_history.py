@@ -11,8 +11,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.history import Point
 from manifold_common.errors import StaleStore
 from manifold_common.ids import Generation
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.sessions import CheckoutKind
+from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.sessions.sessions import CheckoutKind
 
 from tests.support.catalog_backup import in_memory
 from tests.support.remote import MakeClient, MakeServer

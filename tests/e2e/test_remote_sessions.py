@@ -17,10 +17,10 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import AlreadyExists, CommitConflict, GenerationMismatch, NotFound, SessionMoved
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, SessionId, TenantId, UserId
 from manifold_common.ports.remote import RemotePlan
-from manifold_common.services import plans
-from manifold_common.services.commit import CommitRequest, Committed
-from manifold_common.services.edits import EditOptions
-from manifold_common.services.sessions import CheckedOut, CheckoutKind
+from manifold_common.services.direct import plans
+from manifold_common.services.projects.edits import EditOptions
+from manifold_common.services.sessions.commit import CommitRequest, Committed
+from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind
 
 from functions.invocation import size
 from tests.support.remote import MakeClient, RemoteServer, on_every_store

@@ -41,8 +41,8 @@ from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Entry, Tree, a
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import CommitConflict, InvalidInput, NotFound, SessionMoved
 from manifold_common.ids import DEFAULT_TENANT, Generation, SessionId
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.edits import Delete, Move, PutFile
+from manifold_common.services.projects.edits import Delete, Move, PutFile
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import RAM, settings_for
 from tests.support.work import look, new_project, reader
@@ -142,7 +142,9 @@ class Workspace(RuleBasedStateMachine):
     # --- what is expected ---------------------------------------------------------------------------------------------
 
     def work(self, node: str, session: SessionId) -> Path:
-        return Path(self.nodes[node].bench.sets.own) / DEFAULT_TENANT / LOCAL_PRINCIPAL.user / session / "work"
+        return (
+            Path(self.nodes[node].working_sets.folders.own) / DEFAULT_TENANT / LOCAL_PRINCIPAL.user / session / "work"
+        )
 
     def found(self, node: str, session: SessionId) -> tuple[Session, WorkingSet] | None:
         known = self.sessions.get(session)

@@ -18,7 +18,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict
 from manifold_common.ids import ProjectId, SessionId
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.crash.victim import Place, build
 from tests.support.work import check_out, look

@@ -22,7 +22,7 @@ from manifold_common.bootstrap import (
 )
 from manifold_common.errors import Unavailable
 from manifold_common.ports.clock import Clock
-from manifold_common.services.relay_events import Relay
+from manifold_common.services.events.relay import Relay
 from manifold_local.embedded.postgres import EmbeddedPostgres
 from manifold_local.host.following import following
 from manifold_local.host.relaying import Relaying
@@ -125,7 +125,7 @@ def serving(manifold: Manifold, relays: Sequence[Relay] = ()) -> Iterator[None]:
 
     thread = threading.Thread(target=upkeep, daemon=True)
     relaying = Relaying(relays, manifold.context.nudge)
-    with following(manifold.follower, patience_seconds=_STOP_SECONDS):
+    with following(manifold.prefetcher, patience_seconds=_STOP_SECONDS):
         relaying.start()
         thread.start()
         try:

@@ -22,8 +22,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.tree import FILE
 from manifold_common.errors import CatalogUnavailable, ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.edits import EditOptions, PutFile
+from manifold_common.services.projects.edits import EditOptions, PutFile
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.work import committed, look, reader
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import Generation, ProjectId
-from manifold_common.services.history import MAX_PAGE
+from manifold_common.services.projects.history import MAX_PAGE
 
 from tests.support.load import Acknowledged, Failed, Files, Record, Saw, Tried, committed_files, folder_of
 

@@ -134,7 +134,7 @@ MakeNodes = Callable[..., list[Manifold]]
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a server gives up soon."""
-    monkeypatch.setattr("manifold_common.services.follow._POLL_SECONDS", 0.02)
+    monkeypatch.setattr("manifold_common.services.events.prefetch._POLL_SECONDS", 0.02)
     monkeypatch.setattr("manifold_common.services.publish._ACKNOWLEDGEMENT_TRIES", TRIES)
     monkeypatch.setattr("manifold_common.services.publish._ACKNOWLEDGEMENT_PAUSE_SECONDS", 0.02)
 

@@ -15,8 +15,8 @@ from manifold_common.domain import event as event_module
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.correlation import Correlation, correlated
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.edits import Delete, EditOptions, MakeFolder
+from manifold_common.services.projects.edits import Delete, EditOptions, MakeFolder
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import MakeManifold
 

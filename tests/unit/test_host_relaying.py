@@ -17,9 +17,9 @@ from manifold_common.errors import CatalogUnavailable, DatabaseDenied
 from manifold_common.ids import Generation
 from manifold_common.ports.event_publisher import Delivery, Outcome
 from manifold_common.ports.outbox import EventClaim
-from manifold_common.services.edits import EditOptions, MakeFolder
+from manifold_common.services.events.relay import Relay
 from manifold_common.services.nudge import Nudge
-from manifold_common.services.relay_events import Relay
+from manifold_common.services.projects.edits import EditOptions, MakeFolder
 from manifold_local.host import relaying
 from manifold_local.host.relaying import Relaying
 from manifold_local.host.scheduler import Task, run_task

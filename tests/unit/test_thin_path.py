@@ -7,7 +7,7 @@ from pathlib import Path
 
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import Generation, SessionId
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import MakeManifold
 

@@ -11,7 +11,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Response
 from manifold_common.domain.keys import Encryption
 from manifold_common.errors import ManifoldError
-from manifold_common.services.projects import MAX_PAGE
+from manifold_common.services.projects.projects import MAX_PAGE
 
 from functions.api.caller import Call, Caller
 from functions.api.checks import DependencyOut, HealthOut, check_all

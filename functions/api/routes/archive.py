@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.edits import EditOptions
+from manifold_common.services.projects.edits import EditOptions
 
 from functions.api.caller import Caller, ProjectRef, generation_of
 from functions.api.conditions import expected_generation, request_id
-from functions.api.download import attachment, stream
 from functions.api.problem import responses
-from functions.api.upload import Body
+from functions.api.request_body import Body
+from functions.api.response_body import attachment, stream
 from functions.shapes.changes import ImportedOut, edited_out
 from functions.shapes.losses import losses_out
 from functions.shapes.paths import paths_out
@@ -78,4 +78,4 @@ async def upload_archive(
             not_kept=losses_out(done.losses),
         )
 
-    return await caller.api.uploads.run(request, work)
+    return await caller.api.bodies.run(request, work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from manifold_common.ids import Generation
-from manifold_common.services.edits import EditOptions, MakeFolder, Move
+from manifold_common.services.projects.edits import EditOptions, MakeFolder, Move
 
 from functions.api.caller import Caller, ProjectRef
 from functions.api.conditions import expected_generation, request_id

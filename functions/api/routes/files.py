@@ -9,15 +9,15 @@ from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.history import Seen
 from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound
 from manifold_common.ids import ProjectId, RequestId
-from manifold_common.services.edits import Delete, EditOptions, PutFile
-from manifold_common.services.history import OpenFile
+from manifold_common.services.projects.edits import Delete, EditOptions, PutFile
+from manifold_common.services.projects.history import OpenFile
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.conditions import Condition, condition_of, create_only, is_current, request_id
-from functions.api.download import attachment, media_type_of, requested_range, stream
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
-from functions.api.upload import Body
+from functions.api.request_body import Body
+from functions.api.response_body import attachment, media_type_of, requested_range, stream
 from functions.shapes.base import Mode
 from functions.shapes.changes import EditedOut, edited_out
 from functions.shapes.trees import time_text
@@ -117,7 +117,7 @@ async def _write(
         edit = PutFile(path, body, mode=int(mode, 8) if mode else None, create_only=only_new)
         return edited_out(caller.manifold.edits.apply(caller.principal, found, [edit], options))
 
-    return await caller.api.uploads.run(request, work)
+    return await caller.api.bodies.run(request, work)
 
 
 def _open(request: Request, caller: Call, project: str, generation: int | None) -> OpenFile:

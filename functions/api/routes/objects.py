@@ -9,11 +9,11 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from manifold_common.errors import NotFound
-from manifold_common.services.served_objects import Proof, ServedObjects
+from manifold_common.services.direct.served_objects import Proof, ServedObjects
 
 from functions.api.caller import Api
-from functions.api.download import requested_range, stream
-from functions.api.upload import Body, length_of
+from functions.api.request_body import Body, length_of
+from functions.api.response_body import requested_range, stream
 
 # Not in the description of the API: links are used as they were given.
 router = APIRouter(prefix="/api/objects", include_in_schema=False)
@@ -60,7 +60,7 @@ async def create_object(request: Request, key: str, proof: Proven) -> Response:
         objects.create(key, -1 if size is None else size, proof, body)  # no link is for a length that is not told
         return Response()
 
-    return await api.uploads.run(request, work)
+    return await api.bodies.run(request, work)
 
 
 def _served(request: Request) -> tuple[Api, ServedObjects]:

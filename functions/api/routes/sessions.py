@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from manifold_common.ids import parse_session_id
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from functions.api.caller import Caller, generation_of
 from functions.api.conditions import expected_generation, request_id

@@ -20,10 +20,10 @@ from manifold_local.streams import OutputLost, drop_output
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.domain.access import Principal
-    from manifold_common.services.events import Owner
+    from manifold_common.services.events.events import Owner
     from manifold_common.settings import Settings
 
-    from manifold_local.cli.work import Work
+    from manifold_local.cli.backend import Backend
 
 P = ParamSpec("P")
 
@@ -145,14 +145,14 @@ class Call:
         return None if project is None else manifold.events.owner(self.principal, project)
 
     @contextmanager
-    def work(self, *, makes: bool = False) -> Iterator[Work]:
+    def backend(self, *, makes: bool = False) -> Iterator[Backend]:
         """Yield what can be done with projects here, or at the server that was named. Raises as
         ``require_installation``."""
-        from manifold_local.cli.work import LocalWork, RemoteWork
+        from manifold_local.cli.backend import LocalBackend, RemoteBackend
 
         if self.server is None:
             with self.manifold(makes=makes) as manifold:
-                yield LocalWork(manifold, self.principal)
+                yield LocalBackend(manifold, self.principal)
             return
         from manifold_common.bootstrap.remote import connect
 
@@ -163,7 +163,7 @@ class Call:
         try:
             for warning in remote.warnings:
                 self.warn(warning)
-            yield RemoteWork(remote)
+            yield RemoteBackend(remote)
         finally:
             remote.close()
 

@@ -16,7 +16,7 @@ from manifold_local.cli.output import flush, human_time, print_line, print_table
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
-    from manifold_common.services.events import Owner, SinkNews, WaitingStream, WrittenEvent
+    from manifold_common.services.events.events import Owner, SinkNews, WaitingStream, WrittenEvent
 
 _LOOK_SECONDS = 0.5
 _LOOK_BACK = 200

@@ -36,7 +36,7 @@ from manifold_local.cli.output import (
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.domain.tree import Difference
-    from manifold_common.services.history import LogEntry
+    from manifold_common.services.projects.history import LogEntry
 
 _PAGE = 500
 
@@ -55,11 +55,11 @@ def log(
     from manifold_local.cli.views import log_json, print_log_entry
 
     entries: list[LogEntry] = []
-    with call.work() as work:
-        row = work.project(project)
+    with call.backend() as backend:
+        row = backend.project(project)
         end = None if before is None else Generation(before)
         while len(entries) < limit:
-            page = work.log(row.project, end, min(_PAGE, limit - len(entries)))
+            page = backend.log(row.project, end, min(_PAGE, limit - len(entries)))
             if not page:
                 break
             entries += page
@@ -212,7 +212,7 @@ def restore(
 
     This makes a new generation in which everything, or some paths, are as they were.
     """
-    from manifold_common.services.edits import EditOptions
+    from manifold_common.services.projects.edits import EditOptions
 
     from manifold_local.cli.views import paths_json
 
@@ -223,9 +223,9 @@ def restore(
         strategy=strategy,
     )
     names = [project_path(path) for path in paths or ()]
-    with call.work() as work:
-        row = work.project(project)
-        done = work.restore(row.project, Generation(generation), names, options)
+    with call.backend() as backend:
+        row = backend.project(project)
+        done = backend.restore(row.project, Generation(generation), names, options)
 
     def say() -> None:
         if done.commit is None:
@@ -265,7 +265,7 @@ def _print_changes(
 
         print_differences(found)
         return
-    from manifold_common.services.history import OpenFile
+    from manifold_common.services.projects.history import OpenFile
 
     from manifold_local.cli.patch import print_patch
     from manifold_local.cli.patch_losses import MOST_APPLIED_BYTES, losses

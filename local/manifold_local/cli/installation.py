@@ -23,7 +23,7 @@ def adopt(
 
     Until then a copy can be read, and changes nothing. Stop the host first.
     """
-    from manifold_common.services.installation import Adoption
+    from manifold_common.services.upkeep.installation import Adoption
 
     from manifold_local.host.lock import HostLock
     from manifold_local.runtime import open_manifold
@@ -33,7 +33,7 @@ def adopt(
     lock = HostLock(call.require_installation().workdir)
     try:
         with open_manifold(call.settings) as manifold:
-            before, own = manifold.standing, manifold.bench.sets
+            before, own = manifold.standing, manifold.working_sets.folders
             left = len(own.found()) if new else 0
             done = manifold.installations.adopt(Adoption.NEW if new else Adoption.SAME)
     finally:

@@ -17,8 +17,8 @@ from manifold_local.cli.progress import Report, progress
 
 if TYPE_CHECKING:
     from manifold_common.domain.keys import Kek, KeyRecord
-    from manifold_common.services.key_inventory import KeyInventory
-    from manifold_common.services.rewrap import KeyTrouble
+    from manifold_common.services.keys.key_inventory import KeyInventory
+    from manifold_common.services.keys.rewrap import KeyTrouble
 
 _SHOWN = 20
 """Keys in a list for people."""

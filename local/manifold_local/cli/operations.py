@@ -19,7 +19,7 @@ from manifold_local.cli.output import human_bytes, human_time, print_line, print
 from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
-    from manifold_common.services.health import Dependency
+    from manifold_common.services.upkeep.health import Dependency
     from manifold_common.settings import Settings
 
     from manifold_local.embedded.stack.stack import Stack
@@ -252,7 +252,7 @@ def store_check(call: Call) -> None:
 
     With a small object of its own, which is removed again.
     """
-    from manifold_common.services.store_check import check_store
+    from manifold_common.services.upkeep.store_check import check_store
 
     with call.manifold() as manifold:
         found = check_store(manifold.context.store, manifold.context.randomness)
@@ -287,7 +287,7 @@ def store_prepare(call: Call) -> None:
 
 def health(call: Call) -> None:
     """Say how everything is that Manifold depends on, what works without it, and where to read on."""
-    from manifold_common.services.health import State
+    from manifold_common.services.upkeep.health import State
 
     from manifold_local.host import host_is_running
 

@@ -19,8 +19,8 @@ def create(call: Call, name: NameArgument) -> None:
     """Make an empty project."""
     from manifold_local.cli.views import project_json
 
-    with call.work(makes=True) as work:
-        row = work.create(name)
+    with call.backend(makes=True) as backend:
+        row = backend.create(name)
     call.answer(project_json(row), lambda: print_line(f"created {safe(row.name)}  {row.project}"))
 
 
@@ -28,8 +28,8 @@ def show_all(call: Call) -> None:
     """List the projects, by name."""
     from manifold_local.cli.views import project_json
 
-    with call.work() as work:
-        rows = work.projects()
+    with call.backend() as backend:
+        rows = backend.projects()
 
     def say() -> None:
         if not rows:
@@ -61,9 +61,9 @@ def show(call: Call, project: ProjectArgument) -> None:
 
     from manifold_local.cli.views import encryption_text, project_json
 
-    with call.work() as work:
-        row = work.project(project)
-        plain = work.plain_objects(row.project) if row.encryption is Encryption.PARTLY else None
+    with call.backend() as backend:
+        row = backend.project(project)
+        plain = backend.plain_objects(row.project) if row.encryption is Encryption.PARTLY else None
 
     def say() -> None:
         for label, value in (
@@ -89,9 +89,9 @@ def rename(
     """Give a project another name. Its id, sessions and history stay."""
     from manifold_local.cli.views import project_json
 
-    with call.work() as work:
-        old = work.project(project)
-        row = work.rename(old.project, name)
+    with call.backend() as backend:
+        old = backend.project(project)
+        row = backend.rename(old.project, name)
     call.answer(project_json(row), lambda: print_line(f"renamed {safe(old.name)} to {safe(row.name)}"))
 
 
@@ -101,14 +101,14 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete a project, its sessions and its history."""
-    with call.work() as work:
-        row = work.project(project)
+    with call.backend() as backend:
+        row = backend.project(project)
         if not yes:
             ask(
                 f"delete the project {safe(row.name)} with its {plural(row.head.generation, 'generation')}?",
                 "add --yes",
             )
-        work.delete(row.project)
+        backend.delete(row.project)
     call.answer({"project": row.project, "deleted": True}, lambda: print_line(f"deleted {safe(row.name)}"))
 
 

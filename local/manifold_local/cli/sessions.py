@@ -45,9 +45,9 @@ from manifold_local.cli.progress import progress
 from manifold_local.streams import OutputLost
 
 if TYPE_CHECKING:
-    from manifold_common.services.sessions import CheckedOut
+    from manifold_common.services.sessions.sessions import CheckedOut
 
-    from manifold_local.cli.work import Work
+    from manifold_local.cli.backend import Backend
 
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 _NAME_PART_CHARS = 40
@@ -84,17 +84,17 @@ def checkout(
     For instance: cd "$(manifold checkout PROJECT)". Without --session, a new session is opened. Changes that are not
     committed are kept, and merged with what others committed.
     """
-    from manifold_common.services.sessions import CheckoutKind
+    from manifold_common.services.sessions.sessions import CheckoutKind
 
-    with call.work() as work:
-        row = work.project(project)
+    with call.backend() as backend:
+        row = backend.project(project)
         chosen = _new_session_id(row.name) if session is None else parse_session_id(session)
         total = row.tree_bytes if generation is None and not patterns else None
         with ExitStack() as stack:
             if session is None:
-                stack.enter_context(_closed_again(call, work, chosen))
+                stack.enter_context(_closed_again(call, backend, chosen))
             report = stack.enter_context(progress(call, "checking out", total_bytes=total))
-            done = work.checkout(
+            done = backend.checkout(
                 chosen,
                 row.project,
                 generation=None if generation is None else Generation(generation),
@@ -104,7 +104,7 @@ def checkout(
                 drop_lost_draft=drop_lost_draft,
                 progress=report,
             )
-        unsaved = work.why_unsaved()
+        unsaved = backend.why_unsaved()
 
     if done.dropped_draft is not None:
         call.warn(f"the saved work of session {done.session}, draft {done.dropped_draft}, could not be read: given up")
@@ -134,9 +134,9 @@ def checkout(
         raise
 
 
-def _closed_again(call: Call, work: Work, session: SessionId) -> AbstractContextManager[None]:
+def _closed_again(call: Call, backend: Backend, session: SessionId) -> AbstractContextManager[None]:
     return taken_back(
-        lambda: work.close(session) is None,
+        lambda: backend.close(session) is None,
         f"session {session} may be open\n  to end it:  {call.command('close', session, '--discard')}",
     )
 
@@ -182,8 +182,8 @@ def status(
     """Show what a session's working set has changed."""
     from manifold_local.cli.views import difference_json, paths_json, print_differences, summary
 
-    with call.work() as work:
-        found = work.status(_session(work, session), checksum=checksum)
+    with call.backend() as backend:
+        found = backend.status(_session(backend, session), checksum=checksum)
 
     def say() -> None:
         behind = found.head_generation - found.base_generation
@@ -211,8 +211,8 @@ def status(
 
 def save(call: Call, session: SessionArgument = None, checksum: ChecksumOption = False) -> None:
     """Store a session's changes durably, as a draft."""
-    with call.work() as work:
-        done = work.save(_session(work, session), checksum=checksum)
+    with call.backend() as backend:
+        done = backend.save(_session(backend, session), checksum=checksum)
 
     def say() -> None:
         if done.commit is None:
@@ -242,7 +242,7 @@ def commit(
     checksum: ChecksumOption = False,
 ) -> None:
     """Publish a session's changes as a new generation."""
-    from manifold_common.services.commit import CommitRequest
+    from manifold_common.services.sessions.commit import CommitRequest
 
     from manifold_local.cli.views import loss_sentences, losses_json, paths_json
 
@@ -253,10 +253,10 @@ def commit(
         expected=expect,
         checksum=checksum,
     )
-    with call.work() as work:
-        chosen = _session(work, session)
+    with call.backend() as backend:
+        chosen = _session(backend, session)
         with progress(call, "committing") as report:
-            done = work.commit(chosen, request, progress=report)
+            done = backend.commit(chosen, request, progress=report)
 
     def say() -> None:
         if done.commit is None:
@@ -303,11 +303,11 @@ def close(
     discard: Annotated[bool, typer.Option("--discard", help="Also when changes would be lost.")] = False,
 ) -> None:
     """End a session and remove its working set. In legacy mode, the project's folder stays."""
-    with call.work() as work:
-        chosen = _session(work, session)
+    with call.backend() as backend:
+        chosen = _session(backend, session)
         if not discard:
-            _refuse_loss(work, chosen)
-        left = work.close(chosen)
+            _refuse_loss(backend, chosen)
+        left = backend.close(chosen)
     if left is not None:
         call.warn(f"a process still works in its folder, and puts plaintext there: {safe(left)}; end that process")
     if _is_in_a_removed_folder():
@@ -325,9 +325,9 @@ def show_all(
     ] = None,
 ) -> None:
     """List the open sessions."""
-    with call.work() as work:
-        rows = work.sessions(None if project is None else work.project(project).project)
-        names = {found: work.project(found).name for found in {row.project for row in rows}}
+    with call.backend() as backend:
+        rows = backend.sessions(None if project is None else backend.project(project).project)
+        names = {found: backend.project(found).name for found in {row.project for row in rows}}
 
     def say() -> None:
         if not rows:
@@ -370,12 +370,14 @@ def show_all(
     )
 
 
-def _session(work: Work, named: str | None) -> SessionId:
+def _session(backend: Backend, named: str | None) -> SessionId:
     """Return the session that was named, or the one whose working set the current folder is in. Raises InvalidInput."""
     if named is not None:
         return parse_session_id(named)
     here = os.getcwdb() + b"/"
-    found = [row.session for row in work.sessions() if row.folder and here.startswith(os.fsencode(row.folder) + b"/")]
+    found = [
+        row.session for row in backend.sessions() if row.folder and here.startswith(os.fsencode(row.folder) + b"/")
+    ]
     if len(found) == 1:
         return found[0]
     if found:
@@ -385,9 +387,9 @@ def _session(work: Work, named: str | None) -> SessionId:
     )
 
 
-def _refuse_loss(work: Work, session: SessionId) -> None:
+def _refuse_loss(backend: Backend, session: SessionId) -> None:
     """Raises Conflict: the session has changes that are not committed, or may have them on another machine."""
-    rows = [row for row in work.sessions() if row.session == session]
+    rows = [row for row in backend.sessions() if row.session == session]
     if rows and rows[0].elsewhere is not None:
         raise Conflict(
             f"session '{session}' has gone on on {safe(rows[0].elsewhere)}: what was changed there and not saved would "
@@ -395,7 +397,7 @@ def _refuse_loss(work: Work, session: SessionId) -> None:
             hint="close it there, check it out here first, or close it with --discard",
         )
     try:
-        changed = len(work.status(session, checksum=True).differences)
+        changed = len(backend.status(session, checksum=True).differences)
     except NotFound:
         if not rows:
             raise

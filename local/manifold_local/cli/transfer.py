@@ -29,8 +29,8 @@ from manifold_local.cli.output import human_bytes, print_line, safe, safe_path
 from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
+    from manifold_local.cli.backend import Backend
     from manifold_local.cli.views import Project
-    from manifold_local.cli.work import Work
 
 
 def import_folder(
@@ -49,7 +49,7 @@ def import_folder(
     The project's tree becomes equal to the folder. What Manifold keeps for itself, such as WORKDIR, is left out.
     """
     from manifold_common.errors import InvalidInput, NotFound
-    from manifold_common.services.commit import CommitRequest
+    from manifold_common.services.sessions.commit import CommitRequest
 
     from manifold_local.cli.views import loss_sentences, losses_json, paths_json
 
@@ -61,17 +61,17 @@ def import_folder(
     )
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
-    with call.work(makes=create) as work, ExitStack() as stack:
+    with call.backend(makes=create) as backend, ExitStack() as stack:
         try:
-            row = work.project(project)
+            row = backend.project(project)
         except NotFound:
             if not create:
                 raise
-            row = work.create(project)
-            stack.enter_context(_withdrawn(call, work, row))
+            row = backend.create(project)
+            stack.enter_context(_withdrawn(call, backend, row))
         started = time.perf_counter()
         report = stack.enter_context(progress(call, "importing"))
-        done = work.import_folder(row.project, folder, request, keep=keep, progress=report)
+        done = backend.import_folder(row.project, folder, request, keep=keep, progress=report)
         seconds = time.perf_counter() - started
 
     def say() -> None:
@@ -112,9 +112,9 @@ def import_folder(
     )
 
 
-def _withdrawn(call: Call, work: Work, made: Project) -> AbstractContextManager[None]:
+def _withdrawn(call: Call, backend: Backend, made: Project) -> AbstractContextManager[None]:
     return taken_back(
-        lambda: work.withdraw(made.project),
+        lambda: backend.withdraw(made.project),
         f"the project {safe(made.name)} was made\n"
         f"  to see what is in it:  {call.command('log', made.project)}\n"
         f"  to delete it:          {call.command('project', 'delete', made.project, '--yes')}",
@@ -134,12 +134,12 @@ def export_folder(
     if os.path.lexists(destination) and not destination.is_dir():
         raise AlreadyExists(f"{destination} is there already, and is not a folder", hint="name a new folder")
     wanted = None if generation is None else Generation(generation)
-    with call.work() as work:
-        row = work.project(project)
+    with call.backend() as backend:
+        row = backend.project(project)
         total = row.tree_bytes if generation is None else None
         started = time.perf_counter()
         with progress(call, "exporting", total_bytes=total) as report:
-            done = work.export(row.project, destination, wanted, progress=report)
+            done = backend.export(row.project, destination, wanted, progress=report)
         seconds = time.perf_counter() - started
     call.answer(
         {

@@ -13,7 +13,7 @@ from manifold_common.domain.paths import to_text
 from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry
 from manifold_common.domain.wording import plural
 from manifold_common.ids import Generation, ProjectId
-from manifold_common.services.history import LogEntry
+from manifold_common.services.projects.history import LogEntry
 
 from manifold_local.cli.output import human_bytes, human_time, print_line, safe, safe_path
 

@@ -21,7 +21,7 @@ _OTHER_FILES = 256 + _RESERVE + _TOLD
 """What a process has open besides connections."""
 
 
-class Standing(Enum):
+class Admission(Enum):
     """What a connection may be used for."""
 
     FULL = "full"
@@ -43,33 +43,33 @@ class Connections:
         self._reserve: Counter[str] = Counter()
         self._told = 0
 
-    def enter(self, address: str) -> tuple[str, Standing, ManifoldError | None]:
+    def enter(self, address: str) -> tuple[str, Admission, ManifoldError | None]:
         """Count a new connection. Returns whose it is, what it may be used for, and what to say of anything else."""
         peer = self.traffic.peer_of(address)
         refusal = self._refusal(peer, address)
         if refusal is None:
             self._full += 1
             self._of_peer[peer] += 1
-            return peer, Standing.FULL, None
+            return peer, Admission.FULL, None
         if self._reserve.total() >= _RESERVE or self._reserve[peer] >= _RESERVE_OF_PEER:
             if self._told >= _TOLD:
-                return peer, Standing.NOTHING, refusal
+                return peer, Admission.NOTHING, refusal
             self._told += 1
-            return peer, Standing.DEAF, refusal
+            return peer, Admission.DEAF, refusal
         self._reserve[peer] += 1
-        return peer, Standing.HEALTH, refusal
+        return peer, Admission.HEALTH, refusal
 
-    def leave(self, peer: str, standing: Standing) -> None:
-        if standing is Standing.NOTHING:
+    def leave(self, peer: str, admission: Admission) -> None:
+        if admission is Admission.NOTHING:
             return
-        if standing is Standing.DEAF:
+        if admission is Admission.DEAF:
             self._told -= 1
             return
-        counts = self._of_peer if standing is Standing.FULL else self._reserve
+        counts = self._of_peer if admission is Admission.FULL else self._reserve
         counts[peer] -= 1
         if not counts[peer]:
             del counts[peer]
-        if standing is Standing.FULL:
+        if admission is Admission.FULL:
             self._full -= 1
 
     def _refusal(self, peer: str, address: str) -> ManifoldError | None:

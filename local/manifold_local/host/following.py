@@ -7,19 +7,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from manifold_common.services.follow import Follower
+from manifold_common.services.events.prefetch import Prefetcher
 
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def following(follower: Follower | None, *, patience_seconds: float) -> Iterator[None]:
-    """Let the follower run meanwhile. At the end, wait at most ``patience_seconds`` for what it is fetching."""
-    if follower is None:
+def following(prefetcher: Prefetcher | None, *, patience_seconds: float) -> Iterator[None]:
+    """Let the prefetcher run meanwhile. At the end, wait at most ``patience_seconds`` for what it is fetching."""
+    if prefetcher is None:
         yield
         return
     stop = threading.Event()
-    thread = threading.Thread(target=follower.run, args=(stop,), name="manifold-follower", daemon=True)
+    thread = threading.Thread(target=prefetcher.run, args=(stop,), name="manifold-prefetcher", daemon=True)
     thread.start()
     try:
         yield

@@ -29,7 +29,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from functions.invocation.problems import MEDIA_TYPE, ProblemAnswer, answer_to, document_of
-from manifold_local.host.connections import Connections, Standing
+from manifold_local.host.connections import Admission, Connections
 
 _RETRY_SECONDS = 0.01
 _RESERVED_SECONDS = 2.0
@@ -104,7 +104,7 @@ class HostProtocol(H11Protocol):
         self.conn = _BoundedConnection()
         self._counted = connections
         self._limits = connections.traffic.limits
-        self._peer, self._standing = "", Standing.NOTHING
+        self._peer, self._admission = "", Admission.NOTHING
         self._has_left = False
         self._is_deaf = False
         """It has been told goodbye: what it still sends is dropped."""
@@ -114,15 +114,15 @@ class HostProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._peer, self._standing, refusal = self._counted.enter(self.client[0] if self.client else "")
+        self._peer, self._admission, refusal = self._counted.enter(self.client[0] if self.client else "")
         seconds = self._limits.head_seconds
         if refusal is not None:
             seconds = min(seconds, _RESERVED_SECONDS)
             self.app_state["refusal"] = refusal
             self._counted.traffic.refused(refusal.code)
-        if self._standing is Standing.FULL or self._standing is Standing.HEALTH:
+        if self._admission is Admission.FULL or self._admission is Admission.HEALTH:
             self._header_timer.start(seconds, self._header_is_late)
-        elif self._standing is Standing.DEAF and refusal is not None:
+        elif self._admission is Admission.DEAF and refusal is not None:
             self._say_and_close(answer_to(refusal, {}))
         else:
             transport.abort()
@@ -134,7 +134,7 @@ class HostProtocol(H11Protocol):
             return
         if not self._has_left:
             self._has_left = True
-            self._counted.leave(self._peer, self._standing)
+            self._counted.leave(self._peer, self._admission)
         for timer in (self._header_timer, self._taking_timer, self._end_timer):
             timer.stop()
         self._unset_keepalive_if_required()
@@ -161,7 +161,7 @@ class HostProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._standing is Standing.HEALTH:
+        if self._admission is Admission.HEALTH:
             self.transport.close()
         if self.transport.is_closing():
             self._watch_taking()

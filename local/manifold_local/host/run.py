@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from manifold_common.bootstrap import Manifold, build, build_relays, build_store, migrate_catalog
-from manifold_common.services.store_check import check_store
+from manifold_common.services.upkeep.store_check import check_store
 from manifold_common.settings import Settings
 
 from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
@@ -154,7 +154,7 @@ class _Host:
         welcome(self._settings, manifold, url, self._given)
         with (
             noted(RunningServer(url, self._given)),
-            following(manifold.follower, patience_seconds=_FOLLOWER_SECONDS),
+            following(manifold.prefetcher, patience_seconds=_FOLLOWER_SECONDS),
         ):
             asyncio.run(server.serve(sockets=[listener]))
         started = time.monotonic()

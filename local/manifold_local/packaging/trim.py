@@ -13,7 +13,7 @@ LEFT_OUT = (
     "engine/granted_keys.py",
     "ports/remote.py",
     "services/remote",
-    "services/store_check.py",  # for operators, at the command line
+    "services/upkeep/store_check.py",  # for operators, at the command line
     "settings/__main__.py",
 )
 """Of ``manifold_common``: parts that no handler imports. ``tests/architecture`` holds this list against the source."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.edits import PutFile
+from manifold_common.services.projects.edits import PutFile
 
 from tests.bench import corpus, rivals
 from tests.bench.measure import Samples, Watch, side_by_side, timed

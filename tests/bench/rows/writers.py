@@ -11,7 +11,7 @@ from pathlib import Path
 
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import ProjectId
-from manifold_common.services.edits import MakeFolder
+from manifold_common.services.projects.edits import MakeFolder
 
 from tests.bench.measure import Samples
 from tests.bench.result import Row

@@ -283,7 +283,7 @@ def _refused(api: Api, archive: bytes, status: int, code: str) -> str:
     assert tree(api).keys() == {"before"}
     assert api.get("/api/projects/demo").json()["generation"] == 1
     assert {info.key for info in store.list("")} == before
-    assert not list(Path(api.manifold.bench.sets.root).iterdir())
+    assert not list(Path(api.manifold.working_sets.folders.root).iterdir())
     return str(answer.json()["detail"])
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifold_common.errors import QuotaExceeded
-from manifold_common.services.edits import _at_or_below
+from manifold_common.services.projects.edits import _at_or_below
 from pydantic import FailFast
 
 from functions.api.json_bound import JsonBound

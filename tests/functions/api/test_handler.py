@@ -138,7 +138,7 @@ def test_what_does_not_pass_through_a_function_is_refused_with_what_to_do(
         into[: len(piece)] = piece
         return len(piece)
 
-    from manifold_common.services.edits import PutFile
+    from manifold_common.services.projects.edits import PutFile
 
     manifold.edits.apply(LOCAL_PRINCIPAL, project, [PutFile(b"large.bin", read)])
     answer = function("api", request("GET", "/api/projects/demo/files/large.bin"))

@@ -77,7 +77,7 @@ def test_a_cache_that_is_gone_only_degrades(api: Api) -> None:
 
 
 def test_a_ram_folder_that_is_gone_is_a_failure(api: Api) -> None:
-    shutil.rmtree(api.manifold.bench.sets.root)
+    shutil.rmtree(api.manifold.working_sets.folders.root)
     assert by_name(api.get("/health").json())["RAM folder"]["state"] == "failed"
 
 

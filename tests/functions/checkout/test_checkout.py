@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.ids import ProjectId, SessionId, TenantId, UserId
-from manifold_common.services.edits import Edit, PutFile
+from manifold_common.services.projects.edits import Edit, PutFile
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, metrics_of, sample
@@ -161,7 +161,7 @@ def test_what_lies_beside_working_sets_goes_as_well(function: Function, make_pro
     done = function("checkout", asked())
     sets = function.folder / "sets"
     (sets / "tmpabcd").write_text("spooled by an upload that was cut off")
-    own = function.manifold.bench.sets.own
+    own = function.manifold.working_sets.folders.own
     half_made = Path(own, "default/bob/agent-9/building")
     half_made.mkdir(parents=True)
     (half_made / "plain.txt").write_text("half made")

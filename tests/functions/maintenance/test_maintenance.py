@@ -12,7 +12,7 @@ import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import CatalogUnavailable
 from manifold_common.ids import ProjectId
-from manifold_common.services.edits import MakeFolder
+from manifold_common.services.projects.edits import MakeFolder
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, metrics_of, printed, sample

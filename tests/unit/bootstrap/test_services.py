@@ -22,7 +22,7 @@ def test_every_service_can_be_asked_for_alone(make_manifold: MakeManifold) -> No
     for name in ALL:
         manifold = make_manifold(node=name)
         made = getattr(manifold, name)
-        assert made is not None or name in ("follower", "served_objects")
+        assert made is not None or name in ("prefetcher", "served_objects")
         assert getattr(manifold, name) is made
 
 
@@ -46,7 +46,7 @@ def test_threads_that_ask_at_once_get_the_same_service(make_manifold: MakeManifo
     manifold = Slow(
         one.settings,
         one.context,
-        one.bench,
+        one.working_sets,
         one.standing,
         one.installations,
         providers={},

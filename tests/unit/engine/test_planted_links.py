@@ -19,7 +19,7 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.engine.working_set import scan as scanning
 from manifold_common.errors import CommitConflict, ManifoldError
 from manifold_common.ids import ProjectId
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, Node, cat, check_out, look, new_project, paths, put, remove

@@ -6,7 +6,7 @@ import os
 import shutil
 
 from manifold_common.domain.access import LOCAL_PRINCIPAL
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, check_out, look, new_project, paths, put, remove

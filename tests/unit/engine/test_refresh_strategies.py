@@ -12,7 +12,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict
 from manifold_common.ids import Generation, ProjectId
-from manifold_common.services.edits import MakeFolder
+from manifold_common.services.projects.edits import MakeFolder
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, check_out, look, new_project, put, remove

@@ -11,15 +11,15 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.domain.conflict import Strategy, rebase
 from manifold_common.domain.quota import Limits
 from manifold_common.domain.tree import FILE, Changes, Entry
-from manifold_common.engine.working_set.location import WorkingSets, WorkspaceMode
+from manifold_common.engine.working_set.location import WorkingSetFolders, WorkspaceMode
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import IncarnationId, ProjectId
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.commit import CommitRequest
 from manifold_common.services.context import Policy
-from manifold_common.services.edits import Copy, Delete, EditOptions, MakeFolder, Move, PutFile, PutLink
-from manifold_common.services.plans import Wanted
+from manifold_common.services.direct.plans import Wanted
+from manifold_common.services.projects.edits import Copy, Delete, EditOptions, MakeFolder, Move, PutFile, PutLink
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, new_project, put, reader
@@ -202,7 +202,7 @@ def test_what_cannot_name_a_session_opens_none(make_manifold: MakeManifold, valu
         with pytest.raises(InvalidInput, match="session"):
             call(LOCAL_PRINCIPAL, value, project)
     assert manifold.sessions.all(LOCAL_PRINCIPAL) == []
-    assert list(manifold.bench.sets.found()) == []
+    assert list(manifold.working_sets.folders.found()) == []
 
 
 @pytest.mark.parametrize("value", NO_SESSIONS, ids=repr)
@@ -243,11 +243,11 @@ def test_a_mode_of_working_sets_may_be_named_and_is_never_guessed(make_manifold:
     """A mode that equals none would have put plaintext on the disk."""
     named: Any = "ephemeral"
     clock, own = make_manifold().context.clock, IncarnationId("i" * 26)
-    sets = WorkingSets(named, tmp_path / "disk", tmp_path / "ram", clock=clock, incarnation=own)
+    sets = WorkingSetFolders(named, tmp_path / "disk", tmp_path / "ram", clock=clock, incarnation=own)
     assert (sets.mode, sets.root) == (WorkspaceMode.EPHEMERAL, str(tmp_path / "ram"))
     for value in ("Ephemeral", "ram", None, True):
         with pytest.raises(InvalidInput, match="'legacy', 'ephemeral'"):
-            WorkingSets(value, tmp_path / "disk", tmp_path / "ram", clock=clock, incarnation=own)  # type: ignore[arg-type]
+            WorkingSetFolders(value, tmp_path / "disk", tmp_path / "ram", clock=clock, incarnation=own)  # type: ignore[arg-type]
 
 
 def test_an_archive_has_a_format_that_there_is(make_manifold: MakeManifold) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
-from manifold_common.engine.working_set import departures
+from manifold_common.engine.working_set import retired
 from manifold_common.ids import ProjectId
 
 from tests.support.manifold import MakeManifold
@@ -72,7 +72,9 @@ def project(manifold: Manifold) -> ProjectId:
 
 def plaintext(manifold: Manifold) -> list[Path]:
     """Return every file below the folder of the installation that holds content."""
-    return [path for path in Path(manifold.bench.sets.own).rglob("*") if path.is_file() and path.parts[-2] != "s1"]
+    return [
+        path for path in Path(manifold.working_sets.folders.own).rglob("*") if path.is_file() and path.parts[-2] != "s1"
+    ]
 
 
 def test_nothing_is_left_of_a_session_that_is_closed_while_a_process_renames_its_folders(
@@ -92,7 +94,7 @@ def test_what_a_process_goes_on_to_write_is_told_and_removed_later(
 ) -> None:
     """Where each file that is removed is written anew at once."""
     work = check_out(manifold, project)
-    remove = departures.remove_tree
+    remove = retired.remove_tree
 
     def and_a_file_comes_back(folder: str) -> str | None:
         remove(folder)
@@ -100,7 +102,7 @@ def test_what_a_process_goes_on_to_write_is_told_and_removed_later(
         Path(folder, "written").write_bytes(b"plaintext")
         return (remove(folder) and None) or f"{folder}: directory not empty"
 
-    monkeypatch.setattr(departures, "remove_tree", and_a_file_comes_back)
+    monkeypatch.setattr(retired, "remove_tree", and_a_file_comes_back)
     left = manifold.sessions.close(LOCAL_PRINCIPAL, S1)
     assert left is not None
     assert "not empty" in left
@@ -146,11 +148,11 @@ def test_a_folder_whose_owner_is_not_told_any_more_is_nobodys_for_long(
     if known == "open":
         (work / "more").write_bytes(b"more")
         assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).added == 1
-        assert [owner.session for owner in manifold.bench.sets.found()] == [S1]
+        assert [owner.session for owner in manifold.working_sets.folders.found()] == [S1]
 
 
 def test_an_empty_place_that_a_crash_has_left_is_removed(manifold: Manifold, project: ProjectId) -> None:
-    place = Path(manifold.bench.sets.own, "default", "local", "half")
+    place = Path(manifold.working_sets.folders.own, "default", "local", "half")
     (place / "building" / "a").mkdir(parents=True)
     (place / "building" / "a" / "b").write_bytes(b"plaintext")
     (place / "lock").touch()
@@ -170,7 +172,7 @@ def test_housekeeping_that_tidies_up_at_the_same_moment_does_not_get_in_the_way(
         mkdir(path, mode)
         if "/set-" in path and not tidied:
             tidied.append(path)
-            manifold.bench.sets.departures.remove_rest()
+            manifold.working_sets.folders.retired.remove_rest()
 
     monkeypatch.setattr(os, "mkdir", tidy_after)
     assert manifold.sessions.close(LOCAL_PRINCIPAL, S1) is None
@@ -195,13 +197,13 @@ def test_working_sets_are_found_while_others_come_and_go(manifold: Manifold, pro
     stop = threading.Event()
 
     def come_and_go() -> None:
-        own = manifold.bench.sets.own
+        own = manifold.working_sets.folders.own
         while not stop.is_set():
             for path in (
                 f"{own}/.gone/set",
                 f"{own}/.aside/set",
                 f"{own}/t/u/s",
-                f"{manifold.bench.sets.root}/x/t/u/s",
+                f"{manifold.working_sets.folders.root}/x/t/u/s",
             ):
                 os.makedirs(path)
                 os.removedirs(path)
@@ -210,9 +212,9 @@ def test_working_sets_are_found_while_others_come_and_go(manifold: Manifold, pro
     thread.start()
     try:
         for _ in range(2000):
-            assert [owner.session for owner in manifold.bench.sets.found()] == [S1]
+            assert [owner.session for owner in manifold.working_sets.folders.found()] == [S1]
             assert [found.folder for found in manifold.leftovers.strangers()] == []
-            manifold.bench.sets.ownerless()
+            manifold.working_sets.folders.ownerless()
     finally:
         stop.set()
         thread.join()

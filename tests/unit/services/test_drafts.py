@@ -18,9 +18,9 @@ from manifold_common.errors import CommitConflict, NotFound
 from manifold_common.format.layout import project_prefix
 from manifold_common.ids import DEFAULT_TENANT, ProjectId
 from manifold_common.ports.catalog import SessionView
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.sessions import CheckoutKind
-from manifold_common.services.superseded import Superseded
+from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.sessions.sessions import CheckoutKind
+from manifold_common.services.upkeep.superseded import Superseded
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, look, lose_ram, new_project, paths, put, remove

@@ -9,7 +9,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.tree import MAX_TIME_NS, MIN_TIME_NS
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError, NotFound, QuotaExceeded, UnsafePath
 from manifold_common.ids import Generation
-from manifold_common.services.edits import Copy, Delete, Edit, EditOptions, MakeFolder, Move, PutFile, PutLink
+from manifold_common.services.projects.edits import Copy, Delete, Edit, EditOptions, MakeFolder, Move, PutFile, PutLink
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, new_project, paths, put, reader
@@ -203,7 +203,7 @@ def test_the_deepest_tree_can_be_checked_out_changed_and_closed(make_manifold: M
 def test_folders_copied_into_each_other_are_stopped_before_they_fill_the_memory(
     make_manifold: MakeManifold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manifold_common.services.tree_editor.MAX_MOVED_ENTRIES", 10_000)
+    monkeypatch.setattr("manifold_common.services.projects.tree_editor.MAX_MOVED_ENTRIES", 10_000)
     manifold = make_manifold()
     project = new_project(manifold)
     put(manifold, project, b"one/file", b"x")

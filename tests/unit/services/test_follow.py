@@ -18,7 +18,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import StoreUnavailable, Unavailable
 from manifold_common.ids import DEFAULT_TENANT, Generation, ProjectId, TenantId
 from manifold_common.ports.generation_cache import Generations, Invalidation, Listener, NoGenerationCache
-from manifold_common.services.sessions import CheckoutKind
+from manifold_common.services.sessions.sessions import CheckoutKind
 from manifold_local.host.following import following
 
 from tests.support.manifold import MakeManifold
@@ -40,7 +40,7 @@ class Nodes:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        with following(self.b.follower, patience_seconds=SECONDS):
+        with following(self.b.prefetcher, patience_seconds=SECONDS):
             wait_for(lambda: bool(self.cache._listeners))
             yield
 
@@ -61,9 +61,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def fetched_up_to(manifold: Manifold, project: ProjectId) -> int:
-    """Return up to which generation the follower of a node has everything that a refresh reads."""
-    assert manifold.follower is not None
-    known = manifold.follower._held().get((T, project))
+    """Return up to which generation the prefetcher of a node has everything that a refresh reads."""
+    assert manifold.prefetcher is not None
+    known = manifold.prefetcher._held().get((T, project))
     return 0 if known is None else known.generation
 
 
@@ -123,10 +123,10 @@ def test_of_a_long_absence_the_newest_part_is_fetched(nodes: Nodes, monkeypatch:
     for number in range(12):
         put(nodes.a, project, b"f%d" % number, bytes(1000))
     sizes = [row.object_bytes for row in nodes.a.context.catalog.list_commits(T, project, limit=3)]
-    monkeypatch.setattr("manifold_common.services.follow._MOST_BYTES", sum(sizes))
+    monkeypatch.setattr("manifold_common.services.events.prefetch._MOST_BYTES", sum(sizes))
     nodes.store.reset()
-    assert nodes.b.follower is not None
-    assert nodes.b.follower.fetch({(T, project)}) == 4  # the one that goes over the bound is the last
+    assert nodes.b.prefetcher is not None
+    assert nodes.b.prefetcher.fetch({(T, project)}) == 4  # the one that goes over the bound is the last
     nodes.b.sessions.checkout(LOCAL_PRINCIPAL, S1)
     assert nodes.store.total_requests == 12
     assert len(list(work.iterdir())) == 13
@@ -143,8 +143,8 @@ def test_a_checkpoint_that_a_refresh_reads_is_fetched_as_well(make_manifold: Mak
         put(a, project, b"one", b"%d" % number)
     assert a.maintenance.write_checkpoints() == 1
     put(a, project, b"one", b"last")
-    assert b.follower is not None
-    b.follower.fetch({(T, project)})
+    assert b.prefetcher is not None
+    b.prefetcher.fetch({(T, project)})
     store.reset()
     assert (check_out(b) / "one").read_bytes() == b"last"
     assert store.total_requests == 0
@@ -154,8 +154,8 @@ def test_a_copy_fetched_in_advance_that_is_damaged_is_fetched_again(nodes: Nodes
     project = new_project(nodes.a, "demo", one=b"1")
     check_out(nodes.b, project)
     put(nodes.a, project, b"one", b"2")
-    assert nodes.b.follower is not None
-    assert nodes.b.follower.fetch({(T, project)}) == 1
+    assert nodes.b.prefetcher is not None
+    assert nodes.b.prefetcher.fetch({(T, project)}) == 1
     cache = nodes.b.settings.projects.workspace.cache_dir
     newest = max(cache.rglob("commits/*"), key=lambda path: path.stat().st_mtime_ns)
     data = bytearray(newest.read_bytes())
@@ -210,20 +210,20 @@ class _Refusing(MemoryGenerationCache):
 def test_a_connection_that_cannot_be_made_is_tried_again_and_logged_once(
     make_manifold: MakeManifold, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manifold_common.services.follow._FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("manifold_common.services.events.prefetch._FIRST_PAUSE_SECONDS", 0.01)
     caplog.set_level(logging.INFO)
     cache = _Refusing(SystemClock())
     manifold = make_manifold(generations=cache)
-    with following(manifold.follower, patience_seconds=SECONDS):
+    with following(manifold.prefetcher, patience_seconds=SECONDS):
         wait_for(lambda: bool(cache._listeners))
     heard = [record.levelname for record in caplog.records if "other nodes" in record.getMessage()]
     assert heard == ["WARNING", "INFO"]
 
 
 def test_following_ends_at_once_when_it_is_told_to(nodes: Nodes) -> None:
-    assert nodes.b.follower is not None
+    assert nodes.b.prefetcher is not None
     stop = threading.Event()
-    thread = threading.Thread(target=nodes.b.follower.run, args=(stop,))
+    thread = threading.Thread(target=nodes.b.prefetcher.run, args=(stop,))
     thread.start()
     wait_for(lambda: bool(nodes.cache._listeners))
     started = time.monotonic()
@@ -236,10 +236,10 @@ def test_following_ends_at_once_when_it_is_told_to(nodes: Nodes) -> None:
 
 @pytest.mark.in_memory("every node of the stack has a generation cache")
 def test_nothing_is_followed_without_a_generation_cache_or_an_encrypted_cache(make_manifold: MakeManifold) -> None:
-    assert make_manifold(node="a").follower is None
+    assert make_manifold(node="a").prefetcher is None
     cache = MemoryGenerationCache(SystemClock())
     legacy = {"PROJECTS_ENCRYPT": "false", "PROJECTS_WORKSPACE_MODE": "legacy"}
-    assert make_manifold(node="b", generations=cache, **legacy).follower is None
+    assert make_manifold(node="b", generations=cache, **legacy).prefetcher is None
 
 
 # --- commits ----------------------------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_a_writer_lets_one_of_another_node_finish_and_stores_nothing_in_vain(
     project = new_project(nodes.a, "demo", one=b"1", two=b"1")
     work = check_out(nodes.b, project)
     (work / "two").write_bytes(b"mine")
-    with nodes.cache.turn(T, project, wait_seconds=0) as had:
+    with nodes.cache.writer_lease(T, project, wait_seconds=0) as had:
         assert had
         waiting = threading.Thread(target=nodes.b.commits.commit, args=(LOCAL_PRINCIPAL, S1))
         waiting.start()
@@ -311,7 +311,7 @@ def test_a_writer_lets_one_of_another_node_finish_and_stores_nothing_in_vain(
 
 def test_a_lock_that_nobody_gives_back_holds_a_commit_up_for_a_moment_only(nodes: Nodes) -> None:
     project = new_project(nodes.a, "demo", one=b"1")
-    with nodes.cache.turn(T, project, wait_seconds=0) as had:
+    with nodes.cache.writer_lease(T, project, wait_seconds=0) as had:
         assert had
         started = time.monotonic()
         put(nodes.a, project, b"one", b"2")

@@ -14,7 +14,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.errors import AlreadyExists, CatalogUnavailable, NotFound, QuotaExceeded, StoreUnavailable
 from manifold_common.ids import Generation, ProjectId, TenantId, UserId
-from manifold_common.services.edits import PutFile
+from manifold_common.services.projects.edits import PutFile
 
 from tests.support.faulty_store import Crash, Fault, FaultyStore
 from tests.support.manifold import MakeManifold

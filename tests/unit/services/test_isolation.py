@@ -10,7 +10,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError, NotFound, UnsafePath
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId, SessionId, TenantId, UserId
-from manifold_common.services.edits import PutFile
+from manifold_common.services.projects.edits import PutFile
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, new_project, reader
@@ -149,7 +149,7 @@ def test_equal_content_has_unequal_names_in_two_projects(make_manifold: MakeMani
 def test_a_session_id_that_is_no_plain_word_is_refused(make_manifold: MakeManifold, text: str) -> None:
     manifold = make_manifold()
     project = new_project(manifold, a=b"one")
-    root = manifold.bench.sets.root
+    root = manifold.working_sets.folders.root
     before = sorted(Path(root).parent.rglob("*"))
     with pytest.raises(InvalidInput):
         manifold.sessions.checkout(LOCAL_PRINCIPAL, SessionId(text), project)

@@ -14,10 +14,10 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.engine.working_set.refresh import _Refresh
 from manifold_common.errors import CommitConflict, GenerationMismatch, QuotaExceeded, StoreUnavailable
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.edits import Delete, EditOptions, PutFile
-from manifold_common.services.kept import kept_id
-from manifold_common.services.sessions import CheckedOut
+from manifold_common.services.kept_work import kept_id
+from manifold_common.services.projects.edits import Delete, EditOptions, PutFile
+from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.sessions.sessions import CheckedOut
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, look, lose_ram, new_project, paths, put, reader, remove

@@ -13,7 +13,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.errors import CorruptObject, DraftLost
 from manifold_common.format.layout import commit_key, project_prefix
 from manifold_common.ids import DEFAULT_TENANT, CommitId, Generation, ProjectId, UserId
-from manifold_common.services.verify import VerifyReport
+from manifold_common.services.projects.verify import VerifyReport
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, check_out, lose_ram, new_project, put

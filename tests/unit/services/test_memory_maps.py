@@ -11,7 +11,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict
 from manifold_common.ids import ProjectId
-from manifold_common.services.commit import CommitRequest
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import MAPPED, S1, cat, check_out, new_project, put, remove, write_through_map

@@ -15,7 +15,7 @@ from manifold_common.engine.memory import Memory
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import Abandoned, QuotaExceeded, Unavailable
 from manifold_common.ids import ProjectId
-from manifold_common.services.edits import PutFile, reading
+from manifold_common.services.projects.edits import PutFile, reading
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import new_project

@@ -16,8 +16,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict, NotFound, SessionMoved
 from manifold_common.ids import ProjectId, SessionId
-from manifold_common.services.maintenance import DRAFT_KEPT
-from manifold_common.services.sessions import CheckedOut, CheckoutKind
+from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind
+from manifold_common.services.upkeep.maintenance import DRAFT_KEPT
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, look, lose_ram, new_project, put

@@ -15,8 +15,8 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import RamUnavailable
 from manifold_common.ids import PLAIN, Generation, ProjectId
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.edits import reading
+from manifold_common.services.projects.edits import reading
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, new_project, put

@@ -10,7 +10,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import NotFound, QuotaExceeded
 from manifold_common.ids import Generation, ProjectId
-from manifold_common.services.edits import Copy
+from manifold_common.services.projects.edits import Copy
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, look, new_project, paths, put, remove
@@ -163,7 +163,7 @@ def test_a_working_set_over_the_quota_of_a_session_is_not_begun(narrow: Manifold
     with pytest.raises(QuotaExceeded):
         check_out(narrow, project)
     assert not requests
-    assert not list(Path(narrow.bench.sets.root).rglob("work"))
+    assert not list(Path(narrow.working_sets.folders.root).rglob("work"))
     with pytest.raises(NotFound):
         narrow.sessions.view(LOCAL_PRINCIPAL, S1)
     done = narrow.sessions.checkout(LOCAL_PRINCIPAL, S1, project, patterns=("/d/",))
@@ -179,7 +179,7 @@ def test_a_draft_over_the_quota_of_a_session_waits_for_a_larger_node(
     large.commits.save(LOCAL_PRINCIPAL, S1)
     with pytest.raises(QuotaExceeded):
         check_out(narrow)
-    assert not list(Path(narrow.bench.sets.root).rglob("work"))
+    assert not list(Path(narrow.working_sets.folders.root).rglob("work"))
     assert (check_out(make_manifold(node="c")) / "b").read_bytes() == b"b" * 600
 
 

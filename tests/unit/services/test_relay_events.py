@@ -16,8 +16,8 @@ from manifold_common.errors import CatalogUnavailable
 from manifold_common.ports.catalog import OutboxEvent
 from manifold_common.ports.event_publisher import Delivery, Outcome
 from manifold_common.ports.outbox import EventReport, SinkReport
-from manifold_common.services.delivery_rules import RelayRules
-from manifold_common.services.relay_events import Pass, Relay, cloud_event
+from manifold_common.services.events.delivery_rules import RelayRules
+from manifold_common.services.events.relay import Pass, Relay, cloud_event
 
 from tests.contract.catalog_fixtures import NOW, Made, SettableClock, make_project
 

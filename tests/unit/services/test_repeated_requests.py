@@ -9,8 +9,8 @@ import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import Generation, RequestId, parse_request_id
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.edits import Delete, Edited, EditOptions, PutFile
+from manifold_common.services.projects.edits import Delete, Edited, EditOptions, PutFile
+from manifold_common.services.sessions.commit import CommitRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, new_project, put, reader

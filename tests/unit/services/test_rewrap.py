@@ -18,8 +18,8 @@ from manifold_common.format.key_record import decode_key_record
 from manifold_common.format.layout import wrapped_key_key
 from manifold_common.ids import ProjectId
 from manifold_common.ports.key_provider import KeyProvider
-from manifold_common.services.edits import MakeFolder
-from manifold_common.services.rewrap import Rewrap
+from manifold_common.services.keys.rewrap import Rewrap
+from manifold_common.services.projects.edits import MakeFolder
 
 from tests.support.manifold import MakeManifold
 

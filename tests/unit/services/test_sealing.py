@@ -19,7 +19,7 @@ from manifold_common.errors import KeyUnavailable
 from manifold_common.format.layout import project_prefix
 from manifold_common.ids import DEFAULT_TENANT, PLAIN, Generation, ProjectId
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.edits import PutFile
+from manifold_common.services.projects.edits import PutFile
 
 from tests.attacks.begun import in_the_clear
 from tests.support.faulty_store import Crash, Fault, FaultyStore

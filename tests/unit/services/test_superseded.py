@@ -13,8 +13,8 @@ from manifold_common.errors import StoreUnavailable
 from manifold_common.format.layout import commit_key
 from manifold_common.ids import ProjectId
 from manifold_common.ports.catalog import SessionRow
-from manifold_common.services import superseded as module
-from manifold_common.services.superseded import Superseded
+from manifold_common.services.upkeep import superseded as module
+from manifold_common.services.upkeep.superseded import Superseded
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, check_out, lose_ram, new_project, put

@@ -11,7 +11,7 @@ from manifold_common.errors import ConfigError
 if TYPE_CHECKING:
     from manifold_common.bootstrap.services import Manifold
     from manifold_common.ports.event_publisher import EventPublisher
-    from manifold_common.services.relay_events import Relay
+    from manifold_common.services.events.relay import Relay
     from manifold_common.settings import Settings
 
 
@@ -24,8 +24,8 @@ def build_relays(manifold: Manifold, *, publish_seconds: float | None = None) ->
     Raises:
         ConfigError: the settings of a sink are wrong.
     """
-    from manifold_common.services.delivery_rules import PUBLISH_SECONDS, RelayRules
-    from manifold_common.services.relay_events import Relay
+    from manifold_common.services.events.delivery_rules import PUBLISH_SECONDS, RelayRules
+    from manifold_common.services.events.relay import Relay
 
     settings, context = manifold.settings, manifold.context
     events = settings.projects.events

@@ -10,9 +10,9 @@ from manifold_common.bootstrap.wiring import limits_of, memory_of
 from manifold_common.descriptors import occupy_descriptors
 from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.workers import Workers
-from manifold_common.engine.working_set.bench import Bench
-from manifold_common.engine.working_set.location import WorkingSets, WorkspaceMode
+from manifold_common.engine.working_set.location import WorkingSetFolders, WorkspaceMode
 from manifold_common.engine.working_set.ram import forbid_core_dumps, prepare_ram_folder
+from manifold_common.engine.working_set.working_sets import WorkingSets
 from manifold_common.ids import IncarnationId
 from manifold_common.services.context import Policy
 from manifold_common.services.remote.context import RemoteContext
@@ -70,7 +70,7 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
         sign = AwsSigner(settings.remote.region, aws_account(settings.aws))
     network = Network(private_store=settings.remote.private_store)
     cached = workspace.cache_dir / CACHED_SERVERS / place
-    sets = WorkingSets(
+    folders = WorkingSetFolders(
         WorkspaceMode.EPHEMERAL, settings.workdir, folder, clock=clock, incarnation=IncarnationId("sets")
     )
     context = RemoteContext(
@@ -84,7 +84,7 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
         ),
         links=LinkedObjects(clock=clock, randomness=randomness, network=network, server_url=url),
         cache=ObjectCache(cached, workspace.cache_max_bytes, clock=clock, randomness=randomness),
-        bench=Bench(sets, lock_timeout_seconds=Policy().lock_timeout_seconds),
+        working_sets=WorkingSets(folders, lock_timeout_seconds=Policy().lock_timeout_seconds),
         workers=Workers(),
         clock=clock,
         randomness=randomness,

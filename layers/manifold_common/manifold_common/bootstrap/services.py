@@ -7,38 +7,39 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 if TYPE_CHECKING:
-    from manifold_common.engine.working_set.bench import Bench
+    from manifold_common.domain.installation import Standing
+    from manifold_common.engine.working_set.working_sets import WorkingSets
     from manifold_common.ports.key_provider import KeyProvider
     from manifold_common.ports.object_links import ObjectLinks
     from manifold_common.ports.served_store import ServedStore
     from manifold_common.services.archive import Archives
-    from manifold_common.services.arrivals import Arrivals
-    from manifold_common.services.commit import Commits
     from manifold_common.services.context import Context
-    from manifold_common.services.drafts import Drafts
-    from manifold_common.services.edits import Edits
-    from manifold_common.services.events import Events
-    from manifold_common.services.follow import Follower
-    from manifold_common.services.fork import Forks
-    from manifold_common.services.health import Health
-    from manifold_common.services.history import History
-    from manifold_common.services.installation import Installations, Standing
-    from manifold_common.services.key_inventory import KeyInventories
-    from manifold_common.services.leftovers import Leftovers
-    from manifold_common.services.maintenance import Maintenance
-    from manifold_common.services.occupancy import Occupancy
-    from manifold_common.services.plans import Plans
-    from manifold_common.services.projects import Projects
+    from manifold_common.services.direct.plans import Plans
+    from manifold_common.services.direct.served_objects import ServedObjects
+    from manifold_common.services.direct.session_plans import SessionPlans
+    from manifold_common.services.direct.uploads import Uploads
+    from manifold_common.services.events.events import Events
+    from manifold_common.services.events.prefetch import Prefetcher
+    from manifold_common.services.keys.key_inventory import KeyInventories
+    from manifold_common.services.keys.rewrap import Rewrap
+    from manifold_common.services.projects.edits import Edits
+    from manifold_common.services.projects.forks import Forks
+    from manifold_common.services.projects.history import History
+    from manifold_common.services.projects.projects import Projects
+    from manifold_common.services.projects.transfer import Transfer
+    from manifold_common.services.projects.verify import Verify
     from manifold_common.services.publish import Publisher
-    from manifold_common.services.rewrap import Rewrap
-    from manifold_common.services.served_objects import ServedObjects
-    from manifold_common.services.session_plans import SessionPlans
-    from manifold_common.services.sessions import Sessions
-    from manifold_common.services.superseded import Superseded
-    from manifold_common.services.transfer import Transfer
-    from manifold_common.services.uploads import Uploads
-    from manifold_common.services.verify import Verify
-    from manifold_common.services.workspaces import Workspaces
+    from manifold_common.services.sessions.commit import Commits
+    from manifold_common.services.sessions.drafts import Drafts
+    from manifold_common.services.sessions.eviction import Eviction
+    from manifold_common.services.sessions.leftovers import Leftovers
+    from manifold_common.services.sessions.relocation import Relocation
+    from manifold_common.services.sessions.session_files import SessionFiles
+    from manifold_common.services.sessions.sessions import Sessions
+    from manifold_common.services.upkeep.health import Health
+    from manifold_common.services.upkeep.installation import Installations
+    from manifold_common.services.upkeep.maintenance import Maintenance
+    from manifold_common.services.upkeep.superseded import Superseded
     from manifold_common.settings import Settings
 
 S = TypeVar("S")
@@ -74,7 +75,7 @@ class Manifold:
         self,
         settings: Settings,
         context: Context,
-        bench: Bench,
+        working_sets: WorkingSets,
         standing: Standing,
         installations: Installations,
         *,
@@ -87,7 +88,7 @@ class Manifold:
     ) -> None:
         self.settings = settings
         self.context = context
-        self.bench = bench
+        self.working_sets = working_sets
         self.standing = standing
         """Which installation this is, and whether it may be a copy; it then changes nothing."""
         self.installations = installations
@@ -111,25 +112,25 @@ class Manifold:
 
     @wired
     def projects(self) -> Projects:
-        from manifold_common.services.projects import Projects
+        from manifold_common.services.projects.projects import Projects
 
         return Projects(self.context)
 
     @wired
     def history(self) -> History:
-        from manifold_common.services.history import History
+        from manifold_common.services.projects.history import History
 
         return History(self.context, self.projects)
 
     @wired
     def edits(self) -> Edits:
-        from manifold_common.services.edits import Edits
+        from manifold_common.services.projects.edits import Edits
 
         return Edits(self.context, self.projects, self.publisher)
 
     @wired
     def transfer(self) -> Transfer:
-        from manifold_common.services.transfer import Transfer
+        from manifold_common.services.projects.transfer import Transfer
 
         return Transfer(self.context, self.history, self.edits, self.settings.own_folders)
 
@@ -137,17 +138,17 @@ class Manifold:
     def archives(self) -> Archives:
         from manifold_common.services.archive import Archives
 
-        return Archives(self.context, self.history, self.edits, spool_folder=self.bench.sets.root)
+        return Archives(self.context, self.history, self.edits, spool_folder=self.working_sets.folders.root)
 
     @wired
     def forks(self) -> Forks:
-        from manifold_common.services.fork import Forks
+        from manifold_common.services.projects.forks import Forks
 
         return Forks(self.context, self.projects, self.history, self.publisher)
 
     @wired
     def verify(self) -> Verify:
-        from manifold_common.services.verify import Verify
+        from manifold_common.services.projects.verify import Verify
 
         return Verify(self.context, self.projects)
 
@@ -161,58 +162,58 @@ class Manifold:
 
     @wired
     def sessions(self) -> Sessions:
-        from manifold_common.services.sessions import Sessions
+        from manifold_common.services.sessions.sessions import Sessions
 
-        return Sessions(self.context, self.workspaces, self.arrivals, self.projects)
+        return Sessions(self.context, self.session_files, self.relocation, self.projects)
 
     @wired
-    def arrivals(self) -> Arrivals:
-        from manifold_common.services.arrivals import Arrivals
+    def relocation(self) -> Relocation:
+        from manifold_common.services.sessions.relocation import Relocation
 
-        return Arrivals(self.context, self.workspaces)
+        return Relocation(self.context, self.session_files)
 
     @wired
     def commits(self) -> Commits:
-        from manifold_common.services.commit import Commits
+        from manifold_common.services.sessions.commit import Commits
 
-        return Commits(self.context, self.workspaces, self.sessions, self.drafts, self.publisher)
+        return Commits(self.context, self.session_files, self.sessions, self.drafts, self.publisher)
 
     @wired
     def drafts(self) -> Drafts:
-        from manifold_common.services.drafts import Drafts
+        from manifold_common.services.sessions.drafts import Drafts
 
-        return Drafts(self.context, self.bench)
+        return Drafts(self.context, self.working_sets)
 
     @wired
-    def workspaces(self) -> Workspaces:
-        from manifold_common.services.generations import LogGenerations
-        from manifold_common.services.kept import KeptWork
-        from manifold_common.services.workspaces import Workspaces
+    def session_files(self) -> SessionFiles:
+        from manifold_common.services.kept_work import KeptWork
+        from manifold_common.services.sessions.generation_source import LogGenerationSource
+        from manifold_common.services.sessions.session_files import SessionFiles
 
-        return Workspaces(LogGenerations(self.context), self.bench, KeptWork(self.context))
+        return SessionFiles(LogGenerationSource(self.context), self.working_sets, KeptWork(self.context))
 
     @wired
     def leftovers(self) -> Leftovers:
-        from manifold_common.services.leftovers import Leftovers
+        from manifold_common.services.sessions.leftovers import Leftovers
 
-        return Leftovers(self.bench, self.standing, lambda work: self.arrivals.depart(work))
+        return Leftovers(self.working_sets, self.standing, lambda opened: self.relocation.depart(opened))
 
     @wired
-    def occupancy(self) -> Occupancy:
-        from manifold_common.services.occupancy import Occupancy
+    def eviction(self) -> Eviction:
+        from manifold_common.services.sessions.eviction import Eviction
 
-        return Occupancy(
+        return Eviction(
             self.context,
-            self.bench,
-            lambda principal, work: self.commits.save_open(principal, work),
-            lambda work: self.arrivals.depart(work),
+            self.working_sets,
+            lambda principal, opened: self.commits.save_open(principal, opened),
+            lambda opened: self.relocation.depart(opened),
         )
 
     # --- clients that read and store content themselves -------------------------------------------------------------
 
     @wired
     def plans(self) -> Plans:
-        from manifold_common.services.plans import Plans
+        from manifold_common.services.direct.plans import Plans
 
         links = self.links or self.served_objects
         return Plans(self.context, self.history, links, self.settings.projects.s3.link_seconds)
@@ -222,19 +223,19 @@ class Manifold:
         """For clients that cannot reach the store. ``None``: they can, or this process does not hand on its objects."""
         if self.served is None:
             return None
-        from manifold_common.services.served_objects import ServedObjects
+        from manifold_common.services.direct.served_objects import ServedObjects
 
         return ServedObjects(self.served, self.context.store, self.context.clock, self.standing)
 
     @wired
     def session_plans(self) -> SessionPlans:
-        from manifold_common.services.session_plans import SessionPlans
+        from manifold_common.services.direct.session_plans import SessionPlans
 
         return SessionPlans(self.context, self.projects, self.sessions, self.plans)
 
     @wired
     def uploads(self) -> Uploads:
-        from manifold_common.services.uploads import Uploads
+        from manifold_common.services.direct.uploads import Uploads
 
         return Uploads(self.context, self.sessions, self.commits, self.publisher, self.plans)
 
@@ -242,33 +243,33 @@ class Manifold:
 
     @wired
     def superseded(self) -> Superseded:
-        from manifold_common.services.superseded import Superseded
+        from manifold_common.services.upkeep.superseded import Superseded
 
         return Superseded(self.context, self.settings.projects.maintenance.garbage_grace_seconds)
 
     @wired
     def maintenance(self) -> Maintenance:
-        from manifold_common.services.maintenance import CheckpointRule, Maintenance
+        from manifold_common.services.upkeep.maintenance import CheckpointRule, Maintenance
 
         rule = CheckpointRule(commits=self.settings.projects.maintenance.checkpoint_commits)
-        return Maintenance(self.context, self.bench, self.commits, self.arrivals, rule)
+        return Maintenance(self.context, self.working_sets, self.commits, self.relocation, rule)
 
     @wired
     def rewrap(self) -> Rewrap:
-        from manifold_common.services.rewrap import Rewrap
+        from manifold_common.services.keys.rewrap import Rewrap
 
         return Rewrap(self.context, self.providers, self.key_provider)
 
     @wired
     def key_inventories(self) -> KeyInventories:
-        from manifold_common.services.key_inventory import KeyInventories
+        from manifold_common.services.keys.key_inventory import KeyInventories
 
         return KeyInventories(self.context, self.rewrap)
 
     @wired
     def events(self) -> Events:
         from manifold_common.bootstrap.adapters import event_sinks
-        from manifold_common.services.events import Events
+        from manifold_common.services.events.events import Events
 
         return Events(
             self.context,
@@ -281,11 +282,11 @@ class Manifold:
     @wired
     def health(self) -> Health:
         from manifold_common.bootstrap.adapters import sink_probes
-        from manifold_common.services.health import Health
+        from manifold_common.services.upkeep.health import Health
 
         return Health(
             self.context,
-            self.bench,
+            self.working_sets,
             self.providers,
             self.events,
             provider_in_use=self.key_provider,
@@ -297,12 +298,12 @@ class Manifold:
         )
 
     @wired
-    def follower(self) -> Follower | None:
+    def prefetcher(self) -> Prefetcher | None:
         """For a process that lives long: fetches in advance what other nodes commit. ``None``: nothing to hear or
         keep."""
-        from manifold_common.services.follow import Follower
+        from manifold_common.services.events.prefetch import Prefetcher
 
-        return Follower(self.context, self.bench) if self.listens and self.caches else None
+        return Prefetcher(self.context, self.working_sets) if self.listens and self.caches else None
 
     @property
     def key_provider(self) -> str | None:

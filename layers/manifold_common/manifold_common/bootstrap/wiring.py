@@ -14,6 +14,7 @@ from manifold_common.bootstrap.adapters import (
 )
 from manifold_common.bootstrap.services import Manifold
 from manifold_common.descriptors import occupy_descriptors
+from manifold_common.domain.installation import Standing
 from manifold_common.domain.quota import Limits
 from manifold_common.engine.commit_writer import CommitWriter
 from manifold_common.engine.data_keys import DataKeys
@@ -22,8 +23,7 @@ from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.tree_log import TreeLog
 from manifold_common.engine.workers import Workers
-from manifold_common.engine.working_set.bench import Bench
-from manifold_common.engine.working_set.location import WorkingSets, WorkspaceMode
+from manifold_common.engine.working_set.location import WorkingSetFolders, WorkspaceMode
 from manifold_common.engine.working_set.ram import (
     forbid_core_dumps,
     is_memory,
@@ -32,10 +32,11 @@ from manifold_common.engine.working_set.ram import (
     prepare_ram_folder,
     total_bytes,
 )
+from manifold_common.engine.working_set.working_sets import WorkingSets
 from manifold_common.ports.generation_cache import NoGenerationCache
 from manifold_common.services.context import Context, Policy
-from manifold_common.services.installation import IN_WORKDIR, Home, Installations, Standing
-from manifold_common.services.sealing import Sealing
+from manifold_common.services.keys.sealing import Sealing
+from manifold_common.services.upkeep.installation import IN_WORKDIR, Home, Installations
 
 if TYPE_CHECKING:
     from manifold_common.engine.working_set.owner import Owner
@@ -167,7 +168,7 @@ def assemble(
         node=standing.node,
     )
     keys.begin = Sealing(context).begin
-    sets = WorkingSets(
+    folders = WorkingSetFolders(
         mode,
         settings.workdir,
         workspace.tmpfs_dir,
@@ -175,13 +176,13 @@ def assemble(
         incarnation=standing.incarnation,
         admit=standing.admit,
     )
-    if mode is WorkspaceMode.EPHEMERAL and (aside := len(sets.departures.aside())):
+    if mode is WorkspaceMode.EPHEMERAL and (aside := len(folders.retired.aside())):
         warnings.append(f"working sets are set aside: {aside}; 'manifold leftovers list' shows them")
     return Manifold(
         settings,
         context,
-        Bench(
-            sets,
+        WorkingSets(
+            folders,
             lock_timeout_seconds=policy.lock_timeout_seconds,
             was_ended=lambda owner: catalog.was_ended(owner.tenant, owner.user, owner.session, owner.opened_at),
             is_open=lambda owner: _is_open(catalog, owner),

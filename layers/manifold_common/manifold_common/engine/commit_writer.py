@@ -178,7 +178,7 @@ class CommitWriter:
     def discard(self, tenant: TenantId, project: ProjectId, commit: CommitRow) -> None:
         """Remove a commit object that the catalog has never named, as a commit or as a draft.
 
-        What it has named must stay for a while, since a dump may name it still (services/superseded.py).
+        What it has named must stay for a while, since a dump may name it still (services/upkeep/superseded.py).
         """
         self._objects.discard([commit_key(tenant, project, commit.generation, commit.commit)])
 

@@ -3,8 +3,8 @@
 Which key writes is decided by what was unwrapped, never by the order of rows: the one key of the highest epoch. A
 project without encryption has a record too (provider ``none``): it holds the chunk-id key, and PLAIN stands for its
 DEK. Where such a project, or one whose highest epoch is shared by several keys, is about to be written to by a
-deployment that encrypts, a new epoch is begun first (``services/sealing.py``). Encryption belongs to the project: once
-it has a sealed key, a deployment that does not encrypt new projects writes sealed as well.
+deployment that encrypts, a new epoch is begun first (``services/keys/sealing.py``). Encryption belongs to the project:
+once it has a sealed key, a deployment that does not encrypt new projects writes sealed as well.
 
 In a project that has a sealed key, an unsealed object is refused, except for what that key itself vouches for
 (``PlainPast``) and for blocks, whose reader holds every chunk against its id.

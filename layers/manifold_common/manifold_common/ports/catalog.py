@@ -357,10 +357,10 @@ class Catalog(InstallationRecord, Outbox, Uploads, Superseded, Protocol):
             KeyUnavailable: the commit is unsealed, and an epoch has begun (the same for checkpoints and drafts).
         """
 
-    def commit_turn(
+    def commit_lease(
         self, tenant: TenantId, project: ProjectId, *, timeout_seconds: float
     ) -> AbstractContextManager[bool]:
-        """Wait for this project's turn among contending writers of all processes; yields whether it was had.
+        """Wait for this project's lease among contending writers of all processes; yields whether it was had.
 
         A politeness, so that writers queue instead of racing; correctness never depends on it.
         """

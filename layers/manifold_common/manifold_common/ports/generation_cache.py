@@ -63,12 +63,14 @@ class GenerationCache(Protocol):
         Made twice or out of order, it does no harm. Returns whether the server took it.
         """
 
-    def turn(self, tenant: TenantId, project: ProjectId, *, wait_seconds: float) -> AbstractContextManager[bool]:
-        """Wait at most ``wait_seconds`` for this project's turn among the writers of all nodes.
+    def writer_lease(
+        self, tenant: TenantId, project: ProjectId, *, wait_seconds: float
+    ) -> AbstractContextManager[bool]:
+        """Wait at most ``wait_seconds`` for this project's lease among the writers of all nodes.
 
         Yields ``False`` when another writer still has it; ``True`` when it was had, or when nobody can say.
 
-        A politeness, so that a writer does not upload what comes too late. Two may have the turn at once: when a
+        A politeness, so that a writer does not upload what comes too late. Two may have it at once: when a
         holder is slower than the lock's life, or the server forgets.
         """
 
@@ -87,7 +89,7 @@ class GenerationCache(Protocol):
 
 
 class NoGenerationCache:
-    """What a node has that is on its own: no hints, nobody to tell, and every turn is free."""
+    """What a node has that is on its own: no hints, nobody to tell, and every lease is free."""
 
     def hint(self, tenant: TenantId, project: ProjectId) -> Generations | None:  # noqa: ARG002 - the shape of the port
         return None
@@ -96,7 +98,7 @@ class NoGenerationCache:
         return False
 
     @contextmanager
-    def turn(self, tenant: TenantId, project: ProjectId, *, wait_seconds: float) -> Iterator[bool]:  # noqa: ARG002
+    def writer_lease(self, tenant: TenantId, project: ProjectId, *, wait_seconds: float) -> Iterator[bool]:  # noqa: ARG002
         yield True
 
     def listen(self) -> AbstractContextManager[Listener]:

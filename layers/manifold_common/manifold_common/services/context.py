@@ -31,7 +31,7 @@ class Policy:
     limits: Limits = UNLIMITED
     session_ttl_seconds: float = 86_400.0
     lock_timeout_seconds: float = 30.0
-    commit_turn_seconds: float = 10.0
+    commit_lease_wait_seconds: float = 10.0
     plaintext_in_ram: bool = True
     """Working sets, and archives while they are read, lie in memory, or (Lambda) where the platform encrypts them and
     throws them away. ``False``: on a disk, which encrypted projects must not get onto."""
@@ -46,7 +46,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Raises InvalidInput: a field is not what it is said to be."""
-        for name in ("session_ttl_seconds", "lock_timeout_seconds", "commit_turn_seconds"):
+        for name in ("session_ttl_seconds", "lock_timeout_seconds", "commit_lease_wait_seconds"):
             checked_seconds(getattr(self, name), name)
         checked_flag(self.plaintext_in_ram, "plaintext_in_ram")
         if self.listed_paths is not None:

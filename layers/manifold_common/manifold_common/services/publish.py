@@ -23,6 +23,7 @@ from manifold_common.domain.skill import touches_skills
 from manifold_common.domain.tree import Changes, between, growth, is_significant, misfit, tally
 from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
 from manifold_common.engine.pack_writer import NewContent
+from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import (
     AlreadyExists,
@@ -37,8 +38,7 @@ from manifold_common.ids import Generation, ProjectId, RequestId, SessionId, Ten
 from manifold_common.ports.catalog import CommitRow, Head, OutboxEvent, Publication
 from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.context import Context
-from manifold_common.services.kept import KeptWork, UseStored
-from manifold_common.services.scopes import scope_of
+from manifold_common.services.kept_work import KeptWork, UseStored
 from manifold_common.services.staleness import require_expected
 
 _CONTENDED_SECONDS = 5.0
@@ -50,7 +50,7 @@ _ACKNOWLEDGEMENT_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PendingCommit:
     """Changes that are ready to be published."""
 
     base: Snapshot
@@ -86,13 +86,13 @@ class Publisher:
         self._contended: dict[tuple[TenantId, ProjectId], float] = {}
         self._lock = threading.Lock()
 
-    def store(self, work: Work) -> StoredCommit:
-        """Store the commit object that would follow ``work.base``, without publishing it."""
-        return self.store_on(work, work.base, work.changes)
+    def store(self, pending: PendingCommit) -> StoredCommit:
+        """Store the commit object that would follow ``pending.base``, without publishing it."""
+        return self.store_on(pending, pending.base, pending.changes)
 
     def publish(
         self,
-        work: Work,
+        pending: PendingCommit,
         *,
         strategy: Strategy = Strategy.FAIL,
         expected: Seen | None = None,
@@ -102,13 +102,13 @@ class Publisher:
         announce_kept: UseStored | None = None,
         keep_draft: UseStored | None = None,
     ) -> Published:
-        """Make ``work`` the next generation.
+        """Make ``pending`` the next generation.
 
         Args:
             strategy: whose version of a path is published that others changed too. What ``THEIRS`` drops is kept as the
                 draft of a new session, before anything is published.
             expected: publish only on top of this very generation, whichever one the work was made on.
-            session_user: whose session (``work.by.session``) moves to the new base.
+            session_user: whose session (``pending.by.session``) moves to the new base.
             working_set: where the session has to be for that.
             announce: called with each commit that is about to be published, right before the commit point.
             announce_kept: called with each draft that is about to keep what ``THEIRS`` drops.
@@ -117,13 +117,13 @@ class Publisher:
         Raises:
             CommitConflict: others changed the same paths. GenerationMismatch: the head is not ``expected``.
             SessionMoved: the session is not at ``working_set``. InvalidInput: the changes do not fit together.
-            StaleStore: the history that ``work`` was done on was replaced by another one.
+            StaleStore: the history that ``pending`` was done on was replaced by another one.
             QuotaExceeded: the project would grow too large.
         """
         attempt = _Attempt(
             self,
             self._context,
-            work,
+            pending,
             strategy,
             expected,
             session_user,
@@ -159,19 +159,19 @@ class Publisher:
             self._contended = {owner: until for owner, until in self._contended.items() if until > now}
             self._contended[(tenant, project)] = now + _CONTENDED_SECONDS
 
-    def store_on(self, work: Work, target: Snapshot, changes: Changes) -> StoredCommit:
-        """Store the commit object that would follow ``target``, which ``work`` was rebased on as ``changes``."""
+    def store_on(self, pending: PendingCommit, target: Snapshot, changes: Changes) -> StoredCommit:
+        """Store the commit object that would follow ``target``, which ``pending`` was rebased on as ``changes``."""
         counted = tally(target.tree, changes)
         note = Note(
-            message=work.by.message,
-            provenance=dict(work.by.provenance),
+            message=pending.by.message,
+            provenance=dict(pending.by.provenance),
             added=counted.added,
             modified=counted.modified,
             deleted=counted.deleted,
-            new_bytes=work.new_bytes,
+            new_bytes=pending.new_bytes,
         )
-        known = work.known if target is work.base else {**target.places, **work.known}
-        return self._context.writer.write(target, changes, work.content, known, work.by, note)
+        known = pending.known if target is pending.base else {**target.places, **pending.known}
+        return self._context.writer.write(target, changes, pending.content, known, pending.by, note)
 
 
 class _DoneBefore(Exception):
@@ -196,7 +196,7 @@ class _Attempt:
         self,
         publisher: Publisher,
         context: Context,
-        work: Work,
+        pending: PendingCommit,
         strategy: Strategy,
         expected: Seen | None,
         session_user: UserId | None,
@@ -207,7 +207,7 @@ class _Attempt:
     ) -> None:
         self._publisher = publisher
         self._context = context
-        self._work = work
+        self._pending = pending
         self._strategy = strategy
         self._expected = expected
         self._session_user = session_user
@@ -215,8 +215,8 @@ class _Attempt:
         self._announce = announce
         self._announce_kept = announce_kept
         self._keep_draft = keep_draft
-        self._target = work.base
-        self._changes = work.changes
+        self._target = pending.base
+        self._changes = pending.changes
         self._conflicts: list[bytes] = []
         self._lost = Changes({}, set())
         self._kept: list[SessionId] = []
@@ -224,8 +224,8 @@ class _Attempt:
     def run(self) -> Published:
         try:
             self._look_for_earlier()
-            with ExitStack() as turn:
-                published = self._publish(turn)
+            with ExitStack() as leases:
+                published = self._publish(leases)
         except _DoneBefore as done:
             self._keep_nothing()
             published = done.published
@@ -242,8 +242,8 @@ class _Attempt:
             )
         return published
 
-    def _publish(self, turn: ExitStack) -> Published:
-        tenant, project = self._work.base.tenant, self._work.base.project
+    def _publish(self, leases: ExitStack) -> Published:
+        tenant, project = self._pending.base.tenant, self._pending.base.project
         policy = self._context.policy
         waited = False
         if self._expected is not None and not point_of(self._expected).is_at(self._target.head.point):
@@ -251,23 +251,23 @@ class _Attempt:
         for number in range(_ATTEMPTS):
             if not waited and self._publisher.is_contended(tenant, project):
                 # Others are at it: queue up, and look first, rather than store an object that will be too late.
-                longest = patience(policy.commit_turn_seconds)
-                turn.enter_context(self._context.catalog.commit_turn(tenant, project, timeout_seconds=longest))
+                longest = patience(policy.commit_lease_wait_seconds)
+                leases.enter_context(self._context.catalog.commit_lease(tenant, project, timeout_seconds=longest))
                 if number == 0:  # for writers of other nodes to see; those in the queue need it no more
-                    turn.enter_context(self._context.generations.turn(tenant, project, wait_seconds=0))
+                    leases.enter_context(self._context.generations.writer_lease(tenant, project, wait_seconds=0))
                 waited = True
                 self._catch_up()
             elif number == 0:
-                self._give_way(turn)
-            if not is_significant(self._target.tree, self._changes) and self._target is not self._work.base:
+                self._give_way(leases)
+            if not is_significant(self._target.tree, self._changes) and self._target is not self._pending.base:
                 return Published(self._target, None, Changes({}, set()), True, self._conflicts, self._kept)
             self._check()
-            stored = self._publisher.store_on(self._work, self._target, self._changes)
+            stored = self._publisher.store_on(self._pending, self._target, self._changes)
             head = self._commit_point(stored)
             if head is not None:
                 after = self._target.advanced(head, self._changes, stored.places)
                 self._context.log.remember(after)
-                rebased = self._target is not self._work.base
+                rebased = self._target is not self._pending.base
                 return Published(after, stored.row, self._changes, rebased, self._conflicts, self._kept)
             self._publisher.note_contention(tenant, project)
             self._discard(stored)
@@ -278,13 +278,13 @@ class _Attempt:
             hint="try again; the work is kept in its session",
         )
 
-    def _give_way(self, turn: ExitStack) -> None:
+    def _give_way(self, leases: ExitStack) -> None:
         """Let a writer of another node finish, and look at the head first if it is said to have moved: what is stored
         on an old head is stored in vain."""
         generations, target = self._context.generations, self._target
-        if not turn.enter_context(generations.turn(target.tenant, target.project, wait_seconds=0)):
+        if not leases.enter_context(generations.writer_lease(target.tenant, target.project, wait_seconds=0)):
             self._publisher.note_contention(target.tenant, target.project)  # the next commits join the queue at once
-            turn.enter_context(generations.turn(target.tenant, target.project, wait_seconds=_POLITE_SECONDS))
+            leases.enter_context(generations.writer_lease(target.tenant, target.project, wait_seconds=_POLITE_SECONDS))
         hint = generations.hint(target.tenant, target.project)
         if hint is not None and hint.generation > target.head.generation:
             self._catch_up()
@@ -325,7 +325,7 @@ class _Attempt:
 
     def _is_there(self, row: CommitRow) -> bool:
         """Tell whether an earlier try has published the commit. Raises CatalogUnavailable: it is not known."""
-        base = self._work.base
+        base = self._pending.base
         try:
             return self._context.catalog.find_commit(base.tenant, base.project, row.commit) is not None
         except ManifoldError as error:
@@ -335,7 +335,7 @@ class _Attempt:
         target, changes, row = self._target, self._changes, stored.row
         tree_bytes, tree_files = self._totals()
         touches = touches_skills(changes.paths())
-        by = self._work.by
+        by = self._pending.by
         event = commit_event(
             target.tenant,
             target.project,
@@ -388,7 +388,7 @@ class _Attempt:
             CommitConflict, GenerationMismatch: it cannot be; the work is kept as a draft.
             StaleStore: what it was done on is not in the project's history any more.
         """
-        base = self._work.base
+        base = self._pending.base
         self._look_for_earlier()
         head = self._context.log.load(base.tenant, base.project, start=self._target)
         try:
@@ -399,7 +399,7 @@ class _Attempt:
         if head.head.commit == self._target.head.commit:
             return
         theirs = between(base.tree, head.tree)
-        merge = rebase(base.tree, self._work.changes, theirs, self._strategy)
+        merge = rebase(base.tree, self._pending.changes, theirs, self._strategy)
         if merge.conflicts and self._strategy is Strategy.FAIL:
             self._keep()
             raise commit_conflict(
@@ -408,10 +408,10 @@ class _Attempt:
                 base=base.head.generation,
                 head=head.head.generation,
                 project=base.project,
-                session=self._work.by.session,
+                session=self._pending.by.session,
             )
         if merge.conflicts and self._strategy is Strategy.THEIRS:
-            self._keep_dropped(head, dropped(base.tree, self._work.changes, theirs, head.tree))
+            self._keep_dropped(head, dropped(base.tree, self._pending.changes, theirs, head.tree))
         self._target, self._changes, self._conflicts = head, merge.changes, merge.conflicts
 
     def _keep_dropped(self, head: Snapshot, lost: Changes) -> None:
@@ -419,16 +419,16 @@ class _Attempt:
         if lost == self._lost:
             return
         before, self._kept = self._kept, []
-        work, by = self._work, self._work.by
-        author = Principal(work.base.tenant, by.author)
+        pending, by = self._pending, self._pending.by
+        author = Principal(pending.base.tenant, by.author)
         if lost:
             scope: tuple[str, ...] = ()
             view = by.session and self._context.catalog.view_session(author.tenant, author.user, by.session)
             if view:
-                scope = scope_of(self._context, view.session)
-            known = {**head.places, **work.known}
+                scope = scope_of(self._context.keys, view.session)
+            known = {**head.places, **pending.known}
             keep = self._publisher.kept.open
-            self._kept = [keep(author, by.session, head, lost, work.content, known, scope, self._announce_kept)]
+            self._kept = [keep(author, by.session, head, lost, pending.content, known, scope, self._announce_kept)]
         self._lost = lost
         for kept in before:
             self._publisher.kept.close(author, kept)
@@ -436,22 +436,22 @@ class _Attempt:
     def _keep_nothing(self) -> None:
         """What was kept is not dropped after all."""
         for kept in self._kept:
-            self._publisher.kept.close(Principal(self._work.base.tenant, self._work.by.author), kept)
+            self._publisher.kept.close(Principal(self._pending.base.tenant, self._pending.by.author), kept)
         self._kept = []
 
     def _look_for_earlier(self) -> None:
         """Raises _DoneBefore: the request that this is done for has made its commit already."""
-        base = self._work.base
-        earlier = self._publisher.earlier(base.tenant, base.project, self._work.by.request)
+        base = self._pending.base
+        earlier = self._publisher.earlier(base.tenant, base.project, self._pending.by.request)
         if earlier is not None:
             raise _DoneBefore(earlier)
 
     def _keep(self) -> None:
         if self._keep_draft is not None:
-            self._keep_draft(self._publisher.store(self._work))
+            self._keep_draft(self._publisher.store(self._pending))
 
     def _discard(self, stored: StoredCommit) -> None:
         """Remove an object that lost the race. It is harmless where that fails."""
-        base = self._work.base
+        base = self._pending.base
         with suppress(ManifoldError):
             self._context.writer.discard(base.tenant, base.project, stored.row)

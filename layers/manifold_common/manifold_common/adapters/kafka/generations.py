@@ -1,7 +1,7 @@
 """What nodes without Redis hear of each other: the events of commits, read from the Kafka topic.
 
 Each node reads all of it by itself, and nothing is committed: what was said while nobody listened is found in the
-catalog when it is asked for. Hints and turns are not to be had here.
+catalog when it is asked for. Hints and leases are not to be had here.
 """
 
 from __future__ import annotations

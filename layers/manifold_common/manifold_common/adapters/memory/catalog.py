@@ -66,7 +66,7 @@ class _Project:
     """Generation g is at index g - 1."""
     by_id: dict[CommitId, CommitRow] = field(default_factory=dict)
     checkpoints: dict[Generation, CheckpointRow] = field(default_factory=dict)
-    turn: threading.Lock = field(default_factory=threading.Lock)
+    lease: threading.Lock = field(default_factory=threading.Lock)
 
     def has(self, point: Point) -> bool:
         row = self.by_id.get(point.commit) if point.commit else None
@@ -294,15 +294,15 @@ class MemoryCatalog(MemoryOutbox):
             return new_head
 
     @contextmanager
-    def commit_turn(self, tenant: TenantId, project: ProjectId, *, timeout_seconds: float) -> Iterator[bool]:
+    def commit_lease(self, tenant: TenantId, project: ProjectId, *, timeout_seconds: float) -> Iterator[bool]:
         with self._lock:
             found = self._projects.get((tenant, project))
-        had = found is not None and found.turn.acquire(timeout=max(0.0, timeout_seconds))
+        had = found is not None and found.lease.acquire(timeout=max(0.0, timeout_seconds))
         try:
             yield had
         finally:
             if found is not None and had:
-                found.turn.release()
+                found.lease.release()
 
     # --- history --------------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class MemoryGenerationCache:
         return True
 
     @contextmanager
-    def turn(self, tenant: TenantId, project: ProjectId, *, wait_seconds: float) -> Iterator[bool]:
+    def writer_lease(self, tenant: TenantId, project: ProjectId, *, wait_seconds: float) -> Iterator[bool]:
         owner, token = (tenant, project), object()
         deadline = self._clock.monotonic() + wait_seconds
         while not (had := self._acquire(owner, token)) and self._clock.monotonic() < deadline:

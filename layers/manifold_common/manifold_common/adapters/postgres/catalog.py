@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from manifold_common.adapters.postgres.commit_leases import CommitLeases
 from manifold_common.adapters.postgres.commits import Commits
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.adapters.postgres.dsn import Dsn
@@ -21,7 +22,6 @@ from manifold_common.adapters.postgres.projects import Projects
 from manifold_common.adapters.postgres.room import Room
 from manifold_common.adapters.postgres.sessions import Sessions
 from manifold_common.adapters.postgres.superseded import Superseded
-from manifold_common.adapters.postgres.turns import Turns
 from manifold_common.adapters.postgres.uploads import Uploads
 from manifold_common.adapters.postgres.wholeness import require_whole
 from manifold_common.errors import ManifoldError, SchemaMismatch
@@ -54,7 +54,7 @@ class PostgresCatalog(Projects, Commits, Sessions, Uploads, Superseded, Outbox, 
         """
         self._clock = clock
         self._db = Database(Dsn(dsn, is_direct=is_direct), limits or Limits())
-        self._turns = Turns(self._db)
+        self._leases = CommitLeases(self._db)
         self._room = Room(self._db)
 
     def check_schema(self) -> None:
@@ -67,10 +67,10 @@ class PostgresCatalog(Projects, Commits, Sessions, Uploads, Superseded, Outbox, 
         refuse_other_version(found)
         require_whole(self._db.read, [migration.sql for migration in known_migrations()])
 
-    def commit_turn(
+    def commit_lease(
         self, tenant: TenantId, project: ProjectId, *, timeout_seconds: float
     ) -> AbstractContextManager[bool]:
-        return self._turns.hold(tenant, project, timeout_seconds)
+        return self._leases.hold(tenant, project, timeout_seconds)
 
     def health(self) -> CatalogHealth:
         started = self._clock.monotonic()

@@ -17,7 +17,7 @@ from manifold_common.adapters.postgres.connection import Connection, connect
 from manifold_common.adapters.postgres.defaults import missing_defaults, set_defaults
 from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.errors import MIGRATE_HINT, translate
-from manifold_common.adapters.postgres.migration_turn import STATEMENT_SECONDS, migration_turn
+from manifold_common.adapters.postgres.migration_lock import STATEMENT_SECONDS, migration_lock
 from manifold_common.adapters.postgres.roles import give_grants, has_roles
 from manifold_common.adapters.postgres.wholeness import forget_refused, guard, require_whole
 from manifold_common.errors import DumpNotLoaded, SchemaMismatch
@@ -70,7 +70,7 @@ def migrate(dsn: str, *, known: list[Migration] | None = None, keep_catalog: boo
             pending = _pending(_whole_history(connection, migrations), migrations)
             done = [migration.name for migration in pending if _apply_once(connection, migration, migrations)]
             if missing_defaults(connection):
-                with migration_turn(connection):
+                with migration_lock(connection):
                     set_defaults(connection)
             return done
     except psycopg.Error as error:
@@ -93,7 +93,7 @@ def _whole_history(connection: Connection, known: list[Migration]) -> dict[int, 
 
 def _apply_once(connection: Connection, migration: Migration, known: list[Migration]) -> bool:
     """Return whether it was applied: another process may have done so meanwhile."""
-    with migration_turn(connection):
+    with migration_lock(connection):
         connection.execute(_HISTORY)
         if migration not in _pending(_history(connection), known):
             return False

@@ -22,7 +22,7 @@ from manifold_common.adapters.postgres.connection import Connection, connect
 from manifold_common.adapters.postgres.defaults import DEFAULTS
 from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.errors import translate
-from manifold_common.adapters.postgres.migration_turn import TAKE_TURN, migration_turn
+from manifold_common.adapters.postgres.migration_lock import TAKE_TURN, migration_lock
 from manifold_common.adapters.postgres.wholeness import tables_of
 from manifold_common.errors import DatabaseDenied
 
@@ -158,7 +158,7 @@ def set_up_roles(dsn: str, migrations: Sequence[str]) -> list[str]:
     """
     parsed = Dsn(dsn)
     try:
-        with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection, migration_turn(connection):
+        with connect(parsed, statement_seconds=_STATEMENT_SECONDS) as connection, migration_lock(connection):
             connection.execute(_MAKE_ROLES)
             connection.execute(_limits())
             give_grants(connection, migrations)

@@ -107,7 +107,7 @@ class RedisGenerationCache:
         return self._try(lambda client: _announce(client, _place(tenant, project), arguments, said)) is not None
 
     @contextmanager
-    def turn(self, tenant: TenantId, project: ProjectId, *, wait_seconds: float) -> Iterator[bool]:
+    def writer_lease(self, tenant: TenantId, project: ProjectId, *, wait_seconds: float) -> Iterator[bool]:
         keys = [f"{_place(tenant, project)}:lock"]
         token = self._randomness.token(16).hex()
         answer = self._acquire(keys, token, wait_seconds)

@@ -17,10 +17,10 @@ from enum import Enum
 from pathlib import Path
 
 from manifold_common.domain.arguments import member_of
-from manifold_common.engine.working_set.departures import ASIDE, GONE, Departures, SetAside
 from manifold_common.engine.working_set.folders import translate
 from manifold_common.engine.working_set.owner import Owner, read_owner, write_new, write_owner
 from manifold_common.engine.working_set.removal import remove_tree
+from manifold_common.engine.working_set.retired import ASIDE, GONE, RetiredSets, SetAside
 from manifold_common.errors import InvalidInput, SessionBusy, Unavailable
 from manifold_common.ids import (
     DEFAULT_TENANT,
@@ -89,7 +89,7 @@ class Location:
         return os.path.isdir(self.work)
 
 
-class WorkingSets:
+class WorkingSetFolders:
     """Finds, locks and removes working sets.
 
     Args:
@@ -113,7 +113,7 @@ class WorkingSets:
         self.root = str(ram if mode is WorkspaceMode.EPHEMERAL else workdir)
         self.own = f"{self.root}/{incarnation}"
         """In ephemeral mode, the folder of this installation."""
-        self.departures = Departures(self.own, clock)
+        self.retired = RetiredSets(self.own, clock)
         self._incarnation = incarnation
         self._clock = clock
         self._admit = admit
@@ -201,17 +201,17 @@ class WorkingSets:
 
         Nothing in legacy mode: there the folder is the user's, and its state says which generation it came from.
 
-        Returns and raises as ``Departures.remove``.
+        Returns and raises as ``RetiredSets.remove``.
         """
         if self.mode is WorkspaceMode.LEGACY:
             return None
-        left = self.departures.remove(location.meta)
+        left = self.retired.remove(location.meta)
         self._drop_empty_folders(location)
         return left
 
     def set_aside(self, location: Location, reason: str) -> SetAside:
         """Put a working set of ephemeral mode aside, whole. Hold the lock. Raises NoSpace, Unavailable."""
-        done = self.departures.set_aside(location.meta, reason)
+        done = self.retired.set_aside(location.meta, reason)
         self._drop_empty_folders(location)
         return done
 

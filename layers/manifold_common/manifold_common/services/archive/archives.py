@@ -28,7 +28,8 @@ from manifold_common.services.archive.source import Item, ItemKind, Source, gunz
 from manifold_common.services.archive.write_tar import write_tar_gz
 from manifold_common.services.archive.write_zip import write_zip
 from manifold_common.services.context import Context
-from manifold_common.services.edits import (
+from manifold_common.services.keys.plaintext import refuse_spool_on_disk
+from manifold_common.services.projects.edits import (
     NO_OPTIONS,
     Copy,
     Delete,
@@ -41,8 +42,7 @@ from manifold_common.services.edits import (
     PutLink,
     ReadInto,
 )
-from manifold_common.services.history import History
-from manifold_common.services.plaintext import refuse_spool_on_disk
+from manifold_common.services.projects.history import History
 
 _SNIFFED_BYTES = 512
 MAX_SKIPPED_BYTES = 16 << 20
@@ -133,7 +133,7 @@ class Archives:
             check_path(folder)
         base = self._edits.base(principal, project, options.expected)
         limits = ArchiveLimits.of(self._context.policy.limits)
-        arrivals = _Arrivals(limits, folder)
+        extraction = _Extraction(limits, folder)
         options = EditOptions(
             options.message or "import an archive",
             options.provenance,
@@ -144,10 +144,12 @@ class Archives:
         making_way = _standing(base.tree, folder) if replace else []
         with (
             closing(self._items(principal, project, Source(read), limits)) as items,
-            closing(arrivals.edits(items, making_way)) as edits,
+            closing(extraction.edits(items, making_way)) as edits,
         ):
             edited = self._edits.apply(principal, project, edits, options)
-        return ImportedArchive(edited, arrivals.entries, arrivals.total_bytes, arrivals.skipped, arrivals.losses)
+        return ImportedArchive(
+            edited, extraction.entries, extraction.total_bytes, extraction.skipped, extraction.losses
+        )
 
     def _items(
         self, principal: Principal, project: ProjectId, source: Source, limits: ArchiveLimits
@@ -159,7 +161,7 @@ class Archives:
         return read_tar(Source(gunzip(source, limits)) if start.startswith(_GZIP) else source, limits)
 
 
-class _Arrivals:
+class _Extraction:
     """Turns items into edits, and keeps count."""
 
     def __init__(self, limits: ArchiveLimits, folder: bytes) -> None:

@@ -13,7 +13,7 @@ from manifold_common.domain.wording import plural
 from manifold_common.errors import InvalidInput
 from manifold_common.services.archive.limits import ArchiveLimits
 from manifold_common.services.archive.source import Item, ItemKind, Source, clean_path
-from manifold_common.services.edits import ReadInto
+from manifold_common.services.projects.edits import ReadInto
 
 _RECORD_BYTES = 512
 _MAX_PAX_BYTES = 1 << 20

@@ -10,7 +10,7 @@ from manifold_common.domain.paths import check_path
 from manifold_common.domain.patience import check_wanted
 from manifold_common.errors import InvalidInput
 from manifold_common.services.archive.limits import ArchiveLimits
-from manifold_common.services.edits import ReadInto
+from manifold_common.services.projects.edits import ReadInto
 
 _PIECE_BYTES = 256 << 10
 _INFLATED_AT_ONCE = 32 << 10

@@ -8,7 +8,7 @@ from manifold_common.domain.quota import Limits
 from manifold_common.engine.memory import Memory
 from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.workers import Workers
-from manifold_common.engine.working_set.bench import Bench
+from manifold_common.engine.working_set.working_sets import WorkingSets
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.remote import LinkedAccess, RemoteServer
 
@@ -19,7 +19,7 @@ class RemoteContext:
     links: LinkedAccess
     cache: ObjectCache
     """Sealed objects, as in the store."""
-    bench: Bench
+    working_sets: WorkingSets
     workers: Workers
     clock: Clock
     randomness: Randomness

@@ -14,8 +14,8 @@ from manifold_common.errors import Conflict, NotFound
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId, parse_project_id
 from manifold_common.ports.catalog import Head, PlainObjects, ProjectRow
 from manifold_common.ports.remote import RemoteCommit, RemoteProject, RemoteServer
-from manifold_common.services.edits import NO_OPTIONS, Edited, EditOptions
-from manifold_common.services.history import LogEntry
+from manifold_common.services.projects.edits import NO_OPTIONS, Edited, EditOptions
+from manifold_common.services.projects.history import LogEntry
 
 
 class RemoteProjects:

@@ -29,25 +29,25 @@ from manifold_common.domain.history import Point, Seen, history_replaced
 from manifold_common.domain.tree import DIRECTORY, Changes, Difference, Tree, apply, differences, is_significant
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.engine.working_set.bench import OpenSet
 from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.materialise import Progress
 from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.scan import ScanResult, scan
 from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, Trust, WorkingState, file_clock_ns
+from manifold_common.engine.working_set.working_sets import OpenWorkingSet
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, SessionMoved
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.remote import RemoteCommitted, RemoteSession, RemoteSessionPlan
-from manifold_common.services.commit import NO_REQUEST, CommitRequest, Committed, Saved, nothing_committed
-from manifold_common.services.lost_drafts import blaming_draft, own_blocks
 from manifold_common.services.remote.context import RemoteContext
-from manifold_common.services.remote.generations import PlannedGenerations
-from manifold_common.services.remote.kept import RemoteKeptWork
-from manifold_common.services.remote.uploading import Upload
-from manifold_common.services.sessions import CheckedOut, CheckoutKind, Status, checked_out
+from manifold_common.services.remote.draft_upload import DraftUpload
+from manifold_common.services.remote.generation_source import PlannedGenerationSource
+from manifold_common.services.remote.kept_work import RemoteKeptWork
+from manifold_common.services.sessions.commit import NO_REQUEST, CommitRequest, Committed, Saved, nothing_committed
+from manifold_common.services.sessions.lost_drafts import blaming_draft, own_blocks
+from manifold_common.services.sessions.session_files import SessionFiles, standing_on, working_conflict
+from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind, Status, checked_out
 from manifold_common.services.staleness import require_expected
-from manifold_common.services.workspaces import Workspaces, standing_on, working_conflict
 
 _log = logging.getLogger(__name__)
 
@@ -75,20 +75,20 @@ class _Seen(NamedTuple):
 class RemoteSessions:
     def __init__(self, context: RemoteContext) -> None:
         self._context = context
-        self._bench = context.bench
-        self._generations = PlannedGenerations(context)
+        self._working_sets = context.working_sets
+        self._generations = PlannedGenerationSource(context)
         keeper = RemoteKeptWork(context, self._generations)
-        self._workspaces = Workspaces(self._generations, context.bench, keeper)
+        self._files = SessionFiles(self._generations, context.working_sets, keeper)
 
     def all(self, project: ProjectId | None = None) -> list[RemoteSession]:
         return self._context.server.sessions(project)
 
     def here(self) -> list[Owner]:
         """Return whose working sets are on this machine."""
-        return self._bench.sets.found()
+        return self._working_sets.folders.found()
 
     def folder_of(self, owner: Owner) -> str:
-        return self._bench.sets.locate(owner).work
+        return self._working_sets.folders.locate(owner).work
 
     # --- checkout -------------------------------------------------------------------------------------------------
 
@@ -142,37 +142,39 @@ class RemoteSessions:
         elif known is not None and known.commit is not None and found.plan.known != str(known):
             raise history_replaced(known, found.plan.head_generation)
         generations.complete(found, known)
-        with self._bench.open(owner) as work:
-            kind = self._bring(work, found, strategy, progress)
+        with self._working_sets.open(owner) as opened:
+            kind = self._bring(opened, found, strategy, progress)
             if found.draft is not None and generation is None and found.plan.generation < found.plan.head_generation:
                 built = Point(found.plan.generation, found.plan.commit)
                 found = plan(built, False)
                 generations.complete(found, built)
-                self._bring(work, found, strategy, progress)
-            return replace(checked_out(work, kind, found.plan.head_generation, found.expires_at), dropped_draft=dropped)
+                self._bring(opened, found, strategy, progress)
+            return replace(
+                checked_out(opened, kind, found.plan.head_generation, found.expires_at), dropped_draft=dropped
+            )
 
     def _bring(
-        self, work: OpenSet, found: RemoteSessionPlan, strategy: Strategy, progress: Progress | None
+        self, opened: OpenWorkingSet, found: RemoteSessionPlan, strategy: Strategy, progress: Progress | None
     ) -> CheckoutKind:
         """Make the working set be at the plan's generation. Its lock is held."""
         target = self._generations.take(found.plan)
-        if not work.location.exists():
-            return self._build(work, found, target, progress)
-        state = self._workspaces.state_of(work, strategy)
+        if not opened.location.exists():
+            return self._build(opened, found, target, progress)
+        state = self._files.state_of(opened, strategy)
         if state.base.head.commit == target.head.commit:
             return CheckoutKind.WARM
-        self._workspaces.check_growth(state, target)
-        conflicts = self._workspaces.move_to(work, target, strategy)
+        self._files.check_growth(state, target)
+        conflicts = self._files.move_to(opened, target, strategy)
         if conflicts and strategy is Strategy.FAIL:
-            raise working_conflict(work.owner, conflicts, state.base.head.generation, target.head.generation)
+            raise working_conflict(opened.owner, conflicts, state.base.head.generation, target.head.generation)
         return CheckoutKind.REFRESHED
 
     def _build(
-        self, work: OpenSet, found: RemoteSessionPlan, base: Snapshot, progress: Progress | None
+        self, opened: OpenWorkingSet, found: RemoteSessionPlan, base: Snapshot, progress: Progress | None
     ) -> CheckoutKind:
         patterns = tuple(found.paths)
         if found.draft is None:
-            self._workspaces.build(work, base, patterns, progress=progress)
+            self._files.build(opened, base, patterns, progress=progress)
             return CheckoutKind.NEW
         next_generation, commit = Generation(base.head.generation + 1), found.draft.commit
         with blaming_draft(found.session, base.project, next_generation, commit):
@@ -181,21 +183,21 @@ class RemoteSessions:
         apply(changed, draft.changes)
         own = {block.container.seal().key for block in own_blocks(draft.places, base.places)}
         with blaming_draft(found.session, base.project, next_generation, commit, own.__contains__):
-            self._workspaces.build(work, base, patterns, changed, {**base.places, **draft.places}, progress)
+            self._files.build(opened, base, patterns, changed, {**base.places, **draft.places}, progress)
         return CheckoutKind.RESTORED
 
     def _refuse_if_changed(self, local: Owner, found: RemoteSessionPlan) -> None:
         """Raises SessionMoved: what is here of an earlier session was changed since its base, as far as can be told."""
         changed = (local.principal, local.project) != (_owner(found).principal, found.plan.project)
-        with self._bench.open(local) as work:
-            if not work.location.exists():
+        with self._working_sets.open(local) as opened:
+            if not opened.location.exists():
                 return
             try:
-                changed = changed or bool(self._look(work, checksum=True).differences)
+                changed = changed or bool(self._look(opened, checksum=True).differences)
             except ManifoldError:
                 changed = True
             if changed:
-                raise _left_here(local.session, work.location.work)
+                raise _left_here(local.session, opened.location.work)
 
     # --- commit ---------------------------------------------------------------------------------------------------
 
@@ -209,19 +211,19 @@ class RemoteSessions:
                 was sent. Others as ``Commits.commit``; after a conflict the work is the session's saved work, too.
         """
         owner = self._owner(session)
-        with self._bench.open(owner) as work:
-            self._finish_step(work, request.strategy)
-            upload, prepared = self._prepare(work, progress, request.checksum)
+        with self._working_sets.open(owner) as opened:
+            self._finish_step(opened, request.strategy)
+            upload, prepared = self._prepare(opened, progress, request.checksum)
             state, found = prepared.state, prepared.found
             if not is_significant(state.base.tree, prepared.changes):
                 if request.expected is not None:
                     self._check_expected(owner.project, request.expected)
-                self._bench.keep(work, WorkingState(state.base, prepared.trust, state.scope))
-                return nothing_committed(work, state.base.head.generation, found)
+                self._working_sets.keep(opened, WorkingState(state.base, prepared.trust, state.scope))
+                return nothing_committed(opened, state.base.head.generation, found)
             upload.store(prepared.changes, prepared.content)
             done = upload.publish(request)
             try:
-                self._advance(work, prepared, done, request.strategy)
+                self._advance(opened, prepared, done, request.strategy)
             except ManifoldError as error:
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
                 _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
@@ -234,8 +236,8 @@ class RemoteSessions:
                 deleted=done.deleted,
                 new_bytes=done.new_bytes,
                 rebased=done.rebased,
-                conflicts=sorted({*(path.exact for path in done.conflicts), *work.decided}),
-                kept=[*done.kept, *work.kept],
+                conflicts=sorted({*(path.exact for path in done.conflicts), *opened.decided}),
+                kept=[*done.kept, *opened.kept],
                 skipped=found.skipped,
                 unstable=found.unstable,
                 losses=found.losses,
@@ -250,8 +252,8 @@ class RemoteSessions:
         """Store what the working set has changed on the server, without publishing it. Raises as ``commit``."""
         checked_flag(checksum, "checksum")
         owner = self._owner(session)
-        with self._bench.open(owner) as work:
-            upload, prepared = self._prepare(work, None, checksum)
+        with self._working_sets.open(owner) as opened:
+            upload, prepared = self._prepare(opened, None, checksum)
             base = prepared.state.base
             if not is_significant(base.tree, prepared.changes):
                 return Saved(session, owner.project, base.head.generation, None, 0)
@@ -259,27 +261,29 @@ class RemoteSessions:
             changed = len(prepared.changes.upserts) + len(prepared.changes.deletes)
             return Saved(session, owner.project, base.head.generation, upload.keep(), changed)
 
-    def _finish_step(self, work: OpenSet, strategy: Strategy) -> None:
+    def _finish_step(self, opened: OpenWorkingSet, strategy: Strategy) -> None:
         """Bring to its end what a crash cut off, before anything is said of the base. Raises CommitConflict."""
-        if work.step is None or not work.location.exists():
+        if opened.step is None or not opened.location.exists():
             return
-        known = work.base
-        found = self._generations.plan_session(work.owner.session, generation=work.step.generation, known=known)
+        known = opened.base
+        found = self._generations.plan_session(opened.owner.session, generation=opened.step.generation, known=known)
         self._generations.complete(found, known)
         self._generations.take(found.plan)
-        self._workspaces.state_of(work, strategy)
+        self._files.state_of(opened, strategy)
 
-    def _prepare(self, work: OpenSet, progress: Progress | None, checksum: bool) -> tuple[Upload, _Prepared]:
+    def _prepare(
+        self, opened: OpenWorkingSet, progress: Progress | None, checksum: bool
+    ) -> tuple[DraftUpload, _Prepared]:
         """Scan the working set and store its new content."""
-        if not work.location.exists():
-            raise _not_here(work.owner.session)
-        base = work.base or self._generations.standing(work.owner).base
-        upload = Upload(self._context, self._generations, work.owner.session, base, work.owner.project)
-        state = self._workspaces.standing_state(work)
+        if not opened.location.exists():
+            raise _not_here(opened.owner.session)
+        base = opened.base or self._generations.standing(opened.owner).base
+        upload = DraftUpload(self._context, self._generations, opened.owner.session, base, opened.owner.project)
+        state = self._files.standing_state(opened)
         scope = Scope(state.scope).select(state.base.tree)
-        root = open_root(work.location.work)
+        root = open_root(opened.location.work)
         try:
-            trusted_before_ns = file_clock_ns(work.location.meta)
+            trusted_before_ns = file_clock_ns(opened.location.meta)
             with upload.writer(state.base.places) as writer:
                 found = scan(
                     root,
@@ -297,29 +301,29 @@ class RemoteSessions:
         trust = Trust(trusted_before_ns, frozenset(found.unstable), found.folders)
         return upload, _Prepared(state, changes, found, trust, writer.new_bytes, content)
 
-    def _advance(self, work: OpenSet, prepared: _Prepared, done: RemoteCommitted, strategy: Strategy) -> None:
+    def _advance(self, opened: OpenWorkingSet, prepared: _Prepared, done: RemoteCommitted, strategy: Strategy) -> None:
         """Make the working set stand on the new generation, and bring in what others had committed."""
-        state, generations, session = prepared.state, self._generations, work.owner.session
+        state, generations, session = prepared.state, self._generations, opened.owner.session
         base = state.base.head.point
         # A repeat is answered without a word of what the first try was rebased on: the number tells.
         moved = done.rebased or done.commit is None or done.generation != base.generation + 1
         known = base if moved else Point(done.generation, done.commit)
         if done.plan is not None:
-            found = generations.enter(done.plan, session, work.owner.project, done.generation)
+            found = generations.enter(done.plan, session, opened.owner.project, done.generation)
         else:
             found = generations.plan_session(
-                session, work.owner.project, generation=done.generation, known=known, content=moved
+                session, opened.owner.project, generation=done.generation, known=known, content=moved
             )
         generations.complete(found, known)
         head = generations.take(found.plan)
         if strategy is not Strategy.THEIRS and not _has(head.tree, state.base.tree, prepared.changes):
             raise BadAnswer("the generation that the server has made of the commit lacks some of it")
         if not moved:
-            self._bench.keep(work, WorkingState(head, prepared.trust, state.scope))
+            self._working_sets.keep(opened, WorkingState(head, prepared.trust, state.scope))
             return
-        work.state = standing_on(state, prepared.changes, prepared.trust)
-        if self._workspaces.move_to(work, head, Strategy.FAIL):
-            self._bench.keep(work, WorkingState(state.base, NO_TRUST, state.scope))
+        opened.state = standing_on(state, prepared.changes, prepared.trust)
+        if self._files.move_to(opened, head, Strategy.FAIL):
+            self._working_sets.keep(opened, WorkingState(state.base, NO_TRUST, state.scope))
 
     # --- status and close -----------------------------------------------------------------------------------------
 
@@ -327,25 +331,25 @@ class RemoteSessions:
         """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy."""
         checked_flag(checksum, "checksum")
         owner = self._owner(session)
-        with self._bench.open(owner) as work:
-            if not work.location.exists():
+        with self._working_sets.open(owner) as opened:
+            if not opened.location.exists():
                 raise _not_here(session)
             plan = self._generations.plan_session(session, owner.project, content=False).plan
-            seen = self._look(work, checksum=checksum)
+            seen = self._look(opened, checksum=checksum)
             return Status(
                 session=session,
                 project=owner.project,
-                path=work.location.work,
+                path=opened.location.work,
                 base_generation=seen.base.head.generation,
                 head_generation=plan.head_generation,
                 differences=seen.differences,
                 skipped=seen.skipped,
             )
 
-    def _look(self, work: OpenSet, *, checksum: bool) -> _Seen:
+    def _look(self, opened: OpenWorkingSet, *, checksum: bool) -> _Seen:
         """Say what a working set has changed."""
-        state = self._workspaces.standing_state(work)
-        found = self._workspaces.look(work, state, state.trusted(checksum=checksum))
+        state = self._files.standing_state(opened)
+        found = self._files.look(opened, state, state.trusted(checksum=checksum))
         after = dict(state.base.tree)
         apply(after, found.changes)
         return _Seen(state.base, differences(state.base.tree, after), found.skipped)
@@ -361,10 +365,10 @@ class RemoteSessions:
         if local is None:
             self._context.server.close_session(session)
             return None
-        with self._bench.open(local) as work:
+        with self._working_sets.open(local) as opened:
             if not self._is_anothers(local):
                 self._context.server.close_session(session)
-            return self._bench.wipe(work)
+            return self._working_sets.wipe(opened)
 
     def _is_anothers(self, local: Owner) -> bool:
         try:
@@ -383,8 +387,8 @@ class RemoteSessions:
         return found
 
     def _base_of(self, owner: Owner) -> Point | None:
-        with self._bench.open(owner) as work:
-            return work.base if work.location.exists() else None
+        with self._working_sets.open(owner) as opened:
+            return opened.base if opened.location.exists() else None
 
 
 def _owner(found: RemoteSessionPlan) -> Owner:

@@ -14,12 +14,7 @@ from manifold_common.engine.working_set.scan import Progress, scan
 from manifold_common.engine.working_set.state import NO_TRUST
 from manifold_common.errors import CommitConflict
 from manifold_common.ids import Generation, ProjectId, parse_session_id
-from manifold_common.services.commit import CommitRequest
-from manifold_common.services.remote.context import RemoteContext
-from manifold_common.services.remote.generations import PlannedGenerations
-from manifold_common.services.remote.uploading import Upload
-from manifold_common.services.staleness import require_expected
-from manifold_common.services.transfer import (
+from manifold_common.services.projects.transfer import (
     Exported,
     Imported,
     Publication,
@@ -28,6 +23,11 @@ from manifold_common.services.transfer import (
     new_folder,
     opened_source,
 )
+from manifold_common.services.remote.context import RemoteContext
+from manifold_common.services.remote.draft_upload import DraftUpload
+from manifold_common.services.remote.generation_source import PlannedGenerationSource
+from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.staleness import require_expected
 
 _SESSION = "import-"
 
@@ -58,12 +58,14 @@ class RemoteTransfer:
     ) -> Imported:
         context = self._context
         session = parse_session_id(_SESSION + context.randomness.token(8).hex())
-        generations = PlannedGenerations(context)
+        generations = PlannedGenerationSource(context)
         opened = generations.plan_session(session, project, content=False)
         head = Point(opened.plan.generation, opened.plan.commit)
         try:
             require_expected(head, request.expected)
-            return self._import(Upload(context, generations, session, head, project), source, request, keep, progress)
+            return self._import(
+                DraftUpload(context, generations, session, head, project), source, request, keep, progress
+            )
         except CommitConflict as error:
             # The session is closed again, and its draft is no more than the folder: there is none to settle it in.
             raise CommitConflict(
@@ -77,7 +79,7 @@ class RemoteTransfer:
             context.server.close_session(session)
 
     def _import(
-        self, upload: Upload, source: Source, request: CommitRequest, keep: bool, progress: Progress | None
+        self, upload: DraftUpload, source: Source, request: CommitRequest, keep: bool, progress: Progress | None
     ) -> Imported:
         base = upload.base
         with upload.writer() as writer:
@@ -111,7 +113,7 @@ class RemoteTransfer:
     ) -> Exported:
         """Write a generation into a folder that is empty or does not exist. Raises as ``Transfer.export``."""
         context = self._context
-        generations = PlannedGenerations(context)
+        generations = PlannedGenerationSource(context)
         plan = generations.plan(project, generation)
         snapshot = generations.take(plan)
         generations.turn_pages(plan, lambda start: generations.plan(project, snapshot.head.generation, first=start))

@@ -1,0 +1,229 @@
+"""Plans: what a client needs to read a generation from the object store by itself.
+
+A plan holds a link to each stored object that the generation needs, each for a while, and the key of just that object.
+The tree comes along as a checkpoint object of its own. Nothing that came after the generation is in it, no data key,
+and no link that could change anything. What a client may have is decided here and nowhere else: the store only checks
+links, and the seal only keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_count, checked_flag, listed_texts, optional_seen, settle
+from manifold_common.domain.history import Point, Seen, point_of
+from manifold_common.domain.leading import leading
+from manifold_common.domain.tree import Tree, chunk_ids
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.working_set.scope import Scope
+from manifold_common.errors import ConfigError, CorruptObject, NotFound, StaleStore
+from manifold_common.format.layout import checkpoint_key
+from manifold_common.format.places import Container, Places
+from manifold_common.format.sealed import HEADER_BYTES, ObjectKind, Seal, unpack_header
+from manifold_common.ids import Generation, ProjectId
+from manifold_common.ports.catalog import Head
+from manifold_common.ports.object_links import ObjectLinks
+from manifold_common.services.context import Context
+from manifold_common.services.projects.history import History
+
+INLINE_TREE_BYTES = 3 << 20
+"""A larger tree is stored as a checkpoint and read through a link: a function's answer holds 6 MB, in base64."""
+MAX_OBJECTS = 2000
+"""In one plan. The rest is asked for with ``first``."""
+_GRANT_BYTES = 300
+PLAN_BYTES = 5 << 20
+"""Of one plan, about: it has to pass through a function. Links may be long, and a tree may come along."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What it takes to read one stored object."""
+
+    seal: Seal
+    object_key: bytes
+    """``b""`` for an object that is not encrypted: what is read of it has to be proven by the ids of its chunks."""
+    url: str
+    """Empty where the bytes come along."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeGrant:
+    grant: Grant
+    data: bytes | None
+    """The object itself, unless it is too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    principal: Principal
+    project: ProjectId
+    head: Head
+    """Of the generation that the plan is for. ``skills_generation`` is known of the newest only; else it is 0."""
+    head_generation: Generation
+    """The newest."""
+    tree: TreeGrant | None
+    """The whole tree; ``None`` for generation 0, and where ``first`` is not 0."""
+    objects: list[Grant]
+    """In a fixed order. Those from ``first`` on, as many as one plan holds."""
+    objects_total: int
+    expires_at: datetime
+    """When the links end."""
+    known: Point | None = None
+    """The content of this was left out, since the client has it. ``None``: nothing was left out."""
+    id_key: bytes | None = None
+    """Names chunks, by which the content of objects in the clear is proven. ``None``: there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a plan is to be good for. Raises InvalidInput: a field is not what it is said to be."""
+
+    patterns: tuple[str, ...] = ()
+    """Content of these paths only; none: of all."""
+    known: Seen | None = None
+    """Content that this generation does not have. Ignored where it is not in the project's history."""
+    first: int = 0
+    content: bool = True
+    """``False``: the tree alone."""
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            patterns=listed_texts(self.patterns, "patterns"),
+            known=optional_seen(self.known, "known"),
+            first=checked_count(self.first, "first"),
+            content=checked_flag(self.content, "content"),
+        )
+
+
+EVERYTHING = Wanted()
+
+
+class Plans:
+    """Args: ``links``: ``None`` where the store gives none. ``link_seconds``: how long they last."""
+
+    def __init__(self, context: Context, history: History, links: ObjectLinks | None, link_seconds: int) -> None:
+        self._context = context
+        self._history = history
+        self._links = links
+        self.link_seconds = link_seconds
+
+    @property
+    def links(self) -> ObjectLinks:
+        """Raises ConfigError: the store gives no links."""
+        if self._links is None:
+            raise ConfigError(
+                "this server's object store cannot be reached by clients",
+                hint="use the server's own files and sessions, set projects.backend to s3, or have a host, not a "
+                "function, serve the folder",
+            )
+        return self._links
+
+    def plan(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        generation: Generation | None = None,
+        wanted: Wanted = EVERYTHING,
+    ) -> Plan:
+        """Return what it takes to read a generation (``None``: the newest).
+
+        Raises:
+            NotFound: no such project or generation. ConfigError: the store gives no links. InvalidInput: a pattern.
+        """
+        snapshot = self._history.snapshot(principal, project, generation)
+        newest = snapshot.head.generation
+        if generation is not None:
+            newest = self._context.catalog.head(principal.tenant, project).generation
+        known = self._known(principal, project, wanted)
+        tree = Scope(wanted.patterns).select(snapshot.tree) if wanted.content else {}
+        containers = self.containers(tree, snapshot.places, known.tree if known else {})
+        plan = self.of_tree(principal, snapshot, newest, containers, wanted.first)
+        in_the_clear = any(not grant.object_key for grant in plan.objects)
+        return replace(
+            plan,
+            known=known.head.point if known else None,
+            id_key=bytes(self._context.keys.of(principal.tenant, project).id_key) if in_the_clear else None,
+        )
+
+    def _known(self, principal: Principal, project: ProjectId, wanted: Wanted) -> Snapshot | None:
+        """Return what the client has, if that is in the project's history."""
+        if wanted.known is None or not wanted.content:
+            return None
+        at = point_of(wanted.known)
+        try:
+            return self._context.log.load(principal.tenant, project, at.generation, commit=at.commit)
+        except (NotFound, StaleStore):
+            return None  # of a history that was replaced, or of another project
+
+    def of_tree(
+        self,
+        principal: Principal,
+        snapshot: Snapshot,
+        newest: Generation,
+        containers: Iterable[Container],
+        first: int = 0,
+    ) -> Plan:
+        """Return a plan for a snapshot that the caller may see, with the objects that it names."""
+        every = sorted({container.seal() for container in containers})
+        tree = None if first else self._tree(snapshot)
+        objects = self.grants(principal, snapshot.project, every[first : first + MAX_OBJECTS])
+        room = PLAN_BYTES - (len(tree.data) * 4 // 3 if tree and tree.data else 0)
+        return Plan(
+            principal=principal,
+            project=snapshot.project,
+            head=snapshot.head,
+            head_generation=newest,
+            tree=tree,
+            objects=list(leading(objects, room, _length_of, at_least=1)),
+            objects_total=len(every),
+            expires_at=self._context.clock.now() + timedelta(seconds=self.link_seconds),
+        )
+
+    @staticmethod
+    def containers(tree: Tree, places: Places, known: Mapping[bytes, object] | None = None) -> set[Container]:
+        """Return the objects that hold the content of ``tree``, but for files that ``known`` has just so."""
+        known = known or {}
+        return {
+            places[chunk].block.container
+            for path, entry in tree.items()
+            if known.get(path) != entry
+            for chunk in chunk_ids(entry)
+        }
+
+    def grants(self, principal: Principal, project: ProjectId, seals: list[Seal]) -> list[Grant]:
+        """Return the right to read each of these objects."""
+        keys = self._context.keys.of(principal.tenant, project)
+        urls = self.links.to_read([seal.key for seal in seals], seconds=self.link_seconds)
+        return [Grant(seal, keys.object_key(seal), url) for seal, url in zip(seals, urls, strict=True)]
+
+    def _tree(self, snapshot: Snapshot) -> TreeGrant | None:
+        """Return the tree as a checkpoint object: sealed for this answer alone, or stored where it is too large."""
+        head, tenant, project = snapshot.head, snapshot.tenant, snapshot.project
+        if head.commit is None:
+            return None
+        context = self._context
+        keys = context.keys.of(tenant, project)
+        stored = context.catalog.read_plan(tenant, project, head.generation).checkpoint
+        if stored is not None and stored.commit == head.commit and stored.object_bytes > INLINE_TREE_BYTES:
+            key = checkpoint_key(tenant, project, stored.generation, stored.commit)
+            (start,) = context.store.get_ranges(key, [(0, HEADER_BYTES)])
+            seal = unpack_header(start, key, ObjectKind.CHECKPOINT)
+            if seal.dek != stored.dek:
+                raise CorruptObject(key, "it is sealed under another key than the catalog names")
+        else:
+            container, data = context.writer.seal_checkpoint(snapshot)
+            seal = container.seal()
+            if len(data) <= INLINE_TREE_BYTES:
+                return TreeGrant(Grant(seal, keys.object_key(seal), ""), bytes(data))
+            row = context.writer.store_checkpoint(container, data)
+            context.catalog.add_checkpoint(tenant, project, row)
+        (url,) = self.links.to_read([seal.key], seconds=self.link_seconds)
+        return TreeGrant(Grant(seal, keys.object_key(seal), url), None)
+
+
+def _length_of(grant: Grant) -> int:
+    return len(grant.url) + len(grant.seal.key) + _GRANT_BYTES

@@ -1,0 +1,189 @@
+"""Events as operators see them: what happened, what waits for which sink, and what is to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeAlias
+
+from manifold_common.domain.access import Principal
+from manifold_common.errors import InvalidInput, NotFound
+from manifold_common.ids import Generation, ProjectId, TenantId, parse_project_id
+from manifold_common.ports.outbox import Condition, EventStream, OutboxRow, SinkState
+from manifold_common.services.context import Context
+from manifold_common.services.events.relay import cloud_event
+from manifold_common.services.projects.projects import Projects
+
+Owner: TypeAlias = tuple[TenantId, ProjectId]
+WaitingStream: TypeAlias = EventStream
+
+_LATE_SECONDS = 60.0
+_LOOKED_AT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits, in short."""
+
+    waiting: int
+    parked_streams: int
+    """That wait for an operator, by themselves or because their sink is parked."""
+    late: bool
+    """The oldest has waited for more than a minute."""
+    oldest_seconds: float
+    """For how long; 0 when nothing waits."""
+    trouble: str
+    """A sink and its error, when the last attempt for a stream failed."""
+    sinks: list[SinkNews]
+    """How each does."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkNews:
+    """How a sink does."""
+
+    state: SinkState
+    condition: Condition
+    detail: str
+    """For people."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenEvent:
+    """An event, delivered or not."""
+
+    sequence: int
+    type: str
+    project: ProjectId
+    generation: Generation
+    at: datetime
+    document: Mapping[str, Any]
+    """As it is sent: a CloudEvent."""
+
+
+class Redriven(NamedTuple):
+    streams: int
+    sinks: int
+
+
+class Events:
+    def __init__(
+        self, context: Context, projects: Projects, sinks: Sequence[str], *, kept_days: float, base_url: str
+    ) -> None:
+        """
+        Args:
+            sinks: names of those that are configured.
+            kept_days: how long events stay that every sink has.
+            base_url: of this server, for links.
+        """
+        self._context = context
+        self._projects = projects
+        self._kept = timedelta(days=kept_days)
+        self._base_url = base_url
+        self.sinks = tuple(sinks)
+
+    def owner(self, principal: Principal, name_or_id: str) -> Owner:
+        """Return a project by name or id; by its id also one that was deleted. Raises NotFound."""
+        try:
+            return principal.tenant, self._projects.resolve(principal, name_or_id).project
+        except NotFound:
+            try:
+                return principal.tenant, parse_project_id(name_or_id)
+            except InvalidInput:
+                pass
+            raise
+
+    def recent(self, owner: Owner | None = None, *, limit: int = 20) -> list[WrittenEvent]:
+        """Return the newest events, oldest first."""
+        return [self._written(row) for row in self._context.catalog.recent_events(project=owner, limit=limit)]
+
+    def after(self, sequence: int, owner: Owner | None = None, *, limit: int = 1000) -> list[WrittenEvent]:
+        """Return what came after ``sequence``, oldest first. A transaction that was slow to finish may turn up late,
+        below a sequence that was seen before."""
+        rows = self._context.catalog.list_events(after=sequence, project=owner, limit=limit)
+        return [self._written(row) for row in rows]
+
+    def _written(self, row: OutboxRow) -> WrittenEvent:
+        document = cloud_event(row, self._base_url).document()
+        return WrittenEvent(row.sequence, row.type, row.project, row.generation, row.created_at, document)
+
+    def streams(self, sink: str | None = None, *, limit: int = 1000) -> list[WaitingStream]:
+        """Return what waits for a sink, or for all: parked streams first, then by age. Raises NotFound: no such sink is
+        configured."""
+        return self._context.catalog.event_streams(self.sinks if sink is None else [self._known(sink)], limit=limit)
+
+    def sink_news(self, sink: str | None = None) -> list[SinkNews]:
+        """Return how a sink does, or each. Raises NotFound: no such sink is configured."""
+        now = self._context.clock.now()
+        sinks = self.sinks if sink is None else [self._known(sink)]
+        return [
+            SinkNews(state, condition := state.condition(now), _told(state, condition))
+            for state in self._context.catalog.sink_states(sinks)
+        ]
+
+    def backlog(self) -> Backlog:
+        streams = self.streams(limit=_LOOKED_AT)
+        sinks = self.sink_news()
+        parked = {news.state.sink for news in sinks if news.condition == "parked"}
+        now = self._context.clock.now()
+        oldest = max(((now - stream.oldest_at).total_seconds() for stream in streams), default=0.0)
+        return Backlog(
+            waiting=sum(stream.waiting for stream in streams),
+            parked_streams=sum(stream.parked_at is not None or stream.sink in parked for stream in streams),
+            trouble=next((f"{stream.sink}: {stream.error}" for stream in streams if stream.error), ""),
+            late=oldest > _LATE_SECONDS,
+            oldest_seconds=oldest,
+            sinks=sinks,
+        )
+
+    def redrive(self, *, sink: str | None = None, owner: Owner | None = None, skip: bool = False) -> Redriven:
+        """Let parked and resting streams go on; with ``skip``, parked ones without the event they stand at.
+
+        Sinks that are parked or rest go on as well, unless one project or its event is meant. Raises NotFound: no such
+        sink is configured.
+        """
+        if sink is not None:
+            self._known(sink)
+        catalog = self._context.catalog
+        sinks = catalog.redrive_sinks(sink) if owner is None and not skip else 0
+        streams = catalog.redrive_events(sink=sink, project=owner, skip=skip)
+        self._context.nudge.give()
+        return Redriven(streams, sinks)
+
+    def settle(self, *, stop: Callable[[], bool] = lambda: False) -> int:
+        """Note which events all sinks have. Returns how many. ``stop`` is asked before each step."""
+        return self._all_of(lambda: self._context.catalog.settle_events(self.sinks), stop)
+
+    def prune(self, *, stop: Callable[[], bool] = lambda: False) -> int:
+        """Remove events that all sinks have had for long enough. Returns how many."""
+        before = self._context.clock.now() - self._kept
+        return self._all_of(lambda: self._context.catalog.prune_events(before), stop)
+
+    def _known(self, sink: str) -> str:
+        if sink not in self.sinks:
+            known = ", ".join(self.sinks) or "none is configured"
+            raise NotFound(f"there is no sink {sink[:80]!r}", hint=f"the sinks are: {known}")
+        return sink
+
+    @staticmethod
+    def _all_of(step: Callable[[], int], stop: Callable[[], bool]) -> int:
+        total = 0
+        while not stop() and (done := step()):
+            total += done
+        return total
+
+
+def _told(state: SinkState, condition: Condition) -> str:
+    said = f"last took an event at {_at(state.ok_at)}" if state.ok_at is not None else "has taken no event yet"
+    if condition in ("ok", "unused"):
+        return said
+    if condition == "parked":
+        redrive = f"'manifold events redrive --sink {state.sink}'"
+        return f"{state.error}; parked since {_at(state.parked_at)}: {redrive} tries it again; {said}"
+    rest = f"left alone until {_at(state.retry_at)}" if condition == "resting" else "to be tried again"
+    return f"{state.error}; {rest}, failing since {_at(state.since)}; {said}"
+
+
+def _at(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment is not None else "-"

@@ -1,0 +1,1 @@
+"""Projects and what is in them: made, read, changed, moved in and out."""

@@ -1,0 +1,242 @@
+"""Changes to a project without a working set: files put, folders made, things moved and deleted, generations restored.
+
+Each call is one commit. New content streams through in bounded memory; what exists already is never sent again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import (
+    checked_generation,
+    checked_text,
+    json_facts,
+    listed_paths,
+    optional_request,
+    optional_seen,
+    settle,
+)
+from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Seen
+from manifold_common.domain.nearest_paths import path_hint
+from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
+from manifold_common.domain.tree import (
+    DIRECTORY,
+    Changes,
+    Tree,
+    between,
+)
+from manifold_common.engine.commit_writer import Authorship
+from manifold_common.engine.pack_writer import NewContent
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.errors import NotFound
+from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
+from manifold_common.services.context import Context
+from manifold_common.services.projects.projects import Projects
+from manifold_common.services.projects.tree_editor import (
+    Copy,
+    Delete,
+    Edit,
+    MakeFolder,
+    Move,
+    PutFile,
+    PutLink,
+    ReadInto,
+    TreeEditor,
+    reading,
+)
+from manifold_common.services.publish import PendingCommit, Published, Publisher
+from manifold_common.services.staleness import require_expected
+
+__all__ = [
+    "NO_OPTIONS", "EditOptions", "Edited", "Edits",
+    "Copy", "Delete", "Edit", "MakeFolder", "Move", "PutFile", "PutLink", "ReadInto", "reading",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class EditOptions:
+    """Raises InvalidInput: a field is not what it is said to be. The strategy may be named, as in ``"ours"``."""
+
+    message: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    expected: Seen | None = None
+    """Commit only on top of this very generation: the project's newest."""
+    strategy: Strategy = Strategy.FAIL
+    request: RequestId | None = None
+    """A name for this request: a second one of that name changes nothing, and is answered like the first."""
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            message=checked_text(self.message, "message"),
+            provenance=json_facts(self.provenance, "provenance"),
+            expected=optional_seen(self.expected, "expected"),
+            strategy=Strategy.of(self.strategy),
+            request=optional_request(self.request),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    project: ProjectId
+    generation: Generation
+    commit: CommitId | None
+    """``None`` when the edits changed nothing."""
+    paths: list[bytes]
+    """What changed, sorted; without the root folder, whose time changes with what is in it."""
+    conflicts: list[bytes]
+    """Paths on which the strategy decided, sorted."""
+    kept: list[SessionId]
+    """Sessions that keep, as their drafts, what it dropped of the edits."""
+
+
+NO_OPTIONS = EditOptions()
+
+
+class Edits:
+    def __init__(self, context: Context, projects: Projects, publisher: Publisher) -> None:
+        self._context = context
+        self._projects = projects
+        self._publisher = publisher
+
+    def apply(
+        self, principal: Principal, project: ProjectId, edits: Iterable[Edit], options: EditOptions = NO_OPTIONS
+    ) -> Edited:
+        """Make the edits, in order, as one commit: all of them or none.
+
+        Raises:
+            NotFound: no such project, or a path to delete or move is not there. AlreadyExists. InvalidInput.
+            UnsafePath. QuotaExceeded. GenerationMismatch. CommitConflict.
+        """
+        done = self.earlier(principal, project, options.request)
+        if done is not None:
+            return done
+        base = self.base(principal, project, options.expected)
+        with self._context.pack_writer(base) as writer:
+            draft = TreeEditor(self._context, base, writer)
+            for edit in edits:
+                draft.edit(edit)
+            content = writer.finish()
+        return self.publish(principal, base, draft.changes(), content, options, writer.new_bytes)
+
+    def restore(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        generation: Generation,
+        paths: Sequence[bytes] = (),
+        options: EditOptions = NO_OPTIONS,
+    ) -> Edited:
+        """Make a new generation in which ``paths`` (none: everything) are as they were at ``generation``.
+
+        Raises:
+            NotFound: no such generation, or neither tree has one of ``paths``. InvalidInput. Others as ``apply``.
+        """
+        generation = checked_generation(generation, "generation")
+        paths = listed_paths(paths, "paths")
+        done = self.earlier(principal, project, options.request)
+        if done is not None:
+            return done
+        base = self.base(principal, project, options.expected)
+        old = self._context.log.load(principal.tenant, project, generation)
+        changes = between(base.tree, old.tree)
+        changes.deletes.discard(ROOT)  # generation 0 has none, but a project that had a commit keeps its root folder
+        if paths:
+            changes = _restrict(changes, [check_path(path) for path in paths], base.tree, old.tree)
+        message = options.message or f"restore generation {generation}"
+        options = replace(options, message=message)
+        nothing_new = NewContent({}, {}, [])
+        return self.publish(principal, base, changes, nothing_new, options, 0, known_in=old)
+
+    def base(self, principal: Principal, project: ProjectId, expected: Seen | None) -> Snapshot:
+        """Return the head to work on. Raises NotFound; GenerationMismatch: it is not ``expected``."""
+        self._projects.get(principal, project)
+        base = self._context.log.load(principal.tenant, project)
+        require_expected(base.head.point, expected)
+        return base
+
+    def publish(
+        self,
+        principal: Principal,
+        base: Snapshot,
+        changes: Changes,
+        content: NewContent,
+        options: EditOptions,
+        new_bytes: int,
+        *,
+        known_in: Snapshot | None = None,
+    ) -> Edited:
+        """Publish changes made to ``base``.
+
+        Args:
+            known_in: a snapshot that knows where the content is, where ``base`` does not.
+        """
+        if not changes:
+            return Edited(base.project, base.head.generation, None, [], [], [])
+        known = base.places if known_in is None else {**known_in.places, **base.places}
+        by = Authorship(principal.user, None, options.message, options.provenance, options.request)
+        published = self._publisher.publish(
+            PendingCommit(base, changes, content, known, by, new_bytes),
+            strategy=options.strategy,
+            expected=options.expected,
+        )
+        return _edited(published)
+
+    def earlier(self, principal: Principal, project: ProjectId, request: RequestId | None) -> Edited | None:
+        """Return what a request of that name was answered. Raises NotFound: no such project."""
+        if request is None:
+            return None
+        self._projects.get(principal, project)
+        done = self._publisher.earlier(principal.tenant, project, request)
+        return None if done is None else _edited(done)
+
+
+def _edited(published: Published) -> Edited:
+    return Edited(
+        published.head.project,
+        published.head.head.generation,
+        published.commit.commit if published.commit else None,
+        sorted(published.changes.paths() - {ROOT}),
+        published.conflicts,
+        published.kept,
+    )
+
+
+def _at_or_below(folders: list[bytes], paths: set[bytes]) -> set[bytes]:
+    """Return those of ``paths`` that are one of ``folders`` or lie below one: in one pass, however many there are."""
+    inside = sorted(path + b"/" for path in paths)
+    found: set[bytes] = set()
+    last = None
+    for folder in sorted(folder + b"/" for folder in folders):
+        if last is not None and folder.startswith(last):
+            continue
+        last = folder
+        for at in range(bisect_left(inside, folder), len(inside)):
+            if not inside[at].startswith(folder):
+                break
+            found.add(inside[at][:-1])
+    return found
+
+
+def _restrict(changes: Changes, paths: list[bytes], before: Tree, after: Tree) -> Changes:
+    """Return those changes that concern ``paths`` and what is below them, with the folders they need."""
+    for path in paths:
+        if path not in before and path not in after:
+            hint = path_hint(after, path) or path_hint(before, path)
+            raise NotFound(f"neither generation has {to_display(path)!r}", hint=hint)
+    chosen = _at_or_below(paths, changes.paths())
+    upserts = {path: entry for path, entry in changes.upserts.items() if path in chosen}
+    deletes = changes.deletes & chosen
+    for path in list(upserts):
+        for folder in ancestors_of(path):
+            if folder in upserts:
+                break
+            standing = before.get(folder)
+            if standing is None or standing.kind != DIRECTORY:
+                upserts[folder] = after[folder]
+    return Changes(upserts, deletes)

@@ -1,0 +1,201 @@
+"""Projects: create, find, list, rename, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.event import PROJECT_CREATED, PROJECT_DELETED, PROJECT_RENAMED, project_event
+from manifold_common.domain.keys import Encryption, KeyRecord
+from manifold_common.domain.patience import patience
+from manifold_common.domain.project_name import check_project_name
+from manifold_common.domain.unknown import unknown_project
+from manifold_common.engine.tree_log import EMPTY_HEAD
+from manifold_common.errors import (
+    AlreadyExists,
+    CatalogUnavailable,
+    InvalidInput,
+    ManifoldError,
+    NotFound,
+    Unavailable,
+)
+from manifold_common.format.key_record import encode_key_record
+from manifold_common.format.layout import commit_key, wrapped_key_key
+from manifold_common.ids import Generation, ProjectId, parse_project_id
+from manifold_common.nearest import nearest
+from manifold_common.ports.catalog import Head, OutboxEvent, PlainObjects, ProjectRow, Publication
+from manifold_common.services.context import Context
+
+MAX_PAGE = 1000
+_MOST_MEANT = 3
+_ACKNOWLEDGEMENT_TRIES = 3
+_ACKNOWLEDGEMENT_PAUSE_SECONDS = 0.25
+_ACKNOWLEDGEMENT_SECONDS = 300.0
+
+
+class Projects:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def create(self, principal: Principal, name: str) -> ProjectRow:
+        """Make an empty project.
+
+        Raises:
+            InvalidInput: the name cannot be used. AlreadyExists: the user has a project of that name.
+        """
+        check_project_name(name)
+        context = self._context
+        project = ProjectId(context.new_id())
+        return self.register(principal, project, name, [context.keys.make(principal.tenant, project)])
+
+    def register(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        name: str,
+        keys: Sequence[KeyRecord],
+        *,
+        fork_of: tuple[ProjectId, Generation] | None = None,
+        first: Publication | None = None,
+    ) -> ProjectRow:
+        """Add a project with its keys, oldest first: to the bucket (so that it can be opened without the catalog),
+        then to the catalog, in one transaction with its first commit, whose object is stored already.
+
+        Where it is certain that the project does not come to be, what was stored for it is removed.
+        """
+        context = self._context
+        tenant = principal.tenant
+        now = context.clock.now()
+        encryption = Encryption.of(keys)
+        row = ProjectRow(tenant, project, principal.user, name, EMPTY_HEAD, 0, 0, now, now, encryption)
+        event = OutboxEvent(PROJECT_CREATED, project_event(tenant, project, principal.user, now))
+        stored = [commit_key(tenant, project, first.commit.generation, first.commit.commit)] if first else []
+        unknown: Unavailable | None = None
+        try:
+            for key in keys:
+                stored.append(wrapped_key_key(tenant, project, key.dek))
+                context.store.put(stored[-1], encode_key_record(key))
+            begun = context.clock.monotonic()
+            for attempt in range(_ACKNOWLEDGEMENT_TRIES):
+                if attempt:
+                    context.clock.sleep(_ACKNOWLEDGEMENT_PAUSE_SECONDS * 2**attempt)
+                try:
+                    context.catalog.create_project(row, keys, event, fork_of=fork_of, first=first)
+                except Unavailable as error:
+                    failed = not isinstance(error, CatalogUnavailable)  # this try did nothing; one before it may have
+                    if failed and unknown is None:
+                        raise
+                    unknown = error
+                    if failed or context.clock.monotonic() - begun >= patience(_ACKNOWLEDGEMENT_SECONDS):
+                        break
+                    continue
+                except AlreadyExists:
+                    # After a try with an unknown outcome that may be this very project: only the answer was lost.
+                    if unknown is None or not self._exists(row):
+                        raise
+                context.nudge.give()
+                return _with_first(row, first)
+        except ManifoldError:
+            if unknown is None:  # else an earlier try might still get through
+                with suppress(ManifoldError):
+                    context.objects.discard(stored)
+            raise
+        assert unknown is not None
+        raise CatalogUnavailable(
+            f"it is not known whether the project {name!r} was created: {unknown.message}",
+            hint="look for it in the list of projects before trying again",
+        ) from unknown
+
+    def _exists(self, row: ProjectRow) -> bool:
+        try:
+            self._context.catalog.get_project(row.tenant, row.project)
+        except NotFound:
+            return False
+        return True
+
+    def get(self, principal: Principal, project: ProjectId) -> ProjectRow:
+        """Raises NotFound: no such project, or not this user's."""
+        try:
+            row = self._context.catalog.get_project(principal.tenant, project)
+        except NotFound:
+            raise unknown_project(project) from None
+        if row.owner != principal.user:
+            raise unknown_project(project)
+        return row
+
+    def resolve(self, principal: Principal, name_or_id: str) -> ProjectRow:
+        """Return the user's project of that name, or of that id. Raises NotFound."""
+        row = self._context.catalog.find_project(principal.tenant, principal.user, name_or_id)
+        if row is not None:
+            return row
+        try:
+            return self.get(principal, parse_project_id(name_or_id))
+        except (InvalidInput, NotFound):
+            raise unknown_project(name_or_id, self._like(principal, name_or_id)) from None
+
+    def _like(self, principal: Principal, name: str) -> list[str]:
+        """Return which of the user's projects may have been meant."""
+        rows = self.page(principal, limit=MAX_PAGE)
+        if len(rows) == MAX_PAGE:
+            rows = self.page(principal, after_name=name[:1], limit=MAX_PAGE)
+        return nearest(name, (row.name for row in rows), most=_MOST_MEANT)
+
+    def page(self, principal: Principal, *, after_name: str = "", limit: int = 100) -> list[ProjectRow]:
+        """Return up to ``limit`` (at most MAX_PAGE) projects by name, those after ``after_name``."""
+        limit = max(1, min(limit, MAX_PAGE))
+        return self._context.catalog.list_projects(principal.tenant, principal.user, after_name=after_name, limit=limit)
+
+    def plain_objects(
+        self, principal: Principal, projects: Mapping[ProjectId, Encryption]
+    ) -> dict[ProjectId, PlainObjects]:
+        """Count what those of the projects that are partly encrypted have stored in the clear; the rest is left out."""
+        partly = [project for project, encryption in projects.items() if encryption is Encryption.PARTLY]
+        return self._context.catalog.plain_objects(principal.tenant, partly) if partly else {}
+
+    def rename(self, principal: Principal, project: ProjectId, name: str) -> ProjectRow:
+        """Raises InvalidInput, AlreadyExists, NotFound."""
+        check_project_name(name)
+        self.get(principal, project)
+        event = project_event(principal.tenant, project, principal.user, self._context.clock.now())
+        row = self._context.catalog.rename_project(principal.tenant, project, name, OutboxEvent(PROJECT_RENAMED, event))
+        self._context.nudge.give()
+        return row
+
+    def delete(self, principal: Principal, project: ProjectId) -> None:
+        """Make the project and its history invisible. What it stored is collected later. Raises NotFound."""
+        self._delete(principal, project, only_unused=False)
+
+    def withdraw(self, principal: Principal, project: ProjectId) -> bool:
+        """Delete a project if it is empty, and no session is open on it. Returns whether it was deleted."""
+        try:
+            self._delete(principal, project, only_unused=True)
+        except NotFound:
+            return False
+        return True
+
+    def _delete(self, principal: Principal, project: ProjectId, *, only_unused: bool) -> None:
+        self.get(principal, project)
+        event = OutboxEvent(
+            PROJECT_DELETED, project_event(principal.tenant, project, principal.user, self._context.clock.now())
+        )
+        self._context.catalog.delete_project(principal.tenant, project, event, only_unused=only_unused)
+        self._context.nudge.give()
+        self._context.keys.forget(principal.tenant, project)
+        self._context.log.forget(principal.tenant, project)
+
+
+def _with_first(row: ProjectRow, first: Publication | None) -> ProjectRow:
+    """Return what the catalog says of a project after its first commit."""
+    if first is None:
+        return row
+    commit = first.commit
+    skills = commit.generation if first.touches_skills else row.head.skills_generation
+    return replace(
+        row,
+        head=Head(commit.generation, commit.commit, commit.record_hash, skills, commit.created_at),
+        tree_bytes=first.tree_bytes,
+        tree_files=first.tree_files,
+        updated_at=max(row.updated_at, commit.created_at),
+    )

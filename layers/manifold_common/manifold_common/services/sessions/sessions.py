@@ -1,0 +1,411 @@
+"""Sessions: a user's working set of a project, from checkout to close.
+
+Order of effects of a checkout: the session's row first, then the working set, then its state. A crash in between leaves
+a session whose working set the next checkout builds again from its base and draft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+
+from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import (
+    checked_flag,
+    checked_session,
+    listed_texts,
+    optional_generation,
+    optional_seen,
+)
+from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point, Seen
+from manifold_common.domain.paths import ROOT
+from manifold_common.domain.tree import Difference, apply, differences, totals
+from manifold_common.domain.unknown import unknown_session
+from manifold_common.engine.session_scope import scope_of, seal_scope
+from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.working_set.location import WorkspaceMode
+from manifold_common.engine.working_set.materialise import Progress
+from manifold_common.engine.working_set.owner import Owner
+from manifold_common.engine.working_set.scope import Scope
+from manifold_common.engine.working_set.working_sets import OpenWorkingSet
+from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
+from manifold_common.ports.catalog import SessionRow, SessionView
+from manifold_common.services.context import Context
+from manifold_common.services.projects.projects import Projects
+from manifold_common.services.sessions.lost_drafts import drop_if_lost
+from manifold_common.services.sessions.relocation import Relocation
+from manifold_common.services.sessions.session_files import SessionFiles, owner_of, working_conflict
+from manifold_common.services.staleness import refuse_replaced, refuse_stale
+
+
+class CheckoutKind(Enum):
+    NEW = "new"
+    WARM = "warm"
+    """The generation had not changed: nothing was touched."""
+    REFRESHED = "refreshed"
+    RESTORED = "restored"
+    """Built again from its base and its draft, on this or another machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A working set that a restored session had before, and that is not there to be gone on with."""
+
+    node: str
+    """The machine that it was on."""
+    is_lost: bool
+    """It was on this one, and is gone, as after a restart of the machine. Otherwise it may still be there."""
+    since: datetime
+    """What was changed in it after that is not restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedOut:
+    session: SessionId
+    project: ProjectId
+    path: str
+    """The plaintext folder."""
+    kind: CheckoutKind
+    generation: Generation
+    commit: CommitId | None
+    """Of that generation; ``None`` at 0. What to say that was seen, next time, is both."""
+    head_generation: Generation
+    files: int
+    """Entries of the working set's base, as far as they are in scope."""
+    total_bytes: int
+    expires_at: datetime
+    conflicts: list[bytes]
+    """Paths on which the strategy decided."""
+    kept: list[SessionId]
+    """Sessions that keep, as their drafts, what it dropped of the working set."""
+    missing: Missing | None = None
+    dropped_draft: CommitId | None = None
+    """Saved work that could not be read and was given up, as the caller had asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    session: SessionId
+    project: ProjectId
+    path: str
+    base_generation: Generation
+    head_generation: Generation
+    differences: list[Difference]
+    skipped: list[bytes]
+    """Sockets, FIFOs and devices, which are never committed."""
+
+
+class Sessions:
+    def __init__(self, context: Context, files: SessionFiles, relocation: Relocation, projects: Projects) -> None:
+        self._context = context
+        self._files = files
+        self._relocation = relocation
+        self._working_sets = files.working_sets
+        self._projects = projects
+
+    # --- finding --------------------------------------------------------------------------------------------------
+
+    def view(self, principal: Principal, session: SessionId) -> SessionView:
+        """Raises NotFound: the user has no such session."""
+        found = self._context.catalog.view_session(principal.tenant, principal.user, session)
+        if found is None:
+            raise unknown_session(session, (row.session for row in self.all(principal)))
+        return found
+
+    def all(self, principal: Principal, project: ProjectId | None = None) -> list[SessionRow]:
+        return self._context.catalog.list_sessions(principal.tenant, principal.user, project)
+
+    def owner(self, principal: Principal, session: SessionId) -> Owner:
+        """Return whose working set it is, without the catalog where this process knows. Raises NotFound."""
+        known = self._working_sets.known(principal, session)
+        if known is None:
+            known = owner_of(self.view(principal, session).session)
+            self._working_sets.know(known)
+        return known
+
+    # --- checkout -------------------------------------------------------------------------------------------------
+
+    def checkout(
+        self,
+        principal: Principal,
+        session: SessionId | None = None,
+        project: ProjectId | None = None,
+        *,
+        generation: Generation | None = None,
+        patterns: Sequence[str] = (),
+        strategy: Strategy = Strategy.FAIL,
+        seen_generation: Seen | None = None,
+        drop_lost_draft: bool = False,
+        progress: Progress | None = None,
+    ) -> CheckedOut:
+        """Bring a session's working set to a generation (``None``: the head), making both if need be.
+
+        Uncommitted changes are kept, and merged with what others committed.
+
+        Args:
+            patterns: restrict a new session to these paths (gitignore syntax).
+            strategy: whose version of such a path is kept. What ``THEIRS`` drops is kept in a session of its own.
+            seen_generation: the highest generation the caller knows of, best with its commit; a store that has less,
+                or another one, is refused.
+            drop_lost_draft: give up saved work of the session if it cannot be read. What can be read is kept.
+
+        Raises:
+            DraftLost: saved work of the session has to be brought here and cannot be read.
+            NotFound: no such project, session or generation. InvalidInput: the session is of another project.
+            CommitConflict: the working set and others' commits changed the same paths, and no strategy was given that
+                decides; nothing was touched.
+            RamUnavailable: the project is encrypted, and working sets lie on a disk here. NoSpace, QuotaExceeded: there
+                is no room. SessionBusy. StaleStore.
+        """
+        strategy, patterns = Strategy.of(strategy), listed_texts(patterns, "patterns")
+        generation = optional_generation(generation, "generation")
+        seen_generation = optional_seen(seen_generation, "seen_generation")
+        view = None
+        if session is not None:
+            session = checked_session(session)
+            view = self._context.catalog.view_session(principal.tenant, principal.user, session)
+        if view is None:
+            return self._open(principal, session, project, generation, patterns, strategy, seen_generation, progress)
+        row, head = view.session, view.head
+        self.check_same(row, project, patterns)
+        if drop_lost_draft and (dropped := drop_if_lost(self._context, row)) is not None:
+            done = self.checkout(
+                principal,
+                session,
+                project,
+                generation=generation,
+                strategy=strategy,
+                seen_generation=seen_generation,
+                progress=progress,
+            )
+            return replace(done, dropped_draft=dropped)
+        self._files.refuse_on_disk(owner_of(row))
+        with self._working_sets.open(owner_of(row)) as opened:
+            if opened.base is None or opened.base.generation > head.generation:
+                # Looked up before the lock was had: whoever held it may have committed, or saved a draft.
+                view = self.view(principal, row.session)
+            refuse_replaced(self._context.catalog, row.tenant, row.project, view.head, seen_generation)
+            return self._go_on(opened, view, generation, strategy, progress)
+
+    def _open(
+        self,
+        principal: Principal,
+        session: SessionId | None,
+        project: ProjectId | None,
+        generation: Generation | None,
+        patterns: tuple[str, ...],
+        strategy: Strategy,
+        seen_generation: Seen | None,
+        progress: Progress | None,
+    ) -> CheckedOut:
+        context = self._context
+        if project is None:
+            raise unknown_session(session or SessionId(""))
+        head = self._projects.get(principal, project).head
+        refuse_replaced(context.catalog, principal.tenant, project, head, seen_generation)
+        base = context.log.load(principal.tenant, project, generation)
+        Scope(patterns)
+        row = self.new_row(principal, session, base, patterns)
+        row = replace(row, working_set=self._relocation.new_id(), node=context.node)
+        self._files.refuse_on_disk(owner_of(row))
+        session = row.session
+        self._files.check_room(Scope(patterns).select(base.tree))
+        try:
+            row = context.catalog.open_session(row, ttl=context.policy.session_ttl)
+        except AlreadyExists:
+            # Someone else opened it at this very moment.
+            return self.checkout(
+                principal,
+                session,
+                project,
+                generation=generation,
+                patterns=patterns,
+                strategy=strategy,
+                seen_generation=seen_generation,
+                progress=progress,
+            )
+        with self._working_sets.open(owner_of(row)) as opened:
+            if opened.location.exists() and self._working_sets.folders.mode is WorkspaceMode.EPHEMERAL:
+                # Someone else found the session, and was here first.
+                return self._go_on(opened, self.view(principal, session), generation, strategy, progress)
+            try:
+                if opened.location.exists():
+                    self._bring(opened, row, base.head.point, strategy)
+                else:
+                    self._files.build(opened, base, patterns, progress=progress, working_set=row.working_set)
+                return self._result(opened, CheckoutKind.NEW, head.generation, row.expires_at)
+            except BaseException:
+                with suppress(ManifoldError):
+                    context.catalog.end_session(row)
+                raise
+
+    def new_row(
+        self, principal: Principal, session: SessionId | None, base: Snapshot, patterns: tuple[str, ...]
+    ) -> SessionRow:
+        """Return the row of a session that is to be opened on ``base``; the catalog says when that was.
+
+        Raises InvalidInput: the id cannot be one.
+        """
+        context = self._context
+        session = SessionId(context.new_id()) if session is None else checked_session(session)
+        now = context.clock.now()
+        return SessionRow(
+            tenant=principal.tenant,
+            user=principal.user,
+            session=session,
+            project=base.project,
+            base_generation=base.head.generation,
+            base_commit=base.head.commit,
+            draft=None,
+            scope=seal_scope(context.writer, principal.tenant, base.project, session, patterns),
+            created_at=now,
+            expires_at=now,
+        )
+
+    def check_same(self, row: SessionRow, project: ProjectId | None, patterns: tuple[str, ...]) -> None:
+        """Raises InvalidInput: the session was opened on another project, or with other paths."""
+        if project is not None and row.project != project:
+            raise InvalidInput(
+                f"session '{row.session}' works on another project",
+                hint="choose another session id, or close that session",
+            )
+        if patterns and patterns != scope_of(self._context.keys, row):
+            raise InvalidInput(
+                f"session '{row.session}' was opened with other paths",
+                hint="open a new session for another set of paths",
+            )
+
+    def _go_on(
+        self,
+        opened: OpenWorkingSet,
+        view: SessionView,
+        generation: Generation | None,
+        strategy: Strategy,
+        progress: Progress | None,
+    ) -> CheckedOut:
+        """Check out a session that there is. Its lock is held."""
+        row, head = view.session, view.head
+        if opened.base is not None:
+            refuse_stale(head, opened.base)
+        expires_at = self.prolong(view)  # before the work, in which its end may come
+        missing = None if opened.location.exists() else self._missing(row)
+        arrived, row = self._relocation.arrive(opened, row, strategy, progress)
+        target = head.point if generation is None or generation == head.generation else Point(generation)
+        moved = self._bring(opened, row, target, strategy)
+        kind = CheckoutKind.RESTORED if arrived else CheckoutKind.REFRESHED if moved else CheckoutKind.WARM
+        return replace(self._result(opened, kind, head.generation, expires_at), missing=missing)
+
+    def _missing(self, row: SessionRow) -> Missing | None:
+        if row.working_set is None or row.node is None or row.durable_at is None:
+            return None
+        return Missing(row.node, row.node == self._context.node, row.durable_at)
+
+    def _bring(self, opened: OpenWorkingSet, row: SessionRow, target: Point, strategy: Strategy) -> bool:
+        """Make the working set be at ``target``; tell whether it was not. Its lock is held.
+
+        Raises:
+            StaleStore: it stands on a generation that is not in the project's history any more.
+        """
+        state = self._files.state_of(opened, strategy)
+        if state.base.head.point == target:
+            return False
+        snapshot = self._context.log.load(
+            row.tenant, row.project, target.generation, commit=target.commit, start=state.base
+        )
+        if state.base.head.point == snapshot.head.point:
+            return False
+        self._files.check_growth(state, snapshot)
+        conflicts = self._files.move_to(opened, snapshot, strategy)
+        if conflicts and strategy is Strategy.FAIL:
+            raise working_conflict(opened.owner, conflicts, state.base.head.generation, target.generation)
+        self._context.catalog.move_session(
+            row.tenant,
+            row.user,
+            row.session,
+            base_generation=snapshot.head.generation,
+            base_commit=snapshot.head.commit,
+        )
+        return True
+
+    def prolong(self, view: SessionView) -> datetime:
+        """Push the session's end back when half its time is over (a warm checkout should not write)."""
+        row, ttl = view.session, self._context.policy.session_ttl
+        if view.left > ttl / 2:
+            return row.expires_at
+        return self._context.catalog.prolong_session(row.tenant, row.user, row.session, ttl)
+
+    def note_use(self, owner: Owner) -> None:
+        """Put the session's end off, as a checkout does. Raises NotFound."""
+        self.prolong(self.view(owner.principal, owner.session))
+
+    def _result(self, opened: OpenWorkingSet, kind: CheckoutKind, head: Generation, expires_at: datetime) -> CheckedOut:
+        self._working_sets.know(opened.owner)
+        return checked_out(opened, kind, head, expires_at)
+
+    # --- status and close -----------------------------------------------------------------------------------------
+
+    def status(self, principal: Principal, session: SessionId, *, checksum: bool = False) -> Status:
+        """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy.
+
+        Args:
+            checksum: find that by content, not by times.
+        """
+        checked_flag(checksum, "checksum")
+        view = self.view(principal, session)
+        with self._working_sets.open(owner_of(view.session)) as opened:
+            state = self._files.standing_state(opened)
+            found = self._files.look(opened, state, state.trusted(checksum=checksum))
+            after = dict(state.base.tree)
+            apply(after, found.changes)
+            return Status(
+                session=session,
+                project=view.session.project,
+                path=opened.location.work,
+                base_generation=state.base.head.generation,
+                head_generation=view.head.generation,
+                differences=differences(state.base.tree, after),
+                skipped=found.skipped,
+            )
+
+    def close(self, principal: Principal, session: SessionId) -> str | None:
+        """Drop the session, its working set and its draft. Closing one that is closed already is no error.
+
+        Returns:
+            ``None`` when nothing is left; otherwise which plaintext is, and why: a process that works in the folder
+            puts it there as fast as it goes. Housekeeping then goes on to remove it.
+        """
+        view = self._context.catalog.view_session(principal.tenant, principal.user, session)
+        if view is None:
+            return None
+        row = view.session
+        with self._working_sets.open(owner_of(row)) as opened:
+            self._context.catalog.close_session(principal.tenant, principal.user, session)
+            return self._working_sets.wipe(opened)
+
+
+def checked_out(opened: OpenWorkingSet, kind: CheckoutKind, head: Generation, expires_at: datetime) -> CheckedOut:
+    """Return what is to be said of a working set that was brought to where it is."""
+    assert opened.state is not None
+    base, scope = opened.state.base, Scope(opened.state.scope)
+    size, files = base.tree_bytes, len(base.tree) - (ROOT in base.tree)
+    if not scope.is_whole:
+        size, files = totals(scope.select(base.tree))
+    return CheckedOut(
+        session=opened.owner.session,
+        project=opened.owner.project,
+        path=opened.location.work,
+        kind=kind,
+        generation=base.head.generation,
+        commit=base.head.commit,
+        head_generation=head,
+        files=files,
+        total_bytes=size,
+        expires_at=expires_at,
+        conflicts=sorted(set(opened.decided)),
+        kept=list(opened.kept),
+    )

@@ -1,0 +1,1 @@
+"""What nobody asks for and somebody has to do: background work, health, what an installation is."""

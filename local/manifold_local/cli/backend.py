@@ -1,0 +1,313 @@
+"""What commands do with projects, on this machine or at a server: one vocabulary for both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Seen
+from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.services.projects.edits import Edited, EditOptions
+from manifold_common.services.projects.history import LogEntry
+from manifold_common.services.projects.transfer import Exported, Imported
+from manifold_common.services.sessions.commit import CommitRequest, Committed, Saved
+from manifold_common.services.sessions.sessions import CheckedOut, Status
+
+from manifold_local.cli.views import PlainObjects, Project
+
+if TYPE_CHECKING:
+    from manifold_common.bootstrap import Manifold
+    from manifold_common.bootstrap.remote import RemoteManifold
+    from manifold_common.domain.access import Principal
+
+    from manifold_local.cli.progress import Report
+
+_PAGE = 500
+
+
+@dataclass(frozen=True)
+class OpenSession:
+    session: SessionId
+    project: ProjectId
+    base_generation: Generation
+    draft_saved_at: datetime | None
+    folder: str | None
+    """Where its working set is on this machine, or would be."""
+    is_here: bool
+    elsewhere: str | None
+    """The other machine that the session has gone on on, as far as is known; what is here was left behind then."""
+    created_at: datetime
+    expires_at: datetime
+
+
+class Backend(Protocol):
+    """Errors are those of the services."""
+
+    def projects(self) -> Sequence[Project]: ...
+    def project(self, name_or_id: str) -> Project: ...
+    def plain_objects(self, project: ProjectId) -> PlainObjects | None: ...
+    def create(self, name: str) -> Project: ...
+    def rename(self, project: ProjectId, name: str) -> Project: ...
+    def delete(self, project: ProjectId) -> None: ...
+    def withdraw(self, project: ProjectId) -> bool: ...
+    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]: ...
+    def restore(
+        self, project: ProjectId, generation: Generation, paths: Sequence[bytes], options: EditOptions
+    ) -> Edited: ...
+    def import_folder(
+        self, project: ProjectId, folder: Path, request: CommitRequest, *, keep: bool, progress: Report | None
+    ) -> Imported: ...
+    def export(
+        self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None
+    ) -> Exported: ...
+    def checkout(
+        self,
+        session: SessionId,
+        project: ProjectId,
+        *,
+        generation: Generation | None,
+        patterns: tuple[str, ...],
+        strategy: Strategy,
+        seen_generation: Seen | None,
+        drop_lost_draft: bool,
+        progress: Report | None,
+    ) -> CheckedOut: ...
+    def why_unsaved(self) -> str | None:
+        """Say why nobody saves what is changed in working sets; ``None``: a host does."""
+
+    def status(self, session: SessionId, *, checksum: bool) -> Status: ...
+    def save(self, session: SessionId, *, checksum: bool) -> Saved: ...
+    def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed: ...
+    def close(self, session: SessionId) -> str | None: ...
+    def sessions(self, project: ProjectId | None = None) -> list[OpenSession]: ...
+
+
+class LocalBackend:
+    """With the database and store of this machine's configuration."""
+
+    def __init__(self, manifold: Manifold, principal: Principal) -> None:
+        self._manifold = manifold
+        self._principal = principal
+
+    def projects(self) -> Sequence[Project]:
+        rows = []
+        page = self._manifold.projects.page(self._principal, limit=_PAGE)
+        while page:
+            rows += page
+            page = self._manifold.projects.page(self._principal, after_name=page[-1].name, limit=_PAGE)
+        return rows
+
+    def project(self, name_or_id: str) -> Project:
+        return self._manifold.projects.resolve(self._principal, name_or_id)
+
+    def plain_objects(self, project: ProjectId) -> PlainObjects | None:
+        row = self._manifold.projects.get(self._principal, project)
+        return self._manifold.projects.plain_objects(self._principal, {project: row.encryption}).get(project)
+
+    def create(self, name: str) -> Project:
+        return self._manifold.projects.create(self._principal, name)
+
+    def rename(self, project: ProjectId, name: str) -> Project:
+        return self._manifold.projects.rename(self._principal, project, name)
+
+    def delete(self, project: ProjectId) -> None:
+        self._manifold.projects.delete(self._principal, project)
+
+    def withdraw(self, project: ProjectId) -> bool:
+        return self._manifold.projects.withdraw(self._principal, project)
+
+    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]:
+        return self._manifold.history.log(self._principal, project, before=before, limit=limit)
+
+    def restore(
+        self, project: ProjectId, generation: Generation, paths: Sequence[bytes], options: EditOptions
+    ) -> Edited:
+        return self._manifold.edits.restore(self._principal, project, generation, paths, options)
+
+    def import_folder(
+        self, project: ProjectId, folder: Path, request: CommitRequest, *, keep: bool, progress: Report | None
+    ) -> Imported:
+        options = EditOptions(request.message, request.provenance, request.expected, request.strategy)
+        return self._manifold.transfer.import_folder(
+            self._principal, project, folder, options, keep=keep, progress=progress
+        )
+
+    def export(
+        self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None
+    ) -> Exported:
+        return self._manifold.transfer.export(self._principal, project, destination, generation, progress=progress)
+
+    def checkout(
+        self,
+        session: SessionId,
+        project: ProjectId,
+        *,
+        generation: Generation | None,
+        patterns: tuple[str, ...],
+        strategy: Strategy,
+        seen_generation: Seen | None,
+        drop_lost_draft: bool,
+        progress: Report | None,
+    ) -> CheckedOut:
+        return self._manifold.sessions.checkout(
+            self._principal,
+            session,
+            project,
+            generation=generation,
+            patterns=patterns,
+            strategy=strategy,
+            seen_generation=seen_generation,
+            drop_lost_draft=drop_lost_draft,
+            progress=progress,
+        )
+
+    def why_unsaved(self) -> str | None:
+        from manifold_local.host import host_is_running
+
+        settings = self._manifold.settings
+        if settings.projects.workspace.mode == "legacy":
+            return None
+        if host_is_running(settings.workdir) is None:
+            return "no host is running: nothing is saved but by 'manifold save' and 'manifold commit'"
+        if settings.projects.workspace.draft_seconds == 0:
+            return "safety saves are off: nothing is saved but by 'manifold save' and 'manifold commit'"
+        return None
+
+    def status(self, session: SessionId, *, checksum: bool) -> Status:
+        return self._manifold.sessions.status(self._principal, session, checksum=checksum)
+
+    def save(self, session: SessionId, *, checksum: bool) -> Saved:
+        return self._manifold.commits.save(self._principal, session, checksum=checksum)
+
+    def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed:
+        return self._manifold.commits.commit(self._principal, session, request, progress=progress)
+
+    def close(self, session: SessionId) -> str | None:
+        return self._manifold.sessions.close(self._principal, session)
+
+    def sessions(self, project: ProjectId | None = None) -> list[OpenSession]:
+        from manifold_common.services.sessions.session_files import owner_of
+
+        sets = self._manifold.working_sets.folders
+        here = {owner.session for owner in sets.found() if owner.principal == self._principal}
+        node = self._manifold.standing.node
+        return [
+            OpenSession(
+                session=row.session,
+                project=row.project,
+                base_generation=row.base_generation,
+                draft_saved_at=row.draft.saved_at if row.draft else None,
+                folder=os.path.realpath(sets.locate(owner_of(row)).work),
+                is_here=row.session in here,
+                elsewhere=None if row.node == node else row.node,
+                created_at=row.created_at,
+                expires_at=row.expires_at,
+            )
+            for row in self._manifold.sessions.all(self._principal, project)
+        ]
+
+
+class RemoteBackend:
+    """At a server: content goes between this machine and the server's object store."""
+
+    def __init__(self, remote: RemoteManifold) -> None:
+        self._remote = remote
+
+    def projects(self) -> Sequence[Project]:
+        return self._remote.projects.all()
+
+    def project(self, name_or_id: str) -> Project:
+        return self._remote.projects.resolve(name_or_id)
+
+    def plain_objects(self, project: ProjectId) -> PlainObjects | None:
+        return self._remote.projects.plain_objects(project)
+
+    def create(self, name: str) -> Project:
+        return self._remote.projects.create(name)
+
+    def rename(self, project: ProjectId, name: str) -> Project:
+        return self._remote.projects.rename(project, name)
+
+    def delete(self, project: ProjectId) -> None:
+        self._remote.projects.delete(project)
+
+    def withdraw(self, project: ProjectId) -> bool:
+        return self._remote.projects.withdraw(project)
+
+    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]:
+        return self._remote.projects.log(project, before=before, limit=limit)
+
+    def restore(
+        self, project: ProjectId, generation: Generation, paths: Sequence[bytes], options: EditOptions
+    ) -> Edited:
+        return self._remote.projects.restore(project, generation, paths, options)
+
+    def import_folder(
+        self, project: ProjectId, folder: Path, request: CommitRequest, *, keep: bool, progress: Report | None
+    ) -> Imported:
+        return self._remote.transfer.import_folder(project, folder, request, keep=keep, progress=progress)
+
+    def export(
+        self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None
+    ) -> Exported:
+        return self._remote.transfer.export(project, destination, generation, progress=progress)
+
+    def checkout(
+        self,
+        session: SessionId,
+        project: ProjectId,
+        *,
+        generation: Generation | None,
+        patterns: tuple[str, ...],
+        strategy: Strategy,
+        seen_generation: Seen | None,
+        drop_lost_draft: bool,
+        progress: Report | None,
+    ) -> CheckedOut:
+        return self._remote.sessions.checkout(
+            session,
+            project,
+            generation=generation,
+            patterns=patterns,
+            strategy=strategy,
+            seen_generation=seen_generation,
+            drop_lost_draft=drop_lost_draft,
+            progress=progress,
+        )
+
+    def why_unsaved(self) -> str | None:
+        return "the server does not see this folder: nothing is saved but by 'manifold save' and 'manifold commit'"
+
+    def status(self, session: SessionId, *, checksum: bool) -> Status:
+        return self._remote.sessions.status(session, checksum=checksum)
+
+    def save(self, session: SessionId, *, checksum: bool) -> Saved:
+        return self._remote.sessions.save(session, checksum=checksum)
+
+    def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed:
+        return self._remote.sessions.commit(session, request, progress=progress)
+
+    def close(self, session: SessionId) -> str | None:
+        return self._remote.sessions.close(session)
+
+    def sessions(self, project: ProjectId | None = None) -> list[OpenSession]:
+        here = {owner.session: owner for owner in self._remote.sessions.here()}
+        return [
+            OpenSession(
+                session=row.session,
+                project=row.project,
+                base_generation=row.base_generation,
+                draft_saved_at=row.draft_saved_at,
+                folder=self._remote.sessions.folder_of(here[row.session]) if row.session in here else None,
+                is_here=row.session in here,
+                elsewhere=None,  # no server removes what clients have
+                created_at=row.created_at,
+                expires_at=row.expires_at,
+            )
+            for row in self._remote.sessions.all(project)
+        ]
