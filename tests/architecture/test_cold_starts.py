@@ -90,9 +90,9 @@ def test_a_function_loads_the_services_that_it_uses_and_no_others(name: str, pos
     loaded = modules(
         _SERVE, f"functions.{name}.handler", json.dumps(EVENTS[name]), **function_variables(folder, postgres_dsn)
     )
-    services = {"direct.plans", "direct.session_plans", "direct.uploads", "events.events", "events.relay", "keys.rewrap",
-                "projects.edits", "projects.forks", "projects.history", "projects.projects", "projects.transfer",
-                "projects.verify", "publish", "remote", "sessions.commit", "sessions.sessions",
+    services = {"direct.plans", "direct.session_plans", "direct.uploads", "events.events", "events.relay",
+                "keys.rewrap", "projects.edits", "projects.forks", "projects.history", "projects.projects",
+                "projects.transfer", "projects.verify", "publish", "remote", "sessions.commit", "sessions.sessions",
                 "upkeep.maintenance"}  # fmt: skip
     assert {one for one in services if f"manifold_common.services.{one}" in loaded} == SERVICES[name]
 

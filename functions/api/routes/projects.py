@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from manifold_common.domain.history import Point
+from manifold_common.engine.staleness import require_expected
 from manifold_common.errors import Conflict
-from manifold_common.services.staleness import require_expected
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.conditions import expected_generation

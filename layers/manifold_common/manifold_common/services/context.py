@@ -11,6 +11,7 @@ from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.commit_writer import CommitWriter
 from manifold_common.engine.data_keys import DataKeys
+from manifold_common.engine.nudge import Nudge
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import PackWriter
 from manifold_common.engine.tree_log import Snapshot, TreeLog
@@ -21,7 +22,6 @@ from manifold_common.ports.catalog import Catalog, CommitRow
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.generation_cache import GenerationCache, NoGenerationCache
 from manifold_common.ports.object_store import ObjectStore
-from manifold_common.services.nudge import Nudge
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from manifold_common.domain.tree import Changes, between, growth, is_significant
 from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.session_scope import scope_of
+from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import (
     AlreadyExists,
@@ -39,7 +40,6 @@ from manifold_common.ports.catalog import CommitRow, Head, OutboxEvent, Publicat
 from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.context import Context
 from manifold_common.services.kept_work import KeptWork, UseStored
-from manifold_common.services.staleness import require_expected
 
 _CONTENDED_SECONDS = 5.0
 _POLITE_SECONDS = 0.25

@@ -18,6 +18,7 @@ from manifold_common.domain.history import Seen
 from manifold_common.domain.tree import apply
 from manifold_common.domain.unknown import unknown_session
 from manifold_common.engine.session_scope import scope_of
+from manifold_common.engine.staleness import refuse_replaced
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import AlreadyExists, CorruptObject
 from manifold_common.format.buffers import Buffer
@@ -31,7 +32,6 @@ from manifold_common.services.keys.sealing import Sealing
 from manifold_common.services.projects.projects import Projects
 from manifold_common.services.sessions.lost_drafts import blaming_draft, drop_if_lost
 from manifold_common.services.sessions.sessions import Sessions
-from manifold_common.services.staleness import refuse_replaced
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from manifold_common.domain.tree import (
 )
 from manifold_common.engine.commit_writer import Authorship
 from manifold_common.engine.pack_writer import NewContent
+from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
@@ -50,7 +51,6 @@ from manifold_common.services.projects.tree_editor import (
     reading,
 )
 from manifold_common.services.publish import PendingCommit, Published, Publisher
-from manifold_common.services.staleness import require_expected
 
 __all__ = [
     "NO_OPTIONS", "EditOptions", "Edited", "Edits",

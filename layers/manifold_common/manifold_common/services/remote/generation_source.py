@@ -16,6 +16,7 @@ from manifold_common.domain.tree import Changes, Tree, apply, misfit
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.granted_keys import GrantedKeys
 from manifold_common.engine.objects import SealedObjects
+from manifold_common.engine.staleness import refuse_stale
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.owner import Owner
 from manifold_common.errors import BadAnswer, CorruptObject, InternalError
@@ -28,7 +29,6 @@ from manifold_common.ports.object_store import Buffer
 from manifold_common.ports.remote import GrantedDraft, ObjectGrant, RemotePlan, RemoteSession, RemoteSessionPlan
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.sessions.generation_source import SessionBase
-from manifold_common.services.staleness import refuse_stale
 
 
 class PlannedGenerationSource:

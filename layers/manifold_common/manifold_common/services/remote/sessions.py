@@ -28,6 +28,7 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point, Seen, history_replaced
 from manifold_common.domain.tree import DIRECTORY, Changes, Difference, Tree, apply, differences, is_significant
 from manifold_common.engine.pack_writer import NewContent
+from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.materialise import Progress
@@ -47,7 +48,6 @@ from manifold_common.services.sessions.commit import NO_REQUEST, CommitRequest, 
 from manifold_common.services.sessions.lost_drafts import blaming_draft, own_blocks
 from manifold_common.services.sessions.session_files import SessionFiles, standing_on, working_conflict
 from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind, Status, checked_out
-from manifold_common.services.staleness import require_expected
 
 _log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.history import Point
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
+from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress, scan
 from manifold_common.engine.working_set.state import NO_TRUST
@@ -27,7 +28,6 @@ from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.draft_upload import DraftUpload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
 from manifold_common.services.sessions.commit import CommitRequest
-from manifold_common.services.staleness import require_expected
 
 _SESSION = "import-"
 

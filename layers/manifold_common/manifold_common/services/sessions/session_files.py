@@ -13,6 +13,7 @@ from manifold_common.domain.conflict import Strategy, commit_conflict
 from manifold_common.domain.history import Point
 from manifold_common.domain.tree import Changes, Tree, apply, between, totals
 from manifold_common.domain.wording import plural
+from manifold_common.engine.staleness import refuse_stale
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.folders import open_root, translate
 from manifold_common.engine.working_set.location import WorkspaceMode
@@ -29,7 +30,6 @@ from manifold_common.ids import Generation, WorkingSetId
 from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.kept_work import Keeper
 from manifold_common.services.sessions.generation_source import GenerationSource
-from manifold_common.services.staleness import refuse_stale
 
 
 class SessionFiles:

@@ -26,6 +26,7 @@ from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Difference, apply, differences, totals
 from manifold_common.domain.unknown import unknown_session
 from manifold_common.engine.session_scope import scope_of, seal_scope
+from manifold_common.engine.staleness import refuse_replaced, refuse_stale
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress
@@ -40,7 +41,6 @@ from manifold_common.services.projects.projects import Projects
 from manifold_common.services.sessions.lost_drafts import drop_if_lost
 from manifold_common.services.sessions.relocation import Relocation
 from manifold_common.services.sessions.session_files import SessionFiles, owner_of, working_conflict
-from manifold_common.services.staleness import refuse_replaced, refuse_stale
 
 
 class CheckoutKind(Enum):
