@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from manifold_common.domain.event import PROJECT_COMMIT
-from manifold_common.ids import ProjectId, TenantId, parse_project_id, parse_tenant_id
+from manifold_common.ids import TenantProject, parse_project_id, parse_tenant_id
 
 from functions.invocation.decode import json_of, request_of
 
@@ -25,7 +25,7 @@ class _Commit(msgspec.Struct):
     data: _Data
 
 
-def commit_of(document: bytes) -> tuple[TenantId, ProjectId] | None:
+def commit_of(document: bytes) -> TenantProject | None:
     """Return whose commit an event is about; ``None`` for an event about something else.
 
     Raises:

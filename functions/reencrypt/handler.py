@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from manifold_common.domain.keys import KeyCursor
 from manifold_common.domain.wording import plural
 from manifold_common.errors import PartlyDone
 from manifold_common.ids import parse_dek_id, parse_project_id, parse_tenant_id
-from manifold_common.services.keys.rewrap import Cursor
 
 from functions.invocation import metrics
 from functions.invocation.decode import refusal_of
@@ -52,7 +52,7 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
     return answer
 
 
-def _cursor_of(text: str) -> Cursor:
+def _cursor_of(text: str) -> KeyCursor:
     parts = text.split("/")
     if len(parts) != 3:
         raise refusal_of("after", "expected <tenant>/<project>/<key>, as an answer's next has it")

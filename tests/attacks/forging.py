@@ -123,7 +123,7 @@ class Rows:
         assert isinstance(catalog, MemoryCatalog)
         self.catalog = catalog
         self.project = project
-        self._found = catalog._projects[TENANT, project]
+        self._found = catalog.state.projects[TENANT, project]
 
     @property
     def keys(self) -> list[KeyRecord]:
@@ -180,6 +180,6 @@ class Rows:
             self.keys.append(clear_record(self.project, PLAIN))
 
     def change_session(self, session: SessionId, **changes: Any) -> None:
-        for key, row in self.catalog._sessions.items():
+        for key, row in self.catalog.state.sessions.items():
             if row.session == session:
-                self.catalog._sessions[key] = replace(row, **changes)
+                self.catalog.state.sessions[key] = replace(row, **changes)

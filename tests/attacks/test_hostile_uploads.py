@@ -25,8 +25,8 @@ from manifold_common.errors import (
     StoreUnavailable,
 )
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId, SessionId, TenantId, UserId
+from manifold_common.ports.catalog import Upload as Row
 from manifold_common.ports.remote import RemoteServer as Server
-from manifold_common.ports.uploads import Upload as Row
 from manifold_common.services import publish
 from manifold_common.services.direct.inspection import Inspector, Receipt, UploadedDraft
 from manifold_common.services.direct.uploads import Room

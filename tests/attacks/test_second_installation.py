@@ -87,7 +87,7 @@ def test_a_catalog_that_does_not_know_a_session_has_its_working_set_set_aside_an
     one = make("one", clock=clock)
     project, work = edited(one)
     kept = work.stat().st_ino
-    one.context.catalog._sessions.clear()  # type: ignore[attr-defined] # as after a restore of a dump from before
+    one.context.catalog.state.sessions.clear()  # type: ignore[attr-defined] # as after a restore of a dump from before
     assert one.maintenance.sweep_working_sets() == 1
     (aside,) = one.leftovers.set_aside()
     assert not work.exists()
@@ -108,7 +108,7 @@ def test_a_session_opened_anew_where_an_unknown_one_was_does_not_empty_its_folde
     clock = ManualClock()
     one = make("one", clock=clock)
     project, _ = edited(one)
-    one.context.catalog._sessions.clear()  # type: ignore[attr-defined]
+    one.context.catalog.state.sessions.clear()  # type: ignore[attr-defined]
     clock.advance(1)
     again = make("one", clock=clock, catalog=one.context.catalog, store=one.context.store)
     work = check_out(again, project)
@@ -127,8 +127,8 @@ def test_a_session_that_was_on_another_project_when_the_dump_was_taken_takes_not
     dumped = one.sessions.view(LOCAL_PRINCIPAL, S1).session
     one.sessions.close(LOCAL_PRINCIPAL, S1)
     (check_out(one, after) / "mine").write_bytes(b"not saved yet")
-    catalog._sessions[dumped.tenant, dumped.user, S1] = dumped  # type: ignore[attr-defined]
-    catalog._ended.clear()  # type: ignore[attr-defined]
+    catalog.state.sessions[dumped.tenant, dumped.user, S1] = dumped  # type: ignore[attr-defined]
+    catalog.state.ended.clear()  # type: ignore[attr-defined]
 
     again = make("one", catalog=catalog, store=one.context.store)
     work = check_out(again, before)

@@ -25,11 +25,11 @@ from manifold_common.ports.catalog import (
     DraftRef,
     Head,
     OutboxEvent,
+    OutboxRow,
     ProjectRow,
     Publication,
     SessionRow,
 )
-from manifold_common.ports.outbox import OutboxRow
 
 TENANT, OTHER_TENANT = TenantId("acme"), TenantId("umbrella")
 USER, OTHER_USER = UserId("ann"), UserId("bob")

@@ -24,7 +24,7 @@ from manifold_common.adapters.postgres.migrations import migrate
 from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.errors import CatalogUnavailable, ConfigError
 from manifold_common.ids import Generation, SessionId
-from manifold_common.ports.outbox import EventReport
+from manifold_common.ports.catalog import EventReport
 from manifold_common.settings import child_environment
 from manifold_local.embedded.postgres_cluster import binaries
 from psycopg.conninfo import conninfo_to_dict

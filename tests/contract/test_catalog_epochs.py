@@ -6,21 +6,18 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from manifold_common.domain.keys import Encryption
 from manifold_common.errors import AlreadyExists, InternalError, KeyUnavailable, NotFound
 from manifold_common.ids import PLAIN, CommitId, DekId, Generation, ObjectId, SessionId
-from manifold_common.ports.catalog import Catalog, CheckpointRow, Head, PlainObjects
-from manifold_common.ports.uploads import Upload
+from manifold_common.ports.catalog import Catalog, CheckpointRow, Head, PlainObjects, Upload
 
 from tests.contract.catalog_fixtures import (
     EVENT,
     LATER,
     NOW,
     OTHER_TENANT,
-    OTHER_USER,
     SESSION,
     TENANT,
     TTL,
@@ -183,20 +180,6 @@ def test_unsealed_checkpoints_do_not_count_once_an_epoch_has_begun(catalog: Cata
     assert plan.checkpoint is None
     assert list(plan.commits) == made.commits
     assert catalog.list_checkpoints(TENANT, made.id) == [plain]
-
-
-def test_a_projects_drafts_are_those_of_all_its_users_the_newest_first(catalog: Catalog) -> None:
-    made, other = make_plain(catalog), make_plain(catalog, "other")
-    assert catalog.project_drafts(TENANT, made.id) == []
-    drafts = [draft(made, saved_at=NOW + timedelta(seconds=n)) for n in range(3)]
-    for user, name, one in zip((USER, OTHER_USER, USER), ("a", "b", "c"), drafts, strict=True):
-        catalog.open_session(session(made, SessionId(name), user=user, draft=one), ttl=TTL)
-    catalog.open_session(session(made, SessionId("none")), ttl=TTL)
-    catalog.open_session(session(other, SessionId("other"), draft=draft(other)), ttl=TTL)
-    found = catalog.project_drafts(TENANT, made.id)
-    assert [(one.commit, one.dek, one.parent) for one in found] == [
-        (one.commit, one.dek, one.parent) for one in drafts[::-1]
-    ]
 
 
 def test_a_project_says_by_its_keys_whether_it_is_encrypted(catalog: Catalog) -> None:

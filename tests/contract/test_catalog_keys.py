@@ -3,16 +3,73 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
+import pytest
 from manifold_common.domain.keys import Kek, WrappedKey
-from manifold_common.ids import PLAIN
-from manifold_common.ports.catalog import Catalog
+from manifold_common.errors import AlreadyExists, InternalError
+from manifold_common.ids import PLAIN, DekId, Generation, ProjectId
+from manifold_common.ports.catalog import (
+    Catalog,
+    CheckpointRow,
+)
 
-from tests.contract.catalog_fixtures import EVENT, OTHER_TENANT, TENANT, key, make_plain
+from tests.contract.catalog_fixtures import (
+    EMPTY_HEAD,
+    EVENT,
+    LATER,
+    NOW,
+    OTHER_TENANT,
+    SESSION,
+    TENANT,
+    TTL,
+    USER,
+    draft,
+    everything,
+    key,
+    make_plain,
+    make_project,
+    new_id,
+    session,
+)
 from tests.contract.catalog_fixtures import make_project as make
 
 OLD, NEW = Kek("file", "master", 1), Kek("file", "master", 2)
 WRAPPED = WrappedKey(*NEW, b"anew")
+
+
+def test_keys_are_listed_newest_first_whatever_their_dates(catalog: Catalog) -> None:
+    project = ProjectId(new_id())
+    first, second, third = (key(project, created_at=NOW - timedelta(days=n)) for n in range(3))
+    made = make_project(catalog, project=project)
+    row = replace(made.row, project=ProjectId(new_id()), name="two keys")
+    catalog.create_project(row, [replace(k, project=row.project) for k in (first, second)], EVENT)
+    assert catalog.begin_epoch(replace(third, project=row.project, epoch=1), EMPTY_HEAD)
+    assert [k.dek for k in catalog.project_keys(TENANT, row.project)] == [third.dek, second.dek, first.dek]
+
+
+def test_a_key_id_is_taken_once_per_project(catalog: Catalog) -> None:
+    made = make_project(catalog)
+    with pytest.raises(AlreadyExists):
+        catalog.begin_epoch(replace(made.keys[0], created_at=LATER, epoch=1), EMPTY_HEAD)
+    assert catalog.project_keys(TENANT, made.id) == made.keys
+    other = make_project(catalog, "other")
+    assert catalog.begin_epoch(replace(made.keys[0], project=other.id, epoch=1), EMPTY_HEAD)
+
+
+def test_a_commit_checkpoint_or_draft_under_an_unknown_key_is_refused(catalog: Catalog) -> None:
+    made = make_project(catalog)
+    made.publish()
+    catalog.open_session(session(made), ttl=TTL)
+    before = everything(catalog, made)
+    stray = DekId(new_id())
+    with pytest.raises(InternalError):
+        catalog.publish_commit(made.publication(made.next_commit(dek=stray)))
+    with pytest.raises(InternalError):
+        catalog.add_checkpoint(TENANT, made.id, CheckpointRow(Generation(1), made.commits[0].commit, stray, 1))
+    with pytest.raises(InternalError):
+        catalog.save_draft(TENANT, USER, SESSION, draft(made, dek=stray), ttl=TTL)
+    assert everything(catalog, made) == before
 
 
 def test_keys_under_another_kek_are_listed_by_context_in_pages(catalog: Catalog) -> None:

@@ -7,10 +7,24 @@ from datetime import timedelta
 
 import pytest
 from manifold_common.ids import ProjectId
-from manifold_common.ports.catalog import Catalog, OutboxEvent
-from manifold_common.ports.outbox import EventClaim, EventReport
+from manifold_common.ports.catalog import (
+    Catalog,
+    EventClaim,
+    EventReport,
+    OutboxEvent,
+)
 
-from tests.contract.catalog_fixtures import NOW, OTHER_TENANT, TENANT, Made, SettableClock, make_project
+from tests.contract.catalog_fixtures import (
+    EVENT,
+    LATER,
+    NOW,
+    OTHER_TENANT,
+    TENANT,
+    Made,
+    SettableClock,
+    all_events,
+    make_project,
+)
 
 KAFKA, HOOK = "kafka", "webhook:1"
 LEASE_SECONDS = 30.0
@@ -36,6 +50,39 @@ def deliver(catalog: Catalog, sink: str = KAFKA, taken: int | None = None, **cha
 
 def generations(claims: list[EventClaim], made: Made) -> list[int]:
     return [row.generation for one in claims if one.project == made.id for row in one.rows]
+
+
+def park_everything(catalog: Catalog, sink: str = KAFKA) -> None:
+    deliver(catalog, sink, taken=0, error="no", refused=True, park=True)
+
+
+def test_every_change_of_a_project_leaves_its_event_in_order(catalog: Catalog, clock: SettableClock) -> None:
+    made = make_project(catalog)
+    made.publish(2)
+    clock.time = LATER
+    catalog.rename_project(TENANT, made.id, "thesis", OutboxEvent("renamed", {}))
+    catalog.delete_project(TENANT, made.id, OutboxEvent("deleted", {"nested": {"x": [1, None, True, "é"]}}))
+    events = all_events(catalog)
+    assert [(e.type, e.generation) for e in events] == [
+        (EVENT.type, 0),
+        (EVENT.type, 1),
+        (EVENT.type, 2),
+        ("renamed", 2),
+        ("deleted", 2),
+    ]
+    assert [e.sequence for e in events] == sorted({e.sequence for e in events})
+    assert {(e.tenant, e.project) for e in events} == {(TENANT, made.id)}
+    assert events[0].data == EVENT.data
+    assert events[-1].data == {"nested": {"x": [1, None, True, "é"]}}
+    assert events[-1].created_at == LATER
+
+
+def test_changing_an_events_data_afterwards_does_not_change_what_was_written(catalog: Catalog) -> None:
+    paths = ["a"]
+    made = make_project(catalog)
+    made.publish(event=OutboxEvent("commit", {"paths": paths}))
+    paths.append("b")
+    assert all_events(catalog)[-1].data == {"paths": ["a"]}
 
 
 def test_a_claim_has_each_projects_events_in_order(catalog: Catalog) -> None:
@@ -147,10 +194,6 @@ def test_a_parked_event_holds_back_its_project_at_its_sink_and_nothing_else(
     (stream,) = catalog.event_streams([KAFKA])
     assert (stream.project, stream.waiting, stream.parked_at, stream.oldest_at) == (made.id, 2, NOW, NOW)
     assert stream.next_sequence == catalog.list_events(project=(TENANT, made.id))[0].sequence
-
-
-def park_everything(catalog: Catalog, sink: str = KAFKA) -> None:
-    deliver(catalog, sink, taken=0, error="no", refused=True, park=True)
 
 
 def test_a_redriven_stream_goes_on_with_the_event_that_was_parked(catalog: Catalog) -> None:

@@ -19,7 +19,7 @@ from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.adapters.postgres.pooler import shares_sessions
 from manifold_common.errors import AlreadyExists, CatalogUnavailable
 from manifold_common.ids import SessionId
-from manifold_common.ports.outbox import EventReport, OutboxRow
+from manifold_common.ports.catalog import EventReport, OutboxRow
 from manifold_local.embedded.postgres import EmbeddedPostgres
 
 from tests.contract.catalog_fixtures import TENANT, TTL, USER, SettableClock, draft, make_project, session

@@ -1,4 +1,4 @@
-"""What every catalog promises of sessions and their drafts."""
+"""What every catalog promises of sessions."""
 
 from __future__ import annotations
 
@@ -129,52 +129,6 @@ def test_a_prolonged_session_has_the_new_expiry_and_nothing_else_changed(catalog
     until = catalog.prolong_session(TENANT, USER, SESSION, 5 * TTL)
     assert until >= opened.expires_at + 4 * TTL
     assert catalog.list_sessions(TENANT, USER) == [replace(opened, expires_at=until)]
-
-
-def test_only_the_draft_that_is_named_is_dropped(catalog: Catalog) -> None:
-    made = make_project(catalog)
-    older, newer = draft(made), draft(made)
-    catalog.open_session(session(made, draft=older), ttl=TTL)
-    catalog.save_draft(TENANT, USER, SESSION, newer, ttl=TTL)
-    assert catalog.drop_draft(TENANT, USER, SESSION, older.commit) is False
-    kept = view(catalog).session.draft
-    assert kept is not None
-    assert kept.commit == newer.commit
-    assert catalog.drop_draft(TENANT, USER, SESSION, newer.commit) is True
-    assert view(catalog).session.draft is None
-    assert catalog.drop_draft(TENANT, USER, SESSION, newer.commit) is False
-
-
-def test_a_saved_draft_replaces_the_earlier_one_and_moves_the_expiry(catalog: Catalog) -> None:
-    made = make_project(catalog)
-    opened = catalog.open_session(session(made), ttl=TTL)
-    for hours in (2, 3):
-        saved = draft(made)
-        catalog.save_draft(TENANT, USER, SESSION, saved, ttl=timedelta(hours=hours))
-        found = view(catalog)
-        assert found.session.draft is not None
-        assert replace(found.session.draft, saved_at=saved.saved_at) == saved
-        assert found.session.expires_at >= opened.created_at + timedelta(hours=hours)
-
-
-def test_a_draft_of_a_working_set_where_the_session_is_not_is_refused(catalog: Catalog) -> None:
-    made = make_project(catalog)
-    opened = catalog.open_session(session(made, working_set=HERE), ttl=TTL)
-    with pytest.raises(SessionMoved):
-        catalog.save_draft(TENANT, USER, SESSION, draft(made), ttl=TTL, working_set=ELSEWHERE)
-    assert catalog.list_sessions(TENANT, USER) == [opened]
-    for place in (HERE, None):
-        saved = draft(made)
-        catalog.save_draft(TENANT, USER, SESSION, saved, ttl=TTL, working_set=place)
-        found = view(catalog).session.draft
-        assert found is not None
-        assert found.commit == saved.commit
-
-
-def test_a_session_without_a_place_takes_a_draft_from_anywhere(catalog: Catalog) -> None:
-    made = make_project(catalog)
-    catalog.open_session(session(made), ttl=TTL)
-    catalog.save_draft(TENANT, USER, SESSION, draft(made), ttl=TTL, working_set=HERE)
 
 
 def test_a_commit_of_a_working_set_where_the_session_is_not_is_refused_and_changes_nothing(catalog: Catalog) -> None:

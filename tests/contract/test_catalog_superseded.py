@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 from manifold_common.errors import ManifoldError
 from manifold_common.ids import CommitId, SessionId, WorkingSetId
-from manifold_common.ports.catalog import Catalog, DraftRef, SessionRow
-from manifold_common.ports.superseded import SupersededObject
+from manifold_common.ports.catalog import Catalog, DraftRef, SessionRow, SupersededObject
 
 from tests.contract.catalog_fixtures import (
     EVENT,

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from manifold_common.errors import InternalError, NotFound
 from manifold_common.ids import CommitId, DekId, Generation, ObjectId, SessionId, UserId
-from manifold_common.ports.catalog import Catalog
-from manifold_common.ports.uploads import Held, Upload
+from manifold_common.ports.catalog import Catalog, Held, Upload
 
 from tests.contract.catalog_fixtures import (
     EVENT,

@@ -11,7 +11,7 @@ from manifold_common.adapters.kafka.options import KafkaOptions
 from manifold_common.adapters.kafka.publisher import KafkaPublisher
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
-from manifold_common.ports.outbox import EventReport, SinkReport
+from manifold_common.ports.catalog import EventReport, SinkReport
 from manifold_common.services.events.delivery_rules import RelayRules
 from manifold_common.services.events.relay import Relay
 

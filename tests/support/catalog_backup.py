@@ -37,16 +37,18 @@ def in_memory() -> BackedUp:
                 by_id=dict(found.by_id),
                 checkpoints=dict(found.checkpoints),
             )
-            for name, found in catalog._projects.items()
+            for name, found in catalog.state.projects.items()
         }
-        return projects, dict(catalog._sessions)
+        return projects, dict(catalog.state.sessions)
 
     def back_up() -> Restore:
         kept = copied()
 
         def restore() -> None:
-            catalog._projects, catalog._sessions = kept
-            catalog._projects, catalog._sessions = copied()  # what is kept may be restored again
+            catalog.state.projects, sessions = kept
+            catalog.state.projects, _ = copied()  # what is kept may be restored again
+            catalog.state.sessions.clear()
+            catalog.state.sessions.update(sessions)
 
         return restore
 

@@ -16,8 +16,8 @@ from manifold_common.domain.event import CloudEvent
 from manifold_common.engine.nudge import Nudge
 from manifold_common.errors import CatalogUnavailable, DatabaseDenied
 from manifold_common.ids import Generation
+from manifold_common.ports.catalog import EventClaim
 from manifold_common.ports.event_publisher import Delivery, Outcome
-from manifold_common.ports.outbox import EventClaim
 from manifold_common.services.events.relay import Relay
 from manifold_common.services.projects.edits import EditOptions, MakeFolder
 from manifold_local.host import relaying

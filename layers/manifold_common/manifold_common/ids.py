@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Annotated, NewType
+from typing import Annotated, NewType, TypeAlias
 
 from msgspec import Meta
 
@@ -48,6 +48,8 @@ RequestId = NewType("RequestId", Annotated[str, Meta(pattern=_REQUEST)])
 """A caller's own name for a request: a second one of that name is the first one again."""
 Generation = NewType("Generation", Annotated[int, Meta(ge=0, le=MAX_GENERATION)])
 """A project's commit number, 0 while it is empty."""
+TenantProject: TypeAlias = tuple[TenantId, ProjectId]
+"""Which project: its id names it within its tenant."""
 
 DEFAULT_TENANT = TenantId("default")
 DEFAULT_USER = UserId("local")

@@ -20,7 +20,7 @@ from manifold_local.streams import OutputLost, drop_output
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.domain.access import Principal
-    from manifold_common.services.events.events import Owner
+    from manifold_common.ids import TenantProject
     from manifold_common.settings import Settings
 
     from manifold_local.cli.backend import Backend
@@ -137,7 +137,7 @@ class Call:
                 self.warn(warning)
             yield manifold
 
-    def owner(self, manifold: Manifold, project: str | None) -> Owner | None:
+    def owner(self, manifold: Manifold, project: str | None) -> TenantProject | None:
         """Return the project of that name or id, by its id also a deleted one. ``None`` stays: all projects.
 
         Raises NotFound.

@@ -16,7 +16,8 @@ from manifold_local.cli.output import flush, human_time, print_line, print_table
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
-    from manifold_common.services.events.events import Owner, SinkNews, WaitingStream, WrittenEvent
+    from manifold_common.ids import TenantProject
+    from manifold_common.services.events.events import SinkNews, WaitingStream, WrittenEvent
 
 _LOOK_SECONDS = 0.5
 _LOOK_BACK = 200
@@ -58,7 +59,7 @@ def tail(
         _follow(call, manifold, owner, found)
 
 
-def _follow(call: Call, manifold: Manifold, owner: Owner | None, seen: list[WrittenEvent]) -> None:
+def _follow(call: Call, manifold: Manifold, owner: TenantProject | None, seen: list[WrittenEvent]) -> None:
     newest = seen[-1].sequence if seen else max((e.sequence for e in manifold.events.recent(owner, limit=1)), default=0)
     known = {event.sequence for event in manifold.events.after(newest - _LOOK_BACK, owner) if event.sequence <= newest}
     while True:

@@ -13,9 +13,8 @@ from manifold_common.adapters.memory.event_publisher import MemoryPublisher
 from manifold_common.adapters.system.clock import SystemRandomness
 from manifold_common.domain.event import PROJECT_COMMIT, CloudEvent
 from manifold_common.errors import CatalogUnavailable
-from manifold_common.ports.catalog import OutboxEvent
+from manifold_common.ports.catalog import EventReport, OutboxEvent, SinkReport
 from manifold_common.ports.event_publisher import Delivery, Outcome
-from manifold_common.ports.outbox import EventReport, SinkReport
 from manifold_common.services.events.delivery_rules import RelayRules
 from manifold_common.services.events.relay import Pass, Relay, cloud_event
 

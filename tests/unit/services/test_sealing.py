@@ -335,7 +335,7 @@ def test_a_catalog_of_before_reads_on_where_encryption_has_written_its_checkpoin
     catalog.add_checkpoint(tenant, project, context.writer.write_checkpoint(context.log.load(tenant, project)))
     dumped = catalog.list_checkpoints(tenant, project)
     put(make_manifold(), project, b"c", b"three")
-    found = catalog._projects[tenant, project]  # type: ignore[attr-defined]
+    found = catalog.state.projects[tenant, project]  # type: ignore[attr-defined]
     del found.commits[2:]
     found.by_id = {row.commit: row for row in found.commits}
     found.checkpoints = {row.generation: row for row in dumped}

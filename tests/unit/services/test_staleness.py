@@ -23,16 +23,13 @@ def backup_of(manifold: Manifold, project: ProjectId) -> Callable[[], None]:
     """Return a function that restores the catalog as it is now."""
     catalog = manifold.context.catalog
     assert isinstance(catalog, MemoryCatalog)
-    inside = catalog._projects[LOCAL_PRINCIPAL.tenant, project]
-    kept = (inside.row, list(inside.commits), dict(inside.by_id), dict(catalog._sessions))
+    inside = catalog.state.projects[LOCAL_PRINCIPAL.tenant, project]
+    kept = (inside.row, list(inside.commits), dict(inside.by_id), dict(catalog.state.sessions))
 
     def restore() -> None:
-        inside.row, inside.commits, inside.by_id, catalog._sessions = (
-            replace(kept[0]),
-            list(kept[1]),
-            dict(kept[2]),
-            dict(kept[3]),
-        )
+        inside.row, inside.commits, inside.by_id = replace(kept[0]), list(kept[1]), dict(kept[2])
+        catalog.state.sessions.clear()
+        catalog.state.sessions.update(kept[3])
 
     return restore
 

@@ -262,7 +262,7 @@ def test_a_key_record_in_the_place_of_another_is_found_by_verify(repository: Rep
 def test_key_records_that_change_places_in_the_catalog_open_nothing(repository: Repository) -> None:
     catalog = repository.make().context.catalog
     assert isinstance(catalog, MemoryCatalog)
-    mine = catalog._projects[(DEFAULT_TENANT, repository.project)]
+    mine = catalog.state.projects[(DEFAULT_TENANT, repository.project)]
     (theirs,) = catalog.project_keys(DEFAULT_TENANT, repository.neighbour)
     (record,) = mine.keys
     mine.keys[:] = [replace(record, wrapped=theirs.wrapped)]

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from manifold_common.ids import PLAIN, DekId, ProjectId, TenantId
 
 NO_PROVIDER: Final = "none"
 """Stands for the provider in the record of a project that is not encrypted."""
+
+KeyCursor: TypeAlias = tuple[TenantId, ProjectId, DekId]
+"""A place in the list of all keys, which goes by tenant, project and id."""
 
 
 class KeyContext(NamedTuple):

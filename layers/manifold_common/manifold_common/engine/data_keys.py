@@ -22,8 +22,9 @@ from manifold_common.format.chunker import ID_KEY_BYTES, Chunker
 from manifold_common.format.key_record import NO_PAST, KeyMaterial, PlainPast, pack_material, unpack_material
 from manifold_common.format.layout import project_prefix
 from manifold_common.format.sealed import DEK_BYTES, ObjectKind, Opener, Seal, Sealer, derive_object_key
-from manifold_common.ids import PLAIN, DekId, ProjectId, TenantId, encode_id
-from manifold_common.ports.catalog import Catalog, superseded
+from manifold_common.ids import PLAIN, DekId, ProjectId, TenantId, TenantProject, encode_id
+from manifold_common.ports.catalog import encrypted_meanwhile
+from manifold_common.ports.catalog.keys import Keys
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.key_provider import KeyProvider
 
@@ -144,7 +145,7 @@ class ProjectKeys:
     def sealer(self, seal: Seal) -> Sealer:
         """Raises KeyUnavailable: the seal names no key, and the project has been encrypted meanwhile."""
         if seal.dek == PLAIN and self.write_dek != PLAIN:
-            raise superseded(self.project)
+            raise encrypted_meanwhile(self.project)
         return Sealer(seal, self._material(seal.dek).dek)
 
     def opener(self, seal: Seal) -> Opener:
@@ -207,7 +208,7 @@ class DataKeys:
 
     def __init__(
         self,
-        catalog: Catalog,
+        catalog: Keys,
         providers: Mapping[str, KeyProvider],
         current: str | None,
         *,
@@ -221,8 +222,8 @@ class DataKeys:
         self._clock = clock
         self._randomness = randomness
         self._ttl_seconds = ttl_seconds
-        self._cached: dict[tuple[TenantId, ProjectId], tuple[float, ProjectKeys]] = {}
-        self._introduced: dict[tuple[TenantId, ProjectId], ProjectKeys] = {}
+        self._cached: dict[TenantProject, tuple[float, ProjectKeys]] = {}
+        self._introduced: dict[TenantProject, ProjectKeys] = {}
         self._lock = threading.Lock()
         self.begin: Callable[[ProjectKeys], None] = _cannot_begin
         """Begins a new epoch of a project, with one key. Set once, when everything that takes is there."""

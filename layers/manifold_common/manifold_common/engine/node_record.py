@@ -16,7 +16,7 @@ import msgspec
 
 from manifold_common.engine.working_set.folders import translate
 from manifold_common.ids import CatalogId, IncarnationId
-from manifold_common.ports.installation import DatabaseIdentity
+from manifold_common.ports.catalog import DatabaseIdentity
 
 FOLDER = ".installation"
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from manifold_common.domain.history import Point, Seen, history_replaced, point_of
 from manifold_common.errors import GenerationMismatch, NotFound
 from manifold_common.ids import ProjectId, TenantId
-from manifold_common.ports.catalog import Catalog, Head
+from manifold_common.ports.catalog import Head
+from manifold_common.ports.catalog.commits import Commits
 
 
 def require_expected(head: Point, expected: Seen | None) -> None:
@@ -37,7 +38,7 @@ def refuse_stale(head: Head, seen: Seen | None) -> None:
         raise history_replaced(point_of(seen), head.generation)
 
 
-def refuse_replaced(catalog: Catalog, tenant: TenantId, project: ProjectId, head: Head, seen: Seen | None) -> None:
+def refuse_replaced(catalog: Commits, tenant: TenantId, project: ProjectId, head: Head, seen: Seen | None) -> None:
     """Like ``refuse_stale``, and look up what the history has at ``seen`` where the head is beyond it.
 
     Raises:

@@ -34,7 +34,7 @@ from manifold_common.format.key_record import hash_history
 from manifold_common.format.layout import checkpoint_key, commit_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import ObjectKind, unpack_header
-from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, TenantId
+from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import Catalog, CheckpointRow, CommitRow, DraftRef, Head, ReadPlan
 
 _CHECKPOINT_SLACK_BYTES = 1 << 20
@@ -125,8 +125,8 @@ class TreeLog:
         self._objects = objects
         self._workers = workers
         self._remembered = remembered
-        self._snapshots: OrderedDict[tuple[TenantId, ProjectId], Snapshot] = OrderedDict()
-        self._histories: OrderedDict[tuple[TenantId, ProjectId], tuple[bytes, list[bytes]]] = OrderedDict()
+        self._snapshots: OrderedDict[TenantProject, Snapshot] = OrderedDict()
+        self._histories: OrderedDict[TenantProject, tuple[bytes, list[bytes]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def remember(self, snapshot: Snapshot) -> None:
@@ -147,7 +147,7 @@ class TreeLog:
         with self._lock:
             self._snapshots.pop((tenant, project), None)
 
-    def remembered(self) -> dict[tuple[TenantId, ProjectId], Point]:
+    def remembered(self) -> dict[TenantProject, Point]:
         """Return the projects in memory, and where each stands."""
         with self._lock:
             return {owner: snapshot.head.point for owner, snapshot in self._snapshots.items()}

@@ -35,7 +35,16 @@ from manifold_common.errors import (
     ManifoldError,
 )
 from manifold_common.format.places import Places
-from manifold_common.ids import Generation, ProjectId, RequestId, SessionId, TenantId, UserId, WorkingSetId
+from manifold_common.ids import (
+    Generation,
+    ProjectId,
+    RequestId,
+    SessionId,
+    TenantId,
+    TenantProject,
+    UserId,
+    WorkingSetId,
+)
 from manifold_common.ports.catalog import CommitRow, Head, OutboxEvent, Publication
 from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.context import Context
@@ -83,7 +92,7 @@ class Publisher:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.kept = KeptWork(context)
-        self._contended: dict[tuple[TenantId, ProjectId], float] = {}
+        self._contended: dict[TenantProject, float] = {}
         self._lock = threading.Lock()
 
     def store(self, pending: PendingCommit) -> StoredCommit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from manifold_common.domain.event import CloudEvent
-from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ids import TenantProject
 from manifold_common.ports.event_publisher import Delivery, Outcome
 
 TAKEN = Outcome(Delivery.TAKEN)
@@ -23,7 +23,7 @@ class MemoryPublisher:
         self.is_closed = False
 
     def publish(self, events: Sequence[CloudEvent], *, seconds: float) -> list[Outcome]:
-        stopped: set[tuple[TenantId, ProjectId]] = set()
+        stopped: set[TenantProject] = set()
         outcomes = []
         trouble = seconds <= 0
         for event in events:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ids import ProjectId, TenantId, TenantProject
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.generation_cache import CacheHealth, Generations, Invalidation, Listener
 
@@ -24,8 +24,8 @@ class MemoryGenerationCache:
         self._clock = clock
         self._lock_seconds = lock_seconds
         self._lock = threading.Lock()
-        self._known: dict[tuple[TenantId, ProjectId], Generations] = {}
-        self._turns: dict[tuple[TenantId, ProjectId], tuple[object, float]] = {}
+        self._known: dict[TenantProject, Generations] = {}
+        self._turns: dict[TenantProject, tuple[object, float]] = {}
         self._listeners: list[MemoryListener] = []
 
     def hint(self, tenant: TenantId, project: ProjectId) -> Generations | None:
@@ -73,7 +73,7 @@ class MemoryGenerationCache:
     def close(self) -> None:
         pass
 
-    def _acquire(self, owner: tuple[TenantId, ProjectId], token: object) -> bool:
+    def _acquire(self, owner: TenantProject, token: object) -> bool:
         now = self._clock.monotonic()
         with self._lock:
             if owner in self._turns and self._turns[owner][1] > now:

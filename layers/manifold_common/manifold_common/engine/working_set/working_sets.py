@@ -30,7 +30,7 @@ from manifold_common.engine.working_set.state import (
     save_step,
 )
 from manifold_common.errors import SessionBusy
-from manifold_common.ids import ProjectId, SessionId, TenantId, WorkingSetId
+from manifold_common.ids import SessionId, TenantProject, WorkingSetId
 
 _log = logging.getLogger(__name__)
 
@@ -104,11 +104,11 @@ class WorkingSets:
         with self._lock:
             return self._owners.get((principal, session))
 
-    def bases(self) -> dict[tuple[TenantId, ProjectId], Point]:
+    def bases(self) -> dict[TenantProject, Point]:
         """Return the projects of the working sets in memory, with the newest point that one stands on."""
         with self._lock:
             bases = [state.base for _, state in self._states.values()]
-        found: dict[tuple[TenantId, ProjectId], Point] = {}
+        found: dict[TenantProject, Point] = {}
         for base in sorted(bases, key=lambda base: base.head.generation):
             found[base.tenant, base.project] = base.head.point
         return found

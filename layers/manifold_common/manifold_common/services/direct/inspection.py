@@ -33,8 +33,8 @@ from manifold_common.format.pack import PACK_TARGET_BYTES
 from manifold_common.format.places import MAX_BLOCK_RAW_BYTES, Block, Container, Places
 from manifold_common.format.sealed import FRAME_OVERHEAD_BYTES, HEADER_BYTES, ObjectKind, Opener, Payload
 from manifold_common.ids import PLAIN, ChunkId, CommitId, Generation, SessionId
+from manifold_common.ports.catalog import Upload
 from manifold_common.ports.object_store import Buffer
-from manifold_common.ports.uploads import Upload
 from manifold_common.services.context import Context
 
 MAX_PACK_BYTES = PACK_TARGET_BYTES + MAX_BLOCK_RAW_BYTES + HEADER_BYTES + 2 * FRAME_OVERHEAD_BYTES

@@ -7,7 +7,8 @@ a commit object (format v1) that says what has changed and where the content is.
 
 Order of effects: slots are noted before they are given out, lengths before their links; what was proven is noted before
 anything may refer to it, and what is about to refer to it before that is published or saved; rows are forgotten after
-that. What was left over by a failure is seen to when its time is over (``ports/uploads.py`` has a row's whole life).
+that. What was left over by a failure is seen to when its time is over (``ports/catalog/uploads.py`` has a row's whole
+life).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from manifold_common.engine.commit_writer import Authorship, StoredCommit
 from manifold_common.errors import BadUpload, InvalidInput, ManifoldError, NotFound, QuotaExceeded
 from manifold_common.format.sealed import Seal
 from manifold_common.ids import CommitId, DekId, Generation, SessionId, parse_commit_id, parse_object_id
+from manifold_common.ports.catalog import Upload
 from manifold_common.ports.object_links import Link
-from manifold_common.ports.uploads import Upload
 from manifold_common.services.context import Context
 from manifold_common.services.direct.inspection import (
     MAX_DRAFT_BYTES,

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from manifold_common.domain.access import Principal
 from manifold_common.errors import InvalidInput, NotFound
-from manifold_common.ids import Generation, ProjectId, TenantId, parse_project_id
-from manifold_common.ports.outbox import Condition, EventStream, OutboxRow, SinkState
+from manifold_common.ids import Generation, ProjectId, TenantProject, parse_project_id
+from manifold_common.ports.catalog import Condition, EventStream, OutboxRow, SinkState
 from manifold_common.services.context import Context
 from manifold_common.services.events.relay import cloud_event
 from manifold_common.services.projects.projects import Projects
 
-Owner: TypeAlias = tuple[TenantId, ProjectId]
 WaitingStream: TypeAlias = EventStream
 
 _LATE_SECONDS = 60.0
@@ -83,7 +82,7 @@ class Events:
         self._base_url = base_url
         self.sinks = tuple(sinks)
 
-    def owner(self, principal: Principal, name_or_id: str) -> Owner:
+    def owner(self, principal: Principal, name_or_id: str) -> TenantProject:
         """Return a project by name or id; by its id also one that was deleted. Raises NotFound."""
         try:
             return principal.tenant, self._projects.resolve(principal, name_or_id).project
@@ -94,11 +93,11 @@ class Events:
                 pass
             raise
 
-    def recent(self, owner: Owner | None = None, *, limit: int = 20) -> list[WrittenEvent]:
+    def recent(self, owner: TenantProject | None = None, *, limit: int = 20) -> list[WrittenEvent]:
         """Return the newest events, oldest first."""
         return [self._written(row) for row in self._context.catalog.recent_events(project=owner, limit=limit)]
 
-    def after(self, sequence: int, owner: Owner | None = None, *, limit: int = 1000) -> list[WrittenEvent]:
+    def after(self, sequence: int, owner: TenantProject | None = None, *, limit: int = 1000) -> list[WrittenEvent]:
         """Return what came after ``sequence``, oldest first. A transaction that was slow to finish may turn up late,
         below a sequence that was seen before."""
         rows = self._context.catalog.list_events(after=sequence, project=owner, limit=limit)
@@ -137,7 +136,7 @@ class Events:
             sinks=sinks,
         )
 
-    def redrive(self, *, sink: str | None = None, owner: Owner | None = None, skip: bool = False) -> Redriven:
+    def redrive(self, *, sink: str | None = None, owner: TenantProject | None = None, skip: bool = False) -> Redriven:
         """Let parked and resting streams go on; with ``skip``, parked ones without the event they stand at.
 
         Sinks that are parked or rest go on as well, unless one project or its event is meant. Raises NotFound: no such

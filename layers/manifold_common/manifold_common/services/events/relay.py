@@ -23,10 +23,10 @@ from typing import NamedTuple
 from manifold_common.domain.event import ORIGIN, PROJECT_COMMIT, CloudEvent, diff_link
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.ids import encode_id
-from manifold_common.ports.catalog import Catalog
+from manifold_common.ports.catalog import EventClaim, EventReport, OutboxRow, SinkReport
+from manifold_common.ports.catalog.outbox import Outbox
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.event_publisher import Delivery, EventPublisher, Outcome
-from manifold_common.ports.outbox import EventClaim, EventReport, OutboxRow, SinkReport
 from manifold_common.services.events.delivery_rules import RelayRules
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Relay:
 
     def __init__(
         self,
-        catalog: Catalog,
+        outbox: Outbox,
         publisher: EventPublisher,
         *,
         clock: Clock,
@@ -61,7 +61,7 @@ class Relay:
         rules: RelayRules | None = None,
         base_url: str = "",
     ) -> None:
-        self._catalog = catalog
+        self._outbox = outbox
         self._publisher = publisher
         self._clock = clock
         self._randomness = randomness
@@ -84,7 +84,7 @@ class Relay:
         rules = self._rules
         lease = encode_id(self._randomness.token(16))
         claimed_at = self._clock.now()
-        claims = self._catalog.claim_events(
+        claims = self._outbox.claim_events(
             self.sink, lease, seconds=self.lease_seconds, streams=rules.streams, events=rules.events
         )
         self._rest_seconds = 0.0
@@ -95,7 +95,7 @@ class Relay:
         how = self._judge(claims, outcomes, claimed_at)
         remaining = iter(outcomes)
         reports = [self._report(claim, remaining) for claim in claims]
-        self._catalog.report_events(self.sink, lease, reports, how)
+        self._outbox.report_events(self.sink, lease, reports, how)
         taken = sum(outcome.delivery is Delivery.TAKEN for outcome in outcomes)
         works_again = how.answered and claims[0].sink_failures > 0
         return Pass(taken, how.error is not None, more=how.error is None and (taken > 0 or works_again))

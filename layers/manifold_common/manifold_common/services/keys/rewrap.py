@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from manifold_common.domain.keys import Kek, KeyRecord, WrappedKey
+from manifold_common.domain.keys import Kek, KeyCursor, KeyRecord, WrappedKey
 from manifold_common.errors import ErrorKind, KeyUnavailable, ManifoldError
 from manifold_common.format.key_record import encode_key_record
 from manifold_common.format.layout import wrapped_key_key
-from manifold_common.ids import DekId, ProjectId, TenantId
-from manifold_common.ports.catalog import Catalog
+from manifold_common.ids import DekId, TenantProject
+from manifold_common.ports.catalog.keys import Keys
 from manifold_common.ports.key_provider import KeyProvider
 from manifold_common.services.context import Context
 
@@ -28,9 +28,6 @@ _log = logging.getLogger(__name__)
 _PAGE = 100
 _GIVE_UP_AFTER = 5
 """Failures in a row of keys of one provider that is away: the rest would fail as well, each after its time-out."""
-
-Cursor: TypeAlias = tuple[TenantId, ProjectId, DekId]
-Owner: TypeAlias = tuple[TenantId, ProjectId]
 
 
 class KeyTrouble(NamedTuple):
@@ -49,7 +46,7 @@ class RewrapSlice:
     rewrapped: int = 0
     troubles: list[KeyTrouble] = field(default_factory=list)
     """Keys that were not rewrapped."""
-    next: Cursor | None = None
+    next: KeyCursor | None = None
     """Where to go on; ``None``: the end was reached. A run from the beginning tries again what failed."""
 
     @property
@@ -78,16 +75,16 @@ class Rewrap:
         # Where it has no version yet, 0, which no record names.
         return Kek(self._current, facts["key_name"], int(version) if version.isdecimal() else 0)
 
-    def pending(self, *, only: Owner | None = None) -> Iterator[KeyRecord]:
+    def pending(self, *, only: TenantProject | None = None) -> Iterator[KeyRecord]:
         """Yield what a run would rewrap. Raises KeyUnavailable, CatalogUnavailable."""
         kek = self.kek()
         return iter(()) if kek is None else keys_not_under(self._context.catalog, kek, only=only)
 
     def run(
         self,
-        after: Cursor | None = None,
+        after: KeyCursor | None = None,
         *,
-        only: Owner | None = None,
+        only: TenantProject | None = None,
         stop: Callable[[], bool] = lambda: False,
         report: Callable[[], None] = lambda: None,
     ) -> RewrapSlice:
@@ -163,7 +160,7 @@ class Gate:
 
 
 def keys_not_under(
-    catalog: Catalog, kek: Kek, *, after: Cursor | None = None, only: Owner | None = None
+    catalog: Keys, kek: Kek, *, after: KeyCursor | None = None, only: TenantProject | None = None
 ) -> Iterator[KeyRecord]:
     """Yield data keys under another KEK, in order, of one project or of all. Raises CatalogUnavailable."""
     if only is not None and after is None:

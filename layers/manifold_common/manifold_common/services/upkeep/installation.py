@@ -16,9 +16,9 @@ from manifold_common.domain.installation import Standing
 from manifold_common.engine.node_record import NodeRecord, Place, place_of, read_record, write_record
 from manifold_common.errors import Conflict
 from manifold_common.ids import ID_BYTES, IncarnationId, encode_id
-from manifold_common.ports.catalog import Catalog
+from manifold_common.ports.catalog import InstallationRow
+from manifold_common.ports.catalog.installation import Installation
 from manifold_common.ports.clock import Randomness
-from manifold_common.ports.installation import InstallationRow
 
 _HOST_CHARACTERS = 40
 
@@ -49,7 +49,7 @@ IN_WORKDIR = "workdir"
 
 
 class Installations:
-    def __init__(self, catalog: Catalog, home: Home, randomness: Randomness) -> None:
+    def __init__(self, catalog: Installation, home: Home, randomness: Randomness) -> None:
         self._catalog = catalog
         self._home = home
         self._randomness = randomness

@@ -16,7 +16,7 @@ from manifold_common.engine.working_set.location import Location, WorkspaceMode
 from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet, WorkingSets
 from manifold_common.errors import ManifoldError, NotFound, PartlyDone, SessionBusy, SessionMoved
-from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ids import ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import ProjectRow, ReadPlan, SessionView
 from manifold_common.services.context import Context
 from manifold_common.services.sessions.commit import Commits
@@ -91,7 +91,7 @@ class Maintenance:
         self._working_sets = working_sets
         self._commits = commits
         self._rule = rule
-        self._checkpointed: tuple[TenantId, ProjectId] | None = None
+        self._checkpointed: TenantProject | None = None
         """The last project that was looked at, when ``write_checkpoints`` was stopped."""
 
     def save_drafts(self) -> int:
@@ -286,7 +286,7 @@ class Maintenance:
         last = plan.checkpoint.object_bytes if plan.checkpoint else 0
         return max(last, entries * self._rule.bytes_per_entry)
 
-    def _all_projects(self, after: tuple[TenantId, ProjectId] | None) -> Iterator[ProjectRow]:
+    def _all_projects(self, after: TenantProject | None) -> Iterator[ProjectRow]:
         while True:
             rows = self._context.catalog.all_projects(after=after, limit=_PAGE)
             yield from rows

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from manifold_common.adapters.postgres.commit_leases import CommitLeases
-from manifold_common.adapters.postgres.commits import Commits
+from manifold_common.adapters.postgres.catalog.checkpoints import Checkpoints
+from manifold_common.adapters.postgres.catalog.commit_leases import CommitLeases
+from manifold_common.adapters.postgres.catalog.commits import Commits
+from manifold_common.adapters.postgres.catalog.drafts import Drafts
+from manifold_common.adapters.postgres.catalog.installation import Installation
+from manifold_common.adapters.postgres.catalog.keys import Keys
+from manifold_common.adapters.postgres.catalog.outbox import Outbox
+from manifold_common.adapters.postgres.catalog.projects import Projects
+from manifold_common.adapters.postgres.catalog.sessions import Sessions
+from manifold_common.adapters.postgres.catalog.sinks import Sinks
+from manifold_common.adapters.postgres.catalog.superseded import Superseded
+from manifold_common.adapters.postgres.catalog.uploads import Uploads
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.adapters.postgres.dsn import Dsn
-from manifold_common.adapters.postgres.installation import Installation
 from manifold_common.adapters.postgres.migrations import known_migrations, refuse_other_version
-from manifold_common.adapters.postgres.outbox import Outbox
 from manifold_common.adapters.postgres.pool import Limits
-from manifold_common.adapters.postgres.projects import Projects
 from manifold_common.adapters.postgres.room import Room
-from manifold_common.adapters.postgres.sessions import Sessions
-from manifold_common.adapters.postgres.superseded import Superseded
-from manifold_common.adapters.postgres.uploads import Uploads
 from manifold_common.adapters.postgres.wholeness import require_whole
 from manifold_common.errors import ManifoldError, SchemaMismatch
 from manifold_common.ids import ProjectId, TenantId
@@ -36,7 +40,19 @@ _VERSION = "SELECT coalesce(max(version), 0) FROM schema_migrations"
 _HEALTH = "SELECT current_setting('server_version')"
 
 
-class PostgresCatalog(Projects, Commits, Sessions, Uploads, Superseded, Outbox, Installation):
+class PostgresCatalog(
+    Projects,
+    Keys,
+    Commits,
+    Checkpoints,
+    Sessions,
+    Drafts,
+    Uploads,
+    Outbox,
+    Sinks,
+    Superseded,
+    Installation,
+):
     """Implements the Catalog port. Safe for threads; connects at the first use."""
 
     def __init__(

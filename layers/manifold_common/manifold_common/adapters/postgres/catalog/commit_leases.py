@@ -19,7 +19,7 @@ from typing import Any, Final
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.domain.patience import hurried
 from manifold_common.errors import ManifoldError
-from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ids import ProjectId, TenantId, TenantProject
 
 _LEASE_SECONDS: Final = 3.0
 _FIRST_PAUSE_SECONDS: Final = 0.005
@@ -50,7 +50,7 @@ class CommitLeases:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._guard = threading.Lock()
-        self._queues: dict[tuple[TenantId, ProjectId], tuple[threading.Lock, int]] = {}
+        self._queues: dict[TenantProject, tuple[threading.Lock, int]] = {}
 
     @contextmanager
     def hold(self, tenant: TenantId, project: ProjectId, timeout_seconds: float) -> Iterator[bool]:
@@ -64,7 +64,7 @@ class CommitLeases:
                 yield had
 
     @contextmanager
-    def _local(self, key: tuple[TenantId, ProjectId], timeout_seconds: float) -> Iterator[bool]:
+    def _local(self, key: TenantProject, timeout_seconds: float) -> Iterator[bool]:
         with self._guard:
             lock, waiters = self._queues.get(key, (threading.Lock(), 0))
             self._queues[key] = lock, waiters + 1

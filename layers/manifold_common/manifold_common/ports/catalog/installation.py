@@ -29,9 +29,7 @@ class InstallationRow:
     """The place of its objects when it was settled; ``""`` where that was never said."""
 
 
-class InstallationRecord(Protocol):
-    """A part of the catalog. Raises as that does."""
-
+class Installation(Protocol):
     def installation(self) -> InstallationRow: ...
 
     def settle_installation(self, seen: IncarnationId, *, incarnation: IncarnationId, store: str) -> bool:

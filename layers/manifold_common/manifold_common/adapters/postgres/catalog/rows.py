@@ -13,13 +13,15 @@ from manifold_common.ports.catalog import (
     CheckpointRow,
     CommitRow,
     DraftRef,
+    EventStream,
     Head,
+    OutboxRow,
     ProjectRow,
     SessionRow,
     SessionView,
+    SinkState,
+    Upload,
 )
-from manifold_common.ports.outbox import EventStream, OutboxRow, SinkState
-from manifold_common.ports.uploads import Upload
 
 _HAS_KEY: Final = (
     "EXISTS (SELECT FROM project_keys AS k WHERE k.tenant_id = p.tenant_id AND k.project_id = p.project_id "

@@ -1,4 +1,4 @@
-"""What every catalog promises of commits that were made, checkpoints, and what is needed to read a generation."""
+"""What every catalog promises of checkpoints, and of what is to be read for a generation."""
 
 from __future__ import annotations
 
@@ -6,53 +6,21 @@ from datetime import timedelta
 
 import pytest
 from manifold_common.domain.history import Point
-from manifold_common.errors import AlreadyExists, NotFound
-from manifold_common.ids import CommitId, Generation, RequestId
+from manifold_common.errors import NotFound
+from manifold_common.ids import CommitId, Generation
 from manifold_common.ports.catalog import (
     Catalog,
     CheckpointRow,
-    CommitRow,
 )
 
 from tests.contract.catalog_fixtures import (
     EMPTY_HEAD,
-    EVENT,
     NOW,
     TENANT,
-    everything,
     key,
     make_project,
     new_id,
 )
-
-
-def test_commits_are_listed_newest_first_beyond_a_thousand(catalog: Catalog) -> None:
-    made = make_project(catalog)
-    made.publish(1050)
-    assert [row.generation for row in catalog.list_commits(TENANT, made.id)] == list(range(1050, 950, -1))
-    assert catalog.list_commits(TENANT, made.id, limit=2000) == made.commits[::-1]
-    paged: list[CommitRow] = []
-    while page := catalog.list_commits(TENANT, made.id, before=paged[-1].generation if paged else None, limit=333):
-        paged += page
-    assert paged == made.commits[::-1]
-    assert catalog.read_plan(TENANT, made.id).commits == made.commits
-
-
-def test_list_commits_outside_of_the_history_is_empty(catalog: Catalog) -> None:
-    made = make_project(catalog)
-    made.publish(2)
-    assert catalog.list_commits(TENANT, made.id, before=Generation(1)) == []
-    assert catalog.list_commits(TENANT, made.id, before=Generation(0)) == []
-    assert len(catalog.list_commits(TENANT, made.id, before=Generation(99))) == 2
-
-
-def test_a_generation_without_a_commit_is_not_found(catalog: Catalog) -> None:
-    made = make_project(catalog)
-    made.publish()
-    for generation in (-1, 0, 2, 2**40):
-        with pytest.raises(NotFound):
-            catalog.commit_at(TENANT, made.id, Generation(generation))
-    assert catalog.find_commit(TENANT, made.id, CommitId(new_id())) is None
 
 
 def test_a_read_plan_without_checkpoints_is_the_whole_log_up_to_the_generation(catalog: Catalog) -> None:
@@ -134,20 +102,6 @@ def test_a_plan_says_when_its_generation_was_made(catalog: Catalog) -> None:
             assert plan.committed_at == NOW + timedelta(hours=generation)
 
 
-def test_the_catalog_itself_says_when_a_commit_was_recorded(catalog: Catalog) -> None:
-    """Whatever the clock of whoever made the commit says, and whatever the row says that is handed in."""
-    made = make_project(catalog)
-    long_ago, far_ahead = NOW - timedelta(days=9000), NOW + timedelta(days=9000)
-    for said in (long_ago, far_ahead):
-        made.publish(commit=made.next_commit(created_at=said, recorded_at=said))
-    rows = catalog.list_commits(TENANT, made.id)
-    assert {row.created_at for row in rows} == {long_ago, far_ahead}
-    for row in rows:
-        assert row.recorded_at is not None
-        assert NOW <= row.recorded_at < far_ahead
-    assert rows[0].recorded_at >= rows[1].recorded_at  # type: ignore[operator]
-
-
 def test_a_read_plan_beyond_the_head_is_not_found(catalog: Catalog) -> None:
     made = make_project(catalog)
     made.publish()
@@ -175,44 +129,3 @@ def test_a_checkpoint_of_a_commit_that_is_not_there_is_refused(catalog: Catalog)
         with pytest.raises(NotFound):
             catalog.add_checkpoint(TENANT, made.id, CheckpointRow(Generation(generation), commit, made.keys[0].dek, 1))
     assert catalog.list_checkpoints(TENANT, made.id) == []
-
-
-# --- requests ---------------------------------------------------------------------------------------------------------
-
-REQUEST = RequestId("r-1")
-
-
-def test_the_commit_of_a_request_is_found_by_the_requests_name(catalog: Catalog) -> None:
-    made = make_project(catalog)
-    made.publish()
-    named = made.next_commit(request=REQUEST)
-    made.publish(commit=named)
-    made.publish()
-    assert catalog.find_request(TENANT, made.id, REQUEST) == named
-    assert catalog.find_request(TENANT, made.id, RequestId("r-2")) is None
-    assert catalog.commit_at(TENANT, made.id, Generation(2)) == named
-    assert catalog.read_plan(TENANT, made.id).commits[1] == named
-
-
-def test_a_request_makes_one_commit_at_most(catalog: Catalog) -> None:
-    made = make_project(catalog)
-    made.publish(commit=made.next_commit(request=REQUEST))
-    before = everything(catalog, made)
-    with pytest.raises(AlreadyExists):
-        catalog.publish_commit(made.publication(made.next_commit(request=REQUEST)))
-    assert everything(catalog, made) == before
-
-
-def test_requests_of_two_projects_may_have_one_name(catalog: Catalog) -> None:
-    for name in ("one", "two"):
-        made = make_project(catalog, name)
-        made.publish(commit=made.next_commit(request=REQUEST))
-        found = catalog.find_request(TENANT, made.id, REQUEST)
-        assert found is not None and found.commit == made.head.commit
-
-
-def test_requests_of_a_deleted_project_are_not_found(catalog: Catalog) -> None:
-    made = make_project(catalog)
-    made.publish(commit=made.next_commit(request=REQUEST))
-    catalog.delete_project(TENANT, made.id, EVENT)
-    assert catalog.find_request(TENANT, made.id, REQUEST) is None

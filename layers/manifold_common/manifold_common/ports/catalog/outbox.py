@@ -5,8 +5,7 @@ one sink. Streams do not wait for each other; within one, events are delivered i
 delivers *claims* streams first. A claim is a lease: it ends with its report or with its time, so a process that was
 killed holds nothing up for long. A report under a lease that another one has taken over changes nothing.
 
-How the sink *itself* does is noted as well, for all who deliver: while it rests or is parked, nobody can claim anything
-for it, and after a failure one claim of one event tries whether it works again before others are given out.
+How the sinks themselves do is in ``sinks``.
 """
 
 from __future__ import annotations
@@ -14,15 +13,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
-from manifold_common.ids import Generation, ProjectId, TenantId
+from manifold_common.ids import Generation, ProjectId, TenantId, TenantProject
+from manifold_common.ports.catalog.sinks import SinkReport
 
-Condition: TypeAlias = Literal["ok", "resting", "failing", "parked", "unused"]
-"""Of a sink. ``resting``: nothing is sent for now; ``failing``: it is about to be tried again."""
+
+class OutboxEvent(NamedTuple):
+    """A fact for the outside world, written in the transaction that made it true."""
+
+    type: str
+    """For instance ``manifold.project.commit``."""
+    data: Mapping[str, Any]
+    """JSON-serialisable."""
 
 
 class OutboxRow(NamedTuple):
+    """An event as it was written."""
+
     sequence: int
     tenant: TenantId
     project: ProjectId
@@ -67,47 +75,6 @@ class EventReport:
 
 
 @dataclass(frozen=True, slots=True)
-class SinkReport:
-    """How the sink itself did, in one batch."""
-
-    claimed_at: datetime
-    """What was sent after that tells nothing of a rest that was asked for later."""
-    answered: bool
-    """It took an event, or turned one down for what the event is."""
-    error: str | None = None
-    """Why it did not do its part."""
-    retry_at: datetime | None = None
-    """With ``error``: it rests until then. A rest that was noted before is never made shorter."""
-    park: bool = False
-    """It is left alone until an operator redrives it."""
-
-
-@dataclass(frozen=True, slots=True)
-class SinkState:
-    """How a sink does, as all who deliver have found it."""
-
-    sink: str
-    failures: int = 0
-    """In a row; 0: it works, or nothing was sent yet."""
-    since: datetime | None = None
-    """Since when it works, or does not; ``None``: nothing was sent yet."""
-    ok_at: datetime | None = None
-    """When it last did its part, give or take a second."""
-    failed_at: datetime | None = None
-    retry_at: datetime | None = None
-    parked_at: datetime | None = None
-    error: str | None = None
-    """Why it does not work."""
-
-    def condition(self, now: datetime) -> Condition:
-        if self.parked_at is not None:
-            return "parked"
-        if self.failures:
-            return "resting" if self.retry_at is not None and self.retry_at > now else "failing"
-        return "ok" if self.ok_at is not None else "unused"
-
-
-@dataclass(frozen=True, slots=True)
 class EventStream:
     """A stream that has something waiting, for operators."""
 
@@ -128,16 +95,14 @@ class EventStream:
 
 
 class Outbox(Protocol):
-    def list_events(
-        self, *, after: int = 0, project: tuple[TenantId, ProjectId] | None = None, limit: int = 100
-    ) -> list[OutboxRow]:
+    def list_events(self, *, after: int = 0, project: TenantProject | None = None, limit: int = 100) -> list[OutboxRow]:
         """Return events of every tenant, delivered or not, by sequence, those after ``after``.
 
         Within a project the sequence is the order in which things happened. Across projects a transaction that was
         slow to finish may show up with a lower sequence than one seen before.
         """
 
-    def recent_events(self, *, project: tuple[TenantId, ProjectId] | None = None, limit: int = 100) -> list[OutboxRow]:
+    def recent_events(self, *, project: TenantProject | None = None, limit: int = 100) -> list[OutboxRow]:
         """Return the last events, delivered or not, by sequence."""
 
     def claim_events(
@@ -176,14 +141,8 @@ class Outbox(Protocol):
     def event_streams(self, sinks: Sequence[str], *, limit: int = 1000) -> list[EventStream]:
         """Return the streams of ``sinks`` with something waiting: parked ones first, then by their oldest event."""
 
-    def sink_states(self, sinks: Sequence[str]) -> list[SinkState]:
-        """Return how each of ``sinks`` does, in their order."""
-
-    def redrive_sinks(self, sink: str | None = None) -> int:
-        """Let one sink, or all, be tried at once, where they are parked or at rest. Returns how many were."""
-
     def redrive_events(
-        self, *, sink: str | None = None, project: tuple[TenantId, ProjectId] | None = None, skip: bool = False
+        self, *, sink: str | None = None, project: TenantProject | None = None, skip: bool = False
     ) -> int:
         """Let streams that are parked or at rest go on at once. Returns how many.
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from manifold_common.adapters.postgres import rows
+from manifold_common.adapters.postgres.catalog import rows
+from manifold_common.adapters.postgres.catalog.projects import no_project
 from manifold_common.adapters.postgres.database import Database
-from manifold_common.adapters.postgres.projects import no_project, refuses_plain
-from manifold_common.domain.history import history_replaced
-from manifold_common.errors import AlreadyExists, NotFound, SessionMoved
-from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
-from manifold_common.ports.catalog import DraftRef, SessionRow, SessionView, superseded
+from manifold_common.errors import AlreadyExists, NotFound
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
+from manifold_common.ports.catalog import SessionRow, SessionView
 
-_LIVING = "p.tenant_id = s.tenant_id AND p.project_id = s.project_id AND p.deleted_at IS NULL"
+LIVING = "p.tenant_id = s.tenant_id AND p.project_id = s.project_id AND p.deleted_at IS NULL"
 
 # A session that came too late for its project's deletion is invisible; its id is free again.
 _OPEN = f"""
@@ -40,75 +39,42 @@ WITH p AS (
         draft_saved_at = EXCLUDED.draft_saved_at, scope = EXCLUDED.scope, created_at = EXCLUDED.created_at,
         expires_at = EXCLUDED.expires_at, working_set_id = EXCLUDED.working_set_id,
         working_set_node = EXCLUDED.working_set_node, durable_at = EXCLUDED.durable_at, gave_up_draft = false
-    WHERE NOT EXISTS (SELECT FROM projects AS p WHERE {_LIVING})
+    WHERE NOT EXISTS (SELECT FROM projects AS p WHERE {LIVING})
     RETURNING created_at, expires_at
 )
 SELECT EXISTS (SELECT FROM p), (SELECT created_at FROM opened), (SELECT expires_at FROM opened)
 """
 
 _VIEW = f"""
-SELECT {rows.VIEW} FROM sessions AS s JOIN projects AS p ON {_LIVING}
+SELECT {rows.VIEW} FROM sessions AS s JOIN projects AS p ON {LIVING}
 WHERE s.tenant_id = %s AND s.user_id = %s AND s.session_id = %s
 """
 
 _LIST = f"""
-SELECT {rows.SESSION} FROM sessions AS s JOIN projects AS p ON {_LIVING}
+SELECT {rows.SESSION} FROM sessions AS s JOIN projects AS p ON {LIVING}
 WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.project_id = coalesce(%(project)s, s.project_id)
 ORDER BY s.session_id
 """
 
 _DRAFTED = f"""
-SELECT {rows.SESSION} FROM sessions AS s JOIN projects AS p ON {_LIVING}
+SELECT {rows.SESSION} FROM sessions AS s JOIN projects AS p ON {LIVING}
 WHERE s.project_id = %s AND s.tenant_id = %s AND s.draft_commit_id IS NOT NULL
 ORDER BY s.user_id, s.session_id
 """
 
 _EXPIRED = f"""
-SELECT {rows.VIEW} FROM sessions AS s JOIN projects AS p ON {_LIVING}
+SELECT {rows.VIEW} FROM sessions AS s JOIN projects AS p ON {LIVING}
 WHERE s.expires_at <= now() - %s
 ORDER BY s.expires_at LIMIT %s
 """
 
 _MINE = f"""
-FROM projects AS p WHERE s.tenant_id = %s AND s.user_id = %s AND s.session_id = %s AND {_LIVING}
+FROM projects AS p WHERE s.tenant_id = %s AND s.user_id = %s AND s.session_id = %s AND {LIVING}
 """
 
 _MOVE = f"UPDATE sessions AS s SET base_generation = %s, base_commit_id = %s {_MINE} RETURNING 1"
 
 _PROLONG = f"UPDATE sessions AS s SET expires_at = now() + %s {_MINE} RETURNING s.expires_at"
-
-_DROP_DRAFT = f"""
-WITH found AS (
-    SELECT s.tenant_id, s.user_id, s.session_id FROM sessions AS s JOIN projects AS p ON {_LIVING}
-    WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s
-), dropped AS (
-    UPDATE sessions AS s SET
-        draft_generation = NULL, draft_commit_id = NULL, draft_parent_id = NULL, draft_dek_id = NULL,
-        draft_bytes = NULL, draft_saved_at = NULL, durable_at = now(),
-        gave_up_draft = s.gave_up_draft OR %(given_up)s
-    FROM found AS f
-    WHERE s.tenant_id = f.tenant_id AND s.user_id = f.user_id AND s.session_id = f.session_id
-      AND s.draft_commit_id = %(commit)s
-    RETURNING 1
-)
-SELECT EXISTS (SELECT FROM dropped) FROM found
-"""
-
-_SAVE_DRAFT = f"""
-UPDATE sessions AS s SET
-    draft_generation = %(draft_generation)s, draft_commit_id = %(draft_commit)s, draft_parent_id = %(draft_parent)s,
-    draft_dek_id = %(draft_dek)s, draft_bytes = %(draft_bytes)s, draft_saved_at = now(),
-    expires_at = now() + %(ttl)s, durable_at = now()
-FROM projects AS p
-WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s AND {_LIVING}
-  AND (%(working_set)s::text IS NULL OR s.working_set_id IS NULL OR s.working_set_id = %(working_set)s)
-  AND (%(draft_parent)s::text IS NULL OR EXISTS (
-        SELECT FROM commits AS c
-        WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id AND c.commit_id = %(draft_parent)s
-          AND c.generation = %(draft_generation)s - 1))
-  AND (%(sealed)s OR p.key_epoch = 0)
-RETURNING 1
-"""
 
 # With the parameters of _as_seen.
 _AS_SEEN = """
@@ -120,7 +86,7 @@ _AS_SEEN = """
 _TAKE = f"""
 UPDATE sessions AS s SET working_set_id = %(working_set)s, working_set_node = %(node)s, durable_at = now()
 FROM projects AS p
-WHERE {_AS_SEEN} AND {_LIVING}
+WHERE {_AS_SEEN} AND {LIVING}
 RETURNING 1
 """
 
@@ -176,8 +142,7 @@ class Sessions:
         return replace(row, draft=draft, created_at=begun, expires_at=rows.utc(expires_at), durable_at=begun)
 
     def view_session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
-        found = self._db.read(_VIEW, (tenant, user, session))
-        return rows.view(found[0]) if found else None
+        return view(self._db, tenant, user, session)
 
     def list_sessions(self, tenant: TenantId, user: UserId, project: ProjectId | None = None) -> list[SessionRow]:
         found = self._db.read(_LIST, {"tenant": tenant, "user": user, "project": project})
@@ -203,45 +168,6 @@ class Sessions:
         if not found:
             raise no_session(session)
         return rows.utc(found[0][0])
-
-    def drop_draft(
-        self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId, *, given_up: bool = False
-    ) -> bool:
-        params = {"tenant": tenant, "user": user, "session": session, "commit": commit, "given_up": given_up}
-        found = self._db.write(_DROP_DRAFT, params)
-        if not found:
-            raise no_session(session)
-        return bool(found[0][0])
-
-    def save_draft(
-        self,
-        tenant: TenantId,
-        user: UserId,
-        session: SessionId,
-        draft: DraftRef,
-        *,
-        ttl: timedelta,
-        working_set: WorkingSetId | None = None,
-    ) -> None:
-        params = {
-            "tenant": tenant,
-            "user": user,
-            "session": session,
-            "ttl": ttl,
-            "working_set": working_set,
-            "sealed": draft.dek != PLAIN,
-            **rows.draft_params(draft),
-        }
-        if self._db.write(_SAVE_DRAFT, params):
-            return
-        view = self.view_session(tenant, user, session)
-        if view is None:
-            raise no_session(session)
-        if draft.dek == PLAIN and refuses_plain(self._db, tenant, view.session.project):
-            raise superseded(view.session.project)
-        if working_set is not None and not view.session.is_at(working_set):
-            raise SessionMoved(session)
-        raise history_replaced(draft.base, view.head.generation)
 
     def take_session(self, seen: SessionRow, working_set: WorkingSetId, node: str | None) -> bool:
         return bool(self._db.write(_TAKE, {**_as_seen(seen), "working_set": working_set, "node": node}))
@@ -273,6 +199,11 @@ def _as_seen(row: SessionRow) -> dict[str, object]:
         "draft_commit": row.draft.commit if row.draft else None,
         "seen": row.working_set,
     }
+
+
+def view(db: Database, tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
+    found = db.read(_VIEW, (tenant, user, session))
+    return rows.view(found[0]) if found else None
 
 
 def no_session(session: SessionId) -> NotFound:

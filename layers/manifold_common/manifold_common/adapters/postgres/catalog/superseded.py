@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from manifold_common.adapters.postgres.database import Database
-from manifold_common.ports.superseded import SupersededObject
+from manifold_common.ports.catalog import SupersededObject
 
 _SUPERSEDED = """
 SELECT x.tenant_id, x.project_id, x.generation, x.commit_id,

@@ -1,11 +1,14 @@
-"""How each sink itself does: the statements on ``event_sinks`` that the outbox uses."""
+"""How each sink itself does (``event_sinks``). The outbox's statements judge it along with a report."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from manifold_common.ports.outbox import SinkReport
+from manifold_common.adapters.postgres.catalog import rows
+from manifold_common.adapters.postgres.database import Database
+from manifold_common.ports.catalog import SinkReport, SinkState
 
 _FRESH: Final = timedelta(seconds=1)
 """A sink that works is not written down more often than that."""
@@ -41,16 +44,27 @@ ON CONFLICT (sink) DO UPDATE SET
 WHERE %(failed)s OR k.failures > 0 OR k.probe = %(lease)s OR k.ok_at IS NULL OR k.ok_at < %(fresh)s
 """
 
-STATES: Final = """
+_STATES: Final = """
 SELECT sink, failures, since, ok_at, failed_at, retry_at, parked_at, last_error FROM event_sinks WHERE sink = ANY(%s)
 """
 
 # The number of failures stays: the first thing that is sent then is a try.
-REDRIVE: Final = """
+_REDRIVE: Final = """
 UPDATE event_sinks SET parked_at = NULL, retry_at = NULL, probe = NULL, probing_until = NULL
 WHERE (parked_at IS NOT NULL OR failures > 0) AND (%(sink)s::text IS NULL OR sink = %(sink)s)
 RETURNING 1
 """
+
+
+class Sinks:
+    _db: Database
+
+    def sink_states(self, sinks: Sequence[str]) -> list[SinkState]:
+        found = {row[0]: rows.sink_state(row) for row in self._db.read(_STATES, (list(sinks),))}
+        return [found.get(sink, SinkState(sink)) for sink in sinks]
+
+    def redrive_sinks(self, sink: str | None = None) -> int:
+        return len(self._db.write(_REDRIVE, {"sink": sink}))
 
 
 def judgement(how: SinkReport | None, now: datetime) -> dict[str, Any]:

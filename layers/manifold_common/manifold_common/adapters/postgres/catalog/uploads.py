@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from manifold_common.adapters.postgres import rows
+from manifold_common.adapters.postgres.catalog import rows
+from manifold_common.adapters.postgres.catalog.keys import refuses_plain
+from manifold_common.adapters.postgres.catalog.sessions import no_session
 from manifold_common.adapters.postgres.database import Database
-from manifold_common.adapters.postgres.projects import refuses_plain
-from manifold_common.adapters.postgres.sessions import no_session
 from manifold_common.ids import PLAIN, CommitId, ProjectId, SessionId, TenantId, UserId
-from manifold_common.ports.catalog import superseded
-from manifold_common.ports.uploads import Held, Upload
+from manifold_common.ports.catalog import Held, Upload, encrypted_meanwhile
 
 _HELD = """
 SELECT count(*) FILTER (WHERE session_id = %(session)s),
@@ -108,7 +107,7 @@ class Uploads:
         }
         if not self._db.write(_ADD, params):
             if not params["sealed"] and refuses_plain(self._db, first.tenant, first.project):
-                raise superseded(first.project)
+                raise encrypted_meanwhile(first.project)
             raise no_session(first.session)
 
     def find_uploads(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.errors import CatalogUnavailable
 from manifold_common.ids import IncarnationId, parse_catalog_id, parse_incarnation_id
-from manifold_common.ports.installation import DatabaseIdentity, InstallationRow
+from manifold_common.ports.catalog import DatabaseIdentity, InstallationRow
 
 _HERE = """(SELECT system_identifier::text FROM pg_control_system()),
        (SELECT oid::bigint FROM pg_database WHERE datname = current_database())"""

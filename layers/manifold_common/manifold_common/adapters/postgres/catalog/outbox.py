@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from manifold_common.adapters.postgres import rows
+from manifold_common.adapters.postgres.catalog import rows
+from manifold_common.adapters.postgres.catalog.sinks import JUDGE, judgement
 from manifold_common.adapters.postgres.database import Database
-from manifold_common.adapters.postgres.sinks import JUDGE, REDRIVE, STATES, judgement
-from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ids import TenantProject
+from manifold_common.ports.catalog import EventClaim, EventReport, EventStream, OutboxRow, SinkReport
 from manifold_common.ports.clock import Clock
-from manifold_common.ports.outbox import EventClaim, EventReport, EventStream, OutboxRow, SinkReport, SinkState
 
 _BATCH = 10_000
 
@@ -152,14 +152,12 @@ class Outbox:
     _db: Database
     _clock: Clock
 
-    def list_events(
-        self, *, after: int = 0, project: tuple[TenantId, ProjectId] | None = None, limit: int = 100
-    ) -> list[OutboxRow]:
+    def list_events(self, *, after: int = 0, project: TenantProject | None = None, limit: int = 100) -> list[OutboxRow]:
         tenant, project_id = project or (None, None)
         params = {"after": after, "tenant": tenant, "project": project_id, "limit": limit}
         return [rows.outbox(row) for row in self._db.read(_LIST, params)]
 
-    def recent_events(self, *, project: tuple[TenantId, ProjectId] | None = None, limit: int = 100) -> list[OutboxRow]:
+    def recent_events(self, *, project: TenantProject | None = None, limit: int = 100) -> list[OutboxRow]:
         tenant, project_id = project or (None, None)
         params = {"tenant": tenant, "project": project_id, "limit": limit}
         return [rows.outbox(row) for row in self._db.read(_RECENT, params)][::-1]
@@ -206,15 +204,8 @@ class Outbox:
     def event_streams(self, sinks: Sequence[str], *, limit: int = 1000) -> list[EventStream]:
         return [rows.event_stream(row) for row in self._db.read(_STREAMS, (list(sinks), limit))]
 
-    def sink_states(self, sinks: Sequence[str]) -> list[SinkState]:
-        found = {row[0]: rows.sink_state(row) for row in self._db.read(STATES, (list(sinks),))}
-        return [found.get(sink, SinkState(sink)) for sink in sinks]
-
-    def redrive_sinks(self, sink: str | None = None) -> int:
-        return len(self._db.write(REDRIVE, {"sink": sink}))
-
     def redrive_events(
-        self, *, sink: str | None = None, project: tuple[TenantId, ProjectId] | None = None, skip: bool = False
+        self, *, sink: str | None = None, project: TenantProject | None = None, skip: bool = False
     ) -> int:
         tenant, project_id = project or (None, None)
         params = {"sink": sink, "tenant": tenant, "project": project_id, "skip": skip}

@@ -1,0 +1,93 @@
+"""What the catalog promises: the one place where commits become order.
+
+The catalog (PostgreSQL) is the only serialisation point. Each method is one transaction: it happens wholly or not
+at all. Every row belongs to a tenant, and a method never answers with another tenant's rows: what is not the
+tenant's is ``NotFound``, exactly like what does not exist.
+
+Every method may raise ``CatalogUnavailable``. Reads have then been retried already. After a write the caller cannot
+know whether it happened: ids are made before the attempt, so the caller looks the id up (``find_commit``).
+
+Each module here is one feature: its records, and a Protocol of what can be done with them. Each adapter has a module of
+the same name. Records are imported from here; who needs one feature only takes its Protocol from its module.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from manifold_common.ports.catalog.checkpoints import CheckpointRow, Checkpoints, ReadPlan
+from manifold_common.ports.catalog.commit_leases import CommitLeases
+from manifold_common.ports.catalog.commits import CommitRow, Commits, Head, Publication
+from manifold_common.ports.catalog.drafts import DraftRef, Drafts
+from manifold_common.ports.catalog.installation import DatabaseIdentity, Installation, InstallationRow
+from manifold_common.ports.catalog.keys import Keys, PlainObjects, encrypted_meanwhile
+from manifold_common.ports.catalog.outbox import EventClaim, EventReport, EventStream, Outbox, OutboxEvent, OutboxRow
+from manifold_common.ports.catalog.projects import ProjectRow, Projects
+from manifold_common.ports.catalog.sessions import SessionRow, Sessions, SessionView
+from manifold_common.ports.catalog.sinks import Condition, SinkReport, Sinks, SinkState
+from manifold_common.ports.catalog.superseded import Superseded, SupersededObject
+from manifold_common.ports.catalog.uploads import Held, Upload, Uploads
+
+__all__ = [
+    "Catalog",
+    "CatalogHealth",
+    "CheckpointRow",
+    "CommitRow",
+    "Condition",
+    "DatabaseIdentity",
+    "DraftRef",
+    "EventClaim",
+    "EventReport",
+    "EventStream",
+    "Head",
+    "Held",
+    "InstallationRow",
+    "OutboxEvent",
+    "OutboxRow",
+    "PlainObjects",
+    "ProjectRow",
+    "Publication",
+    "ReadPlan",
+    "SessionRow",
+    "SessionView",
+    "SinkReport",
+    "SinkState",
+    "SupersededObject",
+    "Upload",
+    "encrypted_meanwhile",
+]
+
+
+class CatalogHealth(NamedTuple):
+    ok: bool
+    detail: str
+    latency_seconds: float
+    trouble: str = ""
+    """Why writes fail, or are about to, although it answers; ``""``: no reason is known."""
+
+
+class Catalog(
+    Projects,
+    Keys,
+    Commits,
+    CommitLeases,
+    Checkpoints,
+    Sessions,
+    Drafts,
+    Uploads,
+    Outbox,
+    Sinks,
+    Superseded,
+    Installation,
+    Protocol,
+):
+    """All features, over one database."""
+
+    def health(self) -> CatalogHealth:
+        """Return how one cheap query went, and what is known of writes. Never raises."""
+
+    def rest(self) -> None:
+        """Give back the connections that are idle, but perhaps for one: this process may not run for a while."""
+
+    def close(self) -> None:
+        """Give connections back. The catalog is not used afterwards."""

@@ -1,0 +1,93 @@
+"""The catalog's projects: names, owners, sizes, and what is a fork of what.
+
+A project that was deleted is seen nowhere. Its row stays as a tombstone all the same, because the stored objects
+outlive it until they are collected, and forks may refer to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from manifold_common.domain.keys import Encryption, KeyRecord
+from manifold_common.ids import Generation, ProjectId, TenantId, TenantProject, UserId
+from manifold_common.ports.catalog.commits import Head, Publication
+from manifold_common.ports.catalog.outbox import OutboxEvent
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRow:
+    tenant: TenantId
+    project: ProjectId
+    owner: UserId
+    name: str
+    head: Head
+    tree_bytes: int
+    """Sum of file sizes at the head."""
+    tree_files: int
+    """Entries of any kind at the head, the root folder not counted."""
+    created_at: datetime
+    updated_at: datetime
+    encryption: Encryption = Encryption.ALL
+    """By the project's keys."""
+
+
+class Projects(Protocol):
+    def create_project(
+        self,
+        row: ProjectRow,
+        keys: Sequence[KeyRecord],
+        event: OutboxEvent,
+        *,
+        fork_of: tuple[ProjectId, Generation] | None = None,
+        first: Publication | None = None,
+    ) -> None:
+        """Add an empty project (its head is generation 0) with its keys, oldest first.
+
+        With ``fork_of``, also record that this project refers to objects of another one of its tenant (alive or
+        deleted), which keeps those from being collected. With ``first``, a publication on the empty project that
+        moves no session, its first commit becomes visible together with it, as if it had been published right after.
+
+        Raises:
+            AlreadyExists: the owner has a project of that name, or the project id is taken.
+            NotFound: the tenant has no project ``fork_of``, or that project never reached the generation.
+            InternalError: the key of the first commit is not one of ``keys``.
+        """
+
+    def get_project(self, tenant: TenantId, project: ProjectId) -> ProjectRow:
+        """Raises NotFound: no such project in this tenant, or it was deleted."""
+
+    def find_project(self, tenant: TenantId, owner: UserId, name: str) -> ProjectRow | None:
+        """Return the owner's project of that name."""
+
+    def list_projects(
+        self, tenant: TenantId, owner: UserId, *, after_name: str = "", limit: int = 100
+    ) -> list[ProjectRow]:
+        """Return up to ``limit`` projects by name, those after ``after_name``."""
+
+    def all_projects(self, *, after: TenantProject | None = None, limit: int = 100) -> list[ProjectRow]:
+        """Return living projects of every tenant, by tenant and id (for the host's housekeeping)."""
+
+    def rename_project(self, tenant: TenantId, project: ProjectId, name: str, event: OutboxEvent) -> ProjectRow:
+        """Raises NotFound; AlreadyExists: the owner has another project of that name."""
+
+    def delete_project(
+        self, tenant: TenantId, project: ProjectId, event: OutboxEvent, *, only_unused: bool = False
+    ) -> None:
+        """Make the project, its sessions and its history invisible; its name is free again at once.
+
+        Args:
+            only_unused: only if it is at generation 0 and has no session.
+
+        Raises:
+            NotFound: no such project, or it is deleted already; or it is used, and was to be unused.
+        """
+
+    def forks_of(self, tenant: TenantId, source: ProjectId) -> list[tuple[ProjectId, Generation]]:
+        """Return the living forks of a project (alive or deleted) and the generation each was made from.
+
+        A fork of a fork counts too, even if the one between was deleted, since it still refers to the objects of
+        ``source``; the generation is then the one of ``source`` that its line left from.
+        """
