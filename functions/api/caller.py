@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.errors import InvalidInput, NotFound
 from manifold_common.ids import Generation, ProjectId, parse_project_id
+from manifold_common.shapes.projects import Project
 
 from functions.api.request_body import RequestBodies
 from functions.api.traffic import Room, Traffic
-
-if TYPE_CHECKING:
-    from functions.shapes.projects import ProjectFacts
 
 PrincipalOf = Callable[[Request], Principal]
 
@@ -51,7 +49,7 @@ class Call:
     def manifold(self) -> Manifold:
         return self.api.manifold
 
-    def project(self, name_or_id: str) -> ProjectFacts:
+    def project(self, name_or_id: str) -> Project:
         """Return the caller's project of that id, or else of that name. Raises NotFound."""
         projects = self.manifold.projects
         try:
@@ -61,7 +59,7 @@ class Call:
 
     def project_id(self, name_or_id: str) -> ProjectId:
         """Raises NotFound."""
-        return self.project(name_or_id).project
+        return self.project(name_or_id).id
 
 
 async def _call(request: Request) -> Call:

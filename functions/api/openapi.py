@@ -3,12 +3,19 @@ problem document."""
 
 from __future__ import annotations
 
+import re
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from manifold_common import shapes
+from manifold_common.shapes.base import Answer
 
 from functions.api.areas import load
+from functions.api.shaped import SCHEMAS
 
 _ABOUT = """Encrypted, versioned project workspaces.
 
@@ -22,8 +29,6 @@ def describe(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document, made once."""
     if app.openapi_schema:
         return app.openapi_schema
-    from functions.shapes.problem import Problem  # nothing else needs it
-
     load(app)
     document = get_openapi(
         title=app.title, version=app.version, description=_ABOUT, routes=app.routes, openapi_version="3.1.0"
@@ -37,9 +42,56 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas["Problem"] = Problem.model_json_schema()
+    document["components"]["schemas"] |= schemas_of(document)
     app.openapi_schema = document
     return document
+
+
+def schemas_of(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the schemas that a document refers to, by name."""
+    known = _shapes()
+    named = sorted(set(re.findall(rf"{SCHEMAS}(\w+)", str(document))))
+    referred = [known[name] for name in named if name in known]
+    _, schemas = msgspec.json.schema_components(referred, ref_template=SCHEMAS + "{name}")
+    for name, schema in schemas.items():
+        schema.pop("title", None)
+        shape = known.get(name)
+        if shape is not None and issubclass(shape, Answer):
+            schema["required"] = [one.encode_name for one in msgspec.structs.fields(shape) if not _may_lack(one)]
+            for found in schema["properties"].values():
+                found.pop("default", None)
+    return {name: _portable(schema) for name, schema in schemas.items()}
+
+
+def _shapes() -> dict[str, type[msgspec.Struct]]:
+    modules = [import_module(f"{shapes.__name__}.{module.name}") for module in iter_modules(shapes.__path__)]
+    return {
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, msgspec.Struct)
+    }
+
+
+def _may_lack(field: msgspec.structs.FieldInfo) -> bool:
+    """Tell whether an answer may come without a field."""
+    return field.default is msgspec.UNSET
+
+
+def _portable(schema: Any) -> Any:
+    """Return a schema with its patterns as all readers of JSON Schema take them, not only Python."""
+    if isinstance(schema, list):
+        return [_portable(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _portable(value) for name, value in schema.items()}
+    pattern = found.get("pattern")
+    if isinstance(pattern, str):
+        if "(?i:" in pattern:
+            del found["pattern"]
+        else:
+            found["pattern"] = pattern.replace(r"\A", "^").replace(r"\Z", "$")
+    return found
 
 
 _PATH = {

@@ -35,7 +35,7 @@ def plan_session(
     """Return a plan for a session, which is opened if need be. Raises as ``SessionPlans.plan``."""
     project: ProjectId | None = None
     if body.project is not None:
-        project = manifold.projects.resolve(principal, body.project).project
+        project = manifold.projects.resolve(principal, body.project).id
     return session_plan_out(
         manifold.session_plans.plan(
             principal,

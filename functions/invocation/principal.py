@@ -36,6 +36,6 @@ class OnBehalf(Request):
 def project_of(manifold: Manifold, principal: Principal, name_or_id: str) -> ProjectId:
     """Return the principal's project of that id, or else of that name. Raises NotFound."""
     try:
-        return manifold.projects.get(principal, parse_project_id(name_or_id)).project
+        return manifold.projects.get(principal, parse_project_id(name_or_id)).id
     except (InvalidInput, NotFound):
-        return manifold.projects.resolve(principal, name_or_id).project
+        return manifold.projects.resolve(principal, name_or_id).id

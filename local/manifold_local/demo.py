@@ -173,7 +173,7 @@ def _import(demo: Demo) -> ProjectId:
     if tree == REPOSITORY:
         tree = stage.scratch / "source"
         shutil.copytree(REPOSITORY, tree, symlinks=True, ignore=shutil.ignore_patterns(*_NOT_OF_THE_REPOSITORY))
-    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
     done = demo.timed(
         "import",
         lambda: manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, tree, EditOptions("first import")),

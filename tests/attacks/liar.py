@@ -88,6 +88,6 @@ def make_liar(client: RemoteManifold, project: ProjectId, session: SessionId = S
 
 
 def unchanged(server: RemoteServer, project: ProjectId) -> bool:
-    row = server.manifold.projects.get(LOCAL_PRINCIPAL, project)
+    found = server.manifold.projects.get(LOCAL_PRINCIPAL, project)
     report = server.manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True)
-    return (row.head.generation, report.ok, cat(server.manifold, project, b"a")) == (1, True, b"one")
+    return (found.generation, report.ok, cat(server.manifold, project, b"a")) == (1, True, b"one")

@@ -153,7 +153,7 @@ def test_an_import_of_more_packs_than_one_answer_has_room_for_goes_through(
     server.manifold.uploads._room = Room(session_slots=40, user_slots=40)
     source = tmp_path / "source"
     source.mkdir()
-    project = client.projects.create("large").project
+    project = client.projects.create("large").id
     for turn in range(3):
         (source / "large").write_bytes(random.Random(turn).randbytes(20 << 20))
         assert client.transfer.import_folder(project, source, CommitRequest()).generation == turn + 1
@@ -166,7 +166,7 @@ def test_quotas_hold_for_uploads(make_server: MakeServer, make_client: MakeClien
     client = make_client(url=server.url)
     source = tmp_path / "source"
     source.mkdir()
-    project = client.projects.create("small").project
+    project = client.projects.create("small").id
     (source / "large").write_bytes(b"x" * 1001)
     with pytest.raises(QuotaExceeded):
         client.transfer.import_folder(project, source, CommitRequest())
@@ -175,7 +175,7 @@ def test_quotas_hold_for_uploads(make_server: MakeServer, make_client: MakeClien
         (source / f"f{number}").write_bytes(bytes([number]) * 900)
     with pytest.raises(QuotaExceeded):
         client.transfer.import_folder(project, source, CommitRequest())
-    assert server.manifold.projects.get(LOCAL_PRINCIPAL, project).head.generation == 0
+    assert server.manifold.projects.get(LOCAL_PRINCIPAL, project).generation == 0
 
 
 def test_slots_are_given_for_ones_own_sessions_and_in_small_numbers(server: RemoteServer, liar: Liar) -> None:

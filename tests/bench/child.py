@@ -53,7 +53,7 @@ def big(name: str, folder: str, store: str) -> dict[str, float]:
     """
     node = start_node(dict(os.environ), Path.cwd(), store=Sink() if store == "sink" else None)
     manifold = node.manifold
-    project = manifold.projects.create(LOCAL_PRINCIPAL, name).project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, name).id
     found = {"idle_bytes": float(_resident("VmRSS"))}
     _forget_peak()
     begun = time.perf_counter()

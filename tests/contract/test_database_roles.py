@@ -49,7 +49,7 @@ def work(function: Function) -> None:
     """Do what requests can ask for."""
     manifold = function.manifold
     edits, sessions = manifold.edits, manifold.sessions
-    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
     edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"docs"), MakeFolder(b".skills/one")])
     place = Path(sessions.checkout(LOCAL_PRINCIPAL, SESSION, project).path)
     (place / "new").write_text("content")

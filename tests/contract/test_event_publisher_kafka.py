@@ -242,7 +242,7 @@ def test_what_one_node_commits_is_what_another_hears(
     elsewhere = build_generation_cache(manifold.settings, clock, randomness)
     assert elsewhere is not None
     with elsewhere.listen() as listener, closing(build_relays(manifold)[0]) as relay:
-        project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
+        project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
         manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"docs")])
         manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b".skills/one")])
         while relay.run_once().more:

@@ -52,7 +52,7 @@ def vault_settings(server: OpenBao | str, token: str, mount: str) -> dict[str, s
 
 
 def make_project(manifold: Manifold, name: str) -> ProjectId:
-    project = manifold.projects.create(LOCAL_PRINCIPAL, name).project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, name).id
     manifold.edits.apply(LOCAL_PRINCIPAL, project, [PutFile(b"file", io.BytesIO(name.encode()).readinto)])
     return project
 

@@ -54,7 +54,7 @@ class World:
     def trees(self) -> list[dict[bytes, Any]]:
         """Return the tree of every generation, as a node without cache or memory reads it."""
         fresh = self.make(node=f"n{next(self.numbers)}")
-        head = fresh.projects.get(LOCAL_PRINCIPAL, self.project).head.generation
+        head = fresh.projects.get(LOCAL_PRINCIPAL, self.project).generation
         snapshot = fresh.history.snapshot
         return [dict(snapshot(LOCAL_PRINCIPAL, self.project, Generation(n)).tree) for n in range(head + 1)]
 

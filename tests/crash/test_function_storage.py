@@ -31,7 +31,7 @@ def imported(observer: Manifold, tmp_path: Path, name: str, sizes: dict[str, int
         (source / file).write_bytes(os.urandom(size))
     if name != "demo":
         observer.projects.create(LOCAL_PRINCIPAL, name)
-    project = observer.projects.resolve(LOCAL_PRINCIPAL, name).project
+    project = observer.projects.resolve(LOCAL_PRINCIPAL, name).id
     observer.transfer.import_folder(LOCAL_PRINCIPAL, project, source)
 
 

@@ -31,7 +31,7 @@ LARGE_BYTES = 2 << 20
 
 @pytest.fixture
 def demo(observer: Manifold) -> ProjectId:
-    return observer.projects.resolve(LOCAL_PRINCIPAL, "demo").project
+    return observer.projects.resolve(LOCAL_PRINCIPAL, "demo").id
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def commit_event(request_id: str, path: str, text: str) -> dict[str, Any]:
 
 
 def head(observer: Manifold, demo: ProjectId) -> int:
-    return observer.projects.get(LOCAL_PRINCIPAL, demo).head.generation
+    return observer.projects.get(LOCAL_PRINCIPAL, demo).generation
 
 
 def content(observer: Manifold, demo: ProjectId, path: str) -> str:

@@ -54,7 +54,7 @@ def fresh(manifold: Manifold) -> ProjectId:
 
 def trees(manifold: Manifold, project: ProjectId) -> list[dict[bytes, Any]]:
     """Return the tree of every generation."""
-    head = manifold.projects.get(LOCAL_PRINCIPAL, project).head.generation
+    head = manifold.projects.get(LOCAL_PRINCIPAL, project).generation
     load = manifold.history.snapshot
     return [dict(load(LOCAL_PRINCIPAL, project, Generation(n)).tree) for n in range(head + 1)]
 
@@ -230,15 +230,15 @@ def test_a_killed_fork_is_whole_or_was_never_made(place: Place, manifold: Manifo
     counts = run(Job("fork", fresh(manifold)), place)
     assert counts is not None
     for kill in kills(counts):
-        for row in manifold.projects.page(LOCAL_PRINCIPAL):
-            if row.name == "copy":
-                manifold.projects.delete(LOCAL_PRINCIPAL, row.project)
+        for known in manifold.projects.page(LOCAL_PRINCIPAL):
+            if known.name == "copy":
+                manifold.projects.delete(LOCAL_PRINCIPAL, known.id)
         project = fresh(manifold)
         assert run(Job("fork", project), place, kill) is None, kill
         is_whole(place, project)
         with contextlib.suppress(AlreadyExists):
             manifold.forks.fork(LOCAL_PRINCIPAL, project, "copy")
-        copy = manifold.projects.resolve(LOCAL_PRINCIPAL, "copy").project
+        copy = manifold.projects.resolve(LOCAL_PRINCIPAL, "copy").id
         assert trees(manifold, copy) == [{}, trees(manifold, project)[2]], kill
         is_whole(place, copy)
 

@@ -153,12 +153,12 @@ def lose_more(host: Host, rng: random.Random, ram: Path, start: Callable[[], Hos
 
 def check_history(manifold: Manifold, journal: Journal) -> None:
     """Hold every generation against the model, every byte of it, and every object against what refers to it."""
-    project = manifold.projects.resolve(LOCAL_PRINCIPAL, "demo").project
+    project = manifold.projects.resolve(LOCAL_PRINCIPAL, "demo").id
     known: dict[bytes, bytes] = {}
     for generation, tree in enumerate(journal.trees):
         expected = {path.encode(): (KINDS[node.kind], node.content) for path, node in tree.items()}
         assert committed(manifold, project, generation, known) == expected, generation
-    assert manifold.projects.get(LOCAL_PRINCIPAL, project).head.generation == len(journal.trees) - 1
+    assert manifold.projects.get(LOCAL_PRINCIPAL, project).generation == len(journal.trees) - 1
     report = manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True)
     assert report.ok, report.problems
 

@@ -90,7 +90,7 @@ def test_the_head_is_the_catalogs_however_far_it_has_come(scene: Scene, until: i
 
 def test_a_fork_an_archive_a_difference_and_a_restore_are_of_the_present_history(scene: Scene) -> None:
     scene.replace()
-    fork = scene.node.forks.fork(LOCAL_PRINCIPAL, scene.project, "fork", Generation(3)).project
+    fork = scene.node.forks.fork(LOCAL_PRINCIPAL, scene.project, "fork", Generation(3)).id
     for node in (scene.node, scene.fresh("c")):
         assert cat(node, fork, b"a") == NEW[3]
     found = scene.node.history.diff(LOCAL_PRINCIPAL, scene.project, Generation(2), Generation(3))

@@ -116,7 +116,7 @@ def test_an_operator_sees_a_receiver_that_was_switched_off_and_has_it_tried_agai
 
 def test_events_are_shown_newest_last_and_followed(program: Program) -> None:
     program("migrate-db")
-    ids = [program.json("project", "create", name)["project"] for name in ("one", "two")]
+    ids = [program.json("project", "create", name)["id"] for name in ("one", "two")]
     program("project", "rename", "one", "three")
     found = program.json("events", "tail")["events"]
     assert [event["type"] for event in found] == [
@@ -147,7 +147,7 @@ def test_events_are_shown_newest_last_and_followed(program: Program) -> None:
 
 def test_events_of_a_deleted_project_are_found_by_its_id(program: Program) -> None:
     program("migrate-db")
-    project = ProjectId(program.json("project", "create", "gone")["project"])
+    project = ProjectId(program.json("project", "create", "gone")["id"])
     program("project", "delete", "gone", "--yes")
     types = [event["type"] for event in program.json("events", "tail", project)["events"]]
     assert types == ["manifold.project.created", "manifold.project.deleted"]

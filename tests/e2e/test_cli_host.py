@@ -63,7 +63,7 @@ def test_what_the_command_line_commits_the_host_serves(program: Program, url: st
 
 def test_commands_and_the_host_work_at_the_same_time_and_nothing_is_lost(program: Program, url: str) -> None:
     project = program.project({"base.txt": b"base\n"})
-    identity = program.json("project", "show", project)["project"]
+    identity = program.json("project", "show", project)["id"]
     rounds = 3
 
     def commits(worker: int) -> None:

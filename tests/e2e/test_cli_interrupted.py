@@ -46,7 +46,7 @@ def packs(program: Program) -> int:
 
 
 def names(program: Program) -> set[str]:
-    return {project["name"] for project in program.json("project", "list")["projects"]}
+    return {project["name"] for project in program.json("project", "list")["items"]}
 
 
 @pytest.mark.in_memory("watches the store's folder to know when to interrupt")

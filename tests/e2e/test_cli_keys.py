@@ -37,7 +37,7 @@ def keystore(program: Program, key_name: str = "default") -> FileKeyProvider:
 
 
 def create(program: Program, *names: str) -> list[str]:
-    return [program.json("project", "create", name)["project"] for name in names]
+    return [program.json("project", "create", name)["id"] for name in names]
 
 
 def uses(status: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -83,7 +83,7 @@ def test_after_a_rotation_status_says_what_is_left_and_rewrap_does_it(program: P
 def test_keys_that_cannot_be_opened_are_named_and_the_others_are_rewrapped(program: Program) -> None:
     lost = create(program, "lost")
     other = {"PROJECTS_ENCRYPTION_FILE_KEY_NAME": "other"}
-    kept = program.json("project", "create", "kept", **other)["project"]
+    kept = program.json("project", "create", "kept", **other)["id"]
     (program.folder / "workdir" / ".keystore" / "default" / "1.key").rename(program.folder / "aside")
 
     def status(code: int) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def test_the_way_out_of_a_retired_version_is_walked_to_the_letter(
     assert status["retirable"] == [{"provider": "vault", "key_name": KEY, "below": 2}]
     openbao.call("POST", vault[1], {vault[2]: status["retirable"][0]["below"]})
     assert program.json("keys", "status")["unreadable"] == []
-    assert program.json("project", "show", "demo")["project"] == project
+    assert program.json("project", "show", "demo")["id"] == project
 
 
 def test_the_commands_that_the_page_shows(program: Program) -> None:

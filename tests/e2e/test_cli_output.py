@@ -28,8 +28,8 @@ def test_every_command_answers_in_json(program: Program, tmp_path: Path) -> None
     (tmp_path / "in" / "f").write_text("x\n")
     name = "json-project"
     created = program.json("project", "create", name)
-    assert program.json("project", "show", name) == {**created, "unencrypted": None}
-    assert created in program.json("project", "list")["projects"]
+    assert program.json("project", "show", name) == created
+    assert created in program.json("project", "list")["items"]
     imported = program.json("import", name, tmp_path / "in")
     assert (imported["generation"], imported["files"], imported["bytes"]) == (1, 1, 2)
     checked_out = program.json("checkout", name, "-s", "json-1")
@@ -53,7 +53,7 @@ def test_every_command_answers_in_json(program: Program, tmp_path: Path) -> None
     assert program.json("export", name, tmp_path / "out")["files"] == 1
     assert program.json("fork", name, "json-fork")["generation"] == 1
     assert program.json("project", "rename", "json-fork", "json-fork-2")["name"] == "json-fork-2"
-    assert program.json("project", "delete", "json-fork-2", "-y")["deleted"] is True
+    assert program.json("project", "delete", "json-fork-2", "-y")["name"] == "json-fork-2"
     verified = program.json("verify", name, "--read-data")
     assert (verified["ok"], verified["problems"], verified["commits"]) == (True, [], 3)
     assert program.json("close", "json-1")["closed"] is True
@@ -324,7 +324,7 @@ def test_debug_shows_where_an_error_arose(program: Program) -> None:
 
 
 def test_options_may_stand_before_the_command_too(program: Program) -> None:
-    assert "projects" in json.loads(program.text("--json", "project", "list"))
+    assert "items" in json.loads(program.text("--json", "project", "list"))
 
 
 def test_the_version_is_that_of_the_package(program: Program) -> None:

@@ -64,7 +64,7 @@ def test_a_project_goes_in_is_changed_committed_restored_and_comes_out(
     assert (work / "docs" / "a.txt").read_text() == "one\n"
     laptop("export", name, tmp_path / "out", "--generation", "1")
     assert look(tmp_path / "out") == look(tree)
-    assert name in {project["name"] for project in laptop.json("project", "list")["projects"]}
+    assert name in {project["name"] for project in laptop.json("project", "list")["items"]}
     assert [row["has_working_set_here"] for row in laptop.json("sessions", name)["sessions"]] == [True]
     laptop("close", f"{name}-s")
     assert not work.exists()

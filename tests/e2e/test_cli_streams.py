@@ -107,7 +107,7 @@ def test_every_command_that_changes_something_succeeds_where_nobody_can_be_told(
         assert done.returncode == 0, (arguments, done.stderr)
         assert b"warning: it is done, and could not be told: standard output cannot" in done.stderr, arguments
     assert generation(program, project) == 3
-    assert {f"{name}-3", f"{name}-4"} <= {one["name"] for one in program.json("project", "list")["projects"]}
+    assert {f"{name}-3", f"{name}-4"} <= {one["name"] for one in program.json("project", "list")["items"]}
     assert (tmp_path / "out" / "readme.txt").read_bytes() == b"hello\n"
 
 

@@ -202,8 +202,8 @@ def test_legacy_mode_works_in_the_projects_plaintext_folder(program: Program, tm
     (tmp_path / "a.txt").write_text("a\n")
     program("import", "plain", tmp_path, "--create", **plain)
     work = Path(program.text("checkout", "plain", "-s", "plain-1", **plain).rstrip("\n"))
-    row = program.json("project", "show", "plain", **plain)
-    assert work == program.folder / "workdir" / "users" / "local" / "projects" / row["project"]
+    shown = program.json("project", "show", "plain", **plain)
+    assert work == program.folder / "workdir" / "users" / "local" / "projects" / shown["id"]
     (work / "a.txt").write_text("b\n")
     assert program.text("status", cwd=work, **plain) == "M a.txt\n"
     program("commit", cwd=work, **plain)

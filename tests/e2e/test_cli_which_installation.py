@@ -150,7 +150,7 @@ def test_what_the_host_shows_can_be_typed_in_another_shell(shell: Shell, up: Up)
     # Without any of it: the host that runs is found, and its settings count.
     shell.run("project", "create", "found")
     listed = shell.run("project", "list", "--json")
-    assert [one["name"] for one in json.loads(listed.stdout)["projects"]] == ["found"], listed.stderr
+    assert [one["name"] for one in json.loads(listed.stdout)["items"]] == ["found"], listed.stderr
     assert str(up.workdir) in shell.run("project", "list").stderr.decode()
     shown = json.loads(shell.run("config", "show", "--json").stdout)
     settings: dict[str, Any] = shown.get("settings", shown)

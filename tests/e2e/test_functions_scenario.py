@@ -125,7 +125,7 @@ def test_two_thousand_files_go_through_the_deployed_functions(
     one, two = make_client("one"), make_client("two")
     name = f"scenario-{secrets.token_hex(4)}"
     made = one.json("project", "create", name)
-    project = made["project"]
+    project = made["id"]
     imported = one.json("import", name, tree, "-m", "first")
     assert (imported["generation"], imported["files"] >= FILES) == (1, True)
 

@@ -43,7 +43,7 @@ def test_an_embedded_database_that_crashed_is_started_again(tmp_path: Path, ram_
 
 def test_changes_of_a_session_are_saved_without_being_asked(make_manifold: MakeManifold) -> None:
     manifold = make_manifold()
-    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
     work = Path(manifold.sessions.checkout(LOCAL_PRINCIPAL, SessionId("s1"), project).path)
     (work / "new").write_text("not committed")
     save = next(task for task in background_tasks(manifold, None) if task.name == "save drafts")

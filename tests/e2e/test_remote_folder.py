@@ -47,7 +47,7 @@ def test_packs_go_in_through_the_host_and_come_out_whatever_becomes_of_a_client(
     begun.send_signal(signal.SIGKILL)
     begun.wait()
     wait_until(lambda: objects_of(host, "~put-*") == [])
-    assert laptop.json("project", "list")["projects"][0]["generation"] == 0
+    assert laptop.json("project", "list")["items"][0]["generation"] == 0
 
     assert laptop.json("import", "demo", tree)["generation"] == 1
     work = laptop.checkout("demo", "s")
@@ -78,7 +78,7 @@ def test_what_a_host_hands_on_it_does_not_hold(make_host: MakeHost, tmp_path: Pa
     url = str(host.ready().base_url).rstrip("/")
     environ = {"WORKDIR": str(tmp_path / "client"), "PROJECTS_WORKSPACE_TMPFS_DIR": str(ram_folder / "client")}
     client = connect(load_settings(environ=environ, cwd=tmp_path), url)
-    client.sessions.checkout(S1, client.projects.create("demo").project)
+    client.sessions.checkout(S1, client.projects.create("demo").id)
     slots = client.context.server.open_uploads(S1, Generation(0), 0)
     (link,) = client.context.server.link_uploads(S1, {slots.draft_commit: OBJECT_MIB * MIB})
     client.close()

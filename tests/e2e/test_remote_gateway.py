@@ -57,7 +57,7 @@ def test_a_commit_whose_answer_a_gateway_lost_is_sent_again_and_made_once(
     make_client: MakeClient, lying_server: LyingServer, gateway: Gateway, says: Answer
 ) -> None:
     client = make_client("a", lying_server.url)
-    project = client.projects.create("demo").project
+    project = client.projects.create("demo").id
     here = Path(client.sessions.checkout(S1, project).path)
     (here / "a.txt").write_text("one\n")
     gateway.give_up("/publish", says, times=2)
@@ -80,7 +80,7 @@ def test_a_repeat_that_meets_the_first_request_at_work_is_answered_like_it(
 ) -> None:
     """A gateway gives up on a function, which goes on: the next request finds another container."""
     client = make_client()
-    project = client.projects.create("demo").project
+    project = client.projects.create("demo").id
     here = Path(client.sessions.checkout(S1, project).path)
     publish, found = HttpServer.publish, []
 
@@ -145,7 +145,7 @@ def test_what_was_sent_stays_unknown_where_the_gateway_asks_to_be_left_alone_aft
     make_client: MakeClient, lying_server: LyingServer, gateway: Gateway
 ) -> None:
     client = make_client("a", lying_server.url)
-    project = client.projects.create("demo").project
+    project = client.projects.create("demo").id
     here = Path(client.sessions.checkout(S1, project).path)
     (here / "a.txt").write_text("one\n")
     gateway.give_up("/publish", Answer(b"busy", 503, {"Retry-After": "1"}), times=1)

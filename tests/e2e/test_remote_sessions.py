@@ -36,7 +36,7 @@ def test_a_folder_goes_in_and_comes_out_as_it_was(client: RemoteManifold, tmp_pa
     (source / "run.sh").chmod(0o755)
     (source / "link").symlink_to("nowhere")
     (source / "empty").mkdir()
-    project = client.projects.create("demo").project
+    project = client.projects.create("demo").id
     done = client.transfer.import_folder(project, source, CommitRequest("first"))
     assert (done.generation, done.files) == (1, 6)
     assert client.transfer.export(project, out).generation == 1
@@ -164,7 +164,7 @@ def test_large_files_travel_in_packs_and_an_insertion_sends_little(
     source.mkdir()
     data = b"".join(number.to_bytes(8, "big") * 4 for number in range(1_300_000))  # 40 MB
     (source / "large").write_bytes(data)
-    project = client.projects.create("large").project
+    project = client.projects.create("large").id
     client.transfer.import_folder(project, source, CommitRequest())
     work = Path(client.sessions.checkout(S1, project).path)
     assert (work / "large").read_bytes() == data
@@ -315,7 +315,7 @@ def test_requests_depend_on_what_changed_and_never_on_the_number_of_files(
     source.mkdir()
     for number in range(500):
         (source / f"f{number}").write_text(f"content of {number}\n" * 20)
-    project = one.projects.create("many").project
+    project = one.projects.create("many").id
     one.transfer.import_folder(project, source, CommitRequest())
     assert sent == {"PUT": 1}
     sent.clear()

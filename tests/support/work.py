@@ -24,7 +24,7 @@ MAPPED = b"a" * 9000
 
 def new_project(manifold: Manifold, name: str = "demo", **files: bytes) -> ProjectId:
     """Create a project; with ``files``, its generation 1 holds them."""
-    project = manifold.projects.create(LOCAL_PRINCIPAL, name).project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, name).id
     if files:
         edits = [PutFile(path.encode(), reader(data)) for path, data in files.items()]
         manifold.edits.apply(LOCAL_PRINCIPAL, project, edits)

@@ -49,7 +49,7 @@ def described_fields(type_: str) -> set[str]:
 def sent(manifold: Manifold) -> list[dict[str, Any]]:
     """Return the events of a life of a project, as they are sent."""
     edits, projects = manifold.edits, manifold.projects
-    project = projects.create(LOCAL_PRINCIPAL, "demo").project
+    project = projects.create(LOCAL_PRINCIPAL, "demo").id
     edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"docs"), MakeFolder(b"\xff\n\x1b")])
     edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b".skills/one")])
     edits.apply(LOCAL_PRINCIPAL, project, [Delete(b"docs")])
@@ -125,7 +125,7 @@ def test_the_link_to_the_changes_of_a_commit_is_one_that_the_server_has(make_man
 )
 def test_the_schema_refuses_what_is_not_an_event(make_manifold: MakeManifold, change: dict[str, Any]) -> None:
     manifold = make_manifold()
-    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
     manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"docs")])
     document = dict(manifold.events.recent(limit=1)[0].document)
     check = validator("manifold.project.commit")

@@ -95,7 +95,7 @@ def test_whatever_writes_an_event_gives_a_nudge(make_manifold: MakeManifold) -> 
     manifold = make_manifold()
     projects, edits = manifold.projects, manifold.edits
     nudged = manifold.context.nudge.listen()
-    project = projects.create(LOCAL_PRINCIPAL, "demo").project
+    project = projects.create(LOCAL_PRINCIPAL, "demo").id
     options = EditOptions()
     work: list[Callable[[], object]] = [
         lambda: projects.create(LOCAL_PRINCIPAL, "other"),

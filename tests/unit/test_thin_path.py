@@ -18,7 +18,7 @@ def test_a_project_goes_in_is_edited_committed_and_restored(make_manifold: MakeM
     (source / "src").mkdir(parents=True)
     (source / "src" / "main.py").write_text("print('one')\n")
     (source / "link").symlink_to("src/main.py")
-    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
     manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, source)
 
     session = SessionId("s1")

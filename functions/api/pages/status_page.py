@@ -12,10 +12,10 @@ from fastapi import APIRouter, Response
 from manifold_common.domain.keys import Encryption
 from manifold_common.errors import ManifoldError
 from manifold_common.services.projects.projects import MAX_PAGE
+from manifold_common.shapes.projects import Project
 
 from functions.api.caller import Call, Caller
 from functions.api.checks import DependencyOut, HealthOut, check_all
-from functions.shapes.projects import PlainFacts, ProjectFacts
 from functions.shapes.sessions import SessionFacts
 
 router = APIRouter(include_in_schema=False)
@@ -101,38 +101,38 @@ def _dependency(found: DependencyOut) -> str:
 
 def _projects(caller: Call, now: datetime) -> str:
     try:
-        rows = caller.manifold.projects.page(caller.principal, limit=_SHOWN_PROJECTS + 1)
-        plain = caller.manifold.projects.plain_objects(caller.principal, {row.project: row.encryption for row in rows})
+        found = caller.manifold.projects.page(caller.principal, limit=_SHOWN_PROJECTS + 1)
+        shown = caller.manifold.projects.with_plain_objects(caller.principal, found[:_SHOWN_PROJECTS])
     except ManifoldError as error:
         return _trouble(error)
-    if not rows:
+    if not found:
         return _nothing("No projects yet.", "manifold import my-project ./folder --create")
-    table = "".join(_project(row, plain.get(row.project), now) for row in rows[:_SHOWN_PROJECTS])
-    more = _quiet("There are more: see /api/projects.") if len(rows) > _SHOWN_PROJECTS else ""
+    table = "".join(_project(one, now) for one in shown)
+    more = _quiet("There are more: see /api/projects.") if len(found) > _SHOWN_PROJECTS else ""
     return _table(("Project", "Generation", "Entries", "Size", "Stored", "Last change"), table) + more
 
 
-def _project(row: ProjectFacts, plain: PlainFacts | None, now: datetime) -> str:
+def _project(project: Project, now: datetime) -> str:
     return (
-        f'<tr><th scope="row"><a href="/api/projects/{escape(row.project)}">{escape(row.name)}</a>'
-        f"<code>{escape(row.project)}</code></th>"
-        f'<td data-label="Generation" class="number">{row.head.generation}</td>'
-        f'<td data-label="Entries" class="number">{row.tree_files:,}</td>'
-        f'<td data-label="Size" class="number">{_size(row.tree_bytes)}</td>'
-        f'<td data-label="Stored">{_stored(row, plain)}</td>'
-        f'<td data-label="Last change">{_moment(row.updated_at, now)}</td></tr>'
+        f'<tr><th scope="row"><a href="/api/projects/{escape(project.id)}">{escape(project.name)}</a>'
+        f"<code>{escape(project.id)}</code></th>"
+        f'<td data-label="Generation" class="number">{project.generation}</td>'
+        f'<td data-label="Entries" class="number">{project.entries:,}</td>'
+        f'<td data-label="Size" class="number">{_size(project.total_bytes)}</td>'
+        f'<td data-label="Stored">{_stored(project)}</td>'
+        f'<td data-label="Last change">{_moment(project.updated_at, now)}</td></tr>'
     )
 
 
-def _stored(row: ProjectFacts, plain: PlainFacts | None) -> str:
+def _stored(project: Project) -> str:
     """Say how, as far as encryption goes."""
-    if row.encryption is Encryption.ALL:
+    if project.encryption is Encryption.ALL:
         return "encrypted"
-    if row.encryption is Encryption.NONE:
+    if project.encryption is Encryption.NONE:
         return "as plaintext"
-    if plain is None:
+    if project.unencrypted is None:
         return "encrypted, but for what it was forked from"
-    return f"encrypted, but for {plain.objects:,} older commit objects and checkpoints, and their packs"
+    return f"encrypted, but for {project.unencrypted.objects:,} older commit objects and checkpoints, and their packs"
 
 
 def _sessions(caller: Call, now: datetime) -> str:
@@ -143,7 +143,7 @@ def _sessions(caller: Call, now: datetime) -> str:
         return _trouble(error)
     if not rows:
         return _nothing("No open sessions.", "manifold checkout my-project")
-    names = {row.project: row.name for row in projects}
+    names = {one.id: one.name for one in projects}
     table = "".join(_session(row, names.get(row.project, row.project), now) for row in rows[:_SHOWN_SESSIONS])
     more = _quiet("There are more: see /api/sessions.") if len(rows) > _SHOWN_SESSIONS else ""
     return _table(("Session and project", "Generation", "Draft", "Opened", "Ends"), table) + more

@@ -43,10 +43,10 @@ def download_archive(
     generation: Annotated[int | None, Query(ge=0, le=MAX_GENERATION)] = None,
 ) -> Response:
     """Download a generation as one archive: modes, times, links and empty folders included."""
-    row = caller.project(project)
-    found = caller.manifold.archives.export(caller.principal, row.project, archive_format, generation_of(generation))
+    known = caller.project(project)
+    found = caller.manifold.archives.export(caller.principal, known.id, archive_format, generation_of(generation))
     headers = {
-        "Content-Disposition": attachment(f"{row.name}-{found.generation}.{archive_format.value}".encode()),
+        "Content-Disposition": attachment(f"{known.name}-{found.generation}.{archive_format.value}".encode()),
         "Manifold-Generation": str(found.generation),
     }
     return stream(request, caller.api.room, found.pieces, headers=headers, media_type=_MEDIA_TYPES[archive_format])

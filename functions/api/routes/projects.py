@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from manifold_common.domain.history import Point
+from fastapi import Query, Request, Response
 from manifold_common.engine.staleness import require_expected
 from manifold_common.errors import Conflict
+from manifold_common.shapes.projects import Fork, Project, ProjectName, ProjectPage
 
-from functions.api.caller import Call, Caller, ProjectRef, generation_of
+from functions.api.caller import Call, Caller, ProjectRef
 from functions.api.conditions import expected_generation
 from functions.api.problem import responses
-from functions.shapes.projects import Fork, ProjectFacts, ProjectName, ProjectOut, ProjectPage, project_out
+from functions.api.shaped import Router
 
-router = APIRouter(prefix="/api/projects", tags=["projects"])
+router = Router(prefix="/api/projects", tags=["projects"])
 
 MAX_PAGE = 500
 
@@ -26,33 +26,31 @@ def list_projects(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
 ) -> ProjectPage:
     """List the caller's projects by name."""
-    rows = caller.manifold.projects.page(caller.principal, after_name=after, limit=limit + 1)
-    page = [project_out(row) for row in rows[:limit]]
-    return ProjectPage(items=page, next=page[-1].name if len(rows) > limit else None)
+    found = caller.manifold.projects.page(caller.principal, after_name=after, limit=limit + 1)
+    page = found[:limit]
+    return ProjectPage(items=page, next=page[-1].name if len(found) > limit else None)
 
 
 @router.post("", status_code=201, responses=responses(409))
-def create_project(caller: Caller, body: ProjectName, response: Response) -> ProjectOut:
+def create_project(caller: Caller, body: ProjectName, response: Response) -> Project:
     """Create an empty project."""
-    row = caller.manifold.projects.create(caller.principal, body.name)
-    response.headers["Location"] = f"/api/projects/{row.project}"
-    return project_out(row)
+    made = caller.manifold.projects.create(caller.principal, body.name)
+    response.headers["Location"] = f"/api/projects/{made.id}"
+    return made
 
 
 @router.get("/{project}", responses=responses(404))
-def get_project(caller: Caller, project: ProjectRef, response: Response) -> ProjectOut:
+def get_project(caller: Caller, project: ProjectRef, response: Response) -> Project:
     """Return one project. Its ETag is the generation with its commit, ready for If-Match."""
-    row = caller.project(project)
-    response.headers["ETag"] = f'"{Point(row.head.generation, row.head.commit)}"'
-    plain = caller.manifold.projects.plain_objects(caller.principal, {row.project: row.encryption})
-    return project_out(row, plain.get(row.project))
+    found = caller.project(project)
+    response.headers["ETag"] = f'"{found.point}"'
+    return caller.manifold.projects.with_plain_objects(caller.principal, [found])[0]
 
 
 @router.patch("/{project}", responses=responses(404, 409, 412))
-def rename_project(caller: Caller, project: ProjectRef, body: ProjectName, request: Request) -> ProjectOut:
+def rename_project(caller: Caller, project: ProjectRef, body: ProjectName, request: Request) -> Project:
     """Give a project another name."""
-    row = _checked(caller, project, request)
-    return project_out(caller.manifold.projects.rename(caller.principal, row.project, body.name))
+    return caller.manifold.projects.rename(caller.principal, _checked(caller, project, request).id, body.name)
 
 
 @router.delete("/{project}", status_code=204, responses=responses(404, 409, 412))
@@ -65,25 +63,25 @@ def delete_project(
     ] = False,
 ) -> None:
     """Make a project, its sessions and its history invisible."""
-    row = _checked(caller, project, request)
+    found = _checked(caller, project, request)
     if not only_unused:
-        caller.manifold.projects.delete(caller.principal, row.project)
-    elif not caller.manifold.projects.withdraw(caller.principal, row.project):
+        caller.manifold.projects.delete(caller.principal, found.id)
+    elif not caller.manifold.projects.withdraw(caller.principal, found.id):
         raise Conflict("the project has generations or open sessions", hint="leave out only_unused to delete these too")
 
 
 @router.post("/{project}/fork", status_code=201, responses=responses(404, 409, 412))
-def fork_project(caller: Caller, project: ProjectRef, body: Fork, request: Request, response: Response) -> ProjectOut:
+def fork_project(caller: Caller, project: ProjectRef, body: Fork, request: Request, response: Response) -> Project:
     """Make a new project from a generation of this one, without copying its content."""
     source = _checked(caller, project, request)
-    row = caller.manifold.forks.fork(caller.principal, source.project, body.name, generation_of(body.generation))
-    response.headers["Location"] = f"/api/projects/{row.project}"
-    return project_out(row)
+    made = caller.manifold.forks.fork(caller.principal, source.id, body.name, body.generation)
+    response.headers["Location"] = f"/api/projects/{made.id}"
+    return made
 
 
-def _checked(caller: Call, project: str, request: Request) -> ProjectFacts:
+def _checked(caller: Call, project: str, request: Request) -> Project:
     """Return the project, if it is at the generation that If-Match names. These changes make no generation, so that is
     looked at just before, not in the same step."""
-    row = caller.project(project)
-    require_expected(Point(row.head.generation, row.head.commit), expected_generation(request))
-    return row
+    found = caller.project(project)
+    require_expected(found.point, expected_generation(request))
+    return found

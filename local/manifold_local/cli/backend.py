@@ -17,8 +17,7 @@ from manifold_common.services.projects.history import LogEntry
 from manifold_common.services.projects.transfer import Exported, Imported
 from manifold_common.services.sessions.commit import CommitRequest, Committed, Saved
 from manifold_common.services.sessions.sessions import CheckedOut, Status
-
-from manifold_local.cli.views import PlainObjects, Project
+from manifold_common.shapes.projects import Project
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -48,9 +47,8 @@ class OpenSession:
 class Backend(Protocol):
     """Errors are those of the services."""
 
-    def projects(self) -> Sequence[Project]: ...
-    def project(self, name_or_id: str) -> Project: ...
-    def plain_objects(self, project: ProjectId) -> PlainObjects | None: ...
+    def projects(self) -> list[Project]: ...
+    def project(self, name_or_id: str, *, with_plain_objects: bool = False) -> Project: ...
     def create(self, name: str) -> Project: ...
     def rename(self, project: ProjectId, name: str) -> Project: ...
     def delete(self, project: ProjectId) -> None: ...
@@ -94,20 +92,18 @@ class LocalBackend:
         self._manifold = manifold
         self._principal = principal
 
-    def projects(self) -> Sequence[Project]:
-        rows = []
+    def projects(self) -> list[Project]:
+        found = []
         page = self._manifold.projects.page(self._principal, limit=_PAGE)
         while page:
-            rows += page
+            found += page
             page = self._manifold.projects.page(self._principal, after_name=page[-1].name, limit=_PAGE)
-        return rows
+        return found
 
-    def project(self, name_or_id: str) -> Project:
-        return self._manifold.projects.resolve(self._principal, name_or_id)
-
-    def plain_objects(self, project: ProjectId) -> PlainObjects | None:
-        row = self._manifold.projects.get(self._principal, project)
-        return self._manifold.projects.plain_objects(self._principal, {project: row.encryption}).get(project)
+    def project(self, name_or_id: str, *, with_plain_objects: bool = False) -> Project:
+        projects = self._manifold.projects
+        found = projects.resolve(self._principal, name_or_id)
+        return projects.with_plain_objects(self._principal, [found])[0] if with_plain_objects else found
 
     def create(self, name: str) -> Project:
         return self._manifold.projects.create(self._principal, name)
@@ -218,14 +214,11 @@ class RemoteBackend:
     def __init__(self, remote: RemoteManifold) -> None:
         self._remote = remote
 
-    def projects(self) -> Sequence[Project]:
+    def projects(self) -> list[Project]:
         return self._remote.projects.all()
 
-    def project(self, name_or_id: str) -> Project:
+    def project(self, name_or_id: str, *, with_plain_objects: bool = False) -> Project:  # noqa: ARG002 - always has them
         return self._remote.projects.resolve(name_or_id)
-
-    def plain_objects(self, project: ProjectId) -> PlainObjects | None:
-        return self._remote.projects.plain_objects(project)
 
     def create(self, name: str) -> Project:
         return self._remote.projects.create(name)

@@ -56,10 +56,10 @@ def log(
 
     entries: list[LogEntry] = []
     with call.backend() as backend:
-        row = backend.project(project)
+        known = backend.project(project)
         end = None if before is None else Generation(before)
         while len(entries) < limit:
-            page = backend.log(row.project, end, min(_PAGE, limit - len(entries)))
+            page = backend.log(known.id, end, min(_PAGE, limit - len(entries)))
             if not page:
                 break
             entries += page
@@ -71,7 +71,7 @@ def log(
         if not entries:
             call.note("there are no commits")
 
-    call.answer({"project": row.project, "commits": [log_json(entry) for entry in entries]}, say)
+    call.answer({"project": known.id, "commits": [log_json(entry) for entry in entries]}, say)
 
 
 def diff(
@@ -88,17 +88,17 @@ def diff(
     from manifold_local.cli.views import difference_json, summary
 
     with call.manifold() as manifold:
-        row = manifold.projects.resolve(call.principal, project)
+        known = manifold.projects.resolve(call.principal, project)
         first = Generation(before)
-        second = row.head.generation if after is None else Generation(after)
-        found = manifold.history.diff(call.principal, row.project, first, second)
+        second = known.generation if after is None else Generation(after)
+        found = manifold.history.diff(call.principal, known.id, first, second)
 
         def say() -> None:
             call.note(f"generation {first} to {second}: {summary(found)}")
-            _print_changes(call, manifold, row.project, first, second, found, patch=patch)
+            _print_changes(call, manifold, known.id, first, second, found, patch=patch)
 
         document = {
-            "project": row.project,
+            "project": known.id,
             "before": first,
             "after": second,
             "differences": [difference_json(item) for item in found],
@@ -113,16 +113,16 @@ def show(call: Call, project: ProjectArgument, generation: GenerationArgument, p
     from manifold_local.cli.views import difference_json, log_json, print_log_entry
 
     with call.manifold() as manifold:
-        row = manifold.projects.resolve(call.principal, project)
+        known = manifold.projects.resolve(call.principal, project)
         if generation == 0:
             raise NotFound("generation 0 is the empty project: no commit made it", hint="commits count from 1")
         first, second = Generation(generation - 1), Generation(generation)
-        entry = manifold.history.commit(call.principal, row.project, second)
-        found = manifold.history.diff(call.principal, row.project, first, second)
+        entry = manifold.history.commit(call.principal, known.id, second)
+        found = manifold.history.diff(call.principal, known.id, first, second)
 
         def say() -> None:
             print_log_entry(entry)
-            _print_changes(call, manifold, row.project, first, second, found, patch=patch)
+            _print_changes(call, manifold, known.id, first, second, found, patch=patch)
 
         call.answer({**log_json(entry), "differences": [difference_json(item) for item in found]}, say)
 
@@ -142,9 +142,9 @@ def list_folder(
 
     folder = ROOT if path in (None, ".", "./") else project_path(path or "")
     with call.manifold() as manifold:
-        row = manifold.projects.resolve(call.principal, project)
+        known = manifold.projects.resolve(call.principal, project)
         chosen = None if generation is None else Generation(generation)
-        found = manifold.history.list_tree(call.principal, row.project, folder, chosen, recursive=recursive)
+        found = manifold.history.list_tree(call.principal, known.id, folder, chosen, recursive=recursive)
 
     def say() -> None:
         rows = []
@@ -162,7 +162,7 @@ def list_folder(
         {"path": shown, **(entry_json(entry) or {})}
         for shown, (_, entry) in zip(paths_json(name for name, _ in found.entries), found.entries, strict=True)
     ]
-    call.answer({"project": row.project, "generation": found.generation, "entries": entries}, say)
+    call.answer({"project": known.id, "generation": found.generation, "entries": entries}, say)
 
 
 def cat(
@@ -179,16 +179,16 @@ def cat(
 
     name = project_path(path)
     with call.manifold() as manifold:
-        row = manifold.projects.resolve(call.principal, project)
+        known = manifold.projects.resolve(call.principal, project)
         chosen = None if generation is None else Generation(generation)
-        file = manifold.history.open_file(call.principal, row.project, name, chosen)
+        file = manifold.history.open_file(call.principal, known.id, name, chosen)
 
         def say() -> None:
             for part in file.read():
                 write_bytes(part)
 
         document = {
-            "project": row.project,
+            "project": known.id,
             "generation": file.generation,
             "path": paths_json([name])[0],
             **(entry_json(file.entry) or {}),
@@ -224,8 +224,8 @@ def restore(
     )
     names = [project_path(path) for path in paths or ()]
     with call.backend() as backend:
-        row = backend.project(project)
-        done = backend.restore(row.project, Generation(generation), names, options)
+        known = backend.project(project)
+        done = backend.restore(known.id, Generation(generation), names, options)
 
     def say() -> None:
         if done.commit is None:

@@ -103,9 +103,9 @@ def verify(
     All that it refers to must be in the store, and be what was written. Nothing is changed.
     """
     with call.manifold() as manifold:
-        row = manifold.projects.resolve(call.principal, project)
+        known = manifold.projects.resolve(call.principal, project)
         with progress(call, "verifying", thing="object") as report:
-            found = manifold.verify.run(call.principal, row.project, read_data=read_data, progress=report)
+            found = manifold.verify.run(call.principal, known.id, read_data=read_data, progress=report)
 
     def say() -> None:
         for problem in found.problems:
@@ -122,7 +122,7 @@ def verify(
             f"{human_bytes(found.bytes_read)} read ({what})"
         )
         if found.plain_objects:
-            since = "" if row.encryption is Encryption.NONE else " from before the project was"
+            since = "" if known.encryption is Encryption.NONE else " from before the project was"
             print_line(
                 f"not encrypted: {plural(found.plain_objects, 'object')}{since}, {human_bytes(found.plain_bytes)}"
             )

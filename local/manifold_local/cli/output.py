@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from manifold_common.shapes.decode import plain
+
 _GAP = "  "
 """Between two columns."""
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -67,8 +69,8 @@ def print_path(path: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document. Bytes of names that are not UTF-8 are lone surrogates (PEP 383), escaped."""
-    print_line(json.dumps(value, indent=2))
+    """Print one JSON document: a shape, or what JSON can say."""
+    print_line(json.dumps(plain(value), indent=2))
 
 
 def print_error(text: str) -> None:

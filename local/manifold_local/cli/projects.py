@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from manifold_common.domain.wording import plural
+from manifold_common.shapes.projects import ProjectPage
 
 from manifold_local.cli.arguments import GenerationOption, ProjectArgument
 from manifold_local.cli.asking import ask
@@ -17,82 +18,72 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the n
 
 def create(call: Call, name: NameArgument) -> None:
     """Make an empty project."""
-    from manifold_local.cli.views import project_json
-
     with call.backend(makes=True) as backend:
-        row = backend.create(name)
-    call.answer(project_json(row), lambda: print_line(f"created {safe(row.name)}  {row.project}"))
+        made = backend.create(name)
+    call.answer(made, lambda: print_line(f"created {safe(made.name)}  {made.id}"))
 
 
 def show_all(call: Call) -> None:
     """List the projects, by name."""
-    from manifold_local.cli.views import project_json
-
     with call.backend() as backend:
-        rows = backend.projects()
+        found = backend.projects()
 
     def say() -> None:
-        if not rows:
+        if not found:
             call.note("there are no projects yet: 'manifold project create NAME' makes one")
             return
         print_table(
-            ("NAME", "GENERATION", "FILES", "SIZE", "CHANGED", "ID"),
+            ("NAME", "GENERATION", "ENTRIES", "SIZE", "CHANGED", "ID"),
             [
                 (
-                    safe(row.name),
-                    str(row.head.generation),
-                    f"{row.tree_files:,}",
-                    human_bytes(row.tree_bytes),
-                    human_time(row.updated_at),
-                    row.project,
+                    safe(one.name),
+                    str(one.generation),
+                    f"{one.entries:,}",
+                    human_bytes(one.total_bytes),
+                    human_time(one.updated_at),
+                    one.id,
                 )
-                for row in rows
+                for one in found
             ],
             right=frozenset({1, 2, 3}),
             spare=(4, 2),
         )
 
-    call.answer({"projects": [project_json(row) for row in rows]}, say)
+    call.answer(ProjectPage(items=found, next=None), say)
 
 
 def show(call: Call, project: ProjectArgument) -> None:
     """Show what is known about a project."""
-    from manifold_common.domain.keys import Encryption
-
-    from manifold_local.cli.views import encryption_text, project_json
+    from manifold_local.cli.views import encryption_text
 
     with call.backend() as backend:
-        row = backend.project(project)
-        plain = backend.plain_objects(row.project) if row.encryption is Encryption.PARTLY else None
+        found = backend.project(project, with_plain_objects=True)
 
     def say() -> None:
         for label, value in (
-            ("name", safe(row.name)),
-            ("id", row.project),
-            ("generation", str(row.head.generation)),
-            ("skills generation", str(row.head.skills_generation)),
-            ("files", f"{row.tree_files:,}"),
-            ("size", f"{human_bytes(row.tree_bytes)} ({plural(row.tree_bytes, 'byte')})"),
-            ("created", human_time(row.created_at)),
-            ("changed", human_time(row.updated_at)),
-            ("encrypted", encryption_text(row, plain)),
+            ("name", safe(found.name)),
+            ("id", found.id),
+            ("generation", str(found.generation)),
+            ("skills generation", str(found.skills_generation)),
+            ("entries", f"{found.entries:,}"),
+            ("size", f"{human_bytes(found.total_bytes)} ({plural(found.total_bytes, 'byte')})"),
+            ("created", human_time(found.created_at)),
+            ("changed", human_time(found.updated_at)),
+            ("encrypted", encryption_text(found)),
         ):
             print_line(f"{label + ':':<20}{value}")
 
-    unencrypted = {"objects": plain.objects, "bytes": plain.stored_bytes} if plain else None
-    call.answer({**project_json(row), "unencrypted": unencrypted}, say)
+    call.answer(found, say)
 
 
 def rename(
     call: Call, project: ProjectArgument, name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.")]
 ) -> None:
     """Give a project another name. Its id, sessions and history stay."""
-    from manifold_local.cli.views import project_json
-
     with call.backend() as backend:
         old = backend.project(project)
-        row = backend.rename(old.project, name)
-    call.answer(project_json(row), lambda: print_line(f"renamed {safe(old.name)} to {safe(row.name)}"))
+        new = backend.rename(old.id, name)
+    call.answer(new, lambda: print_line(f"renamed {safe(old.name)} to {safe(new.name)}"))
 
 
 def delete(
@@ -102,14 +93,14 @@ def delete(
 ) -> None:
     """Delete a project, its sessions and its history."""
     with call.backend() as backend:
-        row = backend.project(project)
+        found = backend.project(project)
         if not yes:
             ask(
-                f"delete the project {safe(row.name)} with its {plural(row.head.generation, 'generation')}?",
+                f"delete the project {safe(found.name)} with its {plural(found.generation, 'generation')}?",
                 "add --yes",
             )
-        backend.delete(row.project)
-    call.answer({"project": row.project, "deleted": True}, lambda: print_line(f"deleted {safe(row.name)}"))
+        backend.delete(found.id)
+    call.answer(found, lambda: print_line(f"deleted {safe(found.name)}"))
 
 
 def fork(call: Call, project: ProjectArgument, name: NameArgument, generation: GenerationOption = None) -> None:
@@ -119,16 +110,11 @@ def fork(call: Call, project: ProjectArgument, name: NameArgument, generation: G
     """
     from manifold_common.ids import Generation
 
-    from manifold_local.cli.views import project_json
-
     with call.manifold() as manifold:
         source = manifold.projects.resolve(call.principal, project)
         chosen = None if generation is None else Generation(generation)
-        row = manifold.forks.fork(call.principal, source.project, name, chosen)
-    call.answer(
-        project_json(row),
-        lambda: print_line(f"forked {safe(source.name)} as {safe(row.name)}  {row.project}"),
-    )
+        made = manifold.forks.fork(call.principal, source.id, name, chosen)
+    call.answer(made, lambda: print_line(f"forked {safe(source.name)} as {safe(made.name)}  {made.id}"))
 
 
 def add_to(app: typer.Typer) -> None:

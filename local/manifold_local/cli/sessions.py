@@ -87,16 +87,16 @@ def checkout(
     from manifold_common.services.sessions.sessions import CheckoutKind
 
     with call.backend() as backend:
-        row = backend.project(project)
-        chosen = _new_session_id(row.name) if session is None else parse_session_id(session)
-        total = row.tree_bytes if generation is None and not patterns else None
+        known = backend.project(project)
+        chosen = _new_session_id(known.name) if session is None else parse_session_id(session)
+        total = known.total_bytes if generation is None and not patterns else None
         with ExitStack() as stack:
             if session is None:
                 stack.enter_context(_closed_again(call, backend, chosen))
             report = stack.enter_context(progress(call, "checking out", total_bytes=total))
             done = backend.checkout(
                 chosen,
-                row.project,
+                known.id,
                 generation=None if generation is None else Generation(generation),
                 patterns=tuple(patterns or ()),
                 strategy=strategy,
@@ -109,7 +109,7 @@ def checkout(
     if done.dropped_draft is not None:
         call.warn(f"the saved work of session {done.session}, draft {done.dropped_draft}, could not be read: given up")
     call.note(
-        f"session {done.session}: generation {done.generation} of {safe(row.name)}, "
+        f"session {done.session}: generation {done.generation} of {safe(known.name)}, "
         f"{plural(done.files, 'file')}, {human_bytes(done.total_bytes)} ({done.kind.value})"
     )
     if done.missing is not None:
@@ -129,7 +129,7 @@ def checkout(
     try:
         _print_checked_out(call, done)
     except OutputLost as lost:
-        again = call.command("checkout", row.project, "--session", done.session)
+        again = call.command("checkout", known.id, "--session", done.session)
         lost.hint = f"session {done.session} is open, and its folder is {safe(done.path)}; to print that again: {again}"
         raise
 
@@ -326,7 +326,7 @@ def show_all(
 ) -> None:
     """List the open sessions."""
     with call.backend() as backend:
-        rows = backend.sessions(None if project is None else backend.project(project).project)
+        rows = backend.sessions(None if project is None else backend.project(project).id)
         names = {found: backend.project(found).name for found in {row.project for row in rows}}
 
     def say() -> None:

@@ -29,8 +29,9 @@ from manifold_local.cli.output import human_bytes, print_line, safe, safe_path
 from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
+    from manifold_common.shapes.projects import Project
+
     from manifold_local.cli.backend import Backend
-    from manifold_local.cli.views import Project
 
 
 def import_folder(
@@ -63,15 +64,15 @@ def import_folder(
         raise InvalidInput(f"{folder} is not a folder", hint="name a folder that exists")
     with call.backend(makes=create) as backend, ExitStack() as stack:
         try:
-            row = backend.project(project)
+            known = backend.project(project)
         except NotFound:
             if not create:
                 raise
-            row = backend.create(project)
-            stack.enter_context(_withdrawn(call, backend, row))
+            known = backend.create(project)
+            stack.enter_context(_withdrawn(call, backend, known))
         started = time.perf_counter()
         report = stack.enter_context(progress(call, "importing"))
-        done = backend.import_folder(row.project, folder, request, keep=keep, progress=report)
+        done = backend.import_folder(known.id, folder, request, keep=keep, progress=report)
         seconds = time.perf_counter() - started
 
     def say() -> None:
@@ -80,7 +81,7 @@ def import_folder(
             print_line(f"nothing to import: generation {done.generation} is like the folder ({took})")
         else:
             print_line(
-                f"imported {took} as generation {done.generation} of {safe(row.name)} "
+                f"imported {took} as generation {done.generation} of {safe(known.name)} "
                 f"({human_bytes(done.new_bytes)} not stored before)"
             )
 
@@ -114,10 +115,10 @@ def import_folder(
 
 def _withdrawn(call: Call, backend: Backend, made: Project) -> AbstractContextManager[None]:
     return taken_back(
-        lambda: backend.withdraw(made.project),
+        lambda: backend.withdraw(made.id),
         f"the project {safe(made.name)} was made\n"
-        f"  to see what is in it:  {call.command('log', made.project)}\n"
-        f"  to delete it:          {call.command('project', 'delete', made.project, '--yes')}",
+        f"  to see what is in it:  {call.command('log', made.id)}\n"
+        f"  to delete it:          {call.command('project', 'delete', made.id, '--yes')}",
     )
 
 
@@ -135,15 +136,15 @@ def export_folder(
         raise AlreadyExists(f"{destination} is there already, and is not a folder", hint="name a new folder")
     wanted = None if generation is None else Generation(generation)
     with call.backend() as backend:
-        row = backend.project(project)
-        total = row.tree_bytes if generation is None else None
+        known = backend.project(project)
+        total = known.total_bytes if generation is None else None
         started = time.perf_counter()
         with progress(call, "exporting", total_bytes=total) as report:
-            done = backend.export(row.project, destination, wanted, progress=report)
+            done = backend.export(known.id, destination, wanted, progress=report)
         seconds = time.perf_counter() - started
     call.answer(
         {
-            "project": row.project,
+            "project": known.id,
             "generation": done.generation,
             "path": str(destination.absolute()),
             "files": done.files,

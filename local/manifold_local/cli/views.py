@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from manifold_common.domain.keys import Encryption
 from manifold_common.domain.losses import Loss, Losses
 from manifold_common.domain.paths import to_text
 from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry
 from manifold_common.domain.wording import plural
-from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.projects.history import LogEntry
+from manifold_common.shapes.projects import Project
 
 from manifold_local.cli.output import human_bytes, human_time, print_line, safe, safe_path
 
@@ -44,45 +43,6 @@ LETTERS = {
 }
 
 
-class Head(Protocol):
-    @property
-    def generation(self) -> Generation: ...
-    @property
-    def skills_generation(self) -> int: ...
-
-
-class Project(Protocol):
-    """What is shown of a project."""
-
-    @property
-    def project(self) -> ProjectId: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def owner(self) -> str: ...
-    @property
-    def head(self) -> Head: ...
-    @property
-    def tree_bytes(self) -> int: ...
-    @property
-    def tree_files(self) -> int: ...
-    @property
-    def created_at(self) -> datetime: ...
-    @property
-    def updated_at(self) -> datetime: ...
-    @property
-    def encryption(self) -> Encryption: ...
-
-
-class PlainObjects(Protocol):
-    """Commit objects and checkpoints that are not encrypted."""
-
-    @property
-    def objects(self) -> int: ...
-    @property
-    def stored_bytes(self) -> int: ...
-
-
 def change_of(difference: Difference) -> Change:
     before, after = difference.before, difference.after
     if before is None:
@@ -96,32 +56,18 @@ def change_of(difference: Difference) -> Change:
     return Change.MODE if before.mode != after.mode else Change.TIME
 
 
-def project_json(row: Project) -> dict[str, Any]:
-    return {
-        "project": row.project,
-        "name": row.name,
-        "owner": row.owner,
-        "generation": row.head.generation,
-        "skills_generation": row.head.skills_generation,
-        "files": row.tree_files,
-        "bytes": row.tree_bytes,
-        "created_at": row.created_at.isoformat(),
-        "updated_at": row.updated_at.isoformat(),
-        "encryption": row.encryption.value,
-    }
-
-
-def encryption_text(row: Project, plain: PlainObjects | None) -> str:
+def encryption_text(project: Project) -> str:
     """Return what of a project is encrypted, in words."""
-    if row.encryption is Encryption.ALL:
+    if project.encryption is Encryption.ALL:
         return "all that is stored"
-    if row.encryption is Encryption.NONE:
+    if project.encryption is Encryption.NONE:
         return "nothing; where projects.encrypt is on, it begins with the next change"
+    plain = project.unencrypted
     if plain is None:
         return "all that it has stored itself; what it was forked from has stored content in the clear"
     return (
         f"what is new; {plural(plain.objects, 'object')} of commits and checkpoints from before, "
-        f"{human_bytes(plain.stored_bytes)}, and their packs are in the clear"
+        f"{human_bytes(plain.bytes)}, and their packs are in the clear"
     )
 
 

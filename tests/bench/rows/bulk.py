@@ -20,7 +20,7 @@ TREE_BYTES = 128 << 20
 
 def imported_project(stage: Stage, node: Node, name: str) -> ProjectId:
     """Return a project that holds the 10,000 files."""
-    project = node.manifold.projects.create(LOCAL_PRINCIPAL, name).project
+    project = node.manifold.projects.create(LOCAL_PRINCIPAL, name).id
     node.manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, stage.source)
     return project
 
@@ -38,7 +38,7 @@ def first_commit(stage: Stage) -> Row:
     requests: list[int] = []
 
     def manifold(number: int) -> Watch:
-        project = node.manifold.projects.create(LOCAL_PRINCIPAL, f"first-{number}").project
+        project = node.manifold.projects.create(LOCAL_PRINCIPAL, f"first-{number}").id
         before = node.store.total_requests
         with timed() as watch:
             node.manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, stage.source)

@@ -217,7 +217,7 @@ def _events(stage: Stage) -> Iterator[tuple[dict[str, Event], dict[str, str]]]:
     node = stage.node()
     source = stage.fresh("functions-source")
     corpus.write_tree(source, stage.files[:_PROJECT_FILES])
-    project = node.manifold.projects.create(LOCAL_PRINCIPAL, "functions").project
+    project = node.manifold.projects.create(LOCAL_PRINCIPAL, "functions").id
     node.manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, source)
 
     def checkout(container: int, number: int) -> Any:

@@ -102,7 +102,7 @@ def many_files(stage: Stage) -> Row:
     corpus.write_tree(folder, stage.files, copies=copies)
     node = stage.node()
     few = imported_project(stage, node, "few")
-    project = node.manifold.projects.create(LOCAL_PRINCIPAL, "many").project
+    project = node.manifold.projects.create(LOCAL_PRINCIPAL, "many").id
     first = Samples(f"first commit of {count:,}")
     with timed(first):
         node.manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, folder)

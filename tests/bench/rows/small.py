@@ -178,8 +178,8 @@ def _checkpointed(stage: Stage, project: ProjectId) -> float:
     node = stage.node()
     if not node.manifold.maintenance.checkpoint_if_due(LOCAL_PRINCIPAL.tenant, project):
         raise RuntimeError("no checkpoint was due")
-    head = node.manifold.projects.get(LOCAL_PRINCIPAL, project).head
-    if head.generation < Generation(10):
+    found = node.manifold.projects.get(LOCAL_PRINCIPAL, project)
+    if found.generation < Generation(10):
         raise RuntimeError("the history is too short")
     stage.drop(node)
     return _cold(stage, project)

@@ -42,7 +42,7 @@ def content(answer: dict[str, Any]) -> bytes:
 
 @pytest.fixture
 def project(function: Function) -> ProjectId:
-    return function.manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
+    return function.manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
 
 
 def test_the_samples_are_answered(function: Function) -> None:

@@ -95,7 +95,7 @@ def test_the_answers_are_what_the_description_says(api: Api, document: dict[str,
     api.put("/api/projects/demo/files/a", content=b"x")
     schemas = document["components"]["schemas"]
     for path, name in [
-        ("/api/projects/demo", "ProjectOut"), ("/api/projects", "ProjectPage"), ("/api/projects/demo/tree", "TreePage"),
+        ("/api/projects/demo", "Project"), ("/api/projects", "ProjectPage"), ("/api/projects/demo/tree", "TreePage"),
         ("/api/projects/demo/commits", "CommitPage"), ("/api/projects/demo/commits/1", "CommitOut"),
         ("/api/projects/demo/diff?before=0&after=1", "DiffPage"), ("/health", "HealthOut"),
         ("/api/projects/nothing", "Problem"),

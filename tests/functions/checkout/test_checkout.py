@@ -43,7 +43,7 @@ MakeProject = Callable[..., ProjectId]
 def make_project(function: Function) -> MakeProject:
     def make(principal: Principal = ANN, name: str = "demo", **files: str) -> ProjectId:
         manifold = function.manifold
-        project = manifold.projects.create(principal, name).project
+        project = manifold.projects.create(principal, name).id
         manifold.edits.apply(principal, project, [put(b"readme.md", b"read me\n"), put(b"setup.cfg", b"")])
         manifold.edits.apply(principal, project, [put(b"src/main.py", b"print()\n")])
         for path, content in files.items():

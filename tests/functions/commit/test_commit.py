@@ -17,7 +17,7 @@ ANN = LOCAL_PRINCIPAL
 
 @pytest.fixture
 def project(function: Function) -> ProjectId:
-    return function.manifold.projects.create(ANN, "demo").project
+    return function.manifold.projects.create(ANN, "demo").id
 
 
 def content(function: Function, project: ProjectId, path: bytes) -> bytes:
@@ -43,7 +43,7 @@ def test_a_second_invocation_with_the_same_request_id_changes_nothing(function: 
     first = function("commit", sample("commit-direct"))
     again = function("commit", sample("commit-direct", message="sent again"))
     assert (again["generation"], again["commit"]) == (first["generation"], first["commit"])
-    assert function.manifold.projects.get(ANN, project).head.generation == 1
+    assert function.manifold.projects.get(ANN, project).generation == 1
 
 
 def test_a_conflict_bears_its_code_and_names_no_path_where_lambda_logs_it(

@@ -32,7 +32,7 @@ def project(function: Function) -> ProjectId:
 
 def make_due(function: Function, name: str) -> ProjectId:
     manifold = function.manifold
-    project = manifold.projects.create(LOCAL_PRINCIPAL, name).project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, name).id
     for folder in (b"a", b"b", b"c"):
         manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(folder)])
     return project

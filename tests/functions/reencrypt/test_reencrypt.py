@@ -22,7 +22,7 @@ TENANT = LOCAL_PRINCIPAL.tenant
 def projects(make_function: MakeFunction) -> list[ProjectId]:
     """Three projects, whose keys are under the first master key."""
     function = make_function()
-    return [function.manifold.projects.create(LOCAL_PRINCIPAL, name).project for name in ("one", "two", "three")]
+    return [function.manifold.projects.create(LOCAL_PRINCIPAL, name).id for name in ("one", "two", "three")]
 
 
 def names_of(function: Function, projects: list[ProjectId]) -> set[str]:

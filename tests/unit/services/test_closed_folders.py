@@ -33,7 +33,7 @@ def project(manifold: Manifold, tmp_path: Path) -> ProjectId:
         (source / path).chmod(0o444)
     for path in ("d/e", "d", "."):
         (source / path).chmod(0o555)
-    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
     manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, source)
     return project
 
@@ -148,7 +148,7 @@ def test_a_project_whose_root_is_closed_can_be_checked_out_to_disk(make_manifold
     source.mkdir()
     (source / "f").write_text("x")
     source.chmod(0o555)
-    project = manifold.projects.create(LOCAL_PRINCIPAL, "closed").project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "closed").id
     manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, source)
     work = check_out(manifold, project)
     assert look(work) == look(source)

@@ -80,7 +80,7 @@ def test_a_fork_begins_after_what_it_was_made_from(
     source = times(ahead, project)
     wanted = None if generation is None else Generation(generation)
     for node in (behind, ahead):
-        fork = node.forks.fork(LOCAL_PRINCIPAL, project, f"fork by {id(node)}", wanted).project
+        fork = node.forks.fork(LOCAL_PRINCIPAL, project, f"fork by {id(node)}", wanted).id
         (made,) = times(ahead, fork)
         assert made >= source[(generation or 2) - 1] + STEP
 
@@ -117,7 +117,7 @@ def test_what_the_catalog_recorded_is_by_its_own_clock(nodes: Callable[[timedelt
     ahead = nodes(AHEAD)
     project = new_project(ahead, a=b"one")
     put(ahead, project, b"b", b"b")
-    fork = ahead.forks.fork(LOCAL_PRINCIPAL, project, "fork").project
+    fork = ahead.forks.fork(LOCAL_PRINCIPAL, project, "fork").id
     for where in (project, fork):
         for row in ahead.context.catalog.list_commits(DEFAULT_TENANT, where):
             assert row.recorded_at == NOW

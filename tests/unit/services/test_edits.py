@@ -208,7 +208,7 @@ def test_folders_copied_into_each_other_are_stopped_before_they_fill_the_memory(
     project = new_project(manifold)
     put(manifold, project, b"one/file", b"x")
     put(manifold, project, b"two/file", b"x")
-    head = manifold.projects.get(LOCAL_PRINCIPAL, project).head
+    head = manifold.projects.get(LOCAL_PRINCIPAL, project)
     copies = [
         Copy(source, destination + b"/%d" % number)
         for number in range(50)
@@ -216,7 +216,7 @@ def test_folders_copied_into_each_other_are_stopped_before_they_fill_the_memory(
     ]
     with pytest.raises(QuotaExceeded, match="in several commits"):
         manifold.edits.apply(LOCAL_PRINCIPAL, project, copies)
-    assert manifold.projects.get(LOCAL_PRINCIPAL, project).head == head
+    assert manifold.projects.get(LOCAL_PRINCIPAL, project) == head
 
 
 def test_many_folders_are_moved_and_removed_in_one_commit(make_manifold: MakeManifold) -> None:

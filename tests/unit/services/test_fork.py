@@ -49,7 +49,7 @@ def store() -> FaultyStore:
 
 
 def source_of(manifold: Manifold) -> ProjectId:
-    project = manifold.projects.create(ME, "source").project
+    project = manifold.projects.create(ME, "source").id
     put(manifold, project, b"src/a.py", b"one" * 100)
     put(manifold, project, b".skills/s.md", b"two" * 100)
     return project
@@ -80,8 +80,8 @@ def test_a_fork_that_dies_at_any_step_leaves_its_name_free_and_can_be_made_again
                 fork = manifold.projects.resolve(ME, name)
             except NotFound:
                 fork = manifold.forks.fork(ME, source, name)
-            assert fork.head.generation == 1
-            assert read(manifold, fork.project, b"src/a.py") == b"one" * 100
+            assert fork.generation == 1
+            assert read(manifold, fork.id, b"src/a.py") == b"one" * 100
         if deaths < 2 * step:
             break
     assert deaths >= 6  # before and after: the commit object, and the source's key and the fork's own
@@ -100,7 +100,7 @@ def test_a_fork_that_fails_before_its_commit_point_leaves_nothing_in_the_store(
                 manifold.forks.fork(ME, source, "fork")
             store.revive()
             assert keys_of(store) == before
-    assert manifold.forks.fork(ME, source, "fork").head.generation == 1
+    assert manifold.forks.fork(ME, source, "fork").generation == 1
 
 
 def test_a_fork_under_a_taken_name_leaves_nothing_in_the_store(make_manifold: MakeManifold, store: FaultyStore) -> None:
@@ -130,18 +130,18 @@ def test_what_fork_returns_is_what_the_catalog_says(make_manifold: MakeManifold)
     source = source_of(manifold)
     for generation, files in ((Generation(0), 0), (Generation(1), 2), (Generation(2), 4)):
         fork = manifold.forks.fork(ME, source, f"at {generation}", generation)
-        assert fork == manifold.projects.get(ME, fork.project)
-        assert (fork.head.generation, fork.tree_files) == (min(generation, 1), files)
-        assert fork.head.skills_generation == (1 if generation == 2 else 0)
+        assert fork == manifold.projects.get(ME, fork.id)
+        assert (fork.generation, fork.entries) == (min(generation, 1), files)
+        assert fork.skills_generation == (1 if generation == 2 else 0)
 
 
 def test_a_fork_says_that_it_was_created_and_then_that_it_has_a_commit(make_manifold: MakeManifold) -> None:
     manifold = make_manifold()
     fork = manifold.forks.fork(ME, source_of(manifold), "fork")
-    events = [e for e in manifold.context.catalog.list_events() if e.project == fork.project]
+    events = [e for e in manifold.context.catalog.list_events() if e.project == fork.id]
     assert [(e.type, e.generation) for e in events] == [("manifold.project.created", 0), ("manifold.project.commit", 1)]
-    assert events[1].data["commit_id"] == fork.head.commit
-    assert manifold.history.log(ME, fork.project)[0].message == "fork of generation 2"
+    assert events[1].data["commit_id"] == fork.commit
+    assert manifold.history.log(ME, fork.id)[0].message == "fork of generation 2"
 
 
 # --- lost acknowledgements ------------------------------------------------------------------------------------------
@@ -178,8 +178,8 @@ def test_a_connection_lost_while_a_project_is_created_is_not_a_failure(
     made = manifold.projects.create(ME, "new")
     assert not tampered.armed
     assert manifold.projects.resolve(ME, "new") == made
-    assert len([e for e in tampered.list_events() if e.project == made.project]) == 1
-    put(manifold, made.project, b"a", b"text")
+    assert len([e for e in tampered.list_events() if e.project == made.id]) == 1
+    put(manifold, made.id, b"a", b"text")
 
 
 def test_a_connection_lost_while_a_fork_is_created_is_not_a_failure(
@@ -190,8 +190,8 @@ def test_a_connection_lost_while_a_fork_is_created_is_not_a_failure(
     tampered.armed = True
     fork = manifold.forks.fork(ME, source, "fork")
     assert manifold.projects.resolve(ME, "fork") == fork
-    assert read(manifold, fork.project, b"src/a.py") == b"one" * 100
-    assert manifold.verify.run(ME, fork.project, read_data=True).ok
+    assert read(manifold, fork.id, b"src/a.py") == b"one" * 100
+    assert manifold.verify.run(ME, fork.id, read_data=True).ok
 
 
 class _Silent(MemoryCatalog):

@@ -57,4 +57,4 @@ def test_manifolds_own_folders_themselves_are_refused(manifold: Manifold, projec
         own.mkdir(parents=True, exist_ok=True)
         with pytest.raises(InvalidInput, match="own data"):
             manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, own)
-    assert manifold.projects.get(LOCAL_PRINCIPAL, project).head.generation == 0
+    assert manifold.projects.get(LOCAL_PRINCIPAL, project).generation == 0

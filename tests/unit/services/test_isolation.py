@@ -50,9 +50,9 @@ ON_PROJECTS: dict[str, ProjectCall] = {
 @pytest.mark.parametrize("stranger", STRANGERS, ids=str)
 def test_a_hint_names_nothing_of_another(make_manifold: MakeManifold, stranger: Principal) -> None:
     manifold = make_manifold()
-    project = manifold.projects.create(LOCAL_PRINCIPAL, "their-project").project
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "their-project").id
     manifold.sessions.checkout(LOCAL_PRINCIPAL, SessionId("their-session"), project)
-    own = manifold.projects.create(stranger, "their-own").project
+    own = manifold.projects.create(stranger, "their-own").id
     manifold.sessions.checkout(stranger, SessionId("their-own-session"), own)
     for look, meant in (
         (lambda who: manifold.projects.resolve(who, "their-projec"), "their-project"),
@@ -83,7 +83,7 @@ def test_a_project_of_another_reads_like_one_that_does_not_exist(
     assert errors[0] == errors[1]
     assert not (folder / "out").exists()
     assert manifold.projects.page(stranger) == []
-    assert manifold.projects.get(LOCAL_PRINCIPAL, project).head.generation == 1
+    assert manifold.projects.get(LOCAL_PRINCIPAL, project).generation == 1
     assert cat(manifold, project, b"a") == b"secret"
 
 
@@ -123,7 +123,7 @@ def test_equal_ids_of_two_users_are_two_sessions(make_manifold: MakeManifold) ->
     manifold = make_manifold()
     folders = set()
     for who in (LOCAL_PRINCIPAL, *STRANGERS):
-        project = manifold.projects.create(who, "demo").project
+        project = manifold.projects.create(who, "demo").id
         folders.add(check_out(manifold, project, S1, who))
         manifold.edits.apply(who, project, [PutFile(b"of", reader(str(who).encode()))])
         assert check_out(manifold, None, S1, who) in folders
@@ -137,7 +137,7 @@ def test_equal_content_has_unequal_names_in_two_projects(make_manifold: MakeMani
     manifold = make_manifold()
     chunks = []
     for who in (LOCAL_PRINCIPAL, STRANGERS[2]):
-        project = manifold.projects.create(who, "demo").project
+        project = manifold.projects.create(who, "demo").id
         manifold.edits.apply(who, project, [PutFile(b"f", reader(b"the same"))])
         chunks.append(manifold.history.snapshot(who, project).tree[b"f"].content)
     assert chunks[0] != chunks[1]

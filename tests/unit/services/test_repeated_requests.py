@@ -60,7 +60,7 @@ def test_of_many_at_once_with_one_name_one_is_done_and_all_get_its_answer(make_m
     with ThreadPoolExecutor(len(nodes)) as pool:
         answers = list(pool.map(ask, range(len(nodes))))
     assert {(answer.generation, answer.commit) for answer in answers} == {(2, answers[0].commit)}
-    assert nodes[0].projects.get(LOCAL_PRINCIPAL, project).head.generation == 2
+    assert nodes[0].projects.get(LOCAL_PRINCIPAL, project).generation == 2
 
 
 def test_a_session_commits_once_for_one_request(make_manifold: MakeManifold) -> None:

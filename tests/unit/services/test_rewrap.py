@@ -39,7 +39,7 @@ def provider_of(manifold: Manifold) -> FileKeyProvider:
 
 
 def make_projects(manifold: Manifold, count: int = 2) -> list[ProjectId]:
-    found = [manifold.projects.create(LOCAL_PRINCIPAL, f"project {number}").project for number in range(count)]
+    found = [manifold.projects.create(LOCAL_PRINCIPAL, f"project {number}").id for number in range(count)]
     return sorted(found)
 
 
@@ -73,7 +73,7 @@ def test_a_process_that_holds_the_keys_works_on(manifold: Manifold) -> None:
 def test_keys_of_deleted_projects_and_of_forks_go_along(manifold: Manifold) -> None:
     source, gone = make_projects(manifold)
     manifold.edits.apply(LOCAL_PRINCIPAL, source, [MakeFolder(b"a")])
-    fork = manifold.forks.fork(LOCAL_PRINCIPAL, source, "fork").project
+    fork = manifold.forks.fork(LOCAL_PRINCIPAL, source, "fork").id
     manifold.projects.delete(LOCAL_PRINCIPAL, gone)
     provider_of(manifold).rotate()
     assert manifold.rewrap.run().rewrapped == 4, "the fork has the source's key beside its own"

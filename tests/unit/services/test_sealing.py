@@ -107,8 +107,8 @@ def test_nothing_that_is_made_afterwards_is_in_the_clear_whichever_way_it_comes(
     node.edits.restore(LOCAL_PRINCIPAL, project, Generation(1))
     node.maintenance.write_checkpoints()
     forks = [
-        node.forks.fork(LOCAL_PRINCIPAL, project, "fork").project,
-        plain.forks.fork(LOCAL_PRINCIPAL, project, "fork by a node that does not encrypt").project,
+        node.forks.fork(LOCAL_PRINCIPAL, project, "fork").id,
+        plain.forks.fork(LOCAL_PRINCIPAL, project, "fork by a node that does not encrypt").id,
     ]
     for fork in forks:
         put(plain, fork, word.encode(), text)
@@ -264,11 +264,11 @@ def test_forks_begin_an_epoch_of_their_own_and_accept_nothing_in_the_clear(
 ) -> None:
     project = new_project(plain, a=b"one")
     node = make_manifold()
-    of_plain = node.forks.fork(LOCAL_PRINCIPAL, project, "of a plain one").project
+    of_plain = node.forks.fork(LOCAL_PRINCIPAL, project, "of a plain one").id
     assert sealed_keys(node, of_plain) == [1]
     assert state(node, project) is Encryption.NONE, "forking writes nothing to the source"
     put(node, project, b"b", b"two")
-    fork = node.forks.fork(LOCAL_PRINCIPAL, project, "of one that has begun").project
+    fork = node.forks.fork(LOCAL_PRINCIPAL, project, "of one that has begun").id
     assert sealed_keys(node, fork) == [2, 1]
     for made in (of_plain, fork):
         assert cat(make_manifold(node=f"n-{made}"), made, b"a") == b"one"
@@ -283,8 +283,10 @@ def test_old_objects_are_counted(plain: Manifold, make_manifold: MakeManifold) -
     put(plain, project, b"b", b"two")
     node = make_manifold()
     put(node, project, b"c", b"three")
-    found = node.projects.plain_objects(LOCAL_PRINCIPAL, {project: state(node, project)})[project]
-    assert found.objects == 2
+    known = node.projects.get(LOCAL_PRINCIPAL, project)
+    (found,) = node.projects.with_plain_objects(LOCAL_PRINCIPAL, [known])
+    assert found.unencrypted is not None
+    assert found.unencrypted.objects == 2
     report = node.verify.run(LOCAL_PRINCIPAL, project)
     assert report.plain_objects == 3, "the pack too"
     old = [key for key in in_the_clear(node.context.store) if "/keys/" not in key]

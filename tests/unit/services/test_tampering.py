@@ -92,7 +92,7 @@ def repository(encrypt: str, make_manifold: MakeManifold) -> Repository:
     generations = _grow(manifold, project)
     neighbour = new_project(manifold, "neighbour", **{"a": b"one", "d/b": b"bee"})
     _grow(manifold, neighbour)
-    fork = manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork").project
+    fork = manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork").id
     _grow(manifold, fork)
     return Repository(make, manifold.context.store, project, neighbour, fork, generations)
 

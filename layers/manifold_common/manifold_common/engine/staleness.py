@@ -8,7 +8,6 @@ from __future__ import annotations
 from manifold_common.domain.history import Point, Seen, history_replaced, point_of
 from manifold_common.errors import GenerationMismatch, NotFound
 from manifold_common.ids import ProjectId, TenantId
-from manifold_common.ports.catalog import Head
 from manifold_common.ports.catalog.commits import Commits
 
 
@@ -26,7 +25,7 @@ def require_expected(head: Point, expected: Seen | None) -> None:
     )
 
 
-def refuse_stale(head: Head, seen: Seen | None) -> None:
+def refuse_stale(head: Point, seen: Seen | None) -> None:
     """Compare with the head alone, which costs nothing; it may be beyond what was seen, and yet of another history.
 
     Raises:
@@ -34,11 +33,11 @@ def refuse_stale(head: Head, seen: Seen | None) -> None:
     """
     if seen is None or head.generation > point_of(seen).generation:
         return
-    if not point_of(seen).is_at(head.point):
+    if not point_of(seen).is_at(head):
         raise history_replaced(point_of(seen), head.generation)
 
 
-def refuse_replaced(catalog: Commits, tenant: TenantId, project: ProjectId, head: Head, seen: Seen | None) -> None:
+def refuse_replaced(catalog: Commits, tenant: TenantId, project: ProjectId, head: Point, seen: Seen | None) -> None:
     """Like ``refuse_stale``, and look up what the history has at ``seen`` where the head is beyond it.
 
     Raises:

@@ -16,10 +16,8 @@ import msgspec
 from msgspec import Meta
 
 from manifold_common.domain.history import Seen
-from manifold_common.domain.keys import Encryption
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.paths import ROOT, check_path, from_text
-from manifold_common.domain.project_name import check_project_name
 from manifold_common.domain.served_link import SERVED_LINK
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import (
@@ -34,6 +32,7 @@ from manifold_common.ids import (
     UserId,
 )
 from manifold_common.ports.object_store import ObjectAccess
+from manifold_common.shapes.projects import Project
 
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Text = Annotated[str, Meta(max_length=64 << 10)]
@@ -65,33 +64,6 @@ class _Dated(msgspec.Struct, frozen=True):
             value = getattr(self, name)
             if isinstance(value, datetime) and not _FIRST_YEAR <= value.year <= _LAST_YEAR:
                 raise ValueError(f"{name} is in the year {value.year}")
-
-
-class RemotePlainObjects(msgspec.Struct, frozen=True):
-    objects: Count
-    bytes: Count
-
-
-class RemoteProject(_Dated, frozen=True):
-    id: ProjectId
-    name: str
-    generation: Generation
-    skills_generation: Generation
-    commit: CommitId | None
-    total_bytes: Count
-    entries: Count
-    created_at: Moment
-    updated_at: Moment
-    encryption: Encryption
-    unencrypted: RemotePlainObjects | None
-    """Where one project was asked for, and it has such."""
-
-    def __post_init__(self) -> None:
-        _Dated.__post_init__(self)
-        try:
-            check_project_name(self.name)
-        except InvalidInput as error:
-            raise ValueError(error.message) from None
 
 
 class ObjectGrant(msgspec.Struct, frozen=True):
@@ -263,19 +235,19 @@ class LinkedAccess(ObjectAccess, Protocol):
 
 
 class RemoteServer(Protocol):
-    def project(self, name_or_id: str) -> RemoteProject:
+    def project(self, name_or_id: str) -> Project:
         """Raises NotFound."""
 
-    def projects(self) -> list[RemoteProject]:
+    def projects(self) -> list[Project]:
         """Return all, by name."""
 
-    def create_project(self, name: str) -> RemoteProject:
+    def create_project(self, name: str) -> Project:
         """Raises AlreadyExists, InvalidInput."""
 
     def delete_project(self, project: ProjectId, *, only_unused: bool = False) -> None:
         """Raises NotFound; Conflict: it is not empty, or somebody has a session on it, with ``only_unused``."""
 
-    def rename_project(self, project: ProjectId, name: str) -> RemoteProject:
+    def rename_project(self, project: ProjectId, name: str) -> Project:
         """Raises NotFound, AlreadyExists, InvalidInput."""
 
     def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[RemoteCommit]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -30,7 +30,6 @@ from manifold_common.ports.remote import (
     RemoteCommitted,
     RemoteEdited,
     RemotePlan,
-    RemoteProject,
     RemoteSession,
     RemoteSessionPlan,
     UploadLink,
@@ -38,6 +37,7 @@ from manifold_common.ports.remote import (
     UploadSlots,
 )
 from manifold_common.ports.retry import Rest, RetryPolicy, retry
+from manifold_common.shapes.projects import Project, ProjectName, ProjectPage
 
 T = TypeVar("T")
 
@@ -50,11 +50,6 @@ _CONNECTIONS = 8
 _MAX_PROJECTS = 100_000
 _MAX_ANSWER_BYTES = 64 << 20
 _NEVER_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-
-
-class _ProjectPage(msgspec.Struct):
-    items: list[RemoteProject]
-    next: Annotated[str, msgspec.Meta(max_length=1024)] | None
 
 
 class _Sessions(msgspec.Struct):
@@ -78,8 +73,8 @@ class _Verified(msgspec.Struct):
     checked: int
 
 
-_PROJECT = msgspec.json.Decoder(RemoteProject)
-_PROJECT_PAGE = msgspec.json.Decoder(_ProjectPage)
+_PROJECT = msgspec.json.Decoder(Project)
+_PROJECT_PAGE = msgspec.json.Decoder(ProjectPage)
 _PLAN = msgspec.json.Decoder(RemotePlan)
 _SESSION_PLAN = msgspec.json.Decoder(RemoteSessionPlan)
 _SLOTS = msgspec.json.Decoder(UploadSlots)
@@ -132,11 +127,11 @@ class HttpServer:
 
     # --- projects -------------------------------------------------------------------------------------------------
 
-    def project(self, name_or_id: str) -> RemoteProject:
+    def project(self, name_or_id: str) -> Project:
         return self._ask("GET", f"/api/projects/{quote(name_or_id, safe='')}", _PROJECT)
 
-    def projects(self) -> list[RemoteProject]:
-        found: list[RemoteProject] = []
+    def projects(self) -> list[Project]:
+        found: list[Project] = []
         after = ""
         while True:
             page = self._ask("GET", f"/api/projects?{urlencode({'after': after, 'limit': _PAGE})}", _PROJECT_PAGE)
@@ -147,8 +142,8 @@ class HttpServer:
                 raise BadAnswer(f"the server's list of projects does not end after {len(found)}")
             after = page.next
 
-    def create_project(self, name: str) -> RemoteProject:
-        return self._ask("POST", "/api/projects", _PROJECT, {"name": name}, again=False)
+    def create_project(self, name: str) -> Project:
+        return self._ask("POST", "/api/projects", _PROJECT, ProjectName(name=name), again=False)
 
     def delete_project(self, project: ProjectId, *, only_unused: bool = False) -> None:
         query = "?only_unused=true" if only_unused else ""
@@ -156,8 +151,8 @@ class HttpServer:
         expected = Generation(0) if only_unused else None
         self._ask("DELETE", f"/api/projects/{project}{query}", None, again=False, expected=expected)
 
-    def rename_project(self, project: ProjectId, name: str) -> RemoteProject:
-        return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, {"name": name}, again=False)
+    def rename_project(self, project: ProjectId, name: str) -> Project:
+        return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, ProjectName(name=name), again=False)
 
     def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[RemoteCommit]:
         found: list[RemoteCommit] = []

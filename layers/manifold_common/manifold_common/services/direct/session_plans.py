@@ -107,7 +107,7 @@ class SessionPlans:
         else:
             row = view.session
             self._sessions.check_same(row, project, patterns)
-            refuse_replaced(context.catalog, row.tenant, row.project, view.head, seen_generation)
+            refuse_replaced(context.catalog, row.tenant, row.project, view.head.point, seen_generation)
             row = replace(row, expires_at=self._sessions.prolong(view))
             if drop_lost_draft and (dropped := drop_if_lost(context, row)) is not None:
                 row = replace(row, draft=None)
@@ -142,7 +142,7 @@ class SessionPlans:
         if project is None:
             raise unknown_session(session or SessionId(""))
         context = self._context
-        head = self._projects.get(principal, project).head
+        head = self._projects.get(principal, project).point
         refuse_replaced(context.catalog, principal.tenant, project, head, seen_generation)
         Scope(patterns)
         base = context.log.load(principal.tenant, project, generation)

@@ -85,7 +85,7 @@ class Events:
     def owner(self, principal: Principal, name_or_id: str) -> TenantProject:
         """Return a project by name or id; by its id also one that was deleted. Raises NotFound."""
         try:
-            return principal.tenant, self._projects.resolve(principal, name_or_id).project
+            return principal.tenant, self._projects.resolve(principal, name_or_id).id
         except NotFound:
             try:
                 return principal.tenant, parse_project_id(name_or_id)

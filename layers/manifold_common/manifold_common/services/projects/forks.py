@@ -21,11 +21,12 @@ from manifold_common.engine.commit_writer import Authorship
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.ids import Generation, ProjectId
-from manifold_common.ports.catalog import OutboxEvent, ProjectRow, Publication
+from manifold_common.ports.catalog import OutboxEvent, Publication
 from manifold_common.services.context import Context
 from manifold_common.services.projects.history import History
 from manifold_common.services.projects.projects import Projects
 from manifold_common.services.publish import PendingCommit, Publisher
+from manifold_common.shapes.projects import Project
 
 
 class Forks:
@@ -35,9 +36,7 @@ class Forks:
         self._history = history
         self._publisher = publisher
 
-    def fork(
-        self, principal: Principal, source: ProjectId, name: str, generation: Generation | None = None
-    ) -> ProjectRow:
+    def fork(self, principal: Principal, source: ProjectId, name: str, generation: Generation | None = None) -> Project:
         """Make a project ``name`` whose generation 1 is the source's ``generation`` (``None``: its head).
 
         Raises:

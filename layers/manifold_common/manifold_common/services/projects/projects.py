@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+
+from msgspec import structs
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.event import PROJECT_CREATED, PROJECT_DELETED, PROJECT_RENAMED, project_event
@@ -25,8 +27,9 @@ from manifold_common.format.key_record import encode_key_record
 from manifold_common.format.layout import commit_key, wrapped_key_key
 from manifold_common.ids import Generation, ProjectId, parse_project_id
 from manifold_common.nearest import nearest
-from manifold_common.ports.catalog import Head, OutboxEvent, PlainObjects, ProjectRow, Publication
+from manifold_common.ports.catalog import Head, OutboxEvent, ProjectRow, Publication
 from manifold_common.services.context import Context
+from manifold_common.shapes.projects import PlainObjects, Project
 
 MAX_PAGE = 1000
 _MOST_MEANT = 3
@@ -39,7 +42,7 @@ class Projects:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def create(self, principal: Principal, name: str) -> ProjectRow:
+    def create(self, principal: Principal, name: str) -> Project:
         """Make an empty project.
 
         Raises:
@@ -59,7 +62,7 @@ class Projects:
         *,
         fork_of: tuple[ProjectId, Generation] | None = None,
         first: Publication | None = None,
-    ) -> ProjectRow:
+    ) -> Project:
         """Add a project with its keys, oldest first: to the bucket (so that it can be opened without the catalog),
         then to the catalog, in one transaction with its first commit, whose object is stored already.
 
@@ -96,7 +99,7 @@ class Projects:
                     if unknown is None or not self._exists(row):
                         raise
                 context.nudge.give()
-                return _with_first(row, first)
+                return _shown(_with_first(row, first))
         except ManifoldError:
             if unknown is None:  # else an earlier try might still get through
                 with suppress(ManifoldError):
@@ -115,7 +118,7 @@ class Projects:
             return False
         return True
 
-    def get(self, principal: Principal, project: ProjectId) -> ProjectRow:
+    def get(self, principal: Principal, project: ProjectId) -> Project:
         """Raises NotFound: no such project, or not this user's."""
         try:
             row = self._context.catalog.get_project(principal.tenant, project)
@@ -123,13 +126,13 @@ class Projects:
             raise unknown_project(project) from None
         if row.owner != principal.user:
             raise unknown_project(project)
-        return row
+        return _shown(row)
 
-    def resolve(self, principal: Principal, name_or_id: str) -> ProjectRow:
+    def resolve(self, principal: Principal, name_or_id: str) -> Project:
         """Return the user's project of that name, or of that id. Raises NotFound."""
         row = self._context.catalog.find_project(principal.tenant, principal.user, name_or_id)
         if row is not None:
-            return row
+            return _shown(row)
         try:
             return self.get(principal, parse_project_id(name_or_id))
         except (InvalidInput, NotFound):
@@ -142,26 +145,30 @@ class Projects:
             rows = self.page(principal, after_name=name[:1], limit=MAX_PAGE)
         return nearest(name, (row.name for row in rows), most=_MOST_MEANT)
 
-    def page(self, principal: Principal, *, after_name: str = "", limit: int = 100) -> list[ProjectRow]:
+    def page(self, principal: Principal, *, after_name: str = "", limit: int = 100) -> list[Project]:
         """Return up to ``limit`` (at most MAX_PAGE) projects by name, those after ``after_name``."""
         limit = max(1, min(limit, MAX_PAGE))
-        return self._context.catalog.list_projects(principal.tenant, principal.user, after_name=after_name, limit=limit)
+        rows = self._context.catalog.list_projects(principal.tenant, principal.user, after_name=after_name, limit=limit)
+        return list(map(_shown, rows))
 
-    def plain_objects(
-        self, principal: Principal, projects: Mapping[ProjectId, Encryption]
-    ) -> dict[ProjectId, PlainObjects]:
-        """Count what those of the projects that are partly encrypted have stored in the clear; the rest is left out."""
-        partly = [project for project, encryption in projects.items() if encryption is Encryption.PARTLY]
-        return self._context.catalog.plain_objects(principal.tenant, partly) if partly else {}
+    def with_plain_objects(self, principal: Principal, projects: Sequence[Project]) -> list[Project]:
+        """Return the projects, those that are partly encrypted with a count of what they have stored in the clear."""
+        partly = [project.id for project in projects if project.encryption is Encryption.PARTLY]
+        counted = self._context.catalog.plain_objects(principal.tenant, partly) if partly else {}
+        plain = {project: PlainObjects(objects=one.objects, bytes=one.stored_bytes) for project, one in counted.items()}
+        return [
+            structs.replace(project, unencrypted=plain[project.id]) if project.id in plain else project
+            for project in projects
+        ]
 
-    def rename(self, principal: Principal, project: ProjectId, name: str) -> ProjectRow:
+    def rename(self, principal: Principal, project: ProjectId, name: str) -> Project:
         """Raises InvalidInput, AlreadyExists, NotFound."""
         check_project_name(name)
         self.get(principal, project)
         event = project_event(principal.tenant, project, principal.user, self._context.clock.now())
         row = self._context.catalog.rename_project(principal.tenant, project, name, OutboxEvent(PROJECT_RENAMED, event))
         self._context.nudge.give()
-        return row
+        return _shown(row)
 
     def delete(self, principal: Principal, project: ProjectId) -> None:
         """Make the project and its history invisible. What it stored is collected later. Raises NotFound."""
@@ -184,6 +191,22 @@ class Projects:
         self._context.nudge.give()
         self._context.keys.forget(principal.tenant, project)
         self._context.log.forget(principal.tenant, project)
+
+
+def _shown(row: ProjectRow) -> Project:
+    return Project(
+        id=row.project,
+        name=row.name,
+        owner=row.owner,
+        generation=row.head.generation,
+        skills_generation=row.head.skills_generation,
+        commit=row.head.commit,
+        total_bytes=row.tree_bytes,
+        entries=row.tree_files,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        encryption=row.encryption,
+    )
 
 
 def _with_first(row: ProjectRow, first: Publication | None) -> ProjectRow:

@@ -28,10 +28,11 @@ from manifold_common.format.key_record import MAX_KEY_RECORD_BYTES, decode_key_r
 from manifold_common.format.layout import checkpoint_key, commit_key, project_prefix, wrapped_key_key
 from manifold_common.format.places import MAX_BLOCK_RAW_BYTES, Block, Container, Place, Places
 from manifold_common.format.sealed import MAX_RAW_BYTES
-from manifold_common.ids import PLAIN, ChunkId, DekId, Generation, ProjectId, SessionId
-from manifold_common.ports.catalog import CheckpointRow, CommitRow, ProjectRow
+from manifold_common.ids import PLAIN, ChunkId, DekId, Generation, ProjectId, SessionId, TenantId
+from manifold_common.ports.catalog import CheckpointRow, CommitRow
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
+from manifold_common.shapes.projects import Project
 
 _PAGE = 1000
 _NAMED_PATHS = 10
@@ -88,23 +89,23 @@ class Verify:
         self, principal: Principal, project: ProjectId, *, read_data: bool = False, progress: Progress | None = None
     ) -> VerifyReport:
         """Look at everything a project refers to. Damage is reported, not raised. Raises NotFound, Unavailable."""
-        row = self._projects.get(principal, project)
-        return _Verification(self._context, row, progress).run(read_data=read_data)
+        found = self._projects.get(principal, project)
+        return _Verification(self._context, principal.tenant, found, progress).run(read_data=read_data)
 
 
 class _Verification:
-    def __init__(self, context: Context, row: ProjectRow, progress: Progress | None) -> None:
+    def __init__(self, context: Context, tenant: TenantId, project: Project, progress: Progress | None) -> None:
         self._context = context
-        self._tenant, self._project = row.tenant, row.project
-        self._row = row
+        self._tenant, self._project = tenant, project.id
+        self._head = project.generation
         self._progress = progress
         # Straight from the store: a good copy in the cache must not hide a bad object.
         no_cache = ObjectCache(Path(), 0, clock=context.clock, randomness=context.randomness)
         self._store = context.store
         self._objects = SealedObjects(self._store, no_cache)
         self._log = TreeLog(context.catalog, context.keys, self._objects, context.workers)
-        self._keys: ProjectKeys = context.keys.of(row.tenant, row.project)
-        self._report = VerifyReport(row.project, row.head.generation)
+        self._keys: ProjectKeys = context.keys.of(tenant, project.id)
+        self._report = VerifyReport(project.id, project.generation)
         self._seen: dict[Container, dict[int, Block]] = defaultdict(dict)
         self._first_seen: dict[Container, Generation] = {}
         self._chunks: dict[ChunkId, Place] = {}
@@ -229,7 +230,7 @@ class _Verification:
     def _all_commits(self) -> Iterable[CommitRow]:
         """Yield every commit, oldest first, in pages that do not move while others commit."""
         rows: list[CommitRow] = []
-        before: Generation | None = Generation(self._row.head.generation + 1)
+        before: Generation | None = Generation(self._head + 1)
         while before is not None and before > 1:
             page = self._context.catalog.list_commits(self._tenant, self._project, before=before, limit=_PAGE)
             rows += page

@@ -145,7 +145,7 @@ class PlannedGenerationSource:
             raise BadAnswer("the server brings saved work that was not asked for")
         if paths and tuple(found.paths) != paths:
             raise BadAnswer("the server has opened the session with other paths than it was asked to")
-        refuse_stale(head_of(found.plan), seen)
+        refuse_stale(head_of(found.plan).point, seen)
         return self.enter(found, session, project, None if found.draft else generation)
 
     def enter(

@@ -11,33 +11,28 @@ from manifold_common.domain.arguments import (
     optional_generation,
 )
 from manifold_common.errors import Conflict, NotFound
-from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId, parse_project_id
-from manifold_common.ports.catalog import Head, PlainObjects, ProjectRow
-from manifold_common.ports.remote import RemoteCommit, RemoteProject, RemoteServer
+from manifold_common.ids import Generation, ProjectId, parse_project_id
+from manifold_common.ports.remote import RemoteCommit, RemoteServer
 from manifold_common.services.projects.edits import NO_OPTIONS, Edited, EditOptions
 from manifold_common.services.projects.history import LogEntry
+from manifold_common.shapes.projects import Project
 
 
 class RemoteProjects:
     def __init__(self, server: RemoteServer) -> None:
         self._server = server
 
-    def all(self) -> list[ProjectRow]:
+    def all(self) -> list[Project]:
         """Return all, by name."""
-        return [_row(found) for found in self._server.projects()]
+        return self._server.projects()
 
-    def resolve(self, name_or_id: str) -> ProjectRow:
+    def resolve(self, name_or_id: str) -> Project:
         """Return the project of that name, or of that id. Raises NotFound."""
-        return _row(self._server.project(name_or_id))
+        return self._server.project(name_or_id)
 
-    def plain_objects(self, project: ProjectId) -> PlainObjects | None:
-        """Return what a project that is partly encrypted has stored in the clear. Raises NotFound."""
-        found = self._server.project(project).unencrypted
-        return None if found is None else PlainObjects(found.objects, found.bytes)
-
-    def create(self, name: str) -> ProjectRow:
+    def create(self, name: str) -> Project:
         """Raises AlreadyExists, InvalidInput."""
-        return _row(self._server.create_project(name))
+        return self._server.create_project(name)
 
     def delete(self, project: ProjectId) -> None:
         """Raises NotFound."""
@@ -51,9 +46,9 @@ class RemoteProjects:
             return False
         return True
 
-    def rename(self, project: ProjectId, name: str) -> ProjectRow:
+    def rename(self, project: ProjectId, name: str) -> Project:
         """Raises NotFound, AlreadyExists, InvalidInput."""
-        return _row(self._server.rename_project(parse_project_id(project), name))
+        return self._server.rename_project(parse_project_id(project), name)
 
     def log(self, project: ProjectId, *, before: Generation | None = None, limit: int = 100) -> list[LogEntry]:
         """Return up to ``limit`` commits, newest first, those before ``before``. Raises NotFound."""
@@ -98,20 +93,4 @@ def _entry(found: RemoteCommit) -> LogEntry:
         modified=found.modified,
         deleted=found.deleted,
         new_bytes=found.new_bytes,
-    )
-
-
-def _row(found: RemoteProject) -> ProjectRow:
-    """Return what is known here of a project. Whose it is, the server does not say: it is the caller's."""
-    return ProjectRow(
-        tenant=DEFAULT_TENANT,
-        project=found.id,
-        owner=DEFAULT_USER,
-        name=found.name,
-        head=Head(found.generation, found.commit, b"", found.skills_generation),
-        tree_bytes=found.total_bytes,
-        tree_files=found.entries,
-        created_at=found.created_at,
-        updated_at=found.updated_at,
-        encryption=found.encryption,
     )

@@ -189,7 +189,7 @@ class Sessions:
             if opened.base is None or opened.base.generation > head.generation:
                 # Looked up before the lock was had: whoever held it may have committed, or saved a draft.
                 view = self.view(principal, row.session)
-            refuse_replaced(self._context.catalog, row.tenant, row.project, view.head, seen_generation)
+            refuse_replaced(self._context.catalog, row.tenant, row.project, view.head.point, seen_generation)
             return self._go_on(opened, view, generation, strategy, progress)
 
     def _open(
@@ -206,7 +206,7 @@ class Sessions:
         context = self._context
         if project is None:
             raise unknown_session(session or SessionId(""))
-        head = self._projects.get(principal, project).head
+        head = self._projects.get(principal, project).point
         refuse_replaced(context.catalog, principal.tenant, project, head, seen_generation)
         base = context.log.load(principal.tenant, project, generation)
         Scope(patterns)
@@ -291,7 +291,7 @@ class Sessions:
         """Check out a session that there is. Its lock is held."""
         row, head = view.session, view.head
         if opened.base is not None:
-            refuse_stale(head, opened.base)
+            refuse_stale(head.point, opened.base)
         expires_at = self.prolong(view)  # before the work, in which its end may come
         missing = None if opened.location.exists() else self._missing(row)
         arrived, row = self._relocation.arrive(opened, row, strategy, progress)

@@ -1,0 +1,129 @@
+"""Routes that take and give shapes (``manifold_common.shapes``).
+
+A route of this router says ``body: Shape`` or ``body: Shape | None = None``, and ``-> Shape``. Its body is decoded and
+its answer encoded here, and neither passes through a model of the framework, which would cost a function's first answer
+more than all else. Bodies and answers of some size are worked on in a thread. What the description says of them are
+references by name; ``openapi.py`` adds the shapes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from http import HTTPStatus
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import anyio
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+from manifold_common.shapes.base import Answer
+from manifold_common.shapes.base import Request as RequestShape
+from manifold_common.shapes.decode import Reading
+
+REQUEST = Reading("the request", "see /api/openapi.json for the shape of requests")
+SCHEMAS = "#/components/schemas/"
+_JSON = "application/json"
+_IN_A_THREAD_BYTES = 64 << 10
+_ENCODER = msgspec.json.Encoder()
+
+Endpoint = Callable[..., Any]
+
+
+class Router(APIRouter):
+    """The framework's router, with shapes."""
+
+    def add_api_route(self, path: str, endpoint: Endpoint, **options: Any) -> None:
+        signature = inspect.signature(endpoint, eval_str=True)
+        parameters, answer = dict(signature.parameters), signature.return_annotation
+        extra: dict[str, Any] = options.get("openapi_extra") or {}
+        for name, parameter in parameters.items():
+            shape = _shape_of(parameter.annotation, RequestShape)
+            if shape is not None:
+                required = parameter.default is inspect.Parameter.empty
+                parameters[name] = parameter.replace(
+                    annotation=Annotated[Any, Depends(_reader(shape, required=required))],
+                    default=inspect.Parameter.empty,
+                )
+                extra = {**extra, "requestBody": {"required": required, "content": content_of(shape)}}
+        status = options.get("status_code") or HTTPStatus.OK
+        responses: dict[int | str, dict[str, Any]] = dict(options.get("responses") or {})
+        if (given := _shape_of(answer, Answer)) is not None:
+            responses[int(status)] = {**responses.get(int(status), {}), "content": content_of(given)}
+        options |= {
+            "openapi_extra": extra or None,
+            "responses": responses,
+            "response_model": None,
+            "operation_id": options.get("operation_id") or endpoint.__name__,
+        }
+        super().add_api_route(path, _shaped(endpoint, parameters, status), **options)
+
+
+def content_of(shape: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return what the description says of a body or an answer that is a ``shape``."""
+    return {_JSON: {"schema": {"$ref": f"{SCHEMAS}{shape.__name__}"}}}
+
+
+def answered(shape: Answer, status: int = HTTPStatus.OK) -> Response:
+    """Return an answer of another status than the route's own."""
+    return Response(_ENCODER.encode(shape), status_code=status, media_type=_JSON)
+
+
+def _shape_of(annotation: Any, base: type[msgspec.Struct]) -> type[msgspec.Struct] | None:
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return next((one for one in options if isinstance(one, type) and issubclass(one, base)), None)
+
+
+def _reader(shape: type[msgspec.Struct], *, required: bool) -> Callable[[Request], Awaitable[Any]]:
+    decoder = msgspec.json.Decoder(shape)
+
+    async def read(request: Request) -> Any:
+        data = await request.body()
+        if not data and not required:
+            return shape()
+        if not is_json(request.headers.get("content-type", "")):
+            raise REQUEST.refusal("", f"its body is not said to be JSON; send Content-Type: {_JSON}")
+        if len(data) < _IN_A_THREAD_BYTES:
+            return REQUEST.json(decoder, data)
+        return await anyio.to_thread.run_sync(REQUEST.json, decoder, data)
+
+    return read
+
+
+def is_json(media_type: str) -> bool:
+    """Tell whether a Content-Type header says JSON."""
+    essence = media_type.partition(";")[0].strip().lower()
+    return essence == _JSON or (essence.startswith("application/") and essence.endswith("+json"))
+
+
+def _shaped(endpoint: Endpoint, parameters: dict[str, inspect.Parameter], status: int) -> Endpoint:
+    """Return the endpoint with its answer encoded, under the status and the headers that it has set, and with a
+    signature that says no word of shapes to the framework."""
+    name = next((name for name, parameter in parameters.items() if parameter.annotation is Response), None)
+
+    def encoded(found: Any, given: dict[str, Any]) -> Any:
+        if not isinstance(found, Answer):
+            return found
+        asked: Response | None = given.get(name) if name else None
+        answer = answered(found, status)
+        if asked is not None:
+            answer.status_code = asked.status_code or status
+            answer.headers.update(asked.headers)
+        return answer
+
+    shaped: Endpoint
+    if inspect.iscoroutinefunction(endpoint):
+
+        @wraps(endpoint)
+        async def shaped(**given: Any) -> Any:
+            return encoded(await endpoint(**given), given)
+    else:
+
+        @wraps(endpoint)
+        def shaped(**given: Any) -> Any:
+            return encoded(endpoint(**given), given)
+
+    ordered = sorted(parameters.values(), key=lambda one: one.default is not inspect.Parameter.empty)
+    shaped.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+    return shaped

@@ -1,0 +1,84 @@
+"""Projects: what is known of one, and what is asked of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from manifold_common.domain.history import Point
+from manifold_common.domain.keys import Encryption
+from manifold_common.domain.project_name import check_project_name
+from manifold_common.errors import InvalidInput
+from manifold_common.ids import CommitId, Generation, ProjectId, UserId
+from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request
+
+GENERATION = "The newest one by default."
+
+
+class PlainObjects(Answer, frozen=True):
+    """What a project has stored in the clear."""
+
+    objects: Annotated[
+        Count, Meta(description="Commit objects and checkpoints. The packs that they refer to come on top.")
+    ]
+    bytes: Count
+
+
+class Project(Dated, frozen=True):
+    id: Annotated[ProjectId, Meta(examples=["k5q2m7w3x4y5z6a7b2c3d4e5f6"])]
+    name: Annotated[str, Meta(examples=["demo"])]
+    owner: Annotated[UserId, Meta(examples=["local"])]
+    generation: Annotated[
+        Generation, Meta(description="Number of the newest commit; 0 while the project is empty.", examples=[7])
+    ]
+    skills_generation: Annotated[
+        Generation, Meta(description="The last generation that touched a skills folder.", examples=[0])
+    ]
+    commit: Annotated[CommitId | None, Meta(description="Id of the newest commit.")]
+    total_bytes: Annotated[Count, Meta(description="Bytes of all files at the newest generation.", examples=[52_133])]
+    entries: Annotated[
+        Count,
+        Meta(description="Files, folders and links at the newest generation, the root not counted.", examples=[34]),
+    ]
+    created_at: Moment
+    updated_at: Annotated[Moment, Meta(description="Time of the newest commit or rename.")]
+    encryption: Annotated[
+        Encryption,
+        Meta(description="`partly`: what is new is encrypted, and what was stored before that was switched on is not."),
+    ]
+    unencrypted: Annotated[
+        PlainObjects | None,
+        Meta(
+            description="What a project that is `partly` encrypted has stored in the clear. Null in lists, and where a "
+            "change is answered."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        Dated.__post_init__(self)
+        try:
+            check_project_name(self.name)
+        except InvalidInput as error:
+            raise ValueError(error.message) from None
+
+    @property
+    def point(self) -> Point:
+        """The newest generation, with its commit."""
+        return Point(self.generation, self.commit)
+
+
+class ProjectPage(Answer, frozen=True):
+    items: Annotated[list[Project], Meta(description="By name.")]
+    next: Annotated[
+        Annotated[str, Meta(max_length=1024)] | None,
+        Meta(description="Give it as `after` to get the next page; null on the last one."),
+    ]
+
+
+class ProjectName(Request, frozen=True):
+    name: Annotated[str, Meta(description="1 to 200 bytes of printable text without slashes.", examples=["demo"])]
+
+
+class Fork(ProjectName, frozen=True):
+    generation: Annotated[Generation | None, Meta(description=f"What to fork. {GENERATION}")] = None
