@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from manifold_common.ports.catalog import Catalog, EventClaim, SinkReport, SinkState
+from manifold_common.ports.catalog import Catalog, EventClaim, EventReport, SinkReport, SinkState
 
 from tests.contract.catalog_fixtures import NOW, SettableClock, make_project
 
@@ -17,9 +17,10 @@ def claim(catalog: Catalog, sink: str = KAFKA) -> list[EventClaim]:
 
 
 def fail(catalog: Catalog, sink: str = KAFKA, *, park: bool = False) -> None:
-    assert claim(catalog, sink)
+    claims = claim(catalog, sink)
+    assert claims
     how = SinkReport(NOW, answered=False, error="away", retry_at=None if park else NOW + REST, park=park)
-    catalog.report_events(sink, "a", [], how)
+    catalog.report_events(sink, "a", [EventReport(one.tenant, one.project, None) for one in claims], how)
 
 
 def conditions(catalog: Catalog) -> list[str]:
