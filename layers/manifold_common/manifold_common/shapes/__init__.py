@@ -1,0 +1,1 @@
+"""What the world says to Manifold and hears from it, once."""
