@@ -87,7 +87,7 @@ class SessionPlans:
         if view is None:
             _ = self._plans.links  # fails before a session is opened that no plan could serve
             Scope(request.paths)
-            row = self._sessions.new_row(principal, session, project, request).row
+            row = self._sessions.new_session(principal, session, project, request).row
             try:
                 row = context.catalog.open_session(row, ttl=context.policy.session_ttl)
             except AlreadyExists:

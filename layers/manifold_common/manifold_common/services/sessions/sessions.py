@@ -187,7 +187,7 @@ class Sessions:
         progress: Progress | None,
     ) -> CheckedOut:
         context, scope = self._context, Scope(request.paths)
-        row, base, head = self.new_row(principal, session, project, request)
+        row, base, head = self.new_session(principal, session, project, request)
         row = replace(row, working_set=self._relocation.new_id(), node=context.node)
         self._files.refuse_on_disk(owner_of(row))
         session = row.session
@@ -212,7 +212,7 @@ class Sessions:
                     context.catalog.end_session(row)
                 raise
 
-    def new_row(
+    def new_session(
         self,
         principal: Principal,
         session: SessionId | None,
