@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from manifold_common.domain.history import parse_point
-from manifold_common.ids import Generation, parse_session_id
+from manifold_common.ids import parse_session_id
 from manifold_common.services.sessions.sessions import CheckedOut
 
-from functions.checkout.request import CheckoutRequest
+from functions.checkout.request import CheckoutEvent
 from functions.invocation import metrics
 from functions.invocation.bounds import listed
 from functions.invocation.decode import action_of, request_of
@@ -32,10 +31,10 @@ def _act(event: Any, call: Call) -> dict[str, Any]:
         from functions.data_plane import direct  # its shapes are costly to load, and a checkout has no use for them
 
         return direct.plan(event, call)
-    return _checkout(request_of(CheckoutRequest, event), call)
+    return _checkout(request_of(CheckoutEvent, event), call)
 
 
-def _checkout(request: CheckoutRequest, call: Call) -> dict[str, Any]:
+def _checkout(request: CheckoutEvent, call: Call) -> dict[str, Any]:
     principal = request.principal()
     session = parse_session_id(request.session) if request.session is not None else None
     manifold = call.enter(principal, session)
@@ -44,11 +43,7 @@ def _checkout(request: CheckoutRequest, call: Call) -> dict[str, Any]:
         principal,
         session,
         project_of(manifold, principal, request.project) if request.project is not None else None,
-        generation=_generation(request.generation),
-        patterns=request.paths,
-        strategy=request.strategy,
-        seen_generation=parse_point(str(request.seen_generation)) if request.seen_generation is not None else None,
-        drop_lost_draft=request.drop_lost_draft,
+        request.wanted(),
     )
     metrics.milliseconds("workspace.checkout.duration", time.monotonic() - begun)
     return _summary(done)
@@ -70,7 +65,3 @@ def _summary(done: CheckedOut) -> dict[str, Any]:
         "conflicts": [path_fields(path) for path in listed(done.conflicts)],
         "kept": list(done.kept),
     }
-
-
-def _generation(number: int | None) -> Generation | None:
-    return None if number is None else Generation(number)

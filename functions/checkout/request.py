@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import parse_point
+from manifold_common.ids import Generation
+from manifold_common.shapes.requests import CheckoutRequest
 from msgspec import Meta
 
 from functions.invocation.principal import OnBehalf
@@ -13,7 +16,7 @@ GenerationNumber = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 SeenGeneration = GenerationNumber | Annotated[str, Meta(pattern=r"^[0-9]{1,15}-[a-z2-7]{26}$")]
 
 
-class CheckoutRequest(OnBehalf, tag_field="action", tag="checkout", kw_only=True):
+class CheckoutEvent(OnBehalf, tag_field="action", tag="checkout", kw_only=True):
     """Bring a session's working set, in this container, to a generation."""
 
     session: str | None = None
@@ -31,3 +34,13 @@ class CheckoutRequest(OnBehalf, tag_field="action", tag="checkout", kw_only=True
     refused."""
     drop_lost_draft: bool = False
     """Give up saved work of the session if it cannot be read."""
+
+    def wanted(self) -> CheckoutRequest:
+        """Raises InvalidInput."""
+        return CheckoutRequest(
+            None if self.generation is None else Generation(self.generation),
+            self.paths,
+            self.strategy,
+            None if self.seen_generation is None else parse_point(str(self.seen_generation)),
+            self.drop_lost_draft,
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 from manifold_common.services.projects.edits import Edited
 
-from functions.commit.request import CommitRequest
+from functions.commit.request import CommitEvent
 from functions.invocation import metrics
 from functions.invocation.bounds import listed
 from functions.invocation.decode import action_of, request_of
@@ -28,20 +28,20 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
 def _act(event: Any, call: Call) -> dict[str, Any]:
     action = action_of(event, ("commit", "publish", "verify", "keep"))
     if action == "commit":
-        return _commit(request_of(CommitRequest, event), call)
+        return _commit(request_of(CommitEvent, event), call)
     from functions.data_plane import direct  # its shapes are costly to load, and posted changes have no use for them
 
     actions = {"publish": direct.publish, "verify": direct.verify, "keep": direct.keep}
     return actions[action](event, call)
 
 
-def _commit(request: CommitRequest, call: Call) -> dict[str, Any]:
+def _commit(request: CommitEvent, call: Call) -> dict[str, Any]:
     principal = request.principal()
     edits = request.edits()
     manifold = call.enter(principal)
     project = project_of(manifold, principal, request.project)
     begun = time.monotonic()
-    done = manifold.edits.apply(principal, project, edits, request.options())
+    done = manifold.edits.apply(principal, project, edits, request.intent())
     metrics.milliseconds("workspace.commit.duration", time.monotonic() - begun)
     return _summary(done)
 

@@ -12,13 +12,13 @@ from manifold_common.services.projects.edits import (
     Copy,
     Delete,
     Edit,
-    EditOptions,
     MakeFolder,
     Move,
     PutFile,
     PutLink,
     reading,
 )
+from manifold_common.shapes.intent import Intent
 from msgspec import Meta, Struct, field
 
 from functions.invocation.decode import refusal_of
@@ -107,7 +107,7 @@ class Duplicate(_FromTo, tag_field="op", tag="copy", kw_only=True):
         return Copy(source, destination, self.overwrite)
 
 
-class CommitRequest(OnBehalf, tag_field="action", tag="commit", kw_only=True):
+class CommitEvent(OnBehalf, tag_field="action", tag="commit", kw_only=True):
     """Make changes as one commit: all of them or none."""
 
     project: str
@@ -131,11 +131,11 @@ class CommitRequest(OnBehalf, tag_field="action", tag="commit", kw_only=True):
         """Raises InvalidInput, UnsafePath."""
         return [change.edit(f"changes[{number}]") for number, change in enumerate(self.changes)]
 
-    def options(self) -> EditOptions:
+    def intent(self) -> Intent:
         """Raises InvalidInput."""
         expected = parse_point(str(self.expected_generation)) if self.expected_generation is not None else None
         request = parse_request_id(self.request_id) if self.request_id is not None else None
-        return EditOptions(self.message, self.provenance, expected, self.strategy, request)
+        return Intent(self.message, self.provenance, expected, self.strategy, request)
 
 
 def _either(text: str | None, data: bytes | None, field: str, reason: str) -> bytes:

@@ -8,7 +8,9 @@ from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.errors import ManifoldError
 from manifold_common.ids import Generation, ProjectId, RequestId, SessionId
 from manifold_common.services.direct.plans import Wanted
-from manifold_common.services.sessions.commit import CommitRequest, Committed
+from manifold_common.services.sessions.commit import Committed
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from functions.data_plane.shapes import (
     ProjectPlanIn,
@@ -41,12 +43,14 @@ def plan_session(
             principal,
             session,
             project,
-            generation=generation_of(body.generation),
-            patterns=tuple(body.paths),
+            CheckoutRequest(
+                generation_of(body.generation),
+                tuple(body.paths),
+                seen_generation=seen_of(body.seen_generation),
+                drop_lost_draft=body.drop_lost_draft,
+            ),
             wanted=wanted_by(body),
             restore=body.restore,
-            seen_generation=seen_of(body.seen_generation),
-            drop_lost_draft=body.drop_lost_draft,
         )
     )
 
@@ -66,8 +70,8 @@ def publish_uploads(
     request: RequestId | None,
 ) -> PublishedOut:
     """Raises as ``Uploads.publish``."""
-    wanted = CommitRequest(body.message, body.provenance, body.strategy, expected, request)
-    done = manifold.uploads.publish(principal, session, body.draft.receipt(), body.receipts(), wanted)
+    intent = Intent(body.message, body.provenance, expected, body.strategy, request)
+    done = manifold.uploads.publish(principal, session, body.draft.receipt(), body.receipts(), intent)
     answer = PublishedOut(**dict(committed_out(done)), plan=_plan_of(manifold, principal, session, body, done))
     if answer.plan is not None and written_bytes(answer.model_dump_json()) > MAX_ANSWER_BYTES:
         answer.plan = None  # what is done is not to be answered by a refusal
@@ -83,12 +87,9 @@ def _plan_of(
         return None
     moved = done.rebased or done.commit is None or done.generation != point_of(base).generation + 1
     known = base if moved else Point(done.generation, done.commit)
+    at, wanted = CheckoutRequest(done.generation), Wanted((), known, content=moved)
     try:
-        return session_plan_out(
-            manifold.session_plans.plan(
-                principal, session, generation=done.generation, wanted=Wanted((), known, content=moved)
-            )
-        )
+        return session_plan_out(manifold.session_plans.plan(principal, session, request=at, wanted=wanted))
     except ManifoldError:
         return None
 

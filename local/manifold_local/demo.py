@@ -25,9 +25,8 @@ from manifold_common.domain.tree import Difference
 from manifold_common.domain.wording import plural
 from manifold_common.errors import ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.projects.edits import EditOptions
-from manifold_common.services.sessions.commit import CommitRequest
 from manifold_common.settings import Settings, load_settings
+from manifold_common.shapes.intent import Intent
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -176,7 +175,7 @@ def _import(demo: Demo) -> ProjectId:
     project = manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
     done = demo.timed(
         "import",
-        lambda: manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, tree, EditOptions("first import")),
+        lambda: manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, tree, Intent("first import")),
         lambda result: f"{plural(result.files, 'entry')}, {human_bytes(result.total_bytes)}",
     )
     stored = _folder_bytes(manifold.settings.projects.filesystem.root)
@@ -229,7 +228,7 @@ def _edit(demo: Demo, work: Path) -> None:
 def _commit(demo: Demo, project: ProjectId) -> None:
     history = demo.manifold.history
     demo.step("4. It commits: all or nothing, one generation further")
-    request = CommitRequest("notes and fixes", {"agent": "demo", "model": "none", "cost": 0.0})
+    request = Intent("notes and fixes", {"agent": "demo", "model": "none", "cost": 0.0})
     done = demo.timed("commit", lambda: demo.manifold.commits.commit(LOCAL_PRINCIPAL, _SESSION, request))
     demo.must(done.generation == 2, "the commit is generation 2")
     for entry in demo.timed("log", lambda: history.log(LOCAL_PRINCIPAL, project)):
@@ -248,7 +247,7 @@ def _second_session(demo: Demo, project: ProjectId, work: Path) -> None:
     other = Path(done.path)
     demo.must(_identical(work, other), "both working sets are identical")
     (other / "from-the-second.txt").write_text("hello\n")
-    commits.commit(LOCAL_PRINCIPAL, _OTHER_SESSION, CommitRequest("from the second session"))
+    commits.commit(LOCAL_PRINCIPAL, _OTHER_SESSION, Intent("from the second session"))
     (work / "from-the-first.txt").write_text("hello\n")
     merged = demo.timed("commit on top of others'", lambda: commits.commit(LOCAL_PRINCIPAL, _SESSION))
     demo.must(

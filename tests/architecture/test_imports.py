@@ -21,8 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "domain": {"errors", "ids", "nearest"},
     "format": {"domain", "errors", "ids"},
     "shapes": {"domain", "errors", "ids", "nearest"},
-    "ports": {"shapes", "domain", "errors", "ids"},
-    "engine": BELOW_SERVICES - {"engine"},
+    "ports": {"shapes", "domain", "errors", "ids"},  # a remote server takes and gives what the world says and hears
+    "engine": BELOW_SERVICES - {"engine", "shapes"},
     "services": BELOW_SERVICES,
     "adapters": {"ports", "shapes", "domain", "errors", "ids"},
     "wrappers": {"ports"},

@@ -13,6 +13,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import PLAIN, Generation, ProjectId
 from manifold_common.ports.object_store import ObjectStore
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.attacks.forging import TENANT, Rows
 from tests.support.manifold import MakeManifold
@@ -78,7 +79,7 @@ def begun(make_manifold: MakeManifold) -> Begun:
 def check_out_all(manifold: Manifold, project: ProjectId, generation: int | None = None) -> dict[bytes, bytes]:
     """Return every file of a generation, as a checkout of its own brings it."""
     wanted = None if generation is None else Generation(generation)
-    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, None, project, generation=wanted)
+    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, None, project, CheckoutRequest(wanted))
     found = {path: node.content for path, node in look(Path(done.path)).items() if node.kind == "file"}
     manifold.sessions.close(LOCAL_PRINCIPAL, done.session)
     return found

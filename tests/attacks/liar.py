@@ -15,7 +15,7 @@ from manifold_common.format.sealed import Payload
 from manifold_common.ids import ChunkId, ProjectId, SessionId
 from manifold_common.services.remote.draft_upload import Upload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
 
 from tests.support.remote import RemoteServer
 from tests.support.work import S1, cat
@@ -77,7 +77,7 @@ class Liar:
         self.upload.store(self.entry(chunk, size), NewContent({}, {}, []))
 
     def publish(self) -> int:
-        return self.upload.publish(CommitRequest()).generation
+        return self.upload.publish(Intent()).generation
 
 
 def make_liar(client: RemoteManifold, project: ProjectId, session: SessionId = S1) -> Liar:

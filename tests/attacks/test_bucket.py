@@ -14,6 +14,7 @@ from manifold_common.format.sealed import ObjectKind
 from manifold_common.ids import PLAIN, Generation, ProjectId
 from manifold_common.services.archive import ArchiveFormat
 from manifold_common.services.projects.verify import Verify
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.attacks.begun import PLAIN_GENERATIONS, Begun, check_out_all
 from tests.attacks.begun import begun as begun
@@ -102,7 +103,7 @@ def test_content_in_the_clear_that_was_changed_is_refused_whichever_way_it_is_re
 
 def test_a_refresh_that_meets_changed_content_in_the_clear_leaves_the_working_set_alone(begun: Begun) -> None:
     node = begun.make()
-    done = node.sessions.checkout(LOCAL_PRINCIPAL, None, begun.project, generation=Generation(1))
+    done = node.sessions.checkout(LOCAL_PRINCIPAL, None, begun.project, CheckoutRequest(Generation(1)))
     changed(begun)
     with pytest.raises(CorruptObject):
         node.sessions.checkout(LOCAL_PRINCIPAL, done.session)

@@ -15,6 +15,7 @@ from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CorruptObject, DraftLost, ManifoldError
 from manifold_common.ids import PLAIN, DekId, Generation, ProjectId, SessionId, encode_id
 from manifold_common.ports.catalog import DraftRef
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.attacks.begun import PLAIN_GENERATIONS, Begun, check_out_all, in_the_clear
 from tests.attacks.begun import begun as begun
@@ -346,7 +347,7 @@ def test_a_message_in_the_clear_is_refused_where_the_commit_is_sealed(
 
 
 def test_paths_of_a_session_in_the_clear_are_refused_where_the_project_always_was_encrypted(begun: Begun) -> None:
-    begun.make().sessions.checkout(LOCAL_PRINCIPAL, S1, begun.sealed, patterns=("a",))
+    begun.make().sessions.checkout(LOCAL_PRINCIPAL, S1, begun.sealed, CheckoutRequest(paths=("a",)))
     rows = begun.rows(begun.sealed)
     rows.allow_plain()
     rows.change_session(S1, scope=plain_note(begun.sealed, f"scope/{S1}", msgspec.msgpack.encode(["b"])))

@@ -14,7 +14,7 @@ from manifold_common.format.sealed import ObjectKind, Payload
 from manifold_common.ids import ChunkId, Generation, ObjectId, ProjectId, RequestId
 from manifold_common.ports.remote import UploadReceipt
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
 
 from tests.attacks.liar import NOW_NS, Liar, make_liar, noise, unchanged
 from tests.support.api import MakeApi
@@ -191,13 +191,9 @@ def test_a_pack_is_proven_for_what_was_read_and_for_nothing_else(
         forged = liar.upload._receipts()[0]
         assert forged != draft
         with pytest.raises(BadUpload, match="without a receipt"):
-            ask.publish(
-                S1, forged, [], message="", provenance={}, strategy="fail", expected=None, request=RequestId("a")
-            )
+            ask.publish(S1, forged, [], Intent(request=RequestId("a")))
         with pytest.raises(BadUpload, match=r"other content|not where the draft says|longer together"):
-            ask.publish(
-                S1, forged, packs, message="", provenance={}, strategy="fail", expected=None, request=RequestId("b")
-            )
+            ask.publish(S1, forged, packs, Intent(request=RequestId("b")))
         liar.upload.base.places.clear()
         liar.upload.base.places.update(true)
     assert store.head(key) is not None
@@ -235,7 +231,7 @@ def test_a_draft_is_used_once(server: RemoteServer, liar: Liar, project: Project
     assert liar.publish() == 2
     assert liar.publish() == 2  # the same request is answered again
     with pytest.raises(BadUpload, match="has no upload"):
-        liar.upload.publish(CommitRequest(request=RequestId("another")))
+        liar.upload.publish(Intent(request=RequestId("another")))
     assert server.manifold.projects.get(LOCAL_PRINCIPAL, project).generation == 2
 
 
@@ -244,14 +240,10 @@ def test_a_pack_without_a_receipt_is_not_published(server: RemoteServer, liar: L
     draft, packs = liar.upload._receipts()
     assert packs
     with pytest.raises(BadUpload, match="without a receipt"):
-        liar.client.context.server.publish(
-            S1, draft, [], message="", provenance={}, strategy="fail", expected=None, request=RequestId("r")
-        )
+        liar.client.context.server.publish(S1, draft, [], Intent(request=RequestId("r")))
     assert unchanged(server, project)
     assert liar.client.context.server.verify(S1, draft, packs) == len(packs)
-    done = liar.client.context.server.publish(
-        S1, draft, [], message="", provenance={}, strategy="fail", expected=None, request=RequestId("r")
-    )
+    done = liar.client.context.server.publish(S1, draft, [], Intent(request=RequestId("r")))
     assert done.generation == 2
 
 

@@ -39,7 +39,8 @@ from manifold_common.format.places import Container
 from manifold_common.format.sealed import ObjectKind, Opener, Sealer
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.retry import RetryPolicy
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.lying_server import Answer, LyingServer, lie_about, setting, truth
 from tests.support.remote import MakeClient, RemoteServer
@@ -147,7 +148,7 @@ def test_an_answer_about_another_session_project_or_user_is_refused(
         if field == "paths":
             with pytest.raises((BadAnswer, InvalidInput)):
                 lying_server.lie = lie_about("/plan", setting(field, value))
-                client.sessions.checkout(SessionId("s3"), project, patterns=("/docs",))
+                client.sessions.checkout(SessionId("s3"), project, CheckoutRequest(paths=("/docs",)))
             continue
         lying_server.lie = lie_about("/plan", setting(field, value))
         with pytest.raises(BadAnswer):
@@ -201,10 +202,10 @@ def test_a_client_itself_refuses_less_than_it_has_seen(
 ) -> None:
     old = lying_server_remembers(lying_server, client, project)
     put(server.manifold, project, b"a", b"newer")
-    assert client.sessions.checkout(S2, project, seen_generation=Generation(2)).generation == 2
+    assert client.sessions.checkout(S2, project, CheckoutRequest(seen_generation=Generation(2))).generation == 2
     lying_server.lie = lie_about("/plan", lambda said: old)
     with pytest.raises(StaleStore):
-        client.sessions.checkout(S1, project, seen_generation=Generation(2))
+        client.sessions.checkout(S1, project, CheckoutRequest(seen_generation=Generation(2)))
 
 
 def lying_server_remembers(lying_server: LyingServer, client: RemoteManifold, project: ProjectId) -> Any:
@@ -531,5 +532,5 @@ def test_a_commit_goes_on_where_the_server_gives_no_plan_with_its_answer(
     client: RemoteManifold, lying_server: LyingServer
 ) -> None:
     lying_server.lie = lie_about("/publish", setting("plan", None))
-    assert client.sessions.commit(S1, CommitRequest("message")).generation == 2
+    assert client.sessions.commit(S1, Intent("message")).generation == 2
     assert client.sessions.status(S1).differences == []

@@ -30,7 +30,8 @@ from manifold_common.ports.remote import RemoteServer as Server
 from manifold_common.services import publish
 from manifold_common.services.direct.inspection import Inspector, Receipt, UploadedDraft
 from manifold_common.services.direct.uploads import Room
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.attacks.liar import Liar, make_liar, noise, unchanged
 from tests.support.remote import MakeClient, MakeServer, RemoteServer, on_every_store
@@ -156,7 +157,7 @@ def test_an_import_of_more_packs_than_one_answer_has_room_for_goes_through(
     project = client.projects.create("large").id
     for turn in range(3):
         (source / "large").write_bytes(random.Random(turn).randbytes(20 << 20))
-        assert client.transfer.import_folder(project, source, CommitRequest()).generation == turn + 1
+        assert client.transfer.import_folder(project, source, Intent()).generation == turn + 1
         assert rows(server) == []
     assert server.manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
 
@@ -169,12 +170,12 @@ def test_quotas_hold_for_uploads(make_server: MakeServer, make_client: MakeClien
     project = client.projects.create("small").id
     (source / "large").write_bytes(b"x" * 1001)
     with pytest.raises(QuotaExceeded):
-        client.transfer.import_folder(project, source, CommitRequest())
+        client.transfer.import_folder(project, source, Intent())
     (source / "large").unlink()
     for number in range(4):
         (source / f"f{number}").write_bytes(bytes([number]) * 900)
     with pytest.raises(QuotaExceeded):
-        client.transfer.import_folder(project, source, CommitRequest())
+        client.transfer.import_folder(project, source, Intent())
     assert server.manifold.projects.get(LOCAL_PRINCIPAL, project).generation == 0
 
 
@@ -240,7 +241,7 @@ def test_a_conflict_leaves_its_packs_to_the_saved_work_and_no_rows(
     assert rows(server) == []
     assert sweep_tomorrow() == 0
     assert stored(server, liar) == [False, True]
-    there = make_client("another").sessions.checkout(S1, strategy=Strategy.OURS)
+    there = make_client("another").sessions.checkout(S1, request=CheckoutRequest(strategy=Strategy.OURS))
     assert (Path(there.path) / "new").read_bytes() == noise(1)
 
 
@@ -253,7 +254,7 @@ def test_a_refusal_leaves_packs_that_go_when_their_time_is_over(
     draft, packs = liar.upload._receipts()
     receipts = [Receipt(one.name, one.size, one.blake3) for one in (draft, *packs)]
     for end in (small.manifold.uploads.save, small.manifold.uploads.publish):
-        more = () if end == small.manifold.uploads.save else (CommitRequest(),)
+        more = () if end == small.manifold.uploads.save else (Intent(),)
         with pytest.raises(QuotaExceeded):
             end(LOCAL_PRINCIPAL, S1, receipts[0], receipts[1:], *more)  # type: ignore[operator]
     assert stored(server, liar) == [True, True]
@@ -269,7 +270,7 @@ def test_a_publication_that_does_not_happen_after_all_leaves_packs_that_go(
     monkeypatch.setattr(server.manifold.context.catalog, "publish_commit", failing(CatalogUnavailable("away")))
     monkeypatch.setattr(publish, "_ACKNOWLEDGEMENT_TRIES", 1)
     with pytest.raises(CatalogUnavailable):
-        server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *receipts_of(liar), CommitRequest())
+        server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *receipts_of(liar), Intent())
     assert [len(one.commits) for one in rows(server) if one.proof] == [1]
     sweep_tomorrow()
     assert (stored(server, liar), rows(server)) == ([False, False], [])
@@ -290,7 +291,7 @@ def test_packs_that_are_referred_to_stay_though_the_end_was_not_noted(
     liar.packed(noise(1))
     monkeypatch.setattr(server.manifold.context.catalog, "forget_uploads", failing(CatalogUnavailable("away")))
     if end == "publish":
-        server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *receipts_of(liar), CommitRequest())
+        server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *receipts_of(liar), Intent())
     else:
         server.manifold.uploads.save(LOCAL_PRINCIPAL, S1, *receipts_of(liar))
     monkeypatch.undo()
@@ -317,7 +318,7 @@ def test_packs_of_what_a_strategy_dropped_stay_with_the_session_that_keeps_it(
     put(server.manifold, project, b"new", b"somebody else's")
     if not noted:
         monkeypatch.setattr(server.manifold.context.catalog, "forget_uploads", failing(CatalogUnavailable("away")))
-    wanted = CommitRequest(strategy=Strategy.THEIRS)
+    wanted = Intent(strategy=Strategy.THEIRS)
     done = server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *receipts_of(liar), wanted)
     monkeypatch.undo()
     sweep_tomorrow()
@@ -348,7 +349,7 @@ def test_what_others_had_committed_all_of_takes_no_room(
     for one in (liar, other):
         one.packed(noise(1))
     other.publish()
-    assert liar.upload.publish(CommitRequest()).commit is None
+    assert liar.upload.publish(Intent()).commit is None
     sweep_tomorrow()
     assert (stored(server, liar), rows(server)) == ([False, False], [])
     assert server.manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok

@@ -24,7 +24,8 @@ from manifold_common.engine.working_set import scan as scanning
 from manifold_common.errors import ManifoldError, PartlyDone, QuotaExceeded, UnsafePath
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services import kept_work as keeping
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, Node, check_out, committed, look, new_project, paths, put
@@ -70,7 +71,7 @@ def all_that_is_done(manifold: Manifold, project: ProjectId, work: Path) -> Iter
     yield lambda: checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.OURS)
     yield lambda: checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.THEIRS)
     yield lambda: checkout(LOCAL_PRINCIPAL, S1, generation=Generation(1), strategy=Strategy.THEIRS)
-    yield lambda: commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(strategy=Strategy.OURS))
+    yield lambda: commits.commit(LOCAL_PRINCIPAL, S1, Intent(strategy=Strategy.OURS))
     yield lambda: manifold.sessions.close(LOCAL_PRINCIPAL, S1)
 
 
@@ -103,7 +104,7 @@ def test_what_is_dropped_is_read_as_it_stands_and_not_behind_a_link(
     (work / "b").write_bytes(b"mine")
     for name in (b"a", b"b"):
         put(manifold, project, name, b"theirs")
-    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.THEIRS)
+    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.THEIRS))
     kept = check_out(manifold, project, done.kept[0])
     assert os.readlink(kept / "a") == str(outside / "secret")
     manifold.commits.commit(LOCAL_PRINCIPAL, done.kept[0])
@@ -138,7 +139,7 @@ def test_what_is_swapped_while_it_is_kept_is_neither_followed_nor_lost(
     with monkeypatch.context() as swapping:
         swapping.setattr(keeping, "read_content", swap_first)
         try:
-            manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.THEIRS)
+            manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.THEIRS))
         except ManifoldError as error:
             assert swapped != "gone", error
         else:

@@ -22,8 +22,8 @@ from manifold_common.bootstrap import role_script, set_up_roles
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import DatabaseDenied, SchemaMismatch
 from manifold_common.ids import Generation, SessionId
-from manifold_common.services.projects.edits import Delete, EditOptions, MakeFolder
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.projects.edits import Delete, MakeFolder
+from manifold_common.shapes.intent import Intent
 from manifold_local.embedded.postgres_cluster import binaries
 
 from functions.invocation.entry import InvocationError
@@ -54,12 +54,12 @@ def work(function: Function) -> None:
     place = Path(sessions.checkout(LOCAL_PRINCIPAL, SESSION, project).path)
     (place / "new").write_text("content")
     manifold.commits.save(LOCAL_PRINCIPAL, SESSION)
-    manifold.commits.commit(LOCAL_PRINCIPAL, SESSION, CommitRequest("message"))
+    manifold.commits.commit(LOCAL_PRINCIPAL, SESSION, Intent("message"))
     (place / "new").write_text("more")
     manifold.commits.save(LOCAL_PRINCIPAL, SESSION)
     sessions.close(LOCAL_PRINCIPAL, SESSION)
     edits.apply(LOCAL_PRINCIPAL, project, [Delete(b"docs")])
-    edits.restore(LOCAL_PRINCIPAL, project, Generation(1), [], EditOptions())
+    edits.restore(LOCAL_PRINCIPAL, project, Generation(1), [], Intent())
     assert manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
     assert manifold.history.snapshot(LOCAL_PRINCIPAL, project).head.generation == 4
     manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork")

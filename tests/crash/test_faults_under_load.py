@@ -16,8 +16,8 @@ import psycopg
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import DEFAULT_TENANT, ProjectId
-from manifold_common.services.sessions.commit import CommitRequest
 from manifold_common.services.sessions.sessions import CheckoutKind
+from manifold_common.shapes.intent import Intent
 
 from tests.support.enterprise import Enterprise, Node
 from tests.support.load import Acknowledged, Files, Mix, Saw, Tried, digest, files_in, folder_of, session_of
@@ -199,7 +199,7 @@ def take_over(scene: Scene, node: Manifold, client: str) -> tuple[CheckoutKind, 
     scene.records += [Tried(client, number, mine), Saw(client, found.generation, 0, files)]
     (work / own / "after").write_bytes(b"%d" % number)
     scene.records.append(Tried(client, number + 1, {**mine, f"{own}after": digest(b"%d" % number)}))
-    done = node.commits.commit(LOCAL_PRINCIPAL, session, CommitRequest(f"{client}/{number + 1}"))
+    done = node.commits.commit(LOCAL_PRINCIPAL, session, Intent(f"{client}/{number + 1}"))
     scene.records.append(Acknowledged(client, number + 1, done.generation))
     return found.kind, mine
 

@@ -20,7 +20,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict, CorruptObject, DraftLost, ManifoldError, StoreUnavailable
 from manifold_common.ids import DEFAULT_TENANT, Generation, ProjectId
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.faulty_store import Fault, FaultyStore, Kind
 from tests.support.manifold import MakeManifold
@@ -127,7 +128,7 @@ class Commit(Job):
         self.expected = edit(self.work)
 
     def run(self, world: World) -> object:
-        return world.manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest("work"))
+        return world.manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent("work"))
 
     def kept(self, world: World) -> None:
         found = look(self.work)
@@ -293,5 +294,5 @@ def test_work_that_conflicts_is_not_lost_when_its_draft_cannot_be_stored(world: 
     with pytest.raises(CommitConflict):
         world.manifold.commits.commit(LOCAL_PRINCIPAL, S1)
     lose_ram(work)
-    world.manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.OURS)
+    world.manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.OURS))
     assert (work / "a").read_bytes() == b"edited"

@@ -20,7 +20,8 @@ from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import NoSpace, StoreUnavailable
 from manifold_common.ports.retry import RetryPolicy
-from manifold_common.services.projects.edits import EditOptions, MakeFolder
+from manifold_common.services.projects.edits import MakeFolder
+from manifold_common.shapes.intent import Intent
 from manifold_local.embedded.postgres import ensure_embedded
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
@@ -83,7 +84,7 @@ def test_a_full_database_disk_is_said_so_and_health_knows_before_a_write_fails(
     status, whole, state, detail = state_of(api, "postgres")
     assert (status, whole, state) == (200, "degraded", "degraded")
     assert "disk of the database server is full" in detail
-    large = EditOptions(message=os.urandom(30_000).hex())
+    large = Intent(message=os.urandom(30_000).hex())
     with pytest.raises(NoSpace, match="database server is full") as refused:
         for number in range(50):
             api.manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"d%d" % number)], large)

@@ -12,7 +12,8 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.engine.working_set import refresh as refreshing
 from manifold_common.errors import CommitConflict
 from manifold_common.ids import ProjectId
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.faulty_store import Crash
 from tests.support.manifold import MakeManifold
@@ -57,7 +58,7 @@ def test_a_checkout_with_a_strategy_goes_on(
     interrupted: tuple[Manifold, ProjectId, Path], strategy: Strategy, kept: bytes
 ) -> None:
     manifold, _, work = interrupted
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=strategy)
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=strategy))
     assert ((work / "a").read_bytes(), (work / "b").read_bytes()) == (b"two!", kept)
 
 
@@ -66,7 +67,7 @@ def test_a_commit_with_a_strategy_goes_on(
     interrupted: tuple[Manifold, ProjectId, Path], strategy: Strategy, kept: bytes
 ) -> None:
     manifold, project, _ = interrupted
-    manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(strategy=strategy))
+    manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(strategy=strategy))
     assert (cat(manifold, project, b"a"), cat(manifold, project, b"b")) == (b"two!", kept)
 
 
@@ -83,7 +84,7 @@ def test_the_host_saves_it_too(interrupted: tuple[Manifold, ProjectId, Path]) ->
     manifold, _, work = interrupted
     assert manifold.maintenance.save_drafts() == 1
     lose_ram(work)
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.OURS)
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.OURS))
     assert (work / "b").read_bytes() == b"mine"
 
 

@@ -17,9 +17,10 @@ from manifold_common.engine.working_set.state import Step
 from manifold_common.errors import GenerationMismatch, PartlyDone, StaleStore
 from manifold_common.ids import DEFAULT_TENANT, CommitId, Generation, ProjectId
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.projects.edits import EditOptions, PutFile, reading
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.projects.edits import PutFile, reading
 from manifold_common.services.sessions.session_files import owner_of
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.catalog_backup import BackedUp
 from tests.support.manifold import MakeManifold
@@ -118,11 +119,11 @@ def test_a_write_that_expects_a_commit_is_refused_where_another_one_has_its_numb
     assert head.generation == scene.seen.generation
     edit = [PutFile(b"b", reading(b"mine"))]
     with pytest.raises(GenerationMismatch, match="another commit"):
-        scene.node.edits.apply(LOCAL_PRINCIPAL, scene.project, edit, EditOptions(expected=scene.seen))
+        scene.node.edits.apply(LOCAL_PRINCIPAL, scene.project, edit, Intent(expected=scene.seen))
     assert paths(scene.fresh("c"), scene.project) == {b"a", b"kept"}
     for expected, data in ((head, b"b"), (Generation(4), b"bb")):
         edit = [PutFile(b"b", reading(data))]
-        scene.node.edits.apply(LOCAL_PRINCIPAL, scene.project, edit, EditOptions(expected=expected))
+        scene.node.edits.apply(LOCAL_PRINCIPAL, scene.project, edit, Intent(expected=expected))
 
 
 # --- working sets that stand on what is no more ---------------------------------------------------------------------
@@ -130,13 +131,17 @@ def test_a_write_that_expects_a_commit_is_refused_where_another_one_has_its_numb
 Act = Callable[[Manifold], object]
 ACTS: dict[str, Act] = {
     "checkout": lambda node: check_out(node),
-    "checkout of the same number": lambda node: node.sessions.checkout(LOCAL_PRINCIPAL, S1, generation=Generation(3)),
-    "checkout of an older one": lambda node: node.sessions.checkout(LOCAL_PRINCIPAL, S1, generation=Generation(1)),
-    "checkout of a newer one": lambda node: node.sessions.checkout(LOCAL_PRINCIPAL, S1, generation=Generation(4)),
-    "commit": lambda node: node.commits.commit(LOCAL_PRINCIPAL, S1),
-    "commit that expects it": lambda node: node.commits.commit(
-        LOCAL_PRINCIPAL, S1, CommitRequest(expected=Generation(3))
+    "checkout of the same number": lambda node: node.sessions.checkout(
+        LOCAL_PRINCIPAL, S1, request=CheckoutRequest(Generation(3))
     ),
+    "checkout of an older one": lambda node: node.sessions.checkout(
+        LOCAL_PRINCIPAL, S1, request=CheckoutRequest(Generation(1))
+    ),
+    "checkout of a newer one": lambda node: node.sessions.checkout(
+        LOCAL_PRINCIPAL, S1, request=CheckoutRequest(Generation(4))
+    ),
+    "commit": lambda node: node.commits.commit(LOCAL_PRINCIPAL, S1),
+    "commit that expects it": lambda node: node.commits.commit(LOCAL_PRINCIPAL, S1, Intent(expected=Generation(3))),
     "save": lambda node: node.commits.save(LOCAL_PRINCIPAL, S1),
 }
 
@@ -175,11 +180,11 @@ def test_when_it_is_closed_the_session_goes_on_with_the_present_history(scene: S
 
 
 def test_a_working_set_on_a_generation_that_both_histories_have_goes_on(scene: Scene) -> None:
-    behind = scene.node.sessions.checkout(LOCAL_PRINCIPAL, S2, scene.project, generation=Generation(1))
+    behind = scene.node.sessions.checkout(LOCAL_PRINCIPAL, S2, scene.project, CheckoutRequest(Generation(1)))
     scene.restore()
     scene.replace()
     scene.node.sessions.close(LOCAL_PRINCIPAL, S2)
-    scene.node.sessions.checkout(LOCAL_PRINCIPAL, S2, scene.project, generation=Generation(1))
+    scene.node.sessions.checkout(LOCAL_PRINCIPAL, S2, scene.project, CheckoutRequest(Generation(1)))
     work = Path(behind.path)
     (work / "mine").write_bytes(b"not committed")
     assert check_out(scene.node, session=S2) == work
@@ -189,7 +194,7 @@ def test_a_working_set_on_a_generation_that_both_histories_have_goes_on(scene: S
 
 def test_a_move_that_was_cut_off_is_not_finished_with_another_commit_of_that_number(scene: Scene) -> None:
     """Its files may be of the old one already: taken for edits on the base, they would be merged into the new one."""
-    scene.node.sessions.checkout(LOCAL_PRINCIPAL, S1, generation=Generation(1))
+    scene.node.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(Generation(1)))
     (scene.work / "a").write_bytes(OLD[3])
     owner = owner_of(scene.node.sessions.view(LOCAL_PRINCIPAL, S1).session)
     with scene.node.working_sets.open(owner) as work:
@@ -212,7 +217,7 @@ def test_what_was_seen_is_a_commit_and_not_a_number(scene: Scene, session: str) 
     rows = scene.node.context.catalog.list_commits(DEFAULT_TENANT, scene.project)
 
     def checkout(seen: Generation | Point) -> None:
-        scene.node.sessions.checkout(LOCAL_PRINCIPAL, S2, scene.project, seen_generation=seen)
+        scene.node.sessions.checkout(LOCAL_PRINCIPAL, S2, scene.project, CheckoutRequest(seen_generation=seen))
 
     strange = Point(Generation(4), CommitId("a" * 26))
     for seen in (scene.seen, strange, Point(Generation(2), rows[0].commit), Generation(5)):

@@ -22,9 +22,8 @@ from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.bootstrap import Manifold, assemble
 from manifold_common.domain.access import LOCAL_PRINCIPAL
-from manifold_common.domain.conflict import Strategy
 from manifold_common.ids import Generation, ProjectId
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
 
 from tests.support.manifold import settings_for
 from tests.support.work import S1
@@ -128,9 +127,9 @@ def _import(manifold: Manifold, project: ProjectId, place: Place) -> None:
 
 JOBS: dict[str, Callable[[Manifold, ProjectId, Place], object]] = {
     "import": _import,
-    "commit": lambda m, project, _: m.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest("work")),
+    "commit": lambda m, project, _: m.commits.commit(LOCAL_PRINCIPAL, S1, Intent("work")),
     "save": lambda m, project, _: m.commits.save(LOCAL_PRINCIPAL, S1),
-    "checkout": lambda m, project, _: m.sessions.checkout(LOCAL_PRINCIPAL, S1, project, strategy=Strategy.FAIL),
+    "checkout": lambda m, project, _: m.sessions.checkout(LOCAL_PRINCIPAL, S1, project),
     "restore": lambda m, project, _: m.edits.restore(LOCAL_PRINCIPAL, project, Generation(1)),
     "fork": lambda m, project, _: m.forks.fork(LOCAL_PRINCIPAL, project, "copy"),
     "close": lambda m, project, _: m.sessions.close(LOCAL_PRINCIPAL, S1),

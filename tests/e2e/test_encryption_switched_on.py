@@ -9,7 +9,7 @@ import pytest
 from manifold_common.errors import BadUpload, CorruptObject
 from manifold_common.format.sealed import ObjectKind
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, PLAIN, ProjectId
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
 
 from tests.attacks.begun import in_the_clear
 from tests.attacks.forging import with_other_content
@@ -143,7 +143,7 @@ def test_clients_of_a_server_seal_too_and_get_back_what_they_saved_before(
     (work / "large").write_bytes(secrets.token_bytes(3 << 20))
     new.sessions.save(S1)
     (work / "c").write_bytes(b"three")
-    assert new.sessions.commit(S1, CommitRequest()).generation == 3
+    assert new.sessions.commit(S1, Intent()).generation == 3
     assert clear(server) == before
     assert cat(server.manifold, project, b"c") == b"three"
     assert cat(server.manifold, project, b"draft") == S1.encode() * 100

@@ -11,8 +11,9 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.history import Point
 from manifold_common.errors import StaleStore
 from manifold_common.ids import Generation
-from manifold_common.services.sessions.commit import CommitRequest
 from manifold_common.services.sessions.sessions import CheckoutKind
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.catalog_backup import in_memory
 from tests.support.remote import MakeClient, MakeServer
@@ -54,10 +55,10 @@ def test_a_client_of_a_replaced_history_is_refused_and_its_files_are_left_alone(
 
     for act in (
         lambda: client.sessions.checkout(S1),
-        lambda: client.sessions.checkout(S1, generation=Generation(3)),
+        lambda: client.sessions.checkout(S1, request=CheckoutRequest(Generation(3))),
         lambda: client.sessions.commit(S1),
         lambda: client.sessions.save(S1),
-        lambda: client.sessions.checkout(S2, project, seen_generation=seen),
+        lambda: client.sessions.checkout(S2, project, CheckoutRequest(seen_generation=seen)),
     ):
         with pytest.raises(StaleStore):
             act()
@@ -67,7 +68,7 @@ def test_a_client_of_a_replaced_history_is_refused_and_its_files_are_left_alone(
     client.transfer.export(project, tmp_path / "out", Generation(3))
     assert (tmp_path / "out" / "a").read_bytes() == b"new three!"
     client.sessions.close(S1)
-    again = client.sessions.checkout(S1, project, generation=Generation(3))
+    again = client.sessions.checkout(S1, project, CheckoutRequest(Generation(3)))
     assert (again.kind, (Path(again.path) / "a").read_bytes()) == (CheckoutKind.NEW, b"new three!")
     (Path(again.path) / "mine").write_bytes(b"goes on")
-    assert client.sessions.commit(S1, CommitRequest()).generation == 5
+    assert client.sessions.commit(S1, Intent()).generation == 5

@@ -18,13 +18,14 @@ from manifold_common.errors import AlreadyExists, CommitConflict, GenerationMism
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, SessionId, TenantId, UserId
 from manifold_common.ports.remote import RemotePlan
 from manifold_common.services.direct import plans
-from manifold_common.services.projects.edits import EditOptions
-from manifold_common.services.sessions.commit import CommitRequest, Committed
+from manifold_common.services.sessions.commit import Committed
 from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from functions.invocation import size
 from tests.support.remote import MakeClient, RemoteServer, on_every_store
-from tests.support.work import S1, S2, cat, look, lose_ram, new_project, paths, put
+from tests.support.work import S1, S2, cat, look, lose_ram, new_project, not_found_at_first, paths, put
 
 
 @on_every_store
@@ -37,7 +38,7 @@ def test_a_folder_goes_in_and_comes_out_as_it_was(client: RemoteManifold, tmp_pa
     (source / "link").symlink_to("nowhere")
     (source / "empty").mkdir()
     project = client.projects.create("demo").id
-    done = client.transfer.import_folder(project, source, CommitRequest("first"))
+    done = client.transfer.import_folder(project, source, Intent("first"))
     assert (done.generation, done.files) == (1, 6)
     assert client.transfer.export(project, out).generation == 1
     assert look(out) == look(source)
@@ -55,7 +56,7 @@ def test_a_session_is_checked_out_edited_and_committed(server: RemoteServer, cli
     (work / "b").unlink()
     (work / "c").write_bytes(b"new")
     assert [d.path for d in client.sessions.status(S1).differences] == [b"a", b"b", b"c"]
-    done = client.sessions.commit(S1, CommitRequest("edit", {"model": "x"}))
+    done = client.sessions.commit(S1, Intent("edit", {"model": "x"}))
     assert (done.generation, done.added, done.modified, done.deleted) == (2, 1, 1, 1)
     assert (cat(server.manifold, project, b"a"), paths(server.manifold, project)) == (b"changed", {b"a", b"c"})
     entry = server.manifold.history.commit(LOCAL_PRINCIPAL, project, Generation(2))
@@ -113,7 +114,7 @@ def test_a_conflict_names_its_paths_keeps_the_work_and_can_be_decided(
     third = make_client("three")
     with pytest.raises(CommitConflict):
         third.sessions.checkout(S2)
-    done = two.sessions.commit(S2, CommitRequest(strategy=Strategy.OURS))
+    done = two.sessions.commit(S2, Intent(strategy=Strategy.OURS))
     assert done.generation == 3
     assert cat(server.manifold, project, b"a") == b"there"
 
@@ -138,11 +139,38 @@ def test_saved_work_comes_back_on_another_machine(server: RemoteServer, make_cli
     assert cat(server.manifold, project, b"a") == b"saved"
 
 
+def test_saved_work_comes_back_also_where_another_opens_the_session_at_the_same_moment(
+    server: RemoteServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    (Path(one.sessions.checkout(S1, project).path) / "a").write_bytes(b"saved")
+    assert one.sessions.save(S1).commit is not None
+    not_found_at_first(server.manifold, monkeypatch)
+    found = two.sessions.checkout(S1, project)
+    assert (found.kind, (Path(found.path) / "a").read_bytes()) == (CheckoutKind.RESTORED, b"saved")
+
+
+def test_saved_work_is_brought_to_the_generation_that_was_asked_for(
+    server: RemoteServer, make_client: MakeClient
+) -> None:
+    project = new_project(server.manifold, a=b"one", b=b"one")
+    one, two = make_client("one"), make_client("two")
+    (Path(one.sessions.checkout(S1, project).path) / "a").write_bytes(b"saved")
+    assert one.sessions.save(S1).commit is not None
+    for content in (b"two", b"three"):
+        put(server.manifold, project, b"b", content)
+    found = two.sessions.checkout(S1, project, CheckoutRequest(Generation(2)))
+    work = Path(found.path)
+    assert (found.kind, found.generation) == (CheckoutKind.RESTORED, 2)
+    assert ((work / "a").read_bytes(), (work / "b").read_bytes()) == (b"saved", b"two")
+
+
 def test_a_sparse_session_has_only_its_paths_and_deletes_nothing_else(
     server: RemoteServer, client: RemoteManifold
 ) -> None:
     project = new_project(server.manifold, **{"src/a": b"one", "docs/b": b"two"})
-    work = Path(client.sessions.checkout(S1, project, patterns=("/src",)).path)
+    work = Path(client.sessions.checkout(S1, project, CheckoutRequest(paths=("/src",))).path)
     assert [path.name for path in work.iterdir()] == ["src"]
     (work / "src" / "a").write_bytes(b"changed")
     client.sessions.commit(S1)
@@ -152,7 +180,7 @@ def test_a_sparse_session_has_only_its_paths_and_deletes_nothing_else(
 def test_older_generations_can_be_checked_out(server: RemoteServer, client: RemoteManifold) -> None:
     project = new_project(server.manifold, a=b"one")
     put(server.manifold, project, b"a", b"two")
-    found = client.sessions.checkout(S1, project, generation=Generation(1))
+    found = client.sessions.checkout(S1, project, CheckoutRequest(Generation(1)))
     assert ((Path(found.path) / "a").read_bytes(), found.head_generation) == (b"one", 2)
 
 
@@ -165,7 +193,7 @@ def test_large_files_travel_in_packs_and_an_insertion_sends_little(
     data = b"".join(number.to_bytes(8, "big") * 4 for number in range(1_300_000))  # 40 MB
     (source / "large").write_bytes(data)
     project = client.projects.create("large").id
-    client.transfer.import_folder(project, source, CommitRequest())
+    client.transfer.import_folder(project, source, Intent())
     work = Path(client.sessions.checkout(S1, project).path)
     assert (work / "large").read_bytes() == data
     (work / "large").write_bytes(data[:1_000_000] + b"inserted" + data[1_000_000:])
@@ -316,7 +344,7 @@ def test_requests_depend_on_what_changed_and_never_on_the_number_of_files(
     for number in range(500):
         (source / f"f{number}").write_text(f"content of {number}\n" * 20)
     project = one.projects.create("many").id
-    one.transfer.import_folder(project, source, CommitRequest())
+    one.transfer.import_folder(project, source, Intent())
     assert sent == {"PUT": 1}
     sent.clear()
     asked.clear()
@@ -364,20 +392,20 @@ def test_what_a_remote_strategy_decides_is_named_and_what_it_drops_is_kept(
         (work / "b").write_bytes(how.encode())
         put(server.manifold, project, b"a", b"theirs " + how.encode())
         if how == "commit":
-            done = client.sessions.commit(session, CommitRequest(strategy=Strategy.THEIRS))
+            done = client.sessions.commit(session, Intent(strategy=Strategy.THEIRS))
             assert (done.conflicts, done.rebased) == ([b"a"], True)
         else:
-            done = client.sessions.checkout(session, strategy=Strategy.THEIRS)
+            done = client.sessions.checkout(session, request=CheckoutRequest(strategy=Strategy.THEIRS))
             assert done.conflicts == [b"a"]
         assert (work / "a").read_bytes() == b"theirs " + how.encode()
         kept += done.kept
     assert sorted(row.session for row in client.sessions.all() if row.draft_saved_at) == sorted(kept)
     for session, how, machine in zip(kept, ("commit", "checkout"), ("laptop", "another"), strict=True):
         other = make_client(machine)
-        found = other.sessions.checkout(session, project, strategy=Strategy.OURS)
+        found = other.sessions.checkout(session, project, CheckoutRequest(strategy=Strategy.OURS))
         assert (Path(found.path) / "a").read_bytes() == large + how.encode()
         assert [one.path for one in other.sessions.status(session).differences] == [b"a"]
-        other.sessions.commit(session, CommitRequest(strategy=Strategy.OURS))
+        other.sessions.commit(session, Intent(strategy=Strategy.OURS))
         assert cat(server.manifold, project, b"a") == large + how.encode()
 
 
@@ -388,11 +416,11 @@ def test_a_remote_commit_expects_the_newest_generation(server: RemoteServer, cli
     put(server.manifold, project, b"a", b"theirs")
     for wrong in (1, 3):
         with pytest.raises(GenerationMismatch, match="the project is at generation 2"):
-            client.sessions.commit(S1, CommitRequest(expected=Generation(wrong)))
-    assert client.sessions.commit(S1, CommitRequest(expected=Generation(2))).generation == 3
+            client.sessions.commit(S1, Intent(expected=Generation(wrong)))
+    assert client.sessions.commit(S1, Intent(expected=Generation(2))).generation == 3
     with pytest.raises(GenerationMismatch):
-        client.sessions.commit(S1, CommitRequest(expected=Generation(2)))
-    assert client.sessions.commit(S1, CommitRequest(expected=Generation(3))).commit is None
+        client.sessions.commit(S1, Intent(expected=Generation(2)))
+    assert client.sessions.commit(S1, Intent(expected=Generation(3))).commit is None
 
 
 def test_a_restore_and_an_import_of_a_client_say_what_was_decided(
@@ -401,9 +429,9 @@ def test_a_restore_and_an_import_of_a_client_say_what_was_decided(
     """Nothing is, here: what can be told comes over the wire all the same."""
     project = new_project(server.manifold, a=b"base")
     put(server.manifold, project, b"a", b"newer")
-    done = client.projects.restore(project, Generation(1), [], EditOptions(strategy=Strategy.THEIRS))
+    done = client.projects.restore(project, Generation(1), [], Intent(strategy=Strategy.THEIRS))
     assert (done.paths, done.conflicts, done.kept) == ([b"a"], [], [])
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").write_bytes(b"imported")
-    taken = client.transfer.import_folder(project, tmp_path / "in", CommitRequest(strategy=Strategy.THEIRS))
+    taken = client.transfer.import_folder(project, tmp_path / "in", Intent(strategy=Strategy.THEIRS))
     assert (taken.generation, taken.conflicts, taken.kept) == (4, [], [])

@@ -42,7 +42,7 @@ from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import CommitConflict, InvalidInput, NotFound, SessionMoved
 from manifold_common.ids import DEFAULT_TENANT, Generation, SessionId
 from manifold_common.services.projects.edits import Delete, Move, PutFile
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
 
 from tests.support.manifold import RAM, settings_for
 from tests.support.work import look, new_project, reader
@@ -304,13 +304,13 @@ class Workspace(RuleBasedStateMachine):
         known, here = found
         if known.at != node:
             with pytest.raises(SessionMoved):
-                run(LOCAL_PRINCIPAL, session, CommitRequest(strategy=strategy))
+                run(LOCAL_PRINCIPAL, session, Intent(strategy=strategy))
             return
         base = self.history[here.base]
         visible = known.visible(base)
         ours = {path: entry for path, entry in base.items() if path not in visible} | here.tree
         tree, conflicts = merged(base, ours, self.history[-1], strategy)
-        request = CommitRequest(strategy=strategy)
+        request = Intent(strategy=strategy)
         if here.tree == visible:
             done = run(LOCAL_PRINCIPAL, session, request)
             assert (done.commit, done.generation) == (None, here.base)

@@ -18,11 +18,13 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict
 from manifold_common.ids import ProjectId, SessionId
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.crash.victim import Place, build
 from tests.support.work import check_out, look
 
+OURS = CheckoutRequest(strategy=Strategy.OURS)
 SHARED = tuple(f"shared/{number}" for number in range(4))
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -98,7 +100,7 @@ class _Contender:
                 if choice != "merge":
                     self._commit(name, edits, Strategy(choice))
                     break
-                done = self._manifold.sessions.checkout(LOCAL_PRINCIPAL, self._session, strategy=Strategy.OURS)
+                done = self._manifold.sessions.checkout(LOCAL_PRINCIPAL, self._session, request=OURS)
                 self.report.base = done.generation
         self.report.files = files_in(self._work)
 
@@ -123,7 +125,7 @@ class _Contender:
     def _commit(self, name: str, edits: Edits, strategy: Strategy) -> bool:
         report = self.report
         try:
-            done = self._manifold.commits.commit(LOCAL_PRINCIPAL, self._session, CommitRequest(name, strategy=strategy))
+            done = self._manifold.commits.commit(LOCAL_PRINCIPAL, self._session, Intent(name, strategy=strategy))
         except CommitConflict as conflict:
             head = conflict.details["head_generation"]
             draft = self._manifold.sessions.view(LOCAL_PRINCIPAL, self._session).session.draft

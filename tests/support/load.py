@@ -22,8 +22,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.tree import FILE
 from manifold_common.errors import CatalogUnavailable, ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.projects.edits import EditOptions, PutFile
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.projects.edits import PutFile
+from manifold_common.shapes.intent import Intent
 
 from tests.support.work import committed, look, reader
 
@@ -231,12 +231,12 @@ class _Writer(_Client):
             if self.attempt(lambda: commits.save(LOCAL_PRINCIPAL, self.session)):
                 self.acknowledged(number, None)
         else:
-            request = CommitRequest(f"{self.name}/{number}")
+            request = Intent(f"{self.name}/{number}")
             self.attempt(lambda: self._commit(request, number), number)
         if self.rng.random() < self.load.mix.look_chance:
             self._look()
 
-    def _commit(self, request: CommitRequest, number: int) -> None:
+    def _commit(self, request: Intent, number: int) -> None:
         done = self.load.manifold.commits.commit(LOCAL_PRINCIPAL, self.session, request)
         assert done.commit is not None, f"{request.message} was not seen as a change"
         self.acknowledged(number, done.generation)
@@ -274,7 +274,7 @@ class _Editor(_Client):
         self.attempt(lambda: self._put(path, data, number), number)
 
     def _put(self, path: str, data: bytes, number: int) -> None:
-        options = EditOptions(f"{self.name}/{number}")
+        options = Intent(f"{self.name}/{number}")
         edits = [PutFile(path.encode(), reader(data))]
         done = self.load.manifold.edits.apply(LOCAL_PRINCIPAL, self.load.project, edits, options)
         self.acknowledged(number, done.generation)

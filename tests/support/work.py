@@ -13,7 +13,8 @@ import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.domain.tree import FILE
-from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ids import Generation, ProjectId, SessionId, TenantId, UserId
+from manifold_common.ports.catalog import SessionView
 from manifold_common.services.projects.edits import Delete, Edited, PutFile
 from manifold_common.services.projects.edits import reading as reader
 
@@ -86,6 +87,20 @@ def check_out(
 ) -> Path:
     """Check a session out and return its folder."""
     return Path(manifold.sessions.checkout(principal, session, project).path)
+
+
+def not_found_at_first(manifold: Manifold, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the session that is looked up next be opened by somebody else right after it was not found."""
+    catalog = manifold.context.catalog
+    find, missed = catalog.view_session, []
+
+    def view_session(tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
+        if not missed:
+            missed.append(session)
+            return None
+        return find(tenant, user, session)
+
+    monkeypatch.setattr(catalog, "view_session", view_session)
 
 
 def lose_ram(work: Path) -> None:

@@ -15,8 +15,8 @@ from manifold_common.domain import event as event_module
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.correlation import Correlation, correlated
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.projects.edits import Delete, EditOptions, MakeFolder
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.projects.edits import Delete, MakeFolder
+from manifold_common.shapes.intent import Intent
 
 from tests.support.manifold import MakeManifold
 
@@ -54,7 +54,7 @@ def sent(manifold: Manifold) -> list[dict[str, Any]]:
     edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b".skills/one")])
     edits.apply(LOCAL_PRINCIPAL, project, [Delete(b"docs")])
     commit_in_session(manifold, project)
-    edits.restore(LOCAL_PRINCIPAL, project, Generation(1), [], EditOptions())
+    edits.restore(LOCAL_PRINCIPAL, project, Generation(1), [], Intent())
     projects.rename(LOCAL_PRINCIPAL, project, "other")
     manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork")
     projects.delete(LOCAL_PRINCIPAL, project)
@@ -64,7 +64,7 @@ def sent(manifold: Manifold) -> list[dict[str, Any]]:
 def commit_in_session(manifold: Manifold, project: ProjectId) -> None:
     work = Path(manifold.sessions.checkout(LOCAL_PRINCIPAL, SessionId("s1"), project).path)
     (work / "new").write_text("content")
-    manifold.commits.commit(LOCAL_PRINCIPAL, SessionId("s1"), CommitRequest("message"))
+    manifold.commits.commit(LOCAL_PRINCIPAL, SessionId("s1"), Intent("message"))
 
 
 def test_an_event_that_a_request_made_says_which_as_the_schema_has_it(make_manifold: MakeManifold) -> None:

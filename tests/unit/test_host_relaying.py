@@ -19,7 +19,8 @@ from manifold_common.ids import Generation
 from manifold_common.ports.catalog import EventClaim
 from manifold_common.ports.event_publisher import Delivery, Outcome
 from manifold_common.services.events.relay import Relay
-from manifold_common.services.projects.edits import EditOptions, MakeFolder
+from manifold_common.services.projects.edits import MakeFolder
+from manifold_common.shapes.intent import Intent
 from manifold_local.host import relaying
 from manifold_local.host.relaying import Relaying
 from manifold_local.host.scheduler import Task, run_task
@@ -96,7 +97,7 @@ def test_whatever_writes_an_event_gives_a_nudge(make_manifold: MakeManifold) -> 
     projects, edits = manifold.projects, manifold.edits
     nudged = manifold.context.nudge.listen()
     project = projects.create(LOCAL_PRINCIPAL, "demo").id
-    options = EditOptions()
+    options = Intent()
     work: list[Callable[[], object]] = [
         lambda: projects.create(LOCAL_PRINCIPAL, "other"),
         lambda: edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"docs")]),

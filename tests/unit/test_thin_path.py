@@ -7,7 +7,7 @@ from pathlib import Path
 
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import Generation, SessionId
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
 
 from tests.support.manifold import MakeManifold
 
@@ -26,7 +26,7 @@ def test_a_project_goes_in_is_edited_committed_and_restored(make_manifold: MakeM
     work = Path(checked_out.path)
     assert (work / "link").readlink() == Path("src/main.py")
     (work / "src" / "main.py").write_text("print('two')\n")
-    done = manifold.commits.commit(LOCAL_PRINCIPAL, session, CommitRequest("say two"))
+    done = manifold.commits.commit(LOCAL_PRINCIPAL, session, Intent("say two"))
     assert (done.generation, done.modified) == (2, 1)
 
     log = manifold.history.log(LOCAL_PRINCIPAL, project)

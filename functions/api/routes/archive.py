@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.projects.edits import EditOptions
+from manifold_common.shapes.intent import Intent
 
 from functions.api.caller import Caller, ProjectRef, generation_of
 from functions.api.conditions import expected_generation, request_id
@@ -66,9 +66,9 @@ async def upload_archive(
     below = from_text(folder) if folder else ROOT
 
     def work(body: Body) -> ImportedOut:
-        options = EditOptions(message, expected=expected, request=named)
+        intent = Intent(message, expected=expected, request=named)
         done = caller.manifold.archives.load(
-            caller.principal, caller.project_id(project), body, options, folder=below, replace=replace
+            caller.principal, caller.project_id(project), body, intent, folder=below, replace=replace
         )
         return ImportedOut(
             **edited_out(done.edited).model_dump(),

@@ -9,8 +9,9 @@ from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.history import Seen
 from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound
 from manifold_common.ids import ProjectId, RequestId
-from manifold_common.services.projects.edits import Delete, EditOptions, PutFile
+from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.projects.history import OpenFile
+from manifold_common.shapes.intent import Intent
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.conditions import Condition, condition_of, create_only, is_current, request_id
@@ -101,8 +102,8 @@ def delete_path(
     """Remove a file, a link or a folder."""
     path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
     found = caller.project_id(project)
-    options = _options(caller, found, path, condition_of(request), request_id(request), message)
-    return edited_out(caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], options))
+    intent = _intent(caller, found, path, condition_of(request), request_id(request), message)
+    return edited_out(caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], intent))
 
 
 async def _write(
@@ -113,9 +114,9 @@ async def _write(
 
     def work(body: Body) -> EditedOut:
         found = caller.project_id(project)
-        options = _options(caller, found, path, condition, named, message)
+        intent = _intent(caller, found, path, condition, named, message)
         edit = PutFile(path, body, mode=int(mode, 8) if mode else None, create_only=only_new)
-        return edited_out(caller.manifold.edits.apply(caller.principal, found, [edit], options))
+        return edited_out(caller.manifold.edits.apply(caller.principal, found, [edit], intent))
 
     return await caller.api.bodies.run(request, work)
 
@@ -141,13 +142,13 @@ def _headers(file: OpenFile, caller: Call) -> dict[str, str]:
     }
 
 
-def _options(
+def _intent(
     caller: Call, project: ProjectId, path: bytes, condition: Condition, request: RequestId | None, message: str
-) -> EditOptions:
+) -> Intent:
     """Raises GenerationMismatch, unless the request was done before, which is then its answer."""
     if condition.etag is not None and caller.manifold.edits.earlier(caller.principal, project, request) is not None:
-        return EditOptions(message, request=request)
-    return EditOptions(message, expected=_expected(caller, project, path, condition), request=request)
+        return Intent(message, request=request)
+    return Intent(message, expected=_expected(caller, project, path, condition), request=request)
 
 
 def _expected(caller: Call, project: ProjectId, path: bytes, condition: Condition) -> Seen | None:

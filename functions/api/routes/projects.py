@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Query, Request, Response
-from manifold_common.engine.staleness import require_expected
+from manifold_common.domain.history import require_expected
 from manifold_common.errors import Conflict
 from manifold_common.shapes.projects import Fork, Project, ProjectName, ProjectPage
 

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from manifold_common.ids import parse_session_id
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from functions.api.caller import Caller, generation_of
 from functions.api.conditions import expected_generation, request_id
@@ -54,11 +55,13 @@ def open_session(caller: Caller, body: OpenSession) -> CheckedOutOut:
         caller.principal,
         None if body.session is None else parse_session_id(body.session),
         None if body.project is None else caller.project_id(body.project),
-        generation=generation_of(body.generation),
-        patterns=tuple(body.paths),
-        strategy=body.strategy,
-        seen_generation=seen_of(body.seen_generation),
-        drop_lost_draft=body.drop_lost_draft,
+        CheckoutRequest(
+            generation_of(body.generation),
+            tuple(body.paths),
+            body.strategy,
+            seen_of(body.seen_generation),
+            body.drop_lost_draft,
+        ),
     )
     return checked_out_out(done)
 
@@ -76,10 +79,12 @@ def checkout(caller: Caller, session: SessionRef, body: Checkout | None = None) 
     done = caller.manifold.sessions.checkout(
         caller.principal,
         parse_session_id(session),
-        generation=generation_of(wanted.generation),
-        strategy=wanted.strategy,
-        seen_generation=seen_of(wanted.seen_generation),
-        drop_lost_draft=wanted.drop_lost_draft,
+        request=CheckoutRequest(
+            generation_of(wanted.generation),
+            strategy=wanted.strategy,
+            seen_generation=seen_of(wanted.seen_generation),
+            drop_lost_draft=wanted.drop_lost_draft,
+        ),
     )
     return checked_out_out(done)
 
@@ -105,9 +110,8 @@ def commit(request: Request, caller: Caller, session: SessionRef, body: CommitSe
     done = caller.manifold.commits.commit(
         caller.principal,
         parse_session_id(session),
-        CommitRequest(
-            wanted.message, wanted.provenance, wanted.strategy, expected, request_id(request), wanted.checksum
-        ),
+        Intent(wanted.message, wanted.provenance, expected, wanted.strategy, request_id(request)),
+        checksum=wanted.checksum,
     )
     return committed_out(done)
 

@@ -9,15 +9,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Seen
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.projects.edits import Edited, EditOptions
+from manifold_common.services.projects.edits import Edited
 from manifold_common.services.projects.history import LogEntry
 from manifold_common.services.projects.transfer import Exported, Imported
-from manifold_common.services.sessions.commit import CommitRequest, Committed, Saved
+from manifold_common.services.sessions.commit import Committed, Saved
 from manifold_common.services.sessions.sessions import CheckedOut, Status
+from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
+from manifold_common.shapes.requests import CheckoutRequest
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -54,33 +54,22 @@ class Backend(Protocol):
     def delete(self, project: ProjectId) -> None: ...
     def withdraw(self, project: ProjectId) -> bool: ...
     def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]: ...
-    def restore(
-        self, project: ProjectId, generation: Generation, paths: Sequence[bytes], options: EditOptions
-    ) -> Edited: ...
+    def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited: ...
     def import_folder(
-        self, project: ProjectId, folder: Path, request: CommitRequest, *, keep: bool, progress: Report | None
+        self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None
     ) -> Imported: ...
     def export(
         self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None
     ) -> Exported: ...
     def checkout(
-        self,
-        session: SessionId,
-        project: ProjectId,
-        *,
-        generation: Generation | None,
-        patterns: tuple[str, ...],
-        strategy: Strategy,
-        seen_generation: Seen | None,
-        drop_lost_draft: bool,
-        progress: Report | None,
+        self, session: SessionId, project: ProjectId, request: CheckoutRequest, *, progress: Report | None
     ) -> CheckedOut: ...
     def why_unsaved(self) -> str | None:
         """Say why nobody saves what is changed in working sets; ``None``: a host does."""
 
     def status(self, session: SessionId, *, checksum: bool) -> Status: ...
     def save(self, session: SessionId, *, checksum: bool) -> Saved: ...
-    def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed: ...
+    def commit(self, session: SessionId, intent: Intent, *, checksum: bool, progress: Report | None) -> Committed: ...
     def close(self, session: SessionId) -> str | None: ...
     def sessions(self, project: ProjectId | None = None) -> list[OpenSession]: ...
 
@@ -120,17 +109,14 @@ class LocalBackend:
     def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]:
         return self._manifold.history.log(self._principal, project, before=before, limit=limit)
 
-    def restore(
-        self, project: ProjectId, generation: Generation, paths: Sequence[bytes], options: EditOptions
-    ) -> Edited:
-        return self._manifold.edits.restore(self._principal, project, generation, paths, options)
+    def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
+        return self._manifold.edits.restore(self._principal, project, generation, paths, intent)
 
     def import_folder(
-        self, project: ProjectId, folder: Path, request: CommitRequest, *, keep: bool, progress: Report | None
+        self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None
     ) -> Imported:
-        options = EditOptions(request.message, request.provenance, request.expected, request.strategy)
         return self._manifold.transfer.import_folder(
-            self._principal, project, folder, options, keep=keep, progress=progress
+            self._principal, project, folder, intent, keep=keep, progress=progress
         )
 
     def export(
@@ -139,28 +125,9 @@ class LocalBackend:
         return self._manifold.transfer.export(self._principal, project, destination, generation, progress=progress)
 
     def checkout(
-        self,
-        session: SessionId,
-        project: ProjectId,
-        *,
-        generation: Generation | None,
-        patterns: tuple[str, ...],
-        strategy: Strategy,
-        seen_generation: Seen | None,
-        drop_lost_draft: bool,
-        progress: Report | None,
+        self, session: SessionId, project: ProjectId, request: CheckoutRequest, *, progress: Report | None
     ) -> CheckedOut:
-        return self._manifold.sessions.checkout(
-            self._principal,
-            session,
-            project,
-            generation=generation,
-            patterns=patterns,
-            strategy=strategy,
-            seen_generation=seen_generation,
-            drop_lost_draft=drop_lost_draft,
-            progress=progress,
-        )
+        return self._manifold.sessions.checkout(self._principal, session, project, request, progress=progress)
 
     def why_unsaved(self) -> str | None:
         from manifold_local.host import host_is_running
@@ -180,8 +147,8 @@ class LocalBackend:
     def save(self, session: SessionId, *, checksum: bool) -> Saved:
         return self._manifold.commits.save(self._principal, session, checksum=checksum)
 
-    def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed:
-        return self._manifold.commits.commit(self._principal, session, request, progress=progress)
+    def commit(self, session: SessionId, intent: Intent, *, checksum: bool, progress: Report | None) -> Committed:
+        return self._manifold.commits.commit(self._principal, session, intent, checksum=checksum, progress=progress)
 
     def close(self, session: SessionId) -> str | None:
         return self._manifold.sessions.close(self._principal, session)
@@ -235,15 +202,13 @@ class RemoteBackend:
     def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]:
         return self._remote.projects.log(project, before=before, limit=limit)
 
-    def restore(
-        self, project: ProjectId, generation: Generation, paths: Sequence[bytes], options: EditOptions
-    ) -> Edited:
-        return self._remote.projects.restore(project, generation, paths, options)
+    def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
+        return self._remote.projects.restore(project, generation, paths, intent)
 
     def import_folder(
-        self, project: ProjectId, folder: Path, request: CommitRequest, *, keep: bool, progress: Report | None
+        self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None
     ) -> Imported:
-        return self._remote.transfer.import_folder(project, folder, request, keep=keep, progress=progress)
+        return self._remote.transfer.import_folder(project, folder, intent, keep=keep, progress=progress)
 
     def export(
         self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None
@@ -251,27 +216,9 @@ class RemoteBackend:
         return self._remote.transfer.export(project, destination, generation, progress=progress)
 
     def checkout(
-        self,
-        session: SessionId,
-        project: ProjectId,
-        *,
-        generation: Generation | None,
-        patterns: tuple[str, ...],
-        strategy: Strategy,
-        seen_generation: Seen | None,
-        drop_lost_draft: bool,
-        progress: Report | None,
+        self, session: SessionId, project: ProjectId, request: CheckoutRequest, *, progress: Report | None
     ) -> CheckedOut:
-        return self._remote.sessions.checkout(
-            session,
-            project,
-            generation=generation,
-            patterns=patterns,
-            strategy=strategy,
-            seen_generation=seen_generation,
-            drop_lost_draft=drop_lost_draft,
-            progress=progress,
-        )
+        return self._remote.sessions.checkout(session, project, request, progress=progress)
 
     def why_unsaved(self) -> str | None:
         return "the server does not see this folder: nothing is saved but by 'manifold save' and 'manifold commit'"
@@ -282,8 +229,8 @@ class RemoteBackend:
     def save(self, session: SessionId, *, checksum: bool) -> Saved:
         return self._remote.sessions.save(session, checksum=checksum)
 
-    def commit(self, session: SessionId, request: CommitRequest, *, progress: Report | None) -> Committed:
-        return self._remote.sessions.commit(session, request, progress=progress)
+    def commit(self, session: SessionId, intent: Intent, *, checksum: bool, progress: Report | None) -> Committed:
+        return self._remote.sessions.commit(session, intent, checksum=checksum, progress=progress)
 
     def close(self, session: SessionId) -> str | None:
         return self._remote.sessions.close(session)

@@ -212,11 +212,11 @@ def restore(
 
     This makes a new generation in which everything, or some paths, are as they were.
     """
-    from manifold_common.services.projects.edits import EditOptions
+    from manifold_common.shapes.intent import Intent
 
     from manifold_local.cli.views import paths_json
 
-    options = EditOptions(
+    intent = Intent(
         message=parse_message(message),
         provenance=parse_provenance(provenance),
         expected=expect,
@@ -225,7 +225,7 @@ def restore(
     names = [project_path(path) for path in paths or ()]
     with call.backend() as backend:
         known = backend.project(project)
-        done = backend.restore(known.id, Generation(generation), names, options)
+        done = backend.restore(known.id, Generation(generation), names, intent)
 
     def say() -> None:
         if done.commit is None:

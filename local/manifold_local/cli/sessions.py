@@ -85,7 +85,11 @@ def checkout(
     committed are kept, and merged with what others committed.
     """
     from manifold_common.services.sessions.sessions import CheckoutKind
+    from manifold_common.shapes.requests import CheckoutRequest
 
+    request = CheckoutRequest(
+        None if generation is None else Generation(generation), tuple(patterns or ()), strategy, seen, drop_lost_draft
+    )
     with call.backend() as backend:
         known = backend.project(project)
         chosen = _new_session_id(known.name) if session is None else parse_session_id(session)
@@ -94,16 +98,7 @@ def checkout(
             if session is None:
                 stack.enter_context(_closed_again(call, backend, chosen))
             report = stack.enter_context(progress(call, "checking out", total_bytes=total))
-            done = backend.checkout(
-                chosen,
-                known.id,
-                generation=None if generation is None else Generation(generation),
-                patterns=tuple(patterns or ()),
-                strategy=strategy,
-                seen_generation=seen,
-                drop_lost_draft=drop_lost_draft,
-                progress=report,
-            )
+            done = backend.checkout(chosen, known.id, request, progress=report)
         unsaved = backend.why_unsaved()
 
     if done.dropped_draft is not None:
@@ -242,21 +237,20 @@ def commit(
     checksum: ChecksumOption = False,
 ) -> None:
     """Publish a session's changes as a new generation."""
-    from manifold_common.services.sessions.commit import CommitRequest
+    from manifold_common.shapes.intent import Intent
 
     from manifold_local.cli.views import loss_sentences, losses_json, paths_json
 
-    request = CommitRequest(
+    intent = Intent(
         message=parse_message(message),
         provenance=parse_provenance(provenance),
         strategy=strategy,
         expected=expect,
-        checksum=checksum,
     )
     with call.backend() as backend:
         chosen = _session(backend, session)
         with progress(call, "committing") as report:
-            done = backend.commit(chosen, request, progress=report)
+            done = backend.commit(chosen, intent, checksum=checksum, progress=report)
 
     def say() -> None:
         if done.commit is None:

@@ -50,11 +50,11 @@ def import_folder(
     The project's tree becomes equal to the folder. What Manifold keeps for itself, such as WORKDIR, is left out.
     """
     from manifold_common.errors import InvalidInput, NotFound
-    from manifold_common.services.sessions.commit import CommitRequest
+    from manifold_common.shapes.intent import Intent
 
     from manifold_local.cli.views import loss_sentences, losses_json, paths_json
 
-    request = CommitRequest(
+    intent = Intent(
         message=parse_message(message),
         provenance=parse_provenance(provenance),
         expected=expect,
@@ -72,7 +72,7 @@ def import_folder(
             stack.enter_context(_withdrawn(call, backend, known))
         started = time.perf_counter()
         report = stack.enter_context(progress(call, "importing"))
-        done = backend.import_folder(known.id, folder, request, keep=keep, progress=report)
+        done = backend.import_folder(known.id, folder, intent, keep=keep, progress=report)
         seconds = time.perf_counter() - started
 
     def say() -> None:

@@ -19,7 +19,8 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.engine.working_set import scan as scanning
 from manifold_common.errors import CommitConflict, ManifoldError
 from manifold_common.ids import ProjectId
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, Node, cat, check_out, look, new_project, paths, put, remove
@@ -85,7 +86,7 @@ def test_a_refresh_never_writes_or_removes_through_a_linked_folder(
         "remove": lambda: remove(manifold, project, b"d/below/precious"),
     }[change]()
     try:
-        manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=strategy)
+        manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=strategy))
     except CommitConflict:
         assert strategy is Strategy.FAIL
     assert look(outside) == before
@@ -99,7 +100,7 @@ def test_a_refresh_replaces_a_linked_file_and_not_what_it_points_to(
     work = check_out(manifold, project)
     swap(work / "a", outside / "secret")
     put(manifold, project, b"a", b"two!")
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.THEIRS)
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.THEIRS))
     assert (work / "a").read_bytes() == b"two!"
     assert not (work / "a").is_symlink()
     assert look(outside) == before
@@ -170,7 +171,7 @@ def build_again(manifold: Manifold, project: ProjectId, work: Path) -> None:
 def commit(manifold: Manifold, project: ProjectId, work: Path) -> None:
     if not work.is_symlink():
         (work / "a").write_bytes(b"two!")
-    manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(strategy=Strategy.OURS))
+    manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(strategy=Strategy.OURS))
 
 
 def close(manifold: Manifold, project: ProjectId, work: Path) -> None:
@@ -237,6 +238,6 @@ def test_an_export_writes_links_last_seen_as_links(
     (work / "d" / "precious").write_bytes(b"other")
     manifold.commits.commit(LOCAL_PRINCIPAL, S1)
     for generation in (2, 3, 2):
-        manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, generation=generation)
+        manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(generation))
         assert (work / "d").is_symlink() == (generation == 2)
     assert look(outside) == before

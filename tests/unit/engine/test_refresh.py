@@ -6,7 +6,7 @@ import os
 import shutil
 
 from manifold_common.domain.access import LOCAL_PRINCIPAL
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, check_out, look, new_project, paths, put, remove
@@ -24,7 +24,7 @@ def test_a_folder_that_was_removed_here_does_not_come_back_because_its_time_chan
     remove(manifold, project, b"d/one")
     check_out(manifold)
     assert not (work / "d").exists()
-    manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest("remove d"))
+    manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent("remove d"))
     assert paths(manifold, project) == set()
 
 

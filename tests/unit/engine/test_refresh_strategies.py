@@ -13,6 +13,7 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.projects.edits import MakeFolder
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, check_out, look, new_project, put, remove
@@ -68,7 +69,7 @@ def test_new_work_in_a_folder_that_others_removed(
     with pytest.raises(CommitConflict) as caught:
         check_out(manifold)
     assert caught.value.paths == ["d/deep", "d/deep/mine"]
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=strategy)
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=strategy))
     assert look(work).keys() == expected
     check_out(manifold)
     assert look(work).keys() == expected
@@ -87,7 +88,7 @@ def test_a_new_folder_where_others_made_a_file(
     with pytest.raises(CommitConflict) as caught:
         check_out(manifold)
     assert caught.value.paths == ["new", "new/deep", "new/deep/mine"]
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=strategy)
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=strategy))
     assert look(work).keys() == expected | {b"kept", b"d", b"d/old"}
 
 
@@ -102,7 +103,7 @@ def test_the_mode_of_a_folder_that_both_set(
     edits = [MakeFolder(folder.encode(), mode=0o711)]
     manifold.edits.apply(LOCAL_PRINCIPAL, project, edits)
     put(manifold, project, f"{folder}/theirs".encode(), b"theirs")
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=strategy)
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=strategy))
     assert look(work)[folder.encode()].mode == mode
     assert (work / folder / "theirs").exists()
 
@@ -115,7 +116,7 @@ def test_a_folder_that_comes_back_in_the_place_of_a_link_has_its_own_mode(
     shutil.rmtree(work / "d")
     (work / "d").symlink_to("kept")
     put(manifold, project, b"d/theirs", b"theirs")
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=THEIRS)
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=THEIRS))
     assert look(work)[b"d"] == before
 
 
@@ -124,7 +125,7 @@ def test_going_back_to_the_empty_generation_takes_files_and_leaves_the_root(
 ) -> None:
     work = check_out(manifold, project)
     fill_old_folder(work)
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, generation=Generation(0), strategy=THEIRS)
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(Generation(0), strategy=THEIRS))
     assert look(work) == {}
     check_out(manifold)
     assert look(work).keys() == {b"d", b"d/old", b"kept"}

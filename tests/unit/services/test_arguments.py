@@ -18,8 +18,9 @@ from manifold_common.ids import IncarnationId, ProjectId
 from manifold_common.services.archive import ArchiveFormat
 from manifold_common.services.context import Policy
 from manifold_common.services.direct.plans import Wanted
-from manifold_common.services.projects.edits import Copy, Delete, EditOptions, MakeFolder, Move, PutFile, PutLink
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.projects.edits import Copy, Delete, MakeFolder, Move, PutFile, PutLink
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, new_project, put, reader
@@ -48,14 +49,14 @@ def _with_conflict(make_manifold: MakeManifold) -> tuple[Manifold, ProjectId]:
 def test_a_strategy_may_be_named_as_the_command_line_names_it(make_manifold: MakeManifold) -> None:
     manifold, project = _with_conflict(make_manifold)
     named: Any = "ours"
-    done = manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(strategy=named))
+    done = manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(strategy=named))
     assert done.conflicts == [b"a"]
     assert cat(manifold, project, b"a") == b"mine"
 
 
 @pytest.mark.parametrize("value", NO_STRATEGIES, ids=repr)
 def test_what_names_no_strategy_decides_nothing(value: Any) -> None:
-    for make in (CommitRequest, EditOptions):
+    for make in (Intent, CheckoutRequest):
         with pytest.raises(InvalidInput, match="'fail', 'ours', 'theirs'"):
             make(strategy=value)
 
@@ -64,7 +65,7 @@ def test_what_names_no_strategy_decides_nothing(value: Any) -> None:
 def test_a_checkout_with_no_strategy_that_there_is_touches_nothing(make_manifold: MakeManifold, value: Any) -> None:
     manifold, project = _with_conflict(make_manifold)
     with pytest.raises(InvalidInput, match="'fail', 'ours', 'theirs'"):
-        manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, strategy=value)
+        manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(strategy=value))
     assert (check_out_folder(manifold) / "a").read_bytes() == b"mine"
 
 
@@ -89,12 +90,11 @@ def test_what_is_no_generation_is_refused_everywhere(make_manifold: MakeManifold
     project = new_project(manifold, a=b"one")
     put(manifold, project, b"a", b"two")
     refused: list[Callable[[], object]] = [
-        lambda: CommitRequest(expected=value),
-        lambda: EditOptions(expected=value),
+        lambda: Intent(expected=value),
         lambda: Wanted(known=value),
-        lambda: manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, generation=value),
-        lambda: manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, seen_generation=value),
-        lambda: manifold.session_plans.plan(LOCAL_PRINCIPAL, S1, project, generation=value),
+        lambda: manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(value)),
+        lambda: manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(seen_generation=value)),
+        lambda: manifold.session_plans.plan(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(value)),
         lambda: manifold.edits.restore(LOCAL_PRINCIPAL, project, value),
         lambda: manifold.history.snapshot(LOCAL_PRINCIPAL, project, value),
         lambda: manifold.history.commit(LOCAL_PRINCIPAL, project, value),
@@ -119,10 +119,11 @@ def test_a_text_is_no_flag(make_manifold: MakeManifold, value: Any) -> None:
         lambda: Move(b"a", b"b", overwrite=value),
         lambda: Copy(b"a", b"b", overwrite=value),
         lambda: PutFile(b"a", reader(b""), create_only=value),
-        lambda: CommitRequest(checksum=value),
+        lambda: CheckoutRequest(drop_lost_draft=value),
         lambda: Wanted(content=value),
         lambda: manifold.sessions.status(LOCAL_PRINCIPAL, S1, checksum=value),
         lambda: manifold.commits.save(LOCAL_PRINCIPAL, S1, checksum=value),
+        lambda: manifold.commits.commit(LOCAL_PRINCIPAL, S1, checksum=value),
         lambda: manifold.archives.load(LOCAL_PRINCIPAL, project, reader(b""), replace=value),
     ]
     for call in refused:
@@ -135,8 +136,8 @@ def test_one_text_is_not_taken_apart_into_letters(make_manifold: MakeManifold, v
     manifold = make_manifold()
     project = new_project(manifold, a=b"one")
     refused: list[Callable[[], object]] = [
-        lambda: manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, patterns=value),
-        lambda: manifold.session_plans.plan(LOCAL_PRINCIPAL, S1, project, patterns=value),
+        lambda: manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=value)),
+        lambda: manifold.session_plans.plan(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=value)),
         lambda: Wanted(patterns=value),
         lambda: Scope(value),
     ]
@@ -149,9 +150,9 @@ def test_one_text_is_not_taken_apart_into_letters(make_manifold: MakeManifold, v
 def test_a_list_of_patterns_is_as_good_as_a_tuple(make_manifold: MakeManifold) -> None:
     manifold = make_manifold()
     project = new_project(manifold, a=b"one", b=b"two")
-    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, patterns=["/a"])
+    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=["/a"]))
     assert done.files == 1
-    assert manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, patterns=["/a"]).files == 1
+    assert manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=["/a"])).files == 1
 
 
 @pytest.mark.parametrize("value", ["src", b"src", {b"src": 1}, None, 3, ["a"], [None], [b"../a"], [b"/a"]], ids=repr)
@@ -167,14 +168,13 @@ def test_what_is_no_list_of_paths_restores_nothing(make_manifold: MakeManifold, 
 
 @pytest.mark.parametrize("value", NO_FACTS, ids=repr)
 def test_provenance_that_json_cannot_hold_is_refused_before_the_work(value: Any) -> None:
-    for make in (CommitRequest, EditOptions):
-        with pytest.raises(InvalidInput, match="provenance"):
-            make(provenance=value)
+    with pytest.raises(InvalidInput, match="provenance"):
+        Intent(provenance=value)
 
 
 def test_provenance_is_the_requests_own_from_then_on(make_manifold: MakeManifold) -> None:
     facts: dict[str, Any] = {"tools": ["sed"], "cost": 0.5, "ok": True}
-    request = CommitRequest("m", facts)
+    request = Intent("m", facts)
     facts["tools"].append("rm")
     facts["more"] = float("nan")
     assert request.provenance == {"tools": ["sed"], "cost": 0.5, "ok": True}
@@ -182,16 +182,14 @@ def test_provenance_is_the_requests_own_from_then_on(make_manifold: MakeManifold
 
 @pytest.mark.parametrize("value", NO_REQUESTS, ids=repr)
 def test_what_cannot_name_a_request_is_refused(value: Any) -> None:
-    for make in (CommitRequest, EditOptions):
-        with pytest.raises(InvalidInput, match="request"):
-            make(request=value)
+    with pytest.raises(InvalidInput, match="request"):
+        Intent(request=value)
 
 
 @pytest.mark.parametrize("value", [b"text", None, 3, ["m"], "lone \udc80"], ids=repr)
 def test_a_message_is_text_that_can_be_stored(value: Any) -> None:
-    for make in (CommitRequest, EditOptions):
-        with pytest.raises(InvalidInput, match="message"):
-            make(message=value)
+    with pytest.raises(InvalidInput, match="message"):
+        Intent(message=value)
 
 
 @pytest.mark.parametrize("value", NO_SESSIONS, ids=repr)

@@ -18,9 +18,10 @@ from manifold_common.errors import CommitConflict, NotFound
 from manifold_common.format.layout import project_prefix
 from manifold_common.ids import DEFAULT_TENANT, ProjectId
 from manifold_common.ports.catalog import SessionView
-from manifold_common.services.sessions.commit import CommitRequest
 from manifold_common.services.sessions.sessions import CheckoutKind
 from manifold_common.services.upkeep.superseded import Superseded
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, look, lose_ram, new_project, paths, put, remove
@@ -171,7 +172,7 @@ def test_a_draft_that_conflicts_is_not_lost(
     for _ in range(2):
         with pytest.raises(CommitConflict):
             check_out(there)
-    done = there.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=strategy)
+    done = there.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=strategy))
     assert (done.generation, (Path(done.path) / "a").read_bytes()) == (2, kept)
 
 
@@ -219,7 +220,7 @@ def test_saving_twice_stores_once(manifold: Manifold, project: ProjectId) -> Non
 def test_the_draft_of_a_sparse_session_holds_only_its_paths(
     manifold: Manifold, make_manifold: MakeManifold, project: ProjectId
 ) -> None:
-    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, patterns=("/d/",))
+    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=("/d/",)))
     work = Path(done.path)
     (work / "d" / "e" / "f").write_bytes(b"edited")
     manifold.commits.save(LOCAL_PRINCIPAL, S1)
@@ -228,6 +229,18 @@ def test_the_draft_of_a_sparse_session_holds_only_its_paths(
     there.commits.commit(LOCAL_PRINCIPAL, S1)
     assert paths(there, project) == {b"a", b"b", b"d", b"d/e", b"d/e/f"}
     assert cat(there, project, b"d/e/f") == b"edited"
+
+
+def test_the_status_of_a_sparse_session_names_what_its_commit_would_change(
+    manifold: Manifold, project: ProjectId
+) -> None:
+    put(manifold, project, b"d/out", b"never here")
+    work = Path(manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=("/d/e/",))).path)
+    shutil.rmtree(work / "d")
+    named = {one.path for one in manifold.sessions.status(LOCAL_PRINCIPAL, S1).differences}
+    assert named == {b"d/e", b"d/e/f"}
+    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).deleted == len(named)
+    assert paths(manifold, project) == {b"a", b"b", b"d", b"d/out"}
 
 
 @pytest.mark.in_memory("moves the clock")
@@ -312,7 +325,7 @@ def test_a_draft_on_a_base_that_was_committed_here_since_is_the_newer_one(
     work = check_out(manifold, project)
     (work / "a").write_bytes(b"first")
     manifold.commits.save(LOCAL_PRINCIPAL, S1)
-    manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest("first"))
+    manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent("first"))
     (work / "b").write_bytes(b"second")
     manifold.commits.save(LOCAL_PRINCIPAL, S1)
     put(manifold, project, b"c", b"theirs")

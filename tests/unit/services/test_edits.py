@@ -9,7 +9,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.tree import MAX_TIME_NS, MIN_TIME_NS
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError, NotFound, QuotaExceeded, UnsafePath
 from manifold_common.ids import Generation
-from manifold_common.services.projects.edits import Copy, Delete, Edit, EditOptions, MakeFolder, Move, PutFile, PutLink
+from manifold_common.services.projects.edits import Copy, Delete, Edit, MakeFolder, Move, PutFile, PutLink
+from manifold_common.shapes.intent import Intent
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, new_project, paths, put, reader
@@ -180,7 +181,7 @@ def test_what_is_committed_with_words_no_record_can_hold_changes_nothing(make_ma
     ]
     for words in said:
         with pytest.raises(InvalidInput):
-            manifold.edits.apply(LOCAL_PRINCIPAL, project, [PutFile(b"b", reader(b"x"))], EditOptions(**words))
+            manifold.edits.apply(LOCAL_PRINCIPAL, project, [PutFile(b"b", reader(b"x"))], Intent(**words))
     assert paths(make_manifold(node="b"), project) == {b"a"}
 
 

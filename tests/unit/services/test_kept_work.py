@@ -15,14 +15,15 @@ from manifold_common.engine.working_set.refresh import _Refresh
 from manifold_common.errors import CommitConflict, GenerationMismatch, QuotaExceeded, StoreUnavailable
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.kept_work import kept_id
-from manifold_common.services.projects.edits import Delete, EditOptions, PutFile
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.sessions.sessions import CheckedOut
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, look, lose_ram, new_project, paths, put, reader, remove
 
-THEIRS, OURS = CommitRequest(strategy=Strategy.THEIRS), CommitRequest(strategy=Strategy.OURS)
+THEIRS, OURS = Intent(strategy=Strategy.THEIRS), Intent(strategy=Strategy.OURS)
 LARGE = 2_200_000
 """More bytes than travel inside a commit object."""
 
@@ -47,7 +48,7 @@ def both_edit(manifold: Manifold, project: ProjectId, session: SessionId = S1) -
 
 
 def take_theirs(manifold: Manifold, session: SessionId = S1) -> CheckedOut:
-    return manifold.sessions.checkout(LOCAL_PRINCIPAL, session, strategy=Strategy.THEIRS)
+    return manifold.sessions.checkout(LOCAL_PRINCIPAL, session, request=CheckoutRequest(strategy=Strategy.THEIRS))
 
 
 def files(work: Path) -> dict[str, bytes]:
@@ -103,7 +104,7 @@ def test_no_later_save_or_conflict_replaces_it(manifold: Manifold, project: Proj
     assert (check_out(manifold, project, second) / "a").read_bytes() == b"mine again"
     with pytest.raises(CommitConflict):  # others went on since: nothing is taken for granted
         check_out(manifold, project, first)
-    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, first, project, strategy=Strategy.OURS)
+    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, first, project, CheckoutRequest(strategy=Strategy.OURS))
     assert (Path(done.path) / "a").read_bytes() == b"mine"
 
 
@@ -111,7 +112,7 @@ def test_what_is_dropped_of_kept_work_is_kept_as_well(manifold: Manifold, projec
     both_edit(manifold, project)
     (first,) = take_theirs(manifold).kept
     put(manifold, project, b"a", b"theirs again")
-    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, first, project, strategy=Strategy.THEIRS)
+    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, first, project, CheckoutRequest(strategy=Strategy.THEIRS))
     (second,) = done.kept
     assert (check_out(manifold, project, second) / "a").read_bytes() == b"mine"
 
@@ -237,7 +238,7 @@ def test_edits_keep_what_they_drop(manifold: Manifold, project: ProjectId) -> No
 
     done: list[object] = []
     edits = [PutFile(b"a", late), PutFile(b"new", reader(b"mine"))]
-    edited = manifold.edits.apply(LOCAL_PRINCIPAL, project, edits, EditOptions(strategy=Strategy.THEIRS))
+    edited = manifold.edits.apply(LOCAL_PRINCIPAL, project, edits, Intent(strategy=Strategy.THEIRS))
     assert (edited.generation, edited.paths, edited.conflicts) == (3, [b"new"], [b"a"])
     assert cat(manifold, project, b"a") == b"theirs"
     (kept,) = edited.kept
@@ -334,7 +335,7 @@ def test_what_a_session_saved_elsewhere_does_not_drop_what_was_left_here(
 def test_a_sparse_session_keeps_its_own_paths_alone(manifold: Manifold, project: ProjectId) -> None:
     put(manifold, project, b"d/x", b"base")
     put(manifold, project, b"d/y", b"base")
-    work = Path(manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, patterns=["/d/x"]).path)
+    work = Path(manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=["/d/x"])).path)
     (work / "d" / "x").write_bytes(b"mine")
     put(manifold, project, b"d/x", b"theirs")
     kept = check_out(manifold, project, take_theirs(manifold).kept[0])
@@ -367,7 +368,7 @@ def test_a_first_checkout_of_a_shared_folder_takes_a_strategy(make_manifold: Mak
     again = make_manifold(PROJECTS_ENCRYPT="false", PROJECTS_WORKSPACE_MODE="legacy")
     with pytest.raises(CommitConflict):
         check_out(again, project, S2)
-    done = again.sessions.checkout(LOCAL_PRINCIPAL, S2, project, strategy=Strategy.OURS)
+    done = again.sessions.checkout(LOCAL_PRINCIPAL, S2, project, CheckoutRequest(strategy=Strategy.OURS))
     assert (Path(done.path) / "a").read_bytes() == b"mine"
     assert again.commits.commit(LOCAL_PRINCIPAL, S2).modified == 1
 
@@ -390,22 +391,22 @@ def test_expected_is_the_newest_generation_whichever_one_the_session_is_based_on
     put(manifold, project, b"a", b"theirs")
     for wrong in (0, 1, 3):
         with pytest.raises(GenerationMismatch, match="the project is at generation 2") as refused:
-            manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(expected=Generation(wrong)))
+            manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(expected=Generation(wrong)))
         assert refused.value.details == {"expected": wrong, "head_generation": 2}
     assert manifold.sessions.view(LOCAL_PRINCIPAL, S1).session.draft is not None
-    done = manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(expected=Generation(2)))
+    done = manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(expected=Generation(2)))
     assert (done.generation, done.rebased) == (3, True)
     assert files(work) == {"a": b"theirs", "b": b"mine", "c": b"base"}
-    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(expected=Generation(3))).commit is None
+    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(expected=Generation(3))).commit is None
     with pytest.raises(GenerationMismatch):  # nothing to commit is no reason to call a wrong expectation right
-        manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(expected=Generation(2)))
+        manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(expected=Generation(2)))
 
 
 def test_expected_does_not_decide_conflicts(manifold: Manifold, project: ProjectId) -> None:
     both_edit(manifold, project)
     with pytest.raises(CommitConflict):
-        manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(expected=Generation(2)))
-    done = manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(expected=Generation(2), strategy=Strategy.OURS))
+        manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(expected=Generation(2)))
+    done = manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(expected=Generation(2), strategy=Strategy.OURS))
     assert (done.generation, done.conflicts) == (3, [b"a"])
 
 
@@ -419,5 +420,5 @@ def test_an_edit_expects_the_newest_generation_until_it_is_published(manifold: M
     done: list[object] = []
     for edits in ([PutFile(b"a", late)], [Delete(b"b")]):
         with pytest.raises(GenerationMismatch):
-            manifold.edits.apply(LOCAL_PRINCIPAL, project, edits, EditOptions(expected=Generation(1)))
-    assert manifold.edits.apply(LOCAL_PRINCIPAL, project, [Delete(b"b")], EditOptions(expected=Generation(2))).commit
+            manifold.edits.apply(LOCAL_PRINCIPAL, project, edits, Intent(expected=Generation(1)))
+    assert manifold.edits.apply(LOCAL_PRINCIPAL, project, [Delete(b"b")], Intent(expected=Generation(2))).commit

@@ -14,9 +14,10 @@ from manifold_common.errors import CorruptObject, DraftLost
 from manifold_common.format.layout import commit_key, project_prefix
 from manifold_common.ids import DEFAULT_TENANT, CommitId, Generation, ProjectId, UserId
 from manifold_common.services.projects.verify import VerifyReport
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
-from tests.support.work import S1, S2, check_out, lose_ram, new_project, put
+from tests.support.work import S1, S2, check_out, lose_ram, new_project, not_found_at_first, put
 
 PACKED_BYTES = 2_200_000
 
@@ -135,12 +136,26 @@ def test_a_lost_draft_is_named_with_the_way_on_and_nothing_is_given_up_unasked(
         assert f"manifold checkout {project} --session s1 --drop-lost-draft" in str(lost.value.hint)
     view = manifold.context.catalog.view_session(LOCAL_PRINCIPAL.tenant, LOCAL_PRINCIPAL.user, S1)
     assert view is not None and view.session.draft is not None
-    done = there.sessions.checkout(LOCAL_PRINCIPAL, S1, project, drop_lost_draft=True)
+    done = there.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(drop_lost_draft=True))
     assert done.dropped_draft == draft
     assert (Path(done.path) / "a").read_bytes() == b"one"
     assert not (Path(done.path) / "big").exists()
-    assert there.sessions.checkout(LOCAL_PRINCIPAL, S1, drop_lost_draft=True).dropped_draft is None
+    assert (
+        there.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(drop_lost_draft=True)).dropped_draft
+        is None
+    )
     assert verify(manifold, project).ok
+
+
+def test_a_lost_draft_is_given_up_as_asked_also_where_another_opens_the_session_at_the_same_moment(
+    manifold: Manifold, make_manifold: MakeManifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = saved(manifold, project)
+    lose_object(manifold, project, draft)
+    there = make_manifold(node="b")
+    not_found_at_first(there, monkeypatch)
+    request = CheckoutRequest(drop_lost_draft=True)
+    assert there.sessions.checkout(LOCAL_PRINCIPAL, S1, project, request).dropped_draft == draft
 
 
 def test_a_working_set_that_was_left_behind_is_told_of_a_lost_draft_and_keeps_its_own_work(
@@ -157,14 +172,14 @@ def test_a_working_set_that_was_left_behind_is_told_of_a_lost_draft_and_keeps_it
         lose_object(node, project, draft)
     with pytest.raises(DraftLost):
         check_out(manifold)
-    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, drop_lost_draft=True)
+    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(drop_lost_draft=True))
     assert done.dropped_draft == draft
     assert (left / "mine").read_bytes() == b"of here"
 
 
 def test_what_can_be_read_is_never_dropped(manifold: Manifold, project: ProjectId) -> None:
     saved(manifold, project)
-    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, drop_lost_draft=True)
+    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(drop_lost_draft=True))
     assert done.dropped_draft is None
     assert (Path(done.path) / "a").read_bytes() == b"edited"
 
@@ -178,7 +193,7 @@ def test_damage_of_the_project_is_not_blamed_on_the_draft(
     there = make_manifold(node="b")
     for drop in (False, True):
         with pytest.raises(CorruptObject):
-            there.sessions.checkout(LOCAL_PRINCIPAL, S1, project, drop_lost_draft=drop)
+            there.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(drop_lost_draft=drop))
 
 
 def test_a_working_set_elsewhere_keeps_what_it_took_for_saved_when_that_was_given_up(
@@ -190,7 +205,7 @@ def test_a_working_set_elsewhere_keeps_what_it_took_for_saved_when_that_was_give
     assert draft is not None
     lose_object(manifold, project, draft)
     there = make_manifold(node="there", PROJECTS_WORKSPACE_CACHE_MAX_BYTES=str(2**24))
-    done = there.sessions.checkout(LOCAL_PRINCIPAL, S1, drop_lost_draft=True)
+    done = there.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(drop_lost_draft=True))
     assert done.dropped_draft == draft
     assert done.missing is not None, "it may still be where it was"
     manifold.sessions.checkout(LOCAL_PRINCIPAL, S1)

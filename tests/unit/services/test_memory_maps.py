@@ -11,7 +11,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict
 from manifold_common.ids import ProjectId
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import MAPPED, S1, cat, check_out, new_project, put, remove, write_through_map
@@ -29,9 +29,9 @@ def test_it_is_seen_when_content_is_compared(manifold: Manifold) -> None:
     status = manifold.sessions.status(LOCAL_PRINCIPAL, S1, checksum=True)
     assert [difference.path for difference in status.differences] == [b"a"]
     assert manifold.commits.save(LOCAL_PRINCIPAL, S1, checksum=True).changed == 1
-    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(checksum=True)).modified == 1
+    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1, checksum=True).modified == 1
     assert cat(manifold, project, b"a") == changed
-    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest(checksum=True)).commit is None
+    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1, checksum=True).commit is None
 
 
 @pytest.mark.parametrize("path", [b"a", b"d/e/f"])
@@ -47,7 +47,7 @@ def test_it_is_not_lost_to_what_others_did(
         check_out(manifold)
     assert refused.value.details["paths"] == [path.decode()]
     assert (work / path.decode()).read_bytes() == changed
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.OURS)
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.OURS))
     assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).commit is not None
     assert cat(manifold, project, path) == changed
 

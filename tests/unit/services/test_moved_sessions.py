@@ -18,6 +18,7 @@ from manifold_common.errors import CommitConflict, NotFound, SessionMoved
 from manifold_common.ids import ProjectId, SessionId
 from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind
 from manifold_common.services.upkeep.maintenance import DRAFT_KEPT
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, look, lose_ram, new_project, put
@@ -148,7 +149,7 @@ def test_what_was_left_unsaved_is_merged_when_the_session_comes_back(
     assert look(left) == before
     with pytest.raises(SessionMoved):
         here.commits.commit(LOCAL_PRINCIPAL, S1)
-    done = here.sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.THEIRS)
+    done = here.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.THEIRS))
     assert done.generation == 2
     assert {path: node.content for path, node in look(left).items() if node.kind == "file"} == {
         b"a": b"saved", b"b": b"saved too", b"c": b"by others", b"unsaved": b"new",
@@ -237,5 +238,5 @@ def test_where_nobody_knows_what_a_left_working_set_was_made_from_what_differs_i
         check_out(make_manifold(node="a"))
     assert caught.value.paths == ["a"]
     assert look(left) == before
-    make_manifold(node="a").sessions.checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.THEIRS)
+    make_manifold(node="a").sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.THEIRS))
     assert (left / "a").read_bytes() == b"saved"

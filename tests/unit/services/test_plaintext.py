@@ -16,7 +16,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import RamUnavailable
 from manifold_common.ids import PLAIN, Generation, ProjectId
 from manifold_common.services.projects.edits import reading
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, new_project, put
@@ -127,9 +128,9 @@ def test_a_folder_from_before_is_not_gone_on_with_and_its_work_comes_out(
 
     calls: list[Callable[[], object]] = [
         lambda: legacy.sessions.checkout(LOCAL_PRINCIPAL, S1, project),
-        lambda: legacy.sessions.checkout(LOCAL_PRINCIPAL, S1, project, generation=Generation(1)),
+        lambda: legacy.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(Generation(1))),
         lambda: legacy.sessions.checkout(LOCAL_PRINCIPAL, S2, project),
-        lambda: legacy.commits.commit(LOCAL_PRINCIPAL, S1, CommitRequest("more")),
+        lambda: legacy.commits.commit(LOCAL_PRINCIPAL, S1, Intent("more")),
     ]
     for call in calls:
         with pytest.raises(RamUnavailable) as refused:

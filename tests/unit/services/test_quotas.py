@@ -11,6 +11,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import NotFound, QuotaExceeded
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.projects.edits import Copy
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, look, new_project, paths, put, remove
@@ -166,7 +167,7 @@ def test_a_working_set_over_the_quota_of_a_session_is_not_begun(narrow: Manifold
     assert not list(Path(narrow.working_sets.folders.root).rglob("work"))
     with pytest.raises(NotFound):
         narrow.sessions.view(LOCAL_PRINCIPAL, S1)
-    done = narrow.sessions.checkout(LOCAL_PRINCIPAL, S1, project, patterns=("/d/",))
+    done = narrow.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=("/d/",)))
     assert look(Path(done.path)).keys() == {b"d", b"d/b"}
 
 

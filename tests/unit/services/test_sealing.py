@@ -20,6 +20,7 @@ from manifold_common.format.layout import project_prefix
 from manifold_common.ids import DEFAULT_TENANT, PLAIN, Generation, ProjectId
 from manifold_common.services.archive import ArchiveFormat
 from manifold_common.services.projects.edits import PutFile
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.attacks.begun import in_the_clear
 from tests.support.faulty_store import Crash, Fault, FaultyStore
@@ -82,7 +83,7 @@ def test_nothing_that_is_made_afterwards_is_in_the_clear_whichever_way_it_comes(
         return PutFile(path.encode(), reader(data))
 
     # A sparse session: its paths are the first thing that is sealed.
-    node.sessions.checkout(LOCAL_PRINCIPAL, S1, project, patterns=(word,))
+    node.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=(word,)))
     assert sealed_keys(node, project) == [1]
     work = check_out(node, project, S2)
     (work / word).write_bytes(text)

@@ -12,6 +12,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import StaleStore
 from manifold_common.ids import Generation, ProjectId
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, new_project, put
@@ -105,8 +106,10 @@ def test_a_client_that_has_seen_more_is_not_answered(make_manifold: MakeManifold
     check_out(manifold, project)
     for session in (S1, S2):
         with pytest.raises(StaleStore):
-            manifold.sessions.checkout(LOCAL_PRINCIPAL, session, project, seen_generation=Generation(2))
-        manifold.sessions.checkout(LOCAL_PRINCIPAL, session, project, seen_generation=Generation(1))
+            manifold.sessions.checkout(
+                LOCAL_PRINCIPAL, session, project, CheckoutRequest(seen_generation=Generation(2))
+            )
+        manifold.sessions.checkout(LOCAL_PRINCIPAL, session, project, CheckoutRequest(seen_generation=Generation(1)))
 
 
 def test_generation_zero_is_a_generation_like_any_other(make_manifold: MakeManifold) -> None:
@@ -122,8 +125,10 @@ def test_generation_zero_is_a_generation_like_any_other(make_manifold: MakeManif
     assert {found.path for found in difference} >= {b"a"}
     check_out(manifold)
     assert (work / "a").exists()
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, generation=Generation(0))
+    manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(Generation(0)))
     assert list(work.iterdir()) == []
     with pytest.raises(StaleStore):
-        manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, seen_generation=Generation(2))
-    manifold.sessions.checkout(LOCAL_PRINCIPAL, S2, project, generation=Generation(0), seen_generation=Generation(0))
+        manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(seen_generation=Generation(2)))
+    manifold.sessions.checkout(
+        LOCAL_PRINCIPAL, S2, project, CheckoutRequest(Generation(0), seen_generation=Generation(0))
+    )

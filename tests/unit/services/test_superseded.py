@@ -15,6 +15,7 @@ from manifold_common.ids import ProjectId
 from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.upkeep import superseded as module
 from manifold_common.services.upkeep.superseded import Superseded
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, check_out, lose_ram, new_project, put
@@ -77,7 +78,7 @@ def test_a_session_goes_back_to_any_draft_that_a_dump_still_names(
         lose_ram(work)
     manifold.context.catalog.close_session(*WHO)
     manifold.context.catalog.open_session(dumped, ttl=manifold.context.policy.session_ttl)
-    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, generation=dumped.base_generation)
+    done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(dumped.base_generation))
     assert (Path(done.path) / "a").read_bytes() == b"in the dump"
 
 

@@ -19,6 +19,7 @@ from manifold_common.errors import CorruptObject
 from manifold_common.format.layout import project_prefix
 from manifold_common.ids import DEFAULT_TENANT, Generation, ProjectId, SessionId
 from manifold_common.ports.object_store import ObjectStore
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, look, new_project, put, remove
@@ -117,7 +118,7 @@ def read_everything(repository: Repository) -> set[str]:
     def check_out_at(generation: Generation) -> Contents:
         session = SessionId(f"s{next(_numbers)}")
         try:
-            done = node.sessions.checkout(LOCAL_PRINCIPAL, session, project, generation=generation)
+            done = node.sessions.checkout(LOCAL_PRINCIPAL, session, project, CheckoutRequest(generation))
             return {path: found.content for path, found in look(Path(done.path)).items() if found.kind == "file"}
         finally:
             node.sessions.close(LOCAL_PRINCIPAL, session)
@@ -232,7 +233,7 @@ def test_a_bucket_that_was_set_back_is_noticed(repository: Repository) -> None:
 
 def test_a_refresh_that_meets_a_harmed_commit_leaves_the_working_set_alone(repository: Repository) -> None:
     node, newest = repository.make(), repository.keys("commits")[-1]
-    work = Path(node.sessions.checkout(LOCAL_PRINCIPAL, S1, repository.project, generation=Generation(4)).path)
+    work = Path(node.sessions.checkout(LOCAL_PRINCIPAL, S1, repository.project, CheckoutRequest(Generation(4))).path)
     (work / "mine").write_bytes(b"mine")
     before, good = look(work), repository.get(newest)
     repository.put(newest, good[:-1])

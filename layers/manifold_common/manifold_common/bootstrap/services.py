@@ -144,7 +144,7 @@ class Manifold:
     def forks(self) -> Forks:
         from manifold_common.services.projects.forks import Forks
 
-        return Forks(self.context, self.projects, self.history, self.publisher)
+        return Forks(self.context, self.projects, self.history)
 
     @wired
     def verify(self) -> Verify:
@@ -205,7 +205,7 @@ class Manifold:
         return Eviction(
             self.context,
             self.working_sets,
-            lambda principal, opened: self.commits.save_open(principal, opened),
+            lambda opened: self.commits.save_open(opened),
             lambda opened: self.relocation.depart(opened),
         )
 
@@ -231,7 +231,7 @@ class Manifold:
     def session_plans(self) -> SessionPlans:
         from manifold_common.services.direct.session_plans import SessionPlans
 
-        return SessionPlans(self.context, self.projects, self.sessions, self.plans)
+        return SessionPlans(self.context, self.sessions, self.plans)
 
     @wired
     def uploads(self) -> Uploads:

@@ -187,10 +187,10 @@ def checked_session(value: str) -> SessionId:
     return parse_session_id(checked_text(value, "session"))
 
 
-def settle(instance: object, **fields: object) -> None:
+def settle(instance: msgspec.Struct, **fields: object) -> None:
     """Give a frozen instance, which is being made, the checked values of its fields."""
     for name, value in fields.items():
-        object.__setattr__(instance, name, value)
+        msgspec.structs.force_setattr(instance, name, value)
 
 
 def _shown(value: object) -> str:

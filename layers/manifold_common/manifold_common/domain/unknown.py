@@ -1,10 +1,10 @@
-"""What is said of a project or a session that is not there, and which one may have been meant."""
+"""What is said of a project, a session or a working set that is not there, and which one may have been meant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from manifold_common.errors import NotFound
+from manifold_common.errors import NotFound, SessionBusy
 from manifold_common.ids import SessionId
 from manifold_common.nearest import did_you_mean, nearest
 
@@ -17,6 +17,18 @@ def unknown_session(session: SessionId, open_ones: Iterable[SessionId] = ()) -> 
         hint=did_you_mean(
             nearest(session, open_ones, most=_MOST_MEANT), "'manifold checkout PROJECT --session NAME' opens a session"
         ),
+    )
+
+
+def not_here(session: SessionId, hint: str) -> NotFound:
+    """Args: ``hint``: how to bring it here, or what is here."""
+    return NotFound(f"session '{session}' has no working set on this machine", hint=hint)
+
+
+def reopened(session: SessionId) -> SessionBusy:
+    return SessionBusy(
+        f"session '{session}' was closed, and opened again on another project",
+        hint="try again: the other project is known now",
     )
 
 

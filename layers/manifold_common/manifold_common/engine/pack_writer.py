@@ -17,6 +17,7 @@ from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.workers import Workers
 from manifold_common.errors import ManifoldError
 from manifold_common.format.buffers import Buffer
+from manifold_common.format.chunker import Chunker
 from manifold_common.format.commit_object import FIRST_INLINE_FRAME
 from manifold_common.format.pack import BLOCK_TARGET_BYTES, PACK_TARGET_BYTES, block_table, build_pack
 from manifold_common.format.places import Block, Container, Place, Places
@@ -89,6 +90,11 @@ class PackWriter:
         self._stored_keys: list[str] = []
         self.new_bytes = 0
         """Raw bytes of chunks that were not known."""
+
+    @property
+    def chunker(self) -> Chunker:
+        """What cuts content into the chunks to be added."""
+        return self._keys.chunker
 
     def __enter__(self) -> PackWriter:
         return self

@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from manifold_common.domain.history import Point, history_replaced
+from manifold_common.domain.paths import ROOT
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Changes, Tree, apply, chunk_ids, growth, misfit
 from manifold_common.engine.data_keys import DataKeys, ProjectKeys, unencrypted
@@ -33,7 +34,7 @@ from manifold_common.format.footprint import BLOCK_BYTES, CHUNK_BYTES, ENTRY_BYT
 from manifold_common.format.key_record import hash_history
 from manifold_common.format.layout import checkpoint_key, commit_key
 from manifold_common.format.places import Container, Places
-from manifold_common.format.sealed import ObjectKind, unpack_header
+from manifold_common.format.sealed import UNDER_ANOTHER_KEY, ObjectKind, unpack_header
 from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import Catalog, CheckpointRow, CommitRow, DraftRef, Head, ReadPlan
 
@@ -46,7 +47,6 @@ _READ_AHEAD = 2 * REQUEST_THREADS
 _COUNTED_ANEW_BYTES = 64 << 20
 """What was counted of a tree in memory may be so much above twice what it takes, before it is counted anew."""
 _ROWS_AT_ONCE = 1000
-_UNDER_ANOTHER_KEY = "it is sealed under another key than the catalog names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +63,32 @@ class Snapshot:
     memory_bytes: int = 0
     """About, of tree and places."""
 
-    def advanced(self, head: Head, changes: Changes, places: Places) -> Snapshot:
-        """Return the snapshot after one more commit."""
-        tree, known = dict(self.tree), dict(self.places)
-        size = self.tree_bytes + growth(self.tree, changes)[0]
+    def with_changes(self, changes: Changes, places: Places | None = None, *, head: Head | None = None) -> Snapshot:
+        """Return this tree with ``changes`` made.
+
+        Args:
+            places: of the chunks that the changes refer to, where their content is going to be read.
+            head: of the commit that they became; by default the tree stands on the same head as before.
+        """
+        tree, known = dict(self.tree), self.places
         apply(tree, changes)
-        known.update(places)
-        if len(known) > _PRUNE_FACTOR * len(tree) + _PRUNE_SLACK:
-            used = {chunk for entry in tree.values() for chunk in chunk_ids(entry)}
-            if len(known) > _PRUNE_FACTOR * len(used):
-                known = {chunk: known[chunk] for chunk in used}
-        memory = self.memory_bytes + len(changes.upserts) * ENTRY_BYTES + len(places) * (CHUNK_BYTES + BLOCK_BYTES)
+        if places:
+            known = {**known, **places}
+            if len(known) > _PRUNE_FACTOR * len(tree) + _PRUNE_SLACK:
+                used = {chunk for entry in tree.values() for chunk in chunk_ids(entry)}
+                if len(known) > _PRUNE_FACTOR * len(used):
+                    known = {chunk: known[chunk] for chunk in used}
+        more = len(changes.upserts) * ENTRY_BYTES + len(places or ()) * (CHUNK_BYTES + BLOCK_BYTES)
+        memory = self.memory_bytes + more
         if _is_overcounted(memory, tree):
             memory = memory_of(tree, known)
-        return Snapshot(self.tenant, self.project, head, tree, known, size, memory)
+        size = self.tree_bytes + growth(self.tree, changes)[0]
+        return Snapshot(self.tenant, self.project, head or self.head, tree, known, size, memory)
+
+    def totals_with(self, changes: Changes) -> tuple[int, int]:
+        """Return (bytes of all files, entries without the root) of the tree with ``changes`` made."""
+        more_bytes, more_files = growth(self.tree, changes)
+        return self.tree_bytes + more_bytes, len(self.tree) - (ROOT in self.tree) + more_files
 
 
 def memory_of(tree: Tree, places: Places) -> int:
@@ -250,7 +262,7 @@ class TreeLog:
             try:
                 found = self.read_checkpoint(tenant, project, plan.checkpoint, keys, account.take)
             except CorruptObject as error:
-                if plan.checkpoint.dek != PLAIN or error.reason != _UNDER_ANOTHER_KEY:
+                if plan.checkpoint.dek != PLAIN or error.reason != UNDER_ANOTHER_KEY:
                     raise
                 # It was written anew when encryption began, and the catalog is of before that. The commits are there.
                 rows = self._rows(tenant, project, base.head.generation, plan.generation)
@@ -464,7 +476,5 @@ def _container(
     project: ProjectId,
     row: CommitRow | DraftRef | CheckpointRow,
 ) -> Container:
-    seal = unpack_header(data, key, kind)
-    if seal.dek != row.dek:
-        raise CorruptObject(key, _UNDER_ANOTHER_KEY)
+    seal = unpack_header(data, key, kind, row.dek)
     return Container(tenant, project, kind, row.generation, row.commit, seal.object_id, row.dek)

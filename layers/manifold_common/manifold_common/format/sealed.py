@@ -82,15 +82,22 @@ def pack_header(seal: Seal) -> bytes:
     return _HEADER.pack(MAGIC, VERSION, seal.kind, suite, 0, decode_id(seal.object_id), decode_id(seal.dek))
 
 
-def unpack_header(data: Buffer, key: str, kind: ObjectKind) -> Seal:
+UNDER_ANOTHER_KEY = "it is sealed under another key than the catalog names"
+"""The reason of a ``CorruptObject``."""
+
+
+def unpack_header(data: Buffer, key: str, kind: ObjectKind, dek: DekId | None = None) -> Seal:
     """Return what the object says it is bound to; opening its frames proves it.
+
+    Args:
+        dek: that the catalog names.
 
     Raises:
         CorruptObject: no such header, an unknown version, another kind, or a suite that contradicts the DEK id.
     """
     if len(data) < HEADER_BYTES:
         raise CorruptObject(key, f"it has {len(data)} bytes, fewer than a header")
-    magic, version, found_kind, suite, zero, object_id, dek = _HEADER.unpack_from(data)
+    magic, version, found_kind, suite, zero, object_id, found_dek = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise CorruptObject(key, "it does not begin with Manifold's mark")
     if version != VERSION:
@@ -101,9 +108,11 @@ def unpack_header(data: Buffer, key: str, kind: ObjectKind) -> Seal:
         )
     if found_kind != kind:
         raise CorruptObject(key, f"it is of kind {found_kind} instead of {int(kind)} ({kind.name.lower()})")
-    seal = Seal(kind, key, ObjectId(encode_id(object_id)), DekId(encode_id(dek)))
+    seal = Seal(kind, key, ObjectId(encode_id(object_id)), DekId(encode_id(found_dek)))
     if zero or suite != (_SUITE_PLAIN if seal.dek == PLAIN else _SUITE_AES256_GCM):
         raise CorruptObject(key, f"its header is contradictory (suite {suite})")
+    if dek is not None and seal.dek != dek:
+        raise CorruptObject(key, UNDER_ANOTHER_KEY)
     return seal
 
 

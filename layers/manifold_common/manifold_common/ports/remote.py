@@ -26,13 +26,14 @@ from manifold_common.ids import (
     Generation,
     ObjectId,
     ProjectId,
-    RequestId,
     SessionId,
     TenantId,
     UserId,
 )
 from manifold_common.ports.object_store import ObjectAccess
+from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
+from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Text = Annotated[str, Meta(max_length=64 << 10)]
@@ -258,11 +259,7 @@ class RemoteServer(Protocol):
         project: ProjectId,
         generation: Generation,
         paths: Sequence[bytes],
-        *,
-        message: str,
-        provenance: Mapping[str, Any],
-        strategy: str,
-        expected: Seen | None,
+        intent: Intent,
     ) -> RemoteEdited:
         """Make a new generation of an older one. Raises NotFound."""
 
@@ -281,15 +278,12 @@ class RemoteServer(Protocol):
         self,
         session: SessionId,
         project: ProjectId | None = None,
+        request: CheckoutRequest = NEWEST,
         *,
-        generation: Generation | None = None,
-        paths: Sequence[str] = (),
         known: Seen | None = None,
         first: int = 0,
         content: bool = True,
         restore: bool = False,
-        seen: Seen | None = None,
-        drop_lost_draft: bool = False,
     ) -> RemoteSessionPlan:
         """Raises as ``SessionPlans.plan``."""
 
@@ -307,15 +301,15 @@ class RemoteServer(Protocol):
         session: SessionId,
         draft: UploadReceipt,
         packs: Sequence[UploadReceipt],
+        intent: Intent,
         *,
-        message: str,
-        provenance: Mapping[str, Any],
-        strategy: str,
-        expected: Seen | None,
-        request: RequestId,
         known: Seen | None = None,
     ) -> RemoteCommitted:
-        """Raises as ``Uploads.publish``. With ``known``, the answer has a plan without that generation's content."""
+        """With ``known``, the answer has a plan without that generation's content. Raises as ``Uploads.publish``.
+
+        Args:
+            intent: with a request, so that it can be sent again.
+        """
 
     def keep(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> CommitId | None:
         """Raises as ``Uploads.save``."""

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.conflict import only
-from manifold_common.domain.tree import DIRECTORY, Changes, apply, tally
+from manifold_common.domain.tree import DIRECTORY, Changes, tally
 from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.session_scope import seal_scope
@@ -71,9 +71,7 @@ def in_scope(lost: Changes, target: Snapshot, patterns: tuple[str, ...]) -> Chan
 
 def on_top_of(base: Snapshot, standing: Snapshot, lost: Changes) -> Changes:
     """Return ``lost``, which are changes to ``standing``, as changes to ``base``, a generation that there is."""
-    mine = dict(standing.tree)
-    apply(mine, lost)
-    return only(lost.paths(), base.tree, mine)
+    return only(lost.paths(), base.tree, standing.with_changes(lost).tree)
 
 
 def read_content(root: int, lost: Changes, chunker: Chunker, add: AddChunk) -> Changes:

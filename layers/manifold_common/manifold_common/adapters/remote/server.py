@@ -37,7 +37,9 @@ from manifold_common.ports.remote import (
     UploadSlots,
 )
 from manifold_common.ports.retry import Rest, RetryPolicy, retry
+from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project, ProjectName, ProjectPage
+from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 
 T = TypeVar("T")
 
@@ -170,21 +172,14 @@ class HttpServer:
         project: ProjectId,
         generation: Generation,
         paths: Sequence[bytes],
-        *,
-        message: str,
-        provenance: Mapping[str, Any],
-        strategy: str,
-        expected: Seen | None,
+        intent: Intent,
     ) -> RemoteEdited:
         body = {
             "generation": generation,
             "paths": [{"path_base64": base64.b64encode(path).decode()} for path in paths],
-            "message": message,
-            "provenance": provenance,
-            "strategy": strategy,
-            "expected_generation": _wire(expected),
+            **_said(intent),
         }
-        request = parse_request_id(self._randomness.token(16).hex())
+        request = intent.request or parse_request_id(self._randomness.token(16).hex())
         return self._ask("POST", f"/api/projects/{project}/restore", _EDITED, body, request=request)
 
     # --- plans ----------------------------------------------------------------------------------------------------
@@ -205,26 +200,23 @@ class HttpServer:
         self,
         session: SessionId,
         project: ProjectId | None = None,
+        request: CheckoutRequest = NEWEST,
         *,
-        generation: Generation | None = None,
-        paths: Sequence[str] = (),
         known: Seen | None = None,
         first: int = 0,
         content: bool = True,
         restore: bool = False,
-        seen: Seen | None = None,
-        drop_lost_draft: bool = False,
     ) -> RemoteSessionPlan:
         body = {
             "project": project,
-            "generation": generation,
-            "paths": list(paths),
+            "generation": request.generation,
+            "paths": request.paths,
             "known_generation": _wire(known),
             "first": first,
             "content": content,
             "restore": restore,
-            "seen_generation": _wire(seen),
-            **({"drop_lost_draft": True} if drop_lost_draft else {}),  # servers of before do not know it
+            "seen_generation": _wire(request.seen_generation),
+            **({"drop_lost_draft": True} if request.drop_lost_draft else {}),  # servers of before do not know it
         }
         return self._ask("POST", f"/api/sessions/{session}/plan", _SESSION_PLAN, body)
 
@@ -247,24 +239,12 @@ class HttpServer:
         session: SessionId,
         draft: UploadReceipt,
         packs: Sequence[UploadReceipt],
+        intent: Intent,
         *,
-        message: str,
-        provenance: Mapping[str, Any],
-        strategy: str,
-        expected: Seen | None,
-        request: RequestId,
         known: Seen | None = None,
     ) -> RemoteCommitted:
-        body = {
-            "draft": draft,
-            "packs": list(packs),
-            "message": message,
-            "provenance": provenance,
-            "strategy": strategy,
-            "expected_generation": _wire(expected),
-            "known_generation": _wire(known),
-        }
-        return self._ask("POST", f"/api/sessions/{session}/publish", _COMMITTED, body, request=request)
+        body = {"draft": draft, "packs": list(packs), **_said(intent), "known_generation": _wire(known)}
+        return self._ask("POST", f"/api/sessions/{session}/publish", _COMMITTED, body, request=intent.request)
 
     def keep(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> CommitId | None:
         body = {"draft": draft, "packs": list(packs)}
@@ -398,6 +378,16 @@ def _unknown(what: str, why: str, again: bool, asked_seconds: float | None = Non
     hint = "do the same again: what was done is found, and not done twice" if again else "look before you do it again"
     text = f"it is not known whether {what} was done: {why}, and the server's own answer never came"
     return OutcomeUnknown(text, hint=hint, **({"retryable": True} if again else {}), **asked_wait(asked_seconds))
+
+
+def _said(intent: Intent) -> dict[str, Any]:
+    """Return how the API spells it, apart from the request's name, which is a header."""
+    return {
+        "message": intent.message,
+        "provenance": intent.provenance,
+        "strategy": intent.strategy.value,
+        "expected_generation": _wire(intent.expected),
+    }
 
 
 def _wire(seen: Seen | None) -> int | str | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Point
 from manifold_common.domain.patience import patience
+from manifold_common.domain.unknown import reopened
 from manifold_common.engine.working_set.closed_folders import close_again
 from manifold_common.engine.working_set.folders import translate
 from manifold_common.engine.working_set.location import Location, WorkingSetFolders, read_id
@@ -29,7 +30,6 @@ from manifold_common.engine.working_set.state import (
     save_state,
     save_step,
 )
-from manifold_common.errors import SessionBusy
 from manifold_common.ids import SessionId, TenantProject, WorkingSetId
 
 _log = logging.getLogger(__name__)
@@ -133,10 +133,7 @@ class WorkingSets:
                     return
                 if earlier.opened_at > owner.opened_at and self._is_open(earlier):
                     self.forget(owner)
-                    raise SessionBusy(
-                        f"session '{owner.session}' was closed, and opened again on another project",
-                        hint="try again: the other project is known now",
-                    )
+                    raise reopened(owner.session)
                 left = OpenWorkingSet(owner, location, None, None)  # which goes away, and with it the lock
                 if self._was_ended(earlier):
                     self.wipe(left)

@@ -12,6 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgspec
+
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
 from manifold_common.domain.losses import Loss, Losses
@@ -30,12 +32,10 @@ from manifold_common.services.archive.write_zip import write_zip
 from manifold_common.services.context import Context
 from manifold_common.services.keys.plaintext import refuse_spool_on_disk
 from manifold_common.services.projects.edits import (
-    NO_OPTIONS,
     Copy,
     Delete,
     Edit,
     Edited,
-    EditOptions,
     Edits,
     MakeFolder,
     PutFile,
@@ -43,6 +43,7 @@ from manifold_common.services.projects.edits import (
     ReadInto,
 )
 from manifold_common.services.projects.history import History
+from manifold_common.shapes.intent import NO_INTENT, Intent
 
 _SNIFFED_BYTES = 512
 MAX_SKIPPED_BYTES = 16 << 20
@@ -112,7 +113,7 @@ class Archives:
         principal: Principal,
         project: ProjectId,
         read: ReadInto,
-        options: EditOptions = NO_OPTIONS,
+        intent: Intent = NO_INTENT,
         *,
         folder: bytes = ROOT,
         replace: bool = False,
@@ -131,22 +132,18 @@ class Archives:
         checked_flag(replace, "replace")
         if checked_bytes(folder, "folder") != ROOT:
             check_path(folder)
-        base = self._edits.base(principal, project, options.expected)
+        base = self._edits.base(principal, project, intent.expected)
         limits = ArchiveLimits.of(self._context.policy.limits)
         extraction = _Extraction(limits, folder)
-        options = EditOptions(
-            options.message or "import an archive",
-            options.provenance,
-            base.head.generation if replace else options.expected,
-            options.strategy,
-            options.request,
-        )
+        intent = intent.or_message("import an archive")
+        if replace:
+            intent = msgspec.structs.replace(intent, expected=base.head.generation)
         making_way = _standing(base.tree, folder) if replace else []
         with (
             closing(self._items(principal, project, Source(read), limits)) as items,
             closing(extraction.edits(items, making_way)) as edits,
         ):
-            edited = self._edits.apply(principal, project, edits, options)
+            edited = self._edits.apply(principal, project, edits, intent)
         return ImportedArchive(
             edited, extraction.entries, extraction.total_bytes, extraction.skipped, extraction.losses
         )

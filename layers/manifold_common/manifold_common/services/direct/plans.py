@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import msgspec
+
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_flag, listed_texts, optional_seen, settle
 from manifold_common.domain.history import Point, Seen, point_of
@@ -19,7 +21,7 @@ from manifold_common.domain.leading import leading
 from manifold_common.domain.tree import Tree, chunk_ids
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scope import Scope
-from manifold_common.errors import ConfigError, CorruptObject, NotFound, StaleStore
+from manifold_common.errors import ConfigError, NotFound, StaleStore
 from manifold_common.format.layout import checkpoint_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import HEADER_BYTES, ObjectKind, Seal, unpack_header
@@ -77,8 +79,7 @@ class Plan:
     """Names chunks, by which the content of objects in the clear is proven. ``None``: there are none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What a plan is to be good for. Raises InvalidInput: a field is not what it is said to be."""
 
     patterns: tuple[str, ...] = ()
@@ -211,9 +212,7 @@ class Plans:
         if stored is not None and stored.commit == head.commit and stored.object_bytes > INLINE_TREE_BYTES:
             key = checkpoint_key(tenant, project, stored.generation, stored.commit)
             (start,) = context.store.get_ranges(key, [(0, HEADER_BYTES)])
-            seal = unpack_header(start, key, ObjectKind.CHECKPOINT)
-            if seal.dek != stored.dek:
-                raise CorruptObject(key, "it is sealed under another key than the catalog names")
+            seal = unpack_header(start, key, ObjectKind.CHECKPOINT, stored.dek)
         else:
             container, data = context.writer.seal_checkpoint(snapshot)
             seal = container.seal()

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
+
 from manifold_common.domain.access import Principal
-from manifold_common.domain.arguments import (
-    checked_flag,
-    checked_session,
-    listed_texts,
-    optional_generation,
-    optional_seen,
-)
-from manifold_common.domain.history import Seen
-from manifold_common.domain.tree import apply
-from manifold_common.domain.unknown import unknown_session
+from manifold_common.domain.arguments import checked_flag, checked_session
 from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.staleness import refuse_replaced
 from manifold_common.engine.working_set.scope import Scope
-from manifold_common.errors import AlreadyExists, CorruptObject
+from manifold_common.errors import AlreadyExists
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.layout import commit_key
 from manifold_common.format.sealed import MAX_RAW_BYTES, ObjectKind, Seal, unpack_header
-from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, SessionId
+from manifold_common.ids import PLAIN, CommitId, ProjectId, SessionId
 from manifold_common.ports.catalog import DraftRef, SessionRow
 from manifold_common.services.context import Context
 from manifold_common.services.direct.plans import EVERYTHING, Grant, Plan, Plans, Wanted
 from manifold_common.services.keys.sealing import Sealing
-from manifold_common.services.projects.projects import Projects
 from manifold_common.services.sessions.lost_drafts import blaming_draft, drop_if_lost
 from manifold_common.services.sessions.sessions import Sessions
+from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +50,8 @@ class SessionPlan:
 
 
 class SessionPlans:
-    def __init__(self, context: Context, projects: Projects, sessions: Sessions, plans: Plans) -> None:
+    def __init__(self, context: Context, sessions: Sessions, plans: Plans) -> None:
         self._context = context
-        self._projects = projects
         self._sessions = sessions
         self._plans = plans
         self._sealing = Sealing(context)
@@ -70,53 +61,51 @@ class SessionPlans:
         principal: Principal,
         session: SessionId | None = None,
         project: ProjectId | None = None,
+        request: CheckoutRequest = NEWEST,
         *,
-        generation: Generation | None = None,
-        patterns: Sequence[str] = (),
         wanted: Wanted = EVERYTHING,
         restore: bool = False,
-        seen_generation: Seen | None = None,
-        drop_lost_draft: bool = False,
     ) -> SessionPlan:
-        """Return what a client needs to bring its working set to a generation (``None``: the newest); open the session
-        if need be.
+        """Return what a client needs to bring its working set to where the request says; open the session if need be.
 
         Args:
-            patterns: restrict a new session to these paths.
+            request: its strategy is the client's to follow.
             wanted: its ``patterns`` are not looked at; the session has its own.
             restore: the client has no working set. If work of the session was saved, the plan is for the generation
                 that it was done on, and for that work.
-            drop_lost_draft: give up saved work of the session if it cannot be read. What can be read is kept.
 
         Raises:
             DraftLost: saved work has to be brought back and cannot be read.
             NotFound: no such project, session or generation. InvalidInput: the session is of another project.
             ConfigError: the store gives no links. StaleStore.
         """
-        context, patterns = self._context, listed_texts(patterns, "patterns")
-        generation = optional_generation(generation, "generation")
-        seen_generation = optional_seen(seen_generation, "seen_generation")
+        context = self._context
         checked_flag(restore, "restore")
         session = None if session is None else checked_session(session)
         view = None if session is None else context.catalog.view_session(principal.tenant, principal.user, session)
         dropped: CommitId | None = None
         if view is None:
             _ = self._plans.links  # fails before a session is opened that no plan could serve
-            row = self._open(principal, session, project, generation, patterns, seen_generation)
-            restore = False
+            Scope(request.paths)
+            row = self._sessions.new_session(principal, session, project, request).row
+            try:
+                row = context.catalog.open_session(row, ttl=context.policy.session_ttl)
+            except AlreadyExists:
+                # Someone else opened it at this very moment.
+                return self.plan(principal, row.session, project, request, wanted=wanted, restore=restore)
         else:
             row = view.session
-            self._sessions.check_same(row, project, patterns)
-            refuse_replaced(context.catalog, row.tenant, row.project, view.head.point, seen_generation)
+            self._sessions.check_same(row, project, request)
+            refuse_replaced(context.catalog, row.tenant, row.project, view.head.point, request.seen_generation)
             row = replace(row, expires_at=self._sessions.prolong(view))
-            if drop_lost_draft and (dropped := drop_if_lost(context, row)) is not None:
+            if request.drop_lost_draft and (dropped := drop_if_lost(context, row)) is not None:
                 row = replace(row, draft=None)
-        wanted = replace(wanted, patterns=scope_of(context.keys, row))
+        wanted = msgspec.structs.replace(wanted, patterns=scope_of(context.keys, row))
         draft = None
         if restore and row.draft is not None:
             plan, draft = self._restoring(principal, row, row.draft, wanted)
         else:
-            plan = self._plans.plan(principal, row.project, generation, wanted)
+            plan = self._plans.plan(principal, row.project, request.generation, wanted)
             if wanted.content and (wanted.known is None or plan.known is not None):
                 self._move(row, plan)  # else the client's working set is of another history, and will not go on
         return SessionPlan(
@@ -129,31 +118,6 @@ class SessionPlans:
             draft=draft,
             dropped_draft=dropped,
         )
-
-    def _open(
-        self,
-        principal: Principal,
-        session: SessionId | None,
-        project: ProjectId | None,
-        generation: Generation | None,
-        patterns: tuple[str, ...],
-        seen_generation: Seen | None,
-    ) -> SessionRow:
-        if project is None:
-            raise unknown_session(session or SessionId(""))
-        context = self._context
-        head = self._projects.get(principal, project).point
-        refuse_replaced(context.catalog, principal.tenant, project, head, seen_generation)
-        Scope(patterns)
-        base = context.log.load(principal.tenant, project, generation)
-        row = self._sessions.new_row(principal, session, base, patterns)
-        try:
-            row = context.catalog.open_session(row, ttl=context.policy.session_ttl)
-        except AlreadyExists:
-            # Someone else opened it at this very moment.
-            row = self._sessions.view(principal, row.session).session
-            self._sessions.check_same(row, project, patterns)
-        return row
 
     def _move(self, row: SessionRow, plan: Plan) -> None:
         """Let the session stand on the generation that its client goes on to."""
@@ -176,10 +140,8 @@ class SessionPlans:
         if draft.dek == PLAIN and context.keys.of(row.tenant, row.project).distrusts_plain:
             # Its client could not tell it from another one.
             draft, found = self._sealing.seal_draft(row, draft, base, found)
-        tree = dict(base.tree)
-        apply(tree, found.changes)
-        places = {**base.places, **found.places}
-        containers = self._plans.containers(Scope(wanted.patterns).select(tree), places)
+        restored = base.with_changes(found.changes, found.places)
+        containers = self._plans.containers(Scope(wanted.patterns).select(restored.tree), restored.places)
         newest = context.catalog.head(row.tenant, row.project).generation
         plan = self._plans.of_tree(principal, base, newest, containers, wanted.first)
         (grant,) = self._plans.grants(principal, row.project, [self._seal_of(row, draft)])
@@ -189,9 +151,6 @@ class SessionPlans:
         key = commit_key(row.tenant, row.project, draft.generation, draft.commit)
 
         def use(data: Buffer) -> Seal:
-            seal = unpack_header(data, key, ObjectKind.COMMIT)
-            if seal.dek != draft.dek:
-                raise CorruptObject(key, "it is sealed under another key than the catalog names")
-            return seal
+            return unpack_header(data, key, ObjectKind.COMMIT, draft.dek)
 
         return self._context.objects.read(key, use, max_bytes=MAX_RAW_BYTES)

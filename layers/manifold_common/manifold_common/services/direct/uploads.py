@@ -22,15 +22,14 @@ from typing import NamedTuple
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_seen
 from manifold_common.domain.history import Seen, point_of
-from manifold_common.domain.paths import ROOT
-from manifold_common.domain.tree import growth
 from manifold_common.domain.wording import plural
-from manifold_common.engine.commit_writer import Authorship, StoredCommit
+from manifold_common.engine.commit_writer import StoredCommit
 from manifold_common.errors import BadUpload, InvalidInput, ManifoldError, NotFound, QuotaExceeded
 from manifold_common.format.sealed import Seal
 from manifold_common.ids import CommitId, DekId, Generation, SessionId, parse_commit_id, parse_object_id
 from manifold_common.ports.catalog import Upload
 from manifold_common.ports.object_links import Link
+from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.direct.inspection import (
     MAX_DRAFT_BYTES,
@@ -42,9 +41,10 @@ from manifold_common.services.direct.inspection import (
     container_of,
 )
 from manifold_common.services.direct.plans import Plan, Plans
-from manifold_common.services.publish import PendingCommit, Publisher
-from manifold_common.services.sessions.commit import CommitRequest, Commits, Committed, Saved, committed
+from manifold_common.services.publish import Hooks, Publisher
+from manifold_common.services.sessions.commit import Commits, Committed, Saved, committed
 from manifold_common.services.sessions.sessions import Sessions
+from manifold_common.shapes.intent import NO_INTENT, Intent
 
 MAX_SLOTS = 64
 """In one answer, and links in one answer."""
@@ -211,7 +211,7 @@ class Uploads:
         return self._inspector.check_packs(self._inspector.read(principal, session, draft), packs)
 
     def publish(
-        self, principal: Principal, session: SessionId, draft: Receipt, packs: Sequence[Receipt], request: CommitRequest
+        self, principal: Principal, session: SessionId, draft: Receipt, packs: Sequence[Receipt], intent: Intent
     ) -> Committed:
         """Publish a draft that was uploaded. Its packs that were not checked before are checked first.
 
@@ -220,33 +220,30 @@ class Uploads:
             ``Commits.commit``; after a conflict the work is the session's draft.
         """
         row = self._sessions.view(principal, session).session
-        earlier = self._publisher.earlier(principal.tenant, row.project, request.request)
+        earlier = self._publisher.earlier(principal.tenant, row.project, intent.request)
         if earlier is not None:
             return self._commits.answer_again(earlier)
         try:
-            found, pending = self._prepare(principal, session, draft, packs, request)
+            found, pending = self._prepare(principal, session, draft, packs, intent)
         except BadUpload:
             # The same request, at work elsewhere, may have published and finished since it was looked for.
-            earlier = self._publisher.earlier(principal.tenant, row.project, request.request)
+            earlier = self._publisher.earlier(principal.tenant, row.project, intent.request)
             if earlier is None:
                 raise
             return self._commits.answer_again(earlier)
-        published = self._publisher.publish(
-            pending,
-            strategy=request.strategy,
-            expected=request.expected,
-            session_user=principal.user,
+        hooks = Hooks(
             announce=lambda stored: self._refer(found, stored),
             announce_kept=lambda stored: self._refer_kept(found, stored),
             keep_draft=lambda stored: self._keep(principal, session, found, stored),
         )
+        published = self._publisher.publish(pending, hooks)
         if not published.repeated:  # else it was another call's to publish, and is that one's to finish
             self._finish(found, published.commit is not None)
         return committed(published, pending)
 
     def save(self, principal: Principal, session: SessionId, draft: Receipt, packs: Sequence[Receipt]) -> Saved:
         """Make a draft that was uploaded the session's, without publishing it. Raises as ``publish``."""
-        found, pending = self._prepare(principal, session, draft, packs, CommitRequest())
+        found, pending = self._prepare(principal, session, draft, packs, NO_INTENT)
         stored = self._publisher.store(pending)
         self._keep(principal, session, found, stored)
         changed = len(pending.changes.upserts) + len(pending.changes.deletes)
@@ -306,14 +303,11 @@ class Uploads:
         return Slot(seal, self._context.keys.of(upload.tenant, upload.project).object_key(seal))
 
     def _prepare(
-        self, principal: Principal, session: SessionId, draft: Receipt, packs: Sequence[Receipt], request: CommitRequest
+        self, principal: Principal, session: SessionId, draft: Receipt, packs: Sequence[Receipt], intent: Intent
     ) -> tuple[UploadedDraft, PendingCommit]:
         found = self._inspector.read(principal, session, draft)
         base, changes = found.base, found.commit.changes
-        more_bytes, more_files = growth(base.tree, changes)
-        self._context.policy.limits.check_project(
-            base.tree_bytes + more_bytes, len(base.tree) - (ROOT in base.tree) + more_files
-        )
+        self._context.policy.limits.check_project(*base.totals_with(changes))
         if any(len(pack.commits) >= _MAX_TRIES for pack in found.packs.values()):
             raise BadUpload("the draft was tried too often", hint="upload it again")
         self._inspector.check_packs(found, packs)
@@ -323,8 +317,9 @@ class Uploads:
                 f"the draft refers to {plural(len(unchecked), 'pack')} without a receipt, such as {unchecked[0]}",
                 hint="send the receipt of every pack, or have packs checked before",
             )
-        by = Authorship(principal.user, session, request.message, request.provenance, request.request)
-        return found, PendingCommit(found.base, found.commit.changes, found.content, found.known, by, found.new_bytes)
+        return found, PendingCommit(
+            base, changes, found.content, found.known, principal.user, session, intent, found.new_bytes
+        )
 
     def _refer(self, found: UploadedDraft, stored: StoredCommit) -> None:
         """Note, before ``stored`` becomes visible, which packs it refers to. Raises BadUpload: one is gone."""

@@ -6,22 +6,12 @@ Each call is one commit. New content streams through in bounded memory; what exi
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from manifold_common.domain.access import Principal
-from manifold_common.domain.arguments import (
-    checked_generation,
-    checked_text,
-    json_facts,
-    listed_paths,
-    optional_request,
-    optional_seen,
-    settle,
-)
-from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Seen
+from manifold_common.domain.arguments import checked_generation, listed_paths
+from manifold_common.domain.history import Seen, require_expected
 from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
 from manifold_common.domain.tree import (
@@ -30,12 +20,11 @@ from manifold_common.domain.tree import (
     Tree,
     between,
 )
-from manifold_common.engine.commit_writer import Authorship
 from manifold_common.engine.pack_writer import NewContent
-from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
+from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
 from manifold_common.services.projects.tree_editor import (
@@ -50,35 +39,13 @@ from manifold_common.services.projects.tree_editor import (
     TreeEditor,
     reading,
 )
-from manifold_common.services.publish import PendingCommit, Published, Publisher
+from manifold_common.services.publish import Published, Publisher
+from manifold_common.shapes.intent import NO_INTENT, Intent
 
 __all__ = [
-    "NO_OPTIONS", "EditOptions", "Edited", "Edits",
+    "Edited", "Edits",
     "Copy", "Delete", "Edit", "MakeFolder", "Move", "PutFile", "PutLink", "ReadInto", "reading",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class EditOptions:
-    """Raises InvalidInput: a field is not what it is said to be. The strategy may be named, as in ``"ours"``."""
-
-    message: str = ""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    expected: Seen | None = None
-    """Commit only on top of this very generation: the project's newest."""
-    strategy: Strategy = Strategy.FAIL
-    request: RequestId | None = None
-    """A name for this request: a second one of that name changes nothing, and is answered like the first."""
-
-    def __post_init__(self) -> None:
-        settle(
-            self,
-            message=checked_text(self.message, "message"),
-            provenance=json_facts(self.provenance, "provenance"),
-            expected=optional_seen(self.expected, "expected"),
-            strategy=Strategy.of(self.strategy),
-            request=optional_request(self.request),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +62,6 @@ class Edited:
     """Sessions that keep, as their drafts, what it dropped of the edits."""
 
 
-NO_OPTIONS = EditOptions()
-
-
 class Edits:
     def __init__(self, context: Context, projects: Projects, publisher: Publisher) -> None:
         self._context = context
@@ -105,7 +69,7 @@ class Edits:
         self._publisher = publisher
 
     def apply(
-        self, principal: Principal, project: ProjectId, edits: Iterable[Edit], options: EditOptions = NO_OPTIONS
+        self, principal: Principal, project: ProjectId, edits: Iterable[Edit], intent: Intent = NO_INTENT
     ) -> Edited:
         """Make the edits, in order, as one commit: all of them or none.
 
@@ -113,16 +77,16 @@ class Edits:
             NotFound: no such project, or a path to delete or move is not there. AlreadyExists. InvalidInput.
             UnsafePath. QuotaExceeded. GenerationMismatch. CommitConflict.
         """
-        done = self.earlier(principal, project, options.request)
+        done = self.earlier(principal, project, intent.request)
         if done is not None:
             return done
-        base = self.base(principal, project, options.expected)
+        base = self.base(principal, project, intent.expected)
         with self._context.pack_writer(base) as writer:
             draft = TreeEditor(self._context, base, writer)
             for edit in edits:
                 draft.edit(edit)
             content = writer.finish()
-        return self.publish(principal, base, draft.changes(), content, options, writer.new_bytes)
+        return self.publish(principal, base, draft.changes(), content, intent, writer.new_bytes)
 
     def restore(
         self,
@@ -130,7 +94,7 @@ class Edits:
         project: ProjectId,
         generation: Generation,
         paths: Sequence[bytes] = (),
-        options: EditOptions = NO_OPTIONS,
+        intent: Intent = NO_INTENT,
     ) -> Edited:
         """Make a new generation in which ``paths`` (none: everything) are as they were at ``generation``.
 
@@ -139,19 +103,18 @@ class Edits:
         """
         generation = checked_generation(generation, "generation")
         paths = listed_paths(paths, "paths")
-        done = self.earlier(principal, project, options.request)
+        done = self.earlier(principal, project, intent.request)
         if done is not None:
             return done
-        base = self.base(principal, project, options.expected)
+        base = self.base(principal, project, intent.expected)
         old = self._context.log.load(principal.tenant, project, generation)
         changes = between(base.tree, old.tree)
         changes.deletes.discard(ROOT)  # generation 0 has none, but a project that had a commit keeps its root folder
         if paths:
             changes = _restrict(changes, [check_path(path) for path in paths], base.tree, old.tree)
-        message = options.message or f"restore generation {generation}"
-        options = replace(options, message=message)
+        intent = intent.or_message(f"restore generation {generation}")
         nothing_new = NewContent({}, {}, [])
-        return self.publish(principal, base, changes, nothing_new, options, 0, known_in=old)
+        return self.publish(principal, base, changes, nothing_new, intent, 0, known_in=old)
 
     def base(self, principal: Principal, project: ProjectId, expected: Seen | None) -> Snapshot:
         """Return the head to work on. Raises NotFound; GenerationMismatch: it is not ``expected``."""
@@ -166,7 +129,7 @@ class Edits:
         base: Snapshot,
         changes: Changes,
         content: NewContent,
-        options: EditOptions,
+        intent: Intent,
         new_bytes: int,
         *,
         known_in: Snapshot | None = None,
@@ -179,13 +142,8 @@ class Edits:
         if not changes:
             return Edited(base.project, base.head.generation, None, [], [], [])
         known = base.places if known_in is None else {**known_in.places, **base.places}
-        by = Authorship(principal.user, None, options.message, options.provenance, options.request)
-        published = self._publisher.publish(
-            PendingCommit(base, changes, content, known, by, new_bytes),
-            strategy=options.strategy,
-            expected=options.expected,
-        )
-        return _edited(published)
+        pending = PendingCommit(base, changes, content, known, principal.user, intent=intent, new_bytes=new_bytes)
+        return _edited(self._publisher.publish(pending))
 
     def earlier(self, principal: Principal, project: ProjectId, request: RequestId | None) -> Edited | None:
         """Return what a request of that name was answered. Raises NotFound: no such project."""

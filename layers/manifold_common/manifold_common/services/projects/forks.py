@@ -13,28 +13,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 from manifold_common.domain.access import Principal
-from manifold_common.domain.event import PROJECT_COMMIT, commit_event
 from manifold_common.domain.project_name import check_project_name
-from manifold_common.domain.skill import touches_skills
 from manifold_common.domain.tree import Changes, totals
-from manifold_common.engine.commit_writer import Authorship
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.ids import Generation, ProjectId
-from manifold_common.ports.catalog import OutboxEvent, Publication
+from manifold_common.ports.catalog import Publication
+from manifold_common.services.commit_point import CommitPoint, PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.projects.history import History
 from manifold_common.services.projects.projects import Projects
-from manifold_common.services.publish import PendingCommit, Publisher
+from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
 
 
 class Forks:
-    def __init__(self, context: Context, projects: Projects, history: History, publisher: Publisher) -> None:
+    def __init__(self, context: Context, projects: Projects, history: History) -> None:
         self._context = context
         self._projects = projects
         self._history = history
-        self._publisher = publisher
+        self._commit_point = CommitPoint(context)
 
     def fork(self, principal: Principal, source: ProjectId, name: str, generation: Generation | None = None) -> Project:
         """Make a project ``name`` whose generation 1 is the source's ``generation`` (``None``: its head).
@@ -60,40 +58,16 @@ class Forks:
         self, principal: Principal, project: ProjectId, source: ProjectId, snapshot: Snapshot
     ) -> Publication:
         """Store the commit that holds the whole tree of ``snapshot``. Raises QuotaExceeded."""
-        context = self._context
-        tree_bytes, tree_files = totals(snapshot.tree)
-        context.policy.limits.check_project(tree_bytes, tree_files)
+        self._context.policy.limits.check_project(*totals(snapshot.tree))
         generation = snapshot.head.generation
         # The fork's history goes on from the source's, and so does its time.
         empty = empty_snapshot(principal.tenant, project)
         base = replace(empty, head=empty.head._replace(committed_at=snapshot.head.committed_at))
         changes = Changes(dict(snapshot.tree), set())
-        by = Authorship(
-            principal.user,
-            message=f"fork of generation {generation}",
-            provenance={"forked_from": {"project": source, "generation": generation}},
+        intent = Intent(
+            f"fork of generation {generation}", {"forked_from": {"project": source, "generation": generation}}
         )
-        row = self._publisher.store(PendingCommit(base, changes, NewContent({}, {}, []), snapshot.places, by)).row
-        touches = touches_skills(changes.paths())
-        event = commit_event(
-            principal.tenant,
-            project,
-            principal.user,
-            None,
-            row.generation,
-            row.generation if touches else base.head.skills_generation,
-            row.commit,
-            changes.paths(),
-            row.created_at,
-            listed_paths=context.policy.listed_paths_of(row),
-        )
-        return Publication(
-            tenant=principal.tenant,
-            project=project,
-            base=base.head,
-            commit=row,
-            touches_skills=touches,
-            tree_bytes=tree_bytes,
-            tree_files=tree_files,
-            event=OutboxEvent(PROJECT_COMMIT, event),
-        )
+        nothing_new = NewContent({}, {}, [])
+        pending = PendingCommit(base, changes, nothing_new, snapshot.places, principal.user, intent=intent)
+        stored = self._commit_point.store(pending, base, changes)
+        return self._commit_point.publication(pending, base, changes, stored)

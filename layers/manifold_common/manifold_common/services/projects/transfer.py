@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,10 @@ from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.losses import Losses
 from manifold_common.domain.paths import ROOT
+from manifold_common.domain.quota import Limits
 from manifold_common.domain.tree import Changes, Entry, is_significant, totals
 from manifold_common.domain.wording import plural
+from manifold_common.engine.pack_writer import NewContent, PackWriter
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.folders import open_root, translate
 from manifold_common.engine.working_set.materialise import materialise
@@ -25,8 +27,9 @@ from manifold_common.engine.working_set.state import NO_TRUST
 from manifold_common.errors import AlreadyExists, InvalidInput, NoSpace
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.context import Context
-from manifold_common.services.projects.edits import NO_OPTIONS, EditOptions, Edits
+from manifold_common.services.projects.edits import Edits
 from manifold_common.services.projects.history import History
+from manifold_common.shapes.intent import NO_INTENT, Intent
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Transfer:
         principal: Principal,
         project: ProjectId,
         folder: Path,
-        options: EditOptions = NO_OPTIONS,
+        intent: Intent = NO_INTENT,
         *,
         keep: bool = False,
         progress: Progress | None = None,
@@ -98,34 +101,21 @@ class Transfer:
         """
         checked_flag(keep, "keep")
         context = self._context
-        base = self._edits.base(principal, project, options.expected)
-        keys = context.keys.of(principal.tenant, project)
+        base = self._edits.base(principal, project, intent.expected)
         with opened_source(folder, self._own_folders) as source, context.pack_writer(base) as writer:
-            found = scan(
-                source.root,
-                base.tree,
-                NO_TRUST,
-                chunker=keys.chunker,
-                add=writer.add,
-                limits=context.policy.limits,
-                progress=progress,
-                without=source.own,
-            )
-            content = writer.finish()
-        changes = Changes(found.changes.upserts, set()) if keep else found.changes
+            incoming = read_source(source, base, writer, context.policy.limits, keep=keep, progress=progress)
         done = Publication(base.head.generation, None, [], [])
-        if is_significant(base.tree, changes) or ROOT not in base.tree:  # an empty folder is a first commit too
-            message = options.message or f"import {folder.name}"
+        if incoming.is_news:
             edited = self._edits.publish(
                 principal,
                 base,
-                changes,
-                content,
-                replace(options, message=message),
-                writer.new_bytes,
+                incoming.changes,
+                incoming.content,
+                intent.or_message(f"import {folder.name}"),
+                incoming.new_bytes,
             )
             done = Publication(edited.generation, edited.commit, edited.conflicts, edited.kept)
-        return imported(base, found, done, writer.new_bytes)
+        return imported(incoming, done)
 
     def export(
         self,
@@ -151,8 +141,43 @@ class Transfer:
         return Exported(snapshot.head.generation, files, size)
 
 
-def imported(base: Snapshot, found: ScanResult, done: Publication, new_bytes: int) -> Imported:
-    """Return what is to be said of a folder that was scanned against ``base``, and published."""
+class Incoming(NamedTuple):
+    """A folder that was read, its new content stored."""
+
+    base: Snapshot
+    changes: Changes
+    """To the base."""
+    content: NewContent
+    new_bytes: int
+    found: ScanResult
+
+    @property
+    def is_news(self) -> bool:
+        """An empty folder is a first commit too."""
+        return is_significant(self.base.tree, self.changes) or ROOT not in self.base.tree
+
+
+def read_source(
+    source: Source, base: Snapshot, writer: PackWriter, limits: Limits, *, keep: bool, progress: Progress | None
+) -> Incoming:
+    """Compare a folder with ``base``, and store what that has not. Raises as ``scan``."""
+    found = scan(
+        source.root,
+        base.tree,
+        NO_TRUST,
+        chunker=writer.chunker,
+        add=writer.add,
+        limits=limits,
+        progress=progress,
+        without=source.own,
+    )
+    changes = Changes(found.changes.upserts, set()) if keep else found.changes
+    return Incoming(base, changes, writer.finish(), writer.new_bytes, found)
+
+
+def imported(incoming: Incoming, done: Publication) -> Imported:
+    """Return what is to be said of a folder that was read, and published."""
+    base, found = incoming.base, incoming.found
     size = sum(entry.size for entry in found.changes.upserts.values())
     size += sum(base.tree[path].size for path in found.seen if path not in found.changes.upserts)
     return Imported(
@@ -161,7 +186,7 @@ def imported(base: Snapshot, found: ScanResult, done: Publication, new_bytes: in
         commit=done.commit,
         files=len(found.seen) - 1,
         total_bytes=size,
-        new_bytes=new_bytes,
+        new_bytes=incoming.new_bytes,
         skipped=found.skipped,
         unstable=found.unstable,
         left_out=found.left_out,

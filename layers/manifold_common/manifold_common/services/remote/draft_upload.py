@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from blake3 import blake3
 
 from manifold_common.domain.history import Seen, point_of
@@ -20,7 +21,7 @@ from manifold_common.ports.object_store import Buffer
 from manifold_common.ports.remote import RemoteCommitted, UploadReceipt, UploadSlot
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
 
 _FIRST_SLOTS = 1
 """Most commits need none: their content travels inside the draft."""
@@ -123,22 +124,14 @@ class DraftUpload:
         built = build_commit(meta, changes, places, content.inline, own, self.keys.sealer(own.seal()), self.keys.id_key)
         self._objects.write(own.seal().key, built.data)
 
-    def publish(self, request: CommitRequest) -> RemoteCommitted:
+    def publish(self, intent: Intent) -> RemoteCommitted:
         """Have the server check and publish what was stored. A repeat of this call publishes nothing a second time."""
         draft, packs = self._receipts()
         left = self._check_ahead(draft, packs)
         base = self.base
-        done = self._context.server.publish(
-            self._session,
-            draft,
-            left,
-            message=request.message,
-            provenance=request.provenance,
-            strategy=request.strategy.value,
-            expected=request.expected,
-            request=request.request or parse_request_id(self._commit),
-            known=base.head.point,
-        )
+        if intent.request is None:
+            intent = msgspec.structs.replace(intent, request=parse_request_id(self._commit))
+        done = self._context.server.publish(self._session, draft, left, intent, known=base.head.point)
         if done.project != base.project or done.generation < base.head.generation:
             raise BadAnswer("the server answers about another commit than the one that it was asked to publish")
         return done

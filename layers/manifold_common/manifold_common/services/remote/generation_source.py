@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Point, Seen, history_replaced
-from manifold_common.domain.tree import Changes, Tree, apply, misfit
+from manifold_common.domain.tree import Changes, misfit
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.granted_keys import GrantedKeys
 from manifold_common.engine.objects import SealedObjects
@@ -29,6 +29,7 @@ from manifold_common.ports.object_store import Buffer
 from manifold_common.ports.remote import GrantedDraft, ObjectGrant, RemotePlan, RemoteSession, RemoteSessionPlan
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.sessions.generation_source import SessionBase
+from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 
 
 class PlannedGenerationSource:
@@ -106,23 +107,19 @@ class PlannedGenerationSource:
     def session(self, session: SessionId) -> RemoteSession:
         """Raises NotFound; BadAnswer: the answer is about another session."""
         found = self._context.server.session(session)
-        if found.session != session:
-            raise BadAnswer(f"the server was asked for session '{session}', and answers about '{found.session}'")
+        _check_session(found, session)
         return found
 
     def plan_session(
         self,
         session: SessionId,
         project: ProjectId | None = None,
+        request: CheckoutRequest = NEWEST,
         *,
-        generation: Generation | None = None,
-        paths: tuple[str, ...] = (),
         known: Seen | None = None,
         first: int = 0,
         content: bool = True,
         restore: bool = False,
-        seen: Seen | None = None,
-        drop_lost_draft: bool = False,
     ) -> RemoteSessionPlan:
         """Return a session's plan, after taking what comes with it but the tree.
 
@@ -130,23 +127,14 @@ class PlannedGenerationSource:
             BadAnswer: the plan is for something else. StaleStore. Others as ``RemoteServer.plan_session``.
         """
         found = self._context.server.plan_session(
-            session,
-            project,
-            generation=generation,
-            paths=paths,
-            known=known,
-            first=first,
-            content=content,
-            restore=restore,
-            seen=seen,
-            drop_lost_draft=drop_lost_draft,
+            session, project, request, known=known, first=first, content=content, restore=restore
         )
         if found.draft is not None and not restore:
             raise BadAnswer("the server brings saved work that was not asked for")
-        if paths and tuple(found.paths) != paths:
+        if request.paths and tuple(found.paths) != request.paths:
             raise BadAnswer("the server has opened the session with other paths than it was asked to")
-        refuse_stale(head_of(found.plan).point, seen)
-        return self.enter(found, session, project, None if found.draft else generation)
+        refuse_stale(head_of(found.plan).point, request.seen_generation)
+        return self.enter(found, session, project, None if found.draft else request.generation)
 
     def enter(
         self,
@@ -156,8 +144,7 @@ class PlannedGenerationSource:
         generation: Generation | None = None,
     ) -> RemoteSessionPlan:
         """Take what comes with a session's plan but the tree. Raises BadAnswer: it is for something else."""
-        if found.session != session:
-            raise BadAnswer(f"the server was asked for session '{session}', and answers about '{found.session}'")
+        _check_session(found, session)
         self.check(found.plan, project, generation)
         self.keyring(found.plan.project).name_chunks_with(found.id_key)
         self._take_grants(found.plan, found.plan.objects)
@@ -210,13 +197,10 @@ class PlannedGenerationSource:
             found = read_checkpoint(data, own, keys.opener(own.seal()), account.take)
         if found.meta.record_hash != plan.record_hash:
             raise CorruptObject(own.seal().key, "it is not the tree of the commit that the server names")
-        tree: Tree = {}
-        if misfit(tree, found.changes) is not None:
-            raise CorruptObject(own.seal().key, "it puts a path where there is no folder")
-        apply(tree, found.changes)
+        empty = empty_snapshot(plan.tenant, plan.project)
+        _check_fit(empty, found.changes, own)
         head = Head(plan.generation, commit, plan.record_hash, plan.skills_generation)
-        size = sum([entry.size for entry in tree.values()])
-        snapshot = Snapshot(plan.tenant, plan.project, head, tree, found.places, size)
+        snapshot = empty.with_changes(found.changes, found.places, head=head)
         self._snapshots[plan.project, head.point] = snapshot
         return snapshot
 
@@ -235,8 +219,7 @@ class PlannedGenerationSource:
             commit = read_commit(self._fetch(own), own, keys.opener(own.seal()), keys.id_key, account.take)
         if commit.meta.parent_hash != plan.record_hash:
             raise CorruptObject(own.seal().key, "it was not done on the generation that the server names")
-        if misfit(base.tree, commit.changes) is not None:
-            raise CorruptObject(own.seal().key, "it puts a path where there is no folder")
+        _check_fit(base, commit.changes, own)
         return commit
 
     def complete(self, first: RemoteSessionPlan, known: Point | None) -> RemoteSessionPlan:
@@ -244,14 +227,9 @@ class PlannedGenerationSource:
         plan = first.plan
 
         def page(start: int) -> RemotePlan:
-            return self.plan_session(
-                first.session,
-                plan.project,
-                generation=plan.generation,
-                known=known,
-                first=start,
-                restore=first.draft is not None,
-            ).plan
+            at = CheckoutRequest(plan.generation)
+            restore = first.draft is not None
+            return self.plan_session(first.session, plan.project, at, known=known, first=start, restore=restore).plan
 
         self.turn_pages(plan, page)
         return first
@@ -282,6 +260,16 @@ class PlannedGenerationSource:
 
     def _fetch(self, own: Container) -> Buffer:
         return self._context.links.get(own.seal().key, max_bytes=MAX_RAW_BYTES)
+
+
+def _check_session(found: RemoteSession | RemoteSessionPlan, session: SessionId) -> None:
+    if found.session != session:
+        raise BadAnswer(f"the server was asked for session '{session}', and answers about '{found.session}'")
+
+
+def _check_fit(base: Snapshot, changes: Changes, own: Container) -> None:
+    if misfit(base.tree, changes) is not None:
+        raise CorruptObject(own.seal().key, "it puts a path where there is no folder")
 
 
 def head_of(plan: RemotePlan) -> Head:

@@ -14,6 +14,7 @@ from manifold_common.services.kept_work import in_scope, kept_id, read_content
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.draft_upload import DraftUpload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
+from manifold_common.shapes.requests import CheckoutRequest
 
 
 class RemoteKeptWork:
@@ -29,7 +30,7 @@ class RemoteKeptWork:
         context, generations, owner = self._context, self._generations, opened.owner
         kept = kept_id(owner.session, encode_id(context.randomness.token(16)))
         at = target.head.point
-        generations.plan_session(kept, owner.project, generation=at.generation, paths=state.scope, content=False)
+        generations.plan_session(kept, owner.project, CheckoutRequest(at.generation, state.scope), content=False)
         try:
             upload = DraftUpload(context, generations, kept, at, owner.project)
             with upload.writer() as writer:

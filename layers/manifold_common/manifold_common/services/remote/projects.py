@@ -13,8 +13,9 @@ from manifold_common.domain.arguments import (
 from manifold_common.errors import Conflict, NotFound
 from manifold_common.ids import Generation, ProjectId, parse_project_id
 from manifold_common.ports.remote import RemoteCommit, RemoteServer
-from manifold_common.services.projects.edits import NO_OPTIONS, Edited, EditOptions
+from manifold_common.services.projects.edits import Edited
 from manifold_common.services.projects.history import LogEntry
+from manifold_common.shapes.intent import NO_INTENT, Intent
 from manifold_common.shapes.projects import Project
 
 
@@ -57,17 +58,14 @@ class RemoteProjects:
         return [_entry(one) for one in found]
 
     def restore(
-        self, project: ProjectId, generation: Generation, paths: Sequence[bytes] = (), options: EditOptions = NO_OPTIONS
+        self, project: ProjectId, generation: Generation, paths: Sequence[bytes] = (), intent: Intent = NO_INTENT
     ) -> Edited:
         """Make a new generation in which ``paths`` (none: everything) are as they were. Raises as ``Edits.restore``."""
         done = self._server.restore(
             parse_project_id(project),
             checked_generation(generation, "generation"),
             listed_paths(paths, "paths"),
-            message=options.message,
-            provenance=options.provenance,
-            strategy=options.strategy.value,
-            expected=options.expected,
+            intent,
         )
         return Edited(
             project=project,

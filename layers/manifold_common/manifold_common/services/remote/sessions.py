@@ -12,30 +12,18 @@ lacks what was just committed, the files stay as they are.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
-from manifold_common.domain.arguments import (
-    checked_flag,
-    checked_session,
-    listed_texts,
-    optional_generation,
-    optional_seen,
-)
+from manifold_common.domain.arguments import checked_flag, checked_session
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Point, Seen, history_replaced
-from manifold_common.domain.tree import DIRECTORY, Changes, Difference, Tree, apply, differences, is_significant
+from manifold_common.domain.history import Point, Seen, history_replaced, require_expected
+from manifold_common.domain.tree import DIRECTORY, Changes, Tree
+from manifold_common.domain.unknown import not_here
 from manifold_common.engine.pack_writer import NewContent
-from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.materialise import Progress
 from manifold_common.engine.working_set.owner import Owner
-from manifold_common.engine.working_set.scan import ScanResult, scan
-from manifold_common.engine.working_set.scope import Scope, within_scope
-from manifold_common.engine.working_set.state import NO_TRUST, Trust, WorkingState, file_clock_ns
+from manifold_common.engine.working_set.state import NO_TRUST, WorkingState
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, SessionMoved
 from manifold_common.ids import Generation, ProjectId, SessionId
@@ -44,32 +32,14 @@ from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.draft_upload import DraftUpload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
 from manifold_common.services.remote.kept_work import RemoteKeptWork
-from manifold_common.services.sessions.commit import NO_REQUEST, CommitRequest, Committed, Saved, nothing_committed
+from manifold_common.services.sessions.commit import Committed, Saved, nothing_committed
 from manifold_common.services.sessions.lost_drafts import blaming_draft, own_blocks
-from manifold_common.services.sessions.session_files import SessionFiles, standing_on, working_conflict
+from manifold_common.services.sessions.session_files import SessionFiles, Survey, standing_on, working_conflict
 from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind, Status, checked_out
+from manifold_common.shapes.intent import NO_INTENT, Intent
+from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """A working set that was scanned, its new content stored."""
-
-    state: WorkingState
-    changes: Changes
-    found: ScanResult
-    trust: Trust
-    new_bytes: int
-    content: NewContent
-
-
-class _Seen(NamedTuple):
-    """What a working set has changed of its base."""
-
-    base: Snapshot
-    differences: list[Difference]
-    skipped: list[bytes]
 
 
 class RemoteSessions:
@@ -96,41 +66,22 @@ class RemoteSessions:
         self,
         session: SessionId,
         project: ProjectId | None = None,
+        request: CheckoutRequest = NEWEST,
         *,
-        generation: Generation | None = None,
-        patterns: Sequence[str] = (),
-        strategy: Strategy = Strategy.FAIL,
-        seen_generation: Seen | None = None,
-        drop_lost_draft: bool = False,
         progress: Progress | None = None,
     ) -> CheckedOut:
-        """Bring the session's working set on this machine to a generation, making both if need be.
+        """Bring the session's working set on this machine to where the request says, making both if need be.
 
         Raises as ``Sessions.checkout``; ConfigError: the server's store gives no links. StaleStore also where the
         working set stands on what the server's history does not have.
         """
-        session, strategy, patterns = (
-            checked_session(session),
-            Strategy.of(strategy),
-            listed_texts(patterns, "patterns"),
-        )
-        generation = optional_generation(generation, "generation")
-        seen_generation = optional_seen(seen_generation, "seen_generation")
-        generations = self._generations
+        session = checked_session(session)
+        generations, strategy = self._generations, request.strategy
         local = self._find(session)
         known = None if local is None else self._base_of(local)
 
         def plan(known: Point | None, restore: bool) -> RemoteSessionPlan:
-            return generations.plan_session(
-                session,
-                project,
-                generation=generation,
-                paths=patterns,
-                known=known,
-                restore=restore,
-                seen=seen_generation,
-                drop_lost_draft=drop_lost_draft,
-            )
+            return generations.plan_session(session, project, request, known=known, restore=restore)
 
         found = plan(known, local is None)
         owner, dropped = _owner(found), found.dropped_draft
@@ -144,7 +95,8 @@ class RemoteSessions:
         generations.complete(found, known)
         with self._working_sets.open(owner) as opened:
             kind = self._bring(opened, found, strategy, progress)
-            if found.draft is not None and generation is None and found.plan.generation < found.plan.head_generation:
+            wanted = found.plan.head_generation if request.generation is None else request.generation
+            if found.draft is not None and found.plan.generation != wanted:
                 built = Point(found.plan.generation, found.plan.commit)
                 found = plan(built, False)
                 generations.complete(found, built)
@@ -179,11 +131,10 @@ class RemoteSessions:
         next_generation, commit = Generation(base.head.generation + 1), found.draft.commit
         with blaming_draft(found.session, base.project, next_generation, commit):
             draft = self._generations.read_draft(found.plan, found.draft, base)
-        changed = dict(base.tree)
-        apply(changed, draft.changes)
+        changed = base.with_changes(draft.changes, draft.places)
         own = {block.container.seal().key for block in own_blocks(draft.places, base.places)}
         with blaming_draft(found.session, base.project, next_generation, commit, own.__contains__):
-            self._files.build(opened, base, patterns, changed, {**base.places, **draft.places}, progress)
+            self._files.build(opened, base, patterns, changed, progress)
         return CheckoutKind.RESTORED
 
     def _refuse_if_changed(self, local: Owner, found: RemoteSessionPlan) -> None:
@@ -193,7 +144,7 @@ class RemoteSessions:
             if not opened.location.exists():
                 return
             try:
-                changed = changed or bool(self._look(opened, checksum=True).differences)
+                changed = changed or bool(self._survey(opened, checksum=True).differences())
             except ManifoldError:
                 changed = True
             if changed:
@@ -202,7 +153,12 @@ class RemoteSessions:
     # --- commit ---------------------------------------------------------------------------------------------------
 
     def commit(
-        self, session: SessionId, request: CommitRequest = NO_REQUEST, *, progress: Progress | None = None
+        self,
+        session: SessionId,
+        intent: Intent = NO_INTENT,
+        *,
+        checksum: bool = False,
+        progress: Progress | None = None,
     ) -> Committed:
         """Publish what the working set has changed. With nothing changed, nothing happens.
 
@@ -210,20 +166,21 @@ class RemoteSessions:
             NotFound: no such session, or no working set here. BadUpload: what the server found in the store is not what
                 was sent. Others as ``Commits.commit``; after a conflict the work is the session's saved work, too.
         """
+        checked_flag(checksum, "checksum")
         owner = self._owner(session)
         with self._working_sets.open(owner) as opened:
-            self._finish_step(opened, request.strategy)
-            upload, prepared = self._prepare(opened, progress, request.checksum)
-            state, found = prepared.state, prepared.found
-            if not is_significant(state.base.tree, prepared.changes):
-                if request.expected is not None:
-                    self._check_expected(owner.project, request.expected)
-                self._working_sets.keep(opened, WorkingState(state.base, prepared.trust, state.scope))
+            self._finish_step(opened, intent.strategy)
+            upload, seen, content = self._prepare(opened, checksum, progress)
+            state, found = seen.state, seen.found
+            if not seen.is_significant:
+                if intent.expected is not None:
+                    self._check_expected(owner.project, intent.expected)
+                self._working_sets.keep(opened, WorkingState(state.base, seen.trust, state.scope))
                 return nothing_committed(opened, state.base.head.generation, found)
-            upload.store(prepared.changes, prepared.content)
-            done = upload.publish(request)
+            upload.store(seen.changes, content)
+            done = upload.publish(intent)
             try:
-                self._advance(opened, prepared, done, request.strategy)
+                self._advance(opened, seen, done, intent.strategy)
             except ManifoldError as error:
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
                 _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
@@ -253,57 +210,41 @@ class RemoteSessions:
         checked_flag(checksum, "checksum")
         owner = self._owner(session)
         with self._working_sets.open(owner) as opened:
-            upload, prepared = self._prepare(opened, None, checksum)
-            base = prepared.state.base
-            if not is_significant(base.tree, prepared.changes):
-                return Saved(session, owner.project, base.head.generation, None, 0)
-            upload.store(prepared.changes, prepared.content)
-            changed = len(prepared.changes.upserts) + len(prepared.changes.deletes)
-            return Saved(session, owner.project, base.head.generation, upload.keep(), changed)
+            upload, seen, content = self._prepare(opened, checksum, None)
+            base, changes = seen.state.base.head, seen.changes
+            if not seen.is_significant:
+                return Saved(session, owner.project, base.generation, None, 0)
+            upload.store(changes, content)
+            changed = len(changes.upserts) + len(changes.deletes)
+            return Saved(session, owner.project, base.generation, upload.keep(), changed)
 
     def _finish_step(self, opened: OpenWorkingSet, strategy: Strategy) -> None:
         """Bring to its end what a crash cut off, before anything is said of the base. Raises CommitConflict."""
         if opened.step is None or not opened.location.exists():
             return
         known = opened.base
-        found = self._generations.plan_session(opened.owner.session, generation=opened.step.generation, known=known)
+        at = CheckoutRequest(opened.step.generation)
+        found = self._generations.plan_session(opened.owner.session, request=at, known=known)
         self._generations.complete(found, known)
         self._generations.take(found.plan)
         self._files.state_of(opened, strategy)
 
     def _prepare(
-        self, opened: OpenWorkingSet, progress: Progress | None, checksum: bool
-    ) -> tuple[DraftUpload, _Prepared]:
+        self, opened: OpenWorkingSet, checksum: bool, progress: Progress | None
+    ) -> tuple[DraftUpload, Survey, NewContent]:
         """Scan the working set and store its new content."""
         if not opened.location.exists():
             raise _not_here(opened.owner.session)
         base = opened.base or self._generations.standing(opened.owner).base
         upload = DraftUpload(self._context, self._generations, opened.owner.session, base, opened.owner.project)
         state = self._files.standing_state(opened)
-        scope = Scope(state.scope).select(state.base.tree)
-        root = open_root(opened.location.work)
-        try:
-            trusted_before_ns = file_clock_ns(opened.location.meta)
-            with upload.writer(state.base.places) as writer:
-                found = scan(
-                    root,
-                    scope,
-                    state.trusted(checksum=checksum),
-                    chunker=upload.keys.chunker,
-                    add=writer.add,
-                    limits=self._context.limits,
-                    progress=progress,
-                )
-                content = writer.finish()
-        finally:
-            os.close(root)
-        changes = within_scope(found.changes, scope, state.base.tree)
-        trust = Trust(trusted_before_ns, frozenset(found.unstable), found.folders)
-        return upload, _Prepared(state, changes, found, trust, writer.new_bytes, content)
+        with upload.writer(state.base.places) as writer:
+            seen = self._files.survey(opened, state, checksum=checksum, writer=writer, progress=progress)
+            return upload, seen, writer.finish()
 
-    def _advance(self, opened: OpenWorkingSet, prepared: _Prepared, done: RemoteCommitted, strategy: Strategy) -> None:
+    def _advance(self, opened: OpenWorkingSet, seen: Survey, done: RemoteCommitted, strategy: Strategy) -> None:
         """Make the working set stand on the new generation, and bring in what others had committed."""
-        state, generations, session = prepared.state, self._generations, opened.owner.session
+        state, generations, session = seen.state, self._generations, opened.owner.session
         base = state.base.head.point
         # A repeat is answered without a word of what the first try was rebased on: the number tells.
         moved = done.rebased or done.commit is None or done.generation != base.generation + 1
@@ -311,17 +252,16 @@ class RemoteSessions:
         if done.plan is not None:
             found = generations.enter(done.plan, session, opened.owner.project, done.generation)
         else:
-            found = generations.plan_session(
-                session, opened.owner.project, generation=done.generation, known=known, content=moved
-            )
+            at = CheckoutRequest(done.generation)
+            found = generations.plan_session(session, opened.owner.project, at, known=known, content=moved)
         generations.complete(found, known)
         head = generations.take(found.plan)
-        if strategy is not Strategy.THEIRS and not _has(head.tree, state.base.tree, prepared.changes):
+        if strategy is not Strategy.THEIRS and not _has(head.tree, state.base.tree, seen.changes):
             raise BadAnswer("the generation that the server has made of the commit lacks some of it")
         if not moved:
-            self._working_sets.keep(opened, WorkingState(head, prepared.trust, state.scope))
+            self._working_sets.keep(opened, WorkingState(head, seen.trust, state.scope))
             return
-        opened.state = standing_on(state, prepared.changes, prepared.trust)
+        opened.state = standing_on(state, seen.changes, seen.trust)
         if self._files.move_to(opened, head, Strategy.FAIL):
             self._working_sets.keep(opened, WorkingState(state.base, NO_TRUST, state.scope))
 
@@ -335,24 +275,19 @@ class RemoteSessions:
             if not opened.location.exists():
                 raise _not_here(session)
             plan = self._generations.plan_session(session, owner.project, content=False).plan
-            seen = self._look(opened, checksum=checksum)
+            seen = self._survey(opened, checksum=checksum)
             return Status(
                 session=session,
                 project=owner.project,
                 path=opened.location.work,
-                base_generation=seen.base.head.generation,
+                base_generation=seen.state.base.head.generation,
                 head_generation=plan.head_generation,
-                differences=seen.differences,
-                skipped=seen.skipped,
+                differences=seen.differences(),
+                skipped=seen.found.skipped,
             )
 
-    def _look(self, opened: OpenWorkingSet, *, checksum: bool) -> _Seen:
-        """Say what a working set has changed."""
-        state = self._files.standing_state(opened)
-        found = self._files.look(opened, state, state.trusted(checksum=checksum))
-        after = dict(state.base.tree)
-        apply(after, found.changes)
-        return _Seen(state.base, differences(state.base.tree, after), found.skipped)
+    def _survey(self, opened: OpenWorkingSet, *, checksum: bool) -> Survey:
+        return self._files.survey(opened, self._files.standing_state(opened), checksum=checksum)
 
     def close(self, session: SessionId) -> str | None:
         """Drop the session, on the server and here. Closing one that is closed already is no error.
@@ -418,7 +353,4 @@ def _left_here(session: SessionId, folder: str) -> SessionMoved:
 
 
 def _not_here(session: SessionId) -> NotFound:
-    return NotFound(
-        f"session '{session}' has no working set on this machine",
-        hint=f"'manifold --remote URL checkout PROJECT --session {session}' brings it here",
-    )
+    return not_here(session, f"'manifold --remote URL checkout PROJECT --session {session}' brings it here")

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manifold_common.domain.arguments import checked_flag
-from manifold_common.domain.history import Point
-from manifold_common.domain.paths import ROOT
-from manifold_common.domain.tree import Changes, is_significant, totals
-from manifold_common.engine.staleness import require_expected
+from manifold_common.domain.history import Point, require_expected
+from manifold_common.domain.tree import totals
 from manifold_common.engine.working_set.materialise import materialise
-from manifold_common.engine.working_set.scan import Progress, scan
-from manifold_common.engine.working_set.state import NO_TRUST
+from manifold_common.engine.working_set.scan import Progress
 from manifold_common.errors import CommitConflict
 from manifold_common.ids import Generation, ProjectId, parse_session_id
 from manifold_common.services.projects.transfer import (
@@ -23,11 +20,12 @@ from manifold_common.services.projects.transfer import (
     imported,
     new_folder,
     opened_source,
+    read_source,
 )
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.draft_upload import DraftUpload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
-from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.intent import Intent
 
 _SESSION = "import-"
 
@@ -43,7 +41,7 @@ class RemoteTransfer:
         self,
         project: ProjectId,
         folder: Path,
-        request: CommitRequest,
+        intent: Intent,
         *,
         keep: bool = False,
         progress: Progress | None = None,
@@ -51,10 +49,10 @@ class RemoteTransfer:
         """Make the project's tree equal to ``folder``, as one commit. Raises as ``Transfer.import_folder``."""
         checked_flag(keep, "keep")
         with opened_source(folder, self._own_folders) as source:
-            return self._import_source(project, source, request, keep, progress)
+            return self._import_source(project, source, intent, keep, progress)
 
     def _import_source(
-        self, project: ProjectId, source: Source, request: CommitRequest, keep: bool, progress: Progress | None
+        self, project: ProjectId, source: Source, intent: Intent, keep: bool, progress: Progress | None
     ) -> Imported:
         context = self._context
         session = parse_session_id(_SESSION + context.randomness.token(8).hex())
@@ -62,9 +60,9 @@ class RemoteTransfer:
         opened = generations.plan_session(session, project, content=False)
         head = Point(opened.plan.generation, opened.plan.commit)
         try:
-            require_expected(head, request.expected)
+            require_expected(head, intent.expected)
             return self._import(
-                DraftUpload(context, generations, session, head, project), source, request, keep, progress
+                DraftUpload(context, generations, session, head, project), source, intent, keep, progress
             )
         except CommitConflict as error:
             # The session is closed again, and its draft is no more than the folder: there is none to settle it in.
@@ -79,29 +77,18 @@ class RemoteTransfer:
             context.server.close_session(session)
 
     def _import(
-        self, upload: DraftUpload, source: Source, request: CommitRequest, keep: bool, progress: Progress | None
+        self, upload: DraftUpload, source: Source, intent: Intent, keep: bool, progress: Progress | None
     ) -> Imported:
         base = upload.base
         with upload.writer() as writer:
-            found = scan(
-                source.root,
-                base.tree,
-                NO_TRUST,
-                chunker=upload.keys.chunker,
-                add=writer.add,
-                limits=self._context.limits,
-                progress=progress,
-                without=source.own,
-            )
-            content = writer.finish()
-        changes = Changes(found.changes.upserts, set()) if keep else found.changes
+            incoming = read_source(source, base, writer, self._context.limits, keep=keep, progress=progress)
         done = Publication(base.head.generation, None, [], [])
-        if is_significant(base.tree, changes) or ROOT not in base.tree:
-            upload.store(changes, content)
-            made = upload.publish(request)
+        if incoming.is_news:
+            upload.store(incoming.changes, incoming.content)
+            made = upload.publish(intent)
             conflicts = [path.exact for path in made.conflicts]
             done = Publication(made.generation, made.commit, conflicts, made.kept)
-        return imported(base, found, done, writer.new_bytes)
+        return imported(incoming, done)
 
     def export(
         self,

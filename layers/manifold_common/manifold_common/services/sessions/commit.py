@@ -3,71 +3,29 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from manifold_common.domain.access import Principal
-from manifold_common.domain.arguments import (
-    checked_flag,
-    checked_text,
-    json_facts,
-    optional_request,
-    optional_seen,
-    settle,
-)
+from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Seen
 from manifold_common.domain.losses import Losses
-from manifold_common.domain.paths import ROOT
-from manifold_common.domain.tree import Changes, growth, is_significant, tally
-from manifold_common.engine.commit_writer import Authorship, StoredCommit, decode_note
+from manifold_common.domain.tree import tally
+from manifold_common.engine.commit_writer import StoredCommit, decode_note
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.engine.working_set.folders import open_root
-from manifold_common.engine.working_set.scan import Progress, ScanResult, scan
-from manifold_common.engine.working_set.scope import Scope, within_scope
-from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, file_clock_ns
+from manifold_common.engine.working_set.scan import Progress, ScanResult
+from manifold_common.engine.working_set.state import NO_TRUST, Step, WorkingState
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
 from manifold_common.errors import CatalogUnavailable, ManifoldError, NotFound
-from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
+from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
-from manifold_common.services.publish import PendingCommit, Published, Publisher
+from manifold_common.services.publish import Hooks, Published, Publisher
 from manifold_common.services.sessions.drafts import Drafts, SavedDraft
-from manifold_common.services.sessions.session_files import SessionFiles, standing_on
+from manifold_common.services.sessions.session_files import SessionFiles, Survey, standing_on
 from manifold_common.services.sessions.sessions import Sessions
+from manifold_common.shapes.intent import NO_INTENT, Intent
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CommitRequest:
-    """Raises InvalidInput: a field is not what it is said to be. The strategy may be named, as in ``"ours"``."""
-
-    message: str = ""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """What made the change: agent run, model, tool calls, cost. JSON-compatible."""
-    strategy: Strategy = Strategy.FAIL
-    expected: Seen | None = None
-    """Commit only on top of this very generation: the project's newest, whichever one the session is based on."""
-    request: RequestId | None = None
-    """A name for this request: a second one of that name changes nothing, and is answered like the first."""
-    checksum: bool = False
-    """Find what has changed by content, not by times: also what was written through a shared memory map."""
-
-    def __post_init__(self) -> None:
-        settle(
-            self,
-            message=checked_text(self.message, "message"),
-            provenance=json_facts(self.provenance, "provenance"),
-            strategy=Strategy.of(self.strategy),
-            expected=optional_seen(self.expected, "expected"),
-            request=optional_request(self.request),
-            checksum=checked_flag(self.checksum, "checksum"),
-        )
-
-
-NO_REQUEST = CommitRequest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,50 +77,42 @@ class Commits:
         self,
         principal: Principal,
         session: SessionId,
-        request: CommitRequest = NO_REQUEST,
+        intent: Intent = NO_INTENT,
         *,
+        checksum: bool = False,
         progress: Progress | None = None,
     ) -> Committed:
         """Publish what the working set has changed. With nothing changed, nothing happens.
 
+        Args:
+            checksum: find that by content, not by times: also what was written through a shared memory map.
+
         Raises:
             CommitConflict: others changed the same paths; the work is kept as the session's draft.
-            GenerationMismatch: the project's newest generation is not ``request.expected``; the work is kept likewise.
+            GenerationMismatch: the project's newest generation is not ``intent.expected``; the work is kept likewise.
             QuotaExceeded: the project would grow too large; nothing was published.
             NotFound: no such session, or no working set here. SessionBusy.
             SessionMoved: the session has gone on elsewhere; a checkout brings that here.
             RamUnavailable: the project is encrypted, and its working set lies on a disk.
         """
+        checked_flag(checksum, "checksum")
         owner = self._sessions.owner(principal, session)
         self._files.refuse_on_disk(owner)
         with self._working_sets.open(owner) as opened:
-            state = self._files.state_of(opened, strategy=request.strategy)
-            earlier = self._publisher.earlier(principal.tenant, owner.project, request.request)
+            state = self._files.state_of(opened, intent.strategy)
+            earlier = self._publisher.earlier(principal.tenant, owner.project, intent.request)
             if earlier is not None:
                 return self.answer_again(earlier)
-            by = Authorship(principal.user, session, request.message, request.provenance, request.request)
-            prepared, found, trust = self._prepare(
-                opened, state, by, self._drafts.last(opened), progress, request.checksum
-            )
-            if not is_significant(state.base.tree, prepared.changes):
-                if request.expected is not None:
-                    self._publisher.check_expected(principal.tenant, owner.project, request.expected)
+            pending, seen = self._prepare(opened, state, self._drafts.last(opened), intent, checksum, progress)
+            if not seen.is_significant:
+                if intent.expected is not None:
+                    self._publisher.check_expected(principal.tenant, owner.project, intent.expected)
                 self._drafts.forget(opened)
                 self._sessions.note_use(owner)
-                self._working_sets.keep(opened, WorkingState(state.base, trust, state.scope))
-                return nothing_committed(opened, state.base.head.generation, found)
+                self._working_sets.keep(opened, WorkingState(state.base, seen.trust, state.scope))
+                return nothing_committed(opened, state.base.head.generation, seen.found)
             try:
-                published = self._publisher.publish(
-                    prepared,
-                    strategy=request.strategy,
-                    expected=request.expected,
-                    session_user=principal.user,
-                    working_set=opened.id,
-                    announce=lambda stored: self._working_sets.begin(
-                        opened, Step("commit", stored.row.generation, stored.row.commit, Strategy.FAIL.value)
-                    ),
-                    keep_draft=lambda stored: self._drafts.save(opened, stored, prepared.changes),
-                )
+                published = self._publisher.publish(pending, self._hooks(opened, pending))
             except CatalogUnavailable:
                 raise  # it may have been published: whoever opens the working set next finds out
             except ManifoldError as error:
@@ -175,11 +125,11 @@ class Commits:
             else:
                 self._drafts.published(opened)
             try:
-                self._advance(opened, state, prepared.changes, trust, published)
+                self._advance(opened, seen, published)
             except ManifoldError as error:
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
                 _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
-            done = committed(published, prepared, found)
+            done = committed(published, pending, seen.found)
             return replace(done, conflicts=sorted({*done.conflicts, *opened.decided}), kept=[*done.kept, *opened.kept])
 
     def answer_again(self, earlier: Published) -> Committed:
@@ -211,78 +161,69 @@ class Commits:
         checked_flag(checksum, "checksum")
         owner = self._sessions.owner(principal, session)
         with self._working_sets.open(owner) as opened:
-            saved = self.save_open(principal, opened, checksum=checksum)
+            saved = self.save_open(opened, checksum=checksum)
             self._sessions.note_use(owner)
             return saved
 
-    def save_open(self, principal: Principal, opened: OpenWorkingSet, *, checksum: bool = False) -> Saved:
+    def save_open(self, opened: OpenWorkingSet, *, checksum: bool = False) -> Saved:
         """Like ``save``, for a working set that is open already. Not a use of the session, unless it has changed."""
         session, state = opened.owner.session, self._files.standing_state(opened)
         last = self._drafts.last(opened)
-        prepared, _, _ = self._prepare(opened, state, Authorship(principal.user, session), last, None, checksum)
-        generation = state.base.head.generation
-        changed = len(prepared.changes.upserts) + len(prepared.changes.deletes)
-        if not is_significant(state.base.tree, prepared.changes):
+        pending, seen = self._prepare(opened, state, last, NO_INTENT, checksum, None)
+        base, changes = pending.base.head, pending.changes
+        changed = len(changes.upserts) + len(changes.deletes)
+        if not seen.is_significant:
             self._drafts.forget(opened)
-            return Saved(session, opened.owner.project, generation, None, 0)
-        if last is not None and (last.base, last.changes) == (state.base.head.point, prepared.changes):
-            return Saved(session, opened.owner.project, generation, last.commit, changed)
-        stored = self._save_work(opened, prepared)
-        return Saved(session, opened.owner.project, generation, stored.row.commit, changed)
+            return Saved(session, opened.owner.project, base.generation, None, 0)
+        if last is not None and (last.base, last.changes) == (base.point, changes):
+            return Saved(session, opened.owner.project, base.generation, last.commit, changed)
+        stored = self._publisher.store(pending)
+        self._drafts.save(opened, stored, changes)
+        return Saved(session, opened.owner.project, base.generation, stored.row.commit, changed)
 
     def _prepare(
         self,
         opened: OpenWorkingSet,
         state: WorkingState,
-        by: Authorship,
         draft: SavedDraft | None,
-        progress: Progress | None,
+        intent: Intent,
         checksum: bool,
-    ) -> tuple[PendingCommit, ScanResult, Trust]:
+        progress: Progress | None,
+    ) -> tuple[PendingCommit, Survey]:
         """Scan the working set and store its new content."""
-        context, base = self._context, state.base
+        context, base, owner = self._context, state.base, opened.owner
         known = {**base.places, **draft.packed} if draft else base.places
-        keys = context.keys.of(base.tenant, base.project)
-        scope = Scope(state.scope).select(base.tree)
-        root = open_root(opened.location.work)
-        try:
-            trusted_before_ns = file_clock_ns(opened.location.meta)
-            with context.pack_writer(base, known) as writer:
-                found = scan(
-                    root,
-                    scope,
-                    state.trusted(checksum=checksum),
-                    chunker=keys.chunker,
-                    add=writer.add,
-                    limits=context.policy.limits,
-                    progress=progress,
-                )
-                changes = within_scope(found.changes, scope, base.tree)
-                more_bytes, more_files = growth(base.tree, changes)
-                context.policy.limits.check_project(
-                    base.tree_bytes + more_bytes, len(base.tree) - (ROOT in base.tree) + more_files
-                )
-                content = writer.finish()
-        finally:
-            os.close(root)
-        prepared = PendingCommit(base, changes, content, known, by, writer.new_bytes)
-        trust = Trust(trusted_before_ns, frozenset(found.unstable), found.folders)
-        return prepared, found, trust
+        with context.pack_writer(base, known) as writer:
+            seen = self._files.survey(opened, state, checksum=checksum, writer=writer, progress=progress)
+            context.policy.limits.check_project(*base.totals_with(seen.changes))
+            content = writer.finish()
+        pending = PendingCommit(
+            base,
+            seen.changes,
+            content,
+            known,
+            owner.user,
+            session=owner.session,
+            intent=intent,
+            new_bytes=writer.new_bytes,
+            working_set=opened.id,
+        )
+        return pending, seen
 
-    def _advance(
-        self,
-        opened: OpenWorkingSet,
-        state: WorkingState,
-        mine: Changes,
-        trust: Trust,
-        published: Published,
-    ) -> None:
+    def _hooks(self, opened: OpenWorkingSet, pending: PendingCommit) -> Hooks:
+        def announce(stored: StoredCommit) -> None:
+            row = stored.row
+            self._working_sets.begin(opened, Step("commit", row.generation, row.commit, Strategy.FAIL.value))
+
+        return Hooks(announce, keep_draft=lambda stored: self._drafts.save(opened, stored, pending.changes))
+
+    def _advance(self, opened: OpenWorkingSet, seen: Survey, published: Published) -> None:
         """Make the working set stand on the new generation, and bring in what others had committed."""
-        head = published.head
+        head, state = published.head, seen.state
         if not published.rebased:
-            self._working_sets.keep(opened, WorkingState(head, trust, state.scope))
+            self._working_sets.keep(opened, WorkingState(head, seen.trust, state.scope))
             return
-        opened.state = standing_on(state, mine, trust)
+        opened.state = standing_on(state, seen.changes, seen.trust)
         if self._files.move_to(opened, head, Strategy.FAIL):
             # Files that others changed too were edited again since the scan. The working set stays on its old base,
             # against which the next checkout or commit finds that out by itself.
@@ -300,11 +241,6 @@ class Commits:
     def keep_draft(self, principal: Principal, session: SessionId, stored: StoredCommit) -> None:
         """Make ``stored``, which is in no working set of this machine, the session's draft."""
         self._drafts.put(principal, session, stored)
-
-    def _save_work(self, opened: OpenWorkingSet, prepared: PendingCommit) -> StoredCommit:
-        stored = self._publisher.store(prepared)
-        self._drafts.save(opened, stored, prepared.changes)
-        return stored
 
 
 def nothing_committed(opened: OpenWorkingSet, generation: Generation, found: ScanResult) -> Committed:

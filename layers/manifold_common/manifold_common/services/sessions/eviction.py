@@ -29,7 +29,7 @@ class Eviction:
         self,
         context: Context,
         working_sets: WorkingSets,
-        save: Callable[[Principal, OpenWorkingSet], object],
+        save: Callable[[OpenWorkingSet], object],
         depart: Callable[[OpenWorkingSet], None],
     ) -> None:
         """
@@ -74,7 +74,7 @@ class Eviction:
             alive = view is not None and owner_of(view.session) == owner
             if alive and opened.location.exists():
                 try:
-                    self._save(owner.principal, opened)
+                    self._save(opened)
                 except ManifoldError as error:
                     if error.kind is ErrorKind.UNAVAILABLE:
                         raise

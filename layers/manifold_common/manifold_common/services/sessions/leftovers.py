@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.installation import Standing
+from manifold_common.domain.unknown import not_here
 from manifold_common.engine.working_set.retired import SetAside
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet, WorkingSets
 from manifold_common.errors import NotFound, Unavailable
@@ -68,9 +69,5 @@ class Leftovers:
                     with suppress(NotFound):  # the catalog does not know the session, or no more
                         self._depart(opened)
                     return self._working_sets.set_aside(opened, "it was asked for")
-        raise NotFound(
-            f"session '{session}' has no working set on this machine",
-            hint=did_you_mean(
-                nearest(session, (owner.session for owner in own)), "'manifold sessions' shows which have one"
-            ),
-        )
+        meant = nearest(session, (owner.session for owner in own))
+        raise not_here(session, did_you_mean(meant, "'manifold sessions' shows which have one"))

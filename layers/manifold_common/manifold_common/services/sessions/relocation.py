@@ -10,18 +10,16 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.tree import Changes, Tree, apply, between, is_significant
+from manifold_common.domain.tree import Changes, between
 from manifold_common.domain.unknown import unknown_session
 from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress
 from manifold_common.engine.working_set.refresh import refresh
-from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, DurableChanges, Trust, WorkingState, load_durable
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
 from manifold_common.errors import ManifoldError, NotFound, SessionBusy, StaleStore
-from manifold_common.format.places import Places
 from manifold_common.ids import WorkingSetId
 from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.context import Context
@@ -101,18 +99,16 @@ class Relocation:
             at = left.base.head.point
             # Of a generation that the history has no more, this working set may hold the only copy.
             self._context.log.load(row.tenant, row.project, at.generation, commit=at.commit)
-            tree = left.base.tree
-            found = self._files.look(opened, left, NO_TRUST)
-            return is_significant(tree, within_scope(found.changes, Scope(left.scope).select(tree), tree))
+            return self._files.survey(opened, left, checksum=True).is_significant
         except ManifoldError:
             return True
 
     def _restore(self, opened: OpenWorkingSet, row: SessionRow, progress: Progress | None) -> None:
         base, durable, draft = self._durable(row)
         patterns = scope_of(self._context.keys, row)
-        changed = durable.tree if draft else None
+        changed = durable if draft else None
         with _blaming_draft(row, base, durable):
-            self._files.build(opened, base, patterns, changed, durable.places, progress, working_set=self.new_id())
+            self._files.build(opened, base, patterns, changed, progress, working_set=self.new_id())
         self._working_sets.note_durable(opened, draft)
 
     def _rejoin(self, opened: OpenWorkingSet, row: SessionRow, strategy: Strategy) -> None:
@@ -169,12 +165,12 @@ class Relocation:
             known = self._context.log.load(row.tenant, row.project, noted.generation, commit=noted.commit)
         except (NotFound, StaleStore):  # it was noted of a history that the catalog has no more
             return state
-        tree = dict(known.tree)
-        apply(tree, noted.changes)
-        trust = state.trust
-        differing = trust.exceptions | between(state.base.tree, tree).paths()
-        standing = _with_tree(state.base, tree, state.base.places)
-        return WorkingState(standing, Trust(trust.before_ns, differing, trust.folders), state.scope)
+        trust, tree = state.trust, known.with_changes(noted.changes).tree
+        since = between(state.base.tree, tree)
+        differing = trust.exceptions | since.paths()
+        return WorkingState(
+            state.base.with_changes(since), Trust(trust.before_ns, differing, trust.folders), state.scope
+        )
 
     def _durable(self, row: SessionRow, start: Snapshot | None = None) -> _Durable:
         """Args: ``start``: where a working set stands. Raises StaleStore: that is not in the history any more."""
@@ -186,10 +182,7 @@ class Relocation:
             return _Durable(base, base, None)
         with blaming_draft(row.session, row.project, row.draft.generation, row.draft.commit):
             draft = log.read_commit(row.tenant, row.project, row.draft)
-        tree = dict(base.tree)
-        apply(tree, draft.changes)
-        changed = _with_tree(base, tree, {**base.places, **draft.places})
-        return _Durable(base, changed, DurableChanges.of(at, draft.changes))
+        return _Durable(base, base.with_changes(draft.changes, draft.places), DurableChanges.of(at, draft.changes))
 
     def _row(self, opened: OpenWorkingSet) -> SessionRow:
         owner = opened.owner
@@ -208,8 +201,3 @@ def _blaming_draft(row: SessionRow, base: Snapshot, durable: Snapshot) -> Abstra
         return name in {block.container.seal().key for block in own_blocks(durable.places, base.places)}
 
     return blaming_draft(row.session, row.project, draft.generation, draft.commit, is_its_own)
-
-
-def _with_tree(base: Snapshot, tree: Tree, places: Places) -> Snapshot:
-    size = sum(entry.size for entry in tree.values())
-    return Snapshot(base.tenant, base.project, base.head, tree, places, size)

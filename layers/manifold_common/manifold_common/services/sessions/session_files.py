@@ -8,11 +8,15 @@ step, then the files, then the state, which ends the step; so whoever opens it a
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from manifold_common.domain.conflict import Strategy, commit_conflict
 from manifold_common.domain.history import Point
-from manifold_common.domain.tree import Changes, Tree, apply, between, totals
+from manifold_common.domain.quota import UNLIMITED
+from manifold_common.domain.tree import Changes, Difference, Tree, between, differences, is_significant, totals
+from manifold_common.domain.unknown import not_here, reopened
 from manifold_common.domain.wording import plural
+from manifold_common.engine.pack_writer import PackWriter
 from manifold_common.engine.staleness import refuse_stale
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.folders import open_root, translate
@@ -21,15 +25,35 @@ from manifold_common.engine.working_set.materialise import Progress, materialise
 from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.refresh import refresh
 from manifold_common.engine.working_set.scan import ScanResult, scan
-from manifold_common.engine.working_set.scope import Scope
-from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, next_tick_ns
+from manifold_common.engine.working_set.scope import Scope, within_scope
+from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, file_clock_ns, next_tick_ns
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet, WorkingSets
-from manifold_common.errors import CommitConflict, NoSpace, NotFound, SessionBusy
-from manifold_common.format.places import Places
+from manifold_common.errors import CommitConflict, NoSpace, NotFound
 from manifold_common.ids import Generation, WorkingSetId
 from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.kept_work import Keeper
 from manifold_common.services.sessions.generation_source import GenerationSource
+
+
+class Survey(NamedTuple):
+    """What a working set has changed."""
+
+    state: WorkingState
+    """Since when."""
+    changes: Changes
+    """Within its scope."""
+    found: ScanResult
+    trust: Trust
+    """What to go by, once its state has these changes."""
+
+    @property
+    def is_significant(self) -> bool:
+        return is_significant(self.state.base.tree, self.changes)
+
+    def differences(self) -> list[Difference]:
+        """Return, by path, what there is to be said of the changes."""
+        tree = self.state.base.tree
+        return differences(tree, self.state.base.with_changes(self.changes).tree)
 
 
 class SessionFiles:
@@ -71,10 +95,8 @@ class SessionFiles:
         """Return the state as stored, or one under which everything is compared by content."""
         generations, owner, stored = self._generations, opened.owner, opened.stored
         if not opened.location.exists():
-            raise NotFound(
-                f"session '{owner.session}' has no working set on this machine",
-                hint=f"'manifold checkout {owner.project} --session {owner.session}' brings it here",
-            )
+            way = f"'manifold checkout {owner.project} --session {owner.session}' brings it here"
+            raise not_here(owner.session, way)
         if stored is not None:
             base = self._load_seen(owner, stored.base)
             return WorkingState(base, stored.trust, tuple(stored.scope))
@@ -85,10 +107,7 @@ class SessionFiles:
         standing = generations.standing(owner)
         if standing.project != owner.project:
             self.working_sets.forget(owner)
-            raise SessionBusy(
-                f"session '{owner.session}' was closed, and opened again on another project",
-                hint="try again: the other project is known now",
-            )
+            raise reopened(owner.session)
         base = generations.load(owner.tenant, owner.project, standing.base.generation, commit=standing.base.commit)
         return WorkingState(base, NO_TRUST, standing.patterns)
 
@@ -167,8 +186,7 @@ class SessionFiles:
         opened: OpenWorkingSet,
         base: Snapshot,
         patterns: tuple[str, ...],
-        changed: Tree | None = None,
-        places: Places | None = None,
+        changed: Snapshot | None = None,
         progress: Progress | None = None,
         *,
         working_set: WorkingSetId | None = None,
@@ -179,37 +197,61 @@ class SessionFiles:
             working_set: what it is to be called.
         """
         self.refuse_on_disk(opened.owner)
-        scope = Scope(patterns)
-        wanted = scope.select(base.tree if changed is None else changed)
+        standing = changed or base
+        wanted = Scope(patterns).select(standing.tree)
         self.check_room(wanted)
         opened.id = working_set
         with self.working_sets.folders.building(opened.owner, working_set) as folder:
             root = open_root(folder)
             try:
                 reader = self._generations.block_reader(base.tenant, base.project)
-                folders = materialise(root, wanted, places or base.places, reader, progress)
+                folders = materialise(root, wanted, standing.places, reader, progress)
                 trusted_before_ns = next_tick_ns(opened.location.meta)
             except OSError as error:
                 raise translate(error, os.fsencode(folder)) from None
             finally:
                 os.close(root)
-            drafted = between(base.tree, changed).paths() if changed is not None else set()
+            drafted = between(base.tree, standing.tree).paths() if changed is not None else set()
             trust = Trust(trusted_before_ns, frozenset(drafted), folders)
             self.working_sets.keep(opened, WorkingState(base, trust, patterns))
 
-    def look(self, opened: OpenWorkingSet, state: WorkingState, trust: Trust) -> ScanResult:
-        """Find what an open working set has changed since ``state``. Stores nothing.
+    def survey(
+        self,
+        opened: OpenWorkingSet,
+        state: WorkingState,
+        *,
+        checksum: bool,
+        writer: PackWriter | None = None,
+        progress: Progress | None = None,
+    ) -> Survey:
+        """Find what an open working set has changed since ``state``.
 
         Args:
-            trust: what need not be read for that.
+            checksum: by content, not by times.
+            writer: takes the new content. ``None``: nothing is stored.
+
+        Raises:
+            QuotaExceeded: there is more to store than may be. Others as ``scan``.
         """
-        chunker = self._generations.keys(opened.owner.tenant, opened.owner.project).chunker
+        base, generations = state.base, self._generations
+        scope = Scope(state.scope).select(base.tree)
+        chunker = generations.keys(base.tenant, base.project).chunker
         root = open_root(opened.location.work)
         try:
-            tree = Scope(state.scope).select(state.base.tree)
-            return scan(root, tree, trust, chunker=chunker, add=chunker.chunk_id)
+            trusted_before_ns = file_clock_ns(opened.location.meta)
+            found = scan(
+                root,
+                scope,
+                state.trusted(checksum=checksum),
+                chunker=chunker,
+                add=chunker.chunk_id if writer is None else writer.add,
+                limits=UNLIMITED if writer is None else generations.limits,
+                progress=progress,
+            )
         finally:
             os.close(root)
+        trust = Trust(trusted_before_ns, frozenset(found.unstable), found.folders)
+        return Survey(state, within_scope(found.changes, scope, base.tree), found, trust)
 
     def check_room(self, tree: Tree) -> None:
         """Raises QuotaExceeded; NoSpace: it would not fit, even if every copy in the cache made way."""
@@ -233,11 +275,7 @@ class SessionFiles:
 
 def standing_on(state: WorkingState, changes: Changes, trust: Trust) -> WorkingState:
     """Return the state of a working set whose files are as its base with ``changes`` made."""
-    base = state.base
-    tree = dict(base.tree)
-    apply(tree, changes)
-    standing = Snapshot(base.tenant, base.project, base.head, tree, base.places, base.tree_bytes)
-    return WorkingState(standing, trust, state.scope)
+    return WorkingState(state.base.with_changes(changes), trust, state.scope)
 
 
 def working_conflict(owner: Owner, paths: list[bytes], base: Generation, head: Generation) -> CommitConflict:

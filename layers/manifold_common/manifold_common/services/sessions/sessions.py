@@ -6,24 +6,18 @@ a session whose working set the next checkout builds again from its base and dra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
-from manifold_common.domain.arguments import (
-    checked_flag,
-    checked_session,
-    listed_texts,
-    optional_generation,
-    optional_seen,
-)
+from manifold_common.domain.arguments import checked_flag, checked_session
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Point, Seen
+from manifold_common.domain.history import Point
 from manifold_common.domain.paths import ROOT
-from manifold_common.domain.tree import Difference, apply, differences, totals
+from manifold_common.domain.tree import Difference, totals
 from manifold_common.domain.unknown import unknown_session
 from manifold_common.engine.session_scope import scope_of, seal_scope
 from manifold_common.engine.staleness import refuse_replaced, refuse_stale
@@ -41,6 +35,7 @@ from manifold_common.services.projects.projects import Projects
 from manifold_common.services.sessions.lost_drafts import drop_if_lost
 from manifold_common.services.sessions.relocation import Relocation
 from manifold_common.services.sessions.session_files import SessionFiles, owner_of, working_conflict
+from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 
 
 class CheckoutKind(Enum):
@@ -100,6 +95,15 @@ class Status:
     """Sockets, FIFOs and devices, which are never committed."""
 
 
+class NewSession(NamedTuple):
+    """A session that is to be opened."""
+
+    row: SessionRow
+    base: Snapshot
+    head: Point
+    """The project's newest."""
+
+
 class Sessions:
     def __init__(self, context: Context, files: SessionFiles, relocation: Relocation, projects: Projects) -> None:
         self._context = context
@@ -135,24 +139,17 @@ class Sessions:
         principal: Principal,
         session: SessionId | None = None,
         project: ProjectId | None = None,
+        request: CheckoutRequest = NEWEST,
         *,
-        generation: Generation | None = None,
-        patterns: Sequence[str] = (),
-        strategy: Strategy = Strategy.FAIL,
-        seen_generation: Seen | None = None,
-        drop_lost_draft: bool = False,
         progress: Progress | None = None,
     ) -> CheckedOut:
-        """Bring a session's working set to a generation (``None``: the head), making both if need be.
+        """Bring a session's working set to where the request says, making both if need be.
 
         Uncommitted changes are kept, and merged with what others committed.
 
         Args:
-            patterns: restrict a new session to these paths (gitignore syntax).
-            strategy: whose version of such a path is kept. What ``THEIRS`` drops is kept in a session of its own.
-            seen_generation: the highest generation the caller knows of, best with its commit; a store that has less,
-                or another one, is refused.
-            drop_lost_draft: give up saved work of the session if it cannot be read. What can be read is kept.
+            session: ``None``: a new one.
+            project: of a new session; that of an open one need not be named.
 
         Raises:
             DraftLost: saved work of the session has to be brought here and cannot be read.
@@ -162,99 +159,79 @@ class Sessions:
             RamUnavailable: the project is encrypted, and working sets lie on a disk here. NoSpace, QuotaExceeded: there
                 is no room. SessionBusy. StaleStore.
         """
-        strategy, patterns = Strategy.of(strategy), listed_texts(patterns, "patterns")
-        generation = optional_generation(generation, "generation")
-        seen_generation = optional_seen(seen_generation, "seen_generation")
         view = None
         if session is not None:
             session = checked_session(session)
             view = self._context.catalog.view_session(principal.tenant, principal.user, session)
         if view is None:
-            return self._open(principal, session, project, generation, patterns, strategy, seen_generation, progress)
+            return self._open(principal, session, project, request, progress)
         row, head = view.session, view.head
-        self.check_same(row, project, patterns)
-        if drop_lost_draft and (dropped := drop_if_lost(self._context, row)) is not None:
-            done = self.checkout(
-                principal,
-                session,
-                project,
-                generation=generation,
-                strategy=strategy,
-                seen_generation=seen_generation,
-                progress=progress,
-            )
+        self.check_same(row, project, request)
+        if request.drop_lost_draft and (dropped := drop_if_lost(self._context, row)) is not None:
+            done = self.checkout(principal, session, project, request, progress=progress)
             return replace(done, dropped_draft=dropped)
         self._files.refuse_on_disk(owner_of(row))
         with self._working_sets.open(owner_of(row)) as opened:
             if opened.base is None or opened.base.generation > head.generation:
                 # Looked up before the lock was had: whoever held it may have committed, or saved a draft.
                 view = self.view(principal, row.session)
-            refuse_replaced(self._context.catalog, row.tenant, row.project, view.head.point, seen_generation)
-            return self._go_on(opened, view, generation, strategy, progress)
+            refuse_replaced(self._context.catalog, row.tenant, row.project, view.head.point, request.seen_generation)
+            return self._go_on(opened, view, request, progress)
 
     def _open(
         self,
         principal: Principal,
         session: SessionId | None,
         project: ProjectId | None,
-        generation: Generation | None,
-        patterns: tuple[str, ...],
-        strategy: Strategy,
-        seen_generation: Seen | None,
+        request: CheckoutRequest,
         progress: Progress | None,
     ) -> CheckedOut:
-        context = self._context
-        if project is None:
-            raise unknown_session(session or SessionId(""))
-        head = self._projects.get(principal, project).point
-        refuse_replaced(context.catalog, principal.tenant, project, head, seen_generation)
-        base = context.log.load(principal.tenant, project, generation)
-        Scope(patterns)
-        row = self.new_row(principal, session, base, patterns)
+        context, scope = self._context, Scope(request.paths)
+        row, base, head = self.new_session(principal, session, project, request)
         row = replace(row, working_set=self._relocation.new_id(), node=context.node)
         self._files.refuse_on_disk(owner_of(row))
         session = row.session
-        self._files.check_room(Scope(patterns).select(base.tree))
+        self._files.check_room(scope.select(base.tree))
         try:
             row = context.catalog.open_session(row, ttl=context.policy.session_ttl)
         except AlreadyExists:
             # Someone else opened it at this very moment.
-            return self.checkout(
-                principal,
-                session,
-                project,
-                generation=generation,
-                patterns=patterns,
-                strategy=strategy,
-                seen_generation=seen_generation,
-                progress=progress,
-            )
+            return self.checkout(principal, session, project, request, progress=progress)
         with self._working_sets.open(owner_of(row)) as opened:
             if opened.location.exists() and self._working_sets.folders.mode is WorkspaceMode.EPHEMERAL:
                 # Someone else found the session, and was here first.
-                return self._go_on(opened, self.view(principal, session), generation, strategy, progress)
+                return self._go_on(opened, self.view(principal, session), request, progress)
             try:
                 if opened.location.exists():
-                    self._bring(opened, row, base.head.point, strategy)
+                    self._bring(opened, row, base.head.point, request.strategy)
                 else:
-                    self._files.build(opened, base, patterns, progress=progress, working_set=row.working_set)
+                    self._files.build(opened, base, request.paths, progress=progress, working_set=row.working_set)
                 return self._result(opened, CheckoutKind.NEW, head.generation, row.expires_at)
             except BaseException:
                 with suppress(ManifoldError):
                     context.catalog.end_session(row)
                 raise
 
-    def new_row(
-        self, principal: Principal, session: SessionId | None, base: Snapshot, patterns: tuple[str, ...]
-    ) -> SessionRow:
-        """Return the row of a session that is to be opened on ``base``; the catalog says when that was.
+    def new_session(
+        self,
+        principal: Principal,
+        session: SessionId | None,
+        project: ProjectId | None,
+        request: CheckoutRequest,
+    ) -> NewSession:
+        """Return the row of a session that is to be opened; the catalog says when that was.
 
-        Raises InvalidInput: the id cannot be one.
+        Raises NotFound: no such project or generation. InvalidInput: the id cannot be one. StaleStore.
         """
-        context = self._context
+        context, patterns = self._context, request.paths
+        if project is None:
+            raise unknown_session(session or SessionId(""))
+        head = self._projects.get(principal, project).point
+        refuse_replaced(context.catalog, principal.tenant, project, head, request.seen_generation)
+        base = context.log.load(principal.tenant, project, request.generation)
         session = SessionId(context.new_id()) if session is None else checked_session(session)
         now = context.clock.now()
-        return SessionRow(
+        row = SessionRow(
             tenant=principal.tenant,
             user=principal.user,
             session=session,
@@ -266,15 +243,16 @@ class Sessions:
             created_at=now,
             expires_at=now,
         )
+        return NewSession(row, base, head)
 
-    def check_same(self, row: SessionRow, project: ProjectId | None, patterns: tuple[str, ...]) -> None:
+    def check_same(self, row: SessionRow, project: ProjectId | None, request: CheckoutRequest) -> None:
         """Raises InvalidInput: the session was opened on another project, or with other paths."""
         if project is not None and row.project != project:
             raise InvalidInput(
                 f"session '{row.session}' works on another project",
                 hint="choose another session id, or close that session",
             )
-        if patterns and patterns != scope_of(self._context.keys, row):
+        if request.paths and request.paths != scope_of(self._context.keys, row):
             raise InvalidInput(
                 f"session '{row.session}' was opened with other paths",
                 hint="open a new session for another set of paths",
@@ -284,19 +262,18 @@ class Sessions:
         self,
         opened: OpenWorkingSet,
         view: SessionView,
-        generation: Generation | None,
-        strategy: Strategy,
+        request: CheckoutRequest,
         progress: Progress | None,
     ) -> CheckedOut:
         """Check out a session that there is. Its lock is held."""
-        row, head = view.session, view.head
+        row, head, generation = view.session, view.head, request.generation
         if opened.base is not None:
             refuse_stale(head.point, opened.base)
         expires_at = self.prolong(view)  # before the work, in which its end may come
         missing = None if opened.location.exists() else self._missing(row)
-        arrived, row = self._relocation.arrive(opened, row, strategy, progress)
+        arrived, row = self._relocation.arrive(opened, row, request.strategy, progress)
         target = head.point if generation is None or generation == head.generation else Point(generation)
-        moved = self._bring(opened, row, target, strategy)
+        moved = self._bring(opened, row, target, request.strategy)
         kind = CheckoutKind.RESTORED if arrived else CheckoutKind.REFRESHED if moved else CheckoutKind.WARM
         return replace(self._result(opened, kind, head.generation, expires_at), missing=missing)
 
@@ -359,17 +336,15 @@ class Sessions:
         view = self.view(principal, session)
         with self._working_sets.open(owner_of(view.session)) as opened:
             state = self._files.standing_state(opened)
-            found = self._files.look(opened, state, state.trusted(checksum=checksum))
-            after = dict(state.base.tree)
-            apply(after, found.changes)
+            seen = self._files.survey(opened, state, checksum=checksum)
             return Status(
                 session=session,
                 project=view.session.project,
                 path=opened.location.work,
                 base_generation=state.base.head.generation,
                 head_generation=view.head.generation,
-                differences=differences(state.base.tree, after),
-                skipped=found.skipped,
+                differences=seen.differences(),
+                skipped=seen.found.skipped,
             )
 
     def close(self, principal: Principal, session: SessionId) -> str | None:
