@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from manifold_common.domain.history import Point
-from manifold_common.engine.staleness import require_expected
+from manifold_common.domain.history import Point, require_expected
 from manifold_common.errors import Conflict
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of

@@ -3,15 +3,15 @@
 Random ids are 128 bits, written as 26 characters of lower-case base32 without padding (RFC 4648), so that they are
 safe in a URL, a file name and an object key. Ids that people choose (tenant, user, session) are slugs.
 
-A type carries its rule: whatever msgspec decodes into one, from whomever it came, is such an id or is refused. So no
-decoder can be written that lets through a text that leads somewhere else. Other text becomes an id by ``parse_*``.
+A type carries its rule: whatever msgspec decodes into one is a valid id, whoever sent it, or is refused. So no decoder
+can let through a text that leads somewhere else. Other text becomes an id by ``parse_*``.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from typing import Annotated, NewType
+from typing import Annotated, NewType, TypeAlias
 
 from msgspec import Meta
 
@@ -48,6 +48,8 @@ RequestId = NewType("RequestId", Annotated[str, Meta(pattern=_REQUEST)])
 """A caller's own name for a request: a second one of that name is the first one again."""
 Generation = NewType("Generation", Annotated[int, Meta(ge=0, le=MAX_GENERATION)])
 """A project's commit number, 0 while it is empty."""
+TenantProject: TypeAlias = tuple[TenantId, ProjectId]
+"""Which project: its id names it within its tenant."""
 
 DEFAULT_TENANT = TenantId("default")
 DEFAULT_USER = UserId("local")

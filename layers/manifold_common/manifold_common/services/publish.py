@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from manifold_common.domain.access import Principal
 from manifold_common.domain.conflict import Strategy, commit_conflict, dropped, rebase
 from manifold_common.domain.event import PROJECT_COMMIT, commit_event
-from manifold_common.domain.history import Seen, point_of
+from manifold_common.domain.history import Seen, point_of, require_expected
 from manifold_common.domain.paths import ROOT, to_display
 from manifold_common.domain.patience import patience
 from manifold_common.domain.skill import touches_skills
@@ -24,7 +24,6 @@ from manifold_common.domain.tree import Changes, between, growth, is_significant
 from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.session_scope import scope_of
-from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import (
     AlreadyExists,

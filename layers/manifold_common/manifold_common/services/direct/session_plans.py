@@ -27,8 +27,8 @@ from manifold_common.format.sealed import MAX_RAW_BYTES, ObjectKind, Seal, unpac
 from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, SessionId
 from manifold_common.ports.catalog import DraftRef, SessionRow
 from manifold_common.services.context import Context
+from manifold_common.services.direct.draft_sealing import seal_draft
 from manifold_common.services.direct.plans import EVERYTHING, Grant, Plan, Plans, Wanted
-from manifold_common.services.keys.sealing import Sealing
 from manifold_common.services.projects.projects import Projects
 from manifold_common.services.sessions.lost_drafts import blaming_draft, drop_if_lost
 from manifold_common.services.sessions.sessions import Sessions
@@ -63,7 +63,6 @@ class SessionPlans:
         self._projects = projects
         self._sessions = sessions
         self._plans = plans
-        self._sealing = Sealing(context)
 
     def plan(
         self,
@@ -175,7 +174,7 @@ class SessionPlans:
             found = context.log.read_commit(row.tenant, row.project, draft)
         if draft.dek == PLAIN and context.keys.of(row.tenant, row.project).distrusts_plain:
             # Its client could not tell it from another one.
-            draft, found = self._sealing.seal_draft(row, draft, base, found)
+            draft, found = seal_draft(context, row, draft, base, found)
         tree = dict(base.tree)
         apply(tree, found.changes)
         places = {**base.places, **found.places}

@@ -14,7 +14,7 @@ from manifold_common.domain.history import Point
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.engine.working_set.working_sets import WorkingSets
 from manifold_common.errors import ManifoldError, NotFound, Unavailable
-from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ids import TenantProject
 from manifold_common.ports.generation_cache import Invalidation, Listener
 from manifold_common.services.context import Context
 
@@ -30,8 +30,6 @@ _STEADY_SECONDS = 60.0
 _MOST_BYTES = 64 << 20
 """Of one project at one time. What lies further back is left to whoever asks for it."""
 
-_Owner = tuple[TenantId, ProjectId]
-
 
 class Prefetcher:
     """Listens in a thread that the host gives it. One for each process."""
@@ -39,7 +37,7 @@ class Prefetcher:
     def __init__(self, context: Context, working_sets: WorkingSets) -> None:
         self._context = context
         self._working_sets = working_sets
-        self._fetched: dict[_Owner, Point] = {}
+        self._fetched: dict[TenantProject, Point] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Follow until ``stop`` is set. A connection that breaks is made again, ever more slowly while it keeps
@@ -82,7 +80,7 @@ class Prefetcher:
                 ended = clock.monotonic()
                 rested_at = ended + max(_SHORTEST_REST_SECONDS, _REST_FACTOR * (ended - started))
 
-    def fetch(self, projects: set[_Owner]) -> int:
+    def fetch(self, projects: set[TenantProject]) -> int:
         """Fetch what was committed to those of ``projects`` that are in use here. Returns how many objects came."""
         held = self._held()
         self._fetched = {owner: point for owner, point in self._fetched.items() if owner in held}
@@ -103,9 +101,9 @@ class Prefetcher:
         known = self._held().get((news.tenant, news.project))
         return known is not None and known.generation < news.generation
 
-    def _held(self) -> dict[_Owner, Point]:
+    def _held(self) -> dict[TenantProject, Point]:
         """Return the projects in use here, and up to where their log has been read or fetched."""
-        held: dict[_Owner, Point] = {}
+        held: dict[TenantProject, Point] = {}
         for known in (self._context.log.remembered(), self._working_sets.bases()):
             for owner, point in known.items():
                 points = (held.get(owner, point), self._fetched.get(owner, point), point)

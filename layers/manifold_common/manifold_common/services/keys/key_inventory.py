@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 
 from manifold_common.domain.keys import Kek, KeyRecord
 from manifold_common.errors import ManifoldError
+from manifold_common.ids import TenantProject
 from manifold_common.services.context import Context
-from manifold_common.services.keys.rewrap import Gate, KeyTrouble, Owner, Rewrap, keys_not_under
+from manifold_common.services.keys.rewrap import Gate, KeyTrouble, Rewrap, keys_not_under
 
 _NO_KEK: Final = Kek("", "", -1)
 """Nothing is wrapped under it."""
@@ -48,7 +49,7 @@ class KeyInventory:
     """Data keys that could not be opened now."""
     opened: bool
     """Whether that was tried."""
-    only: Owner | None
+    only: TenantProject | None
     """The project that was looked at; ``None``: all, deleted ones too."""
 
     @property
@@ -74,7 +75,7 @@ class KeyInventories:
         self._rewrap = rewrap
 
     def take(
-        self, *, only: Owner | None = None, opens: bool = True, report: Callable[[], None] = lambda: None
+        self, *, only: TenantProject | None = None, opens: bool = True, report: Callable[[], None] = lambda: None
     ) -> KeyInventory:
         """Look at every data key, or at those of one project.
 
@@ -87,7 +88,7 @@ class KeyInventories:
         """
         current, trouble = self._current()
         counts: Counter[Kek] = Counter()
-        owners: defaultdict[Kek, set[Owner]] = defaultdict(set)
+        owners: defaultdict[Kek, set[TenantProject]] = defaultdict(set)
         keys: list[KeyRecord] = []
         unreadable: list[KeyTrouble] = []
         gate = Gate()

@@ -18,7 +18,7 @@ from manifold_common.domain.keys import Kek, KeyRecord, WrappedKey
 from manifold_common.errors import ErrorKind, KeyUnavailable, ManifoldError
 from manifold_common.format.key_record import encode_key_record
 from manifold_common.format.layout import wrapped_key_key
-from manifold_common.ids import DekId, ProjectId, TenantId
+from manifold_common.ids import DekId, ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import Catalog
 from manifold_common.ports.key_provider import KeyProvider
 from manifold_common.services.context import Context
@@ -30,7 +30,6 @@ _GIVE_UP_AFTER = 5
 """Failures in a row of keys of one provider that is away: the rest would fail as well, each after its time-out."""
 
 Cursor: TypeAlias = tuple[TenantId, ProjectId, DekId]
-Owner: TypeAlias = tuple[TenantId, ProjectId]
 
 
 class KeyTrouble(NamedTuple):
@@ -78,7 +77,7 @@ class Rewrap:
         # Where it has no version yet, 0, which no record names.
         return Kek(self._current, facts["key_name"], int(version) if version.isdecimal() else 0)
 
-    def pending(self, *, only: Owner | None = None) -> Iterator[KeyRecord]:
+    def pending(self, *, only: TenantProject | None = None) -> Iterator[KeyRecord]:
         """Yield what a run would rewrap. Raises KeyUnavailable, CatalogUnavailable."""
         kek = self.kek()
         return iter(()) if kek is None else keys_not_under(self._context.catalog, kek, only=only)
@@ -87,7 +86,7 @@ class Rewrap:
         self,
         after: Cursor | None = None,
         *,
-        only: Owner | None = None,
+        only: TenantProject | None = None,
         stop: Callable[[], bool] = lambda: False,
         report: Callable[[], None] = lambda: None,
     ) -> RewrapSlice:
@@ -163,7 +162,7 @@ class Gate:
 
 
 def keys_not_under(
-    catalog: Catalog, kek: Kek, *, after: Cursor | None = None, only: Owner | None = None
+    catalog: Catalog, kek: Kek, *, after: Cursor | None = None, only: TenantProject | None = None
 ) -> Iterator[KeyRecord]:
     """Yield data keys under another KEK, in order, of one project or of all. Raises CatalogUnavailable."""
     if only is not None and after is None:

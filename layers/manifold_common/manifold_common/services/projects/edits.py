@@ -21,7 +21,7 @@ from manifold_common.domain.arguments import (
     settle,
 )
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Seen
+from manifold_common.domain.history import Seen, require_expected
 from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
 from manifold_common.domain.tree import (
@@ -32,7 +32,6 @@ from manifold_common.domain.tree import (
 )
 from manifold_common.engine.commit_writer import Authorship
 from manifold_common.engine.pack_writer import NewContent
-from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
