@@ -1,5 +1,4 @@
-"""Commit objects and checkpoints on their way into the store. Nothing here is visible to readers: that is the
-catalog's word alone."""
+"""Commit objects and checkpoints on their way into the store. Readers see none of it until the catalog names it."""
 
 from __future__ import annotations
 
