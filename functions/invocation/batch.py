@@ -1,4 +1,4 @@
-"""Batches of records, each with an outcome of its own: those that failed come again, the others do not.
+"""Batches of records, each with an outcome of its own: only those that failed are delivered again.
 
 Messages of a queue fail one by one. Records of Kafka come in partitions, whose order counts: what comes after one that
 failed is not begun, and comes again with it. Only a source in provisioned mode asks which records failed; to any other,
@@ -24,7 +24,7 @@ _NAMED = 20
 
 
 class KafkaRecord(msgspec.Struct):
-    """What is used of a record. There is more in it."""
+    """The part of a record that is used."""
 
     topic: str
     partition: int

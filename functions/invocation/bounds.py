@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from manifold_common.domain.leading import leading
+from manifold_common.domain.fitting import as_many_as_fit
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ _LISTED_BYTES = 128 << 10
 
 def fitting(items: Sequence[T], encode: Callable[[T], bytes | str]) -> Sequence[T]:
     """Return the first items of a page, one at least: as many as ``MAX_PAGE_BYTES`` have room for."""
-    return leading(items, MAX_PAGE_BYTES, lambda item: len(encode(item)) + 1, at_least=1)
+    return as_many_as_fit(items, MAX_PAGE_BYTES, lambda item: len(encode(item)) + 1, at_least=1)
 
 
 def listed(items: Sequence[T], length: Callable[[Any], int] = len) -> Sequence[T]:
@@ -27,4 +27,4 @@ def listed(items: Sequence[T], length: Callable[[Any], int] = len) -> Sequence[T
     Args:
         length: bytes of an item's names.
     """
-    return leading(items[:LISTED_PATHS], _LISTED_BYTES, length)
+    return as_many_as_fit(items[:LISTED_PATHS], _LISTED_BYTES, length)

@@ -1,9 +1,9 @@
 """What lives as long as a container: settings, services, connections. One invocation at a time works with it.
 
-Everything is made when it is first needed. A start that failed is tried again by the next invocation; one that failed
-for what the settings say, with settings that are read again, though not at every call. Whoever works here enters with a
-name first: what belonged to another session, or to another tenant, is then gone (services/sessions/eviction.py). A
-secret that a server refuses later is read again below, by the adapter it was refused to (bootstrap/credentials.py).
+Everything is made when it is first needed. A start that failed is tried again by the next invocation; if the settings
+were at fault, they are read again first, though not at every call. Work enters under a name: whatever belonged to
+another session, or to another tenant, is removed then (``services/sessions/eviction.py``). A secret that a server
+refuses later is read again by the adapter that was refused (``bootstrap/credentials.py``).
 """
 
 from __future__ import annotations

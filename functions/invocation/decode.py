@@ -23,8 +23,7 @@ _MISSING = re.compile(r"Object missing required field `(.*)`")
 
 
 class MalformedEvent(InvalidInput):
-    """What a function was given is not what it takes. The text names places in it, and nothing that stands there, so it
-    may be logged."""
+    """The input of a function is not valid. The text names fields and never their values, so it may be logged."""
 
     code = "malformed_event"
 

@@ -1,4 +1,4 @@
-"""Events of API Gateway and of function URLs: made one form of, taken and answered without a web framework.
+"""Events of API Gateway and of function URLs, brought to one form and answered without a web framework.
 
 That form is payload format 2.0, which HTTP APIs and function URLs send. Format 1.0 is what REST APIs send, and
 HTTP APIs that ask for it; an answer to it looks the same, since none of ours has a cookie.
@@ -50,7 +50,7 @@ class _RequestContext(msgspec.Struct):
 
 
 class _HttpEvent(msgspec.Struct):
-    """What is used of an event. There is more in it."""
+    """The part of an event that is used."""
 
     version: Literal["2.0"]
     rawPath: str  # noqa: N815

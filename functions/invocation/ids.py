@@ -1,4 +1,5 @@
-"""By which ids an invocation is found: in Lambda's log, the access log of the HTTP API, traces, and by its caller."""
+"""The ids by which an invocation is found: in Lambda's log, the access log of the HTTP API, traces, and by its
+caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A path as JSON says it. Apart from the shapes, which cost a function that only names paths more than its own work."""
+"""A path as it is written in JSON. Kept apart from the shapes, which take longer to load than the work of a function
+that only names paths."""
 
 from __future__ import annotations
 

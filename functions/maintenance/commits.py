@@ -15,7 +15,7 @@ class _Data(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
-    """What is needed of a CloudEvent. Others are let pass."""
+    """The part of a CloudEvent that is used. Events of other types are ignored."""
 
     type: str
     data: _Data | None = None

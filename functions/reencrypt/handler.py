@@ -1,4 +1,4 @@
-"""Works a slice of what is to be done for keys: wraps them anew under the key of the settings."""
+"""Wraps a slice of the data keys anew, under the key of the settings."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from manifold_common.errors import ConfigError, SchemaMismatch, Unavailable
 from manifold_common.settings import Settings
 
 from manifold_local.accounts import me, owner_of
+from manifold_local.host_lock import host_is_running
 
 EMBEDDED_FOLDER = ".postgres"
 LINGER_SECONDS = 30.0
@@ -68,7 +69,6 @@ def stop_database(settings: Settings) -> bool:
     if settings.database_url is not None:
         return False
     from manifold_local.embedded.postgres import stop_embedded
-    from manifold_local.host import host_is_running
 
     if not stop_embedded(settings.workdir / EMBEDDED_FOLDER):
         host = host_is_running(settings.workdir)

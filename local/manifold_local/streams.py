@@ -1,8 +1,8 @@
-"""The standard streams of a program, of which none can break what it does.
+"""The standard streams of a program, arranged so that none can break its work.
 
-- Descriptors 0 to 2 are taken before anything is opened.
-- What standard error does not take is lost, and that is all: no work fails because nobody hears of it.
-- What standard output does not take is told by one error of its own, ``OutputLost``, which is mistaken for no other.
+- Descriptors 0 to 2 are taken before anything is opened. - What cannot be written to standard error is dropped: no work
+fails because nobody hears of it. - What cannot be written to standard output raises an error of its own,
+``OutputLost``, which is mistaken for no other.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def drop_output() -> None:
 
 
 class _Patient(io.FileIO):
-    """A file to write to, also one that a parent has made non-blocking: it is waited for."""
+    """A file to write to that waits until it can, even where a parent has made it non-blocking."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         while (written := super().write(data)) is None:

@@ -78,7 +78,7 @@ SERVICES = {
     "api": {"projects.projects"},
     "checkout": {"sessions.sessions", "projects.projects"},
     "commit": {"projects.edits", "projects.projects", "publish"},
-    "fanout": {"events.events", "events.relay", "projects.projects"},
+    "fanout": {"events.events", "events.relay"},
     "reencrypt": {"keys.rewrap"},
 }
 

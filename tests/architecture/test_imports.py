@@ -1,37 +1,34 @@
-"""The arrows between packages are those of the table, read from the source: no module is imported to find out."""
+"""Imports are those that the tables of ``docs/architecture.md`` allow. No module is imported to find out."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.imports import Arrow, all_arrows, arrows, modules
+from tests.support.imports import ROOT, Arrow, all_arrows, arrows, modules
 
-BELOW_SERVICES = {"engine", "format", "ports", "shapes", "domain", "errors", "ids", "nearest"}
-EDGES = {"settings", "bootstrap", "services", "shapes", "domain", "errors", "ids"}
-EVERYTHING = BELOW_SERVICES | {"services", "adapters", "settings"}
+PAGE = ROOT / "docs" / "architecture.md"
 
-MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    "descriptors": set(),
-    "nearest": set(),
-    "ids": {"errors"},  # one row of the table; an id that does not parse is an error
-    "domain": {"errors", "ids", "nearest"},
-    "format": {"domain", "errors", "ids"},
-    "shapes": {"domain", "errors", "ids", "nearest"},
-    "ports": {"shapes", "domain", "errors", "ids"},  # a remote server takes and gives what the world says and hears
-    "engine": BELOW_SERVICES - {"engine", "shapes"},
-    "services": BELOW_SERVICES,
-    "adapters": {"ports", "shapes", "domain", "errors", "ids"},
-    "wrappers": {"ports"},
-    "settings": {"errors", "nearest"},
-    "bootstrap": EVERYTHING | {"wrappers", "descriptors"},
-    "functions": EDGES,
-    "local": EDGES | {"functions", "descriptors"},
-}
-"""What each part of the house may import beside itself. ``wrappers`` is adapters over a port."""
+
+def table(page: str, first: str) -> dict[str, set[str]]:
+    """Return the rows of the table whose first column is headed ``first``: what each name may import, its last column.
+
+    A name after a semicolon is a remark.
+    """
+    rows = re.search(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert rows is not None, f"{PAGE} has no table of {first}"
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[1].splitlines()]
+    names = re.compile(r"`([^`]+)`")
+    return {name: set(names.findall(row[-1].partition(";")[0])) for row in cells for name in names.findall(row[0])}
+
+
+MAY_IMPORT = table(PAGE.read_text(), "Part")
+"""What each part of the house may import beside itself."""
+ROOMS = table(PAGE.read_text(), "Room")
+"""What each room of ``services/`` may import beside itself."""
 
 
 def part_of(dotted: str) -> str | None:
@@ -39,7 +36,7 @@ def part_of(dotted: str) -> str | None:
     parts = dotted.split(".")
     if parts[0] == "manifold_common":
         if parts[1:3] == ["adapters", "wrappers"]:
-            return "wrappers"
+            return "adapters/wrappers"
         return parts[1] if len(parts) > 1 and parts[1] != "__version__" else "root"
     return {"manifold_local": "local", "functions": "functions", "tests": "tests"}.get(parts[0])
 
@@ -49,14 +46,26 @@ def adapter_of(dotted: str) -> str | None:
     return parts[2] if parts[:2] == ["manifold_common", "adapters"] and len(parts) > 2 else None
 
 
+def room_of(dotted: str) -> str | None:
+    """Return the room of ``services/`` that a dotted name belongs to."""
+    parts = dotted.split(".")
+    return parts[2] if parts[:2] == ["manifold_common", "services"] and len(parts) > 2 else None
+
+
+ADAPTERS = ("adapters", "adapters/wrappers")
+
+
 def is_allowed(arrow: Arrow) -> bool:
     source, target = part_of(arrow.source), part_of(arrow.target)
     if target is None or target == "root":
         return True
     if source is None or source == "root":
         return False
-    if source in ("adapters", "wrappers") and target in ("adapters", "wrappers"):
+    if source in ADAPTERS and target in ADAPTERS:
         return adapter_of(arrow.source) == adapter_of(arrow.target)
+    if source == target == "services":
+        here, there = room_of(arrow.source), room_of(arrow.target)
+        return here == there or there in ROOMS.get(here or "", ())
     return target == source or target in MAY_IMPORT[source]
 
 
@@ -70,6 +79,17 @@ def test_every_import_is_on_the_table() -> None:
 def test_every_part_of_the_table_exists_and_every_part_that_exists_is_on_it() -> None:
     parts = {part_of(name) for name in modules()} - {"root"}
     assert parts == MAY_IMPORT.keys()
+    assert {room_of(name) for name in modules()} - {None} == ROOMS.keys()
+
+
+def test_no_room_may_import_one_that_it_does_not_need() -> None:
+    drawn = {(room_of(arrow.source), room_of(arrow.target)) for arrow in ALL}
+    assert [(room, other) for room in ROOMS for other in ROOMS[room] if (room, other) not in drawn] == []
+
+
+def test_a_rule_is_read_from_its_row() -> None:
+    page = "| Part | May import |\n|---|---|\n| `a`, `b` | `c`; of `d` nothing |\n| `e` | nothing of ours |\n\n`f`\n"
+    assert table(page, "Part") == {"a": {"c"}, "b": {"c"}, "e": set()}
 
 
 def test_the_reader_of_imports_sees_the_modules_it_should() -> None:
@@ -203,6 +223,8 @@ def test_an_import_is_seen_wherever_it_stands(source: str, name: str, found: str
         ("manifold_common.engine.x", "manifold_common.adapters.memory"),
         ("manifold_common.services.x", "manifold_common.bootstrap"),
         ("manifold_common.services.x", "manifold_common.settings.model"),
+        ("manifold_common.services.projects.x", "manifold_common.services.sessions.commit"),
+        ("manifold_common.services.context", "manifold_common.services.publish"),
         ("manifold_common.adapters.s3.x", "manifold_common.adapters.filesystem.folders"),
         ("manifold_common.adapters.s3.x", "manifold_common.adapters.wrappers.counting"),
         ("manifold_common.adapters.s3.x", "manifold_common.engine.workers"),
@@ -229,6 +251,7 @@ def test_an_arrow_that_is_not_on_the_table_is_refused(source: str, target: str) 
         ("manifold_common.adapters.s3.x", "manifold_common.adapters.s3.client"),
         ("manifold_common.adapters.s3.x", "manifold_common.ports.retry"),
         ("manifold_common.adapters.wrappers.x", "manifold_common.ports.object_store"),
+        ("manifold_common.services.sessions.x", "manifold_common.services.projects.history"),
         ("manifold_common.settings.model", "manifold_common.settings.fields"),
         ("manifold_common.bootstrap", "manifold_common.adapters.s3"),
         ("manifold_local.host", "functions.api.app"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from manifold_local.host import host_is_running
+from manifold_local.host_lock import host_is_running
 
 from tests.support.cli import EXECUTABLE, Program
 from tests.support.embedded import needs_proc

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from manifold_local.host import host_is_running
+from manifold_local.host_lock import host_is_running
 
 from tests.support.cli import EXECUTABLE
 from tests.support.waiting import wait_until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from manifold_local.host import host_is_running
+from manifold_local.host_lock import host_is_running
 
 from tests.support.embedded import postgres_processes
 from tests.support.host import MakeHost

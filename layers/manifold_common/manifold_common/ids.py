@@ -3,8 +3,8 @@
 Random ids are 128 bits, written as 26 characters of lower-case base32 without padding (RFC 4648), so that they are
 safe in a URL, a file name and an object key. Ids that people choose (tenant, user, session) are slugs.
 
-A type carries its rule: whatever msgspec decodes into one, from whomever it came, is such an id or is refused. So no
-decoder can be written that lets through a text that leads somewhere else. Other text becomes an id by ``parse_*``.
+A type carries its rule: whatever msgspec decodes into one is a valid id, whoever sent it, or is refused. So no decoder
+can let through a text that leads somewhere else. Other text becomes an id by ``parse_*``.
 """
 
 from __future__ import annotations

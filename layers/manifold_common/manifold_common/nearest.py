@@ -1,4 +1,5 @@
-"""Which names somebody may have meant by one that is not there. For hints only, and bounded: never worth a wait."""
+"""Which existing names may have been meant by an unknown one. For hints only, so the work is bounded: no hint is worth
+a wait."""
 
 from __future__ import annotations
 

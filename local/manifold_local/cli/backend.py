@@ -130,7 +130,7 @@ class LocalBackend:
         return self._manifold.sessions.checkout(self._principal, session, project, request, progress=progress)
 
     def why_unsaved(self) -> str | None:
-        from manifold_local.host import host_is_running
+        from manifold_local.host_lock import host_is_running
 
         settings = self._manifold.settings
         if settings.projects.workspace.mode == "legacy":

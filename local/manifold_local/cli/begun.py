@@ -1,4 +1,5 @@
-"""What a command makes before its work can begin: taken back where the work fails or is interrupted, or else said."""
+"""What a command has to make before its work can begin: removed again if the work fails or is interrupted, or else
+reported."""
 
 from __future__ import annotations
 

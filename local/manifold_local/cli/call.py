@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import typer
 
 from manifold_local.cli.interrupts import exit_code
 from manifold_local.cli.output import flush, print_error, print_json, safe_lines, shell_words
+from manifold_local.cli.progress import Report, progress
 from manifold_local.streams import OutputLost, drop_output
 
 if TYPE_CHECKING:
@@ -137,12 +138,12 @@ class Call:
                 self.warn(warning)
             yield manifold
 
-    def owner(self, manifold: Manifold, project: str | None) -> TenantProject | None:
+    def resolve(self, manifold: Manifold, project: str | None) -> TenantProject | None:
         """Return the project of that name or id, by its id also a deleted one. ``None`` stays: all projects.
 
         Raises NotFound.
         """
-        return None if project is None else manifold.events.owner(self.principal, project)
+        return None if project is None else manifold.projects.resolve_even_deleted(self.principal, project)
 
     @contextmanager
     def backend(self, *, makes: bool = False) -> Iterator[Backend]:
@@ -192,9 +193,20 @@ class Call:
             drop_output()
             print_error(f"warning: it is done, and could not be told: {lost}")
 
+    @property
+    def _talks(self) -> bool:
+        """Whether a person is to be told more than results and errors."""
+        return not (self.quiet or self.json)
+
+    def progress(
+        self, what: str, *, total_bytes: int | None = None, thing: str = "file"
+    ) -> AbstractContextManager[Report | None]:
+        """Show how work goes on, as ``progress.progress``. Only for people: never with ``--quiet`` or ``--json``."""
+        return progress(what, wanted=self._talks, total_bytes=total_bytes, thing=thing)
+
     def note(self, text: str) -> None:
         """Tell a person something on standard error. Only for people: never with ``--quiet`` or ``--json``."""
-        if not (self.quiet or self.json):
+        if self._talks:
             print_error(safe_lines(text))
 
     def warn(self, text: str) -> None:

@@ -50,21 +50,21 @@ def tail(
     For people. Programs that must miss nothing read them from Kafka or get them as webhooks.
     """
     with call.manifold() as manifold:
-        owner = call.owner(manifold, project)
-        found = manifold.events.recent(owner, limit=count)
+        only = call.resolve(manifold, project)
+        found = manifold.events.recent(only, limit=count)
         if not follow:
             call.answer({"events": [event.document for event in found]}, lambda: _print(call, found))
             return
         _print(call, found)
-        _follow(call, manifold, owner, found)
+        _follow(call, manifold, only, found)
 
 
-def _follow(call: Call, manifold: Manifold, owner: TenantProject | None, seen: list[WrittenEvent]) -> None:
-    newest = seen[-1].sequence if seen else max((e.sequence for e in manifold.events.recent(owner, limit=1)), default=0)
-    known = {event.sequence for event in manifold.events.after(newest - _LOOK_BACK, owner) if event.sequence <= newest}
+def _follow(call: Call, manifold: Manifold, only: TenantProject | None, seen: list[WrittenEvent]) -> None:
+    newest = seen[-1].sequence if seen else max((e.sequence for e in manifold.events.recent(only, limit=1)), default=0)
+    known = {event.sequence for event in manifold.events.after(newest - _LOOK_BACK, only) if event.sequence <= newest}
     while True:
         time.sleep(_LOOK_SECONDS)
-        found = [e for e in manifold.events.after(newest - _LOOK_BACK, owner) if e.sequence not in known]
+        found = [e for e in manifold.events.after(newest - _LOOK_BACK, only) if e.sequence not in known]
         _print(call, found)
         newest = max([newest, *(event.sequence for event in found)])
         known = {number for number in known | {e.sequence for e in found} if number > newest - _LOOK_BACK}
@@ -138,7 +138,7 @@ def redrive(
     if skip and project is None:
         raise InvalidInput("--skip needs a PROJECT", hint="'manifold events list' shows which ones are parked")
     with call.manifold() as manifold:
-        done = manifold.events.redrive(sink=sink, owner=call.owner(manifold, project), skip=skip)
+        done = manifold.events.redrive(sink=sink, project=call.resolve(manifold, project), skip=skip)
         idle = [news for news in manifold.events.sink_news(sink) if news.condition in ("parked", "resting")]
 
     def say() -> None:

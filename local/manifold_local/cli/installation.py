@@ -25,7 +25,7 @@ def adopt(
     """
     from manifold_common.services.upkeep.installation import Adoption
 
-    from manifold_local.host.lock import HostLock
+    from manifold_local.host_lock import HostLock
     from manifold_local.runtime import open_manifold
 
     if same == new:

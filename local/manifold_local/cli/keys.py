@@ -13,7 +13,7 @@ from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project
 from manifold_local.cli.exit_codes import EXIT_CODES
 from manifold_local.cli.output import print_line, print_table, safe
-from manifold_local.cli.progress import Report, progress
+from manifold_local.cli.progress import Report
 
 if TYPE_CHECKING:
     from manifold_common.domain.keys import Kek, KeyRecord
@@ -46,8 +46,9 @@ def status(
     Says how many data keys are not under the current key, which cannot be opened, and which versions of a master key
     nothing refers to any more. Of all tenants, and of deleted projects as well.
     """
-    with call.manifold() as manifold, progress(call, "opening keys", thing="key") as bar:
-        found = manifold.key_inventories.take(only=call.owner(manifold, project), opens=not no_open, report=_each(bar))
+    with call.manifold() as manifold, call.progress("opening keys", thing="key") as bar:
+        only = call.resolve(manifold, project)
+        found = manifold.key_inventories.take(only=only, opens=not no_open, report=_each(bar))
 
     def say() -> None:
         _say_current(found)
@@ -102,7 +103,7 @@ def rewrap(
     meanwhile, and several may run at once.
     """
     with call.manifold() as manifold:
-        owner = call.owner(manifold, project)
+        only = call.resolve(manifold, project)
         current = manifold.rewrap.kek()
         if current is None:
             raise InvalidInput(
@@ -110,12 +111,12 @@ def rewrap(
                 hint="set projects.encrypt to true (PROJECTS_ENCRYPT)",
             )
         if dry_run:
-            pending = list(manifold.rewrap.pending(only=owner))
+            pending = list(manifold.rewrap.pending(only=only))
             document = {"dry_run": True, "current": _kek_json(current), "would_rewrap": list(map(_key_json, pending))}
             call.answer(document, lambda: _say_pending(pending, call, shown=True))
             return
-        with progress(call, "re-wrapping keys", thing="key") as bar:
-            done = manifold.rewrap.run(only=owner, report=_each(bar))
+        with call.progress("re-wrapping keys", thing="key") as bar:
+            done = manifold.rewrap.run(only=only, report=_each(bar))
 
     def say() -> None:
         print_line(f"{plural(done.rewrapped, 'data key')} wrapped under {_kek_text(current)}")

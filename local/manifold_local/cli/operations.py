@@ -16,7 +16,6 @@ from manifold_local.cli.arguments import ProjectArgument
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.exit_codes import EXIT_CODES
 from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
-from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
     from manifold_common.services.upkeep.health import Dependency
@@ -43,7 +42,7 @@ def up(
     The background work is done meanwhile: safety saves, the end of sessions, checkpoints.
     """
     from manifold_local.handover import handover
-    from manifold_local.host import run_host
+    from manifold_local.host.run import run_host
     from manifold_local.runtime import prepare_workdir
 
     settings = call.own_settings
@@ -104,7 +103,7 @@ def verify(
     """
     with call.manifold() as manifold:
         known = manifold.projects.resolve(call.principal, project)
-        with progress(call, "verifying", thing="object") as report:
+        with call.progress("verifying", thing="object") as report:
             found = manifold.verify.run(call.principal, known.id, read_data=read_data, progress=report)
 
     def say() -> None:
@@ -289,7 +288,7 @@ def health(call: Call) -> None:
     """Say how everything is that Manifold depends on, what works without it, and where to read on."""
     from manifold_common.services.upkeep.health import State
 
-    from manifold_local.host import host_is_running
+    from manifold_local.host_lock import host_is_running
 
     with call.manifold() as manifold:
         found = manifold.health.look()

@@ -1,8 +1,8 @@
 """Differences as a patch in git's form, which ``git apply`` takes in both directions.
 
 Piped, the lines of files are printed byte for byte; on a terminal what it would obey is escaped, and lines have colour.
-Binary and large files are git's binary patches, which ``patch -p1`` skips. What is no part of a patch,
-``patch_losses`` tells.
+Binary and large files are git's binary patches, which ``patch -p1`` skips. ``patch_losses`` reports what a patch cannot
+hold.
 """
 
 from __future__ import annotations

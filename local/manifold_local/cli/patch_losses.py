@@ -1,4 +1,4 @@
-"""What a patch in git's form cannot carry, and what of that two trees differ by."""
+"""The differences between two trees that a patch in git's form cannot carry."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from manifold_common.domain.wording import plural
 
-from manifold_local.cli.call import Call
 from manifold_local.cli.output import human_bytes
 
 if TYPE_CHECKING:
@@ -28,15 +27,18 @@ _BAR = 12
 
 
 @contextmanager
-def progress(call: Call, what: str, *, total_bytes: int | None = None, thing: str = "file") -> Iterator[Report | None]:
+def progress(
+    what: str, *, wanted: bool = True, total_bytes: int | None = None, thing: str = "file"
+) -> Iterator[Report | None]:
     """Yield what to call as work goes on, or ``None`` where nobody would see it.
 
     Args:
         what: the work, such as ``importing``.
+        wanted: whether a person is to be told at all.
         total_bytes: all that will be done, if that is known.
         thing: what is counted.
     """
-    if call.quiet or call.json or not sys.stderr.isatty():
+    if not (wanted and sys.stderr.isatty()):
         yield None
         return
     bar = _Bar(what, total_bytes, thing)

@@ -41,7 +41,6 @@ from manifold_local.cli.output import (
     safe,
     safe_path,
 )
-from manifold_local.cli.progress import progress
 from manifold_local.streams import OutputLost
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def checkout(
         with ExitStack() as stack:
             if session is None:
                 stack.enter_context(_closed_again(call, backend, chosen))
-            report = stack.enter_context(progress(call, "checking out", total_bytes=total))
+            report = stack.enter_context(call.progress("checking out", total_bytes=total))
             done = backend.checkout(chosen, known.id, request, progress=report)
         unsaved = backend.why_unsaved()
 
@@ -249,7 +248,7 @@ def commit(
     )
     with call.backend() as backend:
         chosen = _session(backend, session)
-        with progress(call, "committing") as report:
+        with call.progress("committing") as report:
             done = backend.commit(chosen, intent, checksum=checksum, progress=report)
 
     def say() -> None:

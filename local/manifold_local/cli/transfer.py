@@ -26,7 +26,6 @@ from manifold_local.cli.begun import taken_back
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.output import human_bytes, print_line, safe, safe_path
-from manifold_local.cli.progress import progress
 
 if TYPE_CHECKING:
     from manifold_common.shapes.projects import Project
@@ -71,7 +70,7 @@ def import_folder(
             known = backend.create(project)
             stack.enter_context(_withdrawn(call, backend, known))
         started = time.perf_counter()
-        report = stack.enter_context(progress(call, "importing"))
+        report = stack.enter_context(call.progress("importing"))
         done = backend.import_folder(known.id, folder, intent, keep=keep, progress=report)
         seconds = time.perf_counter() - started
 
@@ -139,7 +138,7 @@ def export_folder(
         known = backend.project(project)
         total = known.total_bytes if generation is None else None
         started = time.perf_counter()
-        with progress(call, "exporting", total_bytes=total) as report:
+        with call.progress("exporting", total_bytes=total) as report:
             done = backend.export(known.id, destination, wanted, progress=report)
         seconds = time.perf_counter() - started
     call.answer(

@@ -5,9 +5,9 @@ owns the data already, or else as ``manifold`` or ``postgres``; where neither is
 is made. Folders above the data are never opened up for it: if the account cannot pass through one of them (a checkout
 below /root), the server alone is given the capability to.
 
-What runs as an account may read the memory and the files of all else that does, and stop it. So none will do that
-systems hand to whatever has no account of its own: ``nobody``, the daemons' common ones, and those of web servers, as
-which other people's scripts run.
+A process may read the memory and the files of any other that runs as the same account, and stop it. So no shared
+account is accepted: ``nobody``, the daemons' common ones, and those of web servers, as which other people's scripts
+run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs first in the Python of a container, as its ``sitecustomize``: it is to end with what started it.
+"""Runs first in the Python of a container, as its ``sitecustomize``, and makes it end with the process that started it.
 
 A container stands still between its invocations, and could not notice by itself.
 """

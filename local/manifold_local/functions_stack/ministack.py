@@ -1,4 +1,4 @@
-"""A stand-in for AWS: ministack, one process, on loopback, which forgets all at its end.
+"""A stand-in for AWS: ministack, one process, on loopback, which keeps nothing when it ends.
 
 Functions are run by the package ``lambda_service`` inside it, in a Python that has nothing installed but the runtime
 client of Lambda: what their artifacts lack is missing here as it would be there.

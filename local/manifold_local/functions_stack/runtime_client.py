@@ -1,4 +1,4 @@
-"""What is in a container beside the artifacts: Lambda's own runtime client, and what ends it with the stand-in."""
+"""What a container has besides the artifacts: Lambda's own runtime client, and what makes it end with the stand-in."""
 
 from __future__ import annotations
 

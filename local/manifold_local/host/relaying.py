@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 
 from manifold_common.domain.panic import panics_as_errors
-from manifold_common.engine.nudge import Nudge
 from manifold_common.errors import ManifoldError, told
+from manifold_common.services.context import Nudge
 from manifold_common.services.events.relay import Relay
 
 _log = logging.getLogger(__name__)

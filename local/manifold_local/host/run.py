@@ -26,12 +26,12 @@ from manifold_common.settings import Settings
 from manifold_local.embedded.postgres import EmbeddedPostgres, ensure_embedded
 from manifold_local.handover import Handover
 from manifold_local.host.following import following
-from manifold_local.host.lock import HostLock
 from manifold_local.host.logs import set_up_logging
 from manifold_local.host.memory import share_arenas
 from manifold_local.host.port import reserve
 from manifold_local.host.relaying import Relaying
 from manifold_local.host.scheduler import Scheduler, Task, run_task
+from manifold_local.host_lock import HostLock
 from manifold_local.running import RunningServer, noted
 from manifold_local.runtime import EMBEDDED_FOLDER, has_database
 

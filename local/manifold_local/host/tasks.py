@@ -1,4 +1,4 @@
-"""What the host does by itself, and how often."""
+"""The host's background tasks, and how often each runs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Third-party packages for a target: the versions of ``requirements.lock``, checked against its hashes.
 
-Promise: nothing is installed that the lock does not name, and nothing of it is run.
+Promise: only what the lock names is installed, and none of it is run.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_a_bar_appears_though_nothing_was_done_yet(monkeypatch: pytest.MonkeyPat
             shown.extend(read_all(screen))
             return b"importing" in shown
 
-        with bars.progress(Call(), "importing"):
+        with Call().progress("importing"):
             wait_until(has_appeared)
 
 
@@ -55,7 +55,7 @@ def test_a_bar_fits_on_a_line_of_the_terminal(columns: int, monkeypatch: pytest.
     monkeypatch.setattr(bars, "PATIENCE_SECONDS", 0)
     monkeypatch.setenv("COLUMNS", str(columns))
     with terminal() as screen:
-        with bars.progress(Call(), "checking out", total_bytes=700 << 20) as report:
+        with Call().progress("checking out", total_bytes=700 << 20) as report:
             assert report is not None
             report(1, 356 << 20)
         shown = read_all(screen).decode()
@@ -67,7 +67,7 @@ def test_a_bar_fits_on_a_line_of_the_terminal(columns: int, monkeypatch: pytest.
 def test_short_work_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bars, "PATIENCE_SECONDS", 60)
     with terminal() as screen:
-        with bars.progress(Call(), "importing") as report:
+        with Call().progress("importing") as report:
             assert report is not None
             report(1, 1)
         assert read_all(screen) == b""

@@ -1,4 +1,4 @@
-"""What adapters would refuse of the settings, found out without connecting to anything."""
+"""Finds the settings that adapters would refuse, without connecting to anything."""
 
 from __future__ import annotations
 

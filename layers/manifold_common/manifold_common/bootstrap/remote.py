@@ -1,4 +1,4 @@
-"""A server's projects on a client's machine: no database, no store, no key service of one's own."""
+"""A server's projects on a client's machine: without a database, a store or a key service of its own."""
 
 from __future__ import annotations
 

@@ -273,7 +273,6 @@ class Manifold:
 
         return Events(
             self.context,
-            self.projects,
             event_sinks(self.settings),
             kept_days=self.settings.projects.events.retention_days,
             base_url=self.settings.server.public_url or "",

@@ -15,7 +15,7 @@ class _Principal(NamedTuple):
 class Principal(_Principal):
     """The user on whose behalf work is done. Everything a principal sees lies inside its tenant.
 
-    Both ids become parts of paths and of names in the store, so that there is no principal whose ids were not parsed.
+    Both ids become parts of paths and of object names, so a principal can be made of parsed ids only.
     """
 
     __slots__ = ()

@@ -1,9 +1,9 @@
-"""What callers hand over, made what it is said to be, or refused.
+"""Arguments of public calls: converted to their declared types, or refused.
 
-Python runs no annotation. A string where a member of an enum belongs is equal to none of them, one where a list of
-strings belongs is a list of letters, and one where a flag belongs is true. So every public constructor and method
-passes what it is given through here: what names a member becomes that member, and anything else is ``InvalidInput``,
-which says what is allowed. Nothing falls through to whatever the last branch does.
+Python does not enforce annotations. A string in place of a member of an enum equals none of them, one in place of a
+list of strings is a list of letters, and one in place of a flag is true. So every public constructor and method passes
+its arguments through here: the name of a member becomes that member, and anything else is ``InvalidInput``, which says
+what is allowed. Nothing falls through to whatever the last branch does.
 """
 
 from __future__ import annotations

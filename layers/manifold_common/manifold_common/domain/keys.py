@@ -88,7 +88,7 @@ class KeyRecord:
 
 
 class Encryption(Enum):
-    """How what a project has stored stands, by the keys it has."""
+    """Whether what a project has stored is encrypted, as its keys tell."""
 
     ALL = "encrypted"
     PARTLY = "partly"

@@ -1,4 +1,4 @@
-"""What files and folders from elsewhere have that no project keeps, and how many were found to have it."""
+"""Properties of files and folders that no project keeps, and how many were found to have them."""
 
 from __future__ import annotations
 

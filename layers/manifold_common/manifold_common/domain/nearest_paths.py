@@ -1,4 +1,4 @@
-"""Which paths of a tree somebody may have meant by one that it does not have."""
+"""Which paths of a tree may have been meant by one that is not in it."""
 
 from __future__ import annotations
 

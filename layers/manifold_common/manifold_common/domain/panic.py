@@ -1,8 +1,8 @@
 """Panics of native libraries.
 
-A library written in Rust raises ``pyo3_runtime.PanicException`` where its own code fails. It is no ``Exception``, so
-that it passes every handler that is meant to keep a thread or a server alive. Yet nobody asked the process to end: to
-Manifold it is a failure like others.
+A library written in Rust raises ``pyo3_runtime.PanicException`` where its own code fails. It is not an ``Exception``,
+so it gets past every handler that is meant to keep a thread or a server alive. But nobody asked the process to end: to
+Manifold it is a failure like any other.
 """
 
 from __future__ import annotations

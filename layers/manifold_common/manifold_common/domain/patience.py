@@ -1,13 +1,13 @@
-"""How long somebody who waits for an answer lets it wait for one dependency.
+"""How long a request may wait for one dependency, and whether anybody still waits for its answer.
 
 Background work may be patient: an upload that takes a minute is better than none. A person or an agent who made a
-request is not helped by an error that comes after a minute. What serves them says so once, with ``hurried``; whatever
-waits below asks ``patience`` how long it may. Nothing is handed through the layers between, and threads that work for
-the request take it over with ``bound``.
+request is not helped by an error that comes after a minute. Whatever serves a request says so once, with ``hurried``;
+whatever waits below asks ``patience`` how long it may. Nothing is passed through the layers in between, and threads
+that work for the request inherit it with ``bound``.
 
-In the same way, what serves somebody who may go away says with ``wanted_while`` how to tell that he is still there.
-Whatever takes long below asks at each of its steps, with ``check_wanted``, until it is about to change something for
-good: what was begun then is brought to its end.
+In the same way, whatever serves a client that may go away says with ``wanted_while`` how to tell that it is still
+there. Long work below asks at each of its steps, with ``check_wanted``, until it is about to change something for good;
+from there on it runs to its end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How links look that lead to the server itself: ``/api/objects/<key>?until=...&signature=...``.
+"""The form of links that lead to the server itself: ``/api/objects/<key>?until=...&signature=...``.
 
 They name no host, since a server does not know by which address its clients reach it: a client puts the address that it
-has before them.
+uses in front.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is said of a project, a session or a working set that is not there, and which one may have been meant."""
+"""The errors for a project, a session or a working set that does not exist, with the names that may have been meant."""
 
 from __future__ import annotations
 

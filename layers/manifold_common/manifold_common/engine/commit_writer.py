@@ -1,9 +1,8 @@
-"""Commit objects and checkpoints on their way into the store. Nothing here is visible to readers: that is the
-catalog's word alone."""
+"""Commit objects and checkpoints on their way into the store. Readers see none of it until the catalog names it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,6 +75,10 @@ class StoredCommit:
     def draft(self, saved_at: datetime) -> DraftRef:
         row = self.row
         return DraftRef(row.generation, row.commit, row.parent, row.dek, row.object_bytes, saved_at)
+
+
+UseStored = Callable[[StoredCommit], None]
+"""What is called with a commit object that is stored."""
 
 
 class CommitWriter:

@@ -1,8 +1,8 @@
 """How much memory reading the trees of projects may take in this process.
 
-Whoever reads one opens an ``Account``, which tells before memory is taken that it would be too much. All accounts of a
-process share one limit: who would go over it beside others waits for them, and is refused if it would alone. Of those
-who all wait for each other, the one who comes last is refused at once.
+Each reader opens an ``Account``, which says before memory is taken whether it would be too much. All accounts of a
+process share one limit: a reader that would exceed it because of others waits for them, and one that would exceed it
+alone is refused. Where all would wait for each other, the last to come is refused at once.
 """
 
 from __future__ import annotations

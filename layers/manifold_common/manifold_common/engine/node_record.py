@@ -21,7 +21,7 @@ from manifold_common.ports.catalog import DatabaseIdentity
 FOLDER = ".installation"
 
 
-class Place(NamedTuple):
+class FolderPlace(NamedTuple):
     """Where a working folder lies: kept by a rename, not by a copy."""
 
     inode: int
@@ -34,19 +34,19 @@ class NodeRecord(msgspec.Struct, frozen=True):
     incarnation: IncarnationId
     node: str
     """What this machine is called."""
-    place: Place
+    place: FolderPlace
     database: DatabaseIdentity
 
 
 _RECORD = msgspec.json.Decoder(NodeRecord)
 
 
-def place_of(workdir: Path) -> Place:
+def folder_place(workdir: Path) -> FolderPlace:
     """Return where a working folder lies. Raises Unavailable, NoSpace: it cannot be used."""
     folder = workdir / FOLDER
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Place(workdir.stat().st_ino, folder.stat().st_ino)
+        return FolderPlace(workdir.stat().st_ino, folder.stat().st_ino)
     except OSError as error:
         raise translate(error, os.fsencode(folder)) from None
 
@@ -61,7 +61,7 @@ def read_record(workdir: Path, catalog: CatalogId) -> NodeRecord | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError):
-        return NodeRecord(IncarnationId(""), "unknown", Place(0, 0), DatabaseIdentity("", 0))
+        return NodeRecord(IncarnationId(""), "unknown", FolderPlace(0, 0), DatabaseIdentity("", 0))
 
 
 def write_record(workdir: Path, catalog: CatalogId, record: NodeRecord, *, first: bool = False) -> None:

@@ -1,9 +1,9 @@
 """The encrypted cache: sealed objects on the local disk, exactly as they are in the object store.
 
-Nothing here is trusted: whoever reads an object opens its frames, and fetches again what does not open. So a crash,
-a bad disk or a hostile neighbour can cost time, never a wrong byte. Several processes may share one folder. When the
-folder outgrows its budget, what was not used for longest goes first; so it does where working sets are on the same file
-system and need the room (a function has only one). A key that is none never becomes a path.
+Nothing here is trusted: whoever reads an object opens its frames, and fetches again what does not open. So a crash, a
+bad disk or a hostile neighbour can cost time, never a wrong byte. Several processes may share one folder. When the
+folder outgrows its budget, what was least recently used goes first; the same happens where working sets share its file
+system and need the room (a function has only one). A malformed key never becomes a path.
 """
 
 from __future__ import annotations

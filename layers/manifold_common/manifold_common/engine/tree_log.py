@@ -3,8 +3,8 @@
 A generation's tree is the newest checkpoint at or before it and the commits since. Every commit read is held against
 its catalog row (id, generation, record hash, key) and against its parent's hash, so that an object store that was
 rolled back, spliced or swapped is noticed. Snapshots are immutable and shared; the last one of each project stays in
-memory, and going on from it costs only the commits missed. It is gone on from by its commit, never by its number: the
-catalog is asked with both, and says in the same answer whether that commit is in its history.
+memory, and going on from it costs only the commits missed. Reading goes on from its commit, never from its number
+alone: the catalog is asked with both, and says in the same answer whether that commit is in its history.
 
 Of a project that is encrypted, everything read has to be sealed, but for what its key vouches for: commits and drafts
 from before that (``PlainPast``), each by the hash of its record. Where their content is kept is not covered by that

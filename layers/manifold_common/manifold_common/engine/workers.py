@@ -25,7 +25,7 @@ def usable_cores() -> int:
 
 
 class _Pool(ThreadPoolExecutor):
-    """Its threads wait no longer than whoever gave them the work."""
+    """Its threads wait no longer than the request that gave them the work."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         return super().submit(bound(fn), *args, **kwargs)

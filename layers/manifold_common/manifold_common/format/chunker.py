@@ -1,8 +1,8 @@
 """Where files are cut into chunks, and what a chunk is called.
 
 A file of up to 1 MiB is one chunk. A larger one is cut by its content (FastCDC, Xia et al. 2020), so that an insertion
-moves few boundaries. The gear table is mixed with a seed from the project's own key, so that who knows a file does not
-know its boundaries: a hurdle, not a seal (docs/format-v1.md, "What the store gives away"). A chunk's id is its keyed
+moves few boundaries. The gear table is mixed with a seed from the project's own key, so that knowing a file is not
+knowing its boundaries: a hurdle, not a seal (docs/format-v1.md, "What the store gives away"). A chunk's id is its keyed
 BLAKE3-256, under a key of the project's own, so that equal content in two projects has unequal ids.
 """
 

@@ -20,7 +20,7 @@ from manifold_common.domain.tree import Changes
 from manifold_common.errors import CorruptObject, InvalidInput, QuotaExceeded
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.compression import STORED
-from manifold_common.format.footprint import PLACES_FACTOR, RECORD_FACTOR, TakeMemory, no_bound, of_places, of_tree
+from manifold_common.format.footprint import PLACES_FACTOR, RECORD_FACTOR, TakeMemory, no_bound
 from manifold_common.format.places import FIRST_BLOCK_FRAME, Container, Place, Places
 from manifold_common.format.sealed import HEADER_BYTES, MAX_RAW_BYTES, Opener, Payload, Sealer
 from manifold_common.format.tree_columns import (
@@ -318,10 +318,10 @@ def _tree(
     tree: TreeColumns, places: Buffer, own: Container, offsets: list[int], opener: Opener, take: TakeMemory
 ) -> tuple[Changes, Places]:
     try:
-        take(of_tree(tree))
+        take(tree.rows_bytes)
         changes, chunks, lengths = decode_tree(tree)
         located = _PLACES.decode(places)
-        take(of_places(located))
+        take(located.rows_bytes)
         return changes, decode_places(located, chunks, lengths, own, offsets)
     except (ValueError, RecursionError) as error:
         raise CorruptObject(opener.seal.key, f"its description is contradictory: {error}") from None

@@ -63,7 +63,8 @@ _DRAFTS_AT = _PAST_AT + _GENERATIONS.size + HASH_BYTES
 
 
 class PlainPast(NamedTuple):
-    """What a project had stored unsealed when its encryption began. Of its own, it accepts nothing else unsealed."""
+    """What a project had stored unsealed when its encryption began. Nothing else of the project's own is accepted
+    unsealed."""
 
     generations: int
     """The last one that may be unsealed."""

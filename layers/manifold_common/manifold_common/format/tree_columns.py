@@ -17,6 +17,7 @@ from manifold_common.domain.tree import DIRECTORY, FILE, MODE_MASK, SYMLINK, Cha
 from manifold_common.errors import ManifoldError
 from manifold_common.format.chunker import MAX_CHUNK_BYTES
 from manifold_common.format.columns import I64, U8, U16, U32, U64, pack_ints, pack_strings, unpack_ints, unpack_strings
+from manifold_common.format.footprint import BLOCK_BYTES, CHUNK_BYTES, DELETE_BYTES, ENTRY_BYTES, REFERENCE_BYTES
 from manifold_common.format.places import (
     FIRST_BLOCK_FRAME,
     MAX_BLOCK_RAW_BYTES,
@@ -74,6 +75,18 @@ class TreeColumns(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
     chunk_lengths: bytes
     deletes: bytes
 
+    @property
+    def rows_bytes(self) -> int:
+        """About how much memory the rows take, as the columns tell; what the record says of counts is not proven."""
+        text = len(self.paths) + len(self.deletes) + len(self.targets)
+        return (
+            text * 2
+            + len(self.kinds) * ENTRY_BYTES
+            + (self.deletes.count(b"\0") + 1) * DELETE_BYTES
+            + len(self.chunk_lengths) // 4 * CHUNK_BYTES
+            + max(0, len(self.file_chunks) - len(self.file_chunk_counts)) // 4 * REFERENCE_BYTES
+        )
+
 
 class PlaceColumns(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """The physical part, aligned with ``TreeColumns.chunk_ids``. Field order is the wire order."""
@@ -88,6 +101,11 @@ class PlaceColumns(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_
     block_raw: bytes
     chunk_blocks: bytes
     chunk_offsets: bytes
+
+    @property
+    def rows_bytes(self) -> int:
+        """About how much memory the rows take, as the columns tell."""
+        return len(self.block_raw) // 4 * BLOCK_BYTES
 
 
 def used_chunks(upserts: Mapping[bytes, Entry]) -> list[ChunkId]:

@@ -1,4 +1,4 @@
-"""Where the credentials for AWS, and for what speaks as AWS does, come from: one chain for everything."""
+"""Where the credentials for AWS, and for services that are compatible with it, come from: one chain for everything."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class GenerationCache(Protocol):
 
 
 class NoGenerationCache:
-    """What a node has that is on its own: no hints, nobody to tell, and every lease is free."""
+    """For a node that is on its own: no hints, nobody to tell, and every lease is free."""
 
     def hint(self, tenant: TenantId, project: ProjectId) -> Generations | None:  # noqa: ARG002 - the shape of the port
         return None

@@ -1,4 +1,4 @@
-"""What wakes the deliverer of events where it is another process than the one that wrote them."""
+"""Wakes the process that delivers events, where it is not the one that wrote them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class NudgeQueue(Protocol):
-    """Nothing depends on it: without it the deliverer looks by itself, only later."""
+    """Nothing depends on it: without it events are delivered all the same, only later."""
 
     def send(self, correlation_id: str | None = None) -> bool:
         """Ask for a look into the outbox. Returns whether the request was taken, within a few seconds. Never raises.

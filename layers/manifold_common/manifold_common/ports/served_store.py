@@ -1,4 +1,4 @@
-"""What a store promises whose objects clients reach through the server, because they cannot reach the store itself."""
+"""What a store promises if clients reach its objects through the server, because they cannot reach the store itself."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from manifold_common.domain.event import PROJECT_COMMIT, commit_event
 from manifold_common.domain.patience import patience
 from manifold_common.domain.skill import touches_skills
 from manifold_common.domain.tree import Changes, tally
-from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
+from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit, UseStored
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import AlreadyExists, CatalogUnavailable, ErrorKind, ManifoldError
@@ -22,7 +22,6 @@ from manifold_common.format.places import Places
 from manifold_common.ids import SessionId, TenantId, UserId, WorkingSetId
 from manifold_common.ports.catalog import Head, OutboxEvent, Publication
 from manifold_common.services.context import Context
-from manifold_common.services.kept_work import UseStored
 from manifold_common.shapes.intent import NO_INTENT, Intent
 
 _ACKNOWLEDGEMENT_TRIES = 6

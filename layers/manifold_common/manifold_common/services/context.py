@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -11,9 +12,9 @@ from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.commit_writer import CommitWriter
 from manifold_common.engine.data_keys import DataKeys
-from manifold_common.engine.nudge import Nudge
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import PackWriter
+from manifold_common.engine.plaintext import Plaintext
 from manifold_common.engine.tree_log import Snapshot, TreeLog
 from manifold_common.engine.workers import Workers
 from manifold_common.format.places import Places
@@ -58,6 +59,26 @@ class Policy:
         return timedelta(seconds=self.session_ttl_seconds)
 
 
+class Nudge:
+    """Wakes whoever delivers events in this process, when there is one more. Safe for threads.
+
+    Nothing depends on it: without it events are delivered all the same, only later.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: list[threading.Event] = []
+
+    def listen(self) -> threading.Event:
+        """Return an event of the caller's own, which is set with each nudge."""
+        event = threading.Event()
+        self._listeners.append(event)
+        return event
+
+    def give(self) -> None:
+        for event in self._listeners:
+            event.set()
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     catalog: Catalog
@@ -92,6 +113,10 @@ class Context:
             self.randomness,
             base.places if known is None else known,
         )
+
+    @property
+    def plaintext(self) -> Plaintext:
+        return Plaintext(self.keys, in_ram=self.policy.plaintext_in_ram)
 
     def block_reader(self, tenant: TenantId, project: ProjectId) -> BlockReader:
         return BlockReader(self.keys.of(tenant, project), self.objects, self.workers)

@@ -11,14 +11,13 @@ statement; only then may the caller drop anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.conflict import only
 from manifold_common.domain.tree import DIRECTORY, Changes, tally
-from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
+from manifold_common.engine.commit_writer import Authorship, Note, UseStored
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.session_scope import seal_scope
 from manifold_common.engine.tree_log import Snapshot
@@ -38,9 +37,6 @@ _SUFFIX = re.compile(rf"-kept-[a-z2-7]{{{_RANDOM_CHARACTERS}}}\Z")
 _MAX_CHARACTERS = 64
 _UNNAMED = "edits"
 """Stands for the session where there is none: edits are made without one."""
-
-
-UseStored = Callable[[StoredCommit], None]
 
 
 class Keeper(Protocol):

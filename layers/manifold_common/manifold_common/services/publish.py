@@ -17,7 +17,7 @@ from manifold_common.domain.history import Seen, point_of, require_expected
 from manifold_common.domain.paths import to_display
 from manifold_common.domain.patience import patience
 from manifold_common.domain.tree import Changes, between, is_significant, misfit
-from manifold_common.engine.commit_writer import StoredCommit
+from manifold_common.engine.commit_writer import StoredCommit, UseStored
 from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CatalogUnavailable, GenerationMismatch, InvalidInput, ManifoldError
@@ -26,7 +26,7 @@ from manifold_common.ports.catalog import CommitRow
 from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.commit_point import CommitPoint, PendingCommit
 from manifold_common.services.context import Context
-from manifold_common.services.kept_work import KeptWork, UseStored
+from manifold_common.services.kept_work import KeptWork
 
 _CONTENDED_SECONDS = 5.0
 _POLITE_SECONDS = 0.25

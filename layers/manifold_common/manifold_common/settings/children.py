@@ -1,4 +1,4 @@
-"""What others are given of this process's environment."""
+"""The part of this process's environment that its child processes get."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ class Section(BaseModel):
 
 
 class Unserved(NamedTuple):
-    """What a setting asks for and this release does not have. Whatever is given for it is refused, but for a value that
-    asks for what is so anyway, such as ``false`` for a switch.
+    """A setting for something that this release does not have. Any value is refused, except one that asks for what is
+    the case anyway, such as ``false`` for a switch.
 
     Attributes:
         lacks: why it has no effect, as a clause.

@@ -18,7 +18,7 @@ from manifold_common.settings.holders import not_held, strays
 from manifold_common.settings.model import Aws, Settings
 from manifold_common.settings.problem import Problem, config_error, shown
 from manifold_common.settings.secretfile import Unusable, read_secret_file
-from manifold_common.settings.source import Source
+from manifold_common.settings.source import SettingsSource
 from manifold_common.settings.variables import CannotExpand, Variables, parse_dotenv
 
 CONFIG_VARIABLE = "MANIFOLD_CONFIG"
@@ -95,8 +95,12 @@ def load_settings(
         )
 
     settings = read()
-    settings._source = Source(settings, read, override)
+    settings._source = SettingsSource(settings, read, override, _differences)
     return settings
+
+
+def _differences(one: Settings, other: Settings) -> Sequence[str]:
+    return [setting.key for setting in describe_settings() if setting.value(one) != setting.value(other)]
 
 
 class _Load:

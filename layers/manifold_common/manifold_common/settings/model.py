@@ -24,7 +24,7 @@ from manifold_common.settings.fields import (
 )
 from manifold_common.settings.problem import Problem
 from manifold_common.settings.projects import Projects
-from manifold_common.settings.source import Source
+from manifold_common.settings.source import SettingsSource
 
 S = TypeVar("S", bound=Section)
 
@@ -344,7 +344,7 @@ class Settings(Section):
     aws: Aws = section(Aws)
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
-    _source: Source | None = PrivateAttr(default=None)
+    _source: SettingsSource[Settings] | None = PrivateAttr(default=None)
     _warnings: list[Problem] = PrivateAttr(default_factory=list)
     _variables: dict[str, tuple[str, str | None]] = PrivateAttr(default_factory=dict)
     _config_file: Path | None = PrivateAttr(default=None)
@@ -369,7 +369,7 @@ class Settings(Section):
         return self._config_file
 
     @property
-    def source(self) -> Source | None:
+    def source(self) -> SettingsSource[Settings] | None:
         """What reads them again; ``None`` when the object was not made by ``load_settings``."""
         return self._source
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from manifold_common.domain.leading import leading
+from manifold_common.domain.fitting import as_many_as_fit
 from manifold_common.domain.paths import ROOT, check_path, from_text, to_display
 from manifold_common.errors import InvalidInput
 from manifold_common.shapes.base import Answer, Request
@@ -79,4 +79,4 @@ def text_of(path: bytes) -> tuple[str, bytes | UnsetType]:
 
 def listed(paths: Sequence[bytes]) -> list[TreePath]:
     """Return the first paths of a list: within an answer about what is done, which a long list must not keep back."""
-    return list(map(TreePath.of, leading(paths[:LISTED_PATHS], _LISTED_BYTES, len)))
+    return list(map(TreePath.of, as_many_as_fit(paths[:LISTED_PATHS], _LISTED_BYTES, len)))

@@ -1,2 +1,2 @@
-"""Credentials for AWS, and the services that a function calls by itself, without an SDK: importing one costs more than
+"""Credentials for AWS, and the AWS services that a function calls without an SDK, since importing one costs more than
 the call."""

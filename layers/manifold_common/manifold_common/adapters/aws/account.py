@@ -1,7 +1,7 @@
 """The chain of credentials: keys of the settings, or else whatever botocore finds.
 
 botocore's chain is that of the AWS tools: variables, profiles with their roles, SSO and ``credential_process``, web
-identity, container and instance metadata. It renews what runs out before it does. Importing it costs 100 ms and more,
+identity, container and instance metadata. It renews credentials before they expire. Importing it costs 100 ms and more,
 which a function with keys in its settings (Lambda puts them there) does not pay.
 """
 

@@ -1,7 +1,7 @@
 """One AWS service with a JSON protocol: signed requests over a connection that is kept.
 
-A function that was frozen finds its connection dead: a request on a kept connection that breaks is sent once more on a
-new one. So only operations that may be done twice belong here.
+A function that was frozen may find its connection dead, so a request that breaks on a kept connection is sent once more
+on a new one. Only operations that may run twice belong here.
 """
 
 from __future__ import annotations

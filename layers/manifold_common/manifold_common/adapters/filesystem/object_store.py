@@ -24,8 +24,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from manifold_common.adapters.filesystem.folders import DurableFolders, make_root, open_folder
+from manifold_common.domain.disk_space import is_low, shown
 from manifold_common.domain.object_key import check_folder, check_object_key, is_object_key
-from manifold_common.domain.room import is_low, shown
 from manifold_common.domain.wording import plural
 from manifold_common.errors import (
     AlreadyExists,

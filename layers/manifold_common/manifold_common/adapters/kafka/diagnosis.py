@@ -1,7 +1,7 @@
 """Whether a broker can be reached, and if not, why: kafka-python only says that it has found none.
 
-A look connects, and asks for the versions of the protocol, which a broker answers before any sign-in. The client is
-not loaded for it.
+A look connects and asks for the versions of the protocol, which a broker answers before any sign-in. It does not load
+the client.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _trouble(broker: str, options: KafkaOptions, ask: Callable[[socket.socket], 
 
 
 class _NotKafka(Exception):
-    """What answers is something else, or nothing answers on a connection that was made."""
+    """Something other than Kafka answers, or the connection was made and nothing answers."""
 
 
 def _ask(connection: socket.socket) -> None:

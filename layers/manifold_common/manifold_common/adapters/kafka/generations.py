@@ -1,7 +1,7 @@
 """What nodes without Redis hear of each other: the events of commits, read from the Kafka topic.
 
-Each node reads all of it by itself, and nothing is committed: what was said while nobody listened is found in the
-catalog when it is asked for. Hints and leases are not to be had here.
+Each node reads the whole topic on its own and commits no offsets: what was announced while it was not listening, it
+finds in the catalog when it asks. A log gives no hints and no leases.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from manifold_common.ports.generation_cache import CacheHealth, Listener, NoGene
 
 
 class KafkaGenerations(NoGenerationCache):
-    """Implements the GenerationCache port as far as a log can. What it hears, the relay has said."""
+    """Implements the GenerationCache port as far as a log can. What it hears was sent by the relay."""
 
     def __init__(self, options: KafkaOptions, credentials: Credentials[KafkaOptions] | None = None) -> None:
         """``credentials``: instead of the options' own, which are the ones to begin with."""

@@ -3,8 +3,8 @@
 Between it and the server may be a pooler that gives each transaction another server connection (PgBouncer in
 transaction mode, RDS Proxy). So nothing is kept in a session: no ``SET``, no prepared statement, no lock that outlives
 its transaction. What a session would hold is held here (a time limit, the meaning of times and intervals), by the
-tables (durability, ``migrations/0011``) or by the role (``defaults``). Only who knows that no pooler is there may add
-what makes it faster (``own_session``).
+tables (durability, ``migrations/0011``) or by the role (``defaults``). Only a caller that knows that there is no pooler
+may add what makes it faster (``own_session``).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _INTERVAL: Final = struct.Struct("!qii")
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that gives up waiting, also for a server that is there but frozen."""
+    """A connection whose waits are bounded, even for a server that is reachable but frozen."""
 
     answer_seconds: float | None = None
     """The longest a statement may take. Then the server is asked to stop it."""

@@ -1,4 +1,4 @@
-"""Whoever changes the schema, or who may do what with it, does so alone in its database."""
+"""The lock that keeps changes of the schema, or of who may do what with it, one at a time in a database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, never more than said, each wait on them bounded.
+"""Connections to PostgreSQL: bounded in number, and every wait on one bounded in time.
 
 A small pool without threads of its own: the caller that needs a connection makes it, and so gets the true reason when
 that fails, and a restarted server is found again within milliseconds. A pooled connection is looked at before it is

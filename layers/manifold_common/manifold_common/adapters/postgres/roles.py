@@ -1,8 +1,8 @@
 """Three roles in the database, so that no process may do more there than it has to.
 
 ``manifold_owner`` owns what migrations make: it migrates and dumps. ``manifold_app`` serves requests of one tenant at a
-time; it changes rows, and neither tables nor history. ``manifold_jobs`` does besides what goes across tenants: it
-delivers events, wraps keys anew and cleans up. docs/catalog.md has the table.
+time; it changes rows, and neither tables nor history. ``manifold_jobs`` also does what spans tenants: it delivers
+events, wraps keys anew and cleans up. docs/catalog.md has the table.
 
 The statements may be repeated. They are for whoever owns the tables, or for a superuser, who then hands them over to
 ``manifold_owner``. A migration that makes a table has it listed here; until it is, the application may change its rows.

@@ -1,8 +1,8 @@
 """Whether the database server has room on its disk, asked from afar.
 
-A small write says nothing: it finds a place in a page that is there. So a sort of file is written that the server makes
-for any query that is large for its memory: a megabyte beside its tables, gone with the statement. It changes no table
-and writes no log, and so works in a database that takes no writes any more. Where such files lie on another disk
+A small write proves nothing: it fits into an existing page. So the server is made to spill to disk, as it does for any
+query that is too large for its memory: a megabyte beside its tables, gone with the statement. That changes no table and
+writes no log, so it works even in a database that no longer takes writes. Where such files lie on another disk
 (``temp_tablespaces``), and for the disk of a separate ``pg_wal``, only writes that were refused can tell.
 """
 

@@ -26,7 +26,8 @@ _QUIET_SECONDS = 5.0
 
 
 class _Connection(redis.Connection):
-    """Its time-out for connecting is for all of it: names are looked up without one, and may have many addresses."""
+    """Its connect time-out covers the whole attempt: a name look-up has none of its own, and a name may have many
+    addresses."""
 
     def _connect(self) -> Any:
         return within(float(self.socket_connect_timeout or 0), super()._connect)

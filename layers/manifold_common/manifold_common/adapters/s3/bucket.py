@@ -1,4 +1,4 @@
-"""Making a bucket ready: what obstore cannot do, and no request of a running Manifold needs. Through botocore."""
+"""Preparing a bucket, through botocore: what obstore cannot do, and a running Manifold never needs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Makes clients as the options say.
 
-obstore completes what it is not told from every AWS_* variable that it knows, among them such as switch signatures off.
-So each of its options is told, and the few that cannot be told "none" are hidden from it while a client is made.
+obstore fills in whatever option it is not given from the AWS_* variables that it knows, some of which switch signatures
+off. So every option is given, and the variables of the few that cannot be given as "none" are hidden from it while a
+client is made.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from manifold_common.ports.object_links import Link
 
 
 class S3Links:
-    """Safe for threads. Nothing is sent, so nothing is refused here: other keys are used once a store was refused."""
+    """Safe for threads. Nothing is sent, so nothing is refused here: new keys are used once the store has refused the
+    old ones."""
 
     def __init__(self, options: S3Options, credentials: Credentials[S3Options] | None = None) -> None:
         """

@@ -1,8 +1,8 @@
 """A look at whether a server redirects, before it is sent credentials.
 
 obstore follows a redirect to another port of the same host, and takes a session token along; it cannot be told not to.
-So an endpoint of one's own that temporary credentials are meant for is asked once without any, and is sent none before
-it has answered.
+So a custom endpoint that is to get temporary credentials is first asked without any, and gets none until it has
+answered.
 """
 
 from __future__ import annotations

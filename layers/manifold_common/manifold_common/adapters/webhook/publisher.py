@@ -1,8 +1,8 @@
 """Events posted to one URL, each as a signed request of its own.
 
 Only the URL that was configured is ever called: a redirect is an answer like any other, no proxy is taken from the
-environment, and of an answer nothing is used but its status and ``Retry-After``. An answer is awaited for a bounded
-time and read to a bounded length.
+environment, and only the status and ``Retry-After`` of an answer are used. An answer is awaited for a bounded time and
+read to a bounded length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Working sets that are no session's any more: on their way out, or set aside.
+"""Working sets that no longer belong to a session: about to be removed, or set aside.
 
 Either way the whole folder is renamed away first, in one step: its place is free at once, and no failure leaves half of
 it where a session would find it. What goes is removed after that, its owner's record last, and what cannot be removed

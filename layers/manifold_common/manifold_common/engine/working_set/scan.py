@@ -22,8 +22,8 @@ from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.domain.tree import DIRECTORY, FILE, MODE_MASK, SYMLINK, Changes, Entry, Tree, kept_time
 from manifold_common.engine.working_set.folders import Folders, translate
 from manifold_common.engine.working_set.ignore import IGNORE_FILE, IgnoreFiles, IgnoreRules
+from manifold_common.engine.working_set.loss_finder import LossFinder
 from manifold_common.engine.working_set.state import NO_TRUST, Trust
-from manifold_common.engine.working_set.unkept import Unkept
 from manifold_common.errors import QuotaExceeded, UnsafePath
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.chunker import WHOLE_FILE_BYTES, Chunker
@@ -170,8 +170,8 @@ class _Scan:
         self._progress = progress
         self._without = without
         self._vouches_for_nothing = trust.before_ns == NO_TRUST.before_ns
-        self._unkept = Unkept(attributes=self._vouches_for_nothing)
-        self._result = ScanResult(Changes({}, set()), set(), losses=self._unkept.losses)
+        self._loss_finder = LossFinder(attributes=self._vouches_for_nothing)
+        self._result = ScanResult(Changes({}, set()), set(), losses=self._loss_finder.losses)
         self._ignore_files = IgnoreFiles()
         self._rules_of: dict[bytes, IgnoreRules | None] = {}  # of folders above those to look below
         self._with_ignored: dict[bytes, int] = {}  # new folders with ignored items: how many others they have
@@ -244,7 +244,7 @@ class _Scan:
         self._enter(folder, status)
         self._result.folders[folder] = inode
         trusted = visit.trusted and self._folders.get(folder) == inode
-        self._unkept.look(fd, folder, status, tell=not trusted)
+        self._loss_finder.look(fd, folder, status, tell=not trusted)
         prefix = folder + b"/" if folder else b""
         rules = visit.rules
         subfolders: list[_Visit] = []
@@ -369,7 +369,7 @@ class _Scan:
             else:
                 self._result.unstable.append(path)
             entry = Entry(FILE, status.st_mode & MODE_MASK, kept_time(status.st_mtime_ns), size, content)
-            self._unkept.look(fd, path, status, tell=self._is_news(path, entry))
+            self._loss_finder.look(fd, path, status, tell=self._is_news(path, entry))
         except OSError as error:
             raise translate(error, path) from None
         finally:

@@ -2,15 +2,15 @@
 
 A file is taken as unchanged when its size and mtime are those of its entry in the base, its ctime is older than
 ``Trust.before_ns``, and its folder, with all above, is the very folder that stood there then. That is sound because at
-that moment every such file equalled its entry, and since then the kernel has set ctime at every change of content,
-name or attributes of the file; only a folder above can move without that, and then its inode is another one. Nobody can
-set ctime, and the moment is read from the file system's own clock, so a server's clock that is off does no harm.
-Nothing has to be remembered file by file. The exception are shared memory maps: tmpfs stamps a file when a page of it
-is first mapped by a write, and not at all when it was mapped by a read. So what is written through a map may not be
-seen without a look at the content, which callers can ask for, and which is had before anything is replaced or removed.
+that moment every such file equalled its entry, and since then the kernel has set ctime at every change of content, name
+or attributes of the file; only a folder above can move without that, and then its inode is another one. Nobody can set
+ctime, and the moment is read from the file system's own clock, so a server's clock that is off does no harm. Nothing
+has to be remembered file by file. The exception are shared memory maps: tmpfs stamps a file when a page of it is first
+mapped by a write, and not at all when it was mapped by a read. So what is written through a map may not be seen without
+a look at the content, which callers can ask for, and which always happens before anything is replaced or removed.
 
-Beside it stands what the session's draft was when this working set had it last, for when the session comes back here
-after it went on elsewhere: what was durable then is nobody's own change.
+Beside it stands the session's draft as this working set last had it, for a session that comes back here after it went
+on elsewhere: what was durable then does not count as uncommitted work of this folder.
 
 The state is derived: where it is missing or damaged, everything is compared by content. Beside it, while a step is
 under way that changes working set and catalog, stands a note of that step, so that it can be finished after a crash.

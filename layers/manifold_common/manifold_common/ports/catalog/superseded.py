@@ -1,4 +1,4 @@
-"""The catalog's list of superseded objects: those that it named and names no more.
+"""The catalog's list of superseded objects: those that it once named and no longer does.
 
 Whatever ends a reference (a draft that is replaced, dropped or published under another id; a session that is closed or
 has ended; a project that is deleted) puts the object on this list, in the same transaction. There it stays until its

@@ -30,7 +30,6 @@ from manifold_common.services.archive.source import Item, ItemKind, Source, gunz
 from manifold_common.services.archive.write_tar import write_tar_gz
 from manifold_common.services.archive.write_zip import write_zip
 from manifold_common.services.context import Context
-from manifold_common.services.keys.plaintext import refuse_spool_on_disk
 from manifold_common.services.projects.edits import (
     Copy,
     Delete,
@@ -153,7 +152,7 @@ class Archives:
     ) -> Generator[Item, None, None]:
         start = source.peek(_SNIFFED_BYTES)
         if start.startswith(_ZIP):
-            refuse_spool_on_disk(self._context, principal.tenant, project)
+            self._context.plaintext.refuse_spool(principal.tenant, project)
             return read_zip(source, limits, self._spool_folder)
         return read_tar(Source(gunzip(source, limits)) if start.startswith(_GZIP) else source, limits)
 

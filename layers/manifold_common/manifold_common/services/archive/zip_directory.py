@@ -1,4 +1,4 @@
-"""A zip's directory: read member by member, so that memory does not grow with what it says there is.
+"""A zip's directory: read member by member, so that memory does not grow with the number of members that it claims.
 
 What the directory says is checked as a whole before anything is unpacked: how many members there are, that together
 they unpack to what is allowed, and that no two share their bytes.

@@ -16,8 +16,8 @@ import msgspec
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_flag, listed_texts, optional_seen, settle
+from manifold_common.domain.fitting import as_many_as_fit
 from manifold_common.domain.history import Point, Seen, point_of
-from manifold_common.domain.leading import leading
 from manifold_common.domain.tree import Tree, chunk_ids
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scope import Scope
@@ -179,7 +179,7 @@ class Plans:
             head=snapshot.head,
             head_generation=newest,
             tree=tree,
-            objects=list(leading(objects, room, _length_of, at_least=1)),
+            objects=list(as_many_as_fit(objects, room, _length_of, at_least=1)),
             objects_total=len(every),
             expires_at=self._context.clock.now() + timedelta(seconds=self.link_seconds),
         )

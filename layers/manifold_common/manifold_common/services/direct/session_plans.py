@@ -19,8 +19,8 @@ from manifold_common.format.sealed import MAX_RAW_BYTES, ObjectKind, Seal, unpac
 from manifold_common.ids import PLAIN, CommitId, ProjectId, SessionId
 from manifold_common.ports.catalog import DraftRef, SessionRow
 from manifold_common.services.context import Context
+from manifold_common.services.direct.draft_sealing import seal_draft
 from manifold_common.services.direct.plans import EVERYTHING, Grant, Plan, Plans, Wanted
-from manifold_common.services.keys.sealing import Sealing
 from manifold_common.services.sessions.lost_drafts import blaming_draft, drop_if_lost
 from manifold_common.services.sessions.sessions import Sessions
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
@@ -54,7 +54,6 @@ class SessionPlans:
         self._context = context
         self._sessions = sessions
         self._plans = plans
-        self._sealing = Sealing(context)
 
     def plan(
         self,
@@ -139,7 +138,7 @@ class SessionPlans:
             found = context.log.read_commit(row.tenant, row.project, draft)
         if draft.dek == PLAIN and context.keys.of(row.tenant, row.project).distrusts_plain:
             # Its client could not tell it from another one.
-            draft, found = self._sealing.seal_draft(row, draft, base, found)
+            draft, found = seal_draft(context, row, draft, base, found)
         restored = base.with_changes(found.changes, found.places)
         containers = self._plans.containers(Scope(wanted.patterns).select(restored.tree), restored.places)
         newest = context.catalog.head(row.tenant, row.project).generation

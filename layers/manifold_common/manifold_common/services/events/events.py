@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
-from manifold_common.domain.access import Principal
-from manifold_common.errors import InvalidInput, NotFound
-from manifold_common.ids import Generation, ProjectId, TenantProject, parse_project_id
+from manifold_common.errors import NotFound
+from manifold_common.ids import Generation, ProjectId, TenantProject
 from manifold_common.ports.catalog import Condition, EventStream, OutboxRow, SinkState
 from manifold_common.services.context import Context
 from manifold_common.services.events.relay import cloud_event
-from manifold_common.services.projects.projects import Projects
 
 WaitingStream: TypeAlias = EventStream
 
@@ -67,9 +65,7 @@ class Redriven(NamedTuple):
 
 
 class Events:
-    def __init__(
-        self, context: Context, projects: Projects, sinks: Sequence[str], *, kept_days: float, base_url: str
-    ) -> None:
+    def __init__(self, context: Context, sinks: Sequence[str], *, kept_days: float, base_url: str) -> None:
         """
         Args:
             sinks: names of those that are configured.
@@ -77,30 +73,18 @@ class Events:
             base_url: of this server, for links.
         """
         self._context = context
-        self._projects = projects
         self._kept = timedelta(days=kept_days)
         self._base_url = base_url
         self.sinks = tuple(sinks)
 
-    def owner(self, principal: Principal, name_or_id: str) -> TenantProject:
-        """Return a project by name or id; by its id also one that was deleted. Raises NotFound."""
-        try:
-            return principal.tenant, self._projects.resolve(principal, name_or_id).id
-        except NotFound:
-            try:
-                return principal.tenant, parse_project_id(name_or_id)
-            except InvalidInput:
-                pass
-            raise
-
-    def recent(self, owner: TenantProject | None = None, *, limit: int = 20) -> list[WrittenEvent]:
+    def recent(self, project: TenantProject | None = None, *, limit: int = 20) -> list[WrittenEvent]:
         """Return the newest events, oldest first."""
-        return [self._written(row) for row in self._context.catalog.recent_events(project=owner, limit=limit)]
+        return [self._written(row) for row in self._context.catalog.recent_events(project=project, limit=limit)]
 
-    def after(self, sequence: int, owner: TenantProject | None = None, *, limit: int = 1000) -> list[WrittenEvent]:
+    def after(self, sequence: int, project: TenantProject | None = None, *, limit: int = 1000) -> list[WrittenEvent]:
         """Return what came after ``sequence``, oldest first. A transaction that was slow to finish may turn up late,
         below a sequence that was seen before."""
-        rows = self._context.catalog.list_events(after=sequence, project=owner, limit=limit)
+        rows = self._context.catalog.list_events(after=sequence, project=project, limit=limit)
         return [self._written(row) for row in rows]
 
     def _written(self, row: OutboxRow) -> WrittenEvent:
@@ -136,7 +120,7 @@ class Events:
             sinks=sinks,
         )
 
-    def redrive(self, *, sink: str | None = None, owner: TenantProject | None = None, skip: bool = False) -> Redriven:
+    def redrive(self, *, sink: str | None = None, project: TenantProject | None = None, skip: bool = False) -> Redriven:
         """Let parked and resting streams go on; with ``skip``, parked ones without the event they stand at.
 
         Sinks that are parked or rest go on as well, unless one project or its event is meant. Raises NotFound: no such
@@ -145,8 +129,8 @@ class Events:
         if sink is not None:
             self._known(sink)
         catalog = self._context.catalog
-        sinks = catalog.redrive_sinks(sink) if owner is None and not skip else 0
-        streams = catalog.redrive_events(sink=sink, project=owner, skip=skip)
+        sinks = catalog.redrive_sinks(sink) if project is None and not skip else 0
+        streams = catalog.redrive_events(sink=sink, project=project, skip=skip)
         self._context.nudge.give()
         return Redriven(streams, sinks)
 

@@ -1,1 +1,1 @@
-"""Which keys wrap which, how a project begins to be encrypted, and where its plaintext may be."""
+"""Which keys wrap which, and how a project begins to be encrypted."""

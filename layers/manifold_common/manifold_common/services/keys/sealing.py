@@ -16,19 +16,12 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-from manifold_common.engine.commit_writer import Authorship, Note
 from manifold_common.engine.data_keys import ProjectKeys
-from manifold_common.engine.pack_writer import NewContent
-from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CatalogUnavailable, ManifoldError
-from manifold_common.format.buffers import Buffer
-from manifold_common.format.commit_object import ReadCommit
 from manifold_common.format.key_record import MAX_PAST_DRAFTS, PlainPast, encode_key_record, hash_history
 from manifold_common.format.layout import wrapped_key_key
-from manifold_common.format.places import Block
-from manifold_common.format.sealed import ObjectKind, Payload
 from manifold_common.ids import PLAIN
-from manifold_common.ports.catalog import DraftRef, Head, SessionRow
+from manifold_common.ports.catalog import DraftRef, Head
 from manifold_common.services.context import Context
 
 _log = logging.getLogger(__name__)
@@ -73,37 +66,6 @@ class Sealing:
         raise CatalogUnavailable(
             f"project {project} had {_TRIES} other commits or drafts as its encryption was to begin", hint="try again"
         )
-
-    def seal_draft(
-        self, row: SessionRow, draft: DraftRef, base: Snapshot, found: ReadCommit
-    ) -> tuple[DraftRef, ReadCommit]:
-        """Store a draft from before the encryption anew, sealed, and make it the session's.
-
-        Args:
-            draft: as the session has it, and ``found`` as it was read.
-            base: the generation it was made on.
-        """
-        context, own = self._context, {}
-        for chunk, place in found.places.items():
-            container = place.block.container
-            if (container.kind, container.name) == (ObjectKind.COMMIT, draft.commit):
-                own[chunk] = place
-        blocks = sorted({place.block for place in own.values()}, key=lambda block: block.frame)
-        raw: dict[Block, Buffer] = {}
-        context.block_reader(row.tenant, row.project).read_all(blocks, raw.__setitem__, own)
-        numbers = {block: number for number, block in enumerate(blocks)}
-        content = NewContent(
-            {chunk: (numbers[place.block], place.offset, place.length) for chunk, place in own.items()},
-            {},
-            [Payload.of(raw[block]) for block in blocks],
-        )
-        known = {**base.places, **{chunk: place for chunk, place in found.places.items() if chunk not in own}}
-        meta = found.meta
-        by = Authorship(row.user, row.session, meta.message, meta.provenance)
-        stored = context.writer.write(base, found.changes, content, known, by, Note("", {}, 0, 0, 0, 0))
-        made = stored.draft(draft.saved_at)
-        context.catalog.save_draft(row.tenant, row.user, row.session, made, ttl=context.policy.session_ttl)
-        return made, context.log.read_commit(row.tenant, row.project, made)
 
     def _past(self, keys: ProjectKeys, head: Head, rows: Sequence[DraftRef]) -> PlainPast:
         """Return what the project has stored so far, none of which is sealed. Args: ``rows``: its drafts."""

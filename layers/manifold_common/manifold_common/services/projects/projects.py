@@ -25,7 +25,7 @@ from manifold_common.errors import (
 )
 from manifold_common.format.key_record import encode_key_record
 from manifold_common.format.layout import commit_key, wrapped_key_key
-from manifold_common.ids import Generation, ProjectId, parse_project_id
+from manifold_common.ids import Generation, ProjectId, TenantProject, parse_project_id
 from manifold_common.nearest import nearest
 from manifold_common.ports.catalog import Head, OutboxEvent, ProjectRow, Publication
 from manifold_common.services.context import Context
@@ -137,6 +137,15 @@ class Projects:
             return self.get(principal, parse_project_id(name_or_id))
         except (InvalidInput, NotFound):
             raise unknown_project(name_or_id, self._like(principal, name_or_id)) from None
+
+    def resolve_even_deleted(self, principal: Principal, name_or_id: str) -> TenantProject:
+        """Return which project is meant by a name or an id; by its id also one that was deleted. Raises NotFound."""
+        try:
+            return principal.tenant, self.resolve(principal, name_or_id).id
+        except NotFound:
+            with suppress(InvalidInput):
+                return principal.tenant, parse_project_id(name_or_id)
+            raise
 
     def _like(self, principal: Principal, name: str) -> list[str]:
         """Return which of the user's projects may have been meant."""

@@ -17,7 +17,6 @@ from manifold_common.engine.working_set.owner import Owner
 from manifold_common.ids import CommitId, Generation, ProjectId, TenantId
 from manifold_common.ports.catalog import Head
 from manifold_common.services.context import Context
-from manifold_common.services.keys.plaintext import refuse_on_disk
 
 
 class SessionBase(NamedTuple):
@@ -80,7 +79,7 @@ class LogGenerationSource:
         self.block_reader = context.block_reader
 
     def refuse_on_disk(self, owner: Owner, folder: str) -> None:
-        refuse_on_disk(self._context, owner.tenant, owner.project, folder, session=owner.session)
+        self._context.plaintext.refuse_folder(owner.tenant, owner.project, folder, session=owner.session)
 
     def keys(self, tenant: TenantId, project: ProjectId) -> Keyring:
         return self._context.keys.of(tenant, project)

@@ -1,1 +1,1 @@
-"""What nobody asks for and somebody has to do: background work, health, what an installation is."""
+"""Work that no request asks for: background tasks, health, and telling an installation from its copy."""

@@ -1,8 +1,8 @@
-"""How everything that Manifold depends on is: each part by itself, given up after a while, and what it means.
+"""The health of everything that Manifold depends on: each part on its own, in bounded time, and what its failure means.
 
-Each part is looked at anew when somebody asks, so an answer is as old as the look took. The exception are the sinks of
-events: how they do is what all who deliver have last found, and a sink that a process can look at (Kafka) is looked at
-as well. Whatever is said comes with when the part was last seen to work, and since when it is as it is.
+Each part is looked at anew when somebody asks, so an answer is as old as the look took. The exceptions are the sinks of
+events: their state is what the relays have last found, and a sink that a process can check (Kafka) is checked as well.
+Each answer says when the part was last seen to work, and how long it has been in its present state.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from manifold_common.domain.disk_space import is_low, shown
 from manifold_common.domain.panic import is_panic
 from manifold_common.domain.patience import hurried
-from manifold_common.domain.room import is_low, shown
 from manifold_common.domain.wording import plural
 from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.working_sets import WorkingSets
@@ -41,7 +41,7 @@ class State(Enum):
     OFF = "off"
 
 
-class Seen(NamedTuple):
+class Sighting(NamedTuple):
     """What is known of a part over time."""
 
     ok_at: datetime | None
@@ -57,7 +57,7 @@ class Dependency(NamedTuple):
     state: State
     latency_seconds: float
     """How long the look at it took."""
-    seen: Seen
+    seen: Sighting
     detail: str
     without_it: str
     """What still works while it is down."""
@@ -79,14 +79,14 @@ Finding = tuple[State, str]
 
 
 class Observation(NamedTuple):
-    """A finding of others, with what they noted of it."""
+    """A finding of other processes, with what they noted of it."""
 
     state: State
     detail: str
-    seen: Seen
+    seen: Sighting
 
 
-class Memory:
+class LastSeen:
     """What this process has seen of a part. Safe for threads."""
 
     def __init__(self) -> None:
@@ -95,13 +95,13 @@ class Memory:
         self._ok_at: datetime | None = None
         self._since: datetime | None = None
 
-    def note(self, state: State, now: datetime) -> Seen:
+    def note(self, state: State, now: datetime) -> Sighting:
         with self._lock:
             if state is State.OK:
                 self._ok_at = now
             if state is not self._state:
                 self._state, self._since = state, now
-            return Seen(self._ok_at, self._since, now)
+            return Sighting(self._ok_at, self._since, now)
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ class _Check:
     """Nothing works without it. Another part is ``DEGRADED`` at worst, also when the look at it hangs or dies."""
     busy: threading.Lock = field(default_factory=threading.Lock)
     """Held by a look that runs. One that hangs is not joined by others."""
-    memory: Memory = field(default_factory=Memory)
+    last_seen: LastSeen = field(default_factory=LastSeen)
 
 
 class Health:
@@ -227,7 +227,7 @@ class _Look:
             state, detail, seen = found
         else:
             state, detail = found
-            seen = check.memory.note(state, self._clock.now())
+            seen = check.last_seen.note(state, self._clock.now())
         return Dependency(check.name, state, seconds, seen, detail, check.without_it, f"{GUIDE}#{check.entry}")
 
     def _run(self) -> None:
@@ -270,16 +270,16 @@ def _sink_look(
     context: Context, events: Events, sink: str, probe: Callable[[], str] | None
 ) -> Callable[[], Observation]:
     """Tell what deliveries have found, and a look from here. One that fails is believed, whichever it is."""
-    memory = Memory()
+    last_seen = LastSeen()
 
-    def noted() -> tuple[bool, str, Seen]:
+    def noted() -> tuple[bool, str, Sighting]:
         try:
             with hurried(_NOTES_SECONDS):
                 (news,) = events.sink_news(sink)
         except CatalogUnavailable:
-            return False, "what deliveries have found cannot be told without the database", Seen(None, None, None)
+            return False, "what deliveries have found cannot be told without the database", Sighting(None, None, None)
         state = news.state
-        seen = Seen(state.ok_at, state.since, _latest(state.ok_at, state.failed_at))
+        seen = Sighting(state.ok_at, state.since, _latest(state.ok_at, state.failed_at))
         return news.condition in ("ok", "unused"), news.detail, seen
 
     def look() -> Observation:
@@ -287,7 +287,7 @@ def _sink_look(
         works, detail, seen = noted()
         if probe is None:
             return Observation(State.OK if works else State.DEGRADED, detail, seen)
-        probed = memory.note(State.DEGRADED if trouble else State.OK, context.clock.now())
+        probed = last_seen.note(State.DEGRADED if trouble else State.OK, context.clock.now())
         if trouble:
             probed = probed._replace(ok_at=_latest(probed.ok_at, seen.ok_at))
             return Observation(State.DEGRADED, f"{trouble}; {detail}", probed)

@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 
 from manifold_common.domain.installation import Standing
-from manifold_common.engine.node_record import NodeRecord, Place, place_of, read_record, write_record
+from manifold_common.engine.node_record import FolderPlace, NodeRecord, folder_place, read_record, write_record
 from manifold_common.errors import Conflict
 from manifold_common.ids import ID_BYTES, IncarnationId, encode_id
 from manifold_common.ports.catalog import InstallationRow
@@ -65,7 +65,7 @@ class Installations:
             self._catalog.settle_installation(row.incarnation, incarnation=row.incarnation, store=home.store)
         if not home.lasts:
             return Standing(row.catalog, row.incarnation, self._new_node(), doubt)
-        place = place_of(home.workdir)
+        place = folder_place(home.workdir)
         record = read_record(home.workdir, row.catalog)
         if record is None:
             if doubt is None:
@@ -81,7 +81,7 @@ class Installations:
         Raises:
             Conflict: a new one would write where the original does.
         """
-        home, row, place = self._home, self._catalog.installation(), place_of(self._home.workdir)
+        home, row, place = self._home, self._catalog.installation(), folder_place(self._home.workdir)
         incarnation, record = row.incarnation, read_record(home.workdir, row.catalog)
         node = record.node if record is not None else self._new_node()
         if adoption is Adoption.NEW:
@@ -93,7 +93,7 @@ class Installations:
         write_record(home.workdir, row.catalog, settled)
         return self.look()
 
-    def _refuse_sharing(self, row: InstallationRow, record: NodeRecord | None, place: Place) -> None:
+    def _refuse_sharing(self, row: InstallationRow, record: NodeRecord | None, place: FolderPlace) -> None:
         home = self._home
         moved = record is not None and record.place != place
         if moved and not home.holds_database and row.settled_on == row.database:
@@ -117,7 +117,7 @@ class Installations:
                 "PROJECTS_FILESYSTEM_ROOT) to it, then adopt",
             )
 
-    def _record(self, row: InstallationRow, place: Place) -> NodeRecord:
+    def _record(self, row: InstallationRow, place: FolderPlace) -> NodeRecord:
         return NodeRecord(row.incarnation, self._new_node(), place, row.database)
 
     def _new_node(self) -> str:
@@ -130,7 +130,7 @@ def _doubt_of_database(row: InstallationRow) -> str | None:
     return "the catalog was restored from a dump or copied: it was made for another database than the one it is in"
 
 
-def _doubt_of_folder(home: Home, row: InstallationRow, record: NodeRecord, place: Place) -> str | None:
+def _doubt_of_folder(home: Home, row: InstallationRow, record: NodeRecord, place: FolderPlace) -> str | None:
     if record.place != place:
         return f"the working folder {home.workdir} is a copy of another one, or came from another file system"
     if record.incarnation != row.incarnation:

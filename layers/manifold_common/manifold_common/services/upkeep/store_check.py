@@ -1,7 +1,7 @@
 """Can these credentials do all that Manifold does in its store, and does the store keep what the port promises?
 
-Each ability is tried by itself with a small object of its own, which is removed again, so that a policy with a gap is
-told by the permission that is missing and not by whichever request happens to need it first.
+Each ability is tried by itself with a small object of its own, which is removed again, so that a gap in a policy shows
+as the missing permission, and not as a failure of whichever request needs it first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One host per WORKDIR. A lock says so, not a process id: it is gone with the process, however that ended."""
+"""One host per WORKDIR. A lock ensures it, not a process id: it is released with the process, however that ended."""
 
 from __future__ import annotations
 

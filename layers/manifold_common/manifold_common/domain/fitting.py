@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def leading(items: Sequence[T], room: int, length: Callable[[T], int], *, at_least: int = 0) -> Sequence[T]:
+def as_many_as_fit(items: Sequence[T], room: int, length: Callable[[T], int], *, at_least: int = 0) -> Sequence[T]:
     """Return as many of the first items as fit into ``room`` together.
 
     Args:

@@ -1,4 +1,4 @@
-"""Finds what a folder's files have that no project keeps, as a scan comes by them."""
+"""Finds properties of files that no project keeps, while a scan looks at them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ATTRIBUTES = ("user.", "security.capability", "system.posix_acl_")
 _list_attributes: Callable[[int], list[str]] | None = getattr(os, "listxattr", None)  # where the system has them
 
 
-class Unkept:
-    """Args: ``attributes``: look at extended attributes as well. It is a call more for each file, which a commit of
-    many new files feels; in a working set hardly anything has them.
+class LossFinder:
+    """Args: ``attributes``: look at extended attributes as well. That is one more call for each file, which is felt in
+    a commit of many new files, while hardly anything in a working set has them.
     """
 
     def __init__(self, *, attributes: bool) -> None:
