@@ -20,6 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from manifold_common.bootstrap import Manifold, build, build_relays, build_store, migrate_catalog
+from manifold_common.bootstrap.chores import CHORES
 from manifold_common.services.upkeep.store_check import check_store
 from manifold_common.settings import Settings
 
@@ -32,6 +33,7 @@ from manifold_local.host.memory import share_arenas
 from manifold_local.host.port import reserve
 from manifold_local.host.relaying import Relaying
 from manifold_local.host.scheduler import Scheduler, Task, run_task
+from manifold_local.host.tasks import chores, task_of, watch_over
 from manifold_local.running import RunningServer, noted
 from manifold_local.runtime import EMBEDDED_FOLDER, has_database
 
@@ -113,7 +115,7 @@ class _Host:
         manifold.standing.admit()
         if settings.projects.backend == "s3":
             _check_store(manifold)
-        run_task(Task("remove what dead processes left", 0, manifold.maintenance.sweep_working_sets))
+        run_task(task_of(CHORES["remove_working_sets"], manifold))  # those that dead processes left
         importing.join()
         self._serve(manifold, postgres, listener, lock)
 
@@ -133,7 +135,6 @@ class _Host:
         from manifold_local.host.app import host_app
         from manifold_local.host.connections import allow_files
         from manifold_local.host.server import HostServer
-        from manifold_local.host.tasks import background_tasks
         from manifold_local.host.welcome import welcome
 
         url = _url(self._settings.server.host, listener.getsockname()[1])
@@ -143,8 +144,10 @@ class _Host:
         traffic = Traffic(self._settings)
         server = HostServer(host_app(manifold, traffic), traffic, shutdown_seconds=patience * _SHARE_OF_REQUESTS)
         relaying = Relaying(build_relays(manifold), manifold.context.nudge)
-        place = Task("watch WORKDIR", _PLACE_SECONDS, lambda: self._stop_if_moved(lock))
-        scheduler = Scheduler([*background_tasks(manifold, postgres), place], manifold.warnings)
+        watches = [Task("watch_workdir", _PLACE_SECONDS, lambda _: self._stop_if_moved(lock))]
+        if postgres is not None:
+            watches.append(watch_over(postgres, manifold))
+        scheduler = Scheduler([*chores(manifold), *watches], manifold.warnings)
         scheduler.start()
         relaying.start()
         listener.listen(server.config.backlog)
@@ -160,7 +163,7 @@ class _Host:
         started = time.monotonic()
         if not scheduler.stop(patience * (1 - _SHARE_OF_REQUESTS)):
             _log.warning("background work did not end in time")
-        run_task(Task("save drafts", 0, manifold.maintenance.save_drafts))
+        run_task(task_of(CHORES["save_drafts"], manifold))
         # Last, so that the requests just served have their events sent; what is not sent now, the next process sends.
         if not relaying.stop(_RELAYS_SECONDS):
             _log.warning("events were still being sent; they will be sent again")
