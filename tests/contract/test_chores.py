@@ -107,7 +107,8 @@ def make_full(make_manifold: MakeManifold) -> MakeFull:
 
 def test_the_full_installation_gives_chores_work(make_full: MakeFull) -> None:
     busy = {name for name, chore in CHORES.items() if chore.run(make_full(name).manifold, never)}
-    assert busy == CHORES.keys() - {"remove_unused_uploads", "prune_events"}
+    assert busy >= {"save_drafts", "remove_working_sets", "close_sessions", "write_checkpoints", "settle_events"}
+    assert "remove_superseded_objects" in busy
 
 
 def test_a_chore_has_a_name_that_says_what_it_does_and_a_sentence_that_says_more(chore: Chore) -> None:

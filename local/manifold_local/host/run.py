@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from manifold_common.bootstrap import Manifold, build, build_relays, build_store, migrate_catalog
+from manifold_common.bootstrap import Manifold, build, build_impatient_store, build_relays, migrate_catalog
 from manifold_common.bootstrap.chores import CHORES
 from manifold_common.services.upkeep.store_check import check_store
 from manifold_common.settings import Settings
@@ -113,8 +113,7 @@ class _Host:
         manifold = build(settings, dsn)
         stack.callback(manifold.close)
         manifold.standing.admit()
-        if settings.projects.backend == "s3":
-            _check_store(manifold)
+        _check_store(manifold)
         run_task(task_of(CHORES["remove_working_sets"], manifold))  # those that dead processes left
         importing.join()
         self._serve(manifold, postgres, listener, lock)
@@ -197,10 +196,11 @@ class _Host:
 
 def _check_store(manifold: Manifold) -> None:
     """Raises ConfigError: the store lacks what only an operator can give. A store that is away may come back."""
-    settings, context = manifold.settings, manifold.context
-    s3 = settings.projects.s3.model_copy(update={"max_retries": 1, "retry_timeout_seconds": _CHECK_SECONDS})
-    impatient = settings.model_copy(update={"projects": settings.projects.model_copy(update={"s3": s3})})
-    report = check_store(build_store(impatient, context.clock, context.randomness), context.randomness)
+    context = manifold.context
+    store = build_impatient_store(manifold.settings, context.clock, context.randomness, seconds=_CHECK_SECONDS)
+    if store is None:
+        return
+    report = check_store(store, context.randomness)
     report.require()
     for ability in report.abilities:
         if not ability.ok:

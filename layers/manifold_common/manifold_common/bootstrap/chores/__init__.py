@@ -10,17 +10,17 @@ from importlib import import_module
 from manifold_common.bootstrap.chores.chore import UPKEEP, Chore, Every, Stop
 
 MODULES = (
-    "working_sets",
-    "sessions",
-    "checkpoints",
-    "objects",
-    "events",
+    "manifold_common.bootstrap.chores.working_sets",
+    "manifold_common.bootstrap.chores.sessions",
+    "manifold_common.bootstrap.chores.checkpoints",
+    "manifold_common.bootstrap.chores.objects",
+    "manifold_common.bootstrap.chores.events",
 )
 """In the order in which a function does what is in them."""
 
 
 def chores(module: str) -> tuple[Chore, ...]:
-    found: tuple[Chore, ...] = import_module(f"{__name__}.{module}").CHORES
+    found: tuple[Chore, ...] = import_module(module).CHORES
     return found
 
 
