@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from manifold_common.bootstrap import Manifold, build_relays
+from manifold_common.bootstrap.chores import CHORES
 from manifold_common.errors import PartlyDone
 from manifold_common.services.events.relay import Relay, drain
 
@@ -51,7 +52,7 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
     if kind is None:
         scheduled(FanoutRequest, event)
         answer = _deliver(call)
-        answer["settled"] = call.manifold.events.settle(stop=call.ends_within(_REPORT_SECONDS))
+        answer["settled"] = CHORES["settle_events"].run(call.manifold, call.ends_within(_REPORT_SECONDS))
         failed = [name for name, sink in answer["sinks"].items() if sink["failed"]]
         if failed:
             raise PartlyDone(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from manifold_common.bootstrap import Manifold
+from manifold_common.bootstrap.chores import CHORES, Stop, chores_of
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import ManifoldError, NotFound, PartlyDone, told
-from manifold_common.services.upkeep.maintenance import Stop
 
 from functions.invocation import metrics
 from functions.invocation.batch import KafkaRecord, each_record, kind_of
@@ -22,36 +21,22 @@ from functions.maintenance.commits import commit_of
 _MARGIN_SECONDS = 15.0
 """A checkpoint of a large project takes some seconds."""
 
-TaskName = Literal[
-    "close_sessions",
-    "write_checkpoints",
-    "remove_unused_uploads",
-    "remove_superseded_objects",
-    "prune_events",
-]
-
-_TASKS: dict[TaskName, Callable[[Manifold, Stop], int]] = {
-    "close_sessions": lambda manifold, stop: manifold.maintenance.sweep_sessions(stop=stop),
-    "write_checkpoints": lambda manifold, stop: manifold.maintenance.write_checkpoints(stop=stop),
-    "remove_unused_uploads": lambda manifold, stop: manifold.uploads.sweep(stop=stop),
-    "remove_superseded_objects": lambda manifold, stop: manifold.superseded.sweep(stop=stop),
-    "prune_events": lambda manifold, stop: manifold.events.prune(stop=stop),
-}
+NAMES = chores_of("maintenance")
 
 
 class MaintenanceRequest(Job):
     """Do what is due."""
 
-    tasks: tuple[TaskName, ...] = tuple(_TASKS)
+    chores: tuple[str, ...] = tuple(NAMES)
     """Only these, in this order."""
 
 
 @function("maintenance")
 def handler(event: Any, call: Call) -> dict[str, Any]:
-    """Do each task by itself, so that none can stop the others; answer how much was done.
+    """Do each chore by itself, so that none can stop the others; answer how much was done.
 
     Raises:
-        PartlyDone: tasks failed, or a batch of Kafka was not done. Its details say which.
+        PartlyDone: chores failed, or a batch of Kafka was not done. Its details say which.
     """
     kind = kind_of(event)
     if kind == "kafka":
@@ -65,31 +50,36 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
     if kind is not None:
         raise refusal_of("Records", "this function takes no messages of a queue")
     request, stop = scheduled(MaintenanceRequest, event), call.ends_within(_MARGIN_SECONDS)
-    tasks = {name: _run(name, call.manifold, stop) for name in request.tasks}
-    failed = [name for name, outcome in tasks.items() if "error" in outcome]
+    for number, name in enumerate(request.chores):
+        if name not in NAMES:
+            raise refusal_of(f"chores[{number}]", f"expected one of {', '.join(NAMES)}")
+    chores = {name: _run(name, call.manifold, stop) for name in request.chores}
+    failed = [name for name, outcome in chores.items() if "error" in outcome]
     metrics.count("maintenance.failures", len(failed))
+    for name in failed:
+        metrics.count(f"maintenance.failures.{name}", 1)
     if failed:
         raise PartlyDone(
-            f"{len(failed)} of {len(tasks)} tasks failed: {', '.join(failed)}",
+            f"{len(failed)} of {len(chores)} chores failed: {', '.join(failed)}",
             hint="the next run tries again; the function's log has a line for each",
-            tasks=tasks,
+            chores=chores,
         )
-    return {"tasks": tasks}
+    return {"chores": chores}
 
 
-def _run(name: TaskName, manifold: Manifold, stop: Stop) -> dict[str, Any]:
+def _run(name: str, manifold: Manifold, stop: Stop) -> dict[str, Any]:
     begun = time.monotonic()
     outcome: dict[str, Any]
     try:
         with panics_as_errors():
-            outcome = {"skipped": "no time is left"} if stop() else {"done": _TASKS[name](manifold, stop)}
+            outcome = {"skipped": "no time is left"} if stop() else {"done": CHORES[name].run(manifold, stop)}
     except ManifoldError as error:
-        logger.error(f"{name} failed and will be tried again: {told(error)}")
+        logger.error(f"chore {name} failed and will be tried again: {told(error)}")
         outcome = {"error": error.code}
         if isinstance(error, PartlyDone):
             outcome |= error.details
     except Exception as error:
-        logger.error(f"{name} failed: {where_of(error, discreet=manifold.settings.projects.encrypt)}")
+        logger.error(f"chore {name} failed: {where_of(error, discreet=manifold.settings.projects.encrypt)}")
         outcome = {"error": "internal"}
     return {**outcome, "seconds": round(time.monotonic() - begun, 3)}
 

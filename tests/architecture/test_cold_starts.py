@@ -134,7 +134,8 @@ def test_a_client_that_is_configured_is_not_loaded_before_it_is_used(
 _STORE = """
 import sys, json
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
-from manifold_common.bootstrap.adapters import aws_account, build_links, build_store
+from manifold_common.bootstrap.adapters import aws_account
+from manifold_common.bootstrap.stores import build_links, build_store
 from manifold_common.errors import StoreUnavailable
 from manifold_common.settings import load_settings
 settings = load_settings()

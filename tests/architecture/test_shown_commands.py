@@ -40,6 +40,7 @@ RUN_BY: dict[str, str] = {
         "tests/contract/test_event_publisher_webhook.py::"
         "test_the_documented_verifier_accepts_what_is_sent_and_nothing_that_was_changed"
     ),
+    "docs/extending.md: ": "tests/contract/test_extending.py::test_what_the_page_shows_keeps_the_contract_of_its_kind",
     "docs/functions-local.md: make up-functions": UP_FUNCTIONS,
     "docs/functions-local.md: curl": REMOTE,
     "docs/functions-local.md: INVOKE=": SAMPLES,

@@ -1,30 +1,23 @@
-"""Every promise of the EventPublisher port, kept by each sink."""
+"""Every promise of the EventPublisher port, kept by each sink: a new one is found by itself."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from importlib import import_module
 
 import pytest
-from manifold_common.adapters.kafka.publisher import KafkaPublisher
-from manifold_common.adapters.memory.event_publisher import MemoryPublisher
-from manifold_common.adapters.system.clock import SystemClock
-from manifold_common.adapters.webhook.publisher import WebhookPublisher
+from manifold_common.bootstrap.sinks import SINKS
 from manifold_common.domain.event import PROJECT_COMMIT, CloudEvent
 from manifold_common.ids import Generation, ProjectId, TenantId
-from manifold_common.ports.event_publisher import Delivery, EventPublisher, Outcome
-from manifold_local.embedded.stack.child import free_ports
+from manifold_common.ports.event_publisher import Delivery
 
-from tests.support.kafka import KafkaBroker
-from tests.support.webhooks import SECRET, WebhookEndpoint
+from tests.contract.sinks.sink import TOO_LARGE, Sink
 
-TOO_LARGE = 1_100_000
-TIMEOUT_SECONDS = 1.0
 TAKEN, REFUSED, FAILED, UNSENT = Delivery.TAKEN, Delivery.REFUSED, Delivery.FAILED, Delivery.UNSENT
+NAMES = ["memory", *(module.rpartition(".")[2] for module in SINKS)]
 
 
 def event(project: str, generation: int, tenant: str = "acme", size: int = 0) -> CloudEvent:
@@ -34,66 +27,9 @@ def event(project: str, generation: int, tenant: str = "acme", size: int = 0) ->
     return CloudEvent(f"{project}-{generation}", PROJECT_COMMIT, *owner, Generation(generation), now, data)
 
 
-@dataclass
-class Sink:
-    publisher: EventPublisher
-    received: Callable[[], list[dict[str, Any]]]
-    """What it has, in the order in which it came; across Kafka's partitions there is none."""
-    dead: Callable[[], EventPublisher]
-    """A publisher whose sink cannot be reached."""
-
-    def publish(self, *events: CloudEvent, seconds: float = 30.0) -> list[Delivery]:
-        return [outcome.delivery for outcome in self.publisher.publish(events, seconds=seconds)]
-
-    def generations(self, project: str, tenant: str = "acme") -> list[int]:
-        source = f"/tenants/{tenant}/projects/{project}"
-        return [int(document["sequence"]) for document in self.received() if document["source"] == source]
-
-
-def memory_sink(request: pytest.FixtureRequest) -> Sink:
-    def judge(event: CloudEvent) -> Outcome:
-        return Outcome(REFUSED, "too large") if len(event.encode()) > TOO_LARGE else Outcome(TAKEN)
-
-    publisher = MemoryPublisher(judge=judge)
-    return Sink(
-        publisher,
-        lambda: [json.loads(event.encode()) for event in publisher.taken],
-        lambda: MemoryPublisher(judge=lambda event: Outcome(FAILED, "away")),
-    )
-
-
-def kafka_sink(request: pytest.FixtureRequest) -> Sink:
-    broker: KafkaBroker = request.getfixturevalue("kafka_broker")
-    topic: str = request.getfixturevalue("kafka_topic")
-
-    def publisher(addr: str) -> KafkaPublisher:
-        return KafkaPublisher(replace(broker.options(topic, timeout_seconds=TIMEOUT_SECONDS), brokers=(addr,)))
-
-    return Sink(publisher(broker.addr), lambda: broker.events(topic), lambda: publisher(f"127.0.0.1:{closed_port()}"))
-
-
-def webhook_sink(request: pytest.FixtureRequest) -> Sink:
-    endpoint: WebhookEndpoint = request.getfixturevalue("webhook_endpoint")
-    endpoint.answer = lambda request, handler: 413 if len(request.body) > TOO_LARGE else 204
-
-    def publisher(url: str) -> WebhookPublisher:
-        return WebhookPublisher(url, SECRET, timeout_seconds=TIMEOUT_SECONDS, clock=SystemClock())
-
-    return Sink(
-        publisher(endpoint.url),
-        lambda: endpoint.events,
-        lambda: publisher(f"http://127.0.0.1:{closed_port()}/hook"),
-    )
-
-
-def closed_port() -> int:
-    """Return one at which nobody listens."""
-    return free_ports(1)[0]
-
-
-@pytest.fixture(params=[memory_sink, kafka_sink, webhook_sink])
+@pytest.fixture(params=NAMES)
 def sink(request: pytest.FixtureRequest) -> Iterator[Sink]:
-    made: Sink = request.param(request)
+    made: Sink = import_module(f"tests.contract.sinks.{request.param}").sink(request)
     yield made
     made.publisher.close()
 
@@ -164,4 +100,4 @@ def test_the_same_event_sent_again_has_the_same_id(sink: Sink) -> None:
 
 def test_a_name_stays_the_same(sink: Sink) -> None:
     assert sink.publisher.name == sink.publisher.name
-    assert sink.publisher.name.split(":")[0] in ("memory", "kafka", "webhook")
+    assert sink.publisher.name.split(":")[0] in NAMES

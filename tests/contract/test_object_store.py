@@ -5,19 +5,18 @@ from __future__ import annotations
 import random
 import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from manifold_common.adapters.filesystem.object_store import FilesystemObjectStore
 from manifold_common.adapters.memory.object_store import MemoryObjectStore
-from manifold_common.adapters.s3.object_store import S3ObjectStore
-from manifold_common.adapters.s3.options import S3Options
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
+from manifold_common.bootstrap import build_store
 from manifold_common.errors import AlreadyExists, CorruptObject, InvalidInput, ObjectNotFound
 from manifold_common.ports.object_store import ObjectStore
+from manifold_common.settings import load_settings
+from manifold_common.settings.stores import STORES
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 
 KEY = "t/acme/p/aaaa/packs/one"
@@ -53,22 +52,30 @@ BAD_KEYS = [
 ]
 
 
-@pytest.fixture(params=["memory", "filesystem", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+@pytest.fixture
+def s3_settings(s3_endpoint: S3Endpoint) -> dict[str, str]:
+    return {
+        "S3_BUCKET": s3_endpoint.bucket,
+        "S3_PREFIX": f"contract/{uuid.uuid4().hex}",
+        "S3_ENDPOINT": s3_endpoint.url,
+        "S3_ACCESS_KEY_ID": s3_endpoint.access_key_id,
+        "S3_SECRET_ACCESS_KEY": s3_endpoint.secret_access_key,
+        "S3_USE_PATH_STYLE": "true",
+    }
+
+
+@pytest.fixture(params=["memory", *STORES])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty store of each kind. One that needs settings besides WORKDIR has a fixture ``<name>_settings`` for them,
+    by variable."""
     if request.param == "memory":
-        yield MemoryObjectStore(SystemClock())
-    elif request.param == "filesystem":
-        yield FilesystemObjectStore(tmp_path / "store", clock=SystemClock(), randomness=SystemRandomness())
-    else:
-        endpoint: S3Endpoint = request.getfixturevalue("s3_endpoint")
-        options = S3Options(
-            endpoint.bucket,
-            prefix=f"contract/{uuid.uuid4().hex}",
-            endpoint=endpoint.url,
-            access_key_id=endpoint.access_key_id,
-            secret_access_key=endpoint.secret_access_key,
-        )
-        yield S3ObjectStore(options, clock=SystemClock(), randomness=SystemRandomness())
+        return MemoryObjectStore(SystemClock())
+    try:
+        given: dict[str, str] = request.getfixturevalue(f"{request.param}_settings")
+    except pytest.FixtureLookupError:
+        given = {}
+    environ = {"WORKDIR": str(tmp_path), "PROJECTS_BACKEND": request.param, **given}
+    return build_store(load_settings(environ=environ, cwd=tmp_path), SystemClock(), SystemRandomness())
 
 
 def pattern(size: int) -> bytes:

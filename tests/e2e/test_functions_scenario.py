@@ -201,7 +201,7 @@ def test_the_schedules_fire(stack: FunctionsStack) -> None:
     """The fan-out's sweep and the upkeep run each minute, without anybody asking for them."""
     before = {function: len(stack.logs(function)) for function in ("fanout", "maintenance")}
     eventually(lambda: all(len(stack.logs(function)) > seen for function, seen in before.items()), seconds=150)
-    upkeep = stack.invoke("maintenance", {"source": "manifold.schedule"})["tasks"]
+    upkeep = stack.invoke("maintenance", {"source": "manifold.schedule"})["chores"]
     assert all("done" in outcome for outcome in upkeep.values())
 
 
@@ -235,7 +235,7 @@ def test_each_sample_is_served_by_the_guides_commands(stack: FunctionsStack) -> 
     assert json.loads(answers["http-publish"]["body"])["code"] == "bad_upload"
     assert (answers["commit-direct"]["generation"], answers["checkout-direct"]["entries"]) == (1, 3)
     assert answers["sqs-nudges"] == answers["kafka-commits"] == {"batchItemFailures": []}
-    assert all("done" in outcome for outcome in answers["maintenance-direct"]["tasks"].values())
+    assert all("done" in outcome for outcome in answers["maintenance-direct"]["chores"].values())
 
 
 def _tries(stack: FunctionsStack, function: str, code: str) -> list[dict[str, Any]]:

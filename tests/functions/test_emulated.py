@@ -44,7 +44,7 @@ def test_a_project_lives_through_all_functions_as_they_are_deployed(
     assert fanout.invoke(sample("schedule")).payload["settled"] == 2
 
     maintenance = emulated("maintenance", container="e", **webhooks)
-    assert "error" not in str(maintenance.invoke(sample("schedule")).payload["tasks"])
+    assert "error" not in str(maintenance.invoke(sample("schedule")).payload["chores"])
     reencrypt = emulated("reencrypt", container="f", **webhooks, PROJECTS_ENCRYPTION_FILE_KEY_NAME="second")
     assert reencrypt.invoke(sample("schedule")).payload["rewrapped"] == 1
     assert checkout.invoke({**event, "session": "agent-2"}).payload["kind"] == "new", "keys may change meanwhile"

@@ -87,7 +87,7 @@ def test_a_schedules_notice_asks_for_everything(function: Function, generated: d
     event = generated["cloudwatch scheduled-event"]
     assert "waiting" in function("fanout", event)
     assert "rewrapped" in function("reencrypt", event)
-    assert "close_sessions" in function("maintenance", event)["tasks"]
+    assert "close_sessions" in function("maintenance", event)["chores"]
 
 
 def test_a_message_that_is_no_nudge_comes_again(function: Function, generated: dict[str, Any]) -> None:

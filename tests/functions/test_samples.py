@@ -29,5 +29,5 @@ def test_each_sample_is_served(make_function: MakeFunction, s3_endpoint: S3Endpo
     assert answers["commit-direct"]["generation"] == answers["checkout-direct"]["generation"] == 1
     assert len(json.loads(answers["http-plan"]["body"])["plan"]["objects"]) <= 1
     assert answers["sqs-nudges"] == answers["kafka-commits"] == {"batchItemFailures": []}
-    assert all("done" in outcome for outcome in answers["maintenance-direct"]["tasks"].values())
+    assert all("done" in outcome for outcome in answers["maintenance-direct"]["chores"].values())
     assert answers["reencrypt-direct"]["failed"] == {}

@@ -108,11 +108,17 @@ def _reached(graph: dict[str, set[str]], start: str) -> set[str]:
 
 
 def reachable(roots: Iterable[str]) -> set[str]:
-    """Return the modules of ours that some modules need, with the packages around them, at whatever depth."""
+    """Return the modules of ours that some modules need, with the packages around them, at whatever depth.
+
+    A list of modules by name, such as that of the chores, needs them all.
+    """
     known = modules()
     targets: dict[str, set[str]] = {}
     for arrow in all_arrows():
         targets.setdefault(arrow.source, set()).add(arrow.target)
+    for name, path in known.items():
+        texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        targets.setdefault(name, set()).update(texts & known.keys())
     found: set[str] = set()
     waiting = list(roots)
     while waiting:

@@ -156,7 +156,7 @@ def test_the_log_says_which_right_the_database_denies(
     assert threads.stop(DEADLINE_SECONDS)
     assert "table event_sinks" in caplog.text
     caplog.clear()
-    run_task(Task("settle events", 0, lambda: denied("", "")))
+    run_task(Task("settle_events", 0, lambda _: denied("", "")))
     assert "table event_sinks" in caplog.text
 
 

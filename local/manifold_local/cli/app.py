@@ -1,26 +1,54 @@
-"""The tree of commands."""
+"""The tree of commands: a line in ``COMMANDS`` for each, whose module adds it (docs/extending.md)."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from manifold_local.cli import database, events, history, installation, keys, operations, projects, sessions, transfer
 from manifold_local.cli.call import Call, ConfigOption, DebugOption, JsonOption, QuietOption, RemoteOption
 from manifold_local.cli.output import print_line
 
-_ORDER = ("up", "project", "import", "export", "checkout", "status", "save", "commit", "close", "sessions", "log",
-          "show", "diff", "ls", "cat", "restore", "fork", "verify", "events", "keys", "health", "config", "store",
-          "migrate-db", "adopt", "leftovers", "database", "stop")  # fmt: skip
+COMMANDS = {
+    "up": "operations",
+    "project": "projects",
+    "import": "transfer",
+    "export": "transfer",
+    "checkout": "sessions",
+    "status": "sessions",
+    "save": "sessions",
+    "commit": "sessions",
+    "close": "sessions",
+    "sessions": "sessions",
+    "log": "history",
+    "show": "history",
+    "diff": "history",
+    "ls": "history",
+    "cat": "history",
+    "restore": "history",
+    "fork": "projects",
+    "verify": "operations",
+    "events": "events",
+    "keys": "keys",
+    "health": "operations",
+    "config": "operations",
+    "store": "operations",
+    "migrate-db": "operations",
+    "adopt": "installation",
+    "leftovers": "installation",
+    "database": "database",
+    "stop": "database",
+}
+"""The module of each command, and of each group of commands, in the order in which people meet them."""
 
 
 class _Commands(TyperGroup):
     """Lists the commands in the order in which people meet them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=_ORDER.index)
+        return sorted(super().list_commands(ctx), key=list(COMMANDS).index)
 
 
 app = typer.Typer(
@@ -60,12 +88,5 @@ def start(
         print_line(ctx.get_help())
 
 
-projects.add_to(app)
-transfer.add_to(app)
-sessions.add_to(app)
-history.add_to(app)
-operations.add_to(app)
-events.add_to(app)
-keys.add_to(app)
-installation.add_to(app)
-database.add_to(app)
+for module in dict.fromkeys(COMMANDS.values()):
+    import_module(f"manifold_local.cli.{module}").add_to(app)

@@ -19,7 +19,8 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from manifold_common.bootstrap import Manifold, build, build_relays, build_store, migrate_catalog
+from manifold_common.bootstrap import Manifold, build, build_impatient_store, build_relays, migrate_catalog
+from manifold_common.bootstrap.chores import CHORES
 from manifold_common.services.upkeep.store_check import check_store
 from manifold_common.settings import Settings
 
@@ -31,6 +32,7 @@ from manifold_local.host.memory import share_arenas
 from manifold_local.host.port import reserve
 from manifold_local.host.relaying import Relaying
 from manifold_local.host.scheduler import Scheduler, Task, run_task
+from manifold_local.host.tasks import chores, task_of, watch_over
 from manifold_local.host_lock import HostLock
 from manifold_local.running import RunningServer, noted
 from manifold_local.runtime import EMBEDDED_FOLDER, has_database
@@ -111,9 +113,8 @@ class _Host:
         manifold = build(settings, dsn)
         stack.callback(manifold.close)
         manifold.standing.admit()
-        if settings.projects.backend == "s3":
-            _check_store(manifold)
-        run_task(Task("remove what dead processes left", 0, manifold.maintenance.sweep_working_sets))
+        _check_store(manifold)
+        run_task(task_of(CHORES["remove_working_sets"], manifold))  # those that dead processes left
         importing.join()
         self._serve(manifold, postgres, listener, lock)
 
@@ -133,7 +134,6 @@ class _Host:
         from manifold_local.host.app import host_app
         from manifold_local.host.connections import allow_files
         from manifold_local.host.server import HostServer
-        from manifold_local.host.tasks import background_tasks
         from manifold_local.host.welcome import welcome
 
         url = _url(self._settings.server.host, listener.getsockname()[1])
@@ -143,8 +143,10 @@ class _Host:
         traffic = Traffic(self._settings)
         server = HostServer(host_app(manifold, traffic), traffic, shutdown_seconds=patience * _SHARE_OF_REQUESTS)
         relaying = Relaying(build_relays(manifold), manifold.context.nudge)
-        place = Task("watch WORKDIR", _PLACE_SECONDS, lambda: self._stop_if_moved(lock))
-        scheduler = Scheduler([*background_tasks(manifold, postgres), place], manifold.warnings)
+        watches = [Task("watch_workdir", _PLACE_SECONDS, lambda _: self._stop_if_moved(lock))]
+        if postgres is not None:
+            watches.append(watch_over(postgres, manifold))
+        scheduler = Scheduler([*chores(manifold), *watches], manifold.warnings)
         scheduler.start()
         relaying.start()
         listener.listen(server.config.backlog)
@@ -160,7 +162,7 @@ class _Host:
         started = time.monotonic()
         if not scheduler.stop(patience * (1 - _SHARE_OF_REQUESTS)):
             _log.warning("background work did not end in time")
-        run_task(Task("save drafts", 0, manifold.maintenance.save_drafts))
+        run_task(task_of(CHORES["save_drafts"], manifold))
         # Last, so that the requests just served have their events sent; what is not sent now, the next process sends.
         if not relaying.stop(_RELAYS_SECONDS):
             _log.warning("events were still being sent; they will be sent again")
@@ -194,10 +196,11 @@ class _Host:
 
 def _check_store(manifold: Manifold) -> None:
     """Raises ConfigError: the store lacks what only an operator can give. A store that is away may come back."""
-    settings, context = manifold.settings, manifold.context
-    s3 = settings.projects.s3.model_copy(update={"max_retries": 1, "retry_timeout_seconds": _CHECK_SECONDS})
-    impatient = settings.model_copy(update={"projects": settings.projects.model_copy(update={"s3": s3})})
-    report = check_store(build_store(impatient, context.clock, context.randomness), context.randomness)
+    context = manifold.context
+    store = build_impatient_store(manifold.settings, context.clock, context.randomness, seconds=_CHECK_SECONDS)
+    if store is None:
+        return
+    report = check_store(store, context.randomness)
     report.require()
     for ability in report.abilities:
         if not ability.ok:

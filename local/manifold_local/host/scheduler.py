@@ -1,4 +1,6 @@
-"""Background work: tasks that come round again, each by itself, so that none can stop the others."""
+"""Background work: tasks that come round again, each by itself, so that none can stop the others.
+
+At the end no task is begun, and the one that runs is asked to stop where it can go on from the next time."""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from manifold_common.bootstrap.chores import Stop
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import ManifoldError, told
 
@@ -23,7 +26,7 @@ class Task:
     name: str
     period_seconds: float
     """From the end of one run to the start of the next, give or take a tenth, so that nodes do not go in step."""
-    run: Callable[[], object]
+    run: Callable[[Stop], object]
     """Returns how much it did, for the log; falsy for nothing."""
 
 
@@ -54,7 +57,7 @@ class Scheduler:
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Start nothing more, and wait for the running task. Returns whether it ended in time."""
+        """Start nothing more, have the running task stop early, and wait for it. Returns whether it ended in time."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
@@ -68,29 +71,29 @@ class Scheduler:
             due = heapq.heappop(self._due)
             if self._stop.wait(max(0.0, due.at - time.monotonic())):
                 return
-            self._note(due.task, run_task(due.task))
+            self._note(due.task, run_task(due.task, self._stop.is_set))
             heapq.heappush(self._due, _Due(time.monotonic() + self._pause(due.task), due.number, due.task))
         self._stop.wait()
 
     def _note(self, task: Task, failure: str | None) -> None:
-        begin = f"background task {task.name} has failed: "
+        begin = f"the chore {task.name} has failed: "
         self._warnings[:] = [text for text in self._warnings if not text.startswith(begin)]
         if failure is not None:
             self._warnings.append(f"{begin}{failure}; it is tried again, and the log says more")
 
 
-def run_task(task: Task) -> str | None:
+def run_task(task: Task, stop: Stop = lambda: False) -> str | None:
     """Run a task once. Whatever goes wrong is logged, not raised; return its code."""
     started = time.monotonic()
     try:
         with panics_as_errors():
-            done = task.run()
+            done = task.run(stop)
     except ManifoldError as error:
-        _log.warning("background task %s failed and will be tried again: %s", task.name, told(error))
+        _log.warning("chore %s failed and will be tried again: %s", task.name, told(error))
         return error.code
     except Exception:
-        _log.exception("background task %s failed and will be tried again", task.name)
+        _log.exception("chore %s failed and will be tried again", task.name)
         return "internal"
     level = logging.INFO if done else logging.DEBUG
-    _log.log(level, "background task %s: %s in %.0f ms", task.name, done, (time.monotonic() - started) * 1000)
+    _log.log(level, "chore %s: %s in %.0f ms", task.name, done, (time.monotonic() - started) * 1000)
     return None

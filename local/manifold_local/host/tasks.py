@@ -1,38 +1,33 @@
-"""The host's background tasks, and how often each runs."""
+"""What the host does by itself, and how often: the chores, and watching over what it runs on."""
 
 from __future__ import annotations
 
 from manifold_common.bootstrap import Manifold
+from manifold_common.bootstrap.chores import CHORES, Chore
 
 from manifold_local.embedded.postgres import EmbeddedPostgres
 from manifold_local.host.scheduler import Task
 
 _DATABASE_SECONDS = 5.0
-_WORKING_SETS_SECONDS = 60.0
-_SETTLE_SECONDS = 30.0
 
 
-def background_tasks(manifold: Manifold, postgres: EmbeddedPostgres | None) -> list[Task]:
-    """Return the tasks. Periods of 0 in the settings leave theirs out."""
-    maintenance, projects = manifold.maintenance, manifold.settings.projects
-    every = projects.maintenance.interval_seconds
-    found = [
-        Task("save drafts", projects.workspace.draft_seconds, maintenance.save_drafts),
-        Task("remove working sets", _WORKING_SETS_SECONDS, maintenance.sweep_working_sets),
-        Task("close sessions", every, maintenance.sweep_sessions),
-        Task("write checkpoints", every, maintenance.write_checkpoints),
-        Task("remove unused uploads", every, manifold.uploads.sweep),
-        Task("remove superseded objects", every, manifold.superseded.sweep),
-        Task("settle events", min(every, _SETTLE_SECONDS) if manifold.events.sinks else every, manifold.events.settle),
-        Task("prune events", every, manifold.events.prune),
-    ]
-    if postgres is not None:
-        found.append(Task("watch the database", _DATABASE_SECONDS, lambda: _revive(manifold, postgres)))
+def chores(manifold: Manifold) -> list[Task]:
+    """Return the chores as the host does them. Periods of 0 leave theirs out."""
+    found = [task_of(chore, manifold) for chore in CHORES.values()]
     return [task for task in found if task.period_seconds > 0]
 
 
+def task_of(chore: Chore, manifold: Manifold) -> Task:
+    return Task(chore.name, chore.every.seconds(manifold), lambda stop: chore.run(manifold, stop))
+
+
+def watch_over(postgres: EmbeddedPostgres, manifold: Manifold) -> Task:
+    """Return what starts the embedded server again if it has gone."""
+    return Task("watch_database", _DATABASE_SECONDS, lambda _: _revive(manifold, postgres))
+
+
 def _revive(manifold: Manifold, postgres: EmbeddedPostgres) -> bool:
-    """Start the embedded server again if it has gone. Returns whether that was needed."""
+    """Returns whether that was needed."""
     if manifold.context.catalog.health()[0]:
         return False
     postgres.ensure_running()

@@ -171,7 +171,7 @@ def test_who_delivers_nothing_starts_without_the_secrets_of_sinks(
     if name == "api":
         assert function("api", sample("http-get"))["statusCode"] == 200
     else:
-        assert function("maintenance", {"tasks": ["prune_events"]})["tasks"]["prune_events"]["done"] == 0
+        assert function("maintenance", {"chores": ["prune_events"]})["chores"]["prune_events"]["done"] == 0
 
 
 def test_a_function_whose_secret_lacks_the_vault_token_says_so(make_function: MakeFunction, secrets: Secrets) -> None:

@@ -45,7 +45,7 @@ def checkpoints(function: Function, project: ProjectId) -> list[int]:
 
 @pytest.mark.parametrize("event", ["schedule", "maintenance-direct"])
 def test_each_task_is_reported_by_itself(function: Function, project: ProjectId, event: str) -> None:
-    tasks = function("maintenance", sample(event))["tasks"]
+    tasks = function("maintenance", sample(event))["chores"]
     assert {"close_sessions", "write_checkpoints", "prune_events"} <= tasks.keys()
     assert ("remove_unused_uploads" in tasks) is (event == "schedule")
     assert tasks["write_checkpoints"]["done"] == 1
@@ -67,9 +67,12 @@ def test_a_task_that_fails_stops_no_other_and_the_invocation_fails(
     assert type(caught.value).__name__ == "partly_done"
     measured = metrics_of(capsys.readouterr().out)
     assert (measured["maintenance.failures"], measured["invocation.errors"]) == (1, 1)
+    assert [name for name in measured if name.startswith("maintenance.failures.")] == [
+        "maintenance.failures.close_sessions"
+    ]
     assert checkpoints(function, project) == [3]
     problem = function("maintenance", {**sample("maintenance-direct"), "errors": "return"})["error"]
-    tasks = problem["details"]["tasks"]
+    tasks = problem["details"]["chores"]
     assert tasks["close_sessions"]["error"] == getattr(error, "code", "internal")
     assert tasks["prune_events"]["done"] == 0
 
@@ -82,14 +85,14 @@ def test_a_project_whose_checkpoint_fails_is_told_once_the_others_have_theirs(
         path.write_bytes(b"damaged")
     fresh = make_function(PROJECTS_MAINTENANCE_CHECKPOINT_COMMITS="2")
     shutil.rmtree(fresh.manifold.settings.projects.workspace.cache_dir)
-    answer = fresh("maintenance", {"tasks": ["write_checkpoints"], "errors": "return"})
-    task = answer["error"]["details"]["tasks"]["write_checkpoints"]
+    answer = fresh("maintenance", {"chores": ["write_checkpoints"], "errors": "return"})
+    task = answer["error"]["details"]["chores"]["write_checkpoints"]
     assert (task["error"], list(task["failed"])) == ("partly_done", [f"project {broken}"])
     assert checkpoints(function, project) == [3]
 
 
 def test_without_time_nothing_is_begun(function: Function, project: ProjectId) -> None:
-    tasks = function("maintenance", {}, milliseconds=10_000)["tasks"]
+    tasks = function("maintenance", {}, milliseconds=10_000)["chores"]
     assert {outcome.get("skipped") for outcome in tasks.values()} == {"no time is left"}
     assert checkpoints(function, project) == []
 
@@ -185,9 +188,9 @@ def test_a_bug_met_by_a_record_of_kafka_is_no_success(
 @pytest.mark.parametrize(
     ("event", "field"),
     [
-        ({"tasks": ["sleep"]}, "tasks[0]"),
-        ({"tasks": "all"}, "tasks"),
-        ({"task": []}, "task"),
+        ({"chores": ["sleep"]}, "chores[0]"),
+        ({"chores": "all"}, "chores"),
+        ({"chore": []}, "chore"),
         (sample("sqs-nudges"), "Records"),
     ],
 )

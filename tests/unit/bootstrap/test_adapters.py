@@ -11,7 +11,8 @@ from manifold_common.adapters.s3.links import S3Links
 from manifold_common.adapters.s3.object_store import S3ObjectStore
 from manifold_common.adapters.s3.options import S3Options
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
-from manifold_common.bootstrap.adapters import build_key_providers, build_links, build_served_store, build_store
+from manifold_common.bootstrap.adapters import build_key_providers
+from manifold_common.bootstrap.stores import build_links, build_served_store, build_store
 from manifold_common.errors import ConfigError
 from manifold_common.settings import Settings, load_settings
 

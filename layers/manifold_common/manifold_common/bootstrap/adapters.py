@@ -3,7 +3,6 @@ it does not use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,16 +17,12 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from manifold_common.adapters.kafka.options import KafkaOptions
-    from manifold_common.adapters.s3.options import S3Options
     from manifold_common.adapters.vault.options import SignIn
     from manifold_common.ports.catalog import Catalog
     from manifold_common.ports.clock import Clock, Randomness
     from manifold_common.ports.credentials import Credentials
     from manifold_common.ports.generation_cache import GenerationCache
     from manifold_common.ports.key_provider import KeyProvider
-    from manifold_common.ports.object_links import ObjectLinks
-    from manifold_common.ports.object_store import ObjectStore
-    from manifold_common.ports.served_store import ServedStore
     from manifold_common.settings import Aws, Settings, Vault
 
 
@@ -126,109 +121,8 @@ def role_script() -> str:
     return roles.role_script([one.sql for one in migrations.known_migrations()])
 
 
-def build_store(settings: Settings, clock: Clock, randomness: Randomness) -> ObjectStore:
-    """Raises ConfigError, StoreUnavailable, NoSpace."""
-    projects = settings.projects
-    if projects.backend == "filesystem":
-        from manifold_common.adapters.filesystem.object_store import FilesystemObjectStore
-
-        return FilesystemObjectStore(projects.filesystem.root, clock=clock, randomness=randomness)
-
-    from manifold_common.adapters.s3.object_store import S3ObjectStore
-
-    options = _s3_options(settings)
-    credentials = _s3_credentials(settings, options, clock)
-    return S3ObjectStore(options, clock=clock, randomness=randomness, credentials=credentials)
-
-
-def build_links(settings: Settings, clock: Clock) -> ObjectLinks | None:
-    """Return what gives clients links to objects, or ``None`` where the store can give none. Raises ConfigError."""
-    s3 = settings.projects.s3
-    if settings.projects.backend != "s3":
-        return None
-    from manifold_common.adapters.s3.links import S3Links
-
-    options = _s3_options(settings)
-    return S3Links(
-        replace(options, endpoint=s3.public_endpoint or s3.endpoint), _s3_credentials(settings, options, clock)
-    )
-
-
-def build_served_store(settings: Settings, clock: Clock, randomness: Randomness) -> ServedStore | None:
-    """Return the store for clients that reach it through this process. ``None``: they reach it themselves, or this is a
-    function, through which no pack passes. Raises StoreUnavailable, NoSpace."""
-    projects = settings.projects
-    if projects.backend != "filesystem" or settings.functions.name is not None:
-        return None
-    from manifold_common.adapters.filesystem.object_store import FilesystemObjectStore
-
-    return FilesystemObjectStore(projects.filesystem.root, clock=clock, randomness=randomness)
-
-
-def prepare_store(settings: Settings) -> list[str]:
-    """Make the place for objects ready and return what was done. Raises ConfigError, StoreUnavailable."""
-    if settings.projects.backend == "filesystem":
-        return ["a directory needs no preparation"]
-    from manifold_common.adapters.s3.bucket import prepare_bucket
-
-    options = _s3_options(settings)
-    return prepare_bucket(options, _s3_account(settings, options))
-
-
-def _s3_credentials(settings: Settings, options: S3Options, clock: Clock) -> Credentials[S3Options]:
-    def of(latest: Settings) -> S3Options:
-        s3 = latest.projects.s3
-        return replace(
-            options,
-            access_key_id=s3.access_key_id,
-            secret_access_key=_revealed(s3.secret_access_key),
-            session_token=_revealed(s3.session_token),
-            account=aws_account(latest.aws),
-        )
-
-    return SettingsCredentials(settings, of, clock)
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
+def revealed(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
-
-
-def _s3_options(settings: Settings) -> S3Options:
-    from manifold_common.adapters.s3.options import S3Options
-    from manifold_common.ports.retry import RetryPolicy
-
-    s3 = settings.projects.s3
-    if s3.bucket is None:
-        raise ConfigError("projects.s3.bucket is not set", hint="set S3_BUCKET")
-    return S3Options(
-        bucket=s3.bucket,
-        prefix=s3.prefix,
-        endpoint=s3.endpoint,
-        region=s3.region,
-        use_path_style=s3.use_path_style,
-        access_key_id=s3.access_key_id,
-        secret_access_key=_revealed(s3.secret_access_key),
-        session_token=_revealed(s3.session_token),
-        ca_certificates=s3.tls.ca_file.read_text() if s3.tls.ca_file else None,
-        verify_tls=s3.tls.verify,
-        server_side_encryption=None if s3.sse_mode == "none" else s3.sse_mode,
-        kms_key_id=s3.sse_kms_key_id,
-        account=aws_account(settings.aws),
-        checksum=None if s3.checksum == "none" else s3.checksum,
-        sign_payload=s3.sign_payload,
-        bulk_delete=s3.bulk_delete,
-        connect_timeout_seconds=s3.connect_timeout_seconds,
-        health_timeout_seconds=s3.health_timeout_seconds,
-        request_timeout_seconds=s3.request_timeout_seconds,
-        max_connections=s3.max_connections,
-        retries=RetryPolicy(attempts=s3.max_retries + 1, budget_seconds=s3.retry_timeout_seconds),
-    )
-
-
-def _s3_account(settings: Settings, options: S3Options) -> AwsAccount:
-    from manifold_common.adapters.aws.account import ChainedAccount
-
-    return aws_account(settings.aws) if options.access_key_id is None else ChainedAccount(options.keys())
 
 
 def aws_account(aws: Aws) -> AwsAccount:
@@ -276,7 +170,7 @@ def build_generation_cache(settings: Settings, clock: Clock, randomness: Randomn
         port=int(port),
         db=redis.db,
         username=redis.username,
-        password=_revealed(redis.password),
+        password=revealed(redis.password),
         timeout_seconds=redis.timeout_seconds,
         lock_seconds=redis.lock_seconds,
         tls=tls.enabled,
@@ -288,32 +182,10 @@ def build_generation_cache(settings: Settings, clock: Clock, randomness: Randomn
 
     def of(latest: Settings) -> RedisOptions:
         found = latest.projects.redis
-        return replace(options, username=found.username, password=_revealed(found.password))
+        return replace(options, username=found.username, password=revealed(found.password))
 
     credentials = SettingsCredentials(settings, of, clock)
     return RedisGenerationCache(options, clock=clock, randomness=randomness, credentials=credentials)
-
-
-def event_sinks(settings: Settings) -> list[str]:
-    """Return the names of the sinks that get events."""
-    from manifold_common.adapters.kafka.options import SINK
-    from manifold_common.adapters.webhook.names import name_of
-
-    events = settings.projects.events
-    return [SINK] * events.enabled + [name_of(url.get_secret_value()) for url in events.webhooks.urls]
-
-
-def sink_probes(settings: Settings) -> dict[str, Callable[[], str]]:
-    """Return what looks at a sink from this process, by the sink's name. A function that delivers nothing may have no
-    way to a sink, and a webhook is never asked for anything but to take an event."""
-    from manifold_common.adapters.kafka.options import SINK
-
-    if not settings.projects.events.enabled or settings.functions.name is not None:
-        return {}
-    from manifold_common.adapters.kafka.diagnosis import trouble_with_brokers
-
-    options = kafka_options(settings)
-    return {SINK: lambda: trouble_with_brokers(options)}
 
 
 def kafka_options(settings: Settings) -> KafkaOptions:
@@ -329,7 +201,7 @@ def kafka_options(settings: Settings) -> KafkaOptions:
         timeout_seconds=events.timeout_seconds,
         mechanism=sasl.mechanism,
         username=sasl.username,
-        password=_revealed(sasl.password),
+        password=revealed(sasl.password),
         tls=tls.enabled,
         verify_tls=tls.verify,
         ca_file=str(tls.ca_file) if tls.ca_file else None,
@@ -343,7 +215,7 @@ def kafka_credentials(settings: Settings, clock: Clock) -> Credentials[KafkaOpti
 
     def of(latest: Settings) -> KafkaOptions:
         sasl = latest.projects.events.sasl
-        return replace(options, mechanism=sasl.mechanism, username=sasl.username, password=_revealed(sasl.password))
+        return replace(options, mechanism=sasl.mechanism, username=sasl.username, password=revealed(sasl.password))
 
     return SettingsCredentials(settings, of, clock)
 

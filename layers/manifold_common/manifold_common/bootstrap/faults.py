@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from manifold_common.bootstrap.adapters import (
     build_generation_cache,
     build_key_providers,
-    build_links,
     check_database_url,
-    kafka_options,
 )
-from manifold_common.bootstrap.relays import check_webhooks
+from manifold_common.bootstrap.sinks import sink_checks
+from manifold_common.bootstrap.stores import build_links
 from manifold_common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,8 +28,7 @@ def find_faults(settings: Settings) -> list[ConfigError]:
         "projects.s3": lambda: build_links(settings, clock),
         "projects.encryption": lambda: build_key_providers(settings, clock, randomness),
         "projects.redis": lambda: build_generation_cache(settings, clock, randomness),
-        "projects.events.tls": lambda: kafka_options(settings).client() if settings.projects.events.enabled else None,
-        "projects.events.webhooks": lambda: check_webhooks(settings),
+        **sink_checks(settings),
     }
     faults: list[ConfigError] = []
     for name, part in parts.items():

@@ -268,7 +268,7 @@ class Manifold:
 
     @wired
     def events(self) -> Events:
-        from manifold_common.bootstrap.adapters import event_sinks
+        from manifold_common.bootstrap.sinks import event_sinks
         from manifold_common.services.events.events import Events
 
         return Events(
@@ -280,7 +280,7 @@ class Manifold:
 
     @wired
     def health(self) -> Health:
-        from manifold_common.bootstrap.adapters import sink_probes
+        from manifold_common.bootstrap.sinks import sink_probes
         from manifold_common.services.upkeep.health import Health
 
         return Health(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manifold_common.bootstrap.adapters import (
     build_catalog,
     build_generation_cache,
     build_key_providers,
-    build_links,
-    build_served_store,
-    build_store,
 )
 from manifold_common.bootstrap.services import Manifold
+from manifold_common.bootstrap.stores import build_links, build_served_store, build_store, place_of_store
 from manifold_common.descriptors import occupy_descriptors
 from manifold_common.domain.installation import Standing
 from manifold_common.domain.quota import Limits
@@ -52,15 +51,13 @@ if TYPE_CHECKING:
 
 def home_of(settings: Settings) -> Home:
     """Return where an installation with these settings has what belongs to it."""
-    projects, workdir = settings.projects, settings.workdir.resolve()
-    if projects.backend == "s3":
-        store = f"s3://{projects.s3.bucket}/{projects.s3.prefix}"
-    else:
-        root = projects.filesystem.root.resolve()
-        store = IN_WORKDIR if root.is_relative_to(workdir) else str(root)
+    place, workdir = place_of_store(settings), settings.workdir.resolve()
+    if isinstance(place, Path):
+        place = place.resolve()
+        place = IN_WORKDIR if place.is_relative_to(workdir) else str(place)
     return Home(
         settings.workdir,
-        store,
+        place,
         holds_database=settings.database_url is None,
         lasts=settings.functions.name is None,
     )

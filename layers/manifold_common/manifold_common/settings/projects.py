@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import SecretStr
 
@@ -20,6 +20,7 @@ from manifold_common.settings.fields import (
     section,
     setting,
 )
+from manifold_common.settings.stores import STORES
 
 _KEEPS_ALL = Unserved("this release keeps every generation, and what deleted projects have stored")
 _NO_CLIENT_CERTIFICATE = Unserved("the S3 client of this release shows no certificate", "remove it; keys say who asks")
@@ -295,10 +296,16 @@ class Maintenance(Section):
     )
 
 
+if TYPE_CHECKING:
+    Backend = str
+else:
+    Backend = Literal[tuple(STORES)]
+
+
 class Projects(Section):
     """Projects: the store, encryption, working sets, coordination and limits."""
 
-    backend: Literal["filesystem", "s3"] = setting("filesystem", "Where projects are stored.")
+    backend: Backend = setting("filesystem", "Where projects are stored.")
     encrypt: bool = setting(
         False, "Seal everything that leaves RAM. Needs `projects.workspace.mode: ephemeral`."
     )  # fmt: skip

@@ -94,12 +94,17 @@ class Maintenance:
         self._checkpointed: TenantProject | None = None
         """The last project that was looked at, when ``write_checkpoints`` was stopped."""
 
-    def save_drafts(self) -> int:
-        """Save the changes of every working set on this machine. Returns how many drafts there are now."""
+    def save_drafts(self, *, stop: Stop = never) -> int:
+        """Save the changes of every working set on this machine. Returns how many drafts there are now.
+
+        ``stop`` is asked before each.
+        """
         if self._working_sets.folders.mode is WorkspaceMode.LEGACY:
             return 0  # the plaintext folder itself is durable
         saved, failed = 0, Failures("save changes of")
         for owner in self._working_sets.folders.found():
+            if stop():
+                break
             try:
                 with self._working_sets.open(owner, timeout_seconds=0) as opened:
                     if opened.location.exists():
@@ -112,21 +117,23 @@ class Maintenance:
         failed.end(saved)
         return saved
 
-    def sweep_working_sets(self) -> int:
+    def sweep_working_sets(self, *, stop: Stop = never) -> int:
         """Remove the working sets on this machine whose session is closed or over. Changes are saved first.
 
         One whose session the catalog does not know is set aside, and so is what a session has left behind here if that
-        holds changes of its own. What could not be removed before is tried again.
+        holds changes of its own. What could not be removed before is tried again. ``stop`` is asked before each.
 
         Returns how many are gone from their place.
         """
         sets = self._working_sets.folders
         if sets.mode is WorkspaceMode.LEGACY:
             return 0  # the plaintext folders are the users'
-        removed, failed = self._sweep_ownerless() + self._sweep_aside(), Failures("remove the working set of")
+        removed, failed = self._sweep_ownerless(stop) + self._sweep_aside(stop), Failures("remove the working set of")
         for left in sets.retired.remove_rest():
             _log.warning("plaintext of a working set that has ended is still there: %s", left)
         for owner in sets.found():
+            if stop():
+                break
             try:
                 with self._working_sets.open(owner, timeout_seconds=0) as opened:
                     removed += self._sweep(owner, opened)
@@ -181,10 +188,12 @@ class Maintenance:
     def _was_ended(self, owner: Owner) -> bool:
         return self._context.catalog.was_ended(owner.tenant, owner.user, owner.session, owner.opened_at)
 
-    def _sweep_ownerless(self) -> int:
+    def _sweep_ownerless(self, stop: Stop) -> int:
         """Remove what lies in the place of a session that has ended, or holds no files; set aside what nobody knows."""
         sets, removed = self._working_sets.folders, 0
         for location in sets.ownerless():
+            if stop():
+                break
             with sets.held(location) as ours:
                 if not ours or self._is_alive(location):
                     continue
@@ -204,13 +213,15 @@ class Maintenance:
         session = location.session
         return session is not None and self._context.catalog.was_ended(*session, opened_at=None)
 
-    def _sweep_aside(self) -> int:
+    def _sweep_aside(self, stop: Stop) -> int:
         """Remove what was set aside because nobody knew its session, where it is known by now that this has ended.
 
         What was set aside for another reason holds work that the session does not have, and outlives it.
         """
         retired, removed = self._working_sets.folders.retired, 0
         for one in retired.aside():
+            if stop():
+                break
             if one.owner is not None and one.reason == _unknown(one.owner) and self._was_ended(one.owner):
                 retired.drop(one.name)
                 removed += 1

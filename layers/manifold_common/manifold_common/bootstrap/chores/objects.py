@@ -1,0 +1,22 @@
+"""Objects that nothing refers to."""
+
+from __future__ import annotations
+
+from manifold_common.bootstrap.chores.chore import UPKEEP, Chore
+
+CHORES = (
+    Chore(
+        "remove_unused_uploads",
+        "Removes what clients have uploaded and never committed, when its time is over.",
+        UPKEEP,
+        "maintenance",
+        lambda manifold, stop: manifold.uploads.sweep(stop=stop),
+    ),
+    Chore(
+        "remove_superseded_objects",
+        "Removes objects that nothing has referred to for `projects.maintenance.garbageGraceSeconds`.",
+        UPKEEP,
+        "maintenance",
+        lambda manifold, stop: manifold.superseded.sweep(stop=stop),
+    ),
+)
