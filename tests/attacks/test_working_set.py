@@ -68,9 +68,9 @@ def all_that_is_done(manifold: Manifold, project: ProjectId, work: Path) -> Iter
     checkout, commits = manifold.sessions.checkout, manifold.commits
     yield lambda: manifold.sessions.status(LOCAL_PRINCIPAL, S1, checksum=True)
     yield lambda: commits.save(LOCAL_PRINCIPAL, S1)
-    yield lambda: checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.OURS)
-    yield lambda: checkout(LOCAL_PRINCIPAL, S1, strategy=Strategy.THEIRS)
-    yield lambda: checkout(LOCAL_PRINCIPAL, S1, generation=Generation(1), strategy=Strategy.THEIRS)
+    yield lambda: checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.OURS))
+    yield lambda: checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.THEIRS))
+    yield lambda: checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(Generation(1), strategy=Strategy.THEIRS))
     yield lambda: commits.commit(LOCAL_PRINCIPAL, S1, Intent(strategy=Strategy.OURS))
     yield lambda: manifold.sessions.close(LOCAL_PRINCIPAL, S1)
 

@@ -41,9 +41,9 @@ def test_a_repeated_restore_is_one_restore(make_manifold: MakeManifold) -> None:
     manifold = make_manifold()
     project = new_project(manifold, a=b"one")
     put(manifold, project, b"a", b"two")
-    first = manifold.edits.restore(LOCAL_PRINCIPAL, project, Generation(1), options=ONCE)
+    first = manifold.edits.restore(LOCAL_PRINCIPAL, project, Generation(1), intent=ONCE)
     put(manifold, project, b"a", b"three")
-    assert manifold.edits.restore(LOCAL_PRINCIPAL, project, Generation(1), options=ONCE) == first
+    assert manifold.edits.restore(LOCAL_PRINCIPAL, project, Generation(1), intent=ONCE) == first
     assert cat(manifold, project, b"a") == b"three"
 
 
