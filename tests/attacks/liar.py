@@ -13,7 +13,7 @@ from manifold_common.engine.pack_writer import NewContent
 from manifold_common.format.places import Block, Container, Place
 from manifold_common.format.sealed import Payload
 from manifold_common.ids import ChunkId, ProjectId, SessionId
-from manifold_common.services.remote.draft_upload import Upload
+from manifold_common.services.remote.draft_upload import DraftUpload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
 from manifold_common.services.sessions.commit import CommitRequest
 
@@ -33,7 +33,7 @@ class Liar:
     """A client that builds its draft by hand."""
 
     client: RemoteManifold
-    upload: Upload
+    upload: DraftUpload
     session: SessionId
 
     def entry(self, chunk: ChunkId, size: int) -> Changes:
@@ -84,7 +84,7 @@ def make_liar(client: RemoteManifold, project: ProjectId, session: SessionId = S
     generations = PlannedGenerationSource(client.context)
     opened = generations.plan_session(session, project)
     base = Point(opened.plan.generation, opened.plan.commit)
-    return Liar(client, Upload(client.context, generations, session, base), session)
+    return Liar(client, DraftUpload(client.context, generations, session, base), session)
 
 
 def unchanged(server: RemoteServer, project: ProjectId) -> bool:
