@@ -15,9 +15,9 @@ from manifold_common.adapters.memory.event_publisher import MemoryPublisher
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.adapters.webhook.publisher import WebhookPublisher
 from manifold_common.domain.retry_after import seconds_asked
-from manifold_common.engine.nudge import Nudge
 from manifold_common.ports.catalog import Catalog, EventClaim, EventReport, SinkReport
 from manifold_common.ports.event_publisher import EventPublisher
+from manifold_common.services.context import Nudge
 from manifold_common.services.events.delivery_rules import RelayRules
 from manifold_common.services.events.relay import Relay, drain
 from manifold_local.host.relaying import Relaying

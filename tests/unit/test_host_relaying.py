@@ -13,11 +13,11 @@ from manifold_common.adapters.memory.event_publisher import MemoryPublisher
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.event import CloudEvent
-from manifold_common.engine.nudge import Nudge
 from manifold_common.errors import CatalogUnavailable, DatabaseDenied
 from manifold_common.ids import Generation
 from manifold_common.ports.catalog import EventClaim
 from manifold_common.ports.event_publisher import Delivery, Outcome
+from manifold_common.services.context import Nudge
 from manifold_common.services.events.relay import Relay
 from manifold_common.services.projects.edits import MakeFolder
 from manifold_common.shapes.intent import Intent
