@@ -6,32 +6,33 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.errors import ManifoldError
-from manifold_common.ids import Generation, ProjectId, RequestId, SessionId
+from manifold_common.ids import ProjectId, RequestId, SessionId
 from manifold_common.services.direct.plans import Wanted
 from manifold_common.services.sessions.commit import CommitRequest, Committed
-
-from functions.data_plane.shapes import (
-    ProjectPlanIn,
-    PublishedOut,
-    PublishIn,
-    SessionPlanIn,
-    SessionPlanOut,
-    VerifiedOut,
-    VerifyIn,
-    session_plan_out,
+from manifold_common.services.sessions.shown import committed_shown, saved_shown
+from manifold_common.shapes.access import (
+    PlanProject,
+    PlanSession,
+    Published,
+    PublishUploads,
+    SessionPlan,
+    Verified,
+    VerifyUploads,
 )
+from manifold_common.shapes.base import seen_of
+from manifold_common.shapes.decode import plain
+from manifold_common.shapes.sessions import Saved
+from msgspec import structs
+
+from functions.data_plane.shapes import receipts_of, session_plan_out
 from functions.invocation.size import MAX_ANSWER_BYTES, written_bytes
-from functions.shapes.base import seen_of
-from functions.shapes.sessions import SavedOut, committed_out, saved_out
 
 
-def wanted_by(body: ProjectPlanIn) -> Wanted:
+def wanted_by(body: PlanProject) -> Wanted:
     return Wanted(tuple(body.paths), seen_of(body.known_generation), body.first, body.content)
 
 
-def plan_session(
-    manifold: Manifold, principal: Principal, session: SessionId | None, body: SessionPlanIn
-) -> SessionPlanOut:
+def plan_session(manifold: Manifold, principal: Principal, session: SessionId | None, body: PlanSession) -> SessionPlan:
     """Return a plan for a session, which is opened if need be. Raises as ``SessionPlans.plan``."""
     project: ProjectId | None = None
     if body.project is not None:
@@ -41,7 +42,7 @@ def plan_session(
             principal,
             session,
             project,
-            generation=generation_of(body.generation),
+            generation=body.generation,
             patterns=tuple(body.paths),
             wanted=wanted_by(body),
             restore=body.restore,
@@ -51,32 +52,32 @@ def plan_session(
     )
 
 
-def verify_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyIn) -> VerifiedOut:
+def verify_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyUploads) -> Verified:
     """Raises as ``Uploads.check``."""
-    return VerifiedOut(checked=manifold.uploads.check(principal, session, body.draft.receipt(), body.receipts()))
+    return Verified(checked=manifold.uploads.check(principal, session, *receipts_of(body)))
 
 
 def publish_uploads(
     manifold: Manifold,
     principal: Principal,
     session: SessionId,
-    body: PublishIn,
+    body: PublishUploads,
     *,
     expected: Seen | None,
     request: RequestId | None,
-) -> PublishedOut:
+) -> Published:
     """Raises as ``Uploads.publish``."""
     wanted = CommitRequest(body.message, body.provenance, body.strategy, expected, request)
-    done = manifold.uploads.publish(principal, session, body.draft.receipt(), body.receipts(), wanted)
-    answer = PublishedOut(**dict(committed_out(done)), plan=_plan_of(manifold, principal, session, body, done))
-    if answer.plan is not None and written_bytes(answer.model_dump_json()) > MAX_ANSWER_BYTES:
-        answer.plan = None  # what is done is not to be answered by a refusal
+    done = manifold.uploads.publish(principal, session, *receipts_of(body), wanted)
+    answer = Published(**structs.asdict(committed_shown(done)), plan=_plan_of(manifold, principal, session, body, done))
+    if answer.plan is not None and written_bytes(plain(answer)) > MAX_ANSWER_BYTES:
+        return structs.replace(answer, plan=None)  # what is done is not to be answered by a refusal
     return answer
 
 
 def _plan_of(
-    manifold: Manifold, principal: Principal, session: SessionId, body: PublishIn, done: Committed
-) -> SessionPlanOut | None:
+    manifold: Manifold, principal: Principal, session: SessionId, body: PublishUploads, done: Committed
+) -> SessionPlan | None:
     """Return what the client needs to go on from its commit, which is made and stays made, whatever becomes of this."""
     base = seen_of(body.known_generation)
     if base is None:
@@ -93,10 +94,6 @@ def _plan_of(
         return None
 
 
-def keep_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyIn) -> SavedOut:
+def keep_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyUploads) -> Saved:
     """Raises as ``Uploads.save``."""
-    return saved_out(manifold.uploads.save(principal, session, body.draft.receipt(), body.receipts()))
-
-
-def generation_of(number: int | None) -> Generation | None:
-    return None if number is None else Generation(number)
+    return saved_shown(manifold.uploads.save(principal, session, *receipts_of(body)))

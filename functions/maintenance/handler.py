@@ -39,7 +39,7 @@ _TASKS: dict[TaskName, Callable[[Manifold, Stop], int]] = {
 }
 
 
-class MaintenanceRequest(Job):
+class MaintenanceRequest(Job, frozen=True, kw_only=True):
     """Do what is due."""
 
     tasks: tuple[TaskName, ...] = tuple(_TASKS)

@@ -53,11 +53,11 @@ def test_a_second_host_on_the_same_folder_is_refused(program: Program, url: str)
 
 def test_what_the_command_line_commits_the_host_serves(program: Program, url: str) -> None:
     project = program.project({"a.txt": b"one\n"})
-    row = program.json("project", "show", project)
+    shown = program.json("project", "show", project)
     work = program.checkout(project, "beside")
     (work / "a.txt").write_text("two\n")
     program("commit", "beside", "-m", "from the command line")
-    served = _get(f"{url}/api/projects/{row['project']}")
+    served = _get(f"{url}/api/projects/{shown['id']}")
     assert served["generation"] == 2
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Seen
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.projects.edits import Edited, EditOptions
-from manifold_common.services.projects.history import LogEntry
-from manifold_common.services.projects.transfer import Exported, Imported
+from manifold_common.services.projects.edits import EditOptions
+from manifold_common.services.projects.transfer import Exported
 from manifold_common.services.sessions.commit import CommitRequest, Committed, Saved
 from manifold_common.services.sessions.sessions import CheckedOut, Status
+from manifold_common.shapes.changes import Edited, ImportedFolder
+from manifold_common.shapes.history import Commit
 from manifold_common.shapes.projects import Project
 
 if TYPE_CHECKING:
@@ -53,13 +54,13 @@ class Backend(Protocol):
     def rename(self, project: ProjectId, name: str) -> Project: ...
     def delete(self, project: ProjectId) -> None: ...
     def withdraw(self, project: ProjectId) -> bool: ...
-    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]: ...
+    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[Commit]: ...
     def restore(
         self, project: ProjectId, generation: Generation, paths: Sequence[bytes], options: EditOptions
     ) -> Edited: ...
     def import_folder(
         self, project: ProjectId, folder: Path, request: CommitRequest, *, keep: bool, progress: Report | None
-    ) -> Imported: ...
+    ) -> ImportedFolder: ...
     def export(
         self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None
     ) -> Exported: ...
@@ -117,7 +118,7 @@ class LocalBackend:
     def withdraw(self, project: ProjectId) -> bool:
         return self._manifold.projects.withdraw(self._principal, project)
 
-    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]:
+    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[Commit]:
         return self._manifold.history.log(self._principal, project, before=before, limit=limit)
 
     def restore(
@@ -127,7 +128,7 @@ class LocalBackend:
 
     def import_folder(
         self, project: ProjectId, folder: Path, request: CommitRequest, *, keep: bool, progress: Report | None
-    ) -> Imported:
+    ) -> ImportedFolder:
         options = EditOptions(request.message, request.provenance, request.expected, request.strategy)
         return self._manifold.transfer.import_folder(
             self._principal, project, folder, options, keep=keep, progress=progress
@@ -232,7 +233,7 @@ class RemoteBackend:
     def withdraw(self, project: ProjectId) -> bool:
         return self._remote.projects.withdraw(project)
 
-    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]:
+    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[Commit]:
         return self._remote.projects.log(project, before=before, limit=limit)
 
     def restore(
@@ -242,7 +243,7 @@ class RemoteBackend:
 
     def import_folder(
         self, project: ProjectId, folder: Path, request: CommitRequest, *, keep: bool, progress: Report | None
-    ) -> Imported:
+    ) -> ImportedFolder:
         return self._remote.transfer.import_folder(project, folder, request, keep=keep, progress=progress)
 
     def export(

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
+from manifold_common.shapes.history import ChangeKind
 
 from manifold_local.cli.app import app
 from manifold_local.cli.call import COMMON_OPTIONS
 from manifold_local.cli.exit_codes import MEANINGS
 from manifold_local.cli.output import print_line
-from manifold_local.cli.views import LETTERS, Change
+from manifold_local.cli.views import LETTERS
 
 _INTRODUCTION = """\
 # Command line
@@ -136,14 +137,14 @@ def _exit_codes() -> str:
 
 def _letters() -> str:
     words = {
-        Change.ADDED: "added",
-        Change.DELETED: "deleted",
-        Change.MODIFIED: "content changed",
-        Change.KIND: "of another kind: a file became a link, or the like",
-        Change.MODE: "only permissions changed",
-        Change.TIME: "only the modification time changed",
+        ChangeKind.ADDED: "added",
+        ChangeKind.DELETED: "deleted",
+        ChangeKind.MODIFIED: "content changed",
+        ChangeKind.KIND: "of another kind: a file became a link, or the like",
+        ChangeKind.MODE: "only permissions changed",
+        ChangeKind.TIME: "only the modification time changed",
     }
-    rows = "".join(f"| `{LETTERS[change]}` | `{change.value}` | {words[change]} |\n" for change in Change)
+    rows = "".join(f"| `{LETTERS[change]}` | `{change.value}` | {words[change]} |\n" for change in ChangeKind)
     return f"## Letters of `status`, `diff` and `show`\n\n| Letter | In JSON | Meaning |\n|---|---|---|\n{rows}"
 
 

@@ -18,6 +18,7 @@ from manifold_common.services.kept_work import kept_id
 from manifold_common.services.projects.edits import Delete, EditOptions, PutFile
 from manifold_common.services.sessions.commit import CommitRequest
 from manifold_common.services.sessions.sessions import CheckedOut
+from manifold_common.shapes.path import TreePath
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, look, lose_ram, new_project, paths, put, reader, remove
@@ -238,7 +239,7 @@ def test_edits_keep_what_they_drop(manifold: Manifold, project: ProjectId) -> No
     done: list[object] = []
     edits = [PutFile(b"a", late), PutFile(b"new", reader(b"mine"))]
     edited = manifold.edits.apply(LOCAL_PRINCIPAL, project, edits, EditOptions(strategy=Strategy.THEIRS))
-    assert (edited.generation, edited.paths, edited.conflicts) == (3, [b"new"], [b"a"])
+    assert (edited.generation, edited.paths, edited.conflicts) == (3, [TreePath.of(b"new")], [TreePath.of(b"a")])
     assert cat(manifold, project, b"a") == b"theirs"
     (kept,) = edited.kept
     assert (check_out(manifold, project, kept) / "a").read_bytes() == b"mine"

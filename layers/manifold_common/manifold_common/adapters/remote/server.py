@@ -9,7 +9,6 @@ into types that hold nothing but what such an answer can hold.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
@@ -20,15 +19,14 @@ import urllib3
 from manifold_common.adapters.remote.bodies import exchange
 from manifold_common.adapters.remote.network import Network
 from manifold_common.adapters.remote.problems import error_of, is_unsure
+from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, OutcomeUnknown, Unavailable
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.remote import (
-    RemoteCommit,
     RemoteCommitted,
-    RemoteEdited,
     RemotePlan,
     RemoteSession,
     RemoteSessionPlan,
@@ -37,6 +35,9 @@ from manifold_common.ports.remote import (
     UploadSlots,
 )
 from manifold_common.ports.retry import Rest, RetryPolicy, retry
+from manifold_common.shapes.changes import Edited, Restore
+from manifold_common.shapes.history import Commit, CommitPage
+from manifold_common.shapes.path import Place
 from manifold_common.shapes.projects import Project, ProjectName, ProjectPage
 
 T = TypeVar("T")
@@ -54,11 +55,6 @@ _NEVER_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.Connect
 
 class _Sessions(msgspec.Struct):
     items: list[RemoteSession]
-
-
-class _Commits(msgspec.Struct):
-    items: list[RemoteCommit]
-    next: int | None = None
 
 
 class _Kept(msgspec.Struct):
@@ -82,8 +78,8 @@ _LINKS = msgspec.json.Decoder(_Links)
 _COMMITTED = msgspec.json.Decoder(RemoteCommitted)
 _SESSION = msgspec.json.Decoder(RemoteSession)
 _SESSIONS = msgspec.json.Decoder(_Sessions)
-_COMMITS = msgspec.json.Decoder(_Commits)
-_EDITED = msgspec.json.Decoder(RemoteEdited)
+_COMMITS = msgspec.json.Decoder(CommitPage)
+_EDITED = msgspec.json.Decoder(Edited)
 _KEPT = msgspec.json.Decoder(_Kept)
 _VERIFIED = msgspec.json.Decoder(_Verified)
 
@@ -154,15 +150,15 @@ class HttpServer:
     def rename_project(self, project: ProjectId, name: str) -> Project:
         return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, ProjectName(name=name), again=False)
 
-    def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[RemoteCommit]:
-        found: list[RemoteCommit] = []
+    def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[Commit]:
+        found: list[Commit] = []
         while len(found) < limit:
             query = {"limit": min(limit - len(found), _PAGE), **({} if before is None else {"before": before})}
             page = self._ask("GET", f"/api/projects/{project}/commits?{urlencode(query)}", _COMMITS)
             found += page.items
             if page.next is None or not page.items:
                 break
-            before = Generation(page.next)
+            before = page.next
         return found[:limit]
 
     def restore(
@@ -175,15 +171,15 @@ class HttpServer:
         provenance: Mapping[str, Any],
         strategy: str,
         expected: Seen | None,
-    ) -> RemoteEdited:
-        body = {
-            "generation": generation,
-            "paths": [{"path_base64": base64.b64encode(path).decode()} for path in paths],
-            "message": message,
-            "provenance": provenance,
-            "strategy": strategy,
-            "expected_generation": _wire(expected),
-        }
+    ) -> Edited:
+        body = Restore(
+            generation=generation,
+            paths=list(map(Place.of, paths)),
+            message=message,
+            provenance=dict(provenance),
+            strategy=Strategy(strategy),
+            expected_generation=_wire(expected),
+        )
         request = parse_request_id(self._randomness.token(16).hex())
         return self._ask("POST", f"/api/projects/{project}/restore", _EDITED, body, request=request)
 
@@ -400,7 +396,7 @@ def _unknown(what: str, why: str, again: bool, asked_seconds: float | None = Non
     return OutcomeUnknown(text, hint=hint, **({"retryable": True} if again else {}), **asked_wait(asked_seconds))
 
 
-def _wire(seen: Seen | None) -> int | str | None:
+def _wire(seen: Seen | None) -> Generation | str | None:
     """Return how the API spells it: a number, or a number and a commit id."""
     return str(seen) if isinstance(seen, Point) and seen.commit else None if seen is None else point_of(seen).generation
 

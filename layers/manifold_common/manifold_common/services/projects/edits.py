@@ -35,7 +35,7 @@ from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import NotFound
-from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
+from manifold_common.ids import Generation, ProjectId, RequestId
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
 from manifold_common.services.projects.tree_editor import (
@@ -51,9 +51,11 @@ from manifold_common.services.projects.tree_editor import (
     reading,
 )
 from manifold_common.services.publish import PendingCommit, Published, Publisher
+from manifold_common.shapes.changes import Edited
+from manifold_common.shapes.path import listed
 
 __all__ = [
-    "NO_OPTIONS", "EditOptions", "Edited", "Edits",
+    "NO_OPTIONS", "EditOptions", "Edits",
     "Copy", "Delete", "Edit", "MakeFolder", "Move", "PutFile", "PutLink", "ReadInto", "reading",
 ]  # fmt: skip
 
@@ -79,20 +81,6 @@ class EditOptions:
             strategy=Strategy.of(self.strategy),
             request=optional_request(self.request),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Edited:
-    project: ProjectId
-    generation: Generation
-    commit: CommitId | None
-    """``None`` when the edits changed nothing."""
-    paths: list[bytes]
-    """What changed, sorted; without the root folder, whose time changes with what is in it."""
-    conflicts: list[bytes]
-    """Paths on which the strategy decided, sorted."""
-    kept: list[SessionId]
-    """Sessions that keep, as their drafts, what it dropped of the edits."""
 
 
 NO_OPTIONS = EditOptions()
@@ -177,7 +165,15 @@ class Edits:
             known_in: a snapshot that knows where the content is, where ``base`` does not.
         """
         if not changes:
-            return Edited(base.project, base.head.generation, None, [], [], [])
+            return Edited(
+                project=base.project,
+                generation=base.head.generation,
+                commit=None,
+                paths=[],
+                paths_total=0,
+                conflicts=[],
+                kept=[],
+            )
         known = base.places if known_in is None else {**known_in.places, **base.places}
         by = Authorship(principal.user, None, options.message, options.provenance, options.request)
         published = self._publisher.publish(
@@ -197,13 +193,15 @@ class Edits:
 
 
 def _edited(published: Published) -> Edited:
+    paths = sorted(published.changes.paths() - {ROOT})
     return Edited(
-        published.head.project,
-        published.head.head.generation,
-        published.commit.commit if published.commit else None,
-        sorted(published.changes.paths() - {ROOT}),
-        published.conflicts,
-        published.kept,
+        project=published.head.project,
+        generation=published.head.head.generation,
+        commit=published.commit.commit if published.commit else None,
+        paths=listed(paths),
+        paths_total=len(paths),
+        conflicts=listed(published.conflicts),
+        kept=published.kept,
     )
 
 

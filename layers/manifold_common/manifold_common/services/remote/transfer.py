@@ -17,7 +17,6 @@ from manifold_common.errors import CommitConflict
 from manifold_common.ids import Generation, ProjectId, parse_session_id
 from manifold_common.services.projects.transfer import (
     Exported,
-    Imported,
     Publication,
     Source,
     imported,
@@ -28,6 +27,7 @@ from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.draft_upload import DraftUpload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
 from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.shapes.changes import ImportedFolder
 
 _SESSION = "import-"
 
@@ -47,7 +47,7 @@ class RemoteTransfer:
         *,
         keep: bool = False,
         progress: Progress | None = None,
-    ) -> Imported:
+    ) -> ImportedFolder:
         """Make the project's tree equal to ``folder``, as one commit. Raises as ``Transfer.import_folder``."""
         checked_flag(keep, "keep")
         with opened_source(folder, self._own_folders) as source:
@@ -55,7 +55,7 @@ class RemoteTransfer:
 
     def _import_source(
         self, project: ProjectId, source: Source, request: CommitRequest, keep: bool, progress: Progress | None
-    ) -> Imported:
+    ) -> ImportedFolder:
         context = self._context
         session = parse_session_id(_SESSION + context.randomness.token(8).hex())
         generations = PlannedGenerationSource(context)
@@ -80,7 +80,7 @@ class RemoteTransfer:
 
     def _import(
         self, upload: DraftUpload, source: Source, request: CommitRequest, keep: bool, progress: Progress | None
-    ) -> Imported:
+    ) -> ImportedFolder:
         base = upload.base
         with upload.writer() as writer:
             found = scan(
@@ -99,7 +99,7 @@ class RemoteTransfer:
         if is_significant(base.tree, changes) or ROOT not in base.tree:
             upload.store(changes, content)
             made = upload.publish(request)
-            conflicts = [path.exact for path in made.conflicts]
+            conflicts = made.conflicts
             done = Publication(made.generation, made.commit, conflicts, made.kept)
         return imported(base, found, done, writer.new_bytes)
 
