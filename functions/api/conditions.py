@@ -8,8 +8,7 @@ from fastapi import Request
 from manifold_common.domain.history import Seen, parse_point, point_of
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import RequestId, parse_request_id
-
-from functions.shapes.base import seen_of
+from manifold_common.shapes.base import seen_of
 
 _GENERATION = re.compile(r'"([0-9]{1,15}(?:-[a-z2-7]{26})?)"\Z')
 _CONTENT = re.compile(r'"[0-9a-f]{32}"\Z')

@@ -43,8 +43,23 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["schemas"] |= schemas_of(document)
+    document["servers"] = [{"url": "/", "description": "The server that this description comes from."}]
+    document["security"] = []  # there is no sign-in yet
+    document["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
     app.openapi_schema = document
     return document
+
+
+_TAGS = {
+    "projects": "Make, list, rename, fork and delete projects.",
+    "files": "Read and write single files; list folders.",
+    "archive": "A whole tree as one archive, out and in.",
+    "changes": "Many changes as one commit; old generations brought back.",
+    "history": "Commits, and what differs between two generations.",
+    "sessions": "Working directories on the server's machine.",
+    "direct access": "Clients that read and store content by themselves.",
+    "health": "How the server is.",
+}
 
 
 def schemas_of(document: dict[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import msgspec
 from manifold_common.errors import InvalidInput
-from pydantic import BaseModel
+from manifold_common.shapes.base import Answer
 
 from functions.invocation.bounds import fitting
 
 T = TypeVar("T")
-Out = TypeVar("Out", bound=BaseModel)
+Out = TypeVar("Out", bound=Answer)
 
 
 def page_of(
@@ -27,7 +28,7 @@ def page_of(
         last: the last path of the page before; ``b""`` for the first page.
     """
     start = bisect_right(items, last, key=path_of) if last else 0
-    page = fitting([shown(item) for item in items[start : start + limit]], lambda out: out.model_dump_json())
+    page = fitting([shown(item) for item in items[start : start + limit]], msgspec.json.encode)
     end = start + len(page)
     return list(page), cursor_of(path_of(items[end - 1])) if end < len(items) else None
 

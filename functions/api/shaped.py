@@ -22,6 +22,8 @@ from manifold_common.shapes.base import Answer
 from manifold_common.shapes.base import Request as RequestShape
 from manifold_common.shapes.decode import Reading
 
+from functions.api.problem import responses as problems
+
 REQUEST = Reading("the request", "see /api/openapi.json for the shape of requests")
 SCHEMAS = "#/components/schemas/"
 _JSON = "application/json"
@@ -38,6 +40,7 @@ class Router(APIRouter):
         signature = inspect.signature(endpoint, eval_str=True)
         parameters, answer = dict(signature.parameters), signature.return_annotation
         extra: dict[str, Any] = options.get("openapi_extra") or {}
+        answers: dict[int | str, dict[str, Any]] = dict(options.get("responses") or {})
         for name, parameter in parameters.items():
             shape = _shape_of(parameter.annotation, RequestShape)
             if shape is not None:
@@ -47,13 +50,13 @@ class Router(APIRouter):
                     default=inspect.Parameter.empty,
                 )
                 extra = {**extra, "requestBody": {"required": required, "content": content_of(shape)}}
+                answers |= problems(413)
         status = options.get("status_code") or HTTPStatus.OK
-        responses: dict[int | str, dict[str, Any]] = dict(options.get("responses") or {})
         if (given := _shape_of(answer, Answer)) is not None:
-            responses[int(status)] = {**responses.get(int(status), {}), "content": content_of(given)}
+            answers[int(status)] = {**answers.get(int(status), {}), "content": content_of(given)}
         options |= {
             "openapi_extra": extra or None,
-            "responses": responses,
+            "responses": answers,
             "response_model": None,
             "operation_id": options.get("operation_id") or endpoint.__name__,
         }

@@ -5,54 +5,55 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from manifold_common.services.projects.edits import Edited
+from manifold_common.ids import parse_request_id
+from manifold_common.services.projects.changes import edit_of
+from manifold_common.shapes.base import Answer, seen_of
+from manifold_common.shapes.changes import Edited, NewCommit
+from manifold_common.shapes.intent import Intent
 
-from functions.commit.request import CommitEvent
 from functions.invocation import metrics
-from functions.invocation.bounds import listed
-from functions.invocation.decode import action_of, request_of
+from functions.invocation.decode import action_of, parts_of
 from functions.invocation.entry import Call, function
 from functions.invocation.http import answer, direct_event, is_http
-from functions.invocation.path_text import path_fields
-from functions.invocation.principal import project_of
+from functions.invocation.principal import OnBehalf, project_of
+
+
+class _Asked(OnBehalf, frozen=True, kw_only=True):
+    action: str = "commit"
+    project: str
+    """Name or id."""
+    request_id: str | None = None
+    """The caller's own name for this request: a second one of that name changes nothing, and is answered like the
+    first."""
 
 
 @function("commit")
-def handler(event: Any, call: Call) -> dict[str, Any]:
+def handler(event: Any, call: Call) -> Answer | dict[str, Any]:
     """Do the event's action and answer which generation came of it."""
     if is_http(event):
         return answer(_act(direct_event(event), call))
     return _act(event, call)
 
 
-def _act(event: Any, call: Call) -> dict[str, Any]:
+def _act(event: Any, call: Call) -> Answer:
     action = action_of(event, ("commit", "publish", "verify", "keep"))
     if action == "commit":
-        return _commit(request_of(CommitEvent, event), call)
-    from functions.data_plane import direct  # its shapes are costly to load, and posted changes have no use for them
+        return _commit(event, call)
+    from functions.data_plane import direct  # posted changes have no use for it
 
     actions = {"publish": direct.publish, "verify": direct.verify, "keep": direct.keep}
     return actions[action](event, call)
 
 
-def _commit(request: CommitEvent, call: Call) -> dict[str, Any]:
-    principal = request.principal()
-    edits = request.edits()
+def _commit(event: Any, call: Call) -> Edited:
+    asked, body = parts_of(event, _Asked, NewCommit)
+    principal = asked.principal()
+    edits = list(map(edit_of, body.changes))
+    request = None if asked.request_id is None else parse_request_id(asked.request_id)
+    intent = Intent(body.message, body.provenance, seen_of(body.expected_generation), body.strategy, request)
     manifold = call.enter(principal)
-    project = project_of(manifold, principal, request.project)
+    project = project_of(manifold, principal, asked.project)
     begun = time.monotonic()
-    done = manifold.edits.apply(principal, project, edits, request.intent())
+    done = manifold.edits.apply(principal, project, edits, intent)
     metrics.milliseconds("workspace.commit.duration", time.monotonic() - begun)
-    return _summary(done)
-
-
-def _summary(done: Edited) -> dict[str, Any]:
-    return {
-        "project": done.project,
-        "generation": done.generation,
-        "commit": done.commit,
-        "paths": [path_fields(path) for path in listed(done.paths)],
-        "paths_total": len(done.paths),
-        "conflicts": [path_fields(path) for path in listed(done.conflicts)],
-        "kept": list(done.kept),
-    }
+    return done

@@ -6,34 +6,35 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.errors import ManifoldError
-from manifold_common.ids import Generation, ProjectId, RequestId, SessionId
+from manifold_common.ids import ProjectId, RequestId, SessionId
 from manifold_common.services.direct.plans import Wanted
 from manifold_common.services.sessions.commit import Committed
+from manifold_common.services.sessions.shown import committed_shown, saved_shown
+from manifold_common.shapes.access import (
+    PlanProject,
+    PlanSession,
+    Published,
+    PublishUploads,
+    SessionPlan,
+    Verified,
+    VerifyUploads,
+)
+from manifold_common.shapes.base import seen_of
+from manifold_common.shapes.decode import plain
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
+from manifold_common.shapes.sessions import Saved
+from msgspec import structs
 
-from functions.data_plane.shapes import (
-    ProjectPlanIn,
-    PublishedOut,
-    PublishIn,
-    SessionPlanIn,
-    SessionPlanOut,
-    VerifiedOut,
-    VerifyIn,
-    session_plan_out,
-)
+from functions.data_plane.shapes import receipts_of, session_plan_out
 from functions.invocation.size import MAX_ANSWER_BYTES, written_bytes
-from functions.shapes.base import seen_of
-from functions.shapes.sessions import SavedOut, committed_out, saved_out
 
 
-def wanted_by(body: ProjectPlanIn) -> Wanted:
+def wanted_by(body: PlanProject) -> Wanted:
     return Wanted(tuple(body.paths), seen_of(body.known_generation), body.first, body.content)
 
 
-def plan_session(
-    manifold: Manifold, principal: Principal, session: SessionId | None, body: SessionPlanIn
-) -> SessionPlanOut:
+def plan_session(manifold: Manifold, principal: Principal, session: SessionId | None, body: PlanSession) -> SessionPlan:
     """Return a plan for a session, which is opened if need be. Raises as ``SessionPlans.plan``."""
     project: ProjectId | None = None
     if body.project is not None:
@@ -44,7 +45,7 @@ def plan_session(
             session,
             project,
             CheckoutRequest(
-                generation_of(body.generation),
+                body.generation,
                 tuple(body.paths),
                 seen_generation=seen_of(body.seen_generation),
                 drop_lost_draft=body.drop_lost_draft,
@@ -55,32 +56,32 @@ def plan_session(
     )
 
 
-def verify_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyIn) -> VerifiedOut:
+def verify_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyUploads) -> Verified:
     """Raises as ``Uploads.check``."""
-    return VerifiedOut(checked=manifold.uploads.check(principal, session, body.draft.receipt(), body.receipts()))
+    return Verified(checked=manifold.uploads.check(principal, session, *receipts_of(body)))
 
 
 def publish_uploads(
     manifold: Manifold,
     principal: Principal,
     session: SessionId,
-    body: PublishIn,
+    body: PublishUploads,
     *,
     expected: Seen | None,
     request: RequestId | None,
-) -> PublishedOut:
+) -> Published:
     """Raises as ``Uploads.publish``."""
     intent = Intent(body.message, body.provenance, expected, body.strategy, request)
-    done = manifold.uploads.publish(principal, session, body.draft.receipt(), body.receipts(), intent)
-    answer = PublishedOut(**dict(committed_out(done)), plan=_plan_of(manifold, principal, session, body, done))
-    if answer.plan is not None and written_bytes(answer.model_dump_json()) > MAX_ANSWER_BYTES:
-        answer.plan = None  # what is done is not to be answered by a refusal
+    done = manifold.uploads.publish(principal, session, *receipts_of(body), intent)
+    answer = Published(**structs.asdict(committed_shown(done)), plan=_plan_of(manifold, principal, session, body, done))
+    if answer.plan is not None and written_bytes(plain(answer)) > MAX_ANSWER_BYTES:
+        return structs.replace(answer, plan=None)  # what is done is not to be answered by a refusal
     return answer
 
 
 def _plan_of(
-    manifold: Manifold, principal: Principal, session: SessionId, body: PublishIn, done: Committed
-) -> SessionPlanOut | None:
+    manifold: Manifold, principal: Principal, session: SessionId, body: PublishUploads, done: Committed
+) -> SessionPlan | None:
     """Return what the client needs to go on from its commit, which is made and stays made, whatever becomes of this."""
     base = seen_of(body.known_generation)
     if base is None:
@@ -94,10 +95,6 @@ def _plan_of(
         return None
 
 
-def keep_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyIn) -> SavedOut:
+def keep_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyUploads) -> Saved:
     """Raises as ``Uploads.save``."""
-    return saved_out(manifold.uploads.save(principal, session, body.draft.receipt(), body.receipts()))
-
-
-def generation_of(number: int | None) -> Generation | None:
-    return None if number is None else Generation(number)
+    return saved_shown(manifold.uploads.save(principal, session, *receipts_of(body)))

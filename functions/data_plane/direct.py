@@ -6,20 +6,20 @@ from typing import Any, TypeVar
 
 from manifold_common.domain.access import Principal
 from manifold_common.ids import RequestId, SessionId, parse_request_id, parse_session_id
+from manifold_common.shapes.access import PlanSession, Published, PublishUploads, SessionPlan, Verified, VerifyUploads
+from manifold_common.shapes.base import Request, seen_of
+from manifold_common.shapes.sessions import Saved
 from msgspec import Struct
-from pydantic import BaseModel, ValidationError
 
 from functions.data_plane.answers import keep_uploads, plan_session, publish_uploads, verify_uploads
-from functions.data_plane.shapes import PublishIn, SessionPlanIn, VerifyIn
-from functions.invocation.decode import refusal_of, request_of
+from functions.invocation.decode import parts_of
 from functions.invocation.entry import Call
 from functions.invocation.principal import OnBehalf
-from functions.shapes.base import seen_of
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Request)
 
 
-class _Asked(OnBehalf, kw_only=True):
+class _Asked(OnBehalf, frozen=True, kw_only=True):
     action: str
     session: str
     request_id: str | None = None
@@ -32,48 +32,35 @@ class _Said(Struct):
     request: RequestId | None
 
 
-def plan(event: Any, call: Call) -> dict[str, Any]:
+def plan(event: Any, call: Call) -> SessionPlan:
     """Open a session whose working set is on the client's machine, or bring it to another generation."""
-    said, body = _read(event, SessionPlanIn)
+    said, body = _read(event, PlanSession)
     manifold = call.enter(said.principal, said.session)
-    return _plain(plan_session(manifold, said.principal, said.session, body))
+    return plan_session(manifold, said.principal, said.session, body)
 
 
-def verify(event: Any, call: Call) -> dict[str, Any]:
+def verify(event: Any, call: Call) -> Verified:
     """Check packs ahead, for a draft with more than one call can check."""
-    said, body = _read(event, VerifyIn)
-    return _plain(verify_uploads(call.enter(said.principal, said.session), said.principal, said.session, body))
+    said, body = _read(event, VerifyUploads)
+    return verify_uploads(call.enter(said.principal, said.session), said.principal, said.session, body)
 
 
-def publish(event: Any, call: Call) -> dict[str, Any]:
+def publish(event: Any, call: Call) -> Published:
     """Publish an uploaded draft as the next generation."""
-    said, body = _read(event, PublishIn)
+    said, body = _read(event, PublishUploads)
     manifold, expected = call.enter(said.principal, said.session), seen_of(body.expected_generation)
-    done = publish_uploads(manifold, said.principal, said.session, body, expected=expected, request=said.request)
-    return _plain(done)
+    return publish_uploads(manifold, said.principal, said.session, body, expected=expected, request=said.request)
 
 
-def keep(event: Any, call: Call) -> dict[str, Any]:
+def keep(event: Any, call: Call) -> Saved:
     """Keep an uploaded draft as the session's saved work, without publishing it."""
-    said, body = _read(event, VerifyIn)
-    return _plain(keep_uploads(call.enter(said.principal, said.session), said.principal, said.session, body))
+    said, body = _read(event, VerifyUploads)
+    return keep_uploads(call.enter(said.principal, said.session), said.principal, said.session, body)
 
 
 def _read(event: Any, kind: type[M]) -> tuple[_Said, M]:
     """Raises InvalidInput."""
-    asked = {name: value for name, value in event.items() if name in _Asked.__struct_fields__}
-    rest = {name: value for name, value in event.items() if name not in asked}
-    request = request_of(_Asked, asked)
-    try:
-        body = kind.model_validate(rest)
-    except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
-        raise refusal_of(place, fault["msg"].removeprefix("Value error, ")) from None
+    request, body = parts_of(event, _Asked, kind)
     name = request.request_id
     said = _Said(request.principal(), parse_session_id(request.session), parse_request_id(name) if name else None)
     return said, body
-
-
-def _plain(answer: BaseModel) -> dict[str, Any]:
-    return answer.model_dump(mode="json")

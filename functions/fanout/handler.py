@@ -12,10 +12,11 @@ from manifold_common.bootstrap import Manifold, build_relays
 from manifold_common.bootstrap.chores import CHORES
 from manifold_common.errors import PartlyDone
 from manifold_common.services.events.relay import Relay, drain
+from manifold_common.shapes.base import Request
 
 from functions.invocation import metrics
 from functions.invocation.batch import each_message, kind_of
-from functions.invocation.decode import CorrelationId, Request, json_of, refusal_of, request_of
+from functions.invocation.decode import CorrelationId, json_of, refusal_of, request_of
 from functions.invocation.entry import Call, function
 from functions.invocation.logs import logger
 from functions.invocation.schedule import Job, scheduled
@@ -24,11 +25,11 @@ _PUBLISH_SECONDS = 5.0
 _REPORT_SECONDS = 2.0
 
 
-class FanoutRequest(Job):
+class FanoutRequest(Job, frozen=True, kw_only=True):
     """Deliver what waits. There is nothing to choose."""
 
 
-class Nudge(Request):
+class Nudge(Request, frozen=True, kw_only=True):
     """A message of the queue."""
 
     nudge: Literal[1]

@@ -1,25 +1,14 @@
-"""Events into typed requests. What does not fit is refused with the name of the field.
-
-An event is what a program wrote: the error says where it is wrong and never repeats what stands there, since that may
-be the content of a file.
-"""
+"""How functions read events: an event is what a program wrote, and the sample of its trigger says how."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from manifold_common.domain.correlation import ID_PATTERN
 from manifold_common.errors import InvalidInput
-
-T = TypeVar("T")
-
-_PLACE = re.compile(r" - at `\$(.*)`\Z")
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
-_WRONG_CHOICE = re.compile(r"Invalid (?:enum )?value ")
-_MISSING = re.compile(r"Object missing required field `(.*)`")
+from manifold_common.shapes.decode import Reading
 
 
 class MalformedEvent(InvalidInput):
@@ -28,12 +17,13 @@ class MalformedEvent(InvalidInput):
     code = "malformed_event"
 
 
+T = TypeVar("T")
+E = TypeVar("E", bound=msgspec.Struct)
+
 CorrelationId = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
 """What a program may name a request by, to find it in logs and events."""
 
-
-class Request(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Base of events."""
+_ANYTHING = msgspec.json.Decoder()
 
 
 def request_of(kind: type[T], event: object, what: str = "the event") -> T:
@@ -42,11 +32,20 @@ def request_of(kind: type[T], event: object, what: str = "the event") -> T:
     Raises:
         MalformedEvent: it does not fit; ``details["field"]`` names the place.
     """
-    _check_text(event, "", what)
-    try:
-        return msgspec.convert(event, kind)
-    except msgspec.ValidationError as error:
-        raise _refusal(str(error), what) from None
+    return _reading(what).value(kind, event)
+
+
+def parts_of(event: object, envelope: type[E], body: type[T]) -> tuple[E, T]:
+    """Return who asks and for what, and then what is asked for: the fields of an ``envelope``, and the others.
+
+    Raises:
+        MalformedEvent: as ``request_of``.
+    """
+    if not isinstance(event, dict):
+        raise refusal_of("", "expected an object")
+    asked = {name: value for name, value in event.items() if name in envelope.__struct_fields__}
+    rest = {name: value for name, value in event.items() if name not in asked}
+    return request_of(envelope, asked), request_of(body, rest)
 
 
 def action_of(event: object, actions: Sequence[str]) -> str:
@@ -65,58 +64,13 @@ def action_of(event: object, actions: Sequence[str]) -> str:
 
 def json_of(body: bytes | str, what: str = "the body") -> Any:
     """Return parsed JSON. Raises MalformedEvent."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise MalformedEvent(f"{what} is not JSON", hint="send a JSON object", field="") from None
+    return Reading(what, "send a JSON object", MalformedEvent).json(_ANYTHING, body)
 
 
-def _check_text(value: object, place: str, what: str) -> None:
-    """Refuse lone surrogates, which Python takes from JSON but which no bytes stand for."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise refusal_of(place, "it holds text that is not Unicode", what) from None
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            _check_text(item, _below(place, str(name)), what)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            _check_text(item, f"{place}[{number}]", what)
-
-
-def _refusal(text: str, what: str) -> MalformedEvent:
-    place = match[1].removeprefix(".") if (match := _PLACE.search(text)) else ""
-    reason = _PLACE.sub("", text)
-    if found := _UNKNOWN.fullmatch(reason):
-        place, reason = _below(place, found[1]), "there is no such field"
-    elif found := _MISSING.fullmatch(reason):
-        place, reason = _below(place, found[1]), "it is missing"
-    elif _WRONG_CHOICE.match(reason):
-        reason = "it is none of the values that this field takes"
-    return MalformedEvent(
-        f"{what} is not valid: {place or 'as a whole'}: {reason[:1].lower()}{reason[1:]}",
-        hint="events/ has a sample for each trigger",
-        field=place,
-    )
-
-
-def _below(place: str, name: str) -> str:
-    # Whoever writes the event chooses its names: one that is no name is not repeated.
-    shown = name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,60}", name) else "(a name that no field has)"
-    return f"{place}.{shown}" if place else shown
-
-
-def refusal_of(field: str, reason: str, what: str = "the event") -> MalformedEvent:
+def refusal_of(field: str, reason: str, what: str = "the event") -> InvalidInput:
     """Return the error for what only reading further has shown to be wrong."""
-    return MalformedEvent(
-        f"{what} is not valid: {field or 'as a whole'}: {reason}",
-        hint="events/ has a sample for each trigger",
-        field=field,
-    )
+    return _reading(what).refusal(field, reason)
 
 
-def plain(value: Any) -> Any:
-    """Return an answer as Lambda's JSON encoder takes it."""
-    return msgspec.to_builtins(value)
+def _reading(what: str) -> Reading:
+    return Reading(what, "events/ has a sample for each trigger", MalformedEvent)

@@ -18,10 +18,11 @@ from manifold_common.domain.correlation import correlated
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import CatalogUnavailable, DatabaseDenied, Denied, ErrorKind, ManifoldError, told
 from manifold_common.ids import SessionId
+from manifold_common.shapes.decode import plain
 
 from functions.invocation import http, metrics
 from functions.invocation.container import CONTAINER, Container
-from functions.invocation.decode import MalformedEvent, plain
+from functions.invocation.decode import MalformedEvent
 from functions.invocation.ids import Ids, ids_of
 from functions.invocation.logs import logger, where_of
 from functions.invocation.problems import AnswerTooLarge, answer_to, internal_answer

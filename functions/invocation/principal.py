@@ -15,11 +15,12 @@ from manifold_common.ids import (
     parse_tenant_id,
     parse_user_id,
 )
+from manifold_common.shapes.base import Request
 
-from functions.invocation.decode import CorrelationId, Request
+from functions.invocation.decode import CorrelationId
 
 
-class OnBehalf(Request):
+class OnBehalf(Request, frozen=True, kw_only=True):
     """Base of events that are on somebody's behalf."""
 
     tenant: str = DEFAULT_TENANT

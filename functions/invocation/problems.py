@@ -21,8 +21,7 @@ from manifold_common.errors import (
     TooManyRequests,
     UnsatisfiableRange,
 )
-
-from functions.invocation.bounds import listed
+from manifold_common.shapes.path import first_of
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
@@ -139,7 +138,7 @@ def _bounded(details: Mapping[str, Any]) -> dict[str, Any]:
     """Return details whose lists are short enough to be answered; what is left out is counted."""
     found: dict[str, Any] = {}
     for name, value in details.items():
-        shown = listed(value, lambda item: len(str(item))) if isinstance(value, list | tuple) else value
+        shown = first_of(value, lambda item: len(str(item))) if isinstance(value, list | tuple) else value
         found[name] = shown
         if shown is not value and len(shown) < len(value):
             found[f"{name}_total"] = len(value)

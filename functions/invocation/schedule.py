@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
-from functions.invocation.decode import CorrelationId, Request, request_of
+from manifold_common.shapes.base import Request
+
+from functions.invocation.decode import CorrelationId, request_of
 
 OF_THE_TEMPLATE = {"source": "manifold.schedule"}
 
 
-class Job(Request):
+class Job(Request, frozen=True, kw_only=True):
     """Base of what schedules ask for."""
 
     correlation_id: CorrelationId | None = None

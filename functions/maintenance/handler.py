@@ -24,7 +24,7 @@ _MARGIN_SECONDS = 15.0
 NAMES = chores_of("maintenance")
 
 
-class MaintenanceRequest(Job):
+class MaintenanceRequest(Job, frozen=True, kw_only=True):
     """Do what is due."""
 
     chores: tuple[str, ...] = tuple(NAMES)

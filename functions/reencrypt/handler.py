@@ -18,7 +18,7 @@ _MARGIN_SECONDS = 10.0
 """One key takes a few seconds at most."""
 
 
-class ReencryptRequest(Job):
+class ReencryptRequest(Job, frozen=True, kw_only=True):
     """Rewrap keys that are not under the newest version of the key of the settings."""
 
     after: str | None = None

@@ -26,13 +26,14 @@ from manifold_common.domain.wording import plural
 from manifold_common.errors import ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.settings import Settings, load_settings
+from manifold_common.shapes.history import change_of
 from manifold_common.shapes.intent import Intent
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from manifold_local.cli.output import human_bytes, human_time, safe, safe_path
-from manifold_local.cli.views import LETTERS, change_of, summary
+from manifold_local.cli.views import LETTERS, summary
 from manifold_local.embedded.postgres import ensure_embedded
 from manifold_local.runtime import EMBEDDED_FOLDER, open_manifold
 
@@ -176,10 +177,10 @@ def _import(demo: Demo) -> ProjectId:
     done = demo.timed(
         "import",
         lambda: manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, tree, Intent("first import")),
-        lambda result: f"{plural(result.files, 'entry')}, {human_bytes(result.total_bytes)}",
+        lambda result: f"{plural(result.entries, 'entry')}, {human_bytes(result.total_bytes)}",
     )
     stored = _folder_bytes(manifold.settings.projects.filesystem.root)
-    demo.say(f"{safe(str(stage.source))}: {plural(done.files, 'entry')}, {human_bytes(done.total_bytes)}")
+    demo.say(f"{safe(str(stage.source))}: {plural(done.entries, 'entry')}, {human_bytes(done.total_bytes)}")
     demo.say(
         f"is generation {done.generation} now, and takes {human_bytes(stored)} in the store, compressed and sealed"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pty
@@ -31,7 +32,7 @@ def test_every_command_answers_in_json(program: Program, tmp_path: Path) -> None
     assert program.json("project", "show", name) == created
     assert created in program.json("project", "list")["items"]
     imported = program.json("import", name, tmp_path / "in")
-    assert (imported["generation"], imported["files"], imported["bytes"]) == (1, 1, 2)
+    assert (imported["generation"], imported["entries"], imported["total_bytes"]) == (1, 1, 2)
     checked_out = program.json("checkout", name, "-s", "json-1")
     Path(checked_out["path"], "f").write_text("y\n")
     status = program.json("status", "json-1")
@@ -39,18 +40,18 @@ def test_every_command_answers_in_json(program: Program, tmp_path: Path) -> None
     assert program.json("save", "json-1")["changed"] >= 1
     assert program.json("commit", "json-1", "-m", "two", "--provenance", "cost=0.5")["generation"] == 2
     assert [session["session"] for session in program.json("sessions", name)["sessions"]] == ["json-1"]
-    commits = program.json("log", name)["commits"]
+    commits = program.json("log", name)["items"]
     assert (commits[0]["message"], commits[0]["provenance"]) == ("two", {"cost": 0.5})
-    assert program.json("log", name, "--limit", "1", "--before", "2")["commits"] == commits[1:]
-    assert [d["path"] for d in program.json("diff", name, "1", "2")["differences"]] == ["f"]
+    assert program.json("log", name, "--limit", "1", "--before", "2")["items"] == commits[1:]
+    assert [d["path"] for d in program.json("diff", name, "1", "2")["items"]] == ["f"]
     assert program.json("diff", name, "2")["after"] == 2
     shown = program.json("show", name, "2")
     assert shown.pop("differences")[0]["change"] == "modified"
     assert shown == commits[0]
-    assert program.json("ls", name)["entries"][0]["kind"] == "file"
+    assert program.json("ls", name)["items"][0]["kind"] == "file"
     assert program.json("cat", name, "f")["size"] == 2
-    assert program.json("restore", name, "1")["paths"] == ["f"]
-    assert program.json("export", name, tmp_path / "out")["files"] == 1
+    assert program.json("restore", name, "1")["paths"] == [{"path": "f"}]
+    assert program.json("export", name, tmp_path / "out")["entries"] == 1
     assert program.json("fork", name, "json-fork")["generation"] == 1
     assert program.json("project", "rename", "json-fork", "json-fork-2")["name"] == "json-fork-2"
     assert program.json("project", "delete", "json-fork-2", "-y")["name"] == "json-fork-2"
@@ -111,8 +112,8 @@ def test_names_that_are_not_utf8_go_in_and_come_out(program: Program, tmp_path: 
     project = program.project()
     program("import", project, tmp_path)
     assert program("cat", project, name).stdout == b"odd\n"
-    entry = program.json("ls", project)["entries"][0]
-    assert entry["path"].encode("utf-8", "surrogateescape") == name
+    entry = program.json("ls", project)["items"][0]
+    assert base64.b64decode(entry["path_base64"]) == name
     assert r"A caf\xe9\x1b[31m" in program.text("diff", project, "1").splitlines()
     error = program("cat", project, name + b"x", code=3).stderr
     assert b"\x1b" not in error
@@ -144,7 +145,9 @@ def test_what_is_not_kept_is_said_in_one_line_of_each_kind(program: Program, tmp
     assert {item["kind"]: item["count"] for item in found} == {"special_bits": 4, "hard_links": 2}
     (program.checkout(project, "special") / "new").write_bytes(b"x")
     (program.checkout(project, "special") / "new").chmod(0o2755)
-    assert program.json("commit", "special")["not_kept"] == [{"kind": "special_bits", "count": 1, "example": "new"}]
+    assert program.json("commit", "special")["not_kept"] == [
+        {"kind": "special_bits", "count": 1, "example": {"path": "new"}}
+    ]
 
 
 def test_a_reader_that_stops_early_is_no_error(program: Program) -> None:

@@ -38,4 +38,4 @@ def test_what_needs_a_session_is_refused_behind_a_pooler_and_works_as_the_error_
         assert f"manifold database {tool}" in said
     dump = program("database", "pg_dump", DATABASE_URL=direct).stdout
     assert name.encode() in dump
-    assert program.json("log", name)["commits"][0]["generation"] == 1, "nothing was left on the pooler's connections"
+    assert program.json("log", name)["items"][0]["generation"] == 1, "nothing was left on the pooler's connections"

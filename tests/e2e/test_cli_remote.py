@@ -57,9 +57,9 @@ def test_a_project_goes_in_is_changed_committed_restored_and_comes_out(
     (work / "docs" / "a.txt").unlink()
     assert laptop.text("status", cwd=work).splitlines() == ["D docs/a.txt", "A hello.txt"]
     assert laptop.json("commit", "-m", "say hello", cwd=work)["generation"] == 2
-    assert [entry["message"] for entry in laptop.json("log", name)["commits"]] == ["say hello", "first"]
+    assert [entry["message"] for entry in laptop.json("log", name)["items"]] == ["say hello", "first"]
     restored = laptop.json("restore", name, "1", "docs/a.txt")
-    assert (restored["generation"], restored["paths"]) == (3, ["docs/a.txt"])
+    assert (restored["generation"], restored["paths"]) == (3, [{"path": "docs/a.txt"}])
     laptop("checkout", name, "--session", f"{name}-s")
     assert (work / "docs" / "a.txt").read_text() == "one\n"
     laptop("export", name, tmp_path / "out", "--generation", "1")

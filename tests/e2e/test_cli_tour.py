@@ -128,7 +128,7 @@ def test_a_conflict_names_the_paths_keeps_the_work_and_can_be_decided(program: P
     assert (error["code"], error["details"]["paths"]) == ("commit_conflict", ["readme.txt"])
     assert (two / "readme.txt").read_text() == "two\n"
     done = program.json("commit", "clash-2", "--strategy", "ours")
-    assert done["conflicts"] == ["readme.txt"]
+    assert done["conflicts"] == [{"path": "readme.txt"}]
     assert program("cat", project, "readme.txt").stdout == b"two\n"
 
 
@@ -148,7 +148,7 @@ def test_a_sparse_checkout_has_what_matches_and_its_commit_deletes_nothing_else(
     assert [path.name for path in sorted(work.rglob("*"))] == ["docs", "a.md"]
     (work / "docs" / "a.md").write_text("changed\n")
     program("commit", "sparse")
-    listed = program.json("ls", project, "--recursive")["entries"]
+    listed = program.json("ls", project, "--recursive")["items"]
     assert [entry["path"] for entry in listed] == ["c.md", "docs", "docs/a.md", "src", "src/b.py"]
 
 
@@ -184,16 +184,16 @@ def test_a_folder_that_a_later_commit_removed_does_not_hide_the_project(program:
     work = program.checkout(project, "remover")
     subprocess.run(["rm", "-r", work / "gone"], check=True)
     program("commit", "remover")
-    assert [entry["path"] for entry in program.json("ls", project)["entries"]] == ["stays"]
+    assert [entry["path"] for entry in program.json("ls", project)["items"]] == ["stays"]
 
 
 def test_import_can_keep_what_the_folder_lacks(program: Program, tmp_path: Path) -> None:
     project = program.project({"old.txt": b"old\n"})
     (tmp_path / "new.txt").write_text("new\n")
     program("import", project, tmp_path, "--keep")
-    assert [entry["path"] for entry in program.json("ls", project)["entries"]] == ["new.txt", "old.txt"]
+    assert [entry["path"] for entry in program.json("ls", project)["items"]] == ["new.txt", "old.txt"]
     program("import", project, tmp_path)
-    assert [entry["path"] for entry in program.json("ls", project)["entries"]] == ["new.txt"]
+    assert [entry["path"] for entry in program.json("ls", project)["items"]] == ["new.txt"]
     assert program.json("import", project, tmp_path)["commit"] is None
 
 

@@ -71,7 +71,7 @@ def test_a_store_made_in_the_clear_is_encrypted_from_the_first_change_on(program
     found = program.json("verify", "notes", "--read-data")
     assert (found["ok"], found["unencrypted_objects"]) == (True, 1)
     assert "not encrypted: 1 object from before the project was" in program.text("verify", "notes")
-    health = {check["name"]: check for check in program.json("health")["checks"]}
+    health = {check["name"]: check for check in program.json("health")["dependencies"]}
     assert health["encryption"]["state"] == "ok"
     assert "1 project holds content from before that, in the clear" in health["encryption"]["detail"]
 

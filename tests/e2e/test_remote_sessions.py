@@ -21,6 +21,7 @@ from manifold_common.services.direct import plans
 from manifold_common.services.sessions.commit import Committed
 from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.path import TreePath
 from manifold_common.shapes.requests import CheckoutRequest
 
 from functions.invocation import size
@@ -39,7 +40,7 @@ def test_a_folder_goes_in_and_comes_out_as_it_was(client: RemoteManifold, tmp_pa
     (source / "empty").mkdir()
     project = client.projects.create("demo").id
     done = client.transfer.import_folder(project, source, Intent("first"))
-    assert (done.generation, done.files) == (1, 6)
+    assert (done.generation, done.entries) == (1, 6)
     assert client.transfer.export(project, out).generation == 1
     assert look(out) == look(source)
     assert client.sessions.all() == []
@@ -430,7 +431,7 @@ def test_a_restore_and_an_import_of_a_client_say_what_was_decided(
     project = new_project(server.manifold, a=b"base")
     put(server.manifold, project, b"a", b"newer")
     done = client.projects.restore(project, Generation(1), [], Intent(strategy=Strategy.THEIRS))
-    assert (done.paths, done.conflicts, done.kept) == ([b"a"], [], [])
+    assert (done.paths, done.conflicts, done.kept) == ([TreePath.of(b"a")], [], [])
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").write_bytes(b"imported")
     taken = client.transfer.import_folder(project, tmp_path / "in", Intent(strategy=Strategy.THEIRS))

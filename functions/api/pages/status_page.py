@@ -12,11 +12,12 @@ from fastapi import APIRouter, Response
 from manifold_common.domain.keys import Encryption
 from manifold_common.errors import ManifoldError
 from manifold_common.services.projects.projects import MAX_PAGE
+from manifold_common.services.sessions.shown import SessionFacts
+from manifold_common.shapes.health import Dependency, ServerHealth, State
 from manifold_common.shapes.projects import Project
 
 from functions.api.caller import Call, Caller
-from functions.api.checks import DependencyOut, HealthOut, check_all
-from functions.shapes.sessions import SessionFacts
+from functions.api.checks import check_all
 
 router = APIRouter(include_in_schema=False)
 
@@ -31,11 +32,11 @@ _ICON = files(__package__).joinpath("icon.svg").read_bytes()
 _NUMBER_COLUMNS = ("Generation", "Entries", "Size")
 _NUMBER = ' class="number"'
 
-_STATE_WORDS = {"ok": "Working", "degraded": "Degraded", "failed": "Down", "off": "Not used"}
+_STATE_WORDS = {State.OK: "Working", State.DEGRADED: "Degraded", State.FAILED: "Down", State.OFF: "Not used"}
 _OVERALL_WORDS = {
-    "ok": "All systems working",
-    "degraded": "Working, with something degraded",
-    "failed": "Something that is needed is down",
+    State.OK: "All systems working",
+    State.DEGRADED: "Working, with something degraded",
+    State.FAILED: "Something that is needed is down",
 }
 
 
@@ -56,10 +57,10 @@ async def icon() -> Response:
     return Response(_ICON, media_type="image/svg+xml")
 
 
-def _render(caller: Call, health: HealthOut) -> str:
+def _render(caller: Call, health: ServerHealth) -> str:
     now = datetime.now(UTC)
     return _PAGE.format(
-        overall=health.status,
+        overall=health.status.value,
         overall_words=_OVERALL_WORDS[health.status],
         version=escape(health.version),
         warnings=_warnings([*_standing_warnings(caller), *health.warnings]),
@@ -85,16 +86,16 @@ def _warnings(texts: list[str]) -> str:
     return f'<section class="notice" aria-label="Warnings"><ul>{items}</ul></section>'
 
 
-def _dependency(found: DependencyOut) -> str:
+def _dependency(found: Dependency) -> str:
     problem = ""
-    if found.state in ("degraded", "failed"):
+    if found.state in (State.DEGRADED, State.FAILED):
         last = f"{found.last_ok_at:%Y-%m-%d %H:%M:%S} UTC" if found.last_ok_at else "never, as far as this server knows"
         works = f"Still works: {escape(found.without_it)}. See {escape(found.see)}."
         problem = f'<p class="quiet">Last seen to work: {last}. {works}</p>'
-    latency = "" if found.state == "off" else f'<span class="number">{found.latency_ms:.1f} ms</span>'
+    latency = "" if found.state is State.OFF else f'<span class="number">{found.latency_ms:.1f} ms</span>'
     return (
         f'<li class="card"><div class="row"><h3>{escape(found.name)}</h3>{latency}</div>'
-        f'<p class="state {found.state}">{_STATE_WORDS[found.state]}</p>'
+        f'<p class="state {found.state.value}">{_STATE_WORDS[found.state]}</p>'
         f'<p class="detail">{escape(found.detail)}</p>{problem}</li>'
     )
 

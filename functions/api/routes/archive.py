@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
 from manifold_common.services.archive import ArchiveFormat
+from manifold_common.shapes.changes import ImportedArchive
 from manifold_common.shapes.intent import Intent
 
 from functions.api.caller import Caller, ProjectRef, generation_of
@@ -15,11 +16,9 @@ from functions.api.conditions import expected_generation, request_id
 from functions.api.problem import responses
 from functions.api.request_body import Body
 from functions.api.response_body import attachment, stream
-from functions.shapes.changes import ImportedOut, edited_out
-from functions.shapes.losses import losses_out
-from functions.shapes.paths import paths_out
+from functions.api.shaped import Router
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["archive"])
+router = Router(prefix="/api/projects/{project}", tags=["archive"])
 
 _MEDIA_TYPES = {ArchiveFormat.TAR_GZ: "application/gzip", ArchiveFormat.ZIP: "application/zip"}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -60,22 +59,15 @@ async def upload_archive(
     message: Annotated[str, Query(max_length=10_000, description="Message of the commit.")] = "",
     folder: Annotated[str, Query(description="Put the archive below this folder.")] = "",
     replace: Annotated[bool, Query(description="Remove what stands there and is not in the archive.")] = False,
-) -> ImportedOut:
+) -> ImportedArchive:
     """Put a tar, tar.gz or zip into the project as one commit, or nothing of it. The body is the archive."""
     expected, named = expected_generation(request), request_id(request)
     below = from_text(folder) if folder else ROOT
 
-    def work(body: Body) -> ImportedOut:
+    def work(body: Body) -> ImportedArchive:
         intent = Intent(message, expected=expected, request=named)
-        done = caller.manifold.archives.load(
+        return caller.manifold.archives.load(
             caller.principal, caller.project_id(project), body, intent, folder=below, replace=replace
-        )
-        return ImportedOut(
-            **edited_out(done.edited).model_dump(),
-            entries=done.entries,
-            total_bytes=done.total_bytes,
-            skipped=paths_out(done.skipped),
-            not_kept=losses_out(done.losses),
         )
 
     return await caller.api.bodies.run(request, work)

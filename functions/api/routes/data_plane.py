@@ -4,77 +4,75 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
-from manifold_common.ids import parse_commit_id, parse_session_id
+from fastapi import Path, Request
+from manifold_common.ids import parse_session_id
+from manifold_common.shapes.access import (
+    LinkUploads,
+    OpenUploads,
+    Plan,
+    PlanProject,
+    PlanSession,
+    Published,
+    PublishUploads,
+    SessionPlan,
+    UploadLinks,
+    UploadSlots,
+    Verified,
+    VerifyUploads,
+)
+from manifold_common.shapes.base import seen_of
+from manifold_common.shapes.sessions import Saved
 
-from functions.api.caller import Caller, ProjectRef, generation_of
+from functions.api.caller import Caller, ProjectRef
 from functions.api.conditions import expected_generation, request_id
 from functions.api.problem import responses
+from functions.api.shaped import Router
 from functions.data_plane.answers import keep_uploads, plan_session, publish_uploads, verify_uploads, wanted_by
-from functions.data_plane.shapes import (
-    LinksIn,
-    LinksOut,
-    ProjectPlanIn,
-    ProjectPlanOut,
-    PublishedOut,
-    PublishIn,
-    SessionPlanIn,
-    SessionPlanOut,
-    SlotsOut,
-    UploadsIn,
-    VerifiedOut,
-    VerifyIn,
-    links_out,
-    project_plan_out,
-    slots_out,
-)
-from functions.shapes.base import seen_of
-from functions.shapes.sessions import SavedOut
+from functions.data_plane.shapes import links_out, plan_out, slots_out
 
-router = APIRouter(prefix="/api", tags=["direct access"])
+router = Router(prefix="/api", tags=["direct access"])
 
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
 
 
 @router.post("/projects/{project}/plan", responses=responses(404))
-def plan_project(caller: Caller, project: ProjectRef, body: ProjectPlanIn | None = None) -> ProjectPlanOut:
+def plan_project(caller: Caller, project: ProjectRef, body: PlanProject | None = None) -> Plan:
     """Say how to read a generation from the object store: links to its objects, and the key of each."""
-    body = body or ProjectPlanIn()
+    body = body or PlanProject()
     found = caller.project_id(project)
     plans = caller.manifold.plans
-    return project_plan_out(plans.plan(caller.principal, found, generation_of(body.generation), wanted_by(body)))
+    return plan_out(plans.plan(caller.principal, found, body.generation, wanted_by(body)), with_id_key=True)
 
 
 @router.post("/sessions/{session}/plan", responses=responses(404, 409))
-def plan_working_set(caller: Caller, session: SessionRef, body: SessionPlanIn | None = None) -> SessionPlanOut:
+def plan_working_set(caller: Caller, session: SessionRef, body: PlanSession | None = None) -> SessionPlan:
     """Open a session whose working set is on the client's machine, or bring it to another generation."""
-    return plan_session(caller.manifold, caller.principal, parse_session_id(session), body or SessionPlanIn())
+    return plan_session(caller.manifold, caller.principal, parse_session_id(session), body or PlanSession())
 
 
 @router.post("/sessions/{session}/uploads", responses=responses(404, 413))
-def open_uploads(caller: Caller, session: SessionRef, body: UploadsIn) -> SlotsOut:
+def open_uploads(caller: Caller, session: SessionRef, body: OpenUploads) -> UploadSlots:
     """Give room for a draft and packs of it in the object store: a name for each object, and its key."""
     uploads, base = caller.manifold.uploads, seen_of(body.base_generation)
     assert base is not None
-    draft = None if body.draft is None else parse_commit_id(body.draft)
-    return slots_out(uploads.open(caller.principal, parse_session_id(session), base, body.packs, draft=draft))
+    return slots_out(uploads.open(caller.principal, parse_session_id(session), base, body.packs, draft=body.draft))
 
 
 @router.post("/sessions/{session}/links", responses=responses(404, 413))
-def link_uploads(caller: Caller, session: SessionRef, body: LinksIn) -> LinksOut:
+def link_uploads(caller: Caller, session: SessionRef, body: LinkUploads) -> UploadLinks:
     """Give links that create objects in such room, each once and with the length that is told."""
-    sizes = {one.name: one.size for one in body.uploads}
+    sizes: dict[str, int] = {one.name: one.size for one in body.uploads}
     return links_out(caller.manifold.uploads.link(caller.principal, parse_session_id(session), sizes))
 
 
 @router.post("/sessions/{session}/verify", responses=responses(404, 413))
-def verify(caller: Caller, session: SessionRef, body: VerifyIn) -> VerifiedOut:
+def verify(caller: Caller, session: SessionRef, body: VerifyUploads) -> Verified:
     """Check packs ahead, for a draft with more than one request can check."""
     return verify_uploads(caller.manifold, caller.principal, parse_session_id(session), body)
 
 
 @router.post("/sessions/{session}/publish", responses=responses(404, 409, 412, 413, 507))
-def publish(request: Request, caller: Caller, session: SessionRef, body: PublishIn) -> PublishedOut:
+def publish(request: Request, caller: Caller, session: SessionRef, body: PublishUploads) -> Published:
     """Publish an uploaded draft as the next generation. All that was uploaded is checked before."""
     return publish_uploads(
         caller.manifold,
@@ -87,6 +85,6 @@ def publish(request: Request, caller: Caller, session: SessionRef, body: Publish
 
 
 @router.post("/sessions/{session}/keep", responses=responses(404, 413, 507))
-def keep(caller: Caller, session: SessionRef, body: VerifyIn) -> SavedOut:
+def keep(caller: Caller, session: SessionRef, body: VerifyUploads) -> Saved:
     """Keep an uploaded draft as the session's saved work, without publishing it."""
     return keep_uploads(caller.manifold, caller.principal, parse_session_id(session), body)

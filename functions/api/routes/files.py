@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.history import Seen
 from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound
 from manifold_common.ids import ProjectId, RequestId
 from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.projects.history import OpenFile
+from manifold_common.shapes.changes import Edited
+from manifold_common.shapes.history import time_text
 from manifold_common.shapes.intent import Intent
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
@@ -19,17 +21,18 @@ from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.request_body import Body
 from functions.api.response_body import attachment, media_type_of, requested_range, stream
-from functions.shapes.base import Mode
-from functions.shapes.changes import EditedOut, edited_out
-from functions.shapes.trees import time_text
+from functions.api.shaped import Router
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["files"])
+router = Router(prefix="/api/projects/{project}", tags=["files"])
 
 SEGMENTS_BEFORE_PATH = 4  # api, projects, the project, files
 
 At = Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="The newest generation by default.")]
 Why = Annotated[str, Query(max_length=10_000, description="Message of the commit.")]
-FileMode = Annotated[Mode | None, Query(description="Permission bits in octal; those of the file replaced, or 644.")]
+FileMode = Annotated[
+    str | None,
+    Query(pattern=r"^0?[0-7]{3}$", description="Permission bits in octal; those of the file replaced, or 644."),
+]
 
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _FOUND: dict[int | str, dict[str, Any]] = {
@@ -76,7 +79,7 @@ def look_at_file(request: Request, caller: Caller, project: ProjectRef, generati
 @router.put("/files/{path:rest}", openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 507))
 async def put_file(
     request: Request, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
-) -> EditedOut:
+) -> Edited:
     """Create or replace a file; missing folders are made. The body is the file."""
     return await _write(request, caller, project, message, mode, create_only(request))
 
@@ -86,7 +89,7 @@ async def put_file(
 )
 async def create_file(
     request: Request, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
-) -> EditedOut:
+) -> Edited:
     """Create a file that is not there yet."""
     return await _write(request, caller, project, message, mode, True)
 
@@ -98,25 +101,25 @@ def delete_path(
     project: ProjectRef,
     recursive: Annotated[bool, Query(description="Needed for a folder that is not empty.")] = False,
     message: Why = "",
-) -> EditedOut:
+) -> Edited:
     """Remove a file, a link or a folder."""
     path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
     found = caller.project_id(project)
     intent = _intent(caller, found, path, condition_of(request), request_id(request), message)
-    return edited_out(caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], intent))
+    return caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], intent)
 
 
 async def _write(
     request: Request, caller: Call, project: str, message: str, mode: str | None, only_new: bool
-) -> EditedOut:
+) -> Edited:
     path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
     condition, named = condition_of(request), request_id(request)
 
-    def work(body: Body) -> EditedOut:
+    def work(body: Body) -> Edited:
         found = caller.project_id(project)
         intent = _intent(caller, found, path, condition, named, message)
         edit = PutFile(path, body, mode=int(mode, 8) if mode else None, create_only=only_new)
-        return edited_out(caller.manifold.edits.apply(caller.principal, found, [edit], intent))
+        return caller.manifold.edits.apply(caller.principal, found, [edit], intent)
 
     return await caller.api.bodies.run(request, work)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+import msgspec
+from fastapi import Path, Query
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.ids import Generation
+from manifold_common.shapes.history import Commit, CommitPage, DiffPage, TreeDifference
 
 from functions.api.caller import Caller, ProjectRef, generation_of
 from functions.api.paging import page_of, path_after
 from functions.api.problem import responses
+from functions.api.shaped import Router
 from functions.invocation.bounds import fitting
-from functions.shapes.history import CommitOut, CommitPage, DiffPage, commit_out, difference_out
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["history"])
+router = Router(prefix="/api/projects/{project}", tags=["history"])
 
 MAX_PAGE = 500
 MAX_DIFFERENCES = 10_000
@@ -33,17 +35,16 @@ def list_commits(
     entries = caller.manifold.history.log(
         caller.principal, caller.project_id(project), before=generation_of(before), limit=limit + 1
     )
-    page = fitting([commit_out(entry) for entry in entries[:limit]], CommitOut.model_dump_json)
+    page = fitting(entries[:limit], msgspec.json.encode)
     return CommitPage(items=list(page), next=page[-1].generation if len(entries) > len(page) else None)
 
 
 @router.get("/commits/{generation}", responses=responses(404))
 def get_commit(
     caller: Caller, project: ProjectRef, generation: Annotated[int, Path(ge=1, le=MAX_GENERATION)]
-) -> CommitOut:
+) -> Commit:
     """Return the commit that made a generation."""
-    entry = caller.manifold.history.commit(caller.principal, caller.project_id(project), Generation(generation))
-    return commit_out(entry)
+    return caller.manifold.history.commit(caller.principal, caller.project_id(project), Generation(generation))
 
 
 @router.get("/diff", responses=responses(404))
@@ -60,5 +61,7 @@ def diff(
     found = caller.manifold.history.diff(
         caller.principal, caller.project_id(project), Generation(before), Generation(after)
     )
-    items, cursor = page_of(found, last, limit, path_of=lambda difference: difference.path, shown=difference_out)
-    return DiffPage(before=before, after=after, items=items, next=cursor)
+    items, cursor = page_of(
+        found, last, limit, path_of=lambda difference: difference.path, shown=TreeDifference.between
+    )
+    return DiffPage(before=Generation(before), after=Generation(after), items=items, next=cursor)

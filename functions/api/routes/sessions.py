@@ -4,36 +4,38 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Path, Query, Request, Response
 from manifold_common.ids import parse_session_id
+from manifold_common.services.sessions.shown import (
+    checked_out_shown,
+    committed_shown,
+    saved_shown,
+    session_shown,
+    status_shown,
+)
+from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
-
-from functions.api.caller import Caller, generation_of
-from functions.api.conditions import expected_generation, request_id
-from functions.api.problem import responses
-from functions.shapes.base import seen_of
-from functions.shapes.sessions import (
+from manifold_common.shapes.sessions import (
     CHECKSUM,
-    CheckedOutOut,
+    CheckedOut,
     Checkout,
-    ClosedOut,
+    Closed,
     CommitSession,
-    CommittedOut,
+    Committed,
     OpenSession,
-    SavedOut,
+    Saved,
+    Session,
     SessionList,
-    SessionOut,
-    StatusOut,
-    checked_out_out,
-    committed_out,
-    saved_out,
-    session_out,
-    status_out,
+    Status,
 )
 
-router = APIRouter(prefix="/api/sessions", tags=["sessions"])
+from functions.api.caller import Caller
+from functions.api.conditions import expected_generation, request_id
+from functions.api.problem import responses
+from functions.api.shaped import Router, answered, content_of
+
+router = Router(prefix="/api/sessions", tags=["sessions"])
 
 Checksum = Annotated[bool, Query(description=CHECKSUM)]
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
@@ -45,65 +47,61 @@ def list_sessions(
 ) -> SessionList:
     """List the caller's sessions."""
     only = None if project is None else caller.project_id(project)
-    return SessionList(items=[session_out(row) for row in caller.manifold.sessions.all(caller.principal, only)])
+    return SessionList(items=[session_shown(row) for row in caller.manifold.sessions.all(caller.principal, only)])
 
 
 @router.post("", responses=responses(404, 409, 413, 507))
-def open_session(caller: Caller, body: OpenSession) -> CheckedOutOut:
+def open_session(caller: Caller, body: OpenSession) -> CheckedOut:
     """Open a session, or check an open one out again. Uncommitted changes are kept."""
     done = caller.manifold.sessions.checkout(
         caller.principal,
         None if body.session is None else parse_session_id(body.session),
         None if body.project is None else caller.project_id(body.project),
         CheckoutRequest(
-            generation_of(body.generation),
-            tuple(body.paths),
-            body.strategy,
-            seen_of(body.seen_generation),
-            body.drop_lost_draft,
+            body.generation, tuple(body.paths), body.strategy, seen_of(body.seen_generation), body.drop_lost_draft
         ),
     )
-    return checked_out_out(done)
+    return checked_out_shown(done)
 
 
 @router.get("/{session}", responses=responses(404))
-def get_session(caller: Caller, session: SessionRef) -> SessionOut:
+def get_session(caller: Caller, session: SessionRef) -> Session:
     """Return one session."""
-    return session_out(caller.manifold.sessions.view(caller.principal, parse_session_id(session)).session)
+    return session_shown(caller.manifold.sessions.view(caller.principal, parse_session_id(session)).session)
 
 
 @router.post("/{session}/checkout", responses=responses(404, 409, 413, 507))
-def checkout(caller: Caller, session: SessionRef, body: Checkout | None = None) -> CheckedOutOut:
+def checkout(caller: Caller, session: SessionRef, body: Checkout | None = None) -> CheckedOut:
     """Bring an open session to a generation. Uncommitted changes are merged with what others committed."""
     wanted = body or Checkout()
     done = caller.manifold.sessions.checkout(
         caller.principal,
         parse_session_id(session),
         request=CheckoutRequest(
-            generation_of(wanted.generation),
+            wanted.generation,
             strategy=wanted.strategy,
             seen_generation=seen_of(wanted.seen_generation),
             drop_lost_draft=wanted.drop_lost_draft,
         ),
     )
-    return checked_out_out(done)
+    return checked_out_shown(done)
 
 
 @router.get("/{session}/status", responses=responses(404, 409))
-def status(caller: Caller, session: SessionRef, checksum: Checksum = False) -> StatusOut:
+def status(caller: Caller, session: SessionRef, checksum: Checksum = False) -> Status:
     """Say what the session has changed and not committed."""
     found = caller.manifold.sessions.status(caller.principal, parse_session_id(session), checksum=checksum)
-    return status_out(found)
+    return status_shown(found)
 
 
 @router.post("/{session}/save", responses=responses(404, 409, 413, 507))
-def save(caller: Caller, session: SessionRef, checksum: Checksum = False) -> SavedOut:
+def save(caller: Caller, session: SessionRef, checksum: Checksum = False) -> Saved:
     """Store the session's changes durably, without publishing them."""
-    return saved_out(caller.manifold.commits.save(caller.principal, parse_session_id(session), checksum=checksum))
+    return saved_shown(caller.manifold.commits.save(caller.principal, parse_session_id(session), checksum=checksum))
 
 
 @router.post("/{session}/commit", responses=responses(404, 409, 412, 413, 507))
-def commit(request: Request, caller: Caller, session: SessionRef, body: CommitSession | None = None) -> CommittedOut:
+def commit(request: Request, caller: Caller, session: SessionRef, body: CommitSession | None = None) -> Committed:
     """Publish the session's changes as the next generation."""
     wanted = body or CommitSession()
     expected = expected_generation(request, wanted.expected_generation)
@@ -113,17 +111,17 @@ def commit(request: Request, caller: Caller, session: SessionRef, body: CommitSe
         Intent(wanted.message, wanted.provenance, expected, wanted.strategy, request_id(request)),
         checksum=wanted.checksum,
     )
-    return committed_out(done)
+    return committed_shown(done)
 
 
 @router.delete(
     "/{session}",
     status_code=204,
-    responses={**responses(409), 202: {"model": ClosedOut, "description": "Closed, and not yet gone."}},
+    responses={**responses(409), 202: {"content": content_of(Closed), "description": "Closed, and not yet gone."}},
 )
 def close(caller: Caller, session: SessionRef) -> Response:
     """Drop the session, its working directory and its draft. Closing a closed one is no error."""
     left = caller.manifold.sessions.close(caller.principal, parse_session_id(session))
     if left is None:
         return Response(status_code=204)
-    return JSONResponse(ClosedOut(left=left).model_dump(), status_code=202)
+    return answered(Closed(left=left), 202)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT
+from manifold_common.shapes.history import TreeEntry, TreePage
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.paging import page_of, path_after
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
-from functions.shapes.trees import TreePage, entry_out
+from functions.api.shaped import Router
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["files"])
+router = Router(prefix="/api/projects/{project}", tags=["files"])
 
 SEGMENTS_BEFORE_PATH = 4  # api, projects, the project, tree
 MAX_PAGE = 10_000
@@ -52,6 +53,6 @@ def _list(
         caller.principal, caller.project_id(project), folder, generation_of(generation), recursive=recursive
     )
     items, cursor = page_of(
-        listing.entries, last, limit, path_of=lambda item: item[0], shown=lambda item: entry_out(*item)
+        listing.entries, last, limit, path_of=lambda item: item[0], shown=lambda item: TreeEntry.at(*item)
     )
     return TreePage(generation=listing.generation, items=items, next=cursor)

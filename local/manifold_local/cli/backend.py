@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.projects.edits import Edited
-from manifold_common.services.projects.history import LogEntry
-from manifold_common.services.projects.transfer import Exported, Imported
+from manifold_common.services.projects.transfer import Exported
 from manifold_common.services.sessions.commit import Committed, Saved
 from manifold_common.services.sessions.sessions import CheckedOut, Status
+from manifold_common.shapes.changes import Edited, ImportedFolder
+from manifold_common.shapes.history import Commit
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
 from manifold_common.shapes.requests import CheckoutRequest
@@ -53,11 +53,11 @@ class Backend(Protocol):
     def rename(self, project: ProjectId, name: str) -> Project: ...
     def delete(self, project: ProjectId) -> None: ...
     def withdraw(self, project: ProjectId) -> bool: ...
-    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]: ...
+    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[Commit]: ...
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited: ...
     def import_folder(
         self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None
-    ) -> Imported: ...
+    ) -> ImportedFolder: ...
     def export(
         self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None
     ) -> Exported: ...
@@ -106,7 +106,7 @@ class LocalBackend:
     def withdraw(self, project: ProjectId) -> bool:
         return self._manifold.projects.withdraw(self._principal, project)
 
-    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]:
+    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[Commit]:
         return self._manifold.history.log(self._principal, project, before=before, limit=limit)
 
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
@@ -114,7 +114,7 @@ class LocalBackend:
 
     def import_folder(
         self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None
-    ) -> Imported:
+    ) -> ImportedFolder:
         return self._manifold.transfer.import_folder(
             self._principal, project, folder, intent, keep=keep, progress=progress
         )
@@ -199,7 +199,7 @@ class RemoteBackend:
     def withdraw(self, project: ProjectId) -> bool:
         return self._remote.projects.withdraw(project)
 
-    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[LogEntry]:
+    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[Commit]:
         return self._remote.projects.log(project, before=before, limit=limit)
 
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
@@ -207,7 +207,7 @@ class RemoteBackend:
 
     def import_folder(
         self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None
-    ) -> Imported:
+    ) -> ImportedFolder:
         return self._remote.transfer.import_folder(project, folder, intent, keep=keep, progress=progress)
 
     def export(

@@ -14,6 +14,7 @@ from manifold_local.cli.output import safe_path, shell_words
 
 if TYPE_CHECKING:
     from manifold_common.domain.conflict import Strategy
+    from manifold_common.shapes.path import TreePath
 
     from manifold_local.cli.call import Call
 
@@ -54,10 +55,12 @@ def settling(error: CommitConflict, arguments: Sequence[str]) -> str:
     )
 
 
-def say_decided(call: Call, project: str, conflicts: Sequence[bytes], kept: Sequence[str], strategy: Strategy) -> None:
+def say_decided(
+    call: Call, project: str, conflicts: Sequence[TreePath], kept: Sequence[str], strategy: Strategy
+) -> None:
     """Tell a person what a strategy decided, where what it dropped is, and what can be done with that."""
     for path in conflicts:
-        call.warn(f"{safe_path(path) or '.'} was also changed by others: kept {strategy.value}")
+        call.warn(f"{safe_path(path.exact) or '.'} was also changed by others: kept {strategy.value}")
     for session in kept:
         call.warn(
             f"what was dropped is kept as the draft of session {session}\n"

@@ -36,7 +36,7 @@ from manifold_local.cli.output import (
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.domain.tree import Difference
-    from manifold_common.services.projects.history import LogEntry
+    from manifold_common.shapes.history import Commit
 
 _PAGE = 500
 
@@ -52,26 +52,29 @@ def log(
     ] = None,
 ) -> None:
     """Show a project's commits, newest first."""
-    from manifold_local.cli.views import log_json, print_log_entry
+    from manifold_common.shapes.history import CommitPage
 
-    entries: list[LogEntry] = []
+    from manifold_local.cli.views import print_log_entry
+
+    entries: list[Commit] = []
     with call.backend() as backend:
         known = backend.project(project)
         end = None if before is None else Generation(before)
-        while len(entries) < limit:
-            page = backend.log(known.id, end, min(_PAGE, limit - len(entries)))
+        while len(entries) <= limit:
+            page = backend.log(known.id, end, min(_PAGE, limit + 1 - len(entries)))
             if not page:
                 break
             entries += page
             end = page[-1].generation
+    shown = CommitPage(items=entries[:limit], next=entries[limit - 1].generation if len(entries) > limit else None)
 
     def say() -> None:
-        for entry in entries:
+        for entry in shown.items:
             print_log_entry(entry)
-        if not entries:
+        if not shown.items:
             call.note("there are no commits")
 
-    call.answer({"project": known.id, "commits": [log_json(entry) for entry in entries]}, say)
+    call.answer(shown, say)
 
 
 def diff(
@@ -85,7 +88,9 @@ def diff(
     exit_code: Annotated[bool, typer.Option("--exit-code", help=f"Exit with {DIFFERENT} when they differ.")] = False,
 ) -> None:
     """Show what differs between two generations."""
-    from manifold_local.cli.views import difference_json, summary
+    from manifold_common.shapes.history import DiffPage, TreeDifference
+
+    from manifold_local.cli.views import summary
 
     with call.manifold() as manifold:
         known = manifold.projects.resolve(call.principal, project)
@@ -97,20 +102,18 @@ def diff(
             call.note(f"generation {first} to {second}: {summary(found)}")
             _print_changes(call, manifold, known.id, first, second, found, patch=patch)
 
-        document = {
-            "project": known.id,
-            "before": first,
-            "after": second,
-            "differences": [difference_json(item) for item in found],
-        }
-        call.answer(document, say)
+        items = list(map(TreeDifference.between, found)) if call.json else []
+        call.answer(DiffPage(before=first, after=second, items=items, next=None), say)
     if exit_code and found:
         raise typer.Exit(DIFFERENT)
 
 
 def show(call: Call, project: ProjectArgument, generation: GenerationArgument, patch: PatchOption = False) -> None:
     """Show a commit and what it changed."""
-    from manifold_local.cli.views import difference_json, log_json, print_log_entry
+    from manifold_common.shapes.history import CommitWithDifferences, TreeDifference
+    from msgspec import structs
+
+    from manifold_local.cli.views import print_log_entry
 
     with call.manifold() as manifold:
         known = manifold.projects.resolve(call.principal, project)
@@ -124,7 +127,8 @@ def show(call: Call, project: ProjectArgument, generation: GenerationArgument, p
             print_log_entry(entry)
             _print_changes(call, manifold, known.id, first, second, found, patch=patch)
 
-        call.answer({**log_json(entry), "differences": [difference_json(item) for item in found]}, say)
+        differences = list(map(TreeDifference.between, found)) if call.json else []
+        call.answer(CommitWithDifferences(**structs.asdict(entry), differences=differences), say)
 
 
 def list_folder(
@@ -137,8 +141,7 @@ def list_folder(
     """List what a folder of a generation holds."""
     from manifold_common.domain.paths import ROOT
     from manifold_common.domain.tree import DIRECTORY, SYMLINK
-
-    from manifold_local.cli.views import entry_json, paths_json
+    from manifold_common.shapes.history import TreeEntry, TreePage
 
     folder = ROOT if path in (None, ".", "./") else project_path(path or "")
     with call.manifold() as manifold:
@@ -158,11 +161,8 @@ def list_folder(
         if rows:
             print_table(("MODE", "SIZE", "CHANGED", "PATH"), rows, right=frozenset({1}), title=3, spare=(2, 0))
 
-    entries = [
-        {"path": shown, **(entry_json(entry) or {})}
-        for shown, (_, entry) in zip(paths_json(name for name, _ in found.entries), found.entries, strict=True)
-    ]
-    call.answer({"project": known.id, "generation": found.generation, "entries": entries}, say)
+    items = [TreeEntry.at(*entry) for entry in found.entries] if call.json else []
+    call.answer(TreePage(generation=found.generation, items=items, next=None), say)
 
 
 def cat(
@@ -175,7 +175,7 @@ def cat(
 
     With --json: only what kind of file it is.
     """
-    from manifold_local.cli.views import entry_json, paths_json
+    from manifold_common.shapes.history import FileFacts
 
     name = project_path(path)
     with call.manifold() as manifold:
@@ -187,13 +187,7 @@ def cat(
             for part in file.read():
                 write_bytes(part)
 
-        document = {
-            "project": known.id,
-            "generation": file.generation,
-            "path": paths_json([name])[0],
-            **(entry_json(file.entry) or {}),
-        }
-        call.answer(document, say)
+        call.answer(FileFacts.of_file(name, file.entry, file.generation), say)
 
 
 def restore(
@@ -214,8 +208,6 @@ def restore(
     """
     from manifold_common.shapes.intent import Intent
 
-    from manifold_local.cli.views import paths_json
-
     intent = Intent(
         message=parse_message(message),
         provenance=parse_provenance(provenance),
@@ -232,22 +224,12 @@ def restore(
             print_line(f"nothing to restore; generation {done.generation}")
         else:
             print_line(
-                f"restored {plural(len(done.paths), 'path')} of generation {generation} as generation {done.generation}"
+                f"restored {plural(done.paths_total, 'path')} of generation {generation} "
+                f"as generation {done.generation}"
             )
 
     say_decided(call, done.project, done.conflicts, done.kept, strategy)
-    call.answer(
-        {
-            "project": done.project,
-            "restored_generation": generation,
-            "generation": done.generation,
-            "commit": done.commit,
-            "paths": paths_json(done.paths),
-            "conflicts": paths_json(done.conflicts),
-            "kept": done.kept,
-        },
-        say,
-    )
+    call.answer(done, say)
 
 
 def _print_changes(

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
+import manifold_common
 import typer
 from manifold_common.domain.keys import Encryption
 from manifold_common.domain.wording import plural
@@ -18,7 +19,6 @@ from manifold_local.cli.exit_codes import EXIT_CODES
 from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
 
 if TYPE_CHECKING:
-    from manifold_common.services.upkeep.health import Dependency
     from manifold_common.settings import Settings
 
     from manifold_local.embedded.stack.stack import Stack
@@ -286,7 +286,7 @@ def store_prepare(call: Call) -> None:
 
 def health(call: Call) -> None:
     """Say how everything is that Manifold depends on, what works without it, and where to read on."""
-    from manifold_common.services.upkeep.health import State
+    from manifold_common.shapes.health import HealthHere, RunningHost, State, overall
 
     from manifold_local.host_lock import host_is_running
 
@@ -298,38 +298,27 @@ def health(call: Call) -> None:
     def say() -> None:
         print_table(
             ("PART", "STATE", "TIME", "DETAIL"),
-            [
-                (one.name, one.state.value, f"{one.latency_seconds * 1000:.1f} ms", safe(one.detail))
-                for one in found.dependencies
-            ],
+            [(one.name, one.state.value, f"{one.latency_ms:.1f} ms", safe(one.detail)) for one in found],
             right=frozenset({2}),
             spare=(2,),
         )
-        for one in found.dependencies:
+        for one in found:
             if one.state in (State.DEGRADED, State.FAILED):
-                last = f" Last seen to work: {human_time(one.seen.ok_at)}." if one.seen.ok_at else ""
+                last = f" Last seen to work: {human_time(one.last_ok_at)}." if one.last_ok_at else ""
                 print_line(f"{one.name} is {one.state.value}.{last} Still works: {one.without_it}. See {one.see}.")
         print_line(f"host: running at {host.url} (process {host.pid})" if host else "host: not running")
 
-    call.answer(
-        {
-            "ok": found.state is not State.FAILED,
-            "status": found.state.value,
-            "host": {"url": host.url, "pid": host.pid} if host else None,
-            "checks": list(map(_check_json, found.dependencies)),
-            "warnings": warnings,
-        },
-        say,
+    status = overall(found)
+    shown = HealthHere(
+        status=status,
+        version=manifold_common.__version__,
+        dependencies=found,
+        warnings=warnings,
+        host=RunningHost(url=host.url, pid=host.pid) if host else None,
     )
-    if found.state is State.FAILED:
+    call.answer(shown, say)
+    if status is State.FAILED:
         raise typer.Exit(EXIT_CODES[ErrorKind.UNAVAILABLE])
-
-
-def _check_json(found: Dependency) -> dict[str, Any]:
-    facts = found._asdict()
-    del facts["seen"]
-    ok_at, since, at = (moment.isoformat() if moment else None for moment in found.seen)
-    return {**facts, "state": found.state.value, "last_ok_at": ok_at, "since": since, "observed_at": at}
 
 
 def _as_text(value: Any) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
+from manifold_common.shapes.history import ChangeKind
 
 from manifold_local.cli.app import app
 from manifold_local.cli.call import COMMON_OPTIONS
 from manifold_local.cli.exit_codes import MEANINGS
 from manifold_local.cli.output import print_line
-from manifold_local.cli.views import LETTERS, Change
+from manifold_local.cli.views import LETTERS
 
 _INTRODUCTION = """\
 # Command line
@@ -39,10 +40,10 @@ bytes that a file name can have are possible.
 **Output.** Results go to standard output, everything else to standard error. `manifold checkout` prints the folder and
 nothing else, so that `cd "$(manifold checkout PROJECT)"` works. With `--json` a command prints one JSON document; an
 error is a JSON document `{"error": {"code", "kind", "message", "hint", "details"}}` on standard error, whose `code` is
-stable. In JSON, bytes of a name that are not UTF-8 are lone surrogates (`\\udc80` to `\\udcff`), as Python has it. For
-people, characters that a terminal would obey are escaped. Progress of long work is shown only on a terminal, and not
-with `--quiet` or `TERM=dumb`. A table that is too wide for the terminal leaves out columns that other commands show, or
-is printed row by row; nothing in it is cut, and into a pipe it is always whole.
+stable. What the API answers of the same thing looks alike; a name that is not UTF-8 comes with its exact bytes, as
+`path_base64`. For people, characters that a terminal would obey are escaped. Progress of long work is shown only on a
+terminal, and not with `--quiet` or `TERM=dumb`. A table that is too wide for the terminal leaves out columns that
+other commands show, or is printed row by row; nothing in it is cut, and into a pipe it is always whole.
 
 **Completion** of commands, options, projects and sessions: `manifold --install-completion`.
 """
@@ -136,14 +137,14 @@ def _exit_codes() -> str:
 
 def _letters() -> str:
     words = {
-        Change.ADDED: "added",
-        Change.DELETED: "deleted",
-        Change.MODIFIED: "content changed",
-        Change.KIND: "of another kind: a file became a link, or the like",
-        Change.MODE: "only permissions changed",
-        Change.TIME: "only the modification time changed",
+        ChangeKind.ADDED: "added",
+        ChangeKind.DELETED: "deleted",
+        ChangeKind.MODIFIED: "content changed",
+        ChangeKind.KIND: "of another kind: a file became a link, or the like",
+        ChangeKind.MODE: "only permissions changed",
+        ChangeKind.TIME: "only the modification time changed",
     }
-    rows = "".join(f"| `{LETTERS[change]}` | `{change.value}` | {words[change]} |\n" for change in Change)
+    rows = "".join(f"| `{LETTERS[change]}` | `{change.value}` | {words[change]} |\n" for change in ChangeKind)
     return f"## Letters of `status`, `diff` and `show`\n\n| Letter | In JSON | Meaning |\n|---|---|---|\n{rows}"
 
 

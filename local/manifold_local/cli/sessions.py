@@ -44,8 +44,6 @@ from manifold_local.cli.output import (
 from manifold_local.streams import OutputLost
 
 if TYPE_CHECKING:
-    from manifold_common.services.sessions.sessions import CheckedOut
-
     from manifold_local.cli.backend import Backend
 
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
@@ -84,6 +82,7 @@ def checkout(
     committed are kept, and merged with what others committed.
     """
     from manifold_common.services.sessions.sessions import CheckoutKind
+    from manifold_common.services.sessions.shown import checked_out_shown
     from manifold_common.shapes.requests import CheckoutRequest
 
     request = CheckoutRequest(
@@ -99,12 +98,13 @@ def checkout(
             report = stack.enter_context(call.progress("checking out", total_bytes=total))
             done = backend.checkout(chosen, known.id, request, progress=report)
         unsaved = backend.why_unsaved()
+    shown = checked_out_shown(done)
 
     if done.dropped_draft is not None:
         call.warn(f"the saved work of session {done.session}, draft {done.dropped_draft}, could not be read: given up")
     call.note(
         f"session {done.session}: generation {done.generation} of {safe(known.name)}, "
-        f"{plural(done.files, 'file')}, {human_bytes(done.total_bytes)} ({done.kind.value})"
+        f"{plural(done.files, 'entry')}, {human_bytes(done.total_bytes)} ({done.kind.value})"
     )
     if done.missing is not None:
         since = human_time(done.missing.since)
@@ -117,11 +117,11 @@ def checkout(
             )
     if unsaved is not None and done.kind in (CheckoutKind.NEW, CheckoutKind.RESTORED):
         call.note(unsaved)
-    say_decided(call, done.project, done.conflicts, done.kept, strategy)
+    say_decided(call, done.project, shown.conflicts, done.kept, strategy)
     if done.generation < done.head_generation:
         call.note(f"the newest generation is {done.head_generation}")
     try:
-        _print_checked_out(call, done)
+        call.answer(shown, lambda: print_path(done.path))
     except OutputLost as lost:
         again = call.command("checkout", known.id, "--session", done.session)
         lost.hint = f"session {done.session} is open, and its folder is {safe(done.path)}; to print that again: {again}"
@@ -135,36 +135,6 @@ def _closed_again(call: Call, backend: Backend, session: SessionId) -> AbstractC
     )
 
 
-def _print_checked_out(call: Call, done: CheckedOut) -> None:
-    from manifold_local.cli.views import paths_json
-
-    call.answer(
-        {
-            "session": done.session,
-            "project": done.project,
-            "path": done.path,
-            "kind": done.kind.value,
-            "generation": done.generation,
-            "commit": done.commit,
-            "head_generation": done.head_generation,
-            "files": done.files,
-            "bytes": done.total_bytes,
-            "expires_at": done.expires_at.isoformat(),
-            "missing": None
-            if done.missing is None
-            else {
-                "node": done.missing.node,
-                "is_lost": done.missing.is_lost,
-                "since": done.missing.since.isoformat(),
-            },
-            "dropped_draft": done.dropped_draft,
-            "conflicts": paths_json(done.conflicts),
-            "kept": done.kept,
-        },
-        lambda: print_path(done.path),
-    )
-
-
 def status(
     call: Call,
     session: SessionArgument = None,
@@ -174,7 +144,9 @@ def status(
     checksum: ChecksumOption = False,
 ) -> None:
     """Show what a session's working set has changed."""
-    from manifold_local.cli.views import difference_json, paths_json, print_differences, summary
+    from manifold_common.services.sessions.shown import status_shown
+
+    from manifold_local.cli.views import print_differences, summary
 
     with call.backend() as backend:
         found = backend.status(_session(backend, session), checksum=checksum)
@@ -187,24 +159,15 @@ def status(
 
     for path in found.skipped:
         call.warn(f"{safe_path(path)} is not a file, a folder or a link: it is never committed")
-    call.answer(
-        {
-            "session": found.session,
-            "project": found.project,
-            "path": found.path,
-            "base_generation": found.base_generation,
-            "head_generation": found.head_generation,
-            "differences": [difference_json(difference) for difference in found.differences],
-            "skipped": paths_json(found.skipped),
-        },
-        say,
-    )
+    call.answer(status_shown(found), say)
     if exit_code and found.differences:
         raise typer.Exit(DIFFERENT)
 
 
 def save(call: Call, session: SessionArgument = None, checksum: ChecksumOption = False) -> None:
     """Store a session's changes durably, as a draft."""
+    from manifold_common.services.sessions.shown import saved_shown
+
     with call.backend() as backend:
         done = backend.save(_session(backend, session), checksum=checksum)
 
@@ -214,16 +177,7 @@ def save(call: Call, session: SessionArgument = None, checksum: ChecksumOption =
         else:
             print_line(f"saved {plural(done.changed, 'changed path')} of session {done.session} as a draft")
 
-    call.answer(
-        {
-            "session": done.session,
-            "project": done.project,
-            "base_generation": done.base_generation,
-            "commit": done.commit,
-            "changed": done.changed,
-        },
-        say,
-    )
+    call.answer(saved_shown(done), say)
 
 
 def commit(
@@ -236,9 +190,10 @@ def commit(
     checksum: ChecksumOption = False,
 ) -> None:
     """Publish a session's changes as a new generation."""
+    from manifold_common.services.sessions.shown import committed_shown
     from manifold_common.shapes.intent import Intent
 
-    from manifold_local.cli.views import loss_sentences, losses_json, paths_json
+    from manifold_local.cli.views import loss_sentences
 
     intent = Intent(
         message=parse_message(message),
@@ -250,6 +205,7 @@ def commit(
         chosen = _session(backend, session)
         with call.progress("committing") as report:
             done = backend.commit(chosen, intent, checksum=checksum, progress=report)
+    shown = committed_shown(done)
 
     def say() -> None:
         if done.commit is None:
@@ -262,32 +218,14 @@ def commit(
         if done.rebased:
             call.note("others had committed meanwhile; their changes are in the working set now")
 
-    say_decided(call, done.project, done.conflicts, done.kept, strategy)
+    say_decided(call, done.project, shown.conflicts, done.kept, strategy)
     for path in done.skipped:
         call.warn(f"{safe_path(path)} is not a file, a folder or a link: it was not committed")
-    for sentence in loss_sentences(done.losses):
+    for sentence in loss_sentences(shown.not_kept):
         call.warn(sentence)
     for path in done.unstable:
         call.warn(f"{safe_path(path)} was being written to while it was read")
-    call.answer(
-        {
-            "project": done.project,
-            "session": chosen,
-            "generation": done.generation,
-            "commit": done.commit,
-            "added": done.added,
-            "modified": done.modified,
-            "deleted": done.deleted,
-            "new_bytes": done.new_bytes,
-            "rebased": done.rebased,
-            "conflicts": paths_json(done.conflicts),
-            "kept": done.kept,
-            "skipped": paths_json(done.skipped),
-            "unstable": paths_json(done.unstable),
-            "not_kept": losses_json(done.losses),
-        },
-        say,
-    )
+    call.answer(shown, say)
 
 
 def close(

@@ -51,7 +51,7 @@ def import_folder(
     from manifold_common.errors import InvalidInput, NotFound
     from manifold_common.shapes.intent import Intent
 
-    from manifold_local.cli.views import loss_sentences, losses_json, paths_json
+    from manifold_local.cli.views import loss_sentences
 
     intent = Intent(
         message=parse_message(message),
@@ -75,7 +75,7 @@ def import_folder(
         seconds = time.perf_counter() - started
 
     def say() -> None:
-        took = f"{plural(done.files, 'file')}, {human_bytes(done.total_bytes)} in {seconds:.2f} s"
+        took = f"{plural(done.entries, 'entry')}, {human_bytes(done.total_bytes)} in {seconds:.2f} s"
         if done.commit is None:
             print_line(f"nothing to import: generation {done.generation} is like the folder ({took})")
         else:
@@ -85,31 +85,15 @@ def import_folder(
             )
 
     for path in done.skipped:
-        call.warn(f"skipped {safe_path(path)}: not a file, a folder or a link")
+        call.warn(f"skipped {safe_path(path.exact)}: not a file, a folder or a link")
     for path in done.left_out:
-        call.warn(f"left out {safe_path(path)}: Manifold keeps its own data there")
-    for sentence in loss_sentences(done.losses):
+        call.warn(f"left out {safe_path(path.exact)}: Manifold keeps its own data there")
+    for sentence in loss_sentences(done.not_kept):
         call.warn(sentence)
     say_decided(call, done.project, done.conflicts, done.kept, strategy)
     for path in done.unstable:
-        call.warn(f"{safe_path(path)} was being written to while it was read")
-    call.answer(
-        {
-            "project": done.project,
-            "generation": done.generation,
-            "commit": done.commit,
-            "files": done.files,
-            "bytes": done.total_bytes,
-            "new_bytes": done.new_bytes,
-            "skipped": paths_json(done.skipped),
-            "unstable": paths_json(done.unstable),
-            "left_out": paths_json(done.left_out),
-            "not_kept": losses_json(done.losses),
-            "conflicts": paths_json(done.conflicts),
-            "kept": done.kept,
-        },
-        say,
-    )
+        call.warn(f"{safe_path(path.exact)} was being written to while it was read")
+    call.answer(done, say)
 
 
 def _withdrawn(call: Call, backend: Backend, made: Project) -> AbstractContextManager[None]:
@@ -130,6 +114,7 @@ def export_folder(
     """Write a generation into a new folder."""
     from manifold_common.errors import AlreadyExists
     from manifold_common.ids import Generation
+    from manifold_common.shapes.changes import ExportedFolder
 
     if os.path.lexists(destination) and not destination.is_dir():
         raise AlreadyExists(f"{destination} is there already, and is not a folder", hint="name a new folder")
@@ -141,16 +126,17 @@ def export_folder(
         with call.progress("exporting", total_bytes=total) as report:
             done = backend.export(known.id, destination, wanted, progress=report)
         seconds = time.perf_counter() - started
+    shown = ExportedFolder(
+        project=known.id,
+        generation=done.generation,
+        path=str(destination.absolute()),
+        entries=done.files,
+        total_bytes=done.total_bytes,
+    )
     call.answer(
-        {
-            "project": known.id,
-            "generation": done.generation,
-            "path": str(destination.absolute()),
-            "files": done.files,
-            "bytes": done.total_bytes,
-        },
+        shown,
         lambda: print_line(
-            f"exported {plural(done.files, 'file')}, {human_bytes(done.total_bytes)} of generation {done.generation} "
+            f"exported {plural(done.files, 'entry')}, {human_bytes(done.total_bytes)} of generation {done.generation} "
             f"to {safe(str(destination))} in {seconds:.2f} s"
         ),
     )

@@ -80,8 +80,8 @@ def test_the_answers_are_what_the_description_says(api: Api, document: dict[str,
     schemas = document["components"]["schemas"]
     for path, name in [
         ("/api/projects/demo", "Project"), ("/api/projects", "ProjectPage"), ("/api/projects/demo/tree", "TreePage"),
-        ("/api/projects/demo/commits", "CommitPage"), ("/api/projects/demo/commits/1", "CommitOut"),
-        ("/api/projects/demo/diff?before=0&after=1", "DiffPage"), ("/health", "HealthOut"),
+        ("/api/projects/demo/commits", "CommitPage"), ("/api/projects/demo/commits/1", "Commit"),
+        ("/api/projects/demo/diff?before=0&after=1", "DiffPage"), ("/health", "ServerHealth"),
         ("/api/projects/nothing", "Problem"),
     ]:  # fmt: skip
         body = api.get(path).json()

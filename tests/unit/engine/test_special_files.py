@@ -61,7 +61,7 @@ def test_fifos_sockets_and_devices_are_skipped_and_reported(
         put(manifold, project, b"theirs", b"theirs")
         assert look_at_names(check_out(manifold)) == {"d", "d/file", "theirs", *map(os.fsdecode, expected)}
         imported = manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, work)
-        assert (sorted(imported.skipped), imported.commit) == (expected, None)
+        assert (sorted(path.exact for path in imported.skipped), imported.commit) == (expected, None)
     assert paths(manifold, project) == {b"d", b"d/file", b"theirs"}
     assert look(check_out(make_manifold(node="b"), project, S2)).keys() == {b"d", b"d/file", b"theirs"}
 
@@ -299,16 +299,17 @@ def test_what_an_import_does_not_keep_is_counted_and_named(manifold: Manifold, t
         put_what_is_not_kept(folder)
         for _ in range(2):  # an import that has nothing to bring says it, too: project and folder are not quite alike
             done = manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, folder)
-            assert {loss: lost.paths for loss, lost in done.losses.items()} == {
+            assert {lost.kind: lost.count for lost in done.not_kept} == {
                 Loss.SPECIAL_BITS: 5,
                 Loss.ATTRIBUTES: 4,
                 Loss.HARD_LINKS: 2,
                 Loss.TIMES: 2,
             }
-            assert done.losses[Loss.SPECIAL_BITS].example == b"new"
+            (special,) = (lost for lost in done.not_kept if lost.kind is Loss.SPECIAL_BITS)
+            assert special.example.exact == b"new"
         (folder / "new" / "b-again").unlink()
         shutil.rmtree(folder / "new")
-        assert manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, folder).losses == {}
+        assert manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, folder).not_kept == []
 
 
 def test_a_commit_says_once_what_it_does_not_keep(manifold: Manifold) -> None:

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 from msgspec import Meta
 
 from manifold_common.domain.history import Seen
 from manifold_common.domain.object_key import ObjectKey
-from manifold_common.domain.paths import ROOT, check_path, from_text
 from manifold_common.domain.served_link import SERVED_LINK
-from manifold_common.errors import InvalidInput
 from manifold_common.ids import (
     CommitId,
     DekId,
@@ -31,7 +29,10 @@ from manifold_common.ids import (
     UserId,
 )
 from manifold_common.ports.object_store import ObjectAccess
+from manifold_common.shapes.changes import Edited
+from manifold_common.shapes.history import Commit
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.path import TreePath
 from manifold_common.shapes.projects import Project
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 
@@ -152,25 +153,6 @@ class UploadReceipt(msgspec.Struct, frozen=True):
     blake3: bytes
 
 
-class RemotePath(msgspec.Struct, frozen=True):
-    path: str
-    path_base64: bytes | None = None
-    """The exact bytes, where they are not UTF-8."""
-
-    def __post_init__(self) -> None:
-        try:
-            if self.exact != ROOT:
-                check_path(self.exact)
-        except InvalidInput as error:
-            raise ValueError(error.message) from None
-
-    @property
-    def exact(self) -> bytes:
-        if self.path_base64 is not None:
-            return self.path_base64
-        return from_text(self.path) if self.path else ROOT
-
-
 class RemoteCommitted(msgspec.Struct, frozen=True):
     project: ProjectId
     generation: Generation
@@ -182,31 +164,8 @@ class RemoteCommitted(msgspec.Struct, frozen=True):
     rebased: bool
     plan: RemoteSessionPlan | None = None
     """Of what came of it, where that was asked for."""
-    conflicts: list[RemotePath] = []
+    conflicts: list[TreePath] = []
     kept: list[SessionId] = []
-
-
-class RemoteEdited(msgspec.Struct, frozen=True):
-    generation: Generation
-    commit: CommitId | None
-    paths: list[RemotePath]
-    conflicts: list[RemotePath] = []
-    kept: list[SessionId] = []
-
-
-class RemoteCommit(_Dated, frozen=True):
-    generation: Generation
-    id: CommitId
-    parent: CommitId | None
-    author: UserId
-    session: SessionId | None
-    created_at: Moment
-    message: Text
-    provenance: dict[str, Any]
-    added: Count
-    modified: Count
-    deleted: Count
-    new_bytes: Count
 
 
 class RemoteSession(_Dated, frozen=True):
@@ -251,7 +210,7 @@ class RemoteServer(Protocol):
     def rename_project(self, project: ProjectId, name: str) -> Project:
         """Raises NotFound, AlreadyExists, InvalidInput."""
 
-    def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[RemoteCommit]:
+    def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[Commit]:
         """Return up to ``limit`` commits, newest first. Raises NotFound."""
 
     def restore(
@@ -260,7 +219,7 @@ class RemoteServer(Protocol):
         generation: Generation,
         paths: Sequence[bytes],
         intent: Intent,
-    ) -> RemoteEdited:
+    ) -> Edited:
         """Make a new generation of an older one. Raises NotFound."""
 
     def plan(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -11,6 +11,8 @@ from manifold_common.domain.fitting import as_many_as_fit
 from manifold_common.domain.paths import ROOT, check_path, from_text, to_display
 from manifold_common.errors import InvalidInput
 from manifold_common.shapes.base import Answer, Request
+
+T = TypeVar("T")
 
 LISTED_PATHS = 1000
 """So many paths at most are listed in an answer that is about something else."""
@@ -78,5 +80,14 @@ def text_of(path: bytes) -> tuple[str, bytes | UnsetType]:
 
 
 def listed(paths: Sequence[bytes]) -> list[TreePath]:
-    """Return the first paths of a list: within an answer about what is done, which a long list must not keep back."""
-    return list(map(TreePath.of, as_many_as_fit(paths[:LISTED_PATHS], _LISTED_BYTES, len)))
+    """Return the first paths of a list, as ``first_of``."""
+    return list(map(TreePath.of, first_of(paths)))
+
+
+def first_of(items: Sequence[T], length: Callable[[Any], int] = len) -> Sequence[T]:
+    """Return the first items of a list: within an answer about what is done, which a long list must not keep back.
+
+    Args:
+        length: bytes of an item's names.
+    """
+    return as_many_as_fit(items[:LISTED_PATHS], _LISTED_BYTES, length)

@@ -10,6 +10,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import ProjectId
+from manifold_common.shapes.path import TreePath
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import new_project, paths
@@ -32,7 +33,7 @@ def test_what_manifold_keeps_for_itself_does_not_go_in(manifold: Manifold, proje
     (source / "a").write_text("a")
     (source / "link").symlink_to(workdir)
     done = manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, source)
-    assert workdir.name.encode() in done.left_out
+    assert TreePath.of(workdir.name.encode()) in done.left_out
     found = paths(manifold, project)
     assert {b"a", b"link"} <= found
     assert not any(path.startswith(workdir.name.encode()) for path in found)
@@ -49,7 +50,7 @@ def test_what_went_in_before_it_became_manifolds_own_goes_out_again(
     shutil.rmtree(cache)
     cache.symlink_to(source / "cache")
     done = manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, source)
-    assert (done.left_out, paths(manifold, project)) == ([b"cache"], set())
+    assert (done.left_out, paths(manifold, project)) == ([TreePath.of(b"cache")], set())
 
 
 def test_manifolds_own_folders_themselves_are_refused(manifold: Manifold, project: ProjectId) -> None:

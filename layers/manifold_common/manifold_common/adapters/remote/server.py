@@ -9,7 +9,6 @@ into types that hold nothing but what such an answer can hold.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
@@ -26,9 +25,7 @@ from manifold_common.errors import BadAnswer, ManifoldError, NotFound, OutcomeUn
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.remote import (
-    RemoteCommit,
     RemoteCommitted,
-    RemoteEdited,
     RemotePlan,
     RemoteSession,
     RemoteSessionPlan,
@@ -37,7 +34,10 @@ from manifold_common.ports.remote import (
     UploadSlots,
 )
 from manifold_common.ports.retry import Rest, RetryPolicy, retry
+from manifold_common.shapes.changes import Edited, Restore
+from manifold_common.shapes.history import Commit, CommitPage
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.path import Place
 from manifold_common.shapes.projects import Project, ProjectName, ProjectPage
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 
@@ -56,11 +56,6 @@ _NEVER_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.Connect
 
 class _Sessions(msgspec.Struct):
     items: list[RemoteSession]
-
-
-class _Commits(msgspec.Struct):
-    items: list[RemoteCommit]
-    next: int | None = None
 
 
 class _Kept(msgspec.Struct):
@@ -84,8 +79,8 @@ _LINKS = msgspec.json.Decoder(_Links)
 _COMMITTED = msgspec.json.Decoder(RemoteCommitted)
 _SESSION = msgspec.json.Decoder(RemoteSession)
 _SESSIONS = msgspec.json.Decoder(_Sessions)
-_COMMITS = msgspec.json.Decoder(_Commits)
-_EDITED = msgspec.json.Decoder(RemoteEdited)
+_COMMITS = msgspec.json.Decoder(CommitPage)
+_EDITED = msgspec.json.Decoder(Edited)
 _KEPT = msgspec.json.Decoder(_Kept)
 _VERIFIED = msgspec.json.Decoder(_Verified)
 
@@ -156,15 +151,15 @@ class HttpServer:
     def rename_project(self, project: ProjectId, name: str) -> Project:
         return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, ProjectName(name=name), again=False)
 
-    def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[RemoteCommit]:
-        found: list[RemoteCommit] = []
+    def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[Commit]:
+        found: list[Commit] = []
         while len(found) < limit:
             query = {"limit": min(limit - len(found), _PAGE), **({} if before is None else {"before": before})}
             page = self._ask("GET", f"/api/projects/{project}/commits?{urlencode(query)}", _COMMITS)
             found += page.items
             if page.next is None or not page.items:
                 break
-            before = Generation(page.next)
+            before = page.next
         return found[:limit]
 
     def restore(
@@ -173,12 +168,12 @@ class HttpServer:
         generation: Generation,
         paths: Sequence[bytes],
         intent: Intent,
-    ) -> RemoteEdited:
-        body = {
-            "generation": generation,
-            "paths": [{"path_base64": base64.b64encode(path).decode()} for path in paths],
+    ) -> Edited:
+        body = Restore(
+            generation=generation,
+            paths=list(map(Place.of, paths)),
             **_said(intent),
-        }
+        )
         request = intent.request or parse_request_id(self._randomness.token(16).hex())
         return self._ask("POST", f"/api/projects/{project}/restore", _EDITED, body, request=request)
 
@@ -384,13 +379,13 @@ def _said(intent: Intent) -> dict[str, Any]:
     """Return how the API spells it, apart from the request's name, which is a header."""
     return {
         "message": intent.message,
-        "provenance": intent.provenance,
-        "strategy": intent.strategy.value,
+        "provenance": dict(intent.provenance),
+        "strategy": intent.strategy,
         "expected_generation": _wire(intent.expected),
     }
 
 
-def _wire(seen: Seen | None) -> int | str | None:
+def _wire(seen: Seen | None) -> Generation | str | None:
     """Return how the API spells it: a number, or a number and a commit id."""
     return str(seen) if isinstance(seen, Point) and seen.commit else None if seen is None else point_of(seen).generation
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
-import msgspec
+from msgspec import structs
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
@@ -34,7 +34,6 @@ from manifold_common.services.projects.edits import (
     Copy,
     Delete,
     Edit,
-    Edited,
     Edits,
     MakeFolder,
     PutFile,
@@ -42,7 +41,10 @@ from manifold_common.services.projects.edits import (
     ReadInto,
 )
 from manifold_common.services.projects.history import History
+from manifold_common.shapes.changes import ImportedArchive
 from manifold_common.shapes.intent import NO_INTENT, Intent
+from manifold_common.shapes.losses import not_kept
+from manifold_common.shapes.path import listed
 
 _SNIFFED_BYTES = 512
 MAX_SKIPPED_BYTES = 16 << 20
@@ -65,18 +67,6 @@ class ExportedArchive:
     generation: Generation
     pieces: Iterator[bytes]
     """The archive, read from the store as it is taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedArchive:
-    edited: Edited
-    entries: int
-    total_bytes: int
-    """Of all files in the archive."""
-    skipped: list[bytes]
-    """Devices and FIFOs."""
-    losses: Losses = field(default_factory=Losses)
-    """What of the archive no project keeps."""
 
 
 class Archives:
@@ -136,7 +126,7 @@ class Archives:
         extraction = _Extraction(limits, folder)
         intent = intent.or_message("import an archive")
         if replace:
-            intent = msgspec.structs.replace(intent, expected=base.head.generation)
+            intent = structs.replace(intent, expected=base.head.generation)
         making_way = _standing(base.tree, folder) if replace else []
         with (
             closing(self._items(principal, project, Source(read), limits)) as items,
@@ -144,7 +134,11 @@ class Archives:
         ):
             edited = self._edits.apply(principal, project, edits, intent)
         return ImportedArchive(
-            edited, extraction.entries, extraction.total_bytes, extraction.skipped, extraction.losses
+            **structs.asdict(edited),
+            entries=extraction.entries,
+            total_bytes=extraction.total_bytes,
+            skipped=listed(extraction.skipped),
+            not_kept=not_kept(extraction.losses),
         )
 
     def _items(

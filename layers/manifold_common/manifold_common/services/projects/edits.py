@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_generation, listed_paths
@@ -23,7 +22,7 @@ from manifold_common.domain.tree import (
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import NotFound
-from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
+from manifold_common.ids import Generation, ProjectId, RequestId
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
@@ -40,26 +39,14 @@ from manifold_common.services.projects.tree_editor import (
     reading,
 )
 from manifold_common.services.publish import Published, Publisher
+from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.intent import NO_INTENT, Intent
+from manifold_common.shapes.path import listed
 
 __all__ = [
-    "Edited", "Edits",
+    "Edits",
     "Copy", "Delete", "Edit", "MakeFolder", "Move", "PutFile", "PutLink", "ReadInto", "reading",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Edited:
-    project: ProjectId
-    generation: Generation
-    commit: CommitId | None
-    """``None`` when the edits changed nothing."""
-    paths: list[bytes]
-    """What changed, sorted; without the root folder, whose time changes with what is in it."""
-    conflicts: list[bytes]
-    """Paths on which the strategy decided, sorted."""
-    kept: list[SessionId]
-    """Sessions that keep, as their drafts, what it dropped of the edits."""
 
 
 class Edits:
@@ -140,7 +127,15 @@ class Edits:
             known_in: a snapshot that knows where the content is, where ``base`` does not.
         """
         if not changes:
-            return Edited(base.project, base.head.generation, None, [], [], [])
+            return Edited(
+                project=base.project,
+                generation=base.head.generation,
+                commit=None,
+                paths=[],
+                paths_total=0,
+                conflicts=[],
+                kept=[],
+            )
         known = base.places if known_in is None else {**known_in.places, **base.places}
         pending = PendingCommit(base, changes, content, known, principal.user, intent=intent, new_bytes=new_bytes)
         return _edited(self._publisher.publish(pending))
@@ -155,13 +150,15 @@ class Edits:
 
 
 def _edited(published: Published) -> Edited:
+    paths = sorted(published.changes.paths() - {ROOT})
     return Edited(
-        published.head.project,
-        published.head.head.generation,
-        published.commit.commit if published.commit else None,
-        sorted(published.changes.paths() - {ROOT}),
-        published.conflicts,
-        published.kept,
+        project=published.head.project,
+        generation=published.head.head.generation,
+        commit=published.commit.commit if published.commit else None,
+        paths=listed(paths),
+        paths_total=len(paths),
+        conflicts=listed(published.conflicts),
+        kept=published.kept,
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_generation, optional_generation
@@ -18,28 +16,13 @@ from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CorruptObject, InvalidInput, NotFound
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.places import Place
-from manifold_common.ids import ChunkId, CommitId, Generation, ProjectId, SessionId, UserId
+from manifold_common.ids import ChunkId, Generation, ProjectId
 from manifold_common.ports.catalog import CommitRow
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
+from manifold_common.shapes.history import Commit
 
 MAX_PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    generation: Generation
-    commit: CommitId
-    parent: CommitId | None
-    author: UserId
-    session: SessionId | None
-    created_at: datetime
-    message: str
-    provenance: dict[str, Any]
-    added: int
-    modified: int
-    deleted: int
-    new_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +137,7 @@ class History:
 
     def log(
         self, principal: Principal, project: ProjectId, *, before: Generation | None = None, limit: int = 100
-    ) -> list[LogEntry]:
+    ) -> list[Commit]:
         """Return up to ``limit`` (at most MAX_PAGE) commits, newest first, those before ``before``."""
         self._projects.get(principal, project)
         limit = max(1, min(limit, MAX_PAGE))
@@ -163,7 +146,7 @@ class History:
         )
         return [self._entry(principal, project, row) for row in rows]
 
-    def commit(self, principal: Principal, project: ProjectId, generation: Generation) -> LogEntry:
+    def commit(self, principal: Principal, project: ProjectId, generation: Generation) -> Commit:
         """Raises NotFound."""
         self._projects.get(principal, project)
         row = self._context.catalog.commit_at(principal.tenant, project, checked_generation(generation, "generation"))
@@ -175,11 +158,11 @@ class History:
         second = self.snapshot(principal, project, after)
         return differences(first.tree, second.tree)
 
-    def _entry(self, principal: Principal, project: ProjectId, row: CommitRow) -> LogEntry:
+    def _entry(self, principal: Principal, project: ProjectId, row: CommitRow) -> Commit:
         note = decode_note(self._context.keys.of(principal.tenant, project), principal.tenant, project, row)
-        return LogEntry(
+        return Commit(
             generation=row.generation,
-            commit=row.commit,
+            id=row.commit,
             parent=row.parent,
             author=row.author,
             session=row.session,

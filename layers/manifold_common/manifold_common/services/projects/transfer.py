@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_flag
-from manifold_common.domain.losses import Losses
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.quota import Limits
 from manifold_common.domain.tree import Changes, Entry, is_significant, totals
@@ -29,30 +28,10 @@ from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.context import Context
 from manifold_common.services.projects.edits import Edits
 from manifold_common.services.projects.history import History
+from manifold_common.shapes.changes import ImportedFolder
 from manifold_common.shapes.intent import NO_INTENT, Intent
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    project: ProjectId
-    generation: Generation
-    commit: CommitId | None
-    """``None`` when the project already was like the folder."""
-    files: int
-    total_bytes: int
-    new_bytes: int
-    skipped: list[bytes]
-    """Sockets, FIFOs and devices."""
-    unstable: list[bytes]
-    """Files that were being written to; imported as they were read."""
-    left_out: list[bytes]
-    """Folders in which Manifold keeps its own data."""
-    conflicts: list[bytes]
-    """Paths on which the strategy decided."""
-    kept: list[SessionId]
-    """Sessions that keep, as their drafts, what it dropped of the import."""
-    losses: Losses = field(default_factory=Losses)
-    """What of the folder no project keeps."""
+from manifold_common.shapes.losses import not_kept
+from manifold_common.shapes.path import TreePath, listed
 
 
 class Publication(NamedTuple):
@@ -60,7 +39,7 @@ class Publication(NamedTuple):
 
     generation: Generation
     commit: CommitId | None
-    conflicts: list[bytes]
+    conflicts: list[TreePath]
     kept: list[SessionId]
 
 
@@ -89,7 +68,7 @@ class Transfer:
         *,
         keep: bool = False,
         progress: Progress | None = None,
-    ) -> Imported:
+    ) -> ImportedFolder:
         """Make the project's tree equal to ``folder``, as one commit.
 
         Args:
@@ -175,24 +154,24 @@ def read_source(
     return Incoming(base, changes, writer.finish(), writer.new_bytes, found)
 
 
-def imported(incoming: Incoming, done: Publication) -> Imported:
+def imported(incoming: Incoming, done: Publication) -> ImportedFolder:
     """Return what is to be said of a folder that was read, and published."""
     base, found = incoming.base, incoming.found
     size = sum(entry.size for entry in found.changes.upserts.values())
     size += sum(base.tree[path].size for path in found.seen if path not in found.changes.upserts)
-    return Imported(
+    return ImportedFolder(
         project=base.project,
         generation=done.generation,
         commit=done.commit,
-        files=len(found.seen) - 1,
+        entries=len(found.seen) - 1,
         total_bytes=size,
         new_bytes=incoming.new_bytes,
-        skipped=found.skipped,
-        unstable=found.unstable,
-        left_out=found.left_out,
+        skipped=listed(found.skipped),
+        unstable=listed(found.unstable),
+        left_out=listed(found.left_out),
         conflicts=done.conflicts,
         kept=done.kept,
-        losses=found.losses,
+        not_kept=not_kept(found.losses),
     )
 
 

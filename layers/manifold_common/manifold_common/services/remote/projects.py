@@ -12,9 +12,9 @@ from manifold_common.domain.arguments import (
 )
 from manifold_common.errors import Conflict, NotFound
 from manifold_common.ids import Generation, ProjectId, parse_project_id
-from manifold_common.ports.remote import RemoteCommit, RemoteServer
-from manifold_common.services.projects.edits import Edited
-from manifold_common.services.projects.history import LogEntry
+from manifold_common.ports.remote import RemoteServer
+from manifold_common.shapes.changes import Edited
+from manifold_common.shapes.history import Commit
 from manifold_common.shapes.intent import NO_INTENT, Intent
 from manifold_common.shapes.projects import Project
 
@@ -51,44 +51,18 @@ class RemoteProjects:
         """Raises NotFound, AlreadyExists, InvalidInput."""
         return self._server.rename_project(parse_project_id(project), name)
 
-    def log(self, project: ProjectId, *, before: Generation | None = None, limit: int = 100) -> list[LogEntry]:
+    def log(self, project: ProjectId, *, before: Generation | None = None, limit: int = 100) -> list[Commit]:
         """Return up to ``limit`` commits, newest first, those before ``before``. Raises NotFound."""
         before = optional_generation(before, "before")
-        found = self._server.commits(parse_project_id(project), before=before, limit=checked_count(limit, "limit"))
-        return [_entry(one) for one in found]
+        return self._server.commits(parse_project_id(project), before=before, limit=checked_count(limit, "limit"))
 
     def restore(
         self, project: ProjectId, generation: Generation, paths: Sequence[bytes] = (), intent: Intent = NO_INTENT
     ) -> Edited:
         """Make a new generation in which ``paths`` (none: everything) are as they were. Raises as ``Edits.restore``."""
-        done = self._server.restore(
+        return self._server.restore(
             parse_project_id(project),
             checked_generation(generation, "generation"),
             listed_paths(paths, "paths"),
             intent,
         )
-        return Edited(
-            project=project,
-            generation=done.generation,
-            commit=done.commit,
-            paths=[found.exact for found in done.paths],
-            conflicts=[found.exact for found in done.conflicts],
-            kept=done.kept,
-        )
-
-
-def _entry(found: RemoteCommit) -> LogEntry:
-    return LogEntry(
-        generation=found.generation,
-        commit=found.id,
-        parent=found.parent,
-        author=found.author,
-        session=found.session,
-        created_at=found.created_at,
-        message=found.message,
-        provenance=found.provenance,
-        added=found.added,
-        modified=found.modified,
-        deleted=found.deleted,
-        new_bytes=found.new_bytes,
-    )

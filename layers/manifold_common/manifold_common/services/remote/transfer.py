@@ -14,7 +14,6 @@ from manifold_common.errors import CommitConflict
 from manifold_common.ids import Generation, ProjectId, parse_session_id
 from manifold_common.services.projects.transfer import (
     Exported,
-    Imported,
     Publication,
     Source,
     imported,
@@ -25,6 +24,7 @@ from manifold_common.services.projects.transfer import (
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.draft_upload import DraftUpload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
+from manifold_common.shapes.changes import ImportedFolder
 from manifold_common.shapes.intent import Intent
 
 _SESSION = "import-"
@@ -45,7 +45,7 @@ class RemoteTransfer:
         *,
         keep: bool = False,
         progress: Progress | None = None,
-    ) -> Imported:
+    ) -> ImportedFolder:
         """Make the project's tree equal to ``folder``, as one commit. Raises as ``Transfer.import_folder``."""
         checked_flag(keep, "keep")
         with opened_source(folder, self._own_folders) as source:
@@ -53,7 +53,7 @@ class RemoteTransfer:
 
     def _import_source(
         self, project: ProjectId, source: Source, intent: Intent, keep: bool, progress: Progress | None
-    ) -> Imported:
+    ) -> ImportedFolder:
         context = self._context
         session = parse_session_id(_SESSION + context.randomness.token(8).hex())
         generations = PlannedGenerationSource(context)
@@ -78,7 +78,7 @@ class RemoteTransfer:
 
     def _import(
         self, upload: DraftUpload, source: Source, intent: Intent, keep: bool, progress: Progress | None
-    ) -> Imported:
+    ) -> ImportedFolder:
         base = upload.base
         with upload.writer() as writer:
             incoming = read_source(source, base, writer, self._context.limits, keep=keep, progress=progress)
@@ -86,7 +86,7 @@ class RemoteTransfer:
         if incoming.is_news:
             upload.store(incoming.changes, incoming.content)
             made = upload.publish(intent)
-            conflicts = [path.exact for path in made.conflicts]
+            conflicts = made.conflicts
             done = Publication(made.generation, made.commit, conflicts, made.kept)
         return imported(incoming, done)
 

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,18 +26,11 @@ from manifold_common.ports.clock import Clock
 from manifold_common.ports.key_provider import KeyProvider
 from manifold_common.services.context import Context
 from manifold_common.services.events.events import Events
+from manifold_common.shapes.health import Dependency, State
 
 CHECK_SECONDS = 5.0
 _NOTES_SECONDS = 1.0
 GUIDE = "docs/operations.md"
-
-
-class State(Enum):
-    OK = "ok"
-    DEGRADED = "degraded"
-    """Work goes on, with less: reading without writing, keys in memory without their provider."""
-    FAILED = "failed"
-    OFF = "off"
 
 
 class Sighting(NamedTuple):
@@ -50,29 +42,6 @@ class Sighting(NamedTuple):
     """Since when it is in its state, as far as is known; ``None``: it was never used."""
     at: datetime | None
     """When that state was last observed; ``None``: never."""
-
-
-class Dependency(NamedTuple):
-    name: str
-    state: State
-    latency_seconds: float
-    """How long the look at it took."""
-    seen: Sighting
-    detail: str
-    without_it: str
-    """What still works while it is down."""
-    see: str
-    """Where the documents say what to do."""
-
-
-class HealthReport(NamedTuple):
-    dependencies: tuple[Dependency, ...]
-
-    @property
-    def state(self) -> State:
-        """``FAILED``: something needed is down. ``DEGRADED``: work goes on, with less."""
-        states = {dependency.state for dependency in self.dependencies}
-        return next((state for state in (State.FAILED, State.DEGRADED) if state in states), State.OK)
 
 
 Finding = tuple[State, str]
@@ -192,11 +161,11 @@ class Health:
             without = "everything; its events are delivered later"
             self._checks.append(_Check(sink, look_at_sink, without, "kafka-and-events", needed=False))
 
-    def look(self, within_seconds: float = CHECK_SECONDS) -> HealthReport:
+    def look(self, within_seconds: float = CHECK_SECONDS) -> list[Dependency]:
         """Look at every part at once. Never raises, and takes hardly longer than ``within_seconds``."""
         deadline = self._clock.monotonic() + within_seconds
         looks = [_Look(check, self._clock) for check in self._checks]
-        return HealthReport(tuple(look.result(max(0.0, deadline - self._clock.monotonic())) for look in looks))
+        return [look.result(max(0.0, deadline - self._clock.monotonic())) for look in looks]
 
 
 class _Look:
@@ -228,7 +197,17 @@ class _Look:
         else:
             state, detail = found
             seen = check.last_seen.note(state, self._clock.now())
-        return Dependency(check.name, state, seconds, seen, detail, check.without_it, f"{GUIDE}#{check.entry}")
+        return Dependency(
+            name=check.name,
+            state=state,
+            latency_ms=round(seconds * 1000, 2),
+            last_ok_at=seen.ok_at,
+            since=seen.since,
+            observed_at=seen.at,
+            detail=detail,
+            without_it=check.without_it,
+            see=f"{GUIDE}#{check.entry}",
+        )
 
     def _run(self) -> None:
         try:
