@@ -14,6 +14,8 @@ import msgspec
 from manifold_common.domain.correlation import ID_PATTERN
 from manifold_common.errors import InvalidInput
 
+from functions.invocation.json_text import fault_of
+
 T = TypeVar("T")
 
 _PLACE = re.compile(r" - at `\$(.*)`\Z")
@@ -65,10 +67,13 @@ def action_of(event: object, actions: Sequence[str]) -> str:
 
 
 def json_of(body: bytes | str, what: str = "the body") -> Any:
-    """Return parsed JSON. Raises MalformedEvent."""
+    """Return parsed JSON. Raises MalformedEvent: it is not JSON, or an object in it has a name twice."""
+    fault = fault_of(body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body)
+    if fault is not None:
+        raise MalformedEvent(f"{what} {fault}", hint="send a JSON object, as UTF-8", field="")
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):  # a number that nothing holds, or lists that are too deep
         raise MalformedEvent(f"{what} is not JSON", hint="send a JSON object", field="") from None
 
 
