@@ -9,12 +9,13 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from functions.api.areas import load
+from functions.api.problem import responses
 
 _ABOUT = """Encrypted, versioned project workspaces.
 
 Every change to a project makes a *generation*. Reads take any generation; a write with `If-Match: "<generation>"`
-happens only on top of that one. A path in a URL is written name by name with `/` between; any byte of a name may be
-written as `%NN`. Errors are problem documents (RFC 9457) with a stable `code`.
+happens only on top of that one. A path in a URL is written name by name with `/` or `%2F` between; any byte of a
+name may be written as `%NN`. Errors are problem documents (RFC 9457) with a stable `code`.
 """
 
 
@@ -31,6 +32,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             operation["responses"].pop("422", None)
+            if "requestBody" in operation:
+                operation["responses"] |= {str(status): found for status, found in responses(*_OF_CONTENT).items()}
+                operation["responses"] = dict(sorted(operation["responses"].items()))
             _add_parameters(path, method, operation)
             for parameter in operation.get("parameters", []):
                 parameter.get("schema", {}).pop("title", None)
@@ -42,11 +46,13 @@ def describe(app: FastAPI) -> dict[str, Any]:
     return document
 
 
+_OF_CONTENT = (408, 413, 415)
+"""What whoever sends content may be answered."""
 _PATH = {
     "name": "path",
     "in": "path",
     "required": True,
-    "description": "A path in the project, name by name; other bytes than letters and digits as `%NN`.",
+    "description": "A path in the project: `/` (or `%2F`) between names, other bytes than letters and digits as `%NN`.",
     "schema": {"type": "string"},
     "example": "src/main.py",
 }

@@ -11,7 +11,7 @@ from manifold_common.services.direct.inspection import Receipt
 from manifold_common.services.direct.plans import MAX_OBJECTS, Grant, Plan, TreeGrant
 from manifold_common.services.direct.session_plans import SessionPlan
 from manifold_common.services.direct.uploads import MAX_SLOTS, Linked, Slot, Slots
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool, StrictInt
 
 from functions.shapes.base import (
     DROP_LOST_DRAFT,
@@ -100,15 +100,15 @@ class ProjectPlanIn(Shape):
     known_generation: SeenGeneration | None = Field(
         default=None, description="Leave out what the client has: the content of this generation."
     )
-    first: int = Field(default=0, ge=0, description="Number of the first object.")
-    content: bool = Field(default=True, description="False: the tree alone.")
+    first: StrictInt = Field(default=0, ge=0, description="Number of the first object.")
+    content: StrictBool = Field(default=True, description="False: the tree alone.")
 
 
 class SessionPlanIn(ProjectPlanIn):
     project: str | None = Field(default=None, description="Name or id. Needed to open a session.")
-    restore: bool = Field(default=False, description="The client has no working set: bring saved work back.")
+    restore: StrictBool = Field(default=False, description="The client has no working set: bring saved work back.")
     seen_generation: SeenGeneration | None = None
-    drop_lost_draft: bool = Field(default=False, description=DROP_LOST_DRAFT)
+    drop_lost_draft: StrictBool = Field(default=False, description=DROP_LOST_DRAFT)
 
 
 def grant_out(grant: Grant) -> GrantOut:
@@ -169,7 +169,7 @@ def _tree_out(tree: TreeGrant) -> TreeOut:
 
 class UploadsIn(Shape):
     base_generation: SeenGeneration = Field(description="What the draft is made on.")
-    packs: int = Field(default=1, ge=0, le=MAX_SLOTS)
+    packs: StrictInt = Field(default=1, ge=0, le=MAX_SLOTS)
     draft: str | None = Field(default=None, pattern=_ID, description="No new draft, but more packs of this one.")
 
 
@@ -192,7 +192,9 @@ class SlotsOut(BaseModel):
 
 class SizeIn(Shape):
     name: str = Field(pattern=_ID, description="A pack's id, or the draft's commit id.")
-    size: int = Field(ge=1, le=2**40, description="Bytes of the object as it will be stored. Once told, it stays.")
+    size: StrictInt = Field(
+        ge=1, le=2**40, description="Bytes of the object as it will be stored. Once told, it stays."
+    )
 
 
 class LinksIn(Shape):
@@ -213,7 +215,7 @@ class LinksOut(BaseModel):
 
 class ReceiptIn(Shape):
     name: str = Field(pattern=_ID, description="A pack's id, or the draft's commit id.")
-    size: int = Field(ge=1, le=2**40, description="Bytes of the stored object.")
+    size: StrictInt = Field(ge=1, le=2**40, description="Bytes of the stored object.")
     blake3: str = Field(description="BLAKE3-256 of them, base64.")
 
     def receipt(self) -> Receipt:

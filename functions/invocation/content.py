@@ -12,14 +12,11 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from manifold_common.errors import InvalidInput
 
 from functions.invocation.problems import BadDigest, ExpectationFailed, UnsupportedMediaType
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 JSON = ("application/json",)
 JSON_HINT = "add -H 'Content-Type: application/json'"
@@ -45,7 +42,7 @@ _MOST_DIGESTS = 16
 
 
 class _Hash(Protocol):
-    def update(self, data: Buffer, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
     def digest(self) -> bytes: ...
 
 
@@ -61,7 +58,7 @@ class Digests:
             self._hashes[algorithm] = hashlib.new(algorithm, usedforsecurity=False)
         self._wanted.append((header, algorithm, digest))
 
-    def update(self, data: Buffer) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         for one in self._hashes.values():
             one.update(data)
 

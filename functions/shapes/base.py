@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.history import Seen, parse_point
 from manifold_common.ids import Generation
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StrictInt, model_validator
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ DROPPED_DRAFT = "Id of saved work that could not be read and was given up, as wa
 BoundedList = Annotated[list[T], FailFast()]
 """Of a request; to be given a ``max_length``. Its first fault ends it: a million faults are a million errors."""
 
-GenerationNumber = Annotated[int, Field(ge=0, le=MAX_GENERATION)]
+GenerationNumber = Annotated[StrictInt, Field(ge=0, le=MAX_GENERATION)]
 SeenGeneration = GenerationNumber | Annotated[str, Field(pattern=r"^[0-9]{1,15}-[a-z2-7]{26}$")]
 """A generation that the caller knows: its number, or number and commit id, which no other history gives again."""
 

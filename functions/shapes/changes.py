@@ -17,7 +17,7 @@ from manifold_common.services.projects.edits import (
     PutLink,
     reading,
 )
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from functions.invocation.bounds import LISTED_PATHS
 from functions.shapes.base import (
@@ -72,7 +72,7 @@ class Place(PathIn, Shape):
 class MovePaths(Shape):
     source: Place
     destination: Place
-    overwrite: bool = False
+    overwrite: StrictBool = False
     message: Message = ""
     expected_generation: SeenGeneration | None = None
 
@@ -88,7 +88,7 @@ class PutFileChange(PathIn, Shape):
     text: str | None = Field(None, description="The content, as UTF-8.")
     content_base64: str | None = Field(None, description="The content, as any bytes.")
     mode: Mode | None = None
-    create_only: bool = False
+    create_only: StrictBool = False
 
     def content(self) -> bytes:
         """Raises InvalidInput: not exactly one of the two ways to give content, or not valid."""
@@ -128,7 +128,7 @@ class DeleteChange(PathIn, Shape):
     """Remove a path."""
 
     op: Literal["delete"]
-    recursive: bool = Field(False, description="Needed for a folder that is not empty.")
+    recursive: StrictBool = Field(False, description="Needed for a folder that is not empty.")
 
 
 class MoveChange(Shape):
@@ -137,7 +137,7 @@ class MoveChange(Shape):
     op: Literal["move"]
     source: Place
     destination: Place
-    overwrite: bool = False
+    overwrite: StrictBool = False
 
 
 class CopyChange(Shape):
@@ -146,7 +146,7 @@ class CopyChange(Shape):
     op: Literal["copy"]
     source: Place
     destination: Place
-    overwrite: bool = False
+    overwrite: StrictBool = False
 
 
 Change = Annotated[

@@ -9,7 +9,7 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.sessions.commit import Committed, Saved
 from manifold_common.services.sessions.sessions import CheckedOut, Missing, Status
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from functions.invocation.bounds import LISTED_PATHS, listed
 from functions.shapes.base import (
@@ -69,14 +69,14 @@ class OpenSession(Shape):
     )
     strategy: Strategy = Strategy.FAIL
     seen_generation: SeenGeneration | None = Field(default=None, description=SEEN)
-    drop_lost_draft: bool = Field(default=False, description=DROP_LOST_DRAFT)
+    drop_lost_draft: StrictBool = Field(default=False, description=DROP_LOST_DRAFT)
 
 
 class Checkout(Shape):
     generation: GenerationNumber | None = Field(default=None, description="The newest one by default.")
     strategy: Strategy = Strategy.FAIL
     seen_generation: SeenGeneration | None = Field(default=None, description=SEEN)
-    drop_lost_draft: bool = Field(default=False, description=DROP_LOST_DRAFT)
+    drop_lost_draft: StrictBool = Field(default=False, description=DROP_LOST_DRAFT)
 
 
 class CommitSession(Shape):
@@ -88,7 +88,7 @@ class CommitSession(Shape):
     expected_generation: SeenGeneration | None = Field(
         default=None, description="As If-Match: the project's newest, whichever one the session is based on."
     )
-    checksum: bool = Field(default=False, description=CHECKSUM)
+    checksum: StrictBool = Field(default=False, description=CHECKSUM)
 
 
 class MissingOut(BaseModel):

@@ -15,10 +15,11 @@ from manifold_common.services.projects.projects import MAX_PAGE
 
 from functions.api.caller import Call, Caller
 from functions.api.checks import DependencyOut, HealthOut, check_all
+from functions.api.strict_route import StrictRoute
 from functions.shapes.projects import PlainFacts, ProjectFacts
 from functions.shapes.sessions import SessionFacts
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 
 _SHOWN_PROJECTS = 50
 _SHOWN_SESSIONS = 50

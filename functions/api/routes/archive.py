@@ -15,23 +15,28 @@ from functions.api.conditions import expected_generation, request_id
 from functions.api.problem import responses
 from functions.api.request_body import Body
 from functions.api.response_body import attachment, stream
+from functions.api.strict_route import StrictRoute
 from functions.shapes.changes import ImportedOut, edited_out
 from functions.shapes.losses import losses_out
 from functions.shapes.paths import paths_out
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["archive"])
+router = APIRouter(prefix="/api/projects/{project}", tags=["archive"], route_class=StrictRoute)
 
 _MEDIA_TYPES = {ArchiveFormat.TAR_GZ: "application/gzip", ArchiveFormat.ZIP: "application/zip"}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FOUND: dict[int | str, dict[str, Any]] = {
     200: {"description": "The archive.", "content": dict.fromkeys(_MEDIA_TYPES.values(), _BINARY)}
 }
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": dict.fromkeys(("application/gzip", "application/x-tar", "application/zip"), _BINARY),
-    }
-}
+_TAKEN = (
+    "application/gzip",
+    "application/x-tar",
+    "application/zip",
+    "application/octet-stream",
+    "application/x-gzip",
+    "application/x-zip-compressed",
+)
+"""What the content may be said to be, if anything; which of the three it is shows in itself."""
+_UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys(_TAKEN, _BINARY)}}
 
 
 @router.get("/archive", response_class=Response, responses={**_FOUND, **responses(404)})

@@ -9,6 +9,7 @@ from manifold_common.services.projects.edits import EditOptions, MakeFolder, Mov
 from functions.api.caller import Caller, ProjectRef
 from functions.api.conditions import expected_generation, request_id
 from functions.api.problem import responses
+from functions.api.strict_route import StrictRoute
 from functions.shapes.changes import (
     EditedOut,
     MovePaths,
@@ -20,7 +21,7 @@ from functions.shapes.changes import (
     mode_of,
 )
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["changes"])
+router = APIRouter(prefix="/api/projects/{project}", tags=["changes"], route_class=StrictRoute)
 
 
 @router.post("/dirs", status_code=201, responses=responses(404, 409, 412))

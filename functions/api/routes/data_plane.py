@@ -10,6 +10,7 @@ from manifold_common.ids import parse_commit_id, parse_session_id
 from functions.api.caller import Caller, ProjectRef, generation_of
 from functions.api.conditions import expected_generation, request_id
 from functions.api.problem import responses
+from functions.api.strict_route import StrictRoute
 from functions.data_plane.answers import keep_uploads, plan_session, publish_uploads, verify_uploads, wanted_by
 from functions.data_plane.shapes import (
     LinksIn,
@@ -31,7 +32,7 @@ from functions.data_plane.shapes import (
 from functions.shapes.base import seen_of
 from functions.shapes.sessions import SavedOut
 
-router = APIRouter(prefix="/api", tags=["direct access"])
+router = APIRouter(prefix="/api", tags=["direct access"], route_class=StrictRoute)
 
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
 

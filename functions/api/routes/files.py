@@ -18,13 +18,12 @@ from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.request_body import Body
 from functions.api.response_body import attachment, media_type_of, requested_range, stream
+from functions.api.strict_route import StrictRoute
 from functions.shapes.base import Mode
 from functions.shapes.changes import EditedOut, edited_out
 from functions.shapes.trees import time_text
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["files"])
-
-SEGMENTS_BEFORE_PATH = 4  # api, projects, the project, files
+router = APIRouter(prefix="/api/projects/{project}", tags=["files"], route_class=StrictRoute)
 
 At = Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="The newest generation by default.")]
 Why = Annotated[str, Query(max_length=10_000, description="Message of the commit.")]
@@ -99,7 +98,7 @@ def delete_path(
     message: Why = "",
 ) -> EditedOut:
     """Remove a file, a link or a folder."""
-    path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    path = trailing_path(request.scope)
     found = caller.project_id(project)
     options = _options(caller, found, path, condition_of(request), request_id(request), message)
     return edited_out(caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], options))
@@ -108,7 +107,7 @@ def delete_path(
 async def _write(
     request: Request, caller: Call, project: str, message: str, mode: str | None, only_new: bool
 ) -> EditedOut:
-    path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    path = trailing_path(request.scope)
     condition, named = condition_of(request), request_id(request)
 
     def work(body: Body) -> EditedOut:
@@ -121,7 +120,7 @@ async def _write(
 
 
 def _open(request: Request, caller: Call, project: str, generation: int | None) -> OpenFile:
-    path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    path = trailing_path(request.scope)
     return caller.manifold.history.open_file(
         caller.principal, caller.project_id(project), path, generation_of(generation)
     )

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Response
 
 from functions.api.caller import Caller
 from functions.api.checks import HealthOut, check_all
+from functions.api.strict_route import StrictRoute
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=StrictRoute)
 
 _NOT_WELL: dict[int | str, dict[str, object]] = {503: {"model": HealthOut, "description": "Something needed is down."}}
 

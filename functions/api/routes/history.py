@@ -11,10 +11,11 @@ from manifold_common.ids import Generation
 from functions.api.caller import Caller, ProjectRef, generation_of
 from functions.api.paging import page_of, path_after
 from functions.api.problem import responses
+from functions.api.strict_route import StrictRoute
 from functions.invocation.bounds import fitting
 from functions.shapes.history import CommitOut, CommitPage, DiffPage, commit_out, difference_out
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["history"])
+router = APIRouter(prefix="/api/projects/{project}", tags=["history"], route_class=StrictRoute)
 
 MAX_PAGE = 500
 MAX_DIFFERENCES = 10_000

@@ -12,9 +12,10 @@ from manifold_common.errors import Conflict
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.conditions import expected_generation
 from functions.api.problem import responses
+from functions.api.strict_route import StrictRoute
 from functions.shapes.projects import Fork, ProjectFacts, ProjectName, ProjectOut, ProjectPage, project_out
 
-router = APIRouter(prefix="/api/projects", tags=["projects"])
+router = APIRouter(prefix="/api/projects", tags=["projects"], route_class=StrictRoute)
 
 MAX_PAGE = 500
 

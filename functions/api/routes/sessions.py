@@ -12,6 +12,7 @@ from manifold_common.services.sessions.commit import CommitRequest
 from functions.api.caller import Caller, generation_of
 from functions.api.conditions import expected_generation, request_id
 from functions.api.problem import responses
+from functions.api.strict_route import StrictRoute
 from functions.shapes.base import seen_of
 from functions.shapes.sessions import (
     CHECKSUM,
@@ -32,7 +33,7 @@ from functions.shapes.sessions import (
     status_out,
 )
 
-router = APIRouter(prefix="/api/sessions", tags=["sessions"])
+router = APIRouter(prefix="/api/sessions", tags=["sessions"], route_class=StrictRoute)
 
 Checksum = Annotated[bool, Query(description=CHECKSUM)]
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]

@@ -12,11 +12,11 @@ from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.paging import page_of, path_after
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
+from functions.api.strict_route import StrictRoute
 from functions.shapes.trees import TreePage, entry_out
 
-router = APIRouter(prefix="/api/projects/{project}", tags=["files"])
+router = APIRouter(prefix="/api/projects/{project}", tags=["files"], route_class=StrictRoute)
 
-SEGMENTS_BEFORE_PATH = 4  # api, projects, the project, tree
 MAX_PAGE = 10_000
 
 Recursive = Annotated[bool, Query(description="Everything below the folder, not only what is in it.")]
@@ -40,7 +40,7 @@ def list_folder(
     after: After = "", limit: Limit = 1000,
 ) -> TreePage:  # fmt: skip
     """List a folder."""
-    folder = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    folder = trailing_path(request.scope)
     return _list(caller, project, folder, recursive, generation, after, limit)
 
 
