@@ -11,18 +11,19 @@ import manifold_common
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from manifold_common.bootstrap import Manifold
-from manifold_common.errors import InvalidInput, ManifoldError
+from manifold_common.errors import InvalidInput, ManifoldError, NotFound
 from starlette.exceptions import HTTPException
 
 from functions.api.areas import OnDemand, load
 from functions.api.caller import Api, PrincipalOf, local_principal
+from functions.api.compressed import Compressed
 from functions.api.guard import Guard, HostRule
+from functions.api.methods import HeadAsGet, refused_method
 from functions.api.openapi import describe
 from functions.api.problem import problem, problem_of
 from functions.api.request_body import RequestBodies
 from functions.api.traffic import Traffic
 
-_CODES = {404: "not_found", 405: "method_not_allowed"}
 _NAMED_FAULTS = 20
 
 
@@ -63,10 +64,12 @@ def create_app(
     app.state.areas = set()
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
+    app.add_middleware(HeadAsGet)
     if on_demand:
         app.add_middleware(OnDemand)
     else:
         load(app)
+    app.add_middleware(Compressed)
     public = settings.server.public_url
     app.add_middleware(
         Guard,
@@ -89,11 +92,11 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, ManifoldError):  # met while a body was read
         return problem_of(error.__cause__, request)
-    code = _CODES.get(error.status_code, "invalid_input")
-    detail = {
-        404: f"there is nothing at this address for {request.method}",
-        405: f"this address does not take {request.method}",
-    }.get(error.status_code, "the request's body cannot be read")
+    if error.status_code == 405:
+        return refused_method(request)
+    is_absent = error.status_code == 404
+    detail = "there is nothing at this address" if is_absent else "the request's body cannot be read"
+    code = NotFound.code if is_absent else InvalidInput.code
     return problem(
         error.status_code, code, detail, hint="see /api/openapi.json for what there is", headers=error.headers
     )

@@ -6,11 +6,13 @@ refused with what to do instead; and a Host header is this server's if AWS itsel
 
 from __future__ import annotations
 
+import string
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from mangum import Mangum
 from mangum.handlers import HTTPGateway
+from manifold_common.domain.correlation import ID_HEADERS, correlation
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,6 +29,8 @@ _OF_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".on.aws", ".execute-api.127.0
 _TEXT = ["text/", "application/json", MEDIA_TYPE, "image/svg+xml"]
 """What goes as it is, where it is UTF-8; the rest as base64."""
 _LENGTH = "content-length"
+_OF_A_QUERY = string.punctuation
+"""What stays as it is; what else a gateway has decoded is encoded again."""
 
 
 class _Gateway(HTTPGateway):
@@ -34,7 +38,8 @@ class _Gateway(HTTPGateway):
     def scope(self) -> Any:
         scope = super().scope
         raw = raw_path_of(self.event)
-        return {**scope, "path": unquote(raw), "raw_path": raw.encode("ascii", "replace")}
+        query = quote(self.event.get("rawQueryString") or "", safe=_OF_A_QUERY)
+        return {**scope, "path": unquote(raw), "raw_path": raw.encode(), "query_string": query.encode("ascii")}
 
 
 class _Bounded:
@@ -69,9 +74,12 @@ class _Bounded:
 
 
 def serve(app: ASGIApp, event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Return the application's answer to an event, as Lambda passes it on. Raises MalformedEvent."""
-    body_of(event)  # may not be the base64 that it says it is
+    """Return the application's answer to an event, as Lambda passes it on. Raises MalformedEvent, UnsafePath."""
+    raw_path_of(event)  # may have lost what it was
+    body = body_of(event)  # may not be the base64 that it says it is
     headers = headers_of(event)
+    headers.pop("transfer-encoding", None)  # the whole content is here
+    headers[_LENGTH] = str(len(body))
     if not headers.get("x-forwarded-port", "").isdecimal():
         headers.pop("x-forwarded-port", None)  # of a use to the adapter only if it is a number
     event = {**event, "headers": headers}
@@ -81,7 +89,9 @@ def serve(app: ASGIApp, event: dict[str, Any], context: object) -> dict[str, Any
 
 
 def _messages(found: ProblemAnswer) -> list[Message]:
-    headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **found.headers}
+    known = correlation()
+    ids = dict.fromkeys(ID_HEADERS, known.id) if known else {}
+    headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **ids, **found.headers}
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     return [
         {"type": "http.response.start", "status": found.status, "headers": raw},

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastapi import Request
-from manifold_common.domain.correlation import Correlation, correlated, correlation
+from manifold_common.domain.correlation import ID_HEADERS, Correlation, correlated, correlation
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.domain.patience import hurried, wanted_while
 from manifold_common.errors import Abandoned, Denied, ErrorKind, ManifoldError, Overloaded
@@ -111,9 +111,7 @@ class Guard:
             return
         scope.setdefault("state", {})
         headers = Headers(scope=scope)
-        found = correlation() or Correlation.of(
-            headers.get("x-correlation-id"), headers.get("traceparent"), uuid4().hex
-        )
+        found = correlation() or Correlation.of_headers(headers, uuid4().hex)
         with correlated(found):
             await self._serve(scope, receive, send, found.id)
 
@@ -126,6 +124,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _add_headers(MutableHeaders(scope=message), correlation_id)
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         request = Request(scope, receive)
@@ -227,7 +227,8 @@ def log_failure(error: Exception, correlation_id: str, *, discreet: bool) -> Non
 
 
 def _add_headers(headers: MutableHeaders, correlation_id: str) -> None:
-    headers["X-Correlation-Id"] = correlation_id
+    for name in ID_HEADERS:
+        headers[name] = correlation_id
     for name, value in _ANSWER_HEADERS.items():
         headers[name] = value
     headers.setdefault("Content-Security-Policy", _NOTHING_RUNS)

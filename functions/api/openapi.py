@@ -15,13 +15,14 @@ from manifold_common import shapes
 from manifold_common.shapes.base import Answer
 
 from functions.api.areas import load
+from functions.api.problem import responses
 from functions.api.shaped import SCHEMAS
 
 _ABOUT = """Encrypted, versioned project workspaces.
 
 Every change to a project makes a *generation*. Reads take any generation; a write with `If-Match: "<generation>"`
-happens only on top of that one. A path in a URL is written name by name with `/` between; any byte of a name may be
-written as `%NN`. Errors are problem documents (RFC 9457) with a stable `code`.
+happens only on top of that one. A path in a URL is written name by name with `/` or `%2F` between; any byte of a
+name may be written as `%NN`. Errors are problem documents (RFC 9457) with a stable `code`.
 """
 
 
@@ -36,6 +37,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             operation["responses"].pop("422", None)
+            if "requestBody" in operation:
+                operation["responses"] |= {str(status): found for status, found in responses(*_OF_CONTENT).items()}
+                operation["responses"] = dict(sorted(operation["responses"].items()))
             _add_parameters(path, method, operation)
             for parameter in operation.get("parameters", []):
                 parameter.get("schema", {}).pop("title", None)
@@ -109,11 +113,13 @@ def _portable(schema: Any) -> Any:
     return found
 
 
+_OF_CONTENT = (408, 413, 415)
+"""What whoever sends content may be answered."""
 _PATH = {
     "name": "path",
     "in": "path",
     "required": True,
-    "description": "A path in the project, name by name; other bytes than letters and digits as `%NN`.",
+    "description": "A path in the project: `/` (or `%2F`) between names, other bytes than letters and digits as `%NN`.",
     "schema": {"type": "string"},
     "example": "src/main.py",
 }

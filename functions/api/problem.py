@@ -38,7 +38,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """
     return {
         status: {"description": _MEANINGS[status], "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM}}}}
-        for status in sorted({400, 403, 429, 431, 500, 503, 507, *statuses})
+        for status in sorted({400, 403, 417, 429, 431, 500, 503, 507, *statuses})
     }
 
 
@@ -52,7 +52,9 @@ _MEANINGS = {
     409: "The state moved on: see `code`.",
     412: "The precondition in If-Match or If-None-Match does not hold. Nothing was changed.",
     413: "Over a limit. Nothing was changed.",
+    415: "The content is of a type or in an encoding that is not taken; `Accept` or `Accept-Encoding` says what is.",
     416: "The range lies outside the file.",
+    417: "`Expect` asks for something else than `100-continue`.",
     429: "This client has too much under way; try again after `Retry-After`.",
     431: "More headers than the server takes.",
     500: "Stored data is damaged, or there is a bug.",

@@ -23,11 +23,12 @@ import anyio
 from fastapi import Request
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.domain.wording import plural
-from manifold_common.errors import InvalidInput, ManifoldError, Overloaded, QuotaExceeded
+from manifold_common.errors import ManifoldError, Overloaded, QuotaExceeded
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
 from functions.api.traffic import GETS_ON_BYTES, Room, Transfer
+from functions.invocation.content import check_content, combined
 from functions.invocation.problems import IncompleteBody
 
 T = TypeVar("T")
@@ -47,8 +48,10 @@ class Body:
     """The body of one request: a ``ReadInto``, to be called from one thread other than the event loop's."""
 
     def __init__(self, request: Request, limit_bytes: int, turns: threading.Semaphore, room: Room) -> None:
-        """Raises InvalidInput: the body is encoded, or a form. QuotaExceeded: it says that it is too large."""
-        _check_headers(request, limit_bytes)
+        """Raises QuotaExceeded: the body says that it is too large. Others as ``check_content``."""
+        self._digests = check_content(combined(request.scope["headers"]))
+        if limit_bytes and (length_of(request.headers) or 0) > limit_bytes:
+            raise too_large(limit_bytes)
         self._receive: Receive = request.receive
         self._waits_for_go_ahead = "expect" in request.headers
         self._limit_bytes = limit_bytes
@@ -75,10 +78,13 @@ class Body:
 
         Raises:
             IncompleteBody: the client went away, or was too slow. QuotaExceeded: the body is too large.
-            Overloaded: it had to make way for others.
+            Overloaded: it had to make way for others. BadDigest: at the end, it is another than its headers say.
         """
         if not self._rest:
             self._rest = memoryview(self._next())
+            self._digests.update(self._rest)
+            if not self._rest:
+                self._digests.verify()
         count = min(len(self._rest), len(into))
         into[:count] = self._rest[:count]
         self._rest = self._rest[count:]
@@ -248,17 +254,6 @@ class RequestBodies:
             raise
         finally:
             gathering.cancel()
-
-
-def _check_headers(request: Request, limit_bytes: int) -> None:
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise InvalidInput(
-            "an encoded body cannot be taken", hint="send the bytes as they are, without Content-Encoding"
-        )
-    if request.headers.get("content-type", "").lower().startswith("multipart/"):
-        raise InvalidInput("a form cannot be taken", hint="send the bytes alone, as 'curl -T FILE URL' does")
-    if limit_bytes and (length_of(request.headers) or 0) > limit_bytes:
-        raise too_large(limit_bytes)
 
 
 def length_of(headers: Headers) -> int | None:

@@ -19,6 +19,7 @@ from manifold_common.domain.wording import plural
 from manifold_common.errors import UnsatisfiableRange
 from starlette.types import Send
 
+from functions.api.methods import is_head
 from functions.api.traffic import Room, Transfer
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -49,9 +50,23 @@ def stream(
     headers: Mapping[str, str],
     media_type: str,
 ) -> Response:
-    """Return a streamed answer. What goes wrong before the first piece still gets a problem document."""
+    """Return a streamed answer. What goes wrong before the first piece still gets a problem document.
+
+    Nothing is read where only the headers are wanted.
+    """
+    if is_head(request.scope):
+        return _Headers(status_code=status, headers=dict(headers), media_type=media_type)
     untaken = request.scope["state"].get("untaken")  # where the server can tell
     return _Streamed(request.state.transfer, room, iter(pieces), status, headers, media_type, untaken)
+
+
+class _Headers(Response):
+    """Those of an answer whose length is not told unless ``headers`` tell it."""
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        super().init_headers(headers)
+        if headers is None or "Content-Length" not in headers:
+            del self.headers["Content-Length"]
 
 
 class _Streamed(StreamingResponse):

@@ -23,6 +23,7 @@ from manifold_common.shapes.base import Request as RequestShape
 from manifold_common.shapes.decode import Reading
 
 from functions.api.problem import responses as problems
+from functions.api.strict_route import StrictRoute
 
 REQUEST = Reading("the request", "see /api/openapi.json for the shape of requests")
 SCHEMAS = "#/components/schemas/"
@@ -34,7 +35,10 @@ Endpoint = Callable[..., Any]
 
 
 class Router(APIRouter):
-    """The framework's router, with shapes."""
+    """The framework's router, with shapes, and strict (``strict_route``)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(route_class=StrictRoute, **options)
 
     def add_api_route(self, path: str, endpoint: Endpoint, **options: Any) -> None:
         signature = inspect.signature(endpoint, eval_str=True)
@@ -85,19 +89,11 @@ def _reader(shape: type[msgspec.Struct], *, required: bool) -> Callable[[Request
         data = await request.body()
         if not data and not required:
             return shape()
-        if not is_json(request.headers.get("content-type", "")):
-            raise REQUEST.refusal("", f"its body is not said to be JSON; send Content-Type: {_JSON}")
         if len(data) < _IN_A_THREAD_BYTES:
             return REQUEST.json(decoder, data)
         return await anyio.to_thread.run_sync(REQUEST.json, decoder, data)
 
     return read
-
-
-def is_json(media_type: str) -> bool:
-    """Tell whether a Content-Type header says JSON."""
-    essence = media_type.partition(";")[0].strip().lower()
-    return essence == _JSON or (essence.startswith("application/") and essence.endswith("+json"))
 
 
 def _shaped(endpoint: Endpoint, parameters: dict[str, inspect.Parameter], status: int) -> Endpoint:

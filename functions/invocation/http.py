@@ -14,15 +14,18 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote, urlencode
 
 import msgspec
-from manifold_common.domain.correlation import correlation
-from manifold_common.errors import ManifoldError
+from manifold_common.domain.correlation import ID_HEADERS, correlation
+from manifold_common.errors import ManifoldError, UnsafePath
 
+from functions.invocation.content import JSON, JSON_HINT, check_content, check_media_type, check_message
 from functions.invocation.decode import json_of, refusal_of, request_of
-from functions.invocation.problems import MEDIA_TYPE, ProblemAnswer, answer_to, internal_answer
+from functions.invocation.problems import MEDIA_TYPE, MethodNotAllowed, ProblemAnswer, answer_to, internal_answer
 
 _ROUTE = re.compile(r"/api/sessions/([^/]+)/([a-z_]+)\Z")
 _GENERATION = re.compile(r'"[0-9]{1,15}(?:-[a-z2-7]{26})?"\Z')
 _ENCODED = "rawPathIsEncoded"
+_LOST = "\ufffd"
+"""What a gateway that decodes puts in the place of bytes that are no text."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -95,11 +98,14 @@ def normal(event: dict[str, Any]) -> dict[str, Any]:
     context = old.requestContext
     http = {"method": old.httpMethod, "path": old.path, "sourceIp": context.identity.sourceIp}
     single = old.queryStringParameters or {}
+    query = urlencode(old.multiValueQueryStringParameters or single, doseq=True)
+    if quote(_LOST) in query:
+        raise refusal_of("multiValueQueryStringParameters", "it holds bytes that are not UTF-8")
     return {
         "version": "2.0",
         "rawPath": old.path,
         _ENCODED: old.version is None,  # a REST API passes a path on as it was sent
-        "rawQueryString": urlencode(old.multiValueQueryStringParameters or single, doseq=True),
+        "rawQueryString": query,
         "headers": (old.headers or {}) | {name: ",".join(all_) for name, all_ in (old.multiValueHeaders or {}).items()},
         "requestContext": {**event["requestContext"], "http": http},
         "body": old.body,
@@ -119,15 +125,25 @@ def raw_path_of(event: Mapping[str, Any]) -> str:
     """Return the path as a client would write it, percent-encoded, without the stage's name.
 
     A function URL passes on what was sent. An HTTP API decodes it first: then what it says is encoded again, so that it
-    is decoded once in all. What its decoding loses (a slash or a question mark in a name, bytes that are not UTF-8) is
-    lost.
+    is decoded once in all. What its decoding loses is lost, such as a slash in a name; where it has lost bytes that are
+    not UTF-8, the address is refused, since what is left of them is the name of another file.
+
+    Raises:
+        UnsafePath: see above.
     """
     context = event["requestContext"]
     path, stage = str(event.get("rawPath") or "/"), context.get("stage", "$default")
     if stage != "$default" and (path == f"/{stage}" or path.startswith(f"/{stage}/")):
         path = path[len(stage) + 1 :] or "/"
     is_encoded = event.get(_ENCODED) is True or ".lambda-url." in str(context.get("domainName", ""))
-    return path if is_encoded else quote(path, safe="/")
+    if is_encoded:
+        return path
+    if _LOST in path:
+        raise UnsafePath(
+            "the address cannot be used: its gateway has replaced bytes of it that are not UTF-8",
+            hint="say the path in JSON, as path_base64, or use a function URL",
+        )
+    return quote(path, safe="/")
 
 
 def body_of(event: Mapping[str, Any]) -> bytes:
@@ -148,18 +164,37 @@ def direct_event(event: Mapping[str, Any]) -> dict[str, Any]:
     fields of the body. Who asks is not among them: that is not for a body to say.
 
     Raises:
-        InvalidInput.
+        InvalidInput: also where it says more than that, such as in its query, or says it in another way than JSON.
     """
     route = _ROUTE.match(raw_path_of(event))
     if route is None:
         raise refusal_of("rawPath", "expected /api/sessions/<session>/<action>")
-    body = json_of(body_of(event) or b"{}")
+    method = event["requestContext"]["http"]["method"]
+    if method != "POST":
+        raise MethodNotAllowed(method, ["POST"])
+    if event.get("rawQueryString"):
+        raise refusal_of("rawQueryString", "there are no parameters here")
+    headers, content = headers_of(event), body_of(event)
+    check_message(headers)
+    digests = check_content(headers)
+    if content:
+        check_media_type(headers, JSON, JSON_HINT)
+    digests.update(content)
+    digests.verify()
+    body = json_of(content or b"{}")
     if not isinstance(body, dict):
         raise refusal_of("body", "expected an object")
     for name in ("tenant", "user", "session", "action", "errors", "correlation_id"):
         if name in body:
             raise refusal_of(f"body.{name}", "there is no such field")
-    return {**body, **_conditions(headers_of(event)), "session": unquote(route[1]), "action": route[2]}
+    return {**body, **_conditions(headers), "session": _text_of(route[1]), "action": route[2]}
+
+
+def _text_of(name: str) -> str:
+    try:
+        return unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        raise refusal_of("rawPath", "it holds bytes that are not UTF-8") from None
 
 
 def _conditions(headers: Mapping[str, str]) -> dict[str, Any]:
@@ -205,5 +240,5 @@ def problem_answer(found: ProblemAnswer) -> dict[str, Any]:
 
 def _answer(status: int, headers: dict[str, str], body: bytes) -> dict[str, Any]:
     found = correlation()
-    ours = {**_HEADERS, "X-Correlation-Id": found.id} if found else _HEADERS
+    ours = {**_HEADERS, **dict.fromkeys(ID_HEADERS, found.id)} if found else _HEADERS
     return {"statusCode": status, "headers": {**ours, **headers}, "body": body.decode(), "isBase64Encoded": False}

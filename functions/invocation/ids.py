@@ -43,6 +43,6 @@ def ids_of(event: Any, request: str) -> Ids:
     said = event["requestContext"].get("requestId")
     # Whoever calls the function directly writes this one, too.
     api_request = Correlation.of(said if isinstance(said, str) else None, None, "").id or None
-    correlation = Correlation.of(headers.get("x-correlation-id"), headers.get("traceparent"), api_request or request)
+    correlation = Correlation.of_headers(headers, api_request or request)
     xray = _XRAY.search(headers.get("x-amzn-trace-id", ""))
     return Ids(correlation, request, api_request, correlation.trace or (xray[1] if xray else None))

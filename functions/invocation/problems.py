@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from manifold_common.domain.correlation import correlation
@@ -14,6 +14,7 @@ from manifold_common.errors import (
     ConfigError,
     ErrorKind,
     GenerationMismatch,
+    InternalError,
     InvalidInput,
     ManifoldError,
     NoSpace,
@@ -26,6 +27,7 @@ from manifold_common.shapes.path import first_of
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 _TRY_LATER = frozenset({429, 503})
+_SAID_BY_HEADERS = {"allow": "Allow", "accept": "Accept", "accept_encoding": "Accept-Encoding"}
 
 STATUS_OF_KIND = {
     ErrorKind.CONFLICT: 409,
@@ -44,17 +46,60 @@ class IncompleteBody(InvalidInput):
     code = "incomplete_body"
 
 
+class IncompleteRequest(InvalidInput):
+    """A request's line and headers did not come in time. Nothing was changed."""
+
+    code = "incomplete_request"
+
+
 class AnswerTooLarge(InvalidInput):
     """The answer does not pass through a function. The text names nothing of it, so it may be logged."""
 
     code = "answer_too_large"
 
 
+class MethodNotAllowed(InvalidInput):
+    """The address does not take the request's method. ``details``: ``allow``, those that it takes."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allow: Iterable[str]) -> None:
+        taken = ", ".join(sorted(allow))
+        super().__init__(
+            f"this address does not take {method}", hint=f"it takes {taken}; see /api/openapi.json", allow=taken
+        )
+
+
+class UnsupportedMediaType(InvalidInput):
+    """The content is of a type, or in an encoding, that this address does not take. Nothing was changed.
+
+    ``details``: ``accept`` or ``accept_encoding``, what it takes, which the answer's header of that name says too.
+    """
+
+    code = "unsupported_media_type"
+
+
+class BadDigest(InvalidInput):
+    """The content that has arrived is not the one whose digest the request names. Nothing was changed."""
+
+    code = "bad_digest"
+
+
+class ExpectationFailed(InvalidInput):
+    """The request's ``Expect`` asks for something else than ``100-continue``. Nothing was changed."""
+
+    code = "expectation_failed"
+
+
 STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     IncompleteBody: 408,
+    IncompleteRequest: 408,
     QuotaExceeded: 413,
     AnswerTooLarge: 413,
+    MethodNotAllowed: 405,
+    UnsupportedMediaType: 415,
     UnsatisfiableRange: 416,
+    ExpectationFailed: 417,
     TooManyRequests: 429,
     NoSpace: 507,
     ConfigError: 500,  # the operator's mistake, never the caller's
@@ -97,6 +142,9 @@ def answer_to(error: ManifoldError, headers: Mapping[str, str]) -> ProblemAnswer
     more = {"Retry-After": str(max(RETRY_AFTER_SECONDS, math.ceil(asked)))} if status in _TRY_LATER else {}
     if status == 416 and "size" in error.details:
         more["Content-Range"] = f"bytes */{error.details['size']}"
+    for detail, header in _SAID_BY_HEADERS.items():
+        if status in (405, 415) and detail in error.details:
+            more[header] = str(error.details[detail])
     document = document_of(status, error.code, error.message, hint=error.hint, details=error.details)
     return ProblemAnswer(status, more, document)
 
@@ -104,7 +152,7 @@ def answer_to(error: ManifoldError, headers: Mapping[str, str]) -> ProblemAnswer
 def internal_answer() -> ProblemAnswer:
     document = document_of(
         500,
-        "internal",
+        InternalError.code,
         "something went wrong inside Manifold",
         hint="report this with the correlation id; the server's log has the rest",
     )

@@ -215,7 +215,7 @@ def test_over_the_limit_of_one_client_there_is_429_and_health_and_the_others_go_
             "application/problem+json",
         )
         assert int(headers["retry-after"]) > 0 and "server.maxConnectionsPerPeer" in problem["hint"]
-        assert headers["x-correlation-id"] == problem["correlation_id"]
+        assert headers["x-request-id"] == headers["x-correlation-id"] == problem["correlation_id"]
         assert (headers["x-content-type-options"], headers["connection"]) == ("nosniff", "close")
         for path in ("/health", "/readyz", "/livez"):
             with closing(connect(client)) as asking:

@@ -18,8 +18,9 @@ from manifold_common.shapes.projects import Project
 
 from functions.api.caller import Call, Caller
 from functions.api.checks import check_all
+from functions.api.strict_route import StrictRoute
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 
 _SHOWN_PROJECTS = 50
 _SHOWN_SESSIONS = 50

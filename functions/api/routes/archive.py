@@ -25,12 +25,16 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FOUND: dict[int | str, dict[str, Any]] = {
     200: {"description": "The archive.", "content": dict.fromkeys(_MEDIA_TYPES.values(), _BINARY)}
 }
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": dict.fromkeys(("application/gzip", "application/x-tar", "application/zip"), _BINARY),
-    }
-}
+_TAKEN = (
+    "application/gzip",
+    "application/x-tar",
+    "application/zip",
+    "application/octet-stream",
+    "application/x-gzip",
+    "application/x-zip-compressed",
+)
+"""What the content may be said to be, if anything; which of the three it is shows in itself."""
+_UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys(_TAKEN, _BINARY)}}
 
 
 @router.get("/archive", response_class=Response, responses={**_FOUND, **responses(404)})

@@ -25,8 +25,6 @@ from functions.api.shaped import Router
 
 router = Router(prefix="/api/projects/{project}", tags=["files"])
 
-SEGMENTS_BEFORE_PATH = 4  # api, projects, the project, files
-
 At = Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="The newest generation by default.")]
 Why = Annotated[str, Query(max_length=10_000, description="Message of the commit.")]
 FileMode = Annotated[
@@ -103,7 +101,7 @@ def delete_path(
     message: Why = "",
 ) -> Edited:
     """Remove a file, a link or a folder."""
-    path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    path = trailing_path(request.scope)
     found = caller.project_id(project)
     intent = _intent(caller, found, path, condition_of(request), request_id(request), message)
     return caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], intent)
@@ -112,7 +110,7 @@ def delete_path(
 async def _write(
     request: Request, caller: Call, project: str, message: str, mode: str | None, only_new: bool
 ) -> Edited:
-    path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    path = trailing_path(request.scope)
     condition, named = condition_of(request), request_id(request)
 
     def work(body: Body) -> Edited:
@@ -125,7 +123,7 @@ async def _write(
 
 
 def _open(request: Request, caller: Call, project: str, generation: int | None) -> OpenFile:
-    path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    path = trailing_path(request.scope)
     return caller.manifold.history.open_file(
         caller.principal, caller.project_id(project), path, generation_of(generation)
     )

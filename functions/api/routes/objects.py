@@ -5,7 +5,7 @@ The link is all that counts, as with one to a bucket: nothing here asks who has 
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from manifold_common.errors import NotFound
@@ -14,11 +14,13 @@ from manifold_common.services.direct.served_objects import Proof, ServedObjects
 from functions.api.caller import Api
 from functions.api.request_body import Body, length_of
 from functions.api.response_body import requested_range, stream
+from functions.api.strict_route import ANY, StrictRoute
 
 # Not in the description of the API: links are used as they were given.
-router = APIRouter(prefix="/api/objects", include_in_schema=False)
+router = APIRouter(prefix="/api/objects", include_in_schema=False, route_class=StrictRoute)
 
 _MAX_UNTIL = 2**53
+_UPLOAD: dict[str, Any] = {"requestBody": {"content": {media_type: {} for media_type in ANY}}}
 
 
 def _proof(
@@ -51,7 +53,7 @@ def read_object(request: Request, key: str, proof: Proven) -> Response:
     )
 
 
-@router.put("/{key:rest}", response_class=Response)
+@router.put("/{key:rest}", openapi_extra=_UPLOAD, response_class=Response)
 async def create_object(request: Request, key: str, proof: Proven) -> Response:
     api, objects = _served(request)
     size = length_of(request.headers)

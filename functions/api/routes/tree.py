@@ -17,7 +17,6 @@ from functions.api.shaped import Router
 
 router = Router(prefix="/api/projects/{project}", tags=["files"])
 
-SEGMENTS_BEFORE_PATH = 4  # api, projects, the project, tree
 MAX_PAGE = 10_000
 
 Recursive = Annotated[bool, Query(description="Everything below the folder, not only what is in it.")]
@@ -41,7 +40,7 @@ def list_folder(
     after: After = "", limit: Limit = 1000,
 ) -> TreePage:  # fmt: skip
     """List a folder."""
-    folder = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
+    folder = trailing_path(request.scope)
     return _list(caller, project, folder, recursive, generation, after, limit)
 
 

@@ -54,6 +54,8 @@ class ManifoldError(Exception):
 
 
 class Conflict(ManifoldError):
+    """The state is another than the request is for."""
+
     kind = ErrorKind.CONFLICT
     code = "conflict"
 
@@ -104,6 +106,8 @@ class GenerationMismatch(Conflict):
 
 
 class AlreadyExists(Conflict):
+    """What the request would make is there already."""
+
     code = "already_exists"
 
 
@@ -158,6 +162,8 @@ class ObjectNotFound(NotFound):
 
 
 class InvalidInput(ManifoldError):
+    """The request cannot be understood, or asks for what cannot be. Nothing was changed."""
+
     kind = ErrorKind.INVALID
     code = "invalid_input"
 
@@ -187,6 +193,8 @@ class BadUpload(InvalidInput):
 
 
 class UnsatisfiableRange(InvalidInput):
+    """The range lies outside the file."""
+
     code = "unsatisfiable_range"
 
 
@@ -194,6 +202,8 @@ class UnsatisfiableRange(InvalidInput):
 
 
 class Denied(ManifoldError):
+    """This may not be done, or not from there."""
+
     kind = ErrorKind.DENIED
     code = "denied"
 
@@ -234,10 +244,14 @@ class OutcomeUnknown(Unavailable):
 
 
 class StoreUnavailable(Unavailable):
+    """The object store does not answer, or fails."""
+
     code = "store_unavailable"
 
 
 class CatalogUnavailable(Unavailable):
+    """The database does not answer, or fails."""
+
     code = "catalog_unavailable"
 
 
@@ -340,7 +354,7 @@ class TornCopy(ManifoldError):
 
 
 class InternalError(ManifoldError):
-    """A bug: an invariant of Manifold itself does not hold."""
+    """A bug: an invariant of Manifold itself does not hold. The server's log has more, under the correlation id."""
 
 
 _OF_THE_INSTALLATION = (ConfigError, DatabaseDenied, SchemaMismatch)

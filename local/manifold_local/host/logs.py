@@ -1,7 +1,7 @@
 """Logging to stderr: lines for people on a terminal, JSON lines otherwise.
 
 With encryption on, the text of unforeseen exceptions is left out: it may hold file names or content. Where they
-happened stays.
+happened stays. What is logged while a request is served names the request.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+
+from manifold_common.domain.correlation import correlation
 
 _QUIET = ("asyncio", "uvicorn.error", "psycopg.pool")
 
@@ -45,6 +47,9 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC)
         text = " ".join(record.getMessage().split("\n"))
+        known = correlation()
+        if known is not None and known.id not in text:
+            text = f"[{known.id}] {text}"
         problem = _problem(record, self._discreet)
         return f"{when:%H:%M:%S} {record.levelname.lower():7} {text}{f' ({problem})' if problem else ''}"
 
@@ -61,6 +66,8 @@ class _JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if known := correlation():
+            line["correlation_id"] = known.id
         if problem := _problem(record, self._discreet):
             line["exception"] = problem
         return json.dumps(line)

@@ -6,6 +6,7 @@ uvicorn's protocol over h11, which bounds the idle time after an answer and the 
 - an answer has to be taken at a pace, and a connection that is closed is gone after a moment, taken or not;
 - a body that goes on after its answer is not read for ever;
 - what frames a chunked body may not be many times the body;
+- what two readers could frame in two ways is refused: a length beside chunks, lines that are folded or end in LF alone;
 - connections over a limit are refused, except to ask how the server is.
 
 How long a body may take to come is the application's to say (``functions/api/pace.py``).
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import re
 import socket
 import struct
 import sys
@@ -22,13 +24,16 @@ import termios
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import h11
+from manifold_common.domain.correlation import ID_HEADERS, Correlation, correlated, correlation
+from manifold_common.errors import InvalidInput
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from functions.invocation.problems import MEDIA_TYPE, ProblemAnswer, answer_to, document_of
+from functions.invocation.problems import MEDIA_TYPE, IncompleteRequest, ProblemAnswer, answer_to, document_of
 from manifold_local.host.connections import Admission, Connections
 
 _RETRY_SECONDS = 0.01
@@ -37,6 +42,9 @@ _RESERVED_SECONDS = 2.0
 _NO_LINGER = struct.pack("ii", 1, 0)
 _MAX_HEADERS = 200
 _MAX_HEADER_BYTES = 32 << 10
+_TWO_LENGTHS = {b"content-length", b"transfer-encoding"}
+"""A proxy that goes by the one and a server that goes by the other see two requests where there is one."""
+_ODD_LINE = re.compile(rb"(?<!\r)\n|\n[ \t]")
 _FRAMING_FREE_BYTES = 16 << 10
 _FRAMING_RATIO = 4
 
@@ -56,6 +64,8 @@ class _BoundedConnection(h11.Connection):
 
     def next_event(self) -> Any:
         try:
+            if self.their_state is h11.IDLE:
+                self._check_lines()
             event = super().next_event()
             if isinstance(event, h11.Request):
                 self._check_headers(event)
@@ -70,6 +80,12 @@ class _BoundedConnection(h11.Connection):
             raise
         return event
 
+    def _check_lines(self) -> None:
+        """Refuse lines that another reader would end, or go on with, elsewhere."""
+        head = bytes(self._receive_buffer).partition(b"\r\n\r\n")[0]
+        if _ODD_LINE.search(head):
+            raise h11.RemoteProtocolError("a line that ends without CR, or goes on in the next")
+
     def _unread_bytes(self) -> int:
         """Return how much has arrived that no event was made of yet: many chunks may come at once."""
         return len(self._receive_buffer)  # ``trailing_data`` would copy it
@@ -78,6 +94,8 @@ class _BoundedConnection(h11.Connection):
         size = len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
         if len(request.headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
             raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
+        if {name for name, _ in request.headers} >= _TWO_LENGTHS:
+            raise h11.RemoteProtocolError("two ways to tell how long the body is")
 
 
 class HostProtocol(H11Protocol):
@@ -123,7 +141,8 @@ class HostProtocol(H11Protocol):
         if self._admission is Admission.FULL or self._admission is Admission.HEALTH:
             self._header_timer.start(seconds, self._header_is_late)
         elif self._admission is Admission.DEAF and refusal is not None:
-            self._say_and_close(answer_to(refusal, {}))
+            with correlated(Correlation(uuid4().hex)):
+                self._say_and_close(answer_to(refusal, {}))
         else:
             transport.abort()
 
@@ -170,11 +189,10 @@ class HostProtocol(H11Protocol):
             self._end_timer.start(self._limits.stall_seconds, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours is a problem document
-        detail = "the request is malformed" if self.conn.refused_with < 431 else "the request has too many headers"
-        document = document_of(
-            self.conn.refused_with, "invalid_input", detail, hint="send HTTP/1.1, with fewer headers or larger chunks"
-        )
-        self._say_and_close(ProblemAnswer(self.conn.refused_with, {}, document))
+        status = self.conn.refused_with
+        detail = "the request has too many headers" if status == 431 else "the request is malformed"
+        hint = "send HTTP/1.1, with fewer headers or larger chunks"
+        self._refuse_and_close(status, InvalidInput.code, detail, hint)
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -202,8 +220,7 @@ class HostProtocol(H11Protocol):
             self.transport.abort()
             return
         hint = "send it at once; the operator may raise server.headSeconds"
-        document = document_of(408, "incomplete_request", "the request did not come in time", hint=hint)
-        self._say_and_close(ProblemAnswer(408, {}, document))
+        self._refuse_and_close(408, IncompleteRequest.code, "the request did not come in time", hint)
 
     def _watch_taking(self) -> None:
         """See to it that the client takes what it was sent, at a pace; as long as something waits to be taken."""
@@ -219,13 +236,19 @@ class HostProtocol(H11Protocol):
             self._counted.traffic.refused("slow_reader")
             self._cut_off()
 
+    def _refuse_and_close(self, status: int, code: str, detail: str, hint: str) -> None:
+        with correlated(Correlation(uuid4().hex)):
+            self._say_and_close(ProblemAnswer(status, {}, document_of(status, code, detail, hint=hint)))
+
     def _say_and_close(self, answer: ProblemAnswer) -> None:
         """Send an answer to no request in particular; what still comes is not read."""
+        known = correlation()
         self._is_deaf = True
         self._end_timer.start(_RESERVED_SECONDS, self.transport.abort)
         body = answer.encode()
         headers = {
             **answer.headers,
+            **(dict.fromkeys(ID_HEADERS, known.id) if known else {}),
             "Content-Type": MEDIA_TYPE,
             "Content-Length": str(len(body)),
             "Connection": "close",

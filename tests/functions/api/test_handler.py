@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 from manifold_common.adapters.postgres.migrations import known_migrations
 from manifold_common.domain.access import LOCAL_PRINCIPAL
-from manifold_common.ids import ProjectId
+from manifold_common.ids import Generation, ProjectId
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, printed, sample
@@ -85,12 +85,44 @@ def test_through_a_function_url_names_are_exact(function: Function, project: Pro
     assert name in function.manifold.history.snapshot(LOCAL_PRINCIPAL, project).tree
 
 
-@pytest.mark.parametrize("sent", ["a%2Fb", "%2e%2e/x", "a%00b", "%zz"])
+@pytest.mark.parametrize("sent", ["%2Fb", "a%2F..%2Fb", "%2e%2e/x", "a%00b", "%zz", "é", "a%2F"])
 def test_through_a_function_url_what_could_be_read_in_two_ways_is_refused_as_by_the_host(
     function: Function, project: ProjectId, sent: str
 ) -> None:
     answer = function("api", request("PUT", f"/api/projects/demo/files/{sent}", b"x", url=True))
     assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (400, "unsafe_path")
+
+
+@pytest.mark.parametrize(("sent", "name"), [("a%2Fb%2fc", b"a/b/c"), ("a%252Fb", b"a%2Fb")])
+@pytest.mark.parametrize("url", [True, False])
+def test_an_encoded_slash_is_a_slash_whoever_passes_it_on(
+    function: Function, project: ProjectId, sent: str, name: bytes, url: bool
+) -> None:
+    put = function("api", request("PUT", f"/api/projects/demo/files/{sent}", b"x", url=url))
+    assert put["statusCode"] == 200, put
+    assert name in function.manifold.history.snapshot(LOCAL_PRINCIPAL, project).tree
+
+
+def test_a_name_that_a_gateway_has_replaced_is_refused(function: Function, project: ProjectId) -> None:
+    for event in (
+        request("PUT", "/api/projects/demo/files/a%FF", b"x"),
+        request("GET", "/api/projects/%FF"),
+        {**sample("http-get"), "rawPath": "/api/projects/\ufffd"},
+    ):
+        answer = function("api", event)
+        assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (400, "unsafe_path")
+    replaced = function("api", request("PUT", "/api/projects/demo/files/%EF%BF%BD", b"x", url=True))
+    assert replaced["statusCode"] == 200, "through a function URL the name is exact"
+
+
+def test_a_query_that_a_gateway_has_decoded_is_read_as_it_was_meant(function: Function, project: ProjectId) -> None:
+    event = request("PUT", "/api/projects/demo/files/a", b"x")
+    event["rawQueryString"] = "message=café & more%21"
+    refused = function("api", event)
+    assert refused["statusCode"] == 400 and "' more!'" in json.loads(refused["body"])["detail"]
+    event["rawQueryString"] = "message=café + more"
+    assert function("api", event)["statusCode"] == 200
+    assert function.manifold.history.commit(LOCAL_PRINCIPAL, project, Generation(1)).message == "café   more"
 
 
 @pytest.mark.parametrize("path", ["/api/projects/demo/files/../../x", "/api/projects/demo/files/a/./b"])

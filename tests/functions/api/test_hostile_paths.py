@@ -19,7 +19,6 @@ IN_URLS = [
     "%2e%2e/%2e%2e/etc/passwd",
     "%2E./x",
     "..%2f..%2fetc%2fpasswd",
-    "a%2Fb",
     "%2Fetc/passwd",
     "/etc/passwd",
     "a//b",
@@ -30,6 +29,14 @@ IN_URLS = [
     "a%zz",
     "x" * 256,
     "/".join(["y" * 200] * 21),
+    "%2F",
+    "a%2F",
+    "a%2F/b",
+    "a%2F%2Fb",
+    "a%2F..%2Fb",
+    "a%2f%2E%2e",
+    "a%2F%00",
+    "%2F".join(["y" * 200] * 21),
 ]
 """Behind a route's prefix, as they are sent."""
 
@@ -115,6 +122,32 @@ def test_an_archive_folder_is_a_path_too(api: Api) -> None:
 def test_dots_that_are_part_of_a_name_are_no_segments(api: Api) -> None:
     for name in ("...", "..a", "a..", "%2ehidden", "a%2Eb"):
         assert api.raw("PUT", f"/api/projects/demo/files/{name}", body=b"x").status == 200
+
+
+def test_an_encoded_slash_in_a_path_of_a_project_is_a_slash(api: Api) -> None:
+    """Clients that were generated from the description of the API send it."""
+    assert api.raw("PUT", "/api/projects/demo/files/src%2Flib%2fa.txt", body=b"x").status == 200
+    for path in ("src/lib/a.txt", "src%2Flib/a.txt", "src/lib%2Fa.txt", "src%2flib%2Fa.txt"):
+        assert api.raw("GET", f"/api/projects/demo/files/{path}").body == b"x"
+    (entry,) = api.raw("GET", "/api/projects/demo/tree/src%2Flib").json()["items"]
+    assert entry["path"] == "src/lib/a.txt"
+    assert api.raw("DELETE", "/api/projects/demo/files/src%2Flib%2Fa.txt").status == 200
+    assert api.raw("GET", "/api/projects/demo/files/src/lib/a.txt").status == 404
+
+
+def test_an_encoded_slash_that_is_encoded_again_is_part_of_a_name(api: Api) -> None:
+    assert api.raw("PUT", "/api/projects/demo/files/a%252Fb", body=b"x").status == 200
+    assert [item["path"] for item in api.get("/api/projects/demo/tree").json()["items"]] == ["a%2Fb"]
+    assert api.raw("GET", "/api/projects/demo/files/a%2Fb").status == 404
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["demo%2Ffiles%2Fa", "demo%2Ffiles/a", "demo/files%2Fa", "demo%2F..%2Fdemo/files/a", "x%2Fdemo/files/a", "demo%2F"],
+)
+def test_an_encoded_slash_anywhere_else_separates_nothing(api: Api, target: str) -> None:
+    answer = api.raw("PUT", f"/api/projects/{target}", body=b"x")
+    _refused(api, answer.status, answer.json()["code"])
 
 
 def test_a_percent_sign_is_decoded_once(api: Api) -> None:

@@ -76,7 +76,8 @@ def test_the_largest_generation_is_an_ordinary_one_that_is_not_there(api: Api) -
 
 
 def test_a_body_that_is_too_large_for_its_route_is_refused(api: Api) -> None:
-    answer = api.post("/api/projects", content=b'{"name": "' + b"x" * (1 << 20) + b'"}')
+    body = b'{"name": "' + b"x" * (1 << 20) + b'"}'
+    answer = api.post("/api/projects", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, _is_problem(answer)["code"]) == (413, "quota_exceeded")
 
 

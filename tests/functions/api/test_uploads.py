@@ -133,7 +133,7 @@ def test_a_file_over_its_quota_is_refused_with_an_answer_that_arrives(make_api: 
 def test_a_body_that_is_not_the_file_itself_is_refused(api: Api, headers: dict[str, str]) -> None:
     api.project()
     answer = api.put(f"{FILES}/a", content=b"x", headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
     assert "curl" in answer.text or "Content-Encoding" in answer.text
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from typing import Any
 
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.correlation import Correlation, correlated
+from manifold_local.host.logs import set_up_logging
 
 from functions.invocation.entry import InvocationError
 from functions.invocation.ids import ids_of
 from tests.functions.invocation.test_nudge import COMMIT, Queue
 from tests.support.api import Api
 from tests.support.functions import FakeContext, Function, MakeFunction, printed, sample
+from tests.support.logs import logging_restored
 from tests.support.manifold import MakeManifold
 from tests.support.templates import resources
 from tests.support.webhooks import SECRET, WebhookEndpoint
@@ -137,7 +140,7 @@ def test_a_trace_of_x_ray_is_named_in_the_log() -> None:
 def test_every_problem_document_names_the_id(function: Function) -> None:
     for event, status in (
         (sample("http-get", rawPath="/nowhere"), 404),
-        (sample("http-get", rawPath="/api/projects/absent"), 404),
+        (sample("http-get", rawPath="/api/projects/absent", rawQueryString=""), 404),
         (sample("http-post", body="{}", isBase64Encoded=False), 400),
         (sample("http-get", version="1.0"), 400),
     ):
@@ -156,6 +159,84 @@ def test_the_host_takes_the_callers_id_and_gives_one_where_there_is_none(api: Ap
     missing = api.get("/api/projects/absent", headers={"X-Correlation-Id": "a b"})
     assert re.fullmatch("[0-9a-f]{32}", missing.json()["correlation_id"])
     assert missing.headers["x-correlation-id"] == missing.json()["correlation_id"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({"X-Request-Id": "a-1"}, "a-1"),
+        ({"X-Request-Id": "a-1", "X-Correlation-Id": "b-2"}, "a-1"),
+        ({"X-Request-Id": "a b", "X-Correlation-Id": "b-2"}, "b-2"),
+    ],
+)
+def test_either_header_names_the_request_and_both_are_answered(
+    api: Api, function: Function, headers: dict[str, str], found: str
+) -> None:
+    made = api.post("/api/projects", json={"name": "demo"}, headers=headers)
+    assert (made.headers["x-request-id"], made.headers["x-correlation-id"]) == (found, found)
+    (event,) = api.manifold.events.recent()
+    assert event.document["correlationid"] == found
+    event_of_aws = sample("http-get")
+    event_of_aws["headers"] |= headers
+    answer = function("api", event_of_aws)
+    assert (answer["headers"]["x-request-id"], answer["headers"]["x-correlation-id"]) == (found, found)
+
+
+def test_every_answer_names_the_request(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.project()
+    api.put("/api/projects/demo/files/a", content=b"x" * 2_000_000)
+    etag = api.head("/api/projects/demo/files/a").headers["etag"]
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(api.manifold.history), "diff", broken)
+    for method, path, more, status in (
+        ("GET", "/api/projects/demo/files/a", {}, 200),
+        ("GET", "/api/projects/demo/files/a", {"If-None-Match": etag}, 304),
+        ("OPTIONS", "/api/projects", {}, 204),
+        ("GET", "/api/projects?x=1", {}, 400),
+        ("GET", "/api/projects/%zz", {}, 400),
+        ("GET", "/api/projects", {"Host": "elsewhere.example"}, 403),
+        ("GET", "/api/nothing", {}, 404),
+        ("TRACE", "/api/projects", {}, 405),
+        ("POST", "/api/projects", {"Content-Length": "9999999", "Content-Type": "application/json"}, 413),
+        ("GET", "/api/projects", {"Expect": "more"}, 417),
+        ("GET", "/api/projects/demo/diff?before=0&after=1", {}, 500),
+        ("HEAD", "/api/projects/absent", {}, 404),
+    ):
+        answer = api.raw(method, path, {"X-Request-Id": "mine-1", **more})
+        assert (answer.status, answer.headers.get("x-request-id")) == (status, "mine-1"), path
+        if answer.body and status >= 400:
+            assert answer.json()["correlation_id"] == "mine-1"
+
+
+def test_an_answer_that_a_function_cannot_pass_on_names_the_request_too(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.api.gateway.MAX_ANSWER_BYTES", 10)
+    event = sample("http-get")
+    answer = function("api", event)
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (413, "answer_too_large")
+    assert answer["headers"]["x-request-id"] == event["requestContext"]["requestId"]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_line_that_the_host_logs_names_the_request(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_restored():
+        set_up_logging("info", discreet=True, json_lines=as_json)
+        log = logging.getLogger("manifold.api")
+        with correlated(Correlation("run-17/step-4")):
+            log.info("something")
+            log.info("[run-17/step-4] something")
+        log.info("something else")
+    with_id, once, without = capsys.readouterr().err.splitlines()
+    assert once.count("run-17/step-4") == (2 if as_json else 1)
+    if as_json:
+        assert json.loads(with_id)["correlation_id"] == "run-17/step-4"
+        assert "correlation_id" not in json.loads(without)
+    else:
+        assert "[run-17/step-4] something" in with_id and "[" not in without
 
 
 def test_what_is_done_for_no_request_names_none(make_manifold: MakeManifold) -> None:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import contextvars
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._~:/=+-]{0,127}$"
 """Of an id that is taken. The ids of AWS, UUIDs and names such as ``run-17/step-4`` are such."""
+
+ID_HEADERS: Final = ("X-Request-Id", "X-Correlation-Id")
+"""What may name a request over HTTP: the first that is well-formed does. An answer says its id in each of them, since
+what stands between reads the one or the other."""
 
 _ID: Final = re.compile(ID_PATTERN[:-1] + r"\Z")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -37,6 +41,12 @@ class Correlation(NamedTuple):
             given if given is not None and _ID.match(given) else own,
             traceparent if traceparent is not None and _TRACEPARENT.match(traceparent) else None,
         )
+
+    @classmethod
+    def of_headers(cls, headers: Mapping[str, str], own: str) -> Correlation:
+        """Return that of an HTTP request. Args: ``headers``: by their names in lower case."""
+        given = (headers.get(name.lower(), "") for name in ID_HEADERS)
+        return cls.of(next(filter(_ID.match, given), None), headers.get("traceparent"), own)
 
     @property
     def trace(self) -> str | None:

@@ -1,14 +1,15 @@
-"""The errors for a project, a session or a working set that does not exist, with the names that may have been meant."""
+"""The errors for a project, session, working set or parameter that does not exist, and what may have been meant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from manifold_common.errors import NotFound, SessionBusy
+from manifold_common.errors import InvalidInput, NotFound, SessionBusy
 from manifold_common.ids import SessionId
 from manifold_common.nearest import did_you_mean, nearest
 
 _MOST_MEANT = 3
+_SHOWN = 80
 
 
 def unknown_session(session: SessionId, open_ones: Iterable[SessionId] = ()) -> NotFound:
@@ -36,4 +37,14 @@ def unknown_project(name_or_id: str, meant: Sequence[str] = ()) -> NotFound:
     return NotFound(
         f"there is no project {name_or_id[:80]!r}",
         hint=did_you_mean(meant, "'manifold project list' shows the projects"),
+    )
+
+
+def unknown_parameter(name: str, known: Collection[str]) -> InvalidInput:
+    """Args: ``known``: those that the address of the request takes."""
+    taken = f"this address takes {', '.join(known)}" if known else "this address takes none"
+    return InvalidInput(
+        f"there is no query parameter {name[:_SHOWN]!r} here",
+        hint=did_you_mean(nearest(name, known), taken),
+        parameter=name[:_SHOWN],
     )

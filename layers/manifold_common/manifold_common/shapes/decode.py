@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from manifold_common.errors import InvalidInput
+from manifold_common.shapes.json_text import fault_of
 
 T = TypeVar("T")
 
@@ -39,12 +40,15 @@ class Reading:
     error: type[InvalidInput] = InvalidInput
 
     def json(self, decoder: msgspec.json.Decoder[T], data: bytes | str) -> T:
-        """Return JSON as the shape that ``decoder`` is for. What only the bytes tell is to be looked at here, before
-        they are decoded: afterwards nobody sees, say, that a name stood there twice.
+        """Return JSON as the shape that ``decoder`` is for.
 
         Raises:
-            InvalidInput: it is not JSON, or does not fit; ``details["field"]`` names the place.
+            InvalidInput: it is not JSON, has a name twice in an object, or does not fit; ``details["field"]`` names the
+                place.
         """
+        fault = fault_of(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
+        if fault is not None:
+            raise self.error(f"{self.what} {fault}", hint=self.hint, field="")
         try:
             return decoder.decode(data)
         except msgspec.ValidationError as error:

@@ -1,0 +1,93 @@
+"""What a proxy and a server could take for two different requests is refused, and ends the connection."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.support.api import Api
+
+FILE = "/api/projects/demo/files/a.txt"
+SMUGGLED = b"GET /api/projects HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def put(*headers: str, body: bytes = b"", line: str = f"PUT {FILE} HTTP/1.1") -> bytes:
+    return "\r\n".join([line, "Host: localhost", *headers, "", ""]).encode("latin-1") + body
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+
+REFUSED = {
+    "a length and chunks": put("Content-Length: 5", CHUNKED, body=b"0\r\n\r\n" + SMUGGLED),
+    "chunks and a length": put(CHUNKED, "Content-Length: 5", body=b"0\r\n\r\n" + SMUGGLED),
+    "two lengths": put("Content-Length: 1", "Content-Length: 2", body=b"x" + SMUGGLED),
+    "two lengths in one": put("Content-Length: 1, 2", body=b"x" + SMUGGLED),
+    "a length with a sign": put("Content-Length: +1", body=b"x" + SMUGGLED),
+    "a length below nought": put("Content-Length: -1", body=SMUGGLED),
+    "a length in hexadecimal": put("Content-Length: 0x1", body=b"x" + SMUGGLED),
+    "a length with a blank in it": put("Content-Length: 1 0", body=b"x" + SMUGGLED),
+    "another transfer encoding": put("Transfer-Encoding: gzip", body=SMUGGLED),
+    "another before chunks": put("Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n" + SMUGGLED),
+    "chunks twice": put(CHUNKED, CHUNKED, body=b"0\r\n\r\n" + SMUGGLED),
+    "chunks, oddly spelt": put("Transfer-Encoding: xchunked", body=b"0\r\n\r\n" + SMUGGLED),
+    "a blank before the colon": put("Content-Length : 1", body=b"x" + SMUGGLED),
+    "a line that goes on in the next": put("X: a", " Content-Length: 1", body=b"x" + SMUGGLED),
+    "a tab that does the same": put("X: a", "\tTransfer-Encoding: chunked", body=b"0\r\n\r\n" + SMUGGLED),
+    "a first header that begins with a blank": put(body=SMUGGLED).replace(b"Host:", b" Host:"),
+    "lines that end in LF alone": put("Content-Length: 1", body=b"x" + SMUGGLED).replace(b"\r\n", b"\n"),
+    "one line that ends in LF alone": put("X: a\nContent-Length: 1", body=b"x" + SMUGGLED),
+    "a NUL in a value": put("X: a\0b", "Content-Length: 1", body=b"x" + SMUGGLED),
+    "a bare CR in a value": put("X: a\rContent-Length: 1", body=SMUGGLED),
+    "two hosts": put("Host: localhost", "Content-Length: 1", body=b"x" + SMUGGLED),
+    "a chunk's size with a sign": put(CHUNKED, body=b"+1\r\nx\r\n0\r\n\r\n" + SMUGGLED),
+    "a chunk's size in 0x": put(CHUNKED, body=b"0x1\r\nx\r\n0\r\n\r\n" + SMUGGLED),
+    "a chunk's size of many digits": put(CHUNKED, body=b"0" * 30 + b"1\r\nx\r\n0\r\n\r\n" + SMUGGLED),
+    "a chunk without its end": put(CHUNKED, body=b"1\r\nxy\r\n0\r\n\r\n" + SMUGGLED),
+    "an endless chunk extension": put(CHUNKED, body=b"1;" + b"a" * 40_000 + b"\r\nx\r\n0\r\n\r\n" + SMUGGLED),
+    "bytes beyond ASCII in the address": put("Content-Length: 1", body=b"x", line=f"PUT {FILE}\xff HTTP/1.1"),
+    "a blank in the address": put("Content-Length: 1", body=b"x", line=f"PUT {FILE} b HTTP/1.1"),
+    "no version": put("Content-Length: 1", body=b"x", line=f"PUT {FILE}"),
+}
+
+
+@pytest.fixture
+def project(api: Api) -> Api:
+    api.project()
+    return api
+
+
+def exchange(api: Api, sent: bytes) -> bytes:
+    with api.connect() as client:
+        client.sendall(sent)
+        found = b""
+        while piece := client.recv(65536):
+            found += piece
+        return found
+
+
+@pytest.mark.parametrize("shape", REFUSED)
+def test_a_request_that_could_be_two_is_refused_and_ends_the_connection(project: Api, shape: str) -> None:
+    answer = exchange(project, REFUSED[shape])
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert re.match(rb"HTTP/1\.1 (400|501) ", head), (shape, answer)
+    assert answer.count(b"HTTP/1.1 ") == 1 and b"connection: close" in head.lower()
+    problem = json.loads(body)
+    ids = re.findall(rb"(?im)^x-(?:request|correlation)-id: (\S+)", head)
+    assert [value.decode() for value in ids] == [problem["correlation_id"]] * 2
+    assert project.get("/api/projects/demo").json()["generation"] == 0
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        put("Content-Length: 1", "Content-Length: 1", "Connection: close", body=b"x"),
+        put("Content-Length: 1, 1", "Connection: close", body=b"x"),
+        put(CHUNKED, "Connection: close", body=b"1;name=value\r\nx\r\n0\r\nTrailing: a\r\n\r\n"),
+        put("Content-Length: 1", "Upgrade: h2c", "TE: trailers", "Connection: close", body=b"x"),
+    ],
+)
+def test_what_reads_in_one_way_is_taken(project: Api, sent: bytes) -> None:
+    assert exchange(project, sent).startswith(b"HTTP/1.1 200 ")
+    assert project.get(FILE).content == b"x"
