@@ -1,45 +1,41 @@
-"""Pages that go on after a path. The cursor is the last path, in a form that any URL can carry."""
+"""What all lists of the API take, and how a page is cut."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, TypeVar
 
 import msgspec
-from manifold_common.errors import InvalidInput
-from manifold_common.shapes.base import Answer
+from fastapi import Query
+from manifold_common.domain.listing import parse_moment
 
 from functions.invocation.bounds import fitting
 
 T = TypeVar("T")
-Out = TypeVar("Out", bound=Answer)
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Items of a page at most.")]
+After = Annotated[
+    str | None, Query(description="`next_cursor` of the page before; its other parameters stay the same.")
+]
+Time = Annotated[
+    str | None, Query(json_schema_extra={"format": "date-time"}, description="In RFC 3339 form, with its zone.")
+]
 
 
-def page_of(
-    items: Sequence[T], last: bytes, limit: int, *, path_of: Callable[[T], bytes], shown: Callable[[T], Out]
-) -> tuple[list[Out], str | None]:
-    """Return what is shown of the items after ``last``, and the cursor of the next page; ``None``: there is none.
+def page_of(found: Sequence[T], limit: int) -> tuple[list[T], bool]:
+    """Return the first ``limit`` items at most, as many as an answer has room for, and whether there are more.
 
     Args:
-        items: by path.
-        last: the last path of the page before; ``b""`` for the first page.
+        found: one more than ``limit``, where there are so many.
     """
-    start = bisect_right(items, last, key=path_of) if last else 0
-    page = fitting([shown(item) for item in items[start : start + limit]], msgspec.json.encode)
-    end = start + len(page)
-    return list(page), cursor_of(path_of(items[end - 1])) if end < len(items) else None
+    items = fitting(found[:limit], msgspec.json.encode)
+    return list(items), len(found) > len(items)
 
 
-def cursor_of(path: bytes) -> str:
-    return base64.urlsafe_b64encode(path).decode("ascii").rstrip("=")
-
-
-def path_after(cursor: str) -> bytes:
-    """Return the last path of the page before; ``b""`` for the first page. Raises InvalidInput."""
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidInput("the cursor was not made by this server", hint="give 'next' of the page before") from None
+def time_of(text: str | None, name: str) -> datetime | None:
+    """Return the time that a parameter names. Raises InvalidInput."""
+    return None if text is None else parse_moment(text, name)

@@ -13,6 +13,7 @@ from manifold_common.errors import (
     AlreadyExists,
     ConfigError,
     ErrorKind,
+    GenerationGone,
     GenerationMismatch,
     InternalError,
     InvalidInput,
@@ -93,6 +94,7 @@ class ExpectationFailed(InvalidInput):
 
 STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     IncompleteBody: 408,
+    GenerationGone: 410,
     IncompleteRequest: 408,
     QuotaExceeded: 413,
     AnswerTooLarge: 413,

@@ -16,6 +16,7 @@ from manifold_common.domain.object_key import ObjectKey
 from manifold_common.engine import commit_writer, node_record
 from manifold_common.engine.working_set import owner, retired, state
 from manifold_common.format import commit_object, key_record
+from manifold_common.shapes import cursors
 from msgspec import inspect
 
 from tests.architecture.test_imports import modules
@@ -136,6 +137,7 @@ def decoders() -> Iterator[tuple[str, Any]]:
         state,
         commit_object,
         key_record,
+        cursors,
     ):
         for name, found in vars(module).items():
             if isinstance(found, msgspec.json.Decoder | msgspec.msgpack.Decoder):

@@ -19,6 +19,8 @@ from manifold_common.adapters.remote import server as remote_server
 from manifold_common.adapters.remote.problems import error_of
 from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.bootstrap.remote import RemoteManifold
+from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.domain.listing import EVERY_PROJECT
 from manifold_common.domain.object_key import is_object_key
 from manifold_common.domain.tree import DIRECTORY, SYMLINK, Changes, Entry, Tree
 from manifold_common.errors import (
@@ -42,6 +44,7 @@ from manifold_common.ports.retry import RetryPolicy
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
 
+from functions.api.routes.projects import _CURSORS
 from tests.support.lying_server import Answer, LyingServer, lie_about, setting, truth
 from tests.support.remote import MakeClient, RemoteServer
 from tests.support.work import S1, S2, cat, new_project, put
@@ -261,7 +264,8 @@ def test_a_plan_that_does_not_end_is_given_up(
         lying_server.lie = lie_about("/plan", change)
         with pytest.raises(BadAnswer):
             client.transfer.export(project, tmp_path / "out")
-    lying_server.lie = lie_about("/api/projects", lambda said: {"items": [], "next": "more"})
+    same = _CURSORS.write("a", LOCAL_PRINCIPAL, EVERY_PROJECT)
+    lying_server.lie = lie_about("/api/projects", lambda said: {"items": [], "next_cursor": same})
     with pytest.raises(BadAnswer, match="does not end"):
         client.projects.all()
     assert len(lying_server.asked) < 12

@@ -58,7 +58,7 @@ def asked(
             yield Throttled(server, lambda _, truth: truth), lambda: provider.unwrap(wrapped, CONTEXT)
         elif request.param == "server":
             api = HttpServer(server.url, timeout_seconds=5, clock=clock, randomness=randomness, network=Network())
-            yield Throttled(server, lambda *_: Answer(b'{"items": [], "next": null}')), api.projects
+            yield Throttled(server, lambda *_: Answer(b'{"items": [], "next_cursor": null}')), api.projects
             api.close()
         else:
             network = Network()

@@ -79,11 +79,21 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
         (("project", "list"), f"{url}/api/projects?limit=500"),
         (("log", project), f"{at}/commits"),
         (("log", project, "--limit", "1"), f"{at}/commits?limit=1"),
+        (
+            ("log", project, "--path", "docs", "--provenance", "model=example"),
+            f"{at}/commits?path=docs&provenance=model",
+        ),
+        (("log", project, "--session", session, "--since", "2025-01-01T00:00:00Z"), f"{at}/commits?session={session}"),
+        (("log", project, "--author", "nobody"), f"{at}/commits?author=nobody"),
+        (("project", "list", "--prefix", project[:-1]), f"{url}/api/projects?prefix={project[:-1]}"),
+        (("ls", project, "-r", "--glob", "*.md", "--kind", "file"), f"{at}/tree?recursive=true&glob=*.md&kind=file"),
         (("diff", project, "1", "2"), f"{at}/diff?before=1&after=2"),
         (("ls", project, "--recursive"), f"{at}/tree?recursive=true"),
         (("ls", project, "docs", "--generation", "1"), f"{at}/tree/docs?generation=1"),
     ):
         assert program.json(*command) == _get(address), command
+    first = program.json("log", project, "--limit", "1")["next_cursor"]
+    assert program.json("log", project, "--cursor", first) == _get(f"{at}/commits?cursor={first}")
     shown, health = program.json("show", project, "2"), program.json("health")
     assert shown.pop("differences") == _get(f"{at}/diff?before=1&after=2")["items"]
     assert shown == _get(f"{at}/commits/2")

@@ -58,6 +58,16 @@ def test_a_project_goes_in_is_changed_committed_restored_and_comes_out(
     assert laptop.text("status", cwd=work).splitlines() == ["D docs/a.txt", "A hello.txt"]
     assert laptop.json("commit", "-m", "say hello", cwd=work)["generation"] == 2
     assert [entry["message"] for entry in laptop.json("log", name)["items"]] == ["say hello", "first"]
+    page = laptop.json("log", name, "--limit", "1", "--path", "docs", "--since", "2025-01-01T00:00:00+02:00")
+    assert [entry["generation"] for entry in page["items"]] == [2]
+    rest = laptop.json(
+        "log", name, "--path", "docs", "--since", "2025-01-01T00:00:00+02:00", "--cursor", page["next_cursor"]
+    )
+    assert ([entry["generation"] for entry in rest["items"]], rest["next_cursor"]) == ([1], None)
+    assert laptop.json("log", name, "--path", "run.sh", "--before", "2")["items"] == rest["items"]
+    error = laptop.error("log", name, "--cursor", page["next_cursor"], code=2)
+    assert error["code"] == "invalid_cursor"
+    assert [one["name"] for one in laptop.json("project", "list", "--prefix", name)["items"]] == [name]
     restored = laptop.json("restore", name, "1", "docs/a.txt")
     assert (restored["generation"], restored["paths"]) == (3, [{"path": "docs/a.txt"}])
     laptop("checkout", name, "--session", f"{name}-s")

@@ -7,19 +7,20 @@ from typing import Annotated
 import msgspec
 from fastapi import Path, Query
 from manifold_common.domain.arguments import MAX_GENERATION
-from manifold_common.ids import Generation
+from manifold_common.domain.listing import CommitFilter, Fact
+from manifold_common.ids import Generation, parse_session_id, parse_user_id
+from manifold_common.shapes.cursors import COMMITS, Content, Cursors, TreePlace, TreePoint
 from manifold_common.shapes.history import Commit, CommitPage, DiffPage, TreeDifference
+from manifold_common.shapes.path import Place
 
 from functions.api.caller import Caller, ProjectRef, generation_of
-from functions.api.paging import page_of, path_after
+from functions.api.paging import DEFAULT_PAGE, After, Limit, Time, page_of, time_of
 from functions.api.problem import responses
-from functions.api.shaped import Router
-from functions.invocation.bounds import fitting
+from functions.api.shaped import REQUEST, Router
 
 router = Router(prefix="/api/projects/{project}", tags=["history"])
 
-MAX_PAGE = 500
-MAX_DIFFERENCES = 10_000
+_DIFFERENCES = Cursors("diff", msgspec.msgpack.Decoder(Content[tuple[TreePoint, TreePoint, TreePlace]]))
 
 Number = Annotated[int, Query(ge=0, le=MAX_GENERATION)]
 
@@ -28,15 +29,43 @@ Number = Annotated[int, Query(ge=0, le=MAX_GENERATION)]
 def list_commits(
     caller: Caller,
     project: ProjectRef,
-    before: Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="`next` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+    author: Annotated[str | None, Query(description="Only those of this user.")] = None,
+    session: Annotated[str | None, Query(description="Only those of this session.")] = None,
+    since: Time = None,
+    until: Time = None,
+    before_generation: Annotated[
+        int | None, Query(ge=0, le=MAX_GENERATION, description="Only those of lower generations.")
+    ] = None,
+    path: Annotated[str | None, Query(description="Only those that changed it, or something below it.")] = None,
+    path_base64: Annotated[str | None, Query(description="Its exact bytes, where they are not UTF-8.")] = None,
+    provenance: Annotated[
+        str | None,
+        Query(description="Only those with this `KEY`, or `KEY=VALUE`: text as it is, other values as JSON has them."),
+    ] = None,
+    limit: Limit = DEFAULT_PAGE,
+    cursor: After = None,
 ) -> CommitPage:
-    """List commits, newest first."""
-    entries = caller.manifold.history.log(
-        caller.principal, caller.project_id(project), before=generation_of(before), limit=limit + 1
+    """List commits, newest first. `since` is the first moment that counts, `until` the first that does not.
+
+    What `path` and `provenance` ask for is looked for commit by commit, a bounded number in each request: a page may
+    have few items, or none, and a `next_cursor`.
+    """
+    wanted = CommitFilter(
+        None if author is None else parse_user_id(author),
+        None if session is None else parse_session_id(session),
+        time_of(since, "since"),
+        time_of(until, "until"),
+        generation_of(before_generation),
+        _path_of(path, path_base64),
+        None if provenance is None else Fact.of(provenance),
     )
-    page = fitting(entries[:limit], msgspec.json.encode)
-    return CommitPage(items=list(page), next=page[-1].generation if len(entries) > len(page) else None)
+    known = caller.project_id(project)
+    list_of = (caller.principal, known, wanted)
+    before = COMMITS.read(cursor, *list_of)
+    found = caller.manifold.history.log_page(caller.principal, known, wanted, before=before, limit=limit)
+    items, more = page_of(found.entries, limit)
+    last = items[-1].generation if more else found.before
+    return CommitPage(items=items, next_cursor=None if last is None else COMMITS.write(last, *list_of))
 
 
 @router.get("/commits/{generation}", responses=responses(404))
@@ -53,15 +82,29 @@ def diff(
     project: ProjectRef,
     before: Number,
     after: Number,
-    after_path: Annotated[str, Query(description="`next` of the page before.")] = "",
-    limit: Annotated[int, Query(ge=1, le=MAX_DIFFERENCES)] = 1000,
+    limit: Limit = DEFAULT_PAGE,
+    cursor: After = None,
 ) -> DiffPage:
-    """Say which paths differ between two generations."""
-    last = path_after(after_path)
-    found = caller.manifold.history.diff(
-        caller.principal, caller.project_id(project), Generation(before), Generation(after)
+    """Say which paths differ between two generations. What the pages after the first compare are the same two."""
+    known = caller.project_id(project)
+    list_of = (caller.principal, known, before, after)
+    place = _DIFFERENCES.read(cursor, *list_of)
+    pinned = (place[0].point, place[1].point) if place else None
+    start = place[2] if place else 0
+    found = caller.manifold.history.compare(
+        caller.principal, known, Generation(before), Generation(after), pinned=pinned
     )
-    items, cursor = page_of(
-        found, last, limit, path_of=lambda difference: difference.path, shown=TreeDifference.between
+    some = [TreeDifference.between(difference) for difference in found.differences[start : start + limit + 1]]
+    items, more = page_of(some, limit)
+    last = (TreePoint(*found.before), TreePoint(*found.after), start + len(items))
+    return DiffPage(
+        before=found.before.generation,
+        after=found.after.generation,
+        items=items,
+        next_cursor=_DIFFERENCES.write(last, *list_of) if more else None,
     )
-    return DiffPage(before=Generation(before), after=Generation(after), items=items, next=cursor)
+
+
+def _path_of(text: str | None, encoded: str | None) -> bytes | None:
+    given = {name: value for name, value in (("path", text), ("path_base64", encoded)) if value is not None}
+    return REQUEST.value(Place, given).exact if given else None

@@ -4,31 +4,54 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import Query, Request, Response
 from manifold_common.domain.history import require_expected
+from manifold_common.domain.listing import ProjectFilter
+from manifold_common.domain.project_name import MAX_NAME_BYTES
 from manifold_common.errors import Conflict
+from manifold_common.shapes.cursors import Content, Cursors
 from manifold_common.shapes.projects import Fork, Project, ProjectName, ProjectPage
+from msgspec import Meta
 
 from functions.api.caller import Call, Caller, ProjectRef
 from functions.api.conditions import expected_generation
+from functions.api.paging import DEFAULT_PAGE, After, Limit, Time, page_of, time_of
 from functions.api.problem import responses
 from functions.api.shaped import Router
 
 router = Router(prefix="/api/projects", tags=["projects"])
 
-MAX_PAGE = 500
+_CURSORS = Cursors(
+    "projects",
+    msgspec.msgpack.Decoder(Content[Annotated[str, Meta(max_length=MAX_NAME_BYTES, pattern=r"\A[^\x00]+\Z")]]),
+)
 
 
 @router.get("", responses=responses())
 def list_projects(
     caller: Caller,
-    after: Annotated[str, Query(description="Names after this one.", max_length=200)] = "",
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+    prefix: Annotated[str, Query(description="Only those whose name begins so.", max_length=MAX_NAME_BYTES)] = "",
+    created_since: Time = None,
+    created_until: Time = None,
+    updated_since: Time = None,
+    updated_until: Time = None,
+    limit: Limit = DEFAULT_PAGE,
+    cursor: After = None,
 ) -> ProjectPage:
-    """List the caller's projects by name."""
-    found = caller.manifold.projects.page(caller.principal, after_name=after, limit=limit + 1)
-    page = found[:limit]
-    return ProjectPage(items=page, next=page[-1].name if len(found) > limit else None)
+    """List the caller's projects by name. `since` is the first moment that counts, `until` the first that does not."""
+    wanted = ProjectFilter(
+        prefix,
+        created_since=time_of(created_since, "created_since"),
+        created_until=time_of(created_until, "created_until"),
+        updated_since=time_of(updated_since, "updated_since"),
+        updated_until=time_of(updated_until, "updated_until"),
+    )
+    list_of = (caller.principal, wanted)
+    after = _CURSORS.read(cursor, *list_of)
+    found = caller.manifold.projects.page(caller.principal, wanted=wanted, after_name=after or "", limit=limit + 1)
+    items, more = page_of(found, limit)
+    return ProjectPage(items=items, next_cursor=_CURSORS.write(items[-1].name, *list_of) if more else None)
 
 
 @router.post("", status_code=201, responses=responses(409))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import Path, Query, Request, Response
-from manifold_common.ids import parse_session_id
+from manifold_common.ids import SessionId, parse_session_id
 from manifold_common.services.sessions.shown import (
     checked_out_shown,
     committed_shown,
@@ -14,6 +15,7 @@ from manifold_common.services.sessions.shown import (
     status_shown,
 )
 from manifold_common.shapes.base import seen_of
+from manifold_common.shapes.cursors import Content, Cursors
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
 from manifold_common.shapes.sessions import (
@@ -26,16 +28,19 @@ from manifold_common.shapes.sessions import (
     OpenSession,
     Saved,
     Session,
-    SessionList,
+    SessionPage,
     Status,
 )
 
 from functions.api.caller import Caller
 from functions.api.conditions import expected_generation, request_id
+from functions.api.paging import DEFAULT_PAGE, After, Limit, page_of
 from functions.api.problem import responses
 from functions.api.shaped import Router, answered, content_of
 
 router = Router(prefix="/api/sessions", tags=["sessions"])
+
+_CURSORS = Cursors("sessions", msgspec.msgpack.Decoder(Content[SessionId]))
 
 Checksum = Annotated[bool, Query(description=CHECKSUM)]
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
@@ -43,11 +48,18 @@ SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agen
 
 @router.get("", responses=responses(404))
 def list_sessions(
-    caller: Caller, project: Annotated[str | None, Query(description="Only those of this project.")] = None
-) -> SessionList:
-    """List the caller's sessions."""
+    caller: Caller,
+    project: Annotated[str | None, Query(description="Only those of this project.")] = None,
+    limit: Limit = DEFAULT_PAGE,
+    cursor: After = None,
+) -> SessionPage:
+    """List the caller's sessions, by id."""
     only = None if project is None else caller.project_id(project)
-    return SessionList(items=[session_shown(row) for row in caller.manifold.sessions.all(caller.principal, only)])
+    list_of = (caller.principal, only)
+    after = _CURSORS.read(cursor, *list_of)
+    found = caller.manifold.sessions.page(caller.principal, only, after=after, limit=limit + 1)
+    items, more = page_of([session_shown(row) for row in found], limit)
+    return SessionPage(items=items, next_cursor=_CURSORS.write(items[-1].session, *list_of) if more else None)
 
 
 @router.post("", responses=responses(404, 409, 413, 507))

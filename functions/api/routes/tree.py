@@ -4,54 +4,67 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import Query, Request
 from manifold_common.domain.arguments import MAX_GENERATION
+from manifold_common.domain.listing import TreeFilter
 from manifold_common.domain.paths import ROOT
-from manifold_common.shapes.history import TreeEntry, TreePage
+from manifold_common.shapes.cursors import Content, Cursors, TreePlace, TreePoint
+from manifold_common.shapes.history import Kind, TreeEntry, TreePage, kind_of
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
-from functions.api.paging import page_of, path_after
+from functions.api.paging import DEFAULT_PAGE, After, Limit, page_of
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.shaped import Router
 
 router = Router(prefix="/api/projects/{project}", tags=["files"])
 
-MAX_PAGE = 10_000
+_CURSORS = Cursors("tree", msgspec.msgpack.Decoder(Content[tuple[TreePoint, TreePlace]]))
 
 Recursive = Annotated[bool, Query(description="Everything below the folder, not only what is in it.")]
 At = Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="The newest generation by default.")]
-After = Annotated[str, Query(description="`next` of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+Glob = Annotated[
+    str | None,
+    Query(description="Only what matches, and all below that: a path pattern (gitignore syntax), from the root."),
+]
+OfKind = Annotated[Kind | None, Query(description="Only entries of this kind.")]
 
 
-@router.get("/tree", responses=responses(404))
+@router.get("/tree", responses=responses(404, 410, 413))
 def list_root(
-    caller: Caller, project: ProjectRef, recursive: Recursive = False, generation: At = None, after: After = "",
-    limit: Limit = 1000,
+    caller: Caller, project: ProjectRef, recursive: Recursive = False, generation: At = None, glob: Glob = None,
+    kind: OfKind = None, limit: Limit = DEFAULT_PAGE, cursor: After = None,
 ) -> TreePage:  # fmt: skip
-    """List the project's root folder."""
-    return _list(caller, project, ROOT, recursive, generation, after, limit)
+    """List the project's root folder. All pages are of the generation that the first one was of."""
+    return _list(caller, project, ROOT, recursive, generation, glob, kind, limit, cursor)
 
 
-@router.get("/tree/{path:rest}", responses=responses(404))
+@router.get("/tree/{path:rest}", responses=responses(404, 410, 413))
 def list_folder(
     request: Request, caller: Caller, project: ProjectRef, recursive: Recursive = False, generation: At = None,
-    after: After = "", limit: Limit = 1000,
+    glob: Glob = None, kind: OfKind = None, limit: Limit = DEFAULT_PAGE, cursor: After = None,
 ) -> TreePage:  # fmt: skip
-    """List a folder."""
+    """List a folder. All pages are of the generation that the first one was of."""
     folder = trailing_path(request.scope)
-    return _list(caller, project, folder, recursive, generation, after, limit)
+    return _list(caller, project, folder, recursive, generation, glob, kind, limit, cursor)
 
 
 def _list(
-    caller: Call, project: str, folder: bytes, recursive: bool, generation: int | None, after: str, limit: int
-) -> TreePage:
-    last = path_after(after)
+    caller: Call, project: str, folder: bytes, recursive: bool, generation: int | None, glob: str | None,
+    kind: Kind | None, limit: int, cursor: str | None,
+) -> TreePage:  # fmt: skip
+    known = caller.project_id(project)
+    wanted = TreeFilter(glob, None if kind is None else kind_of(kind))
+    list_of = (caller.principal, known, folder, recursive, generation, wanted)
+    place = _CURSORS.read(cursor, *list_of)
+    pinned, start = (place[0].point, place[1]) if place else (None, 0)
     listing = caller.manifold.history.list_tree(
-        caller.principal, caller.project_id(project), folder, generation_of(generation), recursive=recursive
+        caller.principal, known, folder, generation_of(generation), recursive=recursive, wanted=wanted, pinned=pinned
     )
-    items, cursor = page_of(
-        listing.entries, last, limit, path_of=lambda item: item[0], shown=lambda item: TreeEntry.at(*item)
+    some = [TreeEntry.at(*item) for item in listing.entries[start : start + limit + 1]]
+    items, more = page_of(some, limit)
+    last = (TreePoint(*listing.point), start + len(items))
+    return TreePage(
+        generation=listing.generation, items=items, next_cursor=_CURSORS.write(last, *list_of) if more else None
     )
-    return TreePage(generation=listing.generation, items=items, next=cursor)

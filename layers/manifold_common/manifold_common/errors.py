@@ -152,6 +152,12 @@ class NotFound(ManifoldError):
     code = "not_found"
 
 
+class GenerationGone(NotFound):
+    """A generation that a caller was reading is not there any more: it was collected, or the database was restored."""
+
+    code = "generation_gone"
+
+
 class ObjectNotFound(NotFound):
     """The object store is certain that it holds no such object (never raised for a failed request)."""
 
@@ -166,6 +172,12 @@ class InvalidInput(ManifoldError):
 
     kind = ErrorKind.INVALID
     code = "invalid_input"
+
+
+class InvalidCursor(InvalidInput):
+    """A cursor that is none, or that belongs to another list, or to the same one with other filters."""
+
+    code = "invalid_cursor"
 
 
 class ConfigError(InvalidInput):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point, parse_point
+from manifold_common.domain.listing import parse_moment
 from manifold_common.errors import InvalidInput
 
 from manifold_local.cli.completion import complete_project, complete_session
@@ -57,6 +59,20 @@ ExpectOption = Annotated[
         help="Do it only if this is the newest generation, best named with its commit.",
     ),
 ]
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return parse_moment(text, "the time")
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def time_option(name: str, help_text: str) -> Any:
+    """Return an option that takes a time."""
+    return typer.Option(name, metavar="TIME", parser=_moment, help=help_text)
+
+
 SeenOption = Annotated[
     Point | None,
     typer.Option(

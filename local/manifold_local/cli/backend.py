@@ -9,12 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from manifold_common.domain.listing import EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.projects.transfer import Exported
 from manifold_common.services.sessions.commit import Committed, Saved
 from manifold_common.services.sessions.sessions import CheckedOut, Status
 from manifold_common.shapes.changes import Edited, ImportedFolder
-from manifold_common.shapes.history import Commit
+from manifold_common.shapes.cursors import COMMITS
+from manifold_common.shapes.history import Commit, CommitPage
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
 from manifold_common.shapes.requests import CheckoutRequest
@@ -47,13 +49,13 @@ class OpenSession:
 class Backend(Protocol):
     """Errors are those of the services."""
 
-    def projects(self) -> list[Project]: ...
+    def projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]: ...
     def project(self, name_or_id: str, *, with_plain_objects: bool = False) -> Project: ...
     def create(self, name: str) -> Project: ...
     def rename(self, project: ProjectId, name: str) -> Project: ...
     def delete(self, project: ProjectId) -> None: ...
     def withdraw(self, project: ProjectId) -> bool: ...
-    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[Commit]: ...
+    def log(self, project: ProjectId, wanted: CommitFilter, limit: int, cursor: str | None) -> CommitPage: ...
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited: ...
     def import_folder(
         self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None
@@ -81,12 +83,12 @@ class LocalBackend:
         self._manifold = manifold
         self._principal = principal
 
-    def projects(self) -> list[Project]:
-        found = []
-        page = self._manifold.projects.page(self._principal, limit=_PAGE)
-        while page:
+    def projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
+        found: list[Project] = []
+        projects, last = self._manifold.projects, ""
+        while page := projects.page(self._principal, wanted=wanted, after_name=last, limit=_PAGE):
             found += page
-            page = self._manifold.projects.page(self._principal, after_name=page[-1].name, limit=_PAGE)
+            last = page[-1].name
         return found
 
     def project(self, name_or_id: str, *, with_plain_objects: bool = False) -> Project:
@@ -106,8 +108,18 @@ class LocalBackend:
     def withdraw(self, project: ProjectId) -> bool:
         return self._manifold.projects.withdraw(self._principal, project)
 
-    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[Commit]:
-        return self._manifold.history.log(self._principal, project, before=before, limit=limit)
+    def log(self, project: ProjectId, wanted: CommitFilter, limit: int, cursor: str | None) -> CommitPage:
+        history, list_of = self._manifold.history, (self._principal, project, wanted)
+        before = COMMITS.read(cursor, *list_of)
+        found: list[Commit] = []
+        while True:
+            most = min(_PAGE, limit - len(found))
+            page = history.log_page(self._principal, project, wanted, before=before, limit=most)
+            found += page.entries
+            before = page.before
+            if before is None or len(found) >= limit:
+                break
+        return CommitPage(items=found, next_cursor=None if before is None else COMMITS.write(before, *list_of))
 
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
         return self._manifold.edits.restore(self._principal, project, generation, paths, intent)
@@ -181,8 +193,8 @@ class RemoteBackend:
     def __init__(self, remote: RemoteManifold) -> None:
         self._remote = remote
 
-    def projects(self) -> list[Project]:
-        return self._remote.projects.all()
+    def projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
+        return self._remote.projects.all(wanted)
 
     def project(self, name_or_id: str, *, with_plain_objects: bool = False) -> Project:  # noqa: ARG002 - always has them
         return self._remote.projects.resolve(name_or_id)
@@ -199,8 +211,8 @@ class RemoteBackend:
     def withdraw(self, project: ProjectId) -> bool:
         return self._remote.projects.withdraw(project)
 
-    def log(self, project: ProjectId, before: Generation | None, limit: int) -> list[Commit]:
-        return self._remote.projects.log(project, before=before, limit=limit)
+    def log(self, project: ProjectId, wanted: CommitFilter, limit: int, cursor: str | None) -> CommitPage:
+        return self._remote.projects.log_page(project, wanted, limit=limit, cursor=cursor)
 
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
         return self._remote.projects.restore(project, generation, paths, intent)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.listing import CommitFilter, Fact, TreeFilter
+from manifold_common.domain.tree import DIRECTORY, SYMLINK
 from manifold_common.domain.wording import plural
 from manifold_common.errors import NotFound
-from manifold_common.ids import Generation, ProjectId
+from manifold_common.ids import Generation, ProjectId, parse_session_id, parse_user_id
+from manifold_common.shapes.history import Kind, kind_of
 
 from manifold_local.cli.arguments import (
     ExpectOption,
@@ -20,8 +24,10 @@ from manifold_local.cli.arguments import (
     StrategyOption,
     parse_message,
     parse_provenance,
+    time_option,
 )
 from manifold_local.cli.call import Call, command, project_path
+from manifold_local.cli.completion import complete_session
 from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.exit_codes import DIFFERENT
 from manifold_local.cli.output import (
@@ -36,9 +42,7 @@ from manifold_local.cli.output import (
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.domain.tree import Difference
-    from manifold_common.shapes.history import Commit
 
-_PAGE = 500
 
 PatchOption = Annotated[bool, typer.Option("--patch", "-p", help="Print a patch, as 'git apply' takes it.")]
 
@@ -48,25 +52,47 @@ def log(
     project: ProjectArgument,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="COUNT", min=1, help="Most commits to show.")] = 50,
     before: Annotated[
-        int | None, typer.Option("--before", metavar="N", min=0, help="Only those before this generation.")
+        int | None,
+        typer.Option("--before", metavar="N", min=0, help="Only those before this generation."),
+    ] = None,
+    author: Annotated[str | None, typer.Option("--author", metavar="USER", help="Only those of this user.")] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            "--session", "-s", metavar="SESSION", autocompletion=complete_session, help="Only those of this session."
+        ),
+    ] = None,
+    since: Annotated[datetime | None, time_option("--since", "Only those of then or later.")] = None,
+    until: Annotated[datetime | None, time_option("--until", "Only those of before.")] = None,
+    path: Annotated[
+        str | None,
+        typer.Option("--path", "-p", metavar="PATH", help="Only those that changed it, or something below it."),
+    ] = None,
+    fact: Annotated[
+        str | None,
+        typer.Option(
+            "--provenance", metavar="KEY[=VALUE]", help="Only those with this fact. Its value: text, or JSON."
+        ),
+    ] = None,
+    cursor: Annotated[
+        str | None,
+        typer.Option("--cursor", metavar="CURSOR", help="Go on: next_cursor of --json before, with the same options."),
     ] = None,
 ) -> None:
     """Show a project's commits, newest first."""
-    from manifold_common.shapes.history import CommitPage
-
     from manifold_local.cli.views import print_log_entry
 
-    entries: list[Commit] = []
+    wanted = CommitFilter(
+        None if author is None else parse_user_id(author),
+        None if session is None else parse_session_id(session),
+        since,
+        until,
+        None if before is None else Generation(before),
+        None if path is None else project_path(path),
+        None if fact is None else Fact.of(fact),
+    )
     with call.backend() as backend:
-        known = backend.project(project)
-        end = None if before is None else Generation(before)
-        while len(entries) <= limit:
-            page = backend.log(known.id, end, min(_PAGE, limit + 1 - len(entries)))
-            if not page:
-                break
-            entries += page
-            end = page[-1].generation
-    shown = CommitPage(items=entries[:limit], next=entries[limit - 1].generation if len(entries) > limit else None)
+        shown = backend.log(backend.project(project).id, wanted, limit, cursor)
 
     def say() -> None:
         for entry in shown.items:
@@ -103,7 +129,7 @@ def diff(
             _print_changes(call, manifold, known.id, first, second, found, patch=patch)
 
         items = list(map(TreeDifference.between, found)) if call.json else []
-        call.answer(DiffPage(before=first, after=second, items=items, next=None), say)
+        call.answer(DiffPage(before=first, after=second, items=items, next_cursor=None), say)
     if exit_code and found:
         raise typer.Exit(DIFFERENT)
 
@@ -137,17 +163,24 @@ def list_folder(
     path: Annotated[str | None, typer.Argument(metavar="PATH", help="Folder; the project's root by default.")] = None,
     generation: GenerationOption = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Everything below it as well.")] = False,
+    glob: Annotated[
+        str | None,
+        typer.Option(
+            "--glob", metavar="PATTERN", help="Only what matches, and all below that (gitignore syntax), from the root."
+        ),
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only entries of this kind.")] = None,
 ) -> None:
     """List what a folder of a generation holds."""
     from manifold_common.domain.paths import ROOT
-    from manifold_common.domain.tree import DIRECTORY, SYMLINK
     from manifold_common.shapes.history import TreeEntry, TreePage
 
     folder = ROOT if path in (None, ".", "./") else project_path(path or "")
     with call.manifold() as manifold:
         known = manifold.projects.resolve(call.principal, project)
         chosen = None if generation is None else Generation(generation)
-        found = manifold.history.list_tree(call.principal, known.id, folder, chosen, recursive=recursive)
+        wanted = TreeFilter(glob, None if kind is None else kind_of(kind))
+        found = manifold.history.list_tree(call.principal, known.id, folder, chosen, recursive=recursive, wanted=wanted)
 
     def say() -> None:
         rows = []
@@ -162,7 +195,7 @@ def list_folder(
             print_table(("MODE", "SIZE", "CHANGED", "PATH"), rows, right=frozenset({1}), title=3, spare=(2, 0))
 
     items = [TreeEntry.at(*entry) for entry in found.entries] if call.json else []
-    call.answer(TreePage(generation=found.generation, items=items, next=None), say)
+    call.answer(TreePage(generation=found.generation, items=items, next_cursor=None), say)
 
 
 def cat(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
+from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.domain.wording import plural
 from manifold_common.shapes.projects import ProjectPage
 
-from manifold_local.cli.arguments import GenerationOption, ProjectArgument
+from manifold_local.cli.arguments import GenerationOption, ProjectArgument, time_option
 from manifold_local.cli.asking import ask
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
@@ -23,14 +25,25 @@ def create(call: Call, name: NameArgument) -> None:
     call.answer(made, lambda: print_line(f"created {safe(made.name)}  {made.id}"))
 
 
-def show_all(call: Call) -> None:
+def show_all(
+    call: Call,
+    prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Only those whose name begins so.")] = "",
+    created_since: Annotated[datetime | None, time_option("--created-since", "Only those made then or later.")] = None,
+    created_until: Annotated[datetime | None, time_option("--created-until", "Only those made before.")] = None,
+    updated_since: Annotated[
+        datetime | None, time_option("--updated-since", "Only those changed then or later.")
+    ] = None,
+    updated_until: Annotated[datetime | None, time_option("--updated-until", "Only those not changed since.")] = None,
+) -> None:
     """List the projects, by name."""
+    wanted = ProjectFilter(prefix, created_since, created_until, updated_since, updated_until)
     with call.backend() as backend:
-        found = backend.projects()
+        found = backend.projects(wanted)
 
     def say() -> None:
         if not found:
-            call.note("there are no projects yet: 'manifold project create NAME' makes one")
+            none = "there are no projects yet: 'manifold project create NAME' makes one"
+            call.note(none if wanted == EVERY_PROJECT else "no project is like that")
             return
         print_table(
             ("NAME", "GENERATION", "ENTRIES", "SIZE", "CHANGED", "ID"),
@@ -49,7 +62,7 @@ def show_all(call: Call) -> None:
             spare=(4, 2),
         )
 
-    call.answer(ProjectPage(items=found, next=None), say)
+    call.answer(ProjectPage(items=found, next_cursor=None), say)
 
 
 def show(call: Call, project: ProjectArgument) -> None:

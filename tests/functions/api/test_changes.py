@@ -175,8 +175,8 @@ def test_commits_are_paged_newest_first(api: Api) -> None:
         api.put(f"{DEMO}/files/f{number}", content=b"x", params={"message": f"m{number}"})
     first = api.get(f"{DEMO}/commits", params={"limit": 2}).json()
     assert [item["generation"] for item in first["items"]] == [5, 4]
-    second = api.get(f"{DEMO}/commits", params={"limit": 3, "before": first["next"]}).json()
-    assert ([item["message"] for item in second["items"]], second["next"]) == (["m2", "m1", "m0"], None)
+    second = api.get(f"{DEMO}/commits", params={"limit": 3, "cursor": first["next_cursor"]}).json()
+    assert ([item["message"] for item in second["items"]], second["next_cursor"]) == (["m2", "m1", "m0"], None)
     assert second["items"][-1]["parent"] is None
     assert api.get(f"{DEMO}/commits/6").status_code == 404
 
@@ -194,9 +194,9 @@ def test_a_diff_says_what_was_added_modified_and_deleted(api: Api) -> None:
     changed = diff["items"][0]
     assert (changed["before"]["size"], changed["after"]["size"]) == (1, 2)
     first = api.get(f"{DEMO}/diff", params={"before": 3, "after": 6, "limit": 2}).json()
-    rest = api.get(f"{DEMO}/diff", params={"before": 3, "after": 6, "after_path": first["next"]}).json()
+    rest = api.get(f"{DEMO}/diff", params={"before": 3, "after": 6, "limit": 2, "cursor": first["next_cursor"]}).json()
     assert first["items"] + rest["items"] == diff["items"]
-    assert rest["next"] is None
+    assert rest["next_cursor"] is None
 
 
 def test_pages_of_a_tree_hold_every_entry_once(api: Api) -> None:
@@ -204,11 +204,13 @@ def test_pages_of_a_tree_hold_every_entry_once(api: Api) -> None:
     api.post(f"{DEMO}/commits", json={"changes": [{"op": "put", "path": name, "text": ""} for name in names]})
     api.raw("PUT", f"{DEMO}/files/%FF", body=b"")
     found: list[str] = []
-    after: str | None = ""
-    while after is not None:
-        page = api.get(f"{DEMO}/tree", params={"limit": 4, "after": after}).json()
+    more: dict[str, str] = {}
+    while True:
+        page = api.get(f"{DEMO}/tree", params={"limit": 4, **more}).json()
         found += [item["path"] for item in page["items"]]
-        after = page["next"]
+        if page["next_cursor"] is None:
+            break
+        more = {"cursor": page["next_cursor"]}
     assert found == [*names, "\\xff"]
 
 

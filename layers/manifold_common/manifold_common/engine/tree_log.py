@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -383,6 +383,14 @@ class TreeLog:
 
         keep = row.dek != PLAIN or keys.keeps_plain
         return self._objects.read(key, use, max_bytes=row.object_bytes, keep=keep)
+
+    def read_commits(self, tenant: TenantId, project: ProjectId, rows: Sequence[CommitRow]) -> Iterator[ReadCommit]:
+        """Yield several commits, in their order, some read ahead. Raises as ``read_commit``."""
+        keys = self._keys.of(tenant, project)
+        with self.memory.account(f"commits of project {project}") as account:
+            for commit, taken in self._read_commits(list(rows), keys, account):
+                yield commit
+                account.give_back(taken)
 
     def record_hashes(self, tenant: TenantId, project: ProjectId, generation: Generation) -> list[bytes]:
         """Return the record hashes of all commits up to ``generation``, the first one's first, as the catalog says."""

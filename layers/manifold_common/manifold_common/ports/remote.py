@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from manifold_common.domain.history import Seen
+from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.served_link import SERVED_LINK
 from manifold_common.ids import (
@@ -30,7 +31,7 @@ from manifold_common.ids import (
 )
 from manifold_common.ports.object_store import ObjectAccess
 from manifold_common.shapes.changes import Edited
-from manifold_common.shapes.history import Commit
+from manifold_common.shapes.history import CommitPage
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.path import TreePath
 from manifold_common.shapes.projects import Project
@@ -198,8 +199,8 @@ class RemoteServer(Protocol):
     def project(self, name_or_id: str) -> Project:
         """Raises NotFound."""
 
-    def projects(self) -> list[Project]:
-        """Return all, by name."""
+    def projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
+        """Return all that are wanted, by name."""
 
     def create_project(self, name: str) -> Project:
         """Raises AlreadyExists, InvalidInput."""
@@ -210,8 +211,14 @@ class RemoteServer(Protocol):
     def rename_project(self, project: ProjectId, name: str) -> Project:
         """Raises NotFound, AlreadyExists, InvalidInput."""
 
-    def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[Commit]:
-        """Return up to ``limit`` commits, newest first. Raises NotFound."""
+    def commits(
+        self, project: ProjectId, wanted: CommitFilter = EVERY_COMMIT, *, limit: int, cursor: str | None = None
+    ) -> CommitPage:
+        """Return up to ``limit`` commits that are wanted, newest first, from ``cursor`` on.
+
+        Raises:
+            NotFound. InvalidCursor: it is of another list.
+        """
 
     def restore(
         self,

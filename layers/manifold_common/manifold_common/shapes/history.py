@@ -11,11 +11,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from manifold_common.domain import tree
 from manifold_common.ids import CommitId, Generation, SessionId, UserId
-from manifold_common.shapes.base import Answer, Count, Dated, Mode, Moment, Text
+from manifold_common.shapes.base import Count, Dated, Mode, Moment, Text
+from manifold_common.shapes.page import Page
 from manifold_common.shapes.path import TreePath, first_of, text_of
-
-_AFTER = "to get the next page; null on the last one."
-PathCursor = Annotated[str, Meta(max_length=8192)]
 
 
 class Kind(Enum):
@@ -25,6 +23,11 @@ class Kind(Enum):
 
 
 _KINDS = {tree.FILE: Kind.FILE, tree.DIRECTORY: Kind.FOLDER, tree.SYMLINK: Kind.LINK}
+
+
+def kind_of(kind: Kind) -> int:
+    """Return what trees call it."""
+    return next(known for known, shown in _KINDS.items() if shown is kind)
 
 
 class TreeEntry(TreePath, frozen=True, kw_only=True, gc=False):
@@ -70,10 +73,9 @@ class FileFacts(TreeEntry, frozen=True, kw_only=True):
         return cls(*text_of(path), **entry_facts(entry), generation=generation)
 
 
-class TreePage(Answer, frozen=True):
+class TreePage(Page, frozen=True):
     generation: Generation
     items: Annotated[list[TreeEntry], Meta(description="By path.")]
-    next: Annotated[PathCursor | None, Meta(description=f"Give it as `after` {_AFTER}")]
 
 
 class Commit(Dated, frozen=True):
@@ -91,9 +93,8 @@ class Commit(Dated, frozen=True):
     new_bytes: Annotated[Count, Meta(description="Raw bytes of content that was not stored before.")]
 
 
-class CommitPage(Answer, frozen=True):
+class CommitPage(Page, frozen=True):
     items: Annotated[list[Commit], Meta(description="Newest first.")]
-    next: Annotated[Generation | None, Meta(description=f"Give it as `before` {_AFTER}")]
 
 
 class ChangeKind(Enum):
@@ -157,11 +158,10 @@ def _name_bytes(difference: tree.Difference) -> int:
     return 3 * len(path) + sum(len(entry.content) for entry in links)
 
 
-class DiffPage(Answer, frozen=True):
+class DiffPage(Page, frozen=True):
     before: Annotated[Generation, Meta(description="The older generation.")]
     after: Generation
     items: Annotated[list[TreeDifference], Meta(description="By path.")]
-    next: Annotated[PathCursor | None, Meta(description=f"Give it as `after_path` {_AFTER}")]
 
 
 class CommitWithDifferences(Commit, frozen=True):

@@ -12,6 +12,7 @@ from manifold_common.domain.project_name import check_project_name
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import CommitId, Generation, ProjectId, UserId
 from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request
+from manifold_common.shapes.page import Page
 
 GENERATION = "The newest one by default."
 
@@ -68,12 +69,8 @@ class Project(Dated, frozen=True):
         return Point(self.generation, self.commit)
 
 
-class ProjectPage(Answer, frozen=True):
+class ProjectPage(Page, frozen=True):
     items: Annotated[list[Project], Meta(description="By name.")]
-    next: Annotated[
-        Annotated[str, Meta(max_length=1024)] | None,
-        Meta(description="Give it as `after` to get the next page; null on the last one."),
-    ]
 
 
 class ProjectName(Request, frozen=True):

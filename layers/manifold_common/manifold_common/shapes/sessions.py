@@ -12,6 +12,7 @@ from manifold_common.shapes.base import Answer, Count, Dated, Message, Moment, P
 from manifold_common.shapes.changes import DECIDED, KEPT, STRATEGY
 from manifold_common.shapes.history import TreeDifference
 from manifold_common.shapes.losses import NOT_KEPT, NotKept
+from manifold_common.shapes.page import Page
 from manifold_common.shapes.path import LISTED_PATHS, TreePath
 from manifold_common.shapes.projects import GENERATION
 
@@ -95,8 +96,8 @@ class Session(Dated, frozen=True):
     expires_at: Moment
 
 
-class SessionList(Answer, frozen=True):
-    items: list[Session]
+class SessionPage(Page, frozen=True):
+    items: Annotated[list[Session], Meta(description="By id.")]
 
 
 class Status(Answer, frozen=True):

@@ -17,9 +17,11 @@ import msgspec
 import urllib3
 
 from manifold_common.adapters.remote.bodies import exchange
+from manifold_common.adapters.remote.lists import Listed, all_items, said_of_commits, said_of_projects
 from manifold_common.adapters.remote.network import Network
 from manifold_common.adapters.remote.problems import error_of, is_unsure
 from manifold_common.domain.history import Point, Seen, point_of
+from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, OutcomeUnknown, Unavailable
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId, parse_request_id
@@ -38,7 +40,7 @@ from manifold_common.shapes.changes import Edited, Restore
 from manifold_common.shapes.history import Commit, CommitPage
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.path import Place
-from manifold_common.shapes.projects import Project, ProjectName, ProjectPage
+from manifold_common.shapes.projects import Project, ProjectName
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 
 T = TypeVar("T")
@@ -47,15 +49,9 @@ Signer = Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]
 """Given method, URL, headers and body, returns the headers to send."""
 
 _POLICY = RetryPolicy(attempts=5, budget_seconds=60.0, base_seconds=0.1)
-_PAGE = 500
 _CONNECTIONS = 8
-_MAX_PROJECTS = 100_000
 _MAX_ANSWER_BYTES = 64 << 20
 _NEVER_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-
-
-class _Sessions(msgspec.Struct):
-    items: list[RemoteSession]
 
 
 class _Kept(msgspec.Struct):
@@ -71,15 +67,15 @@ class _Verified(msgspec.Struct):
 
 
 _PROJECT = msgspec.json.Decoder(Project)
-_PROJECT_PAGE = msgspec.json.Decoder(ProjectPage)
+_PROJECTS = msgspec.json.Decoder(Listed[Project])
 _PLAN = msgspec.json.Decoder(RemotePlan)
 _SESSION_PLAN = msgspec.json.Decoder(RemoteSessionPlan)
 _SLOTS = msgspec.json.Decoder(UploadSlots)
 _LINKS = msgspec.json.Decoder(_Links)
 _COMMITTED = msgspec.json.Decoder(RemoteCommitted)
 _SESSION = msgspec.json.Decoder(RemoteSession)
-_SESSIONS = msgspec.json.Decoder(_Sessions)
-_COMMITS = msgspec.json.Decoder(CommitPage)
+_SESSIONS = msgspec.json.Decoder(Listed[RemoteSession])
+_COMMITS = msgspec.json.Decoder(Listed[Commit])
 _EDITED = msgspec.json.Decoder(Edited)
 _KEPT = msgspec.json.Decoder(_Kept)
 _VERIFIED = msgspec.json.Decoder(_Verified)
@@ -127,17 +123,8 @@ class HttpServer:
     def project(self, name_or_id: str) -> Project:
         return self._ask("GET", f"/api/projects/{quote(name_or_id, safe='')}", _PROJECT)
 
-    def projects(self) -> list[Project]:
-        found: list[Project] = []
-        after = ""
-        while True:
-            page = self._ask("GET", f"/api/projects?{urlencode({'after': after, 'limit': _PAGE})}", _PROJECT_PAGE)
-            found += page.items
-            if page.next is None:
-                return found
-            if not page.items or len(found) > _MAX_PROJECTS:
-                raise BadAnswer(f"the server's list of projects does not end after {len(found)}")
-            after = page.next
+    def projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
+        return all_items(self._page("/api/projects", said_of_projects(wanted), _PROJECTS), "projects").items
 
     def create_project(self, name: str) -> Project:
         return self._ask("POST", "/api/projects", _PROJECT, ProjectName(name=name), again=False)
@@ -151,16 +138,12 @@ class HttpServer:
     def rename_project(self, project: ProjectId, name: str) -> Project:
         return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, ProjectName(name=name), again=False)
 
-    def commits(self, project: ProjectId, *, before: Generation | None, limit: int) -> list[Commit]:
-        found: list[Commit] = []
-        while len(found) < limit:
-            query = {"limit": min(limit - len(found), _PAGE), **({} if before is None else {"before": before})}
-            page = self._ask("GET", f"/api/projects/{project}/commits?{urlencode(query)}", _COMMITS)
-            found += page.items
-            if page.next is None or not page.items:
-                break
-            before = page.next
-        return found[:limit]
+    def commits(
+        self, project: ProjectId, wanted: CommitFilter = EVERY_COMMIT, *, limit: int, cursor: str | None = None
+    ) -> CommitPage:
+        ask = self._page(f"/api/projects/{project}/commits", said_of_commits(wanted), _COMMITS)
+        found = all_items(ask, "commits", limit, cursor)
+        return CommitPage(items=found.items, next_cursor=found.next_cursor)
 
     def restore(
         self,
@@ -248,8 +231,8 @@ class HttpServer:
     # --- sessions -------------------------------------------------------------------------------------------------
 
     def sessions(self, project: ProjectId | None = None) -> list[RemoteSession]:
-        query = "" if project is None else f"?{urlencode({'project': project})}"
-        return self._ask("GET", f"/api/sessions{query}", _SESSIONS).items
+        query = {} if project is None else {"project": str(project)}
+        return all_items(self._page("/api/sessions", query, _SESSIONS), "sessions").items
 
     def session(self, session: SessionId) -> RemoteSession:
         return self._ask("GET", f"/api/sessions/{session}", _SESSION)
@@ -258,6 +241,10 @@ class HttpServer:
         self._ask("DELETE", f"/api/sessions/{session}", None)
 
     # --- requests -------------------------------------------------------------------------------------------------
+
+    def _page(self, path: str, query: Mapping[str, str], shape: msgspec.json.Decoder[T]) -> Callable[..., T]:
+        """Return what asks for a page of a list, given what leads to it."""
+        return lambda more: self._ask("GET", f"{path}?{urlencode({**query, **more})}", shape)
 
     def _ask(
         self,

@@ -6,6 +6,8 @@ A pattern matches what it names and everything below it, and the last one that m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from manifold_common.domain.arguments import listed_texts
 from manifold_common.domain.paths import ROOT, ancestors_of, parent_of
 from manifold_common.domain.tree import DIRECTORY, Changes, Tree
@@ -52,8 +54,18 @@ class Scope:
         """
         if self.is_whole:
             return tree
-        patterns = Matcher(self._patterns, Steps("the path patterns", _HINT_STEPS))
         chosen = {ROOT} if ROOT in tree else set()
+        for path in self.matching(tree):
+            chosen.add(path)
+            for above in ancestors_of(path):
+                if above in chosen:
+                    break
+                chosen.add(above)
+        return {path: entry for path, entry in tree.items() if path in chosen}
+
+    def matching(self, tree: Tree) -> Iterator[bytes]:
+        """Yield the paths of ``tree`` in scope, by path. There are patterns. Raises as ``select``."""
+        patterns = Matcher(self._patterns, Steps("the path patterns", _HINT_STEPS))
         folders: dict[bytes, int] = {}
         for path in sorted(tree):  # a folder comes before what is in it
             if not path:
@@ -63,12 +75,7 @@ class Scope:
             if is_folder:
                 folders[path] = rank
             if rank >= 0 and patterns.includes[rank]:
-                chosen.add(path)
-                for above in ancestors_of(path):
-                    if above in chosen:
-                        break
-                    chosen.add(above)
-        return {path: entry for path, entry in tree.items() if path in chosen}
+                yield path
 
 
 def within_scope(changes: Changes, scope: Tree, tree: Tree) -> Changes:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from manifold_common.domain.history import Point
+from manifold_common.domain.listing import EVERY_COMMIT, CommitFilter
 from manifold_common.errors import InternalError
 from manifold_common.ids import (
     CommitId,
@@ -127,6 +128,21 @@ class Commits(Protocol):
         """Return the commit that a request of that name has made."""
 
     def list_commits(
-        self, tenant: TenantId, project: ProjectId, *, before: Generation | None = None, limit: int = 100
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        *,
+        wanted: CommitFilter = EVERY_COMMIT,
+        before: Generation | None = None,
+        limit: int = 100,
     ) -> list[CommitRow]:
-        """Return up to ``limit`` commits, newest first, those before ``before``. Raises NotFound."""
+        """Return up to ``limit`` commits, newest first, those before ``before``. The time does not
+        grow with the history.
+
+        Args:
+            wanted: by author, session and time. What it says of paths and provenance, which are sealed, is the caller's
+                to look at.
+
+        Raises:
+            NotFound: no such project.
+        """

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from manifold_common.domain.keys import Encryption, KeyRecord
+from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.ids import Generation, ProjectId, TenantId, TenantProject, UserId
 from manifold_common.ports.catalog.commits import Head, Publication
 from manifold_common.ports.catalog.outbox import OutboxEvent
@@ -63,9 +64,16 @@ class Projects(Protocol):
         """Return the owner's project of that name."""
 
     def list_projects(
-        self, tenant: TenantId, owner: UserId, *, after_name: str = "", limit: int = 100
+        self,
+        tenant: TenantId,
+        owner: UserId,
+        *,
+        wanted: ProjectFilter = EVERY_PROJECT,
+        after_name: str = "",
+        limit: int = 100,
     ) -> list[ProjectRow]:
-        """Return up to ``limit`` projects by name, those after ``after_name``."""
+        """Return up to ``limit`` projects by name, those after ``after_name``. For times all of the owner's are looked
+        at, from there on."""
 
     def all_projects(self, *, after: TenantProject | None = None, limit: int = 100) -> list[ProjectRow]:
         """Return living projects of every tenant, by tenant and id (for the host's housekeeping)."""

@@ -68,7 +68,15 @@ class Sessions(Protocol):
     def view_session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
         """Return the session and its project's head, or ``None``. A deleted project has no sessions."""
 
-    def list_sessions(self, tenant: TenantId, user: UserId, project: ProjectId | None = None) -> list[SessionRow]:
+    def list_sessions(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        project: ProjectId | None = None,
+        *,
+        after: SessionId | None = None,
+        limit: int | None = None,
+    ) -> list[SessionRow]:
         """Return the user's sessions, by id."""
 
     def drafted_sessions(self, tenant: TenantId, project: ProjectId) -> list[SessionRow]:

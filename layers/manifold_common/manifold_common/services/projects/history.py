@@ -5,32 +5,54 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_generation, optional_generation
+from manifold_common.domain.history import Point
+from manifold_common.domain.listing import EVERY_COMMIT, EVERY_ENTRY, CommitFilter, TreeFilter
 from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, to_display
 from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry, chunk_ids, differences
-from manifold_common.engine.commit_writer import decode_note
+from manifold_common.engine.commit_writer import Note, decode_note
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.errors import CorruptObject, InvalidInput, NotFound
+from manifold_common.engine.working_set.scope import Scope
+from manifold_common.errors import CorruptObject, GenerationGone, InvalidInput, NotFound
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.places import Place
 from manifold_common.ids import ChunkId, Generation, ProjectId
 from manifold_common.ports.catalog import CommitRow
 from manifold_common.services.context import Context
+from manifold_common.services.projects.commit_search import search
 from manifold_common.services.projects.projects import Projects
 from manifold_common.shapes.history import Commit
 
-MAX_PAGE = 1000
+MAX_PAGE = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """Entries of one generation, by path."""
 
-    generation: Generation
+    point: Point
     entries: list[tuple[bytes, Entry]]
+
+    @property
+    def generation(self) -> Generation:
+        return self.point.generation
+
+
+class LogPage(NamedTuple):
+    entries: list[Commit]
+    before: Generation | None
+    """Go on before this one; ``None``: there is nothing more."""
+
+
+class Comparison(NamedTuple):
+    before: Point
+    after: Point
+    differences: list[Difference]
+    """By path."""
 
 
 class OpenFile:
@@ -86,6 +108,17 @@ class History:
         self._projects.get(principal, project)
         return self._context.log.load(principal.tenant, project, optional_generation(generation, "generation"))
 
+    def pinned(self, principal: Principal, project: ProjectId, point: Point) -> Snapshot:
+        """Return the tree of a generation that was seen. Raises NotFound: no such project; GenerationGone."""
+        self._projects.get(principal, project)
+        try:
+            found = self._context.log.load(principal.tenant, project, point.generation)
+        except NotFound:
+            raise _gone(point) from None
+        if found.head.commit != point.commit:
+            raise _gone(point)
+        return found
+
     def list_tree(
         self,
         principal: Principal,
@@ -94,25 +127,38 @@ class History:
         generation: Generation | None = None,
         *,
         recursive: bool = False,
+        wanted: TreeFilter = EVERY_ENTRY,
+        pinned: Point | None = None,
     ) -> Listing:
         """Return what is in a folder, or everything below it.
 
+        Args:
+            pinned: the generation, where the caller has seen it.
+
         Raises:
-            NotFound: no such folder. InvalidInput: it is not a folder.
+            NotFound: no such folder. InvalidInput: it is not a folder, or the glob is no pattern. GenerationGone.
+            QuotaExceeded: so many paths cannot be held against such a glob.
         """
-        snapshot = self.snapshot(principal, project, generation)
+        snapshot = (
+            self.snapshot(principal, project, generation) if pinned is None else self.pinned(principal, project, pinned)
+        )
         if checked_bytes(folder, "folder") != ROOT:
             entry = self.entry_of(snapshot, folder)
             if entry.kind != DIRECTORY:
                 raise InvalidInput(f"{to_display(folder)!r} is not a folder")
         prefix = folder + b"/" if folder else b""
         cut = len(prefix)
+        tree = snapshot.tree
+        paths = tree if wanted.glob is None else Scope((wanted.glob,)).matching(tree)
         found = [
-            (path, entry)
-            for path, entry in snapshot.tree.items()
-            if path and path.startswith(prefix) and (recursive or path.find(b"/", cut) < 0)
+            (path, tree[path])
+            for path in paths
+            if path
+            and path.startswith(prefix)
+            and (recursive or path.find(b"/", cut) < 0)
+            and wanted.kind in (None, tree[path].kind)
         ]
-        return Listing(snapshot.head.generation, sorted(found))
+        return Listing(snapshot.head.point, sorted(found))
 
     def entry_of(self, snapshot: Snapshot, path: bytes) -> Entry:
         """Raises NotFound, InvalidInput."""
@@ -139,12 +185,32 @@ class History:
         self, principal: Principal, project: ProjectId, *, before: Generation | None = None, limit: int = 100
     ) -> list[Commit]:
         """Return up to ``limit`` (at most MAX_PAGE) commits, newest first, those before ``before``."""
+        return self.log_page(principal, project, before=before, limit=limit).entries
+
+    def log_page(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        wanted: CommitFilter = EVERY_COMMIT,
+        *,
+        before: Generation | None = None,
+        limit: int = 100,
+    ) -> LogPage:
+        """Return up to ``limit`` (at most MAX_PAGE) commits that are wanted, newest first, those before ``before``.
+
+        What is sealed is searched for in steps (``commit_search``): there may be fewer, and more after them.
+        """
         self._projects.get(principal, project)
         limit = max(1, min(limit, MAX_PAGE))
+        before = optional_generation(before, "before")
+        if wanted.is_sealed:
+            found = search(self._context, principal, project, wanted, before, limit)
+            return LogPage([_entry(row, note) for row, note in found.commits], found.before)
         rows = self._context.catalog.list_commits(
-            principal.tenant, project, before=optional_generation(before, "before"), limit=limit
+            principal.tenant, project, wanted=wanted, before=before, limit=limit + 1
         )
-        return [self._entry(principal, project, row) for row in rows]
+        entries = [self._entry(principal, project, row) for row in rows[:limit]]
+        return LogPage(entries, entries[-1].generation if len(rows) > limit else None)
 
     def commit(self, principal: Principal, project: ProjectId, generation: Generation) -> Commit:
         """Raises NotFound."""
@@ -154,23 +220,50 @@ class History:
 
     def diff(self, principal: Principal, project: ProjectId, before: Generation, after: Generation) -> list[Difference]:
         """Return what differs between two generations, by path."""
-        first = self.snapshot(principal, project, before)
-        second = self.snapshot(principal, project, after)
-        return differences(first.tree, second.tree)
+        return self.compare(principal, project, before, after).differences
+
+    def compare(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        before: Generation,
+        after: Generation,
+        *,
+        pinned: tuple[Point, Point] | None = None,
+    ) -> Comparison:
+        """Return what differs between two generations. Raises NotFound; GenerationGone: one of ``pinned`` is."""
+        first, second = (
+            (self.snapshot(principal, project, before), self.snapshot(principal, project, after))
+            if pinned is None
+            else (self.pinned(principal, project, pinned[0]), self.pinned(principal, project, pinned[1]))
+        )
+        return Comparison(first.head.point, second.head.point, differences(first.tree, second.tree))
 
     def _entry(self, principal: Principal, project: ProjectId, row: CommitRow) -> Commit:
         note = decode_note(self._context.keys.of(principal.tenant, project), principal.tenant, project, row)
-        return Commit(
-            generation=row.generation,
-            id=row.commit,
-            parent=row.parent,
-            author=row.author,
-            session=row.session,
-            created_at=row.created_at,
-            message=note.message,
-            provenance=note.provenance,
-            added=note.added,
-            modified=note.modified,
-            deleted=note.deleted,
-            new_bytes=note.new_bytes,
-        )
+        return _entry(row, note)
+
+
+def _entry(row: CommitRow, note: Note) -> Commit:
+    return Commit(
+        generation=row.generation,
+        id=row.commit,
+        parent=row.parent,
+        author=row.author,
+        session=row.session,
+        created_at=row.created_at,
+        message=note.message,
+        provenance=note.provenance,
+        added=note.added,
+        modified=note.modified,
+        deleted=note.deleted,
+        new_bytes=note.new_bytes,
+    )
+
+
+def _gone(point: Point) -> GenerationGone:
+    return GenerationGone(
+        f"generation {point.generation} is not there any more, as it was when the list began",
+        hint="begin the list again, without a cursor",
+        generation=point.generation,
+    )

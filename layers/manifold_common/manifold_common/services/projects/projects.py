@@ -11,6 +11,7 @@ from msgspec import structs
 from manifold_common.domain.access import Principal
 from manifold_common.domain.event import PROJECT_CREATED, PROJECT_DELETED, PROJECT_RENAMED, project_event
 from manifold_common.domain.keys import Encryption, KeyRecord
+from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.domain.patience import patience
 from manifold_common.domain.project_name import check_project_name
 from manifold_common.domain.unknown import unknown_project
@@ -31,7 +32,7 @@ from manifold_common.ports.catalog import Head, OutboxEvent, ProjectRow, Publica
 from manifold_common.services.context import Context
 from manifold_common.shapes.projects import PlainObjects, Project
 
-MAX_PAGE = 1000
+MAX_PAGE = 2000
 _MOST_MEANT = 3
 _ACKNOWLEDGEMENT_TRIES = 3
 _ACKNOWLEDGEMENT_PAUSE_SECONDS = 0.25
@@ -154,10 +155,19 @@ class Projects:
             rows = self.page(principal, after_name=name[:1], limit=MAX_PAGE)
         return nearest(name, (row.name for row in rows), most=_MOST_MEANT)
 
-    def page(self, principal: Principal, *, after_name: str = "", limit: int = 100) -> list[Project]:
+    def page(
+        self,
+        principal: Principal,
+        *,
+        wanted: ProjectFilter = EVERY_PROJECT,
+        after_name: str = "",
+        limit: int = 100,
+    ) -> list[Project]:
         """Return up to ``limit`` (at most MAX_PAGE) projects by name, those after ``after_name``."""
         limit = max(1, min(limit, MAX_PAGE))
-        rows = self._context.catalog.list_projects(principal.tenant, principal.user, after_name=after_name, limit=limit)
+        rows = self._context.catalog.list_projects(
+            principal.tenant, principal.user, wanted=wanted, after_name=after_name, limit=limit
+        )
         return list(map(_shown, rows))
 
     def with_plain_objects(self, principal: Principal, projects: Sequence[Project]) -> list[Project]:

@@ -8,13 +8,13 @@ from manifold_common.domain.arguments import (
     checked_count,
     checked_generation,
     listed_paths,
-    optional_generation,
 )
+from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.errors import Conflict, NotFound
 from manifold_common.ids import Generation, ProjectId, parse_project_id
 from manifold_common.ports.remote import RemoteServer
 from manifold_common.shapes.changes import Edited
-from manifold_common.shapes.history import Commit
+from manifold_common.shapes.history import Commit, CommitPage
 from manifold_common.shapes.intent import NO_INTENT, Intent
 from manifold_common.shapes.projects import Project
 
@@ -23,9 +23,9 @@ class RemoteProjects:
     def __init__(self, server: RemoteServer) -> None:
         self._server = server
 
-    def all(self) -> list[Project]:
-        """Return all, by name."""
-        return self._server.projects()
+    def all(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
+        """Return all that are wanted, by name."""
+        return self._server.projects(wanted)
 
     def resolve(self, name_or_id: str) -> Project:
         """Return the project of that name, or of that id. Raises NotFound."""
@@ -51,10 +51,16 @@ class RemoteProjects:
         """Raises NotFound, AlreadyExists, InvalidInput."""
         return self._server.rename_project(parse_project_id(project), name)
 
-    def log(self, project: ProjectId, *, before: Generation | None = None, limit: int = 100) -> list[Commit]:
-        """Return up to ``limit`` commits, newest first, those before ``before``. Raises NotFound."""
-        before = optional_generation(before, "before")
-        return self._server.commits(parse_project_id(project), before=before, limit=checked_count(limit, "limit"))
+    def log(self, project: ProjectId, wanted: CommitFilter = EVERY_COMMIT, *, limit: int = 100) -> list[Commit]:
+        """Return up to ``limit`` commits that are wanted, newest first. Raises NotFound."""
+        return self.log_page(project, wanted, limit=limit).items
+
+    def log_page(
+        self, project: ProjectId, wanted: CommitFilter = EVERY_COMMIT, *, limit: int = 100, cursor: str | None = None
+    ) -> CommitPage:
+        """Return up to ``limit`` commits that are wanted, newest first, from ``cursor`` on. Raises as ``commits``."""
+        count = max(1, checked_count(limit, "limit"))
+        return self._server.commits(parse_project_id(project), wanted, limit=count, cursor=cursor)
 
     def restore(
         self, project: ProjectId, generation: Generation, paths: Sequence[bytes] = (), intent: Intent = NO_INTENT

@@ -122,7 +122,19 @@ class Sessions:
         return found
 
     def all(self, principal: Principal, project: ProjectId | None = None) -> list[SessionRow]:
+        """Return the user's sessions, by id."""
         return self._context.catalog.list_sessions(principal.tenant, principal.user, project)
+
+    def page(
+        self,
+        principal: Principal,
+        project: ProjectId | None = None,
+        *,
+        after: SessionId | None = None,
+        limit: int = 100,
+    ) -> list[SessionRow]:
+        """Return up to ``limit`` of the user's sessions by id, those after ``after``."""
+        return self._context.catalog.list_sessions(principal.tenant, principal.user, project, after=after, limit=limit)
 
     def owner(self, principal: Principal, session: SessionId) -> Owner:
         """Return whose working set it is, without the catalog where this process knows. Raises NotFound."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 from manifold_common.adapters.memory.catalog.state import State, no_session, require_at
+from manifold_common.domain.listing import EVERY_COMMIT, CommitFilter
 from manifold_common.errors import AlreadyExists, NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, TenantId
 from manifold_common.ports.catalog import CommitRow, Head, Publication, SessionRow
@@ -38,12 +40,25 @@ class Commits:
             return commits[generation - 1]
 
     def list_commits(
-        self, tenant: TenantId, project: ProjectId, *, before: Generation | None = None, limit: int = 100
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        *,
+        wanted: CommitFilter = EVERY_COMMIT,
+        before: Generation | None = None,
+        limit: int = 100,
     ) -> list[CommitRow]:
         with self.state.lock:
             commits = self.state.living(tenant, project).commits
             end = len(commits) if before is None else min(max(before - 1, 0), len(commits))
-            return commits[max(end - limit, 0) : end][::-1]
+            if wanted == EVERY_COMMIT:
+                return commits[max(end - limit, 0) : end][::-1]
+            found = (
+                row
+                for row in reversed(commits[:end])
+                if wanted.takes(row.generation, row.author, row.session, row.created_at)
+            )
+            return list(islice(found, limit))
 
 
 def publish(state: State, publication: Publication) -> Head | None:

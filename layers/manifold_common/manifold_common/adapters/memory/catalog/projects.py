@@ -9,6 +9,7 @@ from manifold_common.adapters.memory.catalog.commits import publish
 from manifold_common.adapters.memory.catalog.state import State
 from manifold_common.adapters.memory.catalog.tables import Project
 from manifold_common.domain.keys import Encryption, KeyRecord
+from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.errors import AlreadyExists, NotFound
 from manifold_common.ids import Generation, ProjectId, TenantId, TenantProject, UserId
 from manifold_common.ports.catalog import OutboxEvent, ProjectRow, Publication
@@ -52,12 +53,19 @@ class Projects:
             return next((r for r in rows if (r.tenant, r.owner, r.name) == (tenant, owner, name)), None)
 
     def list_projects(
-        self, tenant: TenantId, owner: UserId, *, after_name: str = "", limit: int = 100
+        self,
+        tenant: TenantId,
+        owner: UserId,
+        *,
+        wanted: ProjectFilter = EVERY_PROJECT,
+        after_name: str = "",
+        limit: int = 100,
     ) -> list[ProjectRow]:
         with self.state.lock:
             rows = [p.row for p in self.state.projects.values() if p.alive]
         mine = [r for r in rows if r.tenant == tenant and r.owner == owner and r.name > after_name]
-        return sorted(mine, key=lambda r: r.name)[:limit]
+        found = [r for r in mine if wanted.takes(r.name, r.created_at, r.updated_at)]
+        return sorted(found, key=lambda r: r.name)[:limit]
 
     def all_projects(self, *, after: TenantProject | None = None, limit: int = 100) -> list[ProjectRow]:
         with self.state.lock:

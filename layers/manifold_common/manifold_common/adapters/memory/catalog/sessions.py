@@ -31,10 +31,19 @@ class Sessions:
             row = self.state.sessions.get((tenant, user, session))
             return None if row is None else self._view(row)
 
-    def list_sessions(self, tenant: TenantId, user: UserId, project: ProjectId | None = None) -> list[SessionRow]:
+    def list_sessions(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        project: ProjectId | None = None,
+        *,
+        after: SessionId | None = None,
+        limit: int | None = None,
+    ) -> list[SessionRow]:
         with self.state.lock:
             rows = [s for s in self.state.sessions.values() if (s.tenant, s.user) == (tenant, user)]
-        return sorted((s for s in rows if project in (None, s.project)), key=lambda s: s.session)
+        mine = [s for s in rows if project in (None, s.project) and (after is None or s.session > after)]
+        return sorted(mine, key=lambda s: s.session)[:limit]
 
     def drafted_sessions(self, tenant: TenantId, project: ProjectId) -> list[SessionRow]:
         with self.state.lock:

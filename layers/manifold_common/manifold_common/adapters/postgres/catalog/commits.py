@@ -8,6 +8,7 @@ from manifold_common.adapters.postgres.catalog import rows
 from manifold_common.adapters.postgres.catalog.projects import no_project
 from manifold_common.adapters.postgres.catalog.sessions import no_session
 from manifold_common.adapters.postgres.database import Database
+from manifold_common.domain.listing import EVERY_COMMIT, CommitFilter
 from manifold_common.errors import NotFound, SessionMoved
 from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, RequestId, TenantId
 from manifold_common.ports.catalog import CommitRow, Head, Publication, encrypted_meanwhile
@@ -90,11 +91,34 @@ SELECT {rows.COMMIT} FROM projects AS p JOIN commits AS c USING (tenant_id, proj
 WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL AND c.generation = %s
 """
 
+# Times rise with generations, each commit saying a later one than its parent. So the generations of a span of time are
+# found by halving, some twenty look-ups by the primary key, and there is no index on times to be kept up.
+_SPAN = """
+WITH RECURSIVE searched (which, moment, low, high) AS (
+    SELECT w.which, w.moment, 1::bigint, p.generation + 1
+    FROM projects AS p, (VALUES ('since', %(since)s::timestamptz), ('until', %(until)s)) AS w (which, moment)
+    WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND w.moment IS NOT NULL
+    UNION ALL
+    SELECT s.which, s.moment, CASE WHEN c.created_at < s.moment THEN c.generation + 1 ELSE s.low END,
+           CASE WHEN c.created_at < s.moment THEN s.high ELSE c.generation END
+    FROM searched AS s JOIN commits AS c
+      ON c.tenant_id = %(tenant)s AND c.project_id = %(project)s AND c.generation = (s.low + s.high) / 2
+    WHERE s.low < s.high
+)
+"""
+
+_OF_AUTHOR = "AND c.author_id = %(author)s"
+_OF_SESSION = "AND c.session_id = %(session)s"
+_IN_SPAN = """
+      AND c.generation >= coalesce((SELECT low FROM searched WHERE which = 'since' AND low = high), 0)
+      AND c.generation < coalesce((SELECT low FROM searched WHERE which = 'until' AND low = high), p.generation + 1)
+"""
+
 _LIST_COMMITS = f"""
 SELECT {rows.COMMIT} FROM projects AS p LEFT JOIN LATERAL (
     SELECT * FROM commits AS c
     WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id
-      AND c.generation < coalesce(%(before)s::bigint, p.generation + 1)
+      AND c.generation < coalesce(%(before)s::bigint, p.generation + 1) {{conditions}}
     ORDER BY c.generation DESC LIMIT %(limit)s
 ) AS c ON true
 WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
@@ -167,10 +191,36 @@ class Commits:
         return rows.commit(found[0])
 
     def list_commits(
-        self, tenant: TenantId, project: ProjectId, *, before: Generation | None = None, limit: int = 100
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        *,
+        wanted: CommitFilter = EVERY_COMMIT,
+        before: Generation | None = None,
+        limit: int = 100,
     ) -> list[CommitRow]:
-        params = {"tenant": tenant, "project": project, "before": before, "limit": limit}
-        found = self._db.read(_LIST_COMMITS, params)
+        params = {
+            "tenant": tenant,
+            "project": project,
+            "author": wanted.author,
+            "session": wanted.session,
+            "since": wanted.since,
+            "until": wanted.until,
+            "before": min((one for one in (before, wanted.before) if one is not None), default=None),
+            "limit": limit,
+        }
+        found = self._db.read(_listing(wanted), params)
         if not found:
             raise no_project(project)
         return [rows.commit(row) for row in found if row[0] is not None]
+
+
+def _listing(wanted: CommitFilter) -> str:
+    """Return the statement with the conditions that there are: with all of them in one, no index would serve any."""
+    is_timed = wanted.since is not None or wanted.until is not None
+    conditions = [
+        _OF_AUTHOR if wanted.author is not None else "",
+        _OF_SESSION if wanted.session is not None else "",
+        _IN_SPAN if is_timed else "",
+    ]
+    return (_SPAN if is_timed else "") + _LIST_COMMITS.format(conditions=" ".join(conditions))

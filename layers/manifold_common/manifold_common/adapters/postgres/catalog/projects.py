@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from psycopg.types.json import Jsonb
 
 from manifold_common.adapters.postgres.catalog import rows
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.domain.keys import KeyRecord
+from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter, past_prefix
 from manifold_common.errors import NotFound
 from manifold_common.ids import Generation, ProjectId, TenantId, TenantProject, UserId
 from manifold_common.ports.catalog import OutboxEvent, ProjectRow, Publication
@@ -100,10 +102,17 @@ SELECT {rows.PROJECT} FROM projects AS p
 WHERE p.tenant_id = %s AND p.owner_id = %s AND p.name = %s AND p.deleted_at IS NULL
 """
 
+# Names are in the "C" collation, so that those with a prefix are a range of the index. Times are not indexed: every
+# commit changes one of them, and its update of the row is to touch no index.
 _LIST = f"""
 SELECT {rows.PROJECT} FROM projects AS p
-WHERE p.tenant_id = %s AND p.owner_id = %s AND p.name > %s AND p.deleted_at IS NULL
-ORDER BY p.name LIMIT %s
+WHERE p.tenant_id = %(tenant)s AND p.owner_id = %(owner)s AND p.deleted_at IS NULL
+  AND p.name > %(after)s AND p.name >= %(prefix)s AND p.name < %(past)s
+  AND (%(created_since)s::timestamptz IS NULL OR p.created_at >= %(created_since)s)
+  AND (%(created_until)s::timestamptz IS NULL OR p.created_at < %(created_until)s)
+  AND (%(updated_since)s::timestamptz IS NULL OR p.updated_at >= %(updated_since)s)
+  AND (%(updated_until)s::timestamptz IS NULL OR p.updated_at < %(updated_until)s)
+ORDER BY p.name LIMIT %(limit)s
 """
 
 _ALL = f"""
@@ -189,9 +198,23 @@ class Projects:
         return rows.project(found[0]) if found else None
 
     def list_projects(
-        self, tenant: TenantId, owner: UserId, *, after_name: str = "", limit: int = 100
+        self,
+        tenant: TenantId,
+        owner: UserId,
+        *,
+        wanted: ProjectFilter = EVERY_PROJECT,
+        after_name: str = "",
+        limit: int = 100,
     ) -> list[ProjectRow]:
-        return [rows.project(row) for row in self._db.read(_LIST, (tenant, owner, after_name, limit))]
+        params = {
+            **asdict(wanted),
+            "tenant": tenant,
+            "owner": owner,
+            "after": after_name,
+            "past": past_prefix(wanted.prefix),
+            "limit": limit,
+        }
+        return [rows.project(row) for row in self._db.read(_LIST, params)]
 
     def all_projects(self, *, after: TenantProject | None = None, limit: int = 100) -> list[ProjectRow]:
         tenant, project = after or ("", "")

@@ -52,8 +52,9 @@ WHERE s.tenant_id = %s AND s.user_id = %s AND s.session_id = %s
 
 _LIST = f"""
 SELECT {rows.SESSION} FROM sessions AS s JOIN projects AS p ON {LIVING}
-WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.project_id = coalesce(%(project)s, s.project_id)
-ORDER BY s.session_id
+WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id > %(after)s
+  AND s.project_id = coalesce(%(project)s, s.project_id)
+ORDER BY s.session_id LIMIT %(limit)s
 """
 
 _DRAFTED = f"""
@@ -144,9 +145,17 @@ class Sessions:
     def view_session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
         return view(self._db, tenant, user, session)
 
-    def list_sessions(self, tenant: TenantId, user: UserId, project: ProjectId | None = None) -> list[SessionRow]:
-        found = self._db.read(_LIST, {"tenant": tenant, "user": user, "project": project})
-        return [rows.session(row) for row in found]
+    def list_sessions(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        project: ProjectId | None = None,
+        *,
+        after: SessionId | None = None,
+        limit: int | None = None,
+    ) -> list[SessionRow]:
+        params = {"tenant": tenant, "user": user, "project": project, "after": after or "", "limit": limit}
+        return [rows.session(row) for row in self._db.read(_LIST, params)]
 
     def drafted_sessions(self, tenant: TenantId, project: ProjectId) -> list[SessionRow]:
         return [rows.session(row) for row in self._db.read(_DRAFTED, (project, tenant))]
