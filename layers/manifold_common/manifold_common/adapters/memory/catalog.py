@@ -158,7 +158,8 @@ class MemoryCatalog(MemoryOutbox):
             if found.row.name != name:
                 self._refuse_taken_name(tenant, found.row.owner, name)
             now = self._clock.now()
-            found.row = replace(found.row, name=name, updated_at=max(now, found.row.updated_at))
+            revision = found.row.revision + 1
+            found.row = replace(found.row, name=name, updated_at=max(now, found.row.updated_at), revision=revision)
             self._emit(tenant, project, found.row.head.generation, event, now)
             return found.row
 
@@ -194,7 +195,8 @@ class MemoryCatalog(MemoryOutbox):
             if drafts is not None and not plain <= set(drafts):
                 return False
             found.keys.append(key)
-            found.row = replace(found.row, encryption=Encryption.of(found.keys))
+            revision = found.row.revision + 1
+            found.row = replace(found.row, encryption=Encryption.of(found.keys), revision=revision)
             return True
 
     def project_drafts(self, tenant: TenantId, project: ProjectId) -> list[DraftRef]:
