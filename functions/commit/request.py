@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from manifold_common.domain.arguments import optional_request
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import parse_point
 from manifold_common.domain.paths import check_path, from_text
-from manifold_common.ids import parse_request_id
 from manifold_common.services.projects.edits import (
     Copy,
     Delete,
@@ -134,7 +134,7 @@ class CommitRequest(OnBehalf, tag_field="action", tag="commit", kw_only=True):
     def options(self) -> EditOptions:
         """Raises InvalidInput."""
         expected = parse_point(str(self.expected_generation)) if self.expected_generation is not None else None
-        request = parse_request_id(self.request_id) if self.request_id is not None else None
+        request = optional_request(self.request_id)
         return EditOptions(self.message, self.provenance, expected, self.strategy, request)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Point, Seen, point_of
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.errors import ManifoldError
-from manifold_common.ids import Generation, ProjectId, RequestId, SessionId
+from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.direct.plans import Wanted
 from manifold_common.services.sessions.commit import CommitRequest, Committed
 
@@ -63,15 +64,15 @@ def publish_uploads(
     body: PublishIn,
     *,
     expected: Seen | None,
-    request: RequestId | None,
-) -> PublishedOut:
-    """Raises as ``Uploads.publish``."""
+    request: NamedRequest | None,
+) -> tuple[PublishedOut, Committed]:
+    """Return the answer, and what it was made of. Raises as ``Uploads.publish``."""
     wanted = CommitRequest(body.message, body.provenance, body.strategy, expected, request)
     done = manifold.uploads.publish(principal, session, body.draft.receipt(), body.receipts(), wanted)
     answer = PublishedOut(**dict(committed_out(done)), plan=_plan_of(manifold, principal, session, body, done))
     if answer.plan is not None and written_bytes(answer.model_dump_json()) > MAX_ANSWER_BYTES:
         answer.plan = None  # what is done is not to be answered by a refusal
-    return answer
+    return answer, done
 
 
 def _plan_of(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from manifold_common.domain.access import Principal
-from manifold_common.ids import RequestId, SessionId, parse_request_id, parse_session_id
+from manifold_common.domain.arguments import optional_request
+from manifold_common.domain.named_request import NamedRequest
+from manifold_common.ids import SessionId, parse_session_id
 from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 
@@ -29,7 +31,7 @@ class _Asked(OnBehalf, kw_only=True):
 class _Said(Struct):
     principal: Principal
     session: SessionId
-    request: RequestId | None
+    request: NamedRequest | None
 
 
 def plan(event: Any, call: Call) -> dict[str, Any]:
@@ -49,8 +51,8 @@ def publish(event: Any, call: Call) -> dict[str, Any]:
     """Publish an uploaded draft as the next generation."""
     said, body = _read(event, PublishIn)
     manifold, expected = call.enter(said.principal, said.session), seen_of(body.expected_generation)
-    done = publish_uploads(manifold, said.principal, said.session, body, expected=expected, request=said.request)
-    return _plain(done)
+    answer, _ = publish_uploads(manifold, said.principal, said.session, body, expected=expected, request=said.request)
+    return _plain(answer)
 
 
 def keep(event: Any, call: Call) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def _read(event: Any, kind: type[M]) -> tuple[_Said, M]:
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
         raise refusal_of(place, fault["msg"].removeprefix("Value error, ")) from None
     name = request.request_id
-    said = _Said(request.principal(), parse_session_id(request.session), parse_request_id(name) if name else None)
+    said = _Said(request.principal(), parse_session_id(request.session), optional_request(name or None))
     return said, body
 
 

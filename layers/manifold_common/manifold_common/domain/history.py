@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, TypeAlias
 
-from manifold_common.errors import InvalidInput, StaleStore
+from manifold_common.errors import GenerationMismatch, InvalidInput, StaleStore
 from manifold_common.ids import CommitId, Generation, parse_commit_id
 
 _POINT = re.compile(r"([0-9]{1,15})(?:-([a-z2-7]{26}))?\Z")
@@ -44,6 +44,20 @@ def parse_point(text: str) -> Point:
             f"{text[:60]!r} is not a generation", hint="write its number, or number and commit id: 7-<commit id>"
         )
     return Point(Generation(int(found[1])), parse_commit_id(found[2]) if found[2] else None)
+
+
+def require_expected(head: Point, expected: Seen | None) -> None:
+    """Raises GenerationMismatch: the project, at ``head``, is not where a conditional write wants it."""
+    if expected is None or point_of(expected).is_at(head):
+        return
+    point = point_of(expected)
+    other = ", by another commit" if head.generation == point.generation else ""
+    raise GenerationMismatch(
+        f"the project is at generation {head.generation}{other}, not at {point.generation} as expected",
+        hint=f"look at what has changed since, then do it again with generation {head}",
+        expected=point.generation,
+        head_generation=head.generation,
+    )
 
 
 def history_replaced(seen: Point, head: Generation) -> StaleStore:

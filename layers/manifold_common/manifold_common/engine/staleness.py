@@ -6,23 +6,9 @@ A catalog that was set back (restored from a backup, or a standby that lags) is 
 from __future__ import annotations
 
 from manifold_common.domain.history import Point, Seen, history_replaced, point_of
-from manifold_common.errors import GenerationMismatch, NotFound
+from manifold_common.errors import NotFound
 from manifold_common.ids import ProjectId, TenantId
 from manifold_common.ports.catalog import Catalog, Head
-
-
-def require_expected(head: Point, expected: Seen | None) -> None:
-    """Raises GenerationMismatch: the project, at ``head``, is not where a conditional write wants it."""
-    if expected is None or point_of(expected).is_at(head):
-        return
-    point = point_of(expected)
-    other = ", by another commit" if head.generation == point.generation else ""
-    raise GenerationMismatch(
-        f"the project is at generation {head.generation}{other}, not at {point.generation} as expected",
-        hint=f"look at what has changed since, then do it again with generation {head}",
-        expected=point.generation,
-        head_generation=head.generation,
-    )
 
 
 def refuse_stale(head: Head, seen: Seen | None) -> None:

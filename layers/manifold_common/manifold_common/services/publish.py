@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from manifold_common.domain.access import Principal
 from manifold_common.domain.conflict import Strategy, commit_conflict, dropped, rebase
 from manifold_common.domain.event import PROJECT_COMMIT, commit_event
-from manifold_common.domain.history import Seen, point_of
+from manifold_common.domain.history import Seen, point_of, require_expected
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.paths import ROOT, to_display
 from manifold_common.domain.patience import patience
 from manifold_common.domain.skill import touches_skills
 from manifold_common.domain.tree import Changes, between, growth, is_significant, misfit, tally
-from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit
+from manifold_common.engine.commit_writer import Authorship, Note, StoredCommit, decode_note
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.session_scope import scope_of
-from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import (
     AlreadyExists,
@@ -33,9 +33,10 @@ from manifold_common.errors import (
     GenerationMismatch,
     InvalidInput,
     ManifoldError,
+    RequestNameReused,
 )
 from manifold_common.format.places import Places
-from manifold_common.ids import Generation, ProjectId, RequestId, SessionId, TenantId, UserId, WorkingSetId
+from manifold_common.ids import Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
 from manifold_common.ports.catalog import CommitRow, Head, OutboxEvent, Publication
 from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.context import Context
@@ -138,13 +139,26 @@ class Publisher:
         """For work that there is nothing of. Raises GenerationMismatch: the head is not ``expected``."""
         require_expected(self._context.catalog.head(tenant, project).point, expected)
 
-    def earlier(self, tenant: TenantId, project: ProjectId, request: RequestId | None) -> Published | None:
-        """Return what a request of that name has published already, or ``None``."""
+    def earlier(self, tenant: TenantId, project: ProjectId, request: NamedRequest | None) -> Published | None:
+        """Return what this very request has published already, or ``None``.
+
+        Raises:
+            RequestNameReused: another request of that name has published something.
+        """
         if request is None:
             return None
-        row = self._context.catalog.find_request(tenant, project, request)
+        row = self._context.catalog.find_request(tenant, project, request.name)
         if row is None:
             return None
+        made_by = decode_note(self._context.keys.of(tenant, project), tenant, project, row).request
+        asked = request.fingerprint() if made_by else b""
+        if asked and asked != made_by:
+            raise RequestNameReused(
+                f"another request of the name {request.name!r} has made generation {row.generation} already",
+                hint="give this request a name of its own, or send the earlier one again as it was",
+                generation=row.generation,
+                commit=row.commit,
+            )
         log = self._context.log
         changes = log.read_commit(tenant, project, row).changes
         return Published(log.load(tenant, project, row.generation), row, changes, False, [], [], repeated=True)
@@ -169,6 +183,7 @@ class Publisher:
             modified=counted.modified,
             deleted=counted.deleted,
             new_bytes=pending.new_bytes,
+            request=pending.by.request.fingerprint() if pending.by.request else b"",
         )
         known = pending.known if target is pending.base else {**target.places, **pending.known}
         return self._context.writer.write(target, changes, pending.content, known, pending.by, note)

@@ -10,10 +10,12 @@ import stat
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
+from manifold_common.domain.history import Point
 from manifold_common.domain.losses import Loss, Losses
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
 from manifold_common.domain.patience import check_wanted
@@ -62,9 +64,15 @@ _WRITERS = {ArchiveFormat.TAR_GZ: write_tar_gz, ArchiveFormat.ZIP: write_zip}
 
 @dataclass(frozen=True, slots=True)
 class ExportedArchive:
-    generation: Generation
+    point: Point
+    made_at: datetime | None
+    """When that generation was; ``None`` for generation 0."""
     pieces: Iterator[bytes]
     """The archive, read from the store as it is taken."""
+
+    @property
+    def generation(self) -> Generation:
+        return self.point.generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ class Archives:
         reader = self._context.block_reader(snapshot.tenant, snapshot.project)
         contents = Contents(entries, snapshot.places, reader)
         write = _WRITERS[archive_format]
-        return ExportedArchive(snapshot.head.generation, write(entries, contents))
+        return ExportedArchive(snapshot.head.point, snapshot.head.committed_at, write(entries, contents))
 
     def load(
         self,
@@ -131,6 +139,9 @@ class Archives:
         checked_flag(replace, "replace")
         if checked_bytes(folder, "folder") != ROOT:
             check_path(folder)
+        done = self._edits.earlier(principal, project, options.request)
+        if done is not None:
+            return ImportedArchive(done, 0, 0, [], Losses())
         base = self._edits.base(principal, project, options.expected)
         limits = ArchiveLimits.of(self._context.policy.limits)
         extraction = _Extraction(limits, folder)

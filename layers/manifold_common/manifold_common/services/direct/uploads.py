@@ -219,14 +219,15 @@ class Uploads:
             ``Commits.commit``; after a conflict the work is the session's draft.
         """
         row = self._sessions.view(principal, session).session
-        earlier = self._publisher.earlier(principal.tenant, row.project, request.request)
+        named = request.named(principal, session)
+        earlier = self._publisher.earlier(principal.tenant, row.project, named)
         if earlier is not None:
             return self._commits.answer_again(earlier)
         try:
             found, pending = self._prepare(principal, session, draft, packs, request)
         except BadUpload:
             # The same request, at work elsewhere, may have published and finished since it was looked for.
-            earlier = self._publisher.earlier(principal.tenant, row.project, request.request)
+            earlier = self._publisher.earlier(principal.tenant, row.project, named)
             if earlier is None:
                 raise
             return self._commits.answer_again(earlier)
@@ -322,7 +323,7 @@ class Uploads:
                 f"the draft refers to {plural(len(unchecked), 'pack')} without a receipt, such as {unchecked[0]}",
                 hint="send the receipt of every pack, or have packs checked before",
             )
-        by = Authorship(principal.user, session, request.message, request.provenance, request.request)
+        by = Authorship(principal.user, session, request.message, request.provenance, request.named(principal, session))
         return found, PendingCommit(found.base, found.commit.changes, found.content, found.known, by, found.new_bytes)
 
     def _refer(self, found: UploadedDraft, stored: StoredCommit) -> None:

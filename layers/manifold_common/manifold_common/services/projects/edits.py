@@ -6,7 +6,7 @@ Each call is one commit. New content streams through in bounded memory; what exi
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,21 +21,22 @@ from manifold_common.domain.arguments import (
     settle,
 )
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Seen
+from manifold_common.domain.history import Seen, require_expected
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
 from manifold_common.domain.tree import (
     DIRECTORY,
     Changes,
+    Entry,
     Tree,
     between,
 )
 from manifold_common.engine.commit_writer import Authorship
 from manifold_common.engine.pack_writer import NewContent
-from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import NotFound
-from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
 from manifold_common.services.projects.tree_editor import (
@@ -67,7 +68,7 @@ class EditOptions:
     expected: Seen | None = None
     """Commit only on top of this very generation: the project's newest."""
     strategy: Strategy = Strategy.FAIL
-    request: RequestId | None = None
+    request: NamedRequest | None = None
     """A name for this request: a second one of that name changes nothing, and is answered like the first."""
 
     def __post_init__(self) -> None:
@@ -93,6 +94,12 @@ class Edited:
     """Paths on which the strategy decided, sorted."""
     kept: list[SessionId]
     """Sessions that keep, as their drafts, what it dropped of the edits."""
+    entries: Mapping[bytes, Entry] = field(default_factory=dict, repr=False)
+    """What stands at changed paths now; those that were deleted are left out."""
+    made: Set[bytes] = field(default_factory=frozenset, repr=False)
+    """Those of ``entries`` where nothing stood before."""
+    repeated: bool = False
+    """Done by an earlier request of the same name, and not again."""
 
 
 NO_OPTIONS = EditOptions()
@@ -185,18 +192,22 @@ class Edits:
             strategy=options.strategy,
             expected=options.expected,
         )
-        return _edited(published)
+        return _edited(published, base.tree)
 
-    def earlier(self, principal: Principal, project: ProjectId, request: RequestId | None) -> Edited | None:
-        """Return what a request of that name was answered. Raises NotFound: no such project."""
+    def earlier(self, principal: Principal, project: ProjectId, request: NamedRequest | None) -> Edited | None:
+        """Return what this request was answered before. Raises NotFound: no such project; RequestNameReused."""
         if request is None:
             return None
         self._projects.get(principal, project)
         done = self._publisher.earlier(principal.tenant, project, request)
-        return None if done is None else _edited(done)
+        if done is None:
+            return None
+        before = Generation(done.head.head.generation - 1)
+        return _edited(done, self._context.log.load(principal.tenant, project, before).tree)
 
 
-def _edited(published: Published) -> Edited:
+def _edited(published: Published, before: Tree) -> Edited:
+    upserts = published.changes.upserts
     return Edited(
         published.head.project,
         published.head.head.generation,
@@ -204,6 +215,9 @@ def _edited(published: Published) -> Edited:
         sorted(published.changes.paths() - {ROOT}),
         published.conflicts,
         published.kept,
+        upserts,
+        frozenset(path for path in upserts if path not in before),
+        published.repeated,
     )
 
 

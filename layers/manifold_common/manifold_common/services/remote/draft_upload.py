@@ -136,7 +136,7 @@ class DraftUpload:
             provenance=request.provenance,
             strategy=request.strategy.value,
             expected=request.expected,
-            request=request.request or parse_request_id(self._commit),
+            request=request.request.name if request.request else parse_request_id(self._commit),
             known=base.head.point,
         )
         if done.project != base.project or done.generation < base.head.generation:

@@ -25,10 +25,9 @@ from manifold_common.domain.arguments import (
     optional_seen,
 )
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Point, Seen, history_replaced
+from manifold_common.domain.history import Point, Seen, history_replaced, require_expected
 from manifold_common.domain.tree import DIRECTORY, Changes, Difference, Tree, apply, differences, is_significant
 from manifold_common.engine.pack_writer import NewContent
-from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.folders import open_root
 from manifold_common.engine.working_set.materialise import Progress

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manifold_common.domain.arguments import checked_flag
-from manifold_common.domain.history import Point
+from manifold_common.domain.history import Point, require_expected
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, is_significant, totals
-from manifold_common.engine.staleness import require_expected
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress, scan
 from manifold_common.engine.working_set.state import NO_TRUST

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ from manifold_common.domain.arguments import (
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Seen
 from manifold_common.domain.losses import Losses
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Changes, growth, is_significant, tally
 from manifold_common.engine.commit_writer import Authorship, StoredCommit, decode_note
@@ -30,7 +33,7 @@ from manifold_common.engine.working_set.scope import Scope, within_scope
 from manifold_common.engine.working_set.state import NO_TRUST, Step, Trust, WorkingState, file_clock_ns
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
 from manifold_common.errors import CatalogUnavailable, ManifoldError, NotFound
-from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.context import Context
 from manifold_common.services.publish import PendingCommit, Published, Publisher
 from manifold_common.services.sessions.drafts import Drafts, SavedDraft
@@ -50,7 +53,7 @@ class CommitRequest:
     strategy: Strategy = Strategy.FAIL
     expected: Seen | None = None
     """Commit only on top of this very generation: the project's newest, whichever one the session is based on."""
-    request: RequestId | None = None
+    request: NamedRequest | None = None
     """A name for this request: a second one of that name changes nothing, and is answered like the first."""
     checksum: bool = False
     """Find what has changed by content, not by times: also what was written through a shared memory map."""
@@ -64,6 +67,17 @@ class CommitRequest:
             expected=optional_seen(self.expected, "expected"),
             request=optional_request(self.request),
             checksum=checked_flag(self.checksum, "checksum"),
+        )
+
+    def named(self, principal: Principal, session: SessionId) -> NamedRequest | None:
+        """Return the request with what tells it from others of its name: who asks, for which session, and what is said
+        of the commit. What the working set held is not among it: it may hold something else when the request comes
+        again."""
+        if self.request is None:
+            return None
+        said = (principal.user, session, self.message, self.provenance, self.strategy.value)
+        return self.request._replace(
+            fingerprint=lambda: hashlib.sha256(json.dumps(said, sort_keys=True).encode()).digest()
         )
 
 
@@ -92,6 +106,8 @@ class Committed:
     """Files that were being written to; committed as they were read."""
     losses: Losses = field(default_factory=Losses)
     """What of changed files and new folders no project keeps."""
+    repeated: bool = False
+    """Done by an earlier request of the same name, and not again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +153,11 @@ class Commits:
         self._files.refuse_on_disk(owner)
         with self._working_sets.open(owner) as opened:
             state = self._files.state_of(opened, strategy=request.strategy)
-            earlier = self._publisher.earlier(principal.tenant, owner.project, request.request)
+            named = request.named(principal, session)
+            earlier = self._publisher.earlier(principal.tenant, owner.project, named)
             if earlier is not None:
                 return self.answer_again(earlier)
-            by = Authorship(principal.user, session, request.message, request.provenance, request.request)
+            by = Authorship(principal.user, session, request.message, request.provenance, named)
             prepared, found, trust = self._prepare(
                 opened, state, by, self._drafts.last(opened), progress, request.checksum
             )
@@ -200,6 +217,7 @@ class Commits:
             kept=[],
             skipped=[],
             unstable=[],
+            repeated=True,
         )
 
     def save(self, principal: Principal, session: SessionId, *, checksum: bool = False) -> Saved:
@@ -343,4 +361,5 @@ def committed(published: Published, pending: PendingCommit, found: ScanResult | 
         skipped=found.skipped if found else [],
         unstable=found.unstable if found else [],
         losses=found.losses if found else Losses(),
+        repeated=published.repeated,
     )
