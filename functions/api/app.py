@@ -16,10 +16,12 @@ from starlette.exceptions import HTTPException
 
 from functions.api.areas import OnDemand, load
 from functions.api.caller import Api, PrincipalOf, local_principal
+from functions.api.conditions import NotModified
 from functions.api.guard import Guard, HostRule
 from functions.api.openapi import describe
 from functions.api.problem import problem, problem_of
 from functions.api.request_body import RequestBodies
+from functions.api.revalidation import Revalidation
 from functions.api.traffic import Traffic
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -63,10 +65,12 @@ def create_app(
     app.state.areas = set()
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
+    app.add_exception_handler(NotModified, _not_modified)
     if on_demand:
         app.add_middleware(OnDemand)
     else:
         load(app)
+    app.add_middleware(Revalidation)
     public = settings.server.public_url
     app.add_middleware(
         Guard,
@@ -97,6 +101,11 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     return problem(
         error.status_code, code, detail, hint="see /api/openapi.json for what there is", headers=error.headers
     )
+
+
+async def _not_modified(request: Request, found: Exception) -> Response:  # noqa: ARG001 - the shape of a handler
+    assert isinstance(found, NotModified)
+    return Response(status_code=304, headers=found.headers)
 
 
 async def _validation_problem(request: Request, error: Exception) -> Response:

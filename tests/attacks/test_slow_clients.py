@@ -83,7 +83,7 @@ def refusal(answer: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
 def start(host: Host) -> httpx.Client:
     client = host.ready()
     assert client.post("/api/projects", json={"name": "demo"}).status_code == 201
-    assert client.put(f"{FILES}/large", content=noise(LARGE_BYTES)).status_code == 200
+    assert client.put(f"{FILES}/large", content=noise(LARGE_BYTES)).status_code == 201
     return client
 
 
@@ -298,7 +298,7 @@ def test_downloads_that_nobody_reads_share_a_bounded_memory(make_host: MakeHost)
 def test_whoever_takes_slowly_is_not_ended_but_waited_for(make_host: MakeHost) -> None:
     """Of 240 downloads at 200 KB/s each, 201 were cut off after 2 seconds, though all were taken all the time."""
     client = start(make_host(**PATIENT, SERVER_MAX_BUFFERED_BYTES="16MiB"))
-    assert client.put(f"{FILES}/larger", content=noise(24 << 20)).status_code == 200
+    assert client.put(f"{FILES}/larger", content=noise(24 << 20)).status_code == 201
     with crowd(client, 24, head("GET", f"{FILES}/larger"), receive_bytes=65536) as readers:
         begun = time.monotonic()
         while time.monotonic() - begun < 3:

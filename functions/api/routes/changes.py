@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
+from manifold_common.domain.paths import check_path
 from manifold_common.ids import Generation
 from manifold_common.services.projects.edits import EditOptions, MakeFolder, Move
 
 from functions.api.caller import Caller, ProjectRef
-from functions.api.conditions import expected_generation, request_id
+from functions.api.conditions import expected_by
 from functions.api.problem import responses
+from functions.api.request_names import named_request
+from functions.api.validators import tell_edits, tell_folder
+from functions.shapes.base import seen_of
 from functions.shapes.changes import (
     EditedOut,
     MovePaths,
@@ -23,48 +27,63 @@ from functions.shapes.changes import (
 router = APIRouter(prefix="/api/projects/{project}", tags=["changes"])
 
 
-@router.post("/dirs", status_code=201, responses=responses(404, 409, 412))
-def make_folder(request: Request, caller: Caller, project: ProjectRef, body: NewFolder) -> EditedOut:
+@router.post("/dirs", status_code=201, responses=responses(404, 409, 412, 422))
+def make_folder(
+    request: Request, response: Response, caller: Caller, project: ProjectRef, body: NewFolder
+) -> EditedOut:
     """Create a folder, and those above it. One that is there already is left alone."""
     edit = MakeFolder(body.to_bytes(), mode_of(body.mode))
-    options = EditOptions(
-        body.message,
-        expected=expected_generation(request, body.expected_generation),
-        request=request_id(request),
+    found, named = caller.project_id(project), named_request(request, caller)
+    expected = expected_by(
+        caller, request.headers, found, seen_of(body.expected_generation), path=check_path(edit.path), named=named
     )
-    found = caller.project_id(project)
-    return edited_out(caller.manifold.edits.apply(caller.principal, found, [edit], options))
+    options = EditOptions(body.message, expected=expected, request=named)
+    done = caller.manifold.edits.apply(caller.principal, found, [edit], options)
+    tell_folder(response, done, edit.path)
+    return edited_out(done)
 
 
-@router.post("/move", responses=responses(404, 409, 412))
-def move(request: Request, caller: Caller, project: ProjectRef, body: MovePaths) -> EditedOut:
+@router.post("/move", responses=responses(404, 409, 412, 422))
+def move(request: Request, response: Response, caller: Caller, project: ProjectRef, body: MovePaths) -> EditedOut:
     """Give a file, link or folder another name. No content is sent again."""
     edit = Move(body.source.to_bytes(), body.destination.to_bytes(), body.overwrite)
-    options = EditOptions(
-        body.message,
-        expected=expected_generation(request, body.expected_generation),
-        request=request_id(request),
+    found, named = caller.project_id(project), named_request(request, caller)
+    expected = expected_by(
+        caller,
+        request.headers,
+        found,
+        seen_of(body.expected_generation),
+        path=check_path(edit.source),
+        unless_there=check_path(edit.destination),
+        named=named,
     )
-    found = caller.project_id(project)
-    return edited_out(caller.manifold.edits.apply(caller.principal, found, [edit], options))
+    options = EditOptions(body.message, expected=expected, request=named)
+    done = caller.manifold.edits.apply(caller.principal, found, [edit], options)
+    tell_edits(response, done)
+    return edited_out(done)
 
 
-@router.post("/commits", status_code=201, responses=responses(404, 409, 412, 413, 507))
-def commit_changes(request: Request, caller: Caller, project: ProjectRef, body: NewCommit) -> EditedOut:
+@router.post("/commits", status_code=201, responses=responses(404, 409, 412, 413, 422, 507))
+def commit_changes(
+    request: Request, response: Response, caller: Caller, project: ProjectRef, body: NewCommit
+) -> EditedOut:
     """Make many changes as one commit: all of them or none. Larger content goes in by file or archive."""
     edits = [edit_of(change) for change in body.changes]
-    expected = expected_generation(request, body.expected_generation)
-    options = EditOptions(body.message, body.provenance, expected, body.strategy, request_id(request))
-    found = caller.project_id(project)
-    return edited_out(caller.manifold.edits.apply(caller.principal, found, edits, options))
+    found, named = caller.project_id(project), named_request(request, caller)
+    expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
+    options = EditOptions(body.message, body.provenance, expected, body.strategy, named)
+    done = caller.manifold.edits.apply(caller.principal, found, edits, options)
+    tell_edits(response, done, is_made=True)
+    return edited_out(done)
 
 
-@router.post("/restore", responses=responses(404, 409, 412))
-def restore(request: Request, caller: Caller, project: ProjectRef, body: Restore) -> EditedOut:
+@router.post("/restore", responses=responses(404, 409, 412, 422))
+def restore(request: Request, response: Response, caller: Caller, project: ProjectRef, body: Restore) -> EditedOut:
     """Make a new generation in which everything, or some paths, are as they were. Nothing is lost by it."""
-    expected = expected_generation(request, body.expected_generation)
-    options = EditOptions(body.message, body.provenance, expected, body.strategy, request_id(request))
-    found = caller.project_id(project)
+    found, named = caller.project_id(project), named_request(request, caller)
+    expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
+    options = EditOptions(body.message, body.provenance, expected, body.strategy, named)
     paths = [path.to_bytes() for path in body.paths]
     done = caller.manifold.edits.restore(caller.principal, found, Generation(body.generation), paths, options)
+    tell_edits(response, done)
     return edited_out(done)

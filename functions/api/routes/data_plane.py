@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Request, Response
+from manifold_common.domain.arguments import optional_request
 from manifold_common.ids import parse_commit_id, parse_session_id
 
 from functions.api.caller import Caller, ProjectRef, generation_of
-from functions.api.conditions import expected_generation, request_id
+from functions.api.conditions import check_project, check_session
 from functions.api.problem import responses
+from functions.api.request_names import request_name
+from functions.api.validators import tell_commit
 from functions.data_plane.answers import keep_uploads, plan_session, publish_uploads, verify_uploads, wanted_by
 from functions.data_plane.shapes import (
     LinksIn,
@@ -36,57 +39,73 @@ router = APIRouter(prefix="/api", tags=["direct access"])
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
 
 
-@router.post("/projects/{project}/plan", responses=responses(404))
-def plan_project(caller: Caller, project: ProjectRef, body: ProjectPlanIn | None = None) -> ProjectPlanOut:
+@router.post("/projects/{project}/plan", responses=responses(404, 412))
+def plan_project(
+    request: Request, caller: Caller, project: ProjectRef, body: ProjectPlanIn | None = None
+) -> ProjectPlanOut:
     """Say how to read a generation from the object store: links to its objects, and the key of each."""
     body = body or ProjectPlanIn()
     found = caller.project_id(project)
+    check_project(caller, request.headers, found)
     plans = caller.manifold.plans
     return project_plan_out(plans.plan(caller.principal, found, generation_of(body.generation), wanted_by(body)))
 
 
-@router.post("/sessions/{session}/plan", responses=responses(404, 409))
-def plan_working_set(caller: Caller, session: SessionRef, body: SessionPlanIn | None = None) -> SessionPlanOut:
+@router.post("/sessions/{session}/plan", responses=responses(404, 409, 412))
+def plan_working_set(
+    request: Request, caller: Caller, session: SessionRef, body: SessionPlanIn | None = None
+) -> SessionPlanOut:
     """Open a session whose working set is on the client's machine, or bring it to another generation."""
+    check_session(caller, request.headers, parse_session_id(session))
     return plan_session(caller.manifold, caller.principal, parse_session_id(session), body or SessionPlanIn())
 
 
-@router.post("/sessions/{session}/uploads", responses=responses(404, 413))
-def open_uploads(caller: Caller, session: SessionRef, body: UploadsIn) -> SlotsOut:
+@router.post("/sessions/{session}/uploads", responses=responses(404, 412, 413))
+def open_uploads(request: Request, caller: Caller, session: SessionRef, body: UploadsIn) -> SlotsOut:
     """Give room for a draft and packs of it in the object store: a name for each object, and its key."""
+    check_session(caller, request.headers, parse_session_id(session))
     uploads, base = caller.manifold.uploads, seen_of(body.base_generation)
     assert base is not None
     draft = None if body.draft is None else parse_commit_id(body.draft)
     return slots_out(uploads.open(caller.principal, parse_session_id(session), base, body.packs, draft=draft))
 
 
-@router.post("/sessions/{session}/links", responses=responses(404, 413))
-def link_uploads(caller: Caller, session: SessionRef, body: LinksIn) -> LinksOut:
+@router.post("/sessions/{session}/links", responses=responses(404, 412, 413))
+def link_uploads(request: Request, caller: Caller, session: SessionRef, body: LinksIn) -> LinksOut:
     """Give links that create objects in such room, each once and with the length that is told."""
+    check_session(caller, request.headers, parse_session_id(session))
     sizes = {one.name: one.size for one in body.uploads}
     return links_out(caller.manifold.uploads.link(caller.principal, parse_session_id(session), sizes))
 
 
-@router.post("/sessions/{session}/verify", responses=responses(404, 413))
-def verify(caller: Caller, session: SessionRef, body: VerifyIn) -> VerifiedOut:
+@router.post("/sessions/{session}/verify", responses=responses(404, 412, 413))
+def verify(request: Request, caller: Caller, session: SessionRef, body: VerifyIn) -> VerifiedOut:
     """Check packs ahead, for a draft with more than one request can check."""
+    check_session(caller, request.headers, parse_session_id(session))
     return verify_uploads(caller.manifold, caller.principal, parse_session_id(session), body)
 
 
-@router.post("/sessions/{session}/publish", responses=responses(404, 409, 412, 413, 507))
-def publish(request: Request, caller: Caller, session: SessionRef, body: PublishIn) -> PublishedOut:
+@router.post("/sessions/{session}/publish", responses=responses(404, 409, 412, 413, 422, 507))
+def publish(request: Request, response: Response, caller: Caller, session: SessionRef, body: PublishIn) -> PublishedOut:
     """Publish an uploaded draft as the next generation. All that was uploaded is checked before."""
-    return publish_uploads(
+    found = parse_session_id(session)
+    name = request_name(request.headers)
+    answer, done = publish_uploads(
         caller.manifold,
         caller.principal,
-        parse_session_id(session),
+        found,
         body,
-        expected=expected_generation(request, body.expected_generation),
-        request=request_id(request),
+        expected=check_session(
+            caller, request.headers, found, seen_of(body.expected_generation), commits=True, name=name
+        ),
+        request=optional_request(name),
     )
+    tell_commit(response, done)
+    return answer
 
 
-@router.post("/sessions/{session}/keep", responses=responses(404, 413, 507))
-def keep(caller: Caller, session: SessionRef, body: VerifyIn) -> SavedOut:
+@router.post("/sessions/{session}/keep", responses=responses(404, 412, 413, 507))
+def keep(request: Request, caller: Caller, session: SessionRef, body: VerifyIn) -> SavedOut:
     """Keep an uploaded draft as the session's saved work, without publishing it."""
+    check_session(caller, request.headers, parse_session_id(session))
     return keep_uploads(caller.manifold, caller.principal, parse_session_id(session), body)

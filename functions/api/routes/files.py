@@ -6,18 +6,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
-from manifold_common.domain.history import Seen
-from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound
-from manifold_common.ids import ProjectId, RequestId
 from manifold_common.services.projects.edits import Delete, EditOptions, PutFile
 from manifold_common.services.projects.history import OpenFile
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
-from functions.api.conditions import Condition, condition_of, create_only, is_current, request_id
+from functions.api.conditions import check_read, creates_only, expected_by
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.request_body import Body
+from functions.api.request_names import named_request, reading
 from functions.api.response_body import attachment, media_type_of, requested_range, stream
+from functions.api.validators import of_file, tell_file, tell_repeated
 from functions.shapes.base import Mode
 from functions.shapes.changes import EditedOut, edited_out
 from functions.shapes.trees import time_text
@@ -44,8 +43,7 @@ def read_file(request: Request, caller: Caller, project: ProjectRef, generation:
     """Read a file. Takes Range (one range of bytes), If-None-Match and If-Range."""
     file = _open(request, caller, project, generation)
     headers = _headers(file, caller)
-    if is_current(request.headers.get("if-none-match"), file.etag):
-        return Response(status_code=304, headers=headers)
+    check_read(request.headers, of_file(file), headers)
     wanted = None
     if request.headers.get("if-range", file.etag) == file.etag:
         wanted = requested_range(request.headers.get("range"), file.size)
@@ -66,33 +64,36 @@ def look_at_file(request: Request, caller: Caller, project: ProjectRef, generati
     """Say what reading the file would answer, without its content."""
     file = _open(request, caller, project, generation)
     headers = _headers(file, caller)
-    if is_current(request.headers.get("if-none-match"), file.etag):
-        return Response(status_code=304, headers=headers)
+    check_read(request.headers, of_file(file), headers)
     headers["Content-Length"] = str(file.size)
     return Response(headers=headers, media_type=media_type_of(file.path))
 
 
-@router.put("/files/{path:rest}", openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 507))
+@router.put("/files/{path:rest}", openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 422, 507))
 async def put_file(
-    request: Request, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
+    request: Request, response: Response, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
 ) -> EditedOut:
     """Create or replace a file; missing folders are made. The body is the file."""
-    return await _write(request, caller, project, message, mode, create_only(request))
+    return await _write(request, response, caller, project, message, mode, creates_only(request.headers))
 
 
 @router.post(
-    "/files/{path:rest}", status_code=201, openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 507)
+    "/files/{path:rest}",
+    status_code=201,
+    openapi_extra=_UPLOAD,
+    responses=responses(404, 408, 409, 412, 413, 422, 507),
 )
 async def create_file(
-    request: Request, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
+    request: Request, response: Response, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
 ) -> EditedOut:
     """Create a file that is not there yet."""
-    return await _write(request, caller, project, message, mode, True)
+    return await _write(request, response, caller, project, message, mode, True)
 
 
-@router.delete("/files/{path:rest}", responses=responses(404, 409, 412))
+@router.delete("/files/{path:rest}", responses=responses(404, 409, 412, 422))
 def delete_path(
     request: Request,
+    response: Response,
     caller: Caller,
     project: ProjectRef,
     recursive: Annotated[bool, Query(description="Needed for a folder that is not empty.")] = False,
@@ -100,22 +101,28 @@ def delete_path(
 ) -> EditedOut:
     """Remove a file, a link or a folder."""
     path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
-    found = caller.project_id(project)
-    options = _options(caller, found, path, condition_of(request), request_id(request), message)
-    return edited_out(caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], options))
+    found, named = caller.project_id(project), named_request(request, caller)
+    expected = expected_by(caller, request.headers, found, path=path, named=named)
+    options = EditOptions(message, expected=expected, request=named)
+    done = caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], options)
+    tell_repeated(response, done)
+    return edited_out(done)
 
 
 async def _write(
-    request: Request, caller: Call, project: str, message: str, mode: str | None, only_new: bool
+    request: Request, response: Response, caller: Call, project: str, message: str, mode: str | None, only_new: bool
 ) -> EditedOut:
     path = trailing_path(request.scope, SEGMENTS_BEFORE_PATH)
-    condition, named = condition_of(request), request_id(request)
+    named = named_request(request, caller)
 
     def work(body: Body) -> EditedOut:
-        found = caller.project_id(project)
-        options = _options(caller, found, path, condition, named, message)
+        found, of_body = caller.project_id(project), reading(named, body)
+        expected = expected_by(caller, request.headers, found, path=path, creates=only_new, named=of_body)
+        options = EditOptions(message, expected=expected, request=of_body)
         edit = PutFile(path, body, mode=int(mode, 8) if mode else None, create_only=only_new)
-        return edited_out(caller.manifold.edits.apply(caller.principal, found, [edit], options))
+        done = caller.manifold.edits.apply(caller.principal, found, [edit], options)
+        tell_file(response, done, path)
+        return edited_out(done)
 
     return await caller.api.bodies.run(request, work)
 
@@ -130,7 +137,6 @@ def _open(request: Request, caller: Call, project: str, generation: int | None) 
 def _headers(file: OpenFile, caller: Call) -> dict[str, str]:
     sealed = caller.manifold.settings.projects.encrypt
     return {
-        "ETag": file.etag,
         "Accept-Ranges": "bytes",
         "Content-Disposition": attachment(file.path.rpartition(b"/")[2]),
         # What is encrypted at rest must not lie in a browser's cache on some disk.
@@ -139,32 +145,3 @@ def _headers(file: OpenFile, caller: Call) -> dict[str, str]:
         "Manifold-Mode": f"{file.entry.mode:03o}",
         "Manifold-Modified-At": time_text(file.entry.mtime_ns),
     }
-
-
-def _options(
-    caller: Call, project: ProjectId, path: bytes, condition: Condition, request: RequestId | None, message: str
-) -> EditOptions:
-    """Raises GenerationMismatch, unless the request was done before, which is then its answer."""
-    if condition.etag is not None and caller.manifold.edits.earlier(caller.principal, project, request) is not None:
-        return EditOptions(message, request=request)
-    return EditOptions(message, expected=_expected(caller, project, path, condition), request=request)
-
-
-def _expected(caller: Call, project: ProjectId, path: bytes, condition: Condition) -> Seen | None:
-    """Return the generation that a write depends on.
-
-    Where the condition is a file's ETag, that is the generation at which the file was seen to have it: a commit that
-    comes between is then a mismatch, even if it left the file alone.
-
-    Raises:
-        GenerationMismatch: the file has another ETag, or is gone.
-    """
-    if condition.etag is None:
-        return condition.generation
-    try:
-        file = caller.manifold.history.open_file(caller.principal, project, path)
-    except (NotFound, InvalidInput):
-        file = None
-    if file is None or file.etag != condition.etag:
-        raise GenerationMismatch("the file is not the version that If-Match names", hint="read it again")
-    return file.point

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
+from manifold_common.domain.history import Point
 from manifold_common.ids import Generation
 
 from functions.api.caller import Caller, ProjectRef, generation_of
+from functions.api.conditions import check_read
 from functions.api.paging import page_of, path_after
 from functions.api.problem import responses
+from functions.api.validators import of_generation
 from functions.invocation.bounds import fitting
 from functions.shapes.history import CommitOut, CommitPage, DiffPage, commit_out, difference_out
 
@@ -39,10 +42,16 @@ def list_commits(
 
 @router.get("/commits/{generation}", responses=responses(404))
 def get_commit(
-    caller: Caller, project: ProjectRef, generation: Annotated[int, Path(ge=1, le=MAX_GENERATION)]
+    request: Request,
+    response: Response,
+    caller: Caller,
+    project: ProjectRef,
+    generation: Annotated[int, Path(ge=1, le=MAX_GENERATION)],
 ) -> CommitOut:
     """Return the commit that made a generation."""
     entry = caller.manifold.history.commit(caller.principal, caller.project_id(project), Generation(generation))
+    made = of_generation(Point(entry.generation, entry.commit), entry.created_at)
+    check_read(request.headers, made, response.headers)
     return commit_out(entry)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from manifold_common.domain.history import Point
-from manifold_common.engine.staleness import require_expected
 from manifold_common.errors import Conflict
 
-from functions.api.caller import Call, Caller, ProjectRef, generation_of
-from functions.api.conditions import expected_generation
+from functions.api.caller import Caller, ProjectRef, generation_of
+from functions.api.conditions import check_new, check_project, check_read
 from functions.api.problem import responses
-from functions.shapes.projects import Fork, ProjectFacts, ProjectName, ProjectOut, ProjectPage, project_out
+from functions.api.validators import of_project, tell_project
+from functions.shapes.projects import Fork, ProjectName, ProjectOut, ProjectPage, project_out
 
 router = APIRouter(prefix="/api/projects", tags=["projects"])
 
@@ -31,28 +30,34 @@ def list_projects(
     return ProjectPage(items=page, next=page[-1].name if len(rows) > limit else None)
 
 
-@router.post("", status_code=201, responses=responses(409))
-def create_project(caller: Caller, body: ProjectName, response: Response) -> ProjectOut:
+@router.post("", status_code=201, responses=responses(409, 412))
+def create_project(request: Request, response: Response, caller: Caller, body: ProjectName) -> ProjectOut:
     """Create an empty project."""
+    check_new(request.headers)
     row = caller.manifold.projects.create(caller.principal, body.name)
-    response.headers["Location"] = f"/api/projects/{row.project}"
+    tell_project(response, row, is_new=True)
     return project_out(row)
 
 
 @router.get("/{project}", responses=responses(404))
-def get_project(caller: Caller, project: ProjectRef, response: Response) -> ProjectOut:
-    """Return one project. Its ETag is the generation with its commit, ready for If-Match."""
+def get_project(request: Request, response: Response, caller: Caller, project: ProjectRef) -> ProjectOut:
+    """Return one project. Its ETag is the generation with its commit and the project's revision, ready for If-Match."""
     row = caller.project(project)
-    response.headers["ETag"] = f'"{Point(row.head.generation, row.head.commit)}"'
+    check_read(request.headers, of_project(row), response.headers)
     plain = caller.manifold.projects.plain_objects(caller.principal, {row.project: row.encryption})
     return project_out(row, plain.get(row.project))
 
 
 @router.patch("/{project}", responses=responses(404, 409, 412))
-def rename_project(caller: Caller, project: ProjectRef, body: ProjectName, request: Request) -> ProjectOut:
+def rename_project(
+    request: Request, response: Response, caller: Caller, project: ProjectRef, body: ProjectName
+) -> ProjectOut:
     """Give a project another name."""
-    row = _checked(caller, project, request)
-    return project_out(caller.manifold.projects.rename(caller.principal, row.project, body.name))
+    found = caller.project_id(project)
+    check_project(caller, request.headers, found)
+    row = caller.manifold.projects.rename(caller.principal, found, body.name)
+    tell_project(response, row)
+    return project_out(row)
 
 
 @router.delete("/{project}", status_code=204, responses=responses(404, 409, 412))
@@ -65,25 +70,19 @@ def delete_project(
     ] = False,
 ) -> None:
     """Make a project, its sessions and its history invisible."""
-    row = _checked(caller, project, request)
+    found = caller.project_id(project)
+    check_project(caller, request.headers, found)
     if not only_unused:
-        caller.manifold.projects.delete(caller.principal, row.project)
-    elif not caller.manifold.projects.withdraw(caller.principal, row.project):
+        caller.manifold.projects.delete(caller.principal, found)
+    elif not caller.manifold.projects.withdraw(caller.principal, found):
         raise Conflict("the project has generations or open sessions", hint="leave out only_unused to delete these too")
 
 
 @router.post("/{project}/fork", status_code=201, responses=responses(404, 409, 412))
-def fork_project(caller: Caller, project: ProjectRef, body: Fork, request: Request, response: Response) -> ProjectOut:
+def fork_project(request: Request, response: Response, caller: Caller, project: ProjectRef, body: Fork) -> ProjectOut:
     """Make a new project from a generation of this one, without copying its content."""
-    source = _checked(caller, project, request)
-    row = caller.manifold.forks.fork(caller.principal, source.project, body.name, generation_of(body.generation))
-    response.headers["Location"] = f"/api/projects/{row.project}"
+    source = caller.project_id(project)
+    check_project(caller, request.headers, source)
+    row = caller.manifold.forks.fork(caller.principal, source, body.name, generation_of(body.generation))
+    tell_project(response, row, is_new=True)
     return project_out(row)
-
-
-def _checked(caller: Call, project: str, request: Request) -> ProjectFacts:
-    """Return the project, if it is at the generation that If-Match names. These changes make no generation, so that is
-    looked at just before, not in the same step."""
-    row = caller.project(project)
-    require_expected(Point(row.head.generation, row.head.commit), expected_generation(request))
-    return row

@@ -6,12 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
+from manifold_common.domain.arguments import optional_request
 from manifold_common.ids import parse_session_id
 from manifold_common.services.sessions.commit import CommitRequest
+from manifold_common.services.sessions.sessions import CheckoutKind
 
 from functions.api.caller import Caller, generation_of
-from functions.api.conditions import expected_generation, request_id
+from functions.api.conditions import check_read, check_session
 from functions.api.problem import responses
+from functions.api.request_names import request_name
+from functions.api.validators import of_session, tell_commit, tell_session
 from functions.shapes.base import seen_of
 from functions.shapes.sessions import (
     CHECKSUM,
@@ -47,9 +51,10 @@ def list_sessions(
     return SessionList(items=[session_out(row) for row in caller.manifold.sessions.all(caller.principal, only)])
 
 
-@router.post("", responses=responses(404, 409, 413, 507))
-def open_session(caller: Caller, body: OpenSession) -> CheckedOutOut:
+@router.post("", responses=responses(404, 409, 412, 413, 507))
+def open_session(request: Request, response: Response, caller: Caller, body: OpenSession) -> CheckedOutOut:
     """Open a session, or check an open one out again. Uncommitted changes are kept."""
+    check_session(caller, request.headers, None if body.session is None else parse_session_id(body.session))
     done = caller.manifold.sessions.checkout(
         caller.principal,
         None if body.session is None else parse_session_id(body.session),
@@ -60,19 +65,26 @@ def open_session(caller: Caller, body: OpenSession) -> CheckedOutOut:
         seen_generation=seen_of(body.seen_generation),
         drop_lost_draft=body.drop_lost_draft,
     )
+    row = caller.manifold.sessions.view(caller.principal, done.session).session
+    tell_session(response, row, is_new=done.kind is CheckoutKind.NEW)
     return checked_out_out(done)
 
 
 @router.get("/{session}", responses=responses(404))
-def get_session(caller: Caller, session: SessionRef) -> SessionOut:
+def get_session(request: Request, response: Response, caller: Caller, session: SessionRef) -> SessionOut:
     """Return one session."""
-    return session_out(caller.manifold.sessions.view(caller.principal, parse_session_id(session)).session)
+    row = caller.manifold.sessions.view(caller.principal, parse_session_id(session)).session
+    check_read(request.headers, of_session(row), response.headers)
+    return session_out(row)
 
 
-@router.post("/{session}/checkout", responses=responses(404, 409, 413, 507))
-def checkout(caller: Caller, session: SessionRef, body: Checkout | None = None) -> CheckedOutOut:
+@router.post("/{session}/checkout", responses=responses(404, 409, 412, 413, 507))
+def checkout(
+    request: Request, response: Response, caller: Caller, session: SessionRef, body: Checkout | None = None
+) -> CheckedOutOut:
     """Bring an open session to a generation. Uncommitted changes are merged with what others committed."""
     wanted = body or Checkout()
+    check_session(caller, request.headers, parse_session_id(session))
     done = caller.manifold.sessions.checkout(
         caller.principal,
         parse_session_id(session),
@@ -81,6 +93,7 @@ def checkout(caller: Caller, session: SessionRef, body: Checkout | None = None) 
         seen_generation=seen_of(wanted.seen_generation),
         drop_lost_draft=wanted.drop_lost_draft,
     )
+    tell_session(response, caller.manifold.sessions.view(caller.principal, done.session).session)
     return checked_out_out(done)
 
 
@@ -91,34 +104,47 @@ def status(caller: Caller, session: SessionRef, checksum: Checksum = False) -> S
     return status_out(found)
 
 
-@router.post("/{session}/save", responses=responses(404, 409, 413, 507))
-def save(caller: Caller, session: SessionRef, checksum: Checksum = False) -> SavedOut:
+@router.post("/{session}/save", responses=responses(404, 409, 412, 413, 507))
+def save(
+    request: Request, response: Response, caller: Caller, session: SessionRef, checksum: Checksum = False
+) -> SavedOut:
     """Store the session's changes durably, without publishing them."""
-    return saved_out(caller.manifold.commits.save(caller.principal, parse_session_id(session), checksum=checksum))
+    found = parse_session_id(session)
+    check_session(caller, request.headers, found)
+    done = caller.manifold.commits.save(caller.principal, found, checksum=checksum)
+    tell_session(response, caller.manifold.sessions.view(caller.principal, found).session)
+    return saved_out(done)
 
 
-@router.post("/{session}/commit", responses=responses(404, 409, 412, 413, 507))
-def commit(request: Request, caller: Caller, session: SessionRef, body: CommitSession | None = None) -> CommittedOut:
+@router.post("/{session}/commit", responses=responses(404, 409, 412, 413, 422, 507))
+def commit(
+    request: Request, response: Response, caller: Caller, session: SessionRef, body: CommitSession | None = None
+) -> CommittedOut:
     """Publish the session's changes as the next generation."""
     wanted = body or CommitSession()
-    expected = expected_generation(request, wanted.expected_generation)
+    found, name = parse_session_id(session), request_name(request.headers)
+    expected = check_session(
+        caller, request.headers, found, seen_of(wanted.expected_generation), commits=True, name=name
+    )
     done = caller.manifold.commits.commit(
         caller.principal,
-        parse_session_id(session),
+        found,
         CommitRequest(
-            wanted.message, wanted.provenance, wanted.strategy, expected, request_id(request), wanted.checksum
+            wanted.message, wanted.provenance, wanted.strategy, expected, optional_request(name), wanted.checksum
         ),
     )
+    tell_commit(response, done)
     return committed_out(done)
 
 
 @router.delete(
     "/{session}",
     status_code=204,
-    responses={**responses(409), 202: {"model": ClosedOut, "description": "Closed, and not yet gone."}},
+    responses={**responses(409, 412), 202: {"model": ClosedOut, "description": "Closed, and not yet gone."}},
 )
-def close(caller: Caller, session: SessionRef) -> Response:
+def close(request: Request, caller: Caller, session: SessionRef) -> Response:
     """Drop the session, its working directory and its draft. Closing a closed one is no error."""
+    check_session(caller, request.headers, parse_session_id(session))
     left = caller.manifold.sessions.close(caller.principal, parse_session_id(session))
     if left is None:
         return Response(status_code=204)
