@@ -147,7 +147,7 @@ def test_slow_uploads_do_not_keep_others_waiting(api: Api) -> None:
     for client in clients:
         client.sendall(b"b")
     for client in clients:
-        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert client.recv(65536).startswith(b"HTTP/1.1 201 ")
         client.close()
     assert generation(api) == 60
 
