@@ -110,7 +110,9 @@ class LocalBackend:
         return self._manifold.history.log(self._principal, project, before=before, limit=limit)
 
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
-        return self._manifold.edits.restore(self._principal, project, generation, paths, intent)
+        from manifold_common.services.projects.shown import edited_shown
+
+        return edited_shown(self._manifold.edits.restore(self._principal, project, generation, paths, intent))
 
     def import_folder(
         self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None

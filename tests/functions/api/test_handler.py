@@ -57,7 +57,7 @@ def test_the_samples_are_answered(function: Function) -> None:
 def test_binary_content_comes_and_goes_unchanged(function: Function, project: ProjectId) -> None:
     data = bytes(range(256)) * 41
     put = function("api", request("PUT", "/api/projects/demo/files/data.bin", data))
-    assert put["statusCode"] == 200, put
+    assert put["statusCode"] == 201, put
     got = function("api", request("GET", "/api/projects/demo/files/data.bin"))
     assert got["isBase64Encoded"] and content(got) == data
     part = function("api", request("GET", "/api/projects/demo/files/data.bin", range="bytes=10-19"))
@@ -81,7 +81,7 @@ def test_a_name_is_decoded_once_whoever_passes_it_on(
 @pytest.mark.parametrize(("sent", "name"), [("%FF%FE", b"\xff\xfe"), ("a%3Fb", b"a?b"), ("%23", b"#")])
 def test_through_a_function_url_names_are_exact(function: Function, project: ProjectId, sent: str, name: bytes) -> None:
     put = function("api", request("PUT", f"/api/projects/demo/files/{sent}", b"x", url=True))
-    assert put["statusCode"] == 200
+    assert put["statusCode"] == 201
     assert name in function.manifold.history.snapshot(LOCAL_PRINCIPAL, project).tree
 
 

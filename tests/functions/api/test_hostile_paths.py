@@ -121,7 +121,7 @@ def test_an_archive_folder_is_a_path_too(api: Api) -> None:
 
 def test_dots_that_are_part_of_a_name_are_no_segments(api: Api) -> None:
     for name in ("...", "..a", "a..", "%2ehidden", "a%2Eb"):
-        assert api.raw("PUT", f"/api/projects/demo/files/{name}", body=b"x").status == 200
+        assert api.raw("PUT", f"/api/projects/demo/files/{name}", body=b"x").status == 201
 
 
 def test_an_encoded_slash_in_a_path_of_a_project_is_a_slash(api: Api) -> None:
@@ -151,7 +151,7 @@ def test_an_encoded_slash_anywhere_else_separates_nothing(api: Api, target: str)
 
 
 def test_a_percent_sign_is_decoded_once(api: Api) -> None:
-    assert api.raw("PUT", "/api/projects/demo/files/%252e%252e", body=b"x").status == 200
+    assert api.raw("PUT", "/api/projects/demo/files/%252e%252e", body=b"x").status == 201
     assert [item["path"] for item in api.get("/api/projects/demo/tree").json()["items"]] == ["%2e%2e"]
 
 

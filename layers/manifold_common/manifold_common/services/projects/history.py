@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_generation, optional_generation
+from manifold_common.domain.history import Point
 from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, to_display
-from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry, chunk_ids, differences
+from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry, chunk_ids, differences, etag_of
 from manifold_common.engine.commit_writer import decode_note
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CorruptObject, InvalidInput, NotFound
@@ -29,8 +30,14 @@ MAX_PAGE = 1000
 class Listing:
     """Entries of one generation, by path."""
 
-    generation: Generation
+    point: Point
+    made_at: datetime | None
+    """When that generation was; ``None`` for generation 0."""
     entries: list[tuple[bytes, Entry]]
+
+    @property
+    def generation(self) -> Generation:
+        return self.point.generation
 
 
 class OpenFile:
@@ -40,6 +47,7 @@ class OpenFile:
         self.path = path
         self.entry = entry
         self.point = snapshot.head.point
+        self.made_at = snapshot.head.committed_at
         self._reader = context.block_reader(snapshot.tenant, snapshot.project)
         self._places: list[tuple[ChunkId, Place]] = []
         for chunk in chunk_ids(entry):
@@ -58,8 +66,7 @@ class OpenFile:
 
     @property
     def etag(self) -> str:
-        """A strong validator: equal only for equal bytes. It says nothing about them to those without the key."""
-        return f'"{hashlib.sha256(self.entry.content).hexdigest()[:32]}"'
+        return etag_of(self.entry)
 
     def read(self, start: int = 0, length: int | None = None) -> Iterator[Buffer]:
         """Yield the bytes from ``start``, at most 4 MiB at a time."""
@@ -112,7 +119,7 @@ class History:
             for path, entry in snapshot.tree.items()
             if path and path.startswith(prefix) and (recursive or path.find(b"/", cut) < 0)
         ]
-        return Listing(snapshot.head.generation, sorted(found))
+        return Listing(snapshot.head.point, snapshot.head.committed_at, sorted(found))
 
     def entry_of(self, snapshot: Snapshot, path: bytes) -> Entry:
         """Raises NotFound, InvalidInput."""
