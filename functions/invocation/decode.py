@@ -45,7 +45,8 @@ def parts_of(event: object, envelope: type[E], body: type[T]) -> tuple[E, T]:
         raise refusal_of("", "expected an object")
     asked = {name: value for name, value in event.items() if name in envelope.__struct_fields__}
     rest = {name: value for name, value in event.items() if name not in asked}
-    return request_of(envelope, asked), request_of(body, rest)
+    found = request_of(body, rest)  # first: a field that does not exist is named before one that is missing
+    return request_of(envelope, asked), found
 
 
 def action_of(event: object, actions: Sequence[str]) -> str:

@@ -342,7 +342,7 @@ def test_a_holder_that_was_stopped_for_too_long_publishes_nothing_and_ends_nobod
                 assert other
                 assert quick.publish_commit(made.publication()) is not None
                 assert slow.publish_commit(late) is None
-                slow._turns._end({"tenant": TENANT, "project": made.id, "holder": "of the past"})
+                slow._leases._end({"tenant": TENANT, "project": made.id, "holder": "of the past"})
                 with connected(postgres_dsn) as third, third.commit_lease(TENANT, made.id, timeout_seconds=0.1) as had:
                     assert not had
 

@@ -27,7 +27,7 @@ from manifold_common.ports.generation_cache import Invalidation, Listener
 from manifold_common.services.projects.edits import MakeFolder
 
 from tests.contract.catalog_fixtures import NOW
-from tests.contract.test_event_publisher import closed_port
+from tests.contract.sinks.sink import closed_port
 from tests.support.certificates import Authority
 from tests.support.kafka import PASSWORD, USER, ApacheKafka, KafkaBroker
 from tests.support.manifold import MakeManifold

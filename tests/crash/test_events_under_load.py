@@ -45,7 +45,7 @@ def test_after_kafka_was_away_every_event_of_a_load_arrives_and_each_project_has
     wait_for(lambda: not node.events.backlog().waiting, lambda: str(node.events.streams()), seconds=120)
 
     made = node.history.log(LOCAL_PRINCIPAL, scene.project, limit=1000)
-    commits = [(int(one.generation), one.commit) for one in reversed(made)]
+    commits = [(int(one.generation), one.id) for one in reversed(made)]
     events = [one for one in broker.events(kafka_topic) if one["partitionkey"] == scene.project]
     print(f"{len(events)} events of {len(commits)} commits, {counts['acknowledged']} acknowledged under load")
     seen = [(int(one["sequence"]), one["data"].get("commit_id")) for one in events]

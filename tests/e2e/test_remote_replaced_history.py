@@ -47,9 +47,9 @@ def test_a_client_of_a_replaced_history_is_refused_and_its_files_are_left_alone(
 
     catalog = backed_up.catalog
     assert isinstance(catalog, MemoryCatalog)
-    sessions = dict(catalog._sessions)
+    sessions = dict(catalog.state.sessions)
     lose_history()
-    catalog._sessions.update(sessions)  # as if the client's session had been in the backup, too
+    catalog.state.sessions.update(sessions)  # as if the client's session had been in the backup, too
     if process == "new":
         client = make_client(url=server.url)
 

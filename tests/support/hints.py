@@ -103,7 +103,7 @@ def settle_conflicts(program: Program, *where: str) -> None:
     work, _ = clash(session, "commit")
     (work / "b.txt").write_bytes(b"mine\n")
     done = program.json(*where, "commit", session, "--strategy", "theirs")
-    assert (done["conflicts"], len(done["kept"])) == (["a.txt"], 1)
+    assert (done["conflicts"], len(done["kept"])) == ([{"path": "a.txt"}], 1)
     assert done["kept"][0] in program.text(*where, "sessions", project)
     work, _ = clash(f"{project}-last", "checkout")
     said = program(*where, "checkout", project, "-s", f"{project}-last", "--strategy", "theirs").stderr.decode()

@@ -35,7 +35,7 @@ FUNCTIONS = ROOT / "functions"
 REQUIREMENTS = "requirements.txt"
 PACKAGES = ROOT / ".aws-sam" / "packages"
 """Where third-party packages are kept between builds."""
-SHARED = ("data_plane", "invocation", "shapes")
+SHARED = ("data_plane", "invocation")
 """Rooms of ``functions`` that are no function."""
 LAYER_MOUNT = "/opt/python"
 TASK_ROOT = "/var/task"

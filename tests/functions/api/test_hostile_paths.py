@@ -106,8 +106,8 @@ def test_no_body_takes_an_unsafe_path(api: Api) -> None:
             _refused(api, answer.status_code, answer.json()["code"])
 
 
-def test_a_path_is_given_once(api: Api) -> None:
-    for path in ({}, {"path": "a", "path_base64": "YQ=="}, {"path_base64": "%%%"}, {"path": "\ud800"}):
+def test_a_path_is_given_and_only_one(api: Api) -> None:
+    for path in ({}, {"path": "a", "path_base64": "Yg=="}, {"path_base64": "%%%"}, {"path": "\ud800"}):
         headers = {"Content-Type": "application/json"}
         answer = api.raw("POST", "/api/projects/demo/dirs", headers, json.dumps(path).encode())
         assert (answer.status, answer.json()["code"]) == (400, "invalid_input")

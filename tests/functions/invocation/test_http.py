@@ -88,9 +88,9 @@ def test_a_publication_of_what_was_never_uploaded_is_refused(function: Function)
     ("body", "field"),
     [
         ({"draft": {"name": "x", "size": 1, "blake3": ""}}, "draft.name"),
-        ({"packs": [{}]}, "draft"),
+        ({"packs": [{}]}, "packs[0].name"),
         ({"draft": {"name": "a" * 26, "size": 0, "blake3": ""}}, "draft.size"),
-        ({"drafts": {}}, "draft"),
+        ({"drafts": {}}, "drafts"),
     ],
 )
 def test_a_malformed_publication_is_refused_with_the_name_of_the_field(

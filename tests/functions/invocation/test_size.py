@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import CommitConflict
+from manifold_common.shapes.path import LISTED_PATHS
 
 from functions.api.paging import path_after
 from functions.invocation import size
-from functions.invocation.bounds import LISTED_PATHS, MAX_PAGE_BYTES, fitting
+from functions.invocation.bounds import MAX_PAGE_BYTES, fitting
 from functions.invocation.entry import InvocationError
 from functions.invocation.entry import function as handler
 from functions.invocation.http import answer

@@ -173,4 +173,4 @@ class CommitWithDifferences(Commit, frozen=True):
 def time_text(time_ns: int) -> str:
     """Return a time in RFC 3339 form, exact to the nanosecond."""
     seconds, rest = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:09}Z"

@@ -20,8 +20,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manifold_common.settings.stores import STORES
-
 if TYPE_CHECKING:
     from manifold_common.ports.clock import Clock, Randomness
     from manifold_common.ports.object_links import ObjectLinks
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
 
 
 def _module(settings: Settings) -> Any:
+    from manifold_common.settings.stores import STORES  # costs what all settings cost: a handler is imported without
+
     return import_module(STORES[settings.projects.backend])
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
-from manifold_common.services.sessions.commit import Committed, Saved
-from manifold_common.services.sessions.sessions import CheckedOut, Missing, Status
 from manifold_common.shapes import sessions as shapes
 from manifold_common.shapes.history import listed_differences
 from manifold_common.shapes.losses import not_kept
 from manifold_common.shapes.path import listed
+
+if TYPE_CHECKING:  # who tells of a checkout has no use for commits
+    from manifold_common.services.sessions.commit import Committed, Saved
+    from manifold_common.services.sessions.sessions import CheckedOut, Missing, Status
 
 
 class DraftFacts(Protocol):
