@@ -30,6 +30,9 @@ M = TypeVar("M", bound=Request)
 class _Asked(OnBehalf, frozen=True, kw_only=True):
     action: str
     session: str
+
+
+class _AskedToPublish(_Asked, frozen=True, kw_only=True):
     request_id: str | None = None
     """The caller's own name for the request, so that it may be sent again."""
 
@@ -37,7 +40,7 @@ class _Asked(OnBehalf, frozen=True, kw_only=True):
 class _Said(Struct):
     principal: Principal
     session: SessionId
-    request: NamedRequest | None
+    request: NamedRequest | None = None
 
 
 def plan(event: Any, call: Call) -> SessionPlan:
@@ -55,7 +58,8 @@ def verify(event: Any, call: Call) -> Verified:
 
 def publish(event: Any, call: Call) -> Published:
     """Publish an uploaded draft as the next generation."""
-    said, body = _read(event, PublishUploads)
+    asked, body = parts_of(event, _AskedToPublish, PublishUploads)
+    said = _said(asked, optional_request(asked.request_id or None))
     manifold, expected = call.enter(said.principal, said.session), seen_of(body.expected_generation)
     done = publish_uploads(manifold, said.principal, said.session, body, expected=expected, request=said.request)
     return published_shown(manifold, said.principal, said.session, body, done)
@@ -69,7 +73,9 @@ def keep(event: Any, call: Call) -> Saved:
 
 def _read(event: Any, kind: type[M]) -> tuple[_Said, M]:
     """Raises InvalidInput."""
-    request, body = parts_of(event, _Asked, kind)
-    name = request.request_id
-    said = _Said(request.principal(), parse_session_id(request.session), optional_request(name or None))
-    return said, body
+    asked, body = parts_of(event, _Asked, kind)
+    return _said(asked), body
+
+
+def _said(asked: _Asked, request: NamedRequest | None = None) -> _Said:
+    return _Said(asked.principal(), parse_session_id(asked.session), request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import Request
+from manifold_common.domain.access import Principal
+from manifold_common.ids import DEFAULT_TENANT, UserId
 
+from functions.api.app import create_app
 from tests.support.api import Api
+from tests.support.manifold import MakeManifold
 
 DEMO = "/api/projects/demo"
 FILES = f"{DEMO}/files"
@@ -91,6 +97,43 @@ def test_every_project_has_names_of_its_own(api: Api) -> None:
     done = api.put("/api/projects/other/files/b", content=b"y", headers=NAMED)
     assert (done.status_code, done.json()["generation"]) == (201, 1)
     assert "idempotency-replayed" not in done.headers
+
+
+def test_two_users_may_give_one_name(make_manifold: MakeManifold) -> None:
+    def principal_of(request: Request) -> Principal:
+        return Principal(DEFAULT_TENANT, UserId(request.headers["x-user"]))
+
+    app = create_app(make_manifold(), principal_of=principal_of)
+
+    async def put(user: str, project: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            client.headers["X-User"] = user
+            await client.post("/api/projects", json={"name": "mine"})
+            return await client.put(f"/api/projects/{project}/files/b", content=b"x", headers=NAMED)
+
+    anns, bens = (asyncio.run(put(user, "mine")) for user in ("ann", "ben"))
+    assert [done.status_code for done in (anns, bens)] == [201, 201]
+    assert anns.json()["project"] != bens.json()["project"] and "idempotency-replayed" not in bens.headers
+    assert code_of(asyncio.run(put("ben", anns.json()["project"]))) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/projects", {"name": "another"}),
+        ("PATCH", DEMO, {"name": "another"}),
+        ("DELETE", DEMO, None),
+        ("POST", f"{DEMO}/fork", {"name": "another"}),
+        ("POST", "/api/sessions", {"project": "demo", "session": "s1"}),
+    ],
+)
+def test_a_name_that_would_not_be_kept_is_refused(
+    api: Api, method: str, path: str, body: dict[str, object] | None
+) -> None:
+    refused = api.request(method, path, json=body, headers=NAMED)
+    assert code_of(refused) == (400, "invalid_input") and "Idempotency-Key" in refused.json()["hint"]
+    assert [one["name"] for one in api.get("/api/projects").json()["items"]] == ["demo"]
+    assert api.get("/api/sessions").json()["items"] == []
 
 
 def test_of_different_requests_of_one_name_at_once_one_is_done(api: Api) -> None:

@@ -66,7 +66,7 @@ class Edited:
     """What stands at changed paths now; those that were deleted are left out."""
     made: Set[bytes] = field(default_factory=frozenset, repr=False)
     """Those of ``entries`` where nothing stood before."""
-    repeated: bool = False
+    repeated: bool = field(default=False, compare=False)
     """Done by an earlier request of the same name, and not again."""
 
 
