@@ -17,11 +17,13 @@ from starlette.exceptions import HTTPException
 from functions.api.areas import OnDemand, load
 from functions.api.caller import Api, PrincipalOf, local_principal
 from functions.api.compressed import Compressed
+from functions.api.conditions import NotModified
 from functions.api.guard import Guard, HostRule
 from functions.api.methods import HeadAsGet, refused_method
 from functions.api.openapi import describe
 from functions.api.problem import problem, problem_of
 from functions.api.request_body import RequestBodies
+from functions.api.revalidation import Revalidation
 from functions.api.traffic import Traffic
 
 _NAMED_FAULTS = 20
@@ -64,11 +66,16 @@ def create_app(
     app.state.areas = set()
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _validation_problem)
+    app.add_exception_handler(NotModified, _not_modified)
+    # From the inside out. A HEAD asks which routes there are, so these are loaded before it does. Tags are given and
+    # compared inside of compression, which adds to each what it has made of the answer and takes that off again: so
+    # nothing here sees two tags of one version. The guard answers what any of them raises.
     app.add_middleware(HeadAsGet)
     if on_demand:
         app.add_middleware(OnDemand)
     else:
         load(app)
+    app.add_middleware(Revalidation)
     app.add_middleware(Compressed)
     public = settings.server.public_url
     app.add_middleware(
@@ -100,6 +107,11 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     return problem(
         error.status_code, code, detail, hint="see /api/openapi.json for what there is", headers=error.headers
     )
+
+
+async def _not_modified(request: Request, found: Exception) -> Response:  # noqa: ARG001 - the shape of a handler
+    assert isinstance(found, NotModified)
+    return Response(status_code=304, headers=found.headers)
 
 
 async def _validation_problem(request: Request, error: Exception) -> Response:

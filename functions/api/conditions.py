@@ -1,80 +1,297 @@
-"""Conditional requests: If-Match, If-None-Match, If-Range. Repeated ones: Idempotency-Key."""
+"""Preconditions of requests, as RFC 9110 has them (section 13): If-Match, If-None-Match and the two with dates.
+
+One evaluation for every route. If-Match is looked at first, or else If-Unmodified-Since; then If-None-Match, or else
+If-Modified-Since. If-Match compares strongly, so a weak tag never matches; If-None-Match weakly. A condition that does
+not hold is 412, but where a read finds that its client has the newest version already: 304. What is not there at all is
+404 to a read whatever its conditions, and 412 to a write.
+
+Besides the tag of what it is about, a condition may name a state of the project: ``"7"``, ``"7-<commit id>"``, or
+either with a revision. A generation alone is left to the commit point, which compares and changes in one step. All else
+is looked at before, and the write is then pinned to the generation at which that was seen.
+
+Dates: the time of a generation stands for all that is in it, since a file's own time is whatever its writer says.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
-from fastapi import Request
-from manifold_common.domain.history import Seen, parse_point, point_of
-from manifold_common.errors import InvalidInput
-from manifold_common.ids import RequestId, parse_request_id
-from manifold_common.shapes.base import seen_of
+from manifold_common.domain.arguments import optional_request
+from manifold_common.domain.history import Point, Seen, point_of, require_expected
+from manifold_common.domain.named_request import NamedRequest
+from manifold_common.domain.tree import FILE, etag_of
+from manifold_common.errors import InvalidInput, NotFound
+from manifold_common.ids import ProjectId, RequestId, SessionId
+from starlette.datastructures import Headers, MutableHeaders
 
-_GENERATION = re.compile(r'"([0-9]{1,15}(?:-[a-z2-7]{26})?)"\Z')
-_CONTENT = re.compile(r'"[0-9a-f]{32}"\Z')
-
-
-class Condition:
-    """What an If-Match header asks for: a generation of the project, or a file's content."""
-
-    def __init__(self, generation: Seen | None = None, etag: str | None = None) -> None:
-        self.generation = generation
-        self.etag = etag
+from functions.api.caller import Call
+from functions.api.entity_tags import Tag, Tags, Version
+from functions.api.validators import Validators, of_project, of_session
+from functions.invocation.problems import PreconditionFailed
 
 
-def condition_of(request: Request, expected: int | str | None = None) -> Condition:
-    """Return the request's condition. Args: ``expected``: a generation that the body names.
+class Target(NamedTuple):
+    """What a request is about, as it is now."""
+
+    exists: bool
+    etag: str | None = None
+    version: Version | None = None
+    """Of its project."""
+    modified_at: datetime | None = None
+
+
+class Conditions:
+    """Raises InvalidInput: a header is empty or malformed. (A malformed If-Modified-Since is ignored, as the
+    specification asks: that costs an answer, and no more.)"""
+
+    def __init__(self, headers: Headers) -> None:
+        self.match = Tags.of("If-Match", headers.getlist("if-match"))
+        self.none_match = Tags.of("If-None-Match", headers.getlist("if-none-match"))
+        self.unmodified_since = _date(headers.getlist("if-unmodified-since")) if self.match is None else None
+        self.modified_since: datetime | None = None
+        if self.none_match is None:
+            try:
+                self.modified_since = _date(headers.getlist("if-modified-since"))
+            except InvalidInput:
+                self.modified_since = None
+
+    @property
+    def asks_of_writes(self) -> bool:
+        return bool(self.match or self.none_match or self.unmodified_since)
+
+    def plain_generation(self) -> Point | None:
+        """Return the one generation that the request depends on, if that is its whole condition."""
+        if self.match is None or self.none_match is not None or len(self.match.tags) != 1:
+            return None
+        return self.match.tags[0].names_generation()
+
+    def require(self, target: Target, free: Target | None = None) -> None:
+        """Args: ``free``: what If-None-Match is about, where that is something else.
+
+        Raises:
+            PreconditionFailed, GenerationMismatch: a write may not be done.
+        """
+        self._require_match(target)
+        if self.none_match is not None and self._none_match_fails(free or target, self.none_match):
+            raise PreconditionFailed(
+                "what If-None-Match names is there",
+                hint="look at what is there; to replace a version that you know, use If-Match",
+            )
+
+    def has_newest(self, target: Target) -> bool:
+        """Tell whether a read need not be answered, since its client has that version.
+
+        Raises:
+            PreconditionFailed, GenerationMismatch: what is there is not what it asks for.
+        """
+        self._require_match(target)
+        if self.none_match is not None:
+            return self._none_match_fails(target, self.none_match)
+        return (
+            self.modified_since is not None
+            and target.modified_at is not None
+            and target.modified_at.replace(microsecond=0) <= self.modified_since
+        )
+
+    def _require_match(self, target: Target) -> None:
+        found = self.match
+        if found is not None:
+            if target.exists if found.is_any else found.match(target.etag, target.version, strong=True):
+                return
+            if target.version is not None and (expected := _only_generations(found.tags)) is not None:
+                require_expected(target.version.point, expected)
+            raise PreconditionFailed(
+                "there is nothing that If-Match could name" if not target.exists else "it is not what If-Match names",
+                hint="read it again, and decide anew; a weak tag (W/) never matches here",
+            )
+        since = self.unmodified_since
+        if since is None or target.modified_at is None or target.modified_at.replace(microsecond=0) <= since:
+            return
+        raise PreconditionFailed(
+            f"the project was changed after {since:%Y-%m-%d %H:%M:%S} UTC", hint="read it again, and decide anew"
+        )
+
+    @staticmethod
+    def _none_match_fails(target: Target, found: Tags) -> bool:
+        return target.exists if found.is_any else found.match(target.etag, target.version, strong=False)
+
+
+def check_read(headers: Headers, validators: Validators, answered: MutableHeaders | dict[str, str]) -> None:
+    """Hold a read's conditions against what would be answered. Args: ``answered``: its headers, which get validators.
 
     Raises:
-        InvalidInput: If-Match is neither a generation in quotes, nor one file's ETag, nor ``*``; or it names another
-            generation than the body.
+        NotModified: the client has it. PreconditionFailed, GenerationMismatch. InvalidInput.
     """
-    header = ", ".join(request.headers.getlist("if-match")).strip()
-    if header in ("", "*"):
-        return Condition(seen_of(expected))
-    if match := _GENERATION.match(header):
-        point, other = parse_point(match[1]), seen_of(expected)
-        if other is not None and not (point_of(other).is_at(point) or point.is_at(point_of(other))):
-            raise InvalidInput(
-                f"If-Match names generation {point}, and expected_generation {other}", hint="give one of the two"
-            )
-        return Condition(point)
-    if _CONTENT.match(header):
-        return Condition(etag=header)
-    raise InvalidInput(
-        f"If-Match {header[:80]!r} is not a generation", hint='write the project\'s generation in quotes: If-Match: "7"'
-    )
+    answered.update(validators.headers())
+    target = Target(True, validators.etag, validators.version, validators.modified_at)
+    if Conditions(headers).has_newest(target):
+        raise NotModified(dict(answered))
 
 
-def expected_generation(request: Request, expected: int | str | None = None) -> Seen | None:
-    """Return the generation a write depends on, of If-Match or else of the body. Raises InvalidInput."""
-    condition = condition_of(request, expected)
-    if condition.etag is not None:
+class NotModified(Exception):
+    """The client of a read has the newest version: it is answered by 304, and by these headers."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.headers = headers
+
+
+def check_new(headers: Headers) -> None:
+    """Check the conditions of a request that makes something new, and never replaces what is there.
+
+    Raises:
+        PreconditionFailed: it is to be there already. InvalidInput.
+    """
+    conditions = Conditions(headers)
+    if conditions.none_match is not None and conditions.none_match.is_any:
+        conditions.none_match = None
+    conditions.require(Target(False))
+
+
+def creates_only(headers: Headers) -> bool:
+    """Tell whether a write must not replace anything. Raises InvalidInput."""
+    none_match = Conditions(headers).none_match
+    return none_match is not None and none_match.is_any
+
+
+def check_project(caller: Call, headers: Headers, project: ProjectId) -> None:
+    """Hold conditions against a project, just before a change that makes no generation.
+
+    Raises:
+        PreconditionFailed, GenerationMismatch, InvalidInput, NotFound.
+    """
+    conditions = Conditions(headers)
+    if conditions.asks_of_writes:
+        conditions.require(_project(caller, project))
+
+
+def expected_by(
+    caller: Call,
+    headers: Headers,
+    project: ProjectId,
+    said: Seen | None = None,
+    *,
+    path: bytes | None = None,
+    unless_there: bytes | None = None,
+    creates: bool = False,
+    named: NamedRequest | None = None,
+) -> Seen | None:
+    """Return the generation that a commit has to be made on, so that all conditions hold; ``None``: any.
+
+    Args:
+        said: what the body says of it (``expected_generation``).
+        path: what the request is about, where that is one path and not the whole project.
+        unless_there: what If-None-Match is about, where that is another path.
+        creates: the edit itself replaces nothing, which is all that ``If-None-Match: *`` asks for.
+        named: if it was done before, it is answered so, whatever has changed since.
+
+    Raises:
+        PreconditionFailed, GenerationMismatch: a condition does not hold. NotFound: no such project. InvalidInput: a
+        header is malformed; or header and body name different generations.
+    """
+    conditions = Conditions(headers)
+    if creates and conditions.none_match is not None and conditions.none_match.is_any:
+        conditions.none_match = None
+    plain = conditions.plain_generation()
+    if plain is not None:
+        return _agreed(plain, said)
+    if not conditions.asks_of_writes:
+        return said
+    if caller.manifold.edits.earlier(caller.principal, project, named) is not None:
+        return None
+    target = _project(caller, project) if path is None else _entry(caller, project, path)
+    conditions.require(target, None if unless_there is None else _entry(caller, project, unless_there))
+    if path is None and conditions.match is not None and conditions.match.is_any and conditions.none_match is None:
+        return said  # it is there, which is all that was asked
+    assert target.version is not None
+    require_expected(target.version.point, said)
+    return target.version.point
+
+
+def check_session(
+    caller: Call,
+    headers: Headers,
+    session: SessionId | None,
+    said: Seen | None = None,
+    *,
+    commits: bool = False,
+    name: RequestId | None = None,
+) -> Seen | None:
+    """Hold conditions against a session, just before it is changed, or against its project.
+
+    Args:
+        session: ``None``: it is to be a new one.
+        said: what the body says of the generation that a commit is to be made on.
+        commits: a generation alone is left to the commit point.
+        name: of the request: if a commit was made under it, that is the answer, whatever has changed since.
+
+    Returns:
+        The generation that a commit has to be made on; ``None``: any.
+
+    Raises:
+        PreconditionFailed, GenerationMismatch, InvalidInput.
+    """
+    conditions = Conditions(headers)
+    plain = conditions.plain_generation()
+    if commits and plain is not None:
+        return _agreed(plain, said)
+    if not conditions.asks_of_writes:
+        return said
+    target = Target(False)
+    if session is not None:
+        with suppress(NotFound):
+            row = caller.manifold.sessions.view(caller.principal, session).session
+            if caller.manifold.edits.earlier(caller.principal, row.project, optional_request(name)) is not None:
+                return said
+            target = Target(True, of_session(row).etag, _project(caller, row.project).version)
+    conditions.require(target)
+    match = conditions.match
+    by_generation = match is not None and match.match(None, target.version, strong=True)
+    return target.version.point if by_generation and target.version is not None else said
+
+
+def _agreed(plain: Point, said: Seen | None) -> Point:
+    """Raises InvalidInput: header and body name different generations."""
+    if said is not None and not (point_of(said).is_at(plain) or plain.is_at(point_of(said))):
         raise InvalidInput(
-            "If-Match names a file's ETag, but this request is not about one file",
-            hint='write the project\'s generation in quotes: If-Match: "7"',
+            f"If-Match names generation {plain}, and expected_generation {said}", hint="give one of the two"
         )
-    return condition.generation
+    return plain
 
 
-def create_only(request: Request) -> bool:
-    """Tell whether the request must not replace anything. Raises InvalidInput: If-None-Match is not ``*``."""
-    header = request.headers.get("if-none-match")
-    if header is None:
-        return False
-    if header.strip() != "*":
-        raise InvalidInput("If-None-Match on a write must be *", hint="use If-Match to replace a known version")
-    return True
+def _project(caller: Call, project: ProjectId) -> Target:
+    row = caller.manifold.projects.get(caller.principal, project)
+    found = of_project(row)
+    return Target(True, found.etag, found.version, found.modified_at)
 
 
-def request_id(request: Request) -> RequestId | None:
-    """Return the name that the caller gives the request, so that it may be sent again. Raises InvalidInput."""
-    header = request.headers.get("idempotency-key")
-    return None if header is None else parse_request_id(header.strip().strip('"'))
+def _entry(caller: Call, project: ProjectId, path: bytes) -> Target:
+    """Return what stands at a path of the newest generation. A folder or link has no tag of its own."""
+    row = caller.manifold.projects.get(caller.principal, project)
+    snapshot = caller.manifold.history.snapshot(caller.principal, project)
+    entry = snapshot.tree.get(path)
+    etag = None if entry is None or entry.kind != FILE else etag_of(entry)
+    return Target(entry is not None, etag, Version(snapshot.head.point, row.revision), snapshot.head.committed_at)
 
 
-def is_current(header: str | None, etag: str) -> bool:
-    """Tell whether an If-None-Match header says that the client has this very version."""
-    if header is None:
-        return False
-    return header.strip() == "*" or etag in {part.strip().removeprefix("W/") for part in header.split(",")}
+def _only_generations(tags: Sequence[Tag]) -> Seen | None:
+    """Return the last generation that the tags name, if they name nothing else."""
+    points = [tag.names_generation() for tag in tags]
+    return points[-1] if points and all(points) else None
+
+
+def _date(lines: list[str]) -> datetime | None:
+    """Return the time that a header says; ``None``: there is no such header. Raises InvalidInput: it is no time."""
+    if not lines:
+        return None
+    try:
+        found = parsedate_to_datetime(", ".join(lines))
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    except (ValueError, OverflowError, IndexError):
+        raise InvalidInput(
+            f"{lines[0][:80]!r} is not a time as HTTP writes it",
+            hint="write it as Last-Modified does: Sun, 06 Nov 1994 08:49:37 GMT",
+        ) from None

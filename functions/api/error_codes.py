@@ -71,7 +71,9 @@ def _row(one: type[ManifoldError]) -> str:
     ManifoldError.__init__(error, "")
     statuses = [str(status_of(error, {}))]
     if one in PRECONDITIONS:
-        statuses.append(f"{status_of(error, {PRECONDITIONS[one]: ''})} where the request says `{PRECONDITIONS[one]}`")
+        headers = sorted(PRECONDITIONS[one])
+        status, named = status_of(error, dict.fromkeys(headers, "")), ", ".join(f"`{header}`" for header in headers)
+        statuses.append(f"{status} where the request has {named}")
     return f"| `{one.code}` | {', '.join(statuses)} | {_sentence(one)} |\n"
 
 

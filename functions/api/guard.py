@@ -32,6 +32,7 @@ from functions.api.pace import Pace
 from functions.api.paths import check_raw_path, raw_path_of
 from functions.api.problem import internal_problem, problem_of
 from functions.api.request_body import length_of, too_large
+from functions.api.request_names import digested
 from functions.api.traffic import Room, Traffic, Transfer
 
 _log = logging.getLogger("manifold.api")
@@ -136,7 +137,7 @@ class Guard:
             with hurried(self._patience_seconds), panics_as_errors(), self._admitted(scope) as transfer, _wanted(scope):
                 transfer.end = scope["state"].get("cut_off")
                 scope["state"]["transfer"] = transfer
-                await self._app(scope, self._received(scope, receive, transfer), answer)
+                await self._app(scope, digested(scope, self._received(scope, receive, transfer)), answer)
         except ManifoldError as error:
             if error.kind in _LOGGED and not isinstance(error, _COUNTED):
                 log_failure(error, correlation_id, discreet=self._discreet)

@@ -25,6 +25,8 @@ happens only on top of that one. A path in a URL is written name by name with `/
 name may be written as `%NN`. Errors are problem documents (RFC 9457) with a stable `code`.
 """
 
+_CONDITION_FAILED = {str(status): found for status, found in responses(412).items() if status == 412}
+
 
 def describe(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document, made once."""
@@ -36,11 +38,13 @@ def describe(app: FastAPI) -> dict[str, Any]:
     )
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            operation["responses"].pop("422", None)
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]  # the framework's; wrong input is 400
             if "requestBody" in operation:
                 operation["responses"] |= {str(status): found for status, found in responses(*_OF_CONTENT).items()}
                 operation["responses"] = dict(sorted(operation["responses"].items()))
             _add_parameters(path, method, operation)
+            _add_answers(path, method, operation)
             for parameter in operation.get("parameters", []):
                 parameter.get("schema", {}).pop("title", None)
     schemas = document["components"]["schemas"]
@@ -123,16 +127,40 @@ _PATH = {
     "schema": {"type": "string"},
     "example": "src/main.py",
 }
-_IF_MATCH = 'A generation in quotes, such as `"7"`: do it only on top of that one. On a file, also its ETag.'
+_CONDITIONS = {
+    "If-Match": 'Only if it is one of these: tags from `ETag` headers, or states of the project such as `"7"` (a '
+    'generation) and `"7-<commit id>"`. `*`: only if it is there.',
+    "If-None-Match": "Only if it is none of these tags. `*`: only if it is not there.",
+    "If-Unmodified-Since": "Only if the project was not changed after that time.",
+}
+_CONDITIONS_OF_READS = {
+    "If-Match": _CONDITIONS["If-Match"],
+    "If-None-Match": "Tags of versions that the client has: if it has this one, the answer is 304.",
+    "If-Modified-Since": "If the project was not changed after that time, the answer is 304.",
+    "If-Unmodified-Since": _CONDITIONS["If-Unmodified-Since"],
+}
 _IDEMPOTENCY_KEY = (
     "A name for this request, unique in the project. Sent again under that name, it changes nothing and is answered "
     "with the commit that it made."
 )
-_MAKE_COMMITS = ("/dirs", "/move", "/commits", "/commit", "/restore", "/archive", "/publish", "/files/{path}")
-_IF_NONE_MATCH = {
-    "put": "`*`: only if there is no such file yet.",
-    "get": "ETags of versions that the client has.",
-    "head": "ETags of versions that the client has.",
+_ETAG = {"description": "Tells this version from all others.", "schema": {"type": "string"}}
+_TAGGED = {"ETag": _ETAG}
+_MADE = {
+    "ETag": {**_ETAG, "description": "Of what was made, or of the generation at which this left the project."},
+    "Location": {"description": "Where what was made is.", "schema": {"type": "string", "format": "uri-reference"}},
+}
+_SHOWN = {
+    "ETag": _ETAG,
+    "Last-Modified": {
+        "description": "Time of the generation; left out of what is younger than a second.",
+        "schema": {"type": "string"},
+    },
+}
+_REPLAYED = {
+    "Idempotency-Replayed": {
+        "description": "`true`: an earlier request of that name has done this.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
 }
 
 
@@ -142,17 +170,33 @@ def _add_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
     declared = {parameter["name"] for parameter in parameters}
     if "{path}" in path and "path" not in declared:
         parameters.append(_PATH)
-    if "412" in operation["responses"]:
-        parameters.append(_header("If-Match", _IF_MATCH))
-        if path.endswith(_MAKE_COMMITS):
-            parameters.append(_header("Idempotency-Key", _IDEMPOTENCY_KEY))
-    if path.endswith("/files/{path}") and method in _IF_NONE_MATCH:
-        parameters.append(_header("If-None-Match", _IF_NONE_MATCH[method]))
-        if method == "get":
-            parameters.append(_header("Range", "One range of bytes, such as `bytes=0-99` or `bytes=-100`."))
-            parameters.append(_header("If-Range", "An ETag: take the range only of that version."))
+    is_read = method in ("get", "head") and path.startswith("/api/")
+    if is_read or "412" in operation["responses"]:
+        conditions = _CONDITIONS_OF_READS if is_read else _CONDITIONS
+        parameters += [_header(name, description) for name, description in conditions.items()]
+    if "422" in operation["responses"]:
+        parameters.append(_header("Idempotency-Key", _IDEMPOTENCY_KEY))
+    if path.endswith("/files/{path}") and method == "get":
+        parameters.append(_header("Range", "One range of bytes, such as `bytes=0-99` or `bytes=-100`."))
+        parameters.append(_header("If-Range", "An ETag: take the range only of that version."))
     if parameters:
         operation["parameters"] = parameters
+
+
+def _add_answers(path: str, method: str, operation: dict[str, Any]) -> None:
+    """Declare what every answer of its kind has: validators, and what conditions make of it."""
+    answers = operation["responses"]
+    if not path.startswith("/api/"):
+        return
+    if method in ("get", "head"):
+        answers.setdefault("304", {"description": "The client has this version already.", "headers": _TAGGED})
+        answers.update({status: found for status, found in _CONDITION_FAILED.items() if status not in answers})
+        operation["responses"] = dict(sorted(answers.items()))
+    for status, answer in answers.items():
+        if status in ("200", "201", "206"):
+            headers = _SHOWN if method in ("get", "head") else _MADE if status == "201" else _TAGGED
+            replayed = _REPLAYED if "422" in answers else {}
+            answer["headers"] = {**headers, **replayed}
 
 
 def _header(name: str, description: str) -> dict[str, Any]:

@@ -72,6 +72,11 @@ def content_of(shape: type[msgspec.Struct]) -> dict[str, Any]:
     return {_JSON: {"schema": {"$ref": f"{SCHEMAS}{shape.__name__}"}}}
 
 
+def also(status: int, shape: type[Answer], description: str) -> dict[int | str, dict[str, Any]]:
+    """Return the description of an answer of another status than the route's own."""
+    return {status: {"description": description, "content": content_of(shape)}}
+
+
 def answered(shape: Answer, status: int = HTTPStatus.OK) -> Response:
     """Return an answer of another status than the route's own."""
     return Response(_ENCODER.encode(shape), status_code=status, media_type=_JSON)

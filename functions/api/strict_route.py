@@ -1,9 +1,9 @@
 """What every route refuses before it does anything: what a request says that nobody would look at.
 
-Each router is made with ``route_class=StrictRoute``. In this order: headers that would make another message of it,
-query parameters that the route does not know or that do not read in one way, content where none is taken or of another
-type, and content that is not what its digest says. ``shaped`` reads JSON; what streamed content has to be,
-``request_body`` sees to as it comes.
+Each router is made with ``route_class=StrictRoute``. In this order: headers that would make another message of it, a
+name for what is not kept by its name (a route that keeps it declares that it may answer 422), query parameters that the
+route does not know or that do not read in one way, content where none is taken or of another type, and content that is
+not what its digest says. ``shaped`` reads JSON; what streamed content has to be, ``request_body`` sees to as it comes.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from functions.invocation.problems import IncompleteBody, UnsupportedMediaType
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
 _TRUTHS = ("true", "false")
+_READS = frozenset({"GET", "HEAD"})
 _LARGE_BYTES = 256 << 10
 """From here on looking at a body is the work of a thread."""
 
@@ -49,11 +50,18 @@ class StrictRoute(APIRoute):
         declared = (self.openapi_extra or {}).get("requestBody", {})
         taken = tuple(declared.get("content", ()))
         takes_json = self.body_field is not None or JSON[0] in taken
+        is_change, takes_name = bool((self.methods or set()) - _READS), 422 in self.responses
         is_required = self.body_field.field_info.is_required() if self.body_field else declared.get("required", False)
 
         async def strict(request: Request) -> Response:
             headers = combined(request.scope["headers"])
             check_message(headers)
+            if is_change and not takes_name and "idempotency-key" in headers:
+                raise InvalidInput(
+                    "a request to this address has no name",
+                    hint="leave out Idempotency-Key: only what makes a commit takes it, such as PUT on a file, POST on "
+                    "commits, or a session's commit",
+                )
             _check_query(request.scope["query_string"], queries)
             for name, kind in paths.items():
                 _check_value(name, str(request.path_params.get(name, "")), kind)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from manifold_common.ids import parse_request_id
+from manifold_common.domain.arguments import optional_request
 from manifold_common.services.projects.changes import edit_of
+from manifold_common.services.projects.shown import edited_shown
 from manifold_common.shapes.base import Answer, seen_of
 from manifold_common.shapes.changes import Edited, NewCommit
 from manifold_common.shapes.intent import Intent
@@ -49,11 +50,11 @@ def _commit(event: Any, call: Call) -> Edited:
     asked, body = parts_of(event, _Asked, NewCommit)
     principal = asked.principal()
     edits = list(map(edit_of, body.changes))
-    request = None if asked.request_id is None else parse_request_id(asked.request_id)
+    request = optional_request(asked.request_id)
     intent = Intent(body.message, body.provenance, seen_of(body.expected_generation), body.strategy, request)
     manifold = call.enter(principal)
     project = project_of(manifold, principal, asked.project)
     begun = time.monotonic()
     done = manifold.edits.apply(principal, project, edits, intent)
     metrics.milliseconds("workspace.commit.duration", time.monotonic() - begun)
-    return done
+    return edited_shown(done)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Point, Seen, point_of
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.errors import ManifoldError
-from manifold_common.ids import ProjectId, RequestId, SessionId
+from manifold_common.ids import ProjectId, SessionId
 from manifold_common.services.direct.plans import Wanted
 from manifold_common.services.sessions.commit import Committed
 from manifold_common.services.sessions.shown import committed_shown, saved_shown
@@ -68,11 +69,17 @@ def publish_uploads(
     body: PublishUploads,
     *,
     expected: Seen | None,
-    request: RequestId | None,
-) -> Published:
+    request: NamedRequest | None,
+) -> Committed:
     """Raises as ``Uploads.publish``."""
     intent = Intent(body.message, body.provenance, expected, body.strategy, request)
-    done = manifold.uploads.publish(principal, session, *receipts_of(body), intent)
+    return manifold.uploads.publish(principal, session, *receipts_of(body), intent)
+
+
+def published_shown(
+    manifold: Manifold, principal: Principal, session: SessionId, body: PublishUploads, done: Committed
+) -> Published:
+    """Return what is answered to a publication, with the plan that was asked for if it can be had and fits."""
     answer = Published(**structs.asdict(committed_shown(done)), plan=_plan_of(manifold, principal, session, body, done))
     if answer.plan is not None and written_bytes(plain(answer)) > MAX_ANSWER_BYTES:
         return structs.replace(answer, plan=None)  # what is done is not to be answered by a refusal

@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from manifold_common.domain.access import Principal
-from manifold_common.ids import RequestId, SessionId, parse_request_id, parse_session_id
+from manifold_common.domain.arguments import optional_request
+from manifold_common.domain.named_request import NamedRequest
+from manifold_common.ids import SessionId, parse_session_id
 from manifold_common.shapes.access import PlanSession, Published, PublishUploads, SessionPlan, Verified, VerifyUploads
 from manifold_common.shapes.base import Request, seen_of
 from manifold_common.shapes.sessions import Saved
 from msgspec import Struct
 
-from functions.data_plane.answers import keep_uploads, plan_session, publish_uploads, verify_uploads
+from functions.data_plane.answers import (
+    keep_uploads,
+    plan_session,
+    publish_uploads,
+    published_shown,
+    verify_uploads,
+)
 from functions.invocation.decode import parts_of
 from functions.invocation.entry import Call
 from functions.invocation.principal import OnBehalf
@@ -22,6 +30,9 @@ M = TypeVar("M", bound=Request)
 class _Asked(OnBehalf, frozen=True, kw_only=True):
     action: str
     session: str
+
+
+class _AskedToPublish(_Asked, frozen=True, kw_only=True):
     request_id: str | None = None
     """The caller's own name for the request, so that it may be sent again."""
 
@@ -29,7 +40,7 @@ class _Asked(OnBehalf, frozen=True, kw_only=True):
 class _Said(Struct):
     principal: Principal
     session: SessionId
-    request: RequestId | None
+    request: NamedRequest | None = None
 
 
 def plan(event: Any, call: Call) -> SessionPlan:
@@ -47,9 +58,11 @@ def verify(event: Any, call: Call) -> Verified:
 
 def publish(event: Any, call: Call) -> Published:
     """Publish an uploaded draft as the next generation."""
-    said, body = _read(event, PublishUploads)
+    asked, body = parts_of(event, _AskedToPublish, PublishUploads)
+    said = _said(asked, optional_request(asked.request_id or None))
     manifold, expected = call.enter(said.principal, said.session), seen_of(body.expected_generation)
-    return publish_uploads(manifold, said.principal, said.session, body, expected=expected, request=said.request)
+    done = publish_uploads(manifold, said.principal, said.session, body, expected=expected, request=said.request)
+    return published_shown(manifold, said.principal, said.session, body, done)
 
 
 def keep(event: Any, call: Call) -> Saved:
@@ -60,7 +73,9 @@ def keep(event: Any, call: Call) -> Saved:
 
 def _read(event: Any, kind: type[M]) -> tuple[_Said, M]:
     """Raises InvalidInput."""
-    request, body = parts_of(event, _Asked, kind)
-    name = request.request_id
-    said = _Said(request.principal(), parse_session_id(request.session), parse_request_id(name) if name else None)
-    return said, body
+    asked, body = parts_of(event, _Asked, kind)
+    return _said(asked), body
+
+
+def _said(asked: _Asked, request: NamedRequest | None = None) -> _Said:
+    return _Said(asked.principal(), parse_session_id(asked.session), request)

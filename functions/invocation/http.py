@@ -198,8 +198,12 @@ def _text_of(name: str) -> str:
 
 
 def _conditions(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return what headers say that bodies can say too: If-Match, Idempotency-Key."""
+    """Return what headers say that bodies can say too: If-Match, Idempotency-Key. Raises InvalidInput: other
+    conditions, which nothing here would look at."""
     found: dict[str, Any] = {}
+    for header in ("if-none-match", "if-unmodified-since"):
+        if header in headers:
+            raise refusal_of(f"headers.{header}", "only If-Match is taken here")
     match = headers.get("if-match", "*").strip()
     if match != "*":
         if not _GENERATION.match(match):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 from manifold_common.domain.correlation import correlation
@@ -12,6 +12,7 @@ from manifold_common.domain.retry_after import RETRY_AFTER
 from manifold_common.errors import (
     AlreadyExists,
     ConfigError,
+    Conflict,
     ErrorKind,
     GenerationGone,
     GenerationMismatch,
@@ -20,6 +21,7 @@ from manifold_common.errors import (
     ManifoldError,
     NoSpace,
     QuotaExceeded,
+    RequestNameReused,
     TooManyRequests,
     UnsatisfiableRange,
 )
@@ -51,6 +53,12 @@ class IncompleteRequest(InvalidInput):
     """A request's line and headers did not come in time. Nothing was changed."""
 
     code = "incomplete_request"
+
+
+class PreconditionFailed(Conflict):
+    """What a condition in a header names is not what is there. Nothing was changed."""
+
+    code = "precondition_failed"
 
 
 class AnswerTooLarge(InvalidInput):
@@ -97,21 +105,23 @@ STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     GenerationGone: 410,
     IncompleteRequest: 408,
     QuotaExceeded: 413,
+    PreconditionFailed: 412,
     AnswerTooLarge: 413,
     MethodNotAllowed: 405,
     UnsupportedMediaType: 415,
     UnsatisfiableRange: 416,
     ExpectationFailed: 417,
+    RequestNameReused: 422,
     TooManyRequests: 429,
     NoSpace: 507,
     ConfigError: 500,  # the operator's mistake, never the caller's
 }
 
-PRECONDITIONS: Mapping[type[ManifoldError], str] = {
-    GenerationMismatch: "if-match",
-    AlreadyExists: "if-none-match",
+PRECONDITIONS: Mapping[type[ManifoldError], Set[str]] = {
+    GenerationMismatch: frozenset({"if-match", "if-none-match", "if-unmodified-since"}),
+    AlreadyExists: frozenset({"if-none-match"}),
 }
-"""Errors that mean "precondition failed" (412) when the request carried the header that sets the precondition. Without
+"""Errors that mean "precondition failed" (412) when the request carried a header that sets the precondition. Without
 the header the condition came from elsewhere, and the state that moved on is an ordinary conflict (409)."""
 
 
@@ -128,7 +138,7 @@ class ProblemAnswer(NamedTuple):
 def status_of(error: ManifoldError, headers: Mapping[str, str]) -> int:
     """Return the HTTP status of an error, given the headers of the request that met it."""
     for kind in type(error).__mro__:
-        if kind in PRECONDITIONS and PRECONDITIONS[kind] in headers:
+        if not PRECONDITIONS.get(kind, frozenset()).isdisjoint(headers):
             return 412
         if kind in STATUS_OF_CLASS:
             return STATUS_OF_CLASS[kind]

@@ -43,7 +43,7 @@ def test_every_error_has_a_status_of_its_kinds_class(cls: type[ManifoldError]) -
         (errors.SessionBusy, 409), (errors.QuotaExceeded, 413), (errors.UnsatisfiableRange, 416),
         (errors.CorruptObject, 500), (errors.InternalError, 500), (errors.ConfigError, 500),
         (errors.CatalogUnavailable, 503), (errors.KeyUnavailable, 503), (errors.NoSpace, 507),
-        (problem.IncompleteBody, 408),
+        (problem.IncompleteBody, 408), (problem.PreconditionFailed, 412), (errors.RequestNameReused, 422),
     ],
 )  # fmt: skip
 def test_the_table_says(cls: type[ManifoldError], status: int) -> None:
@@ -51,7 +51,8 @@ def test_the_table_says(cls: type[ManifoldError], status: int) -> None:
 
 
 def test_a_precondition_in_a_header_that_fails_is_412() -> None:
-    assert _status(errors.GenerationMismatch, {"if-match": '"1"'}) == 412
+    for header in ("if-match", "if-none-match", "if-unmodified-since"):
+        assert _status(errors.GenerationMismatch, {header: '"1"'}) == 412
     assert _status(errors.AlreadyExists, {"if-none-match": "*"}) == 412
     assert _status(errors.AlreadyExists, {"if-match": '"1"'}) == 409
     assert _status(errors.CommitConflict, {"if-match": '"1"'}) == 409

@@ -6,12 +6,13 @@ import pytest
 from blake3 import blake3
 from manifold_common.bootstrap.remote import RemoteManifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.domain.arguments import optional_request
 from manifold_common.domain.tree import FILE, SYMLINK, Changes, Entry, directory
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.errors import BadUpload, ConfigError, CorruptObject
 from manifold_common.format.places import Container, Place
 from manifold_common.format.sealed import ObjectKind, Payload
-from manifold_common.ids import ChunkId, Generation, ObjectId, ProjectId, RequestId
+from manifold_common.ids import ChunkId, Generation, ObjectId, ProjectId
 from manifold_common.ports.remote import UploadReceipt
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
 from manifold_common.shapes.intent import Intent
@@ -191,9 +192,9 @@ def test_a_pack_is_proven_for_what_was_read_and_for_nothing_else(
         forged = liar.upload._receipts()[0]
         assert forged != draft
         with pytest.raises(BadUpload, match="without a receipt"):
-            ask.publish(S1, forged, [], Intent(request=RequestId("a")))
+            ask.publish(S1, forged, [], Intent(request=optional_request("a")))
         with pytest.raises(BadUpload, match=r"other content|not where the draft says|longer together"):
-            ask.publish(S1, forged, packs, Intent(request=RequestId("b")))
+            ask.publish(S1, forged, packs, Intent(request=optional_request("b")))
         liar.upload.base.places.clear()
         liar.upload.base.places.update(true)
     assert store.head(key) is not None
@@ -231,7 +232,7 @@ def test_a_draft_is_used_once(server: RemoteServer, liar: Liar, project: Project
     assert liar.publish() == 2
     assert liar.publish() == 2  # the same request is answered again
     with pytest.raises(BadUpload, match="has no upload"):
-        liar.upload.publish(Intent(request=RequestId("another")))
+        liar.upload.publish(Intent(request=optional_request("another")))
     assert server.manifold.projects.get(LOCAL_PRINCIPAL, project).generation == 2
 
 
@@ -240,10 +241,10 @@ def test_a_pack_without_a_receipt_is_not_published(server: RemoteServer, liar: L
     draft, packs = liar.upload._receipts()
     assert packs
     with pytest.raises(BadUpload, match="without a receipt"):
-        liar.client.context.server.publish(S1, draft, [], Intent(request=RequestId("r")))
+        liar.client.context.server.publish(S1, draft, [], Intent(request=optional_request("r")))
     assert unchanged(server, project)
     assert liar.client.context.server.verify(S1, draft, packs) == len(packs)
-    done = liar.client.context.server.publish(S1, draft, [], Intent(request=RequestId("r")))
+    done = liar.client.context.server.publish(S1, draft, [], Intent(request=optional_request("r")))
     assert done.generation == 2
 
 

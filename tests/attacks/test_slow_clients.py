@@ -83,7 +83,7 @@ def refusal(answer: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
 def start(host: Host) -> httpx.Client:
     client = host.ready()
     assert client.post("/api/projects", json={"name": "demo"}).status_code == 201
-    assert client.put(f"{FILES}/large", content=noise(LARGE_BYTES)).status_code == 200
+    assert client.put(f"{FILES}/large", content=noise(LARGE_BYTES)).status_code == 201
     return client
 
 
@@ -96,7 +96,7 @@ def work_goes_on(client: httpx.Client) -> None:
     begun = time.monotonic()
     done = [client.put(f"{FILES}/small", content=b"x"), client.put(f"{FILES}/other", content=noise(3 << 20))]
     done += [client.get(path) for path in ("/api/projects/demo/tree", f"{FILES}/large", *ALWAYS)]
-    assert [answer.text[:500] for answer in done if answer.status_code != 200] == []
+    assert [answer.text[:500] for answer in done if not answer.is_success] == []
     assert len(done[3].content) == LARGE_BYTES
     assert time.monotonic() - begun < BOUNDED_SECONDS
 
@@ -298,7 +298,7 @@ def test_downloads_that_nobody_reads_share_a_bounded_memory(make_host: MakeHost)
 def test_whoever_takes_slowly_is_not_ended_but_waited_for(make_host: MakeHost) -> None:
     """Of 240 downloads at 200 KB/s each, 201 were cut off after 2 seconds, though all were taken all the time."""
     client = start(make_host(**PATIENT, SERVER_MAX_BUFFERED_BYTES="16MiB"))
-    assert client.put(f"{FILES}/larger", content=noise(24 << 20)).status_code == 200
+    assert client.put(f"{FILES}/larger", content=noise(24 << 20)).status_code == 201
     with crowd(client, 24, head("GET", f"{FILES}/larger"), receive_bytes=65536) as readers:
         begun = time.monotonic()
         while time.monotonic() - begun < 3:
@@ -388,7 +388,7 @@ def test_a_slow_client_that_keeps_the_pace_gets_everything(make_host: MakeHost) 
         for at in range(0, len(content), 1000):
             one.sendall(content[at : at + 1000])
             time.sleep(0.4)
-        assert everything(one).startswith(b"HTTP/1.1 200 ")
+        assert everything(one).startswith(b"HTTP/1.1 201 ")
     assert client.get(f"{FILES}/slow").content == content
     with closing(connect(client, receive_bytes=65536)) as one:
         one.sendall(head("GET", f"{FILES}/large", "Connection: close"))

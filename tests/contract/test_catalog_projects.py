@@ -27,6 +27,7 @@ from tests.contract.catalog_fixtures import (
     USER,
     SettableClock,
     everything,
+    key,
     make_project,
     session,
 )
@@ -123,10 +124,25 @@ def test_renaming_keeps_everything_else_and_frees_the_old_name(catalog: Catalog,
     before = catalog.get_project(TENANT, made.id)
     clock.time = LATER
     renamed = catalog.rename_project(TENANT, made.id, "thesis", OutboxEvent("renamed", {"to": "thesis"}))
-    assert renamed == replace(before, name="thesis", updated_at=LATER) == catalog.get_project(TENANT, made.id)
+    assert (
+        renamed == replace(before, name="thesis", updated_at=LATER, revision=1) == catalog.get_project(TENANT, made.id)
+    )
     assert catalog.find_project(TENANT, USER, "paper") is None
     make_project(catalog)
     assert catalog.rename_project(TENANT, made.id, "thesis", EVENT).name == "thesis"
+
+
+def test_a_revision_counts_what_changes_a_project_and_makes_no_generation(catalog: Catalog) -> None:
+    made = make_project(catalog)
+    revisions = [catalog.get_project(TENANT, made.id).revision]
+    made.publish()
+    revisions.append(catalog.get_project(TENANT, made.id).revision)
+    catalog.rename_project(TENANT, made.id, "thesis", EVENT)
+    revisions.append(catalog.get_project(TENANT, made.id).revision)
+    assert catalog.begin_epoch(key(made.id, epoch=1), made.head)
+    revisions.append(catalog.get_project(TENANT, made.id).revision)
+    assert not catalog.begin_epoch(key(made.id, epoch=1), made.head)
+    assert [*revisions, catalog.get_project(TENANT, made.id).revision] == [0, 0, 1, 2, 2]
 
 
 def test_renaming_to_a_taken_name_changes_nothing(catalog: Catalog) -> None:

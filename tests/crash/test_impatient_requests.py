@@ -55,7 +55,7 @@ def test_a_store_that_stops_is_unavailable_within_seconds(
             SERVER_PATIENCE_SECONDS=str(PATIENCE_SECONDS),
         )
         project = api.project()
-        assert api.put("/api/projects/demo/files/a", content=b"one").status_code == 200
+        assert api.put("/api/projects/demo/files/a", content=b"one").status_code == 201
         work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
         (work / "b").write_bytes(b"two")
         requests: dict[str, Callable[[], httpx.Response]] = {
@@ -94,10 +94,10 @@ def test_a_key_provider_that_stops_is_unavailable_within_seconds(
             SERVER_PATIENCE_SECONDS=str(PATIENCE_SECONDS),
         )
         project = api.project()
-        assert api.put("/api/projects/demo/files/a", content=b"one").status_code == 200
+        assert api.put("/api/projects/demo/files/a", content=b"one").status_code == 201
         proxy.inject(HANG, times=1000)
         with prompt():  # its key is in memory
-            assert api.put("/api/projects/demo/files/b", content=b"two").status_code == 200
+            assert api.put("/api/projects/demo/files/b", content=b"two").status_code == 201
         with prompt():
             refused(api.post("/api/projects", json={"name": "other"}), "key_unavailable")
         api.manifold.context.keys.forget(DEFAULT_TENANT, project)  # type: ignore[arg-type]
@@ -142,16 +142,16 @@ def test_a_database_that_stops_at_the_commit_point_is_unavailable_within_seconds
     api, proxy = frozen
     api.project()
     put = lambda name: api.put(f"/api/projects/demo/files/{name}", content=b"x", headers={"Idempotency-Key": name})  # noqa: E731
-    assert put("first").status_code == 200  # has more to look up than later ones
+    assert put("first").status_code == 201  # has more to look up than later ones
     before = proxy.round_trips
-    assert put("a").status_code == 200
+    assert put("a").status_code == 201
     needed = proxy.round_trips - before
     for part in range(needed):
         proxy.freeze_at(1 + part)
         with prompt():
             refused(put(f"b{part}"), "catalog_unavailable")
         proxy.thaw()
-        assert put(f"b{part}").status_code == 200
+        assert put(f"b{part}").status_code == 201
     assert api.get("/api/projects/demo").json()["generation"] == 2 + needed
 
 

@@ -180,7 +180,7 @@ def test_a_request_that_runs_is_finished_before_the_host_stops(make_host: MakeHo
     host.process.send_signal(signal.SIGTERM)
     _wait_until_closed(address)
     connection.sendall(b"c")
-    assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")
     connection.close()
     _, err = host.process.communicate(timeout=40)
     assert host.process.returncode == 0, err

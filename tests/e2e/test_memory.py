@@ -82,7 +82,7 @@ def test_the_host_stays_small_while_a_file_is_sent_and_fetched(make_host: MakeHo
         client.post("/api/projects", json={"name": "demo"})
         client.put("/api/projects/demo/files/warm", content=b"x")
         idle_kib = host.status_kib("VmRSS")
-        assert client.put("/api/projects/demo/files/large", content=pieces(SIZE_MIB)).status_code == 200
+        assert client.put("/api/projects/demo/files/large", content=pieces(SIZE_MIB)).status_code == 201
         with client.stream("GET", "/api/projects/demo/files/large") as answer:
             assert digest(answer.iter_raw()) == sent
         with client.stream("GET", "/api/projects/demo/archive") as answer:

@@ -8,15 +8,18 @@ from fastapi import Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
 from manifold_common.services.archive import ArchiveFormat
+from manifold_common.services.archive.shown import imported_shown
 from manifold_common.shapes.changes import ImportedArchive
 from manifold_common.shapes.intent import Intent
 
 from functions.api.caller import Caller, ProjectRef, generation_of
-from functions.api.conditions import expected_generation, request_id
+from functions.api.conditions import check_read, expected_by
 from functions.api.problem import responses
 from functions.api.request_body import Body
+from functions.api.request_names import named_request, reading
 from functions.api.response_body import attachment, stream
-from functions.api.shaped import Router
+from functions.api.shaped import Router, also
+from functions.api.validators import UNCHANGED, of_generation, tell_edits
 
 router = Router(prefix="/api/projects/{project}", tags=["archive"])
 
@@ -52,12 +55,19 @@ def download_archive(
         "Content-Disposition": attachment(f"{known.name}-{found.generation}.{archive_format.value}".encode()),
         "Manifold-Generation": str(found.generation),
     }
+    check_read(request.headers, of_generation(found.point, found.made_at, is_weak=True), headers)
     return stream(request, caller.api.room, found.pieces, headers=headers, media_type=_MEDIA_TYPES[archive_format])
 
 
-@router.post("/archive", status_code=201, openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 507))
+@router.post(
+    "/archive",
+    status_code=201,
+    openapi_extra=_UPLOAD,
+    responses={**also(200, ImportedArchive, UNCHANGED), **responses(404, 408, 409, 412, 413, 422, 507)},
+)
 async def upload_archive(
     request: Request,
+    response: Response,
     caller: Caller,
     project: ProjectRef,
     message: Annotated[str, Query(max_length=10_000, description="Message of the commit.")] = "",
@@ -65,13 +75,14 @@ async def upload_archive(
     replace: Annotated[bool, Query(description="Remove what stands there and is not in the archive.")] = False,
 ) -> ImportedArchive:
     """Put a tar, tar.gz or zip into the project as one commit, or nothing of it. The body is the archive."""
-    expected, named = expected_generation(request), request_id(request)
+    named = named_request(request, caller)
     below = from_text(folder) if folder else ROOT
 
     def work(body: Body) -> ImportedArchive:
-        intent = Intent(message, expected=expected, request=named)
-        return caller.manifold.archives.load(
-            caller.principal, caller.project_id(project), body, intent, folder=below, replace=replace
-        )
+        found, of_body = caller.project_id(project), reading(named, body)
+        intent = Intent(message, expected=expected_by(caller, request.headers, found, named=of_body), request=of_body)
+        done = caller.manifold.archives.load(caller.principal, found, body, intent, folder=below, replace=replace)
+        tell_edits(response, done.edited, is_made=True)
+        return imported_shown(done)
 
     return await caller.api.bodies.run(request, work)

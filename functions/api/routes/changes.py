@@ -2,61 +2,88 @@
 
 from __future__ import annotations
 
-from fastapi import Request
+from fastapi import Request, Response
+from manifold_common.domain.paths import check_path
 from manifold_common.services.projects.changes import edit_of, mode_of
 from manifold_common.services.projects.edits import MakeFolder, Move
+from manifold_common.services.projects.shown import edited_shown
+from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.changes import Edited, MovePaths, NewCommit, NewFolder, Restore
 from manifold_common.shapes.intent import Intent
 
 from functions.api.caller import Caller, ProjectRef
-from functions.api.conditions import expected_generation, request_id
+from functions.api.conditions import expected_by
 from functions.api.problem import responses
-from functions.api.shaped import Router
+from functions.api.request_names import named_request
+from functions.api.shaped import Router, also
+from functions.api.validators import UNCHANGED, tell_edits, tell_folder
 
 router = Router(prefix="/api/projects/{project}", tags=["changes"])
 
 
-@router.post("/dirs", status_code=201, responses=responses(404, 409, 412))
-def make_folder(request: Request, caller: Caller, project: ProjectRef, body: NewFolder) -> Edited:
+@router.post(
+    "/dirs",
+    status_code=201,
+    responses={**also(200, Edited, "It was there already."), **responses(404, 409, 412, 422)},
+)
+def make_folder(request: Request, response: Response, caller: Caller, project: ProjectRef, body: NewFolder) -> Edited:
     """Create a folder, and those above it. One that is there already is left alone."""
     edit = MakeFolder(body.exact, mode_of(body.mode))
-    intent = Intent(
-        body.message,
-        expected=expected_generation(request, body.expected_generation),
-        request=request_id(request),
+    found, named = caller.project_id(project), named_request(request, caller)
+    expected = expected_by(
+        caller, request.headers, found, seen_of(body.expected_generation), path=check_path(edit.path), named=named
     )
-    found = caller.project_id(project)
-    return caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+    intent = Intent(body.message, expected=expected, request=named)
+    done = caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+    tell_folder(response, done, edit.path)
+    return edited_shown(done)
 
 
-@router.post("/move", responses=responses(404, 409, 412))
-def move(request: Request, caller: Caller, project: ProjectRef, body: MovePaths) -> Edited:
+@router.post("/move", responses=responses(404, 409, 412, 422))
+def move(request: Request, response: Response, caller: Caller, project: ProjectRef, body: MovePaths) -> Edited:
     """Give a file, link or folder another name. No content is sent again."""
     edit = Move(body.source.exact, body.destination.exact, body.overwrite)
-    intent = Intent(
-        body.message,
-        expected=expected_generation(request, body.expected_generation),
-        request=request_id(request),
+    found, named = caller.project_id(project), named_request(request, caller)
+    expected = expected_by(
+        caller,
+        request.headers,
+        found,
+        seen_of(body.expected_generation),
+        path=check_path(edit.source),
+        unless_there=check_path(edit.destination),
+        named=named,
     )
-    found = caller.project_id(project)
-    return caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+    intent = Intent(body.message, expected=expected, request=named)
+    done = caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+    tell_edits(response, done)
+    return edited_shown(done)
 
 
-@router.post("/commits", status_code=201, responses=responses(404, 409, 412, 413, 507))
-def commit_changes(request: Request, caller: Caller, project: ProjectRef, body: NewCommit) -> Edited:
+@router.post(
+    "/commits",
+    status_code=201,
+    responses={**also(200, Edited, UNCHANGED), **responses(404, 409, 412, 413, 422, 507)},
+)
+def commit_changes(
+    request: Request, response: Response, caller: Caller, project: ProjectRef, body: NewCommit
+) -> Edited:
     """Make many changes as one commit: all of them or none. Larger content goes in by file or archive."""
     edits = [edit_of(change) for change in body.changes]
-    expected = expected_generation(request, body.expected_generation)
-    intent = Intent(body.message, body.provenance, expected, body.strategy, request_id(request))
-    found = caller.project_id(project)
-    return caller.manifold.edits.apply(caller.principal, found, edits, intent)
+    found, named = caller.project_id(project), named_request(request, caller)
+    expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
+    intent = Intent(body.message, body.provenance, expected, body.strategy, named)
+    done = caller.manifold.edits.apply(caller.principal, found, edits, intent)
+    tell_edits(response, done, is_made=True)
+    return edited_shown(done)
 
 
-@router.post("/restore", responses=responses(404, 409, 412))
-def restore(request: Request, caller: Caller, project: ProjectRef, body: Restore) -> Edited:
+@router.post("/restore", responses=responses(404, 409, 412, 422))
+def restore(request: Request, response: Response, caller: Caller, project: ProjectRef, body: Restore) -> Edited:
     """Make a new generation in which everything, or some paths, are as they were. Nothing is lost by it."""
-    expected = expected_generation(request, body.expected_generation)
-    intent = Intent(body.message, body.provenance, expected, body.strategy, request_id(request))
-    found = caller.project_id(project)
+    found, named = caller.project_id(project), named_request(request, caller)
+    expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
+    intent = Intent(body.message, body.provenance, expected, body.strategy, named)
     paths = [path.exact for path in body.paths]
-    return caller.manifold.edits.restore(caller.principal, found, body.generation, paths, intent)
+    done = caller.manifold.edits.restore(caller.principal, found, body.generation, paths, intent)
+    tell_edits(response, done)
+    return edited_shown(done)

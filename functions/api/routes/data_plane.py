@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path, Request
+from fastapi import Path, Request, Response
+from manifold_common.domain.arguments import optional_request
 from manifold_common.ids import parse_session_id
 from manifold_common.shapes.access import (
     LinkUploads,
@@ -24,10 +25,19 @@ from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.sessions import Saved
 
 from functions.api.caller import Caller, ProjectRef
-from functions.api.conditions import expected_generation, request_id
+from functions.api.conditions import check_project, check_session
 from functions.api.problem import responses
+from functions.api.request_names import request_name
 from functions.api.shaped import Router
-from functions.data_plane.answers import keep_uploads, plan_session, publish_uploads, verify_uploads, wanted_by
+from functions.api.validators import tell_commit
+from functions.data_plane.answers import (
+    keep_uploads,
+    plan_session,
+    publish_uploads,
+    published_shown,
+    verify_uploads,
+    wanted_by,
+)
 from functions.data_plane.shapes import links_out, plan_out, slots_out
 
 router = Router(prefix="/api", tags=["direct access"])
@@ -35,56 +45,71 @@ router = Router(prefix="/api", tags=["direct access"])
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
 
 
-@router.post("/projects/{project}/plan", responses=responses(404))
-def plan_project(caller: Caller, project: ProjectRef, body: PlanProject | None = None) -> Plan:
+@router.post("/projects/{project}/plan", responses=responses(404, 412))
+def plan_project(request: Request, caller: Caller, project: ProjectRef, body: PlanProject | None = None) -> Plan:
     """Say how to read a generation from the object store: links to its objects, and the key of each."""
     body = body or PlanProject()
     found = caller.project_id(project)
+    check_project(caller, request.headers, found)
     plans = caller.manifold.plans
     return plan_out(plans.plan(caller.principal, found, body.generation, wanted_by(body)), with_id_key=True)
 
 
-@router.post("/sessions/{session}/plan", responses=responses(404, 409))
-def plan_working_set(caller: Caller, session: SessionRef, body: PlanSession | None = None) -> SessionPlan:
+@router.post("/sessions/{session}/plan", responses=responses(404, 409, 412))
+def plan_working_set(
+    request: Request, caller: Caller, session: SessionRef, body: PlanSession | None = None
+) -> SessionPlan:
     """Open a session whose working set is on the client's machine, or bring it to another generation."""
+    check_session(caller, request.headers, parse_session_id(session))
     return plan_session(caller.manifold, caller.principal, parse_session_id(session), body or PlanSession())
 
 
-@router.post("/sessions/{session}/uploads", responses=responses(404, 413))
-def open_uploads(caller: Caller, session: SessionRef, body: OpenUploads) -> UploadSlots:
+@router.post("/sessions/{session}/uploads", responses=responses(404, 412, 413))
+def open_uploads(request: Request, caller: Caller, session: SessionRef, body: OpenUploads) -> UploadSlots:
     """Give room for a draft and packs of it in the object store: a name for each object, and its key."""
+    check_session(caller, request.headers, parse_session_id(session))
     uploads, base = caller.manifold.uploads, seen_of(body.base_generation)
     assert base is not None
     return slots_out(uploads.open(caller.principal, parse_session_id(session), base, body.packs, draft=body.draft))
 
 
-@router.post("/sessions/{session}/links", responses=responses(404, 413))
-def link_uploads(caller: Caller, session: SessionRef, body: LinkUploads) -> UploadLinks:
+@router.post("/sessions/{session}/links", responses=responses(404, 412, 413))
+def link_uploads(request: Request, caller: Caller, session: SessionRef, body: LinkUploads) -> UploadLinks:
     """Give links that create objects in such room, each once and with the length that is told."""
+    check_session(caller, request.headers, parse_session_id(session))
     sizes: dict[str, int] = {one.name: one.size for one in body.uploads}
     return links_out(caller.manifold.uploads.link(caller.principal, parse_session_id(session), sizes))
 
 
-@router.post("/sessions/{session}/verify", responses=responses(404, 413))
-def verify(caller: Caller, session: SessionRef, body: VerifyUploads) -> Verified:
+@router.post("/sessions/{session}/verify", responses=responses(404, 412, 413))
+def verify(request: Request, caller: Caller, session: SessionRef, body: VerifyUploads) -> Verified:
     """Check packs ahead, for a draft with more than one request can check."""
+    check_session(caller, request.headers, parse_session_id(session))
     return verify_uploads(caller.manifold, caller.principal, parse_session_id(session), body)
 
 
-@router.post("/sessions/{session}/publish", responses=responses(404, 409, 412, 413, 507))
-def publish(request: Request, caller: Caller, session: SessionRef, body: PublishUploads) -> Published:
+@router.post("/sessions/{session}/publish", responses=responses(404, 409, 412, 413, 422, 507))
+def publish(
+    request: Request, response: Response, caller: Caller, session: SessionRef, body: PublishUploads
+) -> Published:
     """Publish an uploaded draft as the next generation. All that was uploaded is checked before."""
-    return publish_uploads(
+    found, name = parse_session_id(session), request_name(request.headers)
+    done = publish_uploads(
         caller.manifold,
         caller.principal,
-        parse_session_id(session),
+        found,
         body,
-        expected=expected_generation(request, body.expected_generation),
-        request=request_id(request),
+        expected=check_session(
+            caller, request.headers, found, seen_of(body.expected_generation), commits=True, name=name
+        ),
+        request=optional_request(name),
     )
+    tell_commit(response, done)
+    return published_shown(caller.manifold, caller.principal, found, body, done)
 
 
-@router.post("/sessions/{session}/keep", responses=responses(404, 413, 507))
-def keep(caller: Caller, session: SessionRef, body: VerifyUploads) -> Saved:
+@router.post("/sessions/{session}/keep", responses=responses(404, 412, 413, 507))
+def keep(request: Request, caller: Caller, session: SessionRef, body: VerifyUploads) -> Saved:
     """Keep an uploaded draft as the session's saved work, without publishing it."""
+    check_session(caller, request.headers, parse_session_id(session))
     return keep_uploads(caller.manifold, caller.principal, parse_session_id(session), body)

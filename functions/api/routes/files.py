@@ -6,22 +6,22 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
-from manifold_common.domain.history import Seen
-from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound
-from manifold_common.ids import ProjectId, RequestId
 from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.projects.history import OpenFile
+from manifold_common.services.projects.shown import edited_shown
 from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.history import time_text
 from manifold_common.shapes.intent import Intent
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
-from functions.api.conditions import Condition, condition_of, create_only, is_current, request_id
+from functions.api.conditions import check_read, creates_only, expected_by
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.request_body import Body
+from functions.api.request_names import named_request, reading
 from functions.api.response_body import attachment, media_type_of, requested_range, stream
-from functions.api.shaped import Router
+from functions.api.shaped import Router, also
+from functions.api.validators import of_file, tell_file, tell_repeated
 
 router = Router(prefix="/api/projects/{project}", tags=["files"])
 
@@ -36,7 +36,6 @@ _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "b
 _FOUND: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": _BYTES},
     206: {"description": "The part asked for.", "content": _BYTES},
-    304: {"description": "The client has this version already."},
 }
 _UPLOAD = {"requestBody": {"required": True, "content": _BYTES}}
 
@@ -46,8 +45,7 @@ def read_file(request: Request, caller: Caller, project: ProjectRef, generation:
     """Read a file. Takes Range (one range of bytes), If-None-Match and If-Range."""
     file = _open(request, caller, project, generation)
     headers = _headers(file, caller)
-    if is_current(request.headers.get("if-none-match"), file.etag):
-        return Response(status_code=304, headers=headers)
+    check_read(request.headers, of_file(file), headers)
     wanted = None
     if request.headers.get("if-range", file.etag) == file.etag:
         wanted = requested_range(request.headers.get("range"), file.size)
@@ -68,33 +66,40 @@ def look_at_file(request: Request, caller: Caller, project: ProjectRef, generati
     """Say what reading the file would answer, without its content."""
     file = _open(request, caller, project, generation)
     headers = _headers(file, caller)
-    if is_current(request.headers.get("if-none-match"), file.etag):
-        return Response(status_code=304, headers=headers)
+    check_read(request.headers, of_file(file), headers)
     headers["Content-Length"] = str(file.size)
     return Response(headers=headers, media_type=media_type_of(file.path))
 
 
-@router.put("/files/{path:rest}", openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 507))
+@router.put(
+    "/files/{path:rest}",
+    openapi_extra=_UPLOAD,
+    responses={**also(201, Edited, "It was not there before."), **responses(404, 408, 409, 412, 413, 422, 507)},
+)
 async def put_file(
-    request: Request, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
+    request: Request, response: Response, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
 ) -> Edited:
     """Create or replace a file; missing folders are made. The body is the file."""
-    return await _write(request, caller, project, message, mode, create_only(request))
+    return await _write(request, response, caller, project, message, mode, creates_only(request.headers))
 
 
 @router.post(
-    "/files/{path:rest}", status_code=201, openapi_extra=_UPLOAD, responses=responses(404, 408, 409, 412, 413, 507)
+    "/files/{path:rest}",
+    status_code=201,
+    openapi_extra=_UPLOAD,
+    responses=responses(404, 408, 409, 412, 413, 422, 507),
 )
 async def create_file(
-    request: Request, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
+    request: Request, response: Response, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
 ) -> Edited:
     """Create a file that is not there yet."""
-    return await _write(request, caller, project, message, mode, True)
+    return await _write(request, response, caller, project, message, mode, True)
 
 
-@router.delete("/files/{path:rest}", responses=responses(404, 409, 412))
+@router.delete("/files/{path:rest}", responses=responses(404, 409, 412, 422))
 def delete_path(
     request: Request,
+    response: Response,
     caller: Caller,
     project: ProjectRef,
     recursive: Annotated[bool, Query(description="Needed for a folder that is not empty.")] = False,
@@ -102,22 +107,28 @@ def delete_path(
 ) -> Edited:
     """Remove a file, a link or a folder."""
     path = trailing_path(request.scope)
-    found = caller.project_id(project)
-    intent = _intent(caller, found, path, condition_of(request), request_id(request), message)
-    return caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], intent)
+    found, named = caller.project_id(project), named_request(request, caller)
+    expected = expected_by(caller, request.headers, found, path=path, named=named)
+    intent = Intent(message, expected=expected, request=named)
+    done = caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], intent)
+    tell_repeated(response, done)
+    return edited_shown(done)
 
 
 async def _write(
-    request: Request, caller: Call, project: str, message: str, mode: str | None, only_new: bool
+    request: Request, response: Response, caller: Call, project: str, message: str, mode: str | None, only_new: bool
 ) -> Edited:
     path = trailing_path(request.scope)
-    condition, named = condition_of(request), request_id(request)
+    named = named_request(request, caller)
 
     def work(body: Body) -> Edited:
-        found = caller.project_id(project)
-        intent = _intent(caller, found, path, condition, named, message)
+        found, of_body = caller.project_id(project), reading(named, body)
+        expected = expected_by(caller, request.headers, found, path=path, creates=only_new, named=of_body)
+        intent = Intent(message, expected=expected, request=of_body)
         edit = PutFile(path, body, mode=int(mode, 8) if mode else None, create_only=only_new)
-        return caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+        done = caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+        tell_file(response, done, path)
+        return edited_shown(done)
 
     return await caller.api.bodies.run(request, work)
 
@@ -132,7 +143,6 @@ def _open(request: Request, caller: Call, project: str, generation: int | None) 
 def _headers(file: OpenFile, caller: Call) -> dict[str, str]:
     sealed = caller.manifold.settings.projects.encrypt
     return {
-        "ETag": file.etag,
         "Accept-Ranges": "bytes",
         "Content-Disposition": attachment(file.path.rpartition(b"/")[2]),
         # What is encrypted at rest must not lie in a browser's cache on some disk.
@@ -141,32 +151,3 @@ def _headers(file: OpenFile, caller: Call) -> dict[str, str]:
         "Manifold-Mode": f"{file.entry.mode:03o}",
         "Manifold-Modified-At": time_text(file.entry.mtime_ns),
     }
-
-
-def _intent(
-    caller: Call, project: ProjectId, path: bytes, condition: Condition, request: RequestId | None, message: str
-) -> Intent:
-    """Raises GenerationMismatch, unless the request was done before, which is then its answer."""
-    if condition.etag is not None and caller.manifold.edits.earlier(caller.principal, project, request) is not None:
-        return Intent(message, request=request)
-    return Intent(message, expected=_expected(caller, project, path, condition), request=request)
-
-
-def _expected(caller: Call, project: ProjectId, path: bytes, condition: Condition) -> Seen | None:
-    """Return the generation that a write depends on.
-
-    Where the condition is a file's ETag, that is the generation at which the file was seen to have it: a commit that
-    comes between is then a mismatch, even if it left the file alone.
-
-    Raises:
-        GenerationMismatch: the file has another ETag, or is gone.
-    """
-    if condition.etag is None:
-        return condition.generation
-    try:
-        file = caller.manifold.history.open_file(caller.principal, project, path)
-    except (NotFound, InvalidInput):
-        file = None
-    if file is None or file.etag != condition.etag:
-        raise GenerationMismatch("the file is not the version that If-Match names", hint="read it again")
-    return file.point

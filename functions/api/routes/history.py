@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from fastapi import Path, Query
+from fastapi import Path, Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
+from manifold_common.domain.history import Point
 from manifold_common.domain.listing import CommitFilter, Fact
 from manifold_common.ids import Generation, parse_session_id, parse_user_id
 from manifold_common.shapes.cursors import COMMITS, Content, Cursors, TreePlace, TreePoint
@@ -14,9 +15,11 @@ from manifold_common.shapes.history import Commit, CommitPage, DiffPage, TreeDif
 from manifold_common.shapes.path import Place
 
 from functions.api.caller import Caller, ProjectRef, generation_of
+from functions.api.conditions import check_read
 from functions.api.paging import DEFAULT_PAGE, After, Limit, Time, page_of, time_of
 from functions.api.problem import responses
 from functions.api.shaped import REQUEST, Router
+from functions.api.validators import of_generation
 
 router = Router(prefix="/api/projects/{project}", tags=["history"])
 
@@ -70,10 +73,17 @@ def list_commits(
 
 @router.get("/commits/{generation}", responses=responses(404))
 def get_commit(
-    caller: Caller, project: ProjectRef, generation: Annotated[int, Path(ge=1, le=MAX_GENERATION)]
+    request: Request,
+    response: Response,
+    caller: Caller,
+    project: ProjectRef,
+    generation: Annotated[int, Path(ge=1, le=MAX_GENERATION)],
 ) -> Commit:
     """Return the commit that made a generation."""
-    return caller.manifold.history.commit(caller.principal, caller.project_id(project), Generation(generation))
+    found = caller.manifold.history.commit(caller.principal, caller.project_id(project), Generation(generation))
+    made = of_generation(Point(found.generation, found.id), found.created_at)
+    check_read(request.headers, made, response.headers)
+    return found
 
 
 @router.get("/diff", responses=responses(404))

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import msgspec
 from fastapi import Query, Request, Response
-from manifold_common.domain.history import require_expected
 from manifold_common.domain.listing import ProjectFilter
 from manifold_common.domain.project_name import MAX_NAME_BYTES
 from manifold_common.errors import Conflict
@@ -14,11 +13,12 @@ from manifold_common.shapes.cursors import Content, Cursors
 from manifold_common.shapes.projects import Fork, Project, ProjectName, ProjectPage
 from msgspec import Meta
 
-from functions.api.caller import Call, Caller, ProjectRef
-from functions.api.conditions import expected_generation
+from functions.api.caller import Caller, ProjectRef
+from functions.api.conditions import check_new, check_project, check_read
 from functions.api.paging import DEFAULT_PAGE, After, Limit, Time, page_of, time_of
 from functions.api.problem import responses
 from functions.api.shaped import Router
+from functions.api.validators import of_project, tell_project
 
 router = Router(prefix="/api/projects", tags=["projects"])
 
@@ -54,26 +54,33 @@ def list_projects(
     return ProjectPage(items=items, next_cursor=_CURSORS.write(items[-1].name, *list_of) if more else None)
 
 
-@router.post("", status_code=201, responses=responses(409))
-def create_project(caller: Caller, body: ProjectName, response: Response) -> Project:
+@router.post("", status_code=201, responses=responses(409, 412))
+def create_project(request: Request, response: Response, caller: Caller, body: ProjectName) -> Project:
     """Create an empty project."""
+    check_new(request.headers)
     made = caller.manifold.projects.create(caller.principal, body.name)
-    response.headers["Location"] = f"/api/projects/{made.id}"
+    tell_project(response, made, is_new=True)
     return made
 
 
 @router.get("/{project}", responses=responses(404))
-def get_project(caller: Caller, project: ProjectRef, response: Response) -> Project:
-    """Return one project. Its ETag is the generation with its commit, ready for If-Match."""
+def get_project(request: Request, response: Response, caller: Caller, project: ProjectRef) -> Project:
+    """Return one project. Its ETag is the generation with its commit and the project's revision, ready for If-Match."""
     found = caller.project(project)
-    response.headers["ETag"] = f'"{found.point}"'
+    check_read(request.headers, of_project(found), response.headers)
     return caller.manifold.projects.with_plain_objects(caller.principal, [found])[0]
 
 
 @router.patch("/{project}", responses=responses(404, 409, 412))
-def rename_project(caller: Caller, project: ProjectRef, body: ProjectName, request: Request) -> Project:
+def rename_project(
+    request: Request, response: Response, caller: Caller, project: ProjectRef, body: ProjectName
+) -> Project:
     """Give a project another name."""
-    return caller.manifold.projects.rename(caller.principal, _checked(caller, project, request).id, body.name)
+    found = caller.project_id(project)
+    check_project(caller, request.headers, found)
+    renamed = caller.manifold.projects.rename(caller.principal, found, body.name)
+    tell_project(response, renamed)
+    return renamed
 
 
 @router.delete("/{project}", status_code=204, responses=responses(404, 409, 412))
@@ -86,25 +93,19 @@ def delete_project(
     ] = False,
 ) -> None:
     """Make a project, its sessions and its history invisible."""
-    found = _checked(caller, project, request)
+    found = caller.project_id(project)
+    check_project(caller, request.headers, found)
     if not only_unused:
-        caller.manifold.projects.delete(caller.principal, found.id)
-    elif not caller.manifold.projects.withdraw(caller.principal, found.id):
+        caller.manifold.projects.delete(caller.principal, found)
+    elif not caller.manifold.projects.withdraw(caller.principal, found):
         raise Conflict("the project has generations or open sessions", hint="leave out only_unused to delete these too")
 
 
 @router.post("/{project}/fork", status_code=201, responses=responses(404, 409, 412))
-def fork_project(caller: Caller, project: ProjectRef, body: Fork, request: Request, response: Response) -> Project:
+def fork_project(request: Request, response: Response, caller: Caller, project: ProjectRef, body: Fork) -> Project:
     """Make a new project from a generation of this one, without copying its content."""
-    source = _checked(caller, project, request)
-    made = caller.manifold.forks.fork(caller.principal, source.id, body.name, body.generation)
-    response.headers["Location"] = f"/api/projects/{made.id}"
+    source = caller.project_id(project)
+    check_project(caller, request.headers, source)
+    made = caller.manifold.forks.fork(caller.principal, source, body.name, body.generation)
+    tell_project(response, made, is_new=True)
     return made
-
-
-def _checked(caller: Call, project: str, request: Request) -> Project:
-    """Return the project, if it is at the generation that If-Match names. These changes make no generation, so that is
-    looked at just before, not in the same step."""
-    found = caller.project(project)
-    require_expected(found.point, expected_generation(request))
-    return found

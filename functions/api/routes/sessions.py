@@ -6,7 +6,9 @@ from typing import Annotated
 
 import msgspec
 from fastapi import Path, Query, Request, Response
+from manifold_common.domain.arguments import optional_request
 from manifold_common.ids import SessionId, parse_session_id
+from manifold_common.services.sessions.sessions import CheckoutKind
 from manifold_common.services.sessions.shown import (
     checked_out_shown,
     committed_shown,
@@ -33,10 +35,12 @@ from manifold_common.shapes.sessions import (
 )
 
 from functions.api.caller import Caller
-from functions.api.conditions import expected_generation, request_id
+from functions.api.conditions import check_read, check_session
 from functions.api.paging import DEFAULT_PAGE, After, Limit, page_of
 from functions.api.problem import responses
-from functions.api.shaped import Router, answered, content_of
+from functions.api.request_names import request_name
+from functions.api.shaped import Router, also, answered
+from functions.api.validators import of_session, tell_commit, tell_session
 
 router = Router(prefix="/api/sessions", tags=["sessions"])
 
@@ -62,9 +66,13 @@ def list_sessions(
     return SessionPage(items=items, next_cursor=_CURSORS.write(items[-1].session, *list_of) if more else None)
 
 
-@router.post("", responses=responses(404, 409, 413, 507))
-def open_session(caller: Caller, body: OpenSession) -> CheckedOut:
+@router.post(
+    "",
+    responses={**also(201, CheckedOut, "The session is a new one."), **responses(404, 409, 412, 413, 507)},
+)
+def open_session(request: Request, response: Response, caller: Caller, body: OpenSession) -> CheckedOut:
     """Open a session, or check an open one out again. Uncommitted changes are kept."""
+    check_session(caller, request.headers, None if body.session is None else parse_session_id(body.session))
     done = caller.manifold.sessions.checkout(
         caller.principal,
         None if body.session is None else parse_session_id(body.session),
@@ -73,19 +81,26 @@ def open_session(caller: Caller, body: OpenSession) -> CheckedOut:
             body.generation, tuple(body.paths), body.strategy, seen_of(body.seen_generation), body.drop_lost_draft
         ),
     )
+    row = caller.manifold.sessions.view(caller.principal, done.session).session
+    tell_session(response, row, is_new=done.kind is CheckoutKind.NEW)
     return checked_out_shown(done)
 
 
 @router.get("/{session}", responses=responses(404))
-def get_session(caller: Caller, session: SessionRef) -> Session:
+def get_session(request: Request, response: Response, caller: Caller, session: SessionRef) -> Session:
     """Return one session."""
-    return session_shown(caller.manifold.sessions.view(caller.principal, parse_session_id(session)).session)
+    row = caller.manifold.sessions.view(caller.principal, parse_session_id(session)).session
+    check_read(request.headers, of_session(row), response.headers)
+    return session_shown(row)
 
 
-@router.post("/{session}/checkout", responses=responses(404, 409, 413, 507))
-def checkout(caller: Caller, session: SessionRef, body: Checkout | None = None) -> CheckedOut:
+@router.post("/{session}/checkout", responses=responses(404, 409, 412, 413, 507))
+def checkout(
+    request: Request, response: Response, caller: Caller, session: SessionRef, body: Checkout | None = None
+) -> CheckedOut:
     """Bring an open session to a generation. Uncommitted changes are merged with what others committed."""
     wanted = body or Checkout()
+    check_session(caller, request.headers, parse_session_id(session))
     done = caller.manifold.sessions.checkout(
         caller.principal,
         parse_session_id(session),
@@ -96,6 +111,7 @@ def checkout(caller: Caller, session: SessionRef, body: Checkout | None = None) 
             drop_lost_draft=wanted.drop_lost_draft,
         ),
     )
+    tell_session(response, caller.manifold.sessions.view(caller.principal, done.session).session)
     return checked_out_shown(done)
 
 
@@ -106,33 +122,46 @@ def status(caller: Caller, session: SessionRef, checksum: Checksum = False) -> S
     return status_shown(found)
 
 
-@router.post("/{session}/save", responses=responses(404, 409, 413, 507))
-def save(caller: Caller, session: SessionRef, checksum: Checksum = False) -> Saved:
+@router.post("/{session}/save", responses=responses(404, 409, 412, 413, 507))
+def save(
+    request: Request, response: Response, caller: Caller, session: SessionRef, checksum: Checksum = False
+) -> Saved:
     """Store the session's changes durably, without publishing them."""
-    return saved_shown(caller.manifold.commits.save(caller.principal, parse_session_id(session), checksum=checksum))
+    found = parse_session_id(session)
+    check_session(caller, request.headers, found)
+    done = caller.manifold.commits.save(caller.principal, found, checksum=checksum)
+    tell_session(response, caller.manifold.sessions.view(caller.principal, found).session)
+    return saved_shown(done)
 
 
-@router.post("/{session}/commit", responses=responses(404, 409, 412, 413, 507))
-def commit(request: Request, caller: Caller, session: SessionRef, body: CommitSession | None = None) -> Committed:
+@router.post("/{session}/commit", responses=responses(404, 409, 412, 413, 422, 507))
+def commit(
+    request: Request, response: Response, caller: Caller, session: SessionRef, body: CommitSession | None = None
+) -> Committed:
     """Publish the session's changes as the next generation."""
     wanted = body or CommitSession()
-    expected = expected_generation(request, wanted.expected_generation)
+    found, name = parse_session_id(session), request_name(request.headers)
+    expected = check_session(
+        caller, request.headers, found, seen_of(wanted.expected_generation), commits=True, name=name
+    )
     done = caller.manifold.commits.commit(
         caller.principal,
-        parse_session_id(session),
-        Intent(wanted.message, wanted.provenance, expected, wanted.strategy, request_id(request)),
+        found,
+        Intent(wanted.message, wanted.provenance, expected, wanted.strategy, optional_request(name)),
         checksum=wanted.checksum,
     )
+    tell_commit(response, done)
     return committed_shown(done)
 
 
 @router.delete(
     "/{session}",
     status_code=204,
-    responses={**responses(409), 202: {"content": content_of(Closed), "description": "Closed, and not yet gone."}},
+    responses={**responses(409, 412), **also(202, Closed, "Closed, and not yet gone.")},
 )
-def close(caller: Caller, session: SessionRef) -> Response:
+def close(request: Request, caller: Caller, session: SessionRef) -> Response:
     """Drop the session, its working directory and its draft. Closing a closed one is no error."""
+    check_session(caller, request.headers, parse_session_id(session))
     left = caller.manifold.sessions.close(caller.principal, parse_session_id(session))
     if left is None:
         return Response(status_code=204)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from fastapi import Query, Request
+from fastapi import Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.listing import TreeFilter
 from manifold_common.domain.paths import ROOT
@@ -13,10 +13,12 @@ from manifold_common.shapes.cursors import Content, Cursors, TreePlace, TreePoin
 from manifold_common.shapes.history import Kind, TreeEntry, TreePage, kind_of
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
+from functions.api.conditions import check_read
 from functions.api.paging import DEFAULT_PAGE, After, Limit, page_of
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.shaped import Router
+from functions.api.validators import of_generation
 
 router = Router(prefix="/api/projects/{project}", tags=["files"])
 
@@ -33,26 +35,26 @@ OfKind = Annotated[Kind | None, Query(description="Only entries of this kind.")]
 
 @router.get("/tree", responses=responses(404, 410, 413))
 def list_root(
-    caller: Caller, project: ProjectRef, recursive: Recursive = False, generation: At = None, glob: Glob = None,
-    kind: OfKind = None, limit: Limit = DEFAULT_PAGE, cursor: After = None,
+    request: Request, response: Response, caller: Caller, project: ProjectRef, recursive: Recursive = False,
+    generation: At = None, glob: Glob = None, kind: OfKind = None, limit: Limit = DEFAULT_PAGE, cursor: After = None,
 ) -> TreePage:  # fmt: skip
     """List the project's root folder. All pages are of the generation that the first one was of."""
-    return _list(caller, project, ROOT, recursive, generation, glob, kind, limit, cursor)
+    return _list(request, response, caller, project, ROOT, recursive, generation, glob, kind, limit, cursor)
 
 
 @router.get("/tree/{path:rest}", responses=responses(404, 410, 413))
 def list_folder(
-    request: Request, caller: Caller, project: ProjectRef, recursive: Recursive = False, generation: At = None,
-    glob: Glob = None, kind: OfKind = None, limit: Limit = DEFAULT_PAGE, cursor: After = None,
+    request: Request, response: Response, caller: Caller, project: ProjectRef, recursive: Recursive = False,
+    generation: At = None, glob: Glob = None, kind: OfKind = None, limit: Limit = DEFAULT_PAGE, cursor: After = None,
 ) -> TreePage:  # fmt: skip
     """List a folder. All pages are of the generation that the first one was of."""
     folder = trailing_path(request.scope)
-    return _list(caller, project, folder, recursive, generation, glob, kind, limit, cursor)
+    return _list(request, response, caller, project, folder, recursive, generation, glob, kind, limit, cursor)
 
 
 def _list(
-    caller: Call, project: str, folder: bytes, recursive: bool, generation: int | None, glob: str | None,
-    kind: Kind | None, limit: int, cursor: str | None,
+    request: Request, response: Response, caller: Call, project: str, folder: bytes, recursive: bool,
+    generation: int | None, glob: str | None, kind: Kind | None, limit: int, cursor: str | None,
 ) -> TreePage:  # fmt: skip
     known = caller.project_id(project)
     wanted = TreeFilter(glob, None if kind is None else kind_of(kind))
@@ -62,6 +64,7 @@ def _list(
     listing = caller.manifold.history.list_tree(
         caller.principal, known, folder, generation_of(generation), recursive=recursive, wanted=wanted, pinned=pinned
     )
+    check_read(request.headers, of_generation(listing.point, listing.made_at), response.headers)
     some = [TreeEntry.at(*item) for item in listing.entries[start : start + limit + 1]]
     items, more = page_of(some, limit)
     last = (TreePoint(*listing.point), start + len(items))

@@ -204,6 +204,12 @@ class BadUpload(InvalidInput):
     code = "bad_upload"
 
 
+class RequestNameReused(InvalidInput):
+    """A request has the name of an earlier one, and asks for something else. Nothing was changed."""
+
+    code = "request_name_reused"
+
+
 class UnsatisfiableRange(InvalidInput):
     """The range lies outside the file."""
 

@@ -122,7 +122,9 @@ class LocalBackend:
         return CommitPage(items=found, next_cursor=None if before is None else COMMITS.write(before, *list_of))
 
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
-        return self._manifold.edits.restore(self._principal, project, generation, paths, intent)
+        from manifold_common.services.projects.shown import edited_shown
+
+        return edited_shown(self._manifold.edits.restore(self._principal, project, generation, paths, intent))
 
     def import_folder(
         self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None

@@ -89,5 +89,5 @@ def test_a_request_that_could_be_two_is_refused_and_ends_the_connection(project:
     ],
 )
 def test_what_reads_in_one_way_is_taken(project: Api, sent: bytes) -> None:
-    assert exchange(project, sent).startswith(b"HTTP/1.1 200 ")
+    assert exchange(project, sent).startswith(b"HTTP/1.1 201 ")
     assert project.get(FILE).content == b"x"

@@ -57,7 +57,7 @@ def test_the_samples_are_answered(function: Function) -> None:
 def test_binary_content_comes_and_goes_unchanged(function: Function, project: ProjectId) -> None:
     data = bytes(range(256)) * 41
     put = function("api", request("PUT", "/api/projects/demo/files/data.bin", data))
-    assert put["statusCode"] == 200, put
+    assert put["statusCode"] == 201, put
     got = function("api", request("GET", "/api/projects/demo/files/data.bin"))
     assert got["isBase64Encoded"] and content(got) == data
     part = function("api", request("GET", "/api/projects/demo/files/data.bin", range="bytes=10-19"))
@@ -81,7 +81,7 @@ def test_a_name_is_decoded_once_whoever_passes_it_on(
 @pytest.mark.parametrize(("sent", "name"), [("%FF%FE", b"\xff\xfe"), ("a%3Fb", b"a?b"), ("%23", b"#")])
 def test_through_a_function_url_names_are_exact(function: Function, project: ProjectId, sent: str, name: bytes) -> None:
     put = function("api", request("PUT", f"/api/projects/demo/files/{sent}", b"x", url=True))
-    assert put["statusCode"] == 200
+    assert put["statusCode"] == 201
     assert name in function.manifold.history.snapshot(LOCAL_PRINCIPAL, project).tree
 
 
@@ -99,7 +99,7 @@ def test_an_encoded_slash_is_a_slash_whoever_passes_it_on(
     function: Function, project: ProjectId, sent: str, name: bytes, url: bool
 ) -> None:
     put = function("api", request("PUT", f"/api/projects/demo/files/{sent}", b"x", url=url))
-    assert put["statusCode"] == 200, put
+    assert put["statusCode"] == 201, put
     assert name in function.manifold.history.snapshot(LOCAL_PRINCIPAL, project).tree
 
 
@@ -112,7 +112,7 @@ def test_a_name_that_a_gateway_has_replaced_is_refused(function: Function, proje
         answer = function("api", event)
         assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (400, "unsafe_path")
     replaced = function("api", request("PUT", "/api/projects/demo/files/%EF%BF%BD", b"x", url=True))
-    assert replaced["statusCode"] == 200, "through a function URL the name is exact"
+    assert replaced["statusCode"] == 201, "through a function URL the name is exact"
 
 
 def test_a_query_that_a_gateway_has_decoded_is_read_as_it_was_meant(function: Function, project: ProjectId) -> None:
@@ -121,7 +121,7 @@ def test_a_query_that_a_gateway_has_decoded_is_read_as_it_was_meant(function: Fu
     refused = function("api", event)
     assert refused["statusCode"] == 400 and "' more!'" in json.loads(refused["body"])["detail"]
     event["rawQueryString"] = "message=café + more"
-    assert function("api", event)["statusCode"] == 200
+    assert function("api", event)["statusCode"] == 201
     assert function.manifold.history.commit(LOCAL_PRINCIPAL, project, Generation(1)).message == "café   more"
 
 

@@ -121,12 +121,12 @@ def test_an_archive_folder_is_a_path_too(api: Api) -> None:
 
 def test_dots_that_are_part_of_a_name_are_no_segments(api: Api) -> None:
     for name in ("...", "..a", "a..", "%2ehidden", "a%2Eb"):
-        assert api.raw("PUT", f"/api/projects/demo/files/{name}", body=b"x").status == 200
+        assert api.raw("PUT", f"/api/projects/demo/files/{name}", body=b"x").status == 201
 
 
 def test_an_encoded_slash_in_a_path_of_a_project_is_a_slash(api: Api) -> None:
     """Clients that were generated from the description of the API send it."""
-    assert api.raw("PUT", "/api/projects/demo/files/src%2Flib%2fa.txt", body=b"x").status == 200
+    assert api.raw("PUT", "/api/projects/demo/files/src%2Flib%2fa.txt", body=b"x").status == 201
     for path in ("src/lib/a.txt", "src%2Flib/a.txt", "src/lib%2Fa.txt", "src%2flib%2Fa.txt"):
         assert api.raw("GET", f"/api/projects/demo/files/{path}").body == b"x"
     (entry,) = api.raw("GET", "/api/projects/demo/tree/src%2Flib").json()["items"]
@@ -136,7 +136,7 @@ def test_an_encoded_slash_in_a_path_of_a_project_is_a_slash(api: Api) -> None:
 
 
 def test_an_encoded_slash_that_is_encoded_again_is_part_of_a_name(api: Api) -> None:
-    assert api.raw("PUT", "/api/projects/demo/files/a%252Fb", body=b"x").status == 200
+    assert api.raw("PUT", "/api/projects/demo/files/a%252Fb", body=b"x").status == 201
     assert [item["path"] for item in api.get("/api/projects/demo/tree").json()["items"]] == ["a%2Fb"]
     assert api.raw("GET", "/api/projects/demo/files/a%2Fb").status == 404
 
@@ -151,7 +151,7 @@ def test_an_encoded_slash_anywhere_else_separates_nothing(api: Api, target: str)
 
 
 def test_a_percent_sign_is_decoded_once(api: Api) -> None:
-    assert api.raw("PUT", "/api/projects/demo/files/%252e%252e", body=b"x").status == 200
+    assert api.raw("PUT", "/api/projects/demo/files/%252e%252e", body=b"x").status == 201
     assert [item["path"] for item in api.get("/api/projects/demo/tree").json()["items"]] == ["%2e%2e"]
 
 

@@ -25,6 +25,10 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield method.upper(), path, operation
 
 
+def headers_of(operation: dict[str, Any]) -> set[str]:
+    return {item["name"] for item in operation.get("parameters", []) if item["in"] == "header"}
+
+
 def test_it_is_openapi_3_1_with_every_route(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
     assert {(method, path) for method, path, _ in operations(document)} == {(r.method, r.place) for r in DESCRIBED}
@@ -47,7 +51,7 @@ def test_every_error_of_the_api_is_a_problem_document(document: dict[str, Any]) 
             continue
         errors = {status: found for status, found in operation["responses"].items() if status[0] in "45"}
         assert errors.keys() >= {"400", "403", "500", "503"}, (method, path)
-        assert "422" not in errors
+        assert ("422" in errors) == ("Idempotency-Key" in headers_of(operation)), (method, path)
         for found in errors.values():
             assert found["content"].keys() == {"application/problem+json"}
             assert found["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
@@ -67,9 +71,14 @@ def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict
 
 def test_headers_that_matter_are_declared(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
-        headers = {item["name"] for item in operation.get("parameters", []) if item["in"] == "header"}
+        headers = headers_of(operation)
         if "412" in operation["responses"]:
-            assert "If-Match" in headers, (method, path)
+            assert headers >= {"If-Match", "If-None-Match", "If-Unmodified-Since"}, (method, path)
+        if method == "GET" and path.startswith("/api/"):
+            assert {"304", "412"} <= operation["responses"].keys(), path
+            assert operation["responses"]["200"]["headers"].keys() == {"ETag", "Last-Modified"}, path
+        if "201" in operation["responses"]:
+            assert operation["responses"]["201"]["headers"].keys() >= {"ETag", "Location"}, (method, path)
         if method == "GET" and path.endswith("/files/{path}"):
             assert headers >= {"Range", "If-None-Match", "If-Range"}
 

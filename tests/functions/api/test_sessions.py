@@ -20,7 +20,7 @@ def _project(api: Api) -> None:
 
 def opened(api: Api, session: str = "s1", **more: Any) -> Path:
     answer = api.post("/api/sessions", json={"project": "demo", "session": session, **more})
-    assert answer.status_code == 200, answer.text
+    assert answer.is_success, answer.text
     return Path(answer.json()["path"])
 
 

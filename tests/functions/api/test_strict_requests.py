@@ -92,7 +92,7 @@ def test_bytes_that_are_not_text_never_become_another_name(api: Api, name: str) 
     for path in (f"/api/projects/{name}", f"/api/sessions/{name}", f"/api/projects/{name}/files/a"):
         answer = api.raw("GET", path)
         assert (answer.status, answer.json()["code"]) == (400, "unsafe_path")
-    assert api.raw("PUT", f"/api/projects/demo/files/{name}", body=b"x").status == 200
+    assert api.raw("PUT", f"/api/projects/demo/files/{name}", body=b"x").status == 201
     assert api.raw("GET", "/api/projects/demo/files/%EF%BF%BD").status == 404
     assert api.get("/api/projects/demo/tree").json()["items"][0]["path_base64"]
 
@@ -157,7 +157,7 @@ def test_a_name_twice_is_found_at_any_depth_and_in_any_body(api: Api) -> None:
     ],
 )
 def test_content_with_its_digest_is_taken(api: Api, headers: dict[str, str]) -> None:
-    assert api.put(FILE, content=b"whole", headers=headers).status_code == 200
+    assert api.put(FILE, content=b"whole", headers=headers).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_an_archive_is_no_json_and_no_file_is_a_form(api: Api) -> None:
         assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
         assert answer.headers["accept"]
     for media_type in ("image/png", "application/x-www-form-urlencoded", "application/json"):
-        assert api.put(FILE, content=b"x", headers={"Content-Type": media_type}).status_code == 200
+        assert api.put(FILE, content=b"x", headers={"Content-Type": media_type}).is_success
 
 
 @pytest.mark.parametrize(

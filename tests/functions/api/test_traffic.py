@@ -171,7 +171,7 @@ def test_a_download_of_a_known_length_asks_for_no_more_room_than_is_left(
 ) -> None:
     api.project()
     content = os.urandom(6 << 20)
-    assert api.raw("PUT", "/api/projects/demo/files/a", body=content).status == 200
+    assert api.raw("PUT", "/api/projects/demo/files/a", body=content).status == 201
     taken: list[int] = []
     take = Room.take
 

@@ -118,7 +118,7 @@ def test_a_body_that_turns_out_too_large_is_refused(make_api: MakeApi) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
     assert answer.json()["details"] == {"limit": 1000}
     assert generation(api) == 0
-    assert api.put(f"{FILES}/a", content=(b"x" * 100 for _ in range(10))).status_code == 200
+    assert api.put(f"{FILES}/a", content=(b"x" * 100 for _ in range(10))).status_code == 201
 
 
 def test_a_file_over_its_quota_is_refused_with_an_answer_that_arrives(make_api: MakeApi) -> None:
@@ -147,7 +147,7 @@ def test_slow_uploads_do_not_keep_others_waiting(api: Api) -> None:
     for client in clients:
         client.sendall(b"b")
     for client in clients:
-        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert client.recv(65536).startswith(b"HTTP/1.1 201 ")
         client.close()
     assert generation(api) == 60
 

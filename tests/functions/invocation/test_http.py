@@ -44,6 +44,7 @@ def test_a_body_may_come_as_base64_and_may_be_absent() -> None:
         ({"body": '{"errors": "return"}'}, "body.errors"),
         ({"headers": {"Content-Type": "application/json", "If-Match": "7"}}, "headers.if-match"),
         ({"headers": {"Content-Type": "application/json", "If-Match": 'W/"7"'}}, "headers.if-match"),
+        ({"headers": {"Content-Type": "application/json", "If-None-Match": "*"}}, "headers.if-none-match"),
     ],
 )
 def test_a_malformed_request_is_refused_with_the_name_of_the_field(changes: dict[str, Any], field: str) -> None:

@@ -7,16 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.domain.arguments import optional_request
 from manifold_common.errors import InvalidInput
-from manifold_common.ids import Generation, RequestId, parse_request_id
-from manifold_common.services.projects.edits import Delete, PutFile
-from manifold_common.shapes.changes import Edited
+from manifold_common.ids import Generation, parse_request_id
+from manifold_common.services.projects.edits import Delete, Edited, PutFile
 from manifold_common.shapes.intent import Intent
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, new_project, put, reader
 
-ONCE = Intent(request=RequestId("r-1"))
+ONCE = Intent(request=optional_request("r-1"))
 
 
 def test_a_repeated_request_is_answered_like_the_first_and_changes_nothing(make_manifold: MakeManifold) -> None:
@@ -33,7 +33,7 @@ def test_a_repeated_request_is_answered_like_the_first_and_changes_nothing(make_
 def test_a_repeated_request_is_no_mismatch_with_the_generation_it_made(make_manifold: MakeManifold) -> None:
     manifold = make_manifold()
     project = new_project(manifold, a=b"one")
-    once = Intent(expected=Generation(1), request=RequestId("r-1"))
+    once = Intent(expected=Generation(1), request=optional_request("r-1"))
     first = manifold.edits.apply(LOCAL_PRINCIPAL, project, [Delete(b"a")], once)
     assert manifold.edits.apply(LOCAL_PRINCIPAL, project, [Delete(b"a")], once) == first
 
@@ -69,7 +69,7 @@ def test_a_session_commits_once_for_one_request(make_manifold: MakeManifold) -> 
     project = new_project(manifold, a=b"one")
     work = check_out(manifold, project)
     (work / "b").write_bytes(b"new")
-    request = Intent("say b", request=RequestId("r-1"))
+    request = Intent("say b", request=optional_request("r-1"))
     first = manifold.commits.commit(LOCAL_PRINCIPAL, S1, request)
     (work / "c").write_bytes(b"edited after the answer was lost")
     again = manifold.commits.commit(LOCAL_PRINCIPAL, S1, request)

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from manifold_common.domain.history import Point, Seen
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import (
     Generation,
-    RequestId,
     SessionId,
     parse_commit_id,
     parse_request_id,
@@ -175,11 +175,11 @@ def _check_keys(value: object) -> None:
             _check_keys(inner)
 
 
-def optional_request(value: str | None) -> RequestId | None:
+def optional_request(value: NamedRequest | str | None) -> NamedRequest | None:
     """Raises InvalidInput unless ``value`` can name a request, or is ``None``."""
-    if value is None:
-        return None
-    return parse_request_id(checked_text(value, "request"))
+    if value is None or isinstance(value, NamedRequest):
+        return value
+    return NamedRequest(parse_request_id(checked_text(value, "request")))
 
 
 def checked_session(value: str) -> SessionId:

@@ -46,20 +46,6 @@ def parse_point(text: str) -> Point:
     return Point(Generation(int(found[1])), parse_commit_id(found[2]) if found[2] else None)
 
 
-def history_replaced(seen: Point, head: Generation) -> StaleStore:
-    """Return the error for a history, now at ``head``, in which ``seen`` is not."""
-    text = f"the project is at generation {head}, but generation {seen.generation} was seen before"
-    return StaleStore(
-        text if head < seen.generation else f"{text}, with another commit than it has now",
-        hint="the database may have been restored from an old backup: find that out before writing anything. What was "
-        "committed since may be in working sets only: 'manifold leftovers set-aside SESSION' keeps one as it is, so "
-        "that its session begins anew",
-        head_generation=head,
-        seen_generation=seen.generation,
-        seen_commit=seen.commit,
-    )
-
-
 def require_expected(head: Point, expected: Seen | None) -> None:
     """Raises GenerationMismatch: the project, at ``head``, is not where a conditional write wants it."""
     if expected is None or point_of(expected).is_at(head):
@@ -71,4 +57,18 @@ def require_expected(head: Point, expected: Seen | None) -> None:
         hint=f"look at what has changed since, then do it again with generation {head}",
         expected=point.generation,
         head_generation=head.generation,
+    )
+
+
+def history_replaced(seen: Point, head: Generation) -> StaleStore:
+    """Return the error for a history, now at ``head``, in which ``seen`` is not."""
+    text = f"the project is at generation {head}, but generation {seen.generation} was seen before"
+    return StaleStore(
+        text if head < seen.generation else f"{text}, with another commit than it has now",
+        hint="the database may have been restored from an old backup: find that out before writing anything. What was "
+        "committed since may be in working sets only: 'manifold leftovers set-aside SESSION' keeps one as it is, so "
+        "that its session begins anew",
+        head_generation=head,
+        seen_generation=seen.generation,
+        seen_commit=seen.commit,
     )

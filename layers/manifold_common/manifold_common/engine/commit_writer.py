@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.tree import Changes
 from manifold_common.engine.data_keys import DataKeys, ProjectKeys
 from manifold_common.engine.objects import SealedObjects
@@ -24,7 +25,6 @@ from manifold_common.ids import (
     Generation,
     ObjectId,
     ProjectId,
-    RequestId,
     SessionId,
     TenantId,
     UserId,
@@ -45,11 +45,11 @@ class Authorship:
     session: SessionId | None = None
     message: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    request: RequestId | None = None
+    request: NamedRequest | None = None
     """The request that this is done for: no two commits of a project are for the same one."""
 
 
-class Note(msgspec.Struct, frozen=True):
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a history listing shows of a commit; kept sealed in the catalog."""
 
     message: str
@@ -59,6 +59,8 @@ class Note(msgspec.Struct, frozen=True):
     deleted: int
     new_bytes: int
     """Raw bytes of content that was not stored before."""
+    request: bytes = b""
+    """The fingerprint of the request that made it, if that has a name and a fingerprint."""
 
 
 _NOTE = msgspec.msgpack.Decoder(Note)
@@ -135,7 +137,7 @@ class CommitWriter:
             session=by.session,
             note=self.seal_note(tenant, project, commit, msgspec.msgpack.encode(note)),
             created_at=now,
-            request=by.request,
+            request=by.request and by.request.name,
         )
         return StoredCommit(project, row, built.places)
 

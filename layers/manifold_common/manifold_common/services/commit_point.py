@@ -68,6 +68,7 @@ class CommitPoint:
             modified=counted.modified,
             deleted=counted.deleted,
             new_bytes=pending.new_bytes,
+            request=intent.request.fingerprint() if intent.request else b"",
         )
         by = Authorship(pending.author, pending.session, intent.message, intent.provenance, intent.request)
         known = pending.known if target is pending.base else {**target.places, **pending.known}

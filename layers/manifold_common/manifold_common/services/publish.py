@@ -14,14 +14,21 @@ from dataclasses import dataclass
 
 from manifold_common.domain.conflict import Strategy, commit_conflict, dropped, rebase
 from manifold_common.domain.history import Seen, point_of, require_expected
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.paths import to_display
 from manifold_common.domain.patience import patience
 from manifold_common.domain.tree import Changes, between, is_significant, misfit
-from manifold_common.engine.commit_writer import StoredCommit, UseStored
+from manifold_common.engine.commit_writer import StoredCommit, UseStored, decode_note
 from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.errors import CatalogUnavailable, GenerationMismatch, InvalidInput, ManifoldError
-from manifold_common.ids import ProjectId, RequestId, SessionId, TenantId, TenantProject
+from manifold_common.errors import (
+    CatalogUnavailable,
+    GenerationMismatch,
+    InvalidInput,
+    ManifoldError,
+    RequestNameReused,
+)
+from manifold_common.ids import ProjectId, SessionId, TenantId, TenantProject
 from manifold_common.ports.catalog import CommitRow
 from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.commit_point import CommitPoint, PendingCommit
@@ -93,13 +100,26 @@ class Publisher:
         """For work that there is nothing of. Raises GenerationMismatch: the head is not ``expected``."""
         require_expected(self._context.catalog.head(tenant, project).point, expected)
 
-    def earlier(self, tenant: TenantId, project: ProjectId, request: RequestId | None) -> Published | None:
-        """Return what a request of that name has published already, or ``None``."""
+    def earlier(self, tenant: TenantId, project: ProjectId, request: NamedRequest | None) -> Published | None:
+        """Return what this very request has published already, or ``None``.
+
+        Raises:
+            RequestNameReused: another request of that name has published something.
+        """
         if request is None:
             return None
-        row = self._context.catalog.find_request(tenant, project, request)
+        row = self._context.catalog.find_request(tenant, project, request.name)
         if row is None:
             return None
+        made_by = decode_note(self._context.keys.of(tenant, project), tenant, project, row).request
+        asked = request.fingerprint() if made_by else b""
+        if asked and asked != made_by:
+            raise RequestNameReused(
+                f"another request of the name {request.name!r} has made generation {row.generation} already",
+                hint="give this request a name of its own, or send the earlier one again as it was",
+                generation=row.generation,
+                commit=row.commit,
+            )
         log = self._context.log
         changes = log.read_commit(tenant, project, row).changes
         return Published(log.load(tenant, project, row.generation), row, changes, False, [], [], repeated=True)

@@ -48,6 +48,13 @@ class Project(Dated, frozen=True):
         Encryption,
         Meta(description="`partly`: what is new is encrypted, and what was stored before that was switched on is not."),
     ]
+    revision: Annotated[
+        Count,
+        Meta(
+            description="Counts what changes the project and makes no generation, such as a rename. With generation "
+            "and commit it makes the ETag."
+        ),
+    ] = 0
     unencrypted: Annotated[
         PlainObjects | None,
         Meta(

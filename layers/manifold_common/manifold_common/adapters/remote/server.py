@@ -157,7 +157,7 @@ class HttpServer:
             paths=list(map(Place.of, paths)),
             **_said(intent),
         )
-        request = intent.request or parse_request_id(self._randomness.token(16).hex())
+        request = intent.request.name if intent.request else parse_request_id(self._randomness.token(16).hex())
         return self._ask("POST", f"/api/projects/{project}/restore", _EDITED, body, request=request)
 
     # --- plans ----------------------------------------------------------------------------------------------------
@@ -222,7 +222,8 @@ class HttpServer:
         known: Seen | None = None,
     ) -> RemoteCommitted:
         body = {"draft": draft, "packs": list(packs), **_said(intent), "known_generation": _wire(known)}
-        return self._ask("POST", f"/api/sessions/{session}/publish", _COMMITTED, body, request=intent.request)
+        request = intent.request and intent.request.name
+        return self._ask("POST", f"/api/sessions/{session}/publish", _COMMITTED, body, request=request)
 
     def keep(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> CommitId | None:
         body = {"draft": draft, "packs": list(packs)}

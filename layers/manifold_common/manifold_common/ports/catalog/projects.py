@@ -33,6 +33,8 @@ class ProjectRow:
     updated_at: datetime
     encryption: Encryption = Encryption.ALL
     """By the project's keys."""
+    revision: int = 0
+    """Counts the changes to this row that make no generation: renames, and the beginning of encryption."""
 
 
 class Projects(Protocol):

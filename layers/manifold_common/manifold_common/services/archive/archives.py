@@ -9,13 +9,15 @@ from __future__ import annotations
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
 from msgspec import structs
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
+from manifold_common.domain.history import Point
 from manifold_common.domain.losses import Loss, Losses
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
 from manifold_common.domain.patience import check_wanted
@@ -34,6 +36,7 @@ from manifold_common.services.projects.edits import (
     Copy,
     Delete,
     Edit,
+    Edited,
     Edits,
     MakeFolder,
     PutFile,
@@ -41,10 +44,7 @@ from manifold_common.services.projects.edits import (
     ReadInto,
 )
 from manifold_common.services.projects.history import History
-from manifold_common.shapes.changes import ImportedArchive
 from manifold_common.shapes.intent import NO_INTENT, Intent
-from manifold_common.shapes.losses import not_kept
-from manifold_common.shapes.path import listed
 
 _SNIFFED_BYTES = 512
 MAX_SKIPPED_BYTES = 16 << 20
@@ -64,9 +64,27 @@ _WRITERS = {ArchiveFormat.TAR_GZ: write_tar_gz, ArchiveFormat.ZIP: write_zip}
 
 @dataclass(frozen=True, slots=True)
 class ExportedArchive:
-    generation: Generation
+    point: Point
+    made_at: datetime | None
+    """When that generation was; ``None`` for generation 0."""
     pieces: Iterator[bytes]
     """The archive, read from the store as it is taken."""
+
+    @property
+    def generation(self) -> Generation:
+        return self.point.generation
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedArchive:
+    edited: Edited
+    entries: int
+    total_bytes: int
+    """Of all files in the archive."""
+    skipped: list[bytes]
+    """Devices and FIFOs."""
+    losses: Losses = field(default_factory=Losses)
+    """What of the archive no project keeps."""
 
 
 class Archives:
@@ -95,7 +113,7 @@ class Archives:
         reader = self._context.block_reader(snapshot.tenant, snapshot.project)
         contents = Contents(entries, snapshot.places, reader)
         write = _WRITERS[archive_format]
-        return ExportedArchive(snapshot.head.generation, write(entries, contents))
+        return ExportedArchive(snapshot.head.point, snapshot.head.committed_at, write(entries, contents))
 
     def load(
         self,
@@ -121,6 +139,9 @@ class Archives:
         checked_flag(replace, "replace")
         if checked_bytes(folder, "folder") != ROOT:
             check_path(folder)
+        done = self._edits.earlier(principal, project, intent.request)
+        if done is not None:
+            return ImportedArchive(done, 0, 0, [])
         base = self._edits.base(principal, project, intent.expected)
         limits = ArchiveLimits.of(self._context.policy.limits)
         extraction = _Extraction(limits, folder)
@@ -134,11 +155,7 @@ class Archives:
         ):
             edited = self._edits.apply(principal, project, edits, intent)
         return ImportedArchive(
-            **structs.asdict(edited),
-            entries=extraction.entries,
-            total_bytes=extraction.total_bytes,
-            skipped=listed(extraction.skipped),
-            not_kept=not_kept(extraction.losses),
+            edited, extraction.entries, extraction.total_bytes, extraction.skipped, extraction.losses
         )
 
     def _items(

@@ -220,6 +220,7 @@ class Uploads:
             ``Commits.commit``; after a conflict the work is the session's draft.
         """
         row = self._sessions.view(principal, session).session
+        intent = intent.of_session(principal.user, session)
         earlier = self._publisher.earlier(principal.tenant, row.project, intent.request)
         if earlier is not None:
             return self._commits.answer_again(earlier)

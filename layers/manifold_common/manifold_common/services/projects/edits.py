@@ -6,23 +6,26 @@ Each call is one commit. New content streams through in bounded memory; what exi
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_generation, listed_paths
 from manifold_common.domain.history import Seen, require_expected
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
 from manifold_common.domain.tree import (
     DIRECTORY,
     Changes,
+    Entry,
     Tree,
     between,
 )
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import NotFound
-from manifold_common.ids import Generation, ProjectId, RequestId
+from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
@@ -39,14 +42,32 @@ from manifold_common.services.projects.tree_editor import (
     reading,
 )
 from manifold_common.services.publish import Published, Publisher
-from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.intent import NO_INTENT, Intent
-from manifold_common.shapes.path import listed
 
 __all__ = [
     "Edits",
     "Copy", "Delete", "Edit", "MakeFolder", "Move", "PutFile", "PutLink", "ReadInto", "reading",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    project: ProjectId
+    generation: Generation
+    commit: CommitId | None
+    """``None`` when the edits changed nothing."""
+    paths: list[bytes]
+    """What changed, sorted; without the root folder, whose time changes with what is in it."""
+    conflicts: list[bytes]
+    """Paths on which the strategy decided, sorted."""
+    kept: list[SessionId]
+    """Sessions that keep, as their drafts, what it dropped of the edits."""
+    entries: Mapping[bytes, Entry] = field(default_factory=dict, repr=False)
+    """What stands at changed paths now; those that were deleted are left out."""
+    made: Set[bytes] = field(default_factory=frozenset, repr=False)
+    """Those of ``entries`` where nothing stood before."""
+    repeated: bool = field(default=False, compare=False)
+    """Done by an earlier request of the same name, and not again."""
 
 
 class Edits:
@@ -127,38 +148,35 @@ class Edits:
             known_in: a snapshot that knows where the content is, where ``base`` does not.
         """
         if not changes:
-            return Edited(
-                project=base.project,
-                generation=base.head.generation,
-                commit=None,
-                paths=[],
-                paths_total=0,
-                conflicts=[],
-                kept=[],
-            )
+            return Edited(base.project, base.head.generation, None, [], [], [])
         known = base.places if known_in is None else {**known_in.places, **base.places}
         pending = PendingCommit(base, changes, content, known, principal.user, intent=intent, new_bytes=new_bytes)
-        return _edited(self._publisher.publish(pending))
+        return _edited(self._publisher.publish(pending), base.tree)
 
-    def earlier(self, principal: Principal, project: ProjectId, request: RequestId | None) -> Edited | None:
-        """Return what a request of that name was answered. Raises NotFound: no such project."""
+    def earlier(self, principal: Principal, project: ProjectId, request: NamedRequest | None) -> Edited | None:
+        """Return what this request was answered before. Raises NotFound: no such project; RequestNameReused."""
         if request is None:
             return None
         self._projects.get(principal, project)
         done = self._publisher.earlier(principal.tenant, project, request)
-        return None if done is None else _edited(done)
+        if done is None:
+            return None
+        before = Generation(done.head.head.generation - 1)
+        return _edited(done, self._context.log.load(principal.tenant, project, before).tree)
 
 
-def _edited(published: Published) -> Edited:
-    paths = sorted(published.changes.paths() - {ROOT})
+def _edited(published: Published, before: Tree) -> Edited:
+    upserts = published.changes.upserts
     return Edited(
-        project=published.head.project,
-        generation=published.head.head.generation,
-        commit=published.commit.commit if published.commit else None,
-        paths=listed(paths),
-        paths_total=len(paths),
-        conflicts=listed(published.conflicts),
-        kept=published.kept,
+        published.head.project,
+        published.head.head.generation,
+        published.commit.commit if published.commit else None,
+        sorted(published.changes.paths() - {ROOT}),
+        published.conflicts,
+        published.kept,
+        upserts,
+        frozenset(path for path in upserts if path not in before),
+        published.repeated,
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
@@ -13,7 +13,7 @@ from manifold_common.domain.history import Point
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_ENTRY, CommitFilter, TreeFilter
 from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, to_display
-from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry, chunk_ids, differences
+from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry, chunk_ids, differences, etag_of
 from manifold_common.engine.commit_writer import Note, decode_note
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scope import Scope
@@ -35,6 +35,8 @@ class Listing:
     """Entries of one generation, by path."""
 
     point: Point
+    made_at: datetime | None
+    """When that generation was; ``None`` for generation 0."""
     entries: list[tuple[bytes, Entry]]
 
     @property
@@ -62,6 +64,7 @@ class OpenFile:
         self.path = path
         self.entry = entry
         self.point = snapshot.head.point
+        self.made_at = snapshot.head.committed_at
         self._reader = context.block_reader(snapshot.tenant, snapshot.project)
         self._places: list[tuple[ChunkId, Place]] = []
         for chunk in chunk_ids(entry):
@@ -80,8 +83,7 @@ class OpenFile:
 
     @property
     def etag(self) -> str:
-        """A strong validator: equal only for equal bytes. It says nothing about them to those without the key."""
-        return f'"{hashlib.sha256(self.entry.content).hexdigest()[:32]}"'
+        return etag_of(self.entry)
 
     def read(self, start: int = 0, length: int | None = None) -> Iterator[Buffer]:
         """Yield the bytes from ``start``, at most 4 MiB at a time."""
@@ -158,7 +160,7 @@ class History:
             and (recursive or path.find(b"/", cut) < 0)
             and wanted.kind in (None, tree[path].kind)
         ]
-        return Listing(snapshot.head.point, sorted(found))
+        return Listing(snapshot.head.point, snapshot.head.committed_at, sorted(found))
 
     def entry_of(self, snapshot: Snapshot, path: bytes) -> Entry:
         """Raises NotFound, InvalidInput."""

@@ -225,6 +225,7 @@ def _shown(row: ProjectRow) -> Project:
         created_at=row.created_at,
         updated_at=row.updated_at,
         encryption=row.encryption,
+        revision=row.revision,
     )
 
 

@@ -93,7 +93,7 @@ class Transfer:
                 intent.or_message(f"import {folder.name}"),
                 incoming.new_bytes,
             )
-            done = Publication(edited.generation, edited.commit, edited.conflicts, edited.kept)
+            done = Publication(edited.generation, edited.commit, listed(edited.conflicts), edited.kept)
         return imported(incoming, done)
 
     def export(

@@ -9,6 +9,7 @@ import msgspec
 from blake3 import blake3
 
 from manifold_common.domain.history import Seen, point_of
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.tree import Changes
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import NewContent, PackWriter
@@ -130,7 +131,7 @@ class DraftUpload:
         left = self._check_ahead(draft, packs)
         base = self.base
         if intent.request is None:
-            intent = msgspec.structs.replace(intent, request=parse_request_id(self._commit))
+            intent = msgspec.structs.replace(intent, request=NamedRequest(parse_request_id(self._commit)))
         done = self._context.server.publish(self._session, draft, left, intent, known=base.head.point)
         if done.project != base.project or done.generation < base.head.generation:
             raise BadAnswer("the server answers about another commit than the one that it was asked to publish")

@@ -50,6 +50,8 @@ class Committed:
     """Files that were being written to; committed as they were read."""
     losses: Losses = field(default_factory=Losses)
     """What of changed files and new folders no project keeps."""
+    repeated: bool = False
+    """Done by an earlier request of the same name, and not again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Commits:
         self._files.refuse_on_disk(owner)
         with self._working_sets.open(owner) as opened:
             state = self._files.state_of(opened, intent.strategy)
+            intent = intent.of_session(principal.user, session)
             earlier = self._publisher.earlier(principal.tenant, owner.project, intent.request)
             if earlier is not None:
                 return self.answer_again(earlier)
@@ -150,6 +153,7 @@ class Commits:
             kept=[],
             skipped=[],
             unstable=[],
+            repeated=True,
         )
 
     def save(self, principal: Principal, session: SessionId, *, checksum: bool = False) -> Saved:
@@ -279,4 +283,5 @@ def committed(published: Published, pending: PendingCommit, found: ScanResult | 
         skipped=found.skipped if found else [],
         unstable=found.unstable if found else [],
         losses=found.losses if found else Losses(),
+        repeated=published.repeated,
     )

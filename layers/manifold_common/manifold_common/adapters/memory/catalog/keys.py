@@ -33,7 +33,8 @@ class Keys:
             if drafts is not None and not plain <= set(drafts):
                 return False
             found.keys.append(key)
-            found.row = replace(found.row, encryption=Encryption.of(found.keys))
+            revision = found.row.revision + 1
+            found.row = replace(found.row, encryption=Encryption.of(found.keys), revision=revision)
             return True
 
     def plain_objects(self, tenant: TenantId, projects: Sequence[ProjectId]) -> dict[ProjectId, PlainObjects]:

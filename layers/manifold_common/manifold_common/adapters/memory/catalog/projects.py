@@ -78,7 +78,8 @@ class Projects:
             if found.row.name != name:
                 self._refuse_taken_name(tenant, found.row.owner, name)
             now = self.state.clock.now()
-            found.row = replace(found.row, name=name, updated_at=max(now, found.row.updated_at))
+            revision = found.row.revision + 1
+            found.row = replace(found.row, name=name, updated_at=max(now, found.row.updated_at), revision=revision)
             self.state.emit(tenant, project, found.row.head.generation, event, now)
             return found.row
 

@@ -21,7 +21,7 @@ ORDER BY k.epoch DESC, k.position DESC
 # It changes the project's row, as every commit does: of the two, the one that had to wait looks at the row again.
 _BEGIN_EPOCH = """
 WITH p AS (
-    UPDATE projects SET key_epoch = %(epoch)s
+    UPDATE projects SET key_epoch = %(epoch)s, revision = revision + 1
     WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
       AND key_epoch < %(epoch)s
       AND generation = %(generation)s AND head_commit_id IS NOT DISTINCT FROM %(commit)s

@@ -62,7 +62,7 @@ SELECT FROM p
 
 _RENAME = f"""
 WITH p AS (
-    UPDATE projects AS p SET name = %(name)s, updated_at = greatest(p.updated_at, %(now)s)
+    UPDATE projects AS p SET name = %(name)s, updated_at = greatest(p.updated_at, %(now)s), revision = p.revision + 1
     WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
     RETURNING p.*
 ), o AS (

@@ -31,7 +31,7 @@ HEAD: Final = "p.generation, p.head_commit_id, p.head_hash, p.skills_generation,
 HEAD_WIDTH: Final = 5
 PROJECT: Final = (
     "p.tenant_id, p.project_id, p.owner_id, p.name, p.generation, p.head_commit_id, p.head_hash, p.skills_generation, "
-    "p.committed_at, p.tree_bytes, p.tree_files, p.created_at, p.updated_at, "
+    "p.committed_at, p.tree_bytes, p.tree_files, p.created_at, p.updated_at, p.revision, "
     f"{_HAS_KEY.format('<>')}, {_HAS_KEY.format('=')}"
 )
 COMMIT: Final = (
@@ -68,7 +68,7 @@ def head(row: Sequence[Any]) -> Head:
 
 def project(row: Row) -> ProjectRow:
     tenant, project_id, owner, name, *rest = row
-    tree_bytes, tree_files, created_at, updated_at, sealed, plain = rest[HEAD_WIDTH:]
+    tree_bytes, tree_files, created_at, updated_at, revision, sealed, plain = rest[HEAD_WIDTH:]
     return ProjectRow(
         tenant=tenant,
         project=project_id,
@@ -80,6 +80,7 @@ def project(row: Row) -> ProjectRow:
         created_at=utc(created_at),
         updated_at=utc(updated_at),
         encryption=Encryption.by_keys(sealed=sealed, plain=plain),
+        revision=revision,
     )
 
 
