@@ -14,6 +14,8 @@ from tests.support.imports import ROOT, modules
 
 FILE = re.compile(r"(?<![\w/.<>~{}-])((?:[\w-]+/)*\w+\.py)\b(?!\w)")
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+MADE = re.compile(r"`([\w./-]+\.py)`[^`\n]*:\n\n```")
+"""A file of which the page has the content: its reader makes it."""
 QUOTED = re.compile(r"`([^`\n]+)`")
 MEMBER = re.compile(r"([A-Z]\w+)\.([a-z_]\w*)(?:\(.*\))?")
 THEIRS = {"app.py", "handler.py", "lambda_function.py"}
@@ -72,7 +74,13 @@ def missing(text: str) -> list[str]:
 
 
 def test_every_file_and_member_that_a_page_names_is_there() -> None:
-    assert {page.name: absent for page in pages() if (absent := missing(FENCED.sub("", page.read_text())))} == {}
+    absent = {}
+    for page in pages():
+        text = page.read_text()
+        wrong = set(missing(FENCED.sub("", text))) - set(MADE.findall(text))
+        if wrong:
+            absent[page.name] = sorted(wrong)
+    assert absent == {}
 
 
 def test_every_file_that_a_docstring_names_is_there() -> None:

@@ -76,7 +76,7 @@ def test_the_application_does_all_that_requests_ask_for(make_function: MakeFunct
     event = sample("commit-direct", tenant=None, user=None, request_id=None, project="more")
     assert function("commit", event)["generation"] == 1
     assert function("checkout", {"project": "more"})["kind"] == "new"
-    assert function("api", sample("http-get", rawPath="/health"))["statusCode"] == 200
+    assert function("api", sample("http-get", rawPath="/health", rawQueryString=""))["statusCode"] == 200
 
 
 @pytest.mark.parametrize("name", ["fanout", "maintenance", "reencrypt"])
@@ -110,7 +110,7 @@ def test_jobs_are_done_by_their_role_and_denied_to_the_application(
         assert (len(webhook_endpoint.events), answer["waiting"]) == (9, 0)
         assert answer["settled"] == 9
     if name == "maintenance":
-        assert "error" not in str(answer["tasks"])
+        assert "error" not in str(answer["chores"])
 
 
 @pytest.fixture

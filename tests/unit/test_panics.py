@@ -75,7 +75,7 @@ def test_ctrl_c_while_credentials_are_looked_up_is_not_swallowed() -> None:
 
 def test_the_scheduler_outlives_a_task_that_panics() -> None:
     worked = threading.Semaphore(0)
-    scheduler = Scheduler([Task("bad", 0.001, panic), Task("good", 0.001, worked.release)])
+    scheduler = Scheduler([Task("bad", 0.001, lambda _: panic()), Task("good", 0.001, lambda _: worked.release())])
     scheduler.start()
     assert all(worked.acquire(timeout=10) for _ in range(5))
     assert scheduler.stop(10)

@@ -36,11 +36,11 @@ SECRET = "hunter2"
         (b'{"hunter2 x": 1}', "(a name that no field has)", "no such field"),
         (b'{"message": "hunter2"}', "changes", "it is missing"),
         (b'{"changes": [{"op": "put", "path":"a","content_base64": "hunter2"}]}', "changes[0].content_base64", "64"),
-        (b'{"changes": [{"op": "put", "path": "a", "text": "hunter2\\udc00"}]}', "", "not JSON"),
+        (b'{"changes": [{"op": "put", "path": "a", "text": "hunter2\\udc00"}]}', "", "not Unicode"),
         (b'{"changes": [{"op": "mkdir", "path": "a"}], "provenance": {"hunter2": 1e999}}', "provenance[...]", "range"),
         (b'{"changes": [{"op": "mkdir", "path": "a"}], "provenance": {"a": NaN}}', "", "not JSON"),
         (b'{"changes": [{"op": "mkdir", "path": "a"}], "mode": "hunter2"}', "mode", "no such field"),
-        (b'{"changes":' + b"[" * 100_000, "changes[0]", "expected `object`"),
+        (b'{"changes":' + b"[" * 100_000, "", "not JSON"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_its_place_and_not_its_content(body: bytes, field: str, told: str) -> None:

@@ -49,7 +49,7 @@ def zip_of(*members: tuple[str, bytes, int], method: int = zipfile.ZIP_DEFLATED)
 
 
 def tree(api: Api, name: str = "demo") -> dict[str, dict[str, Any]]:
-    items = api.get(f"/api/projects/{name}/tree", params={"recursive": True, "limit": 10_000}).json()["items"]
+    items = api.get(f"/api/projects/{name}/tree", params={"recursive": True, "limit": 1000}).json()["items"]
     return {item["path"]: item for item in items}
 
 

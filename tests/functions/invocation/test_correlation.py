@@ -139,7 +139,7 @@ def test_a_trace_of_x_ray_is_named_in_the_log() -> None:
 
 def test_every_problem_document_names_the_id(function: Function) -> None:
     for event, status in (
-        (sample("http-get", rawPath="/nowhere"), 404),
+        (sample("http-get", rawPath="/nowhere", rawQueryString=""), 404),
         (sample("http-get", rawPath="/api/projects/absent", rawQueryString=""), 404),
         (sample("http-post", body="{}", isBase64Encoded=False), 400),
         (sample("http-get", version="1.0"), 400),
