@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from functions.api.areas import load
+from functions.api.openapi_readers import for_readers
 
 _ABOUT = """Encrypted, versioned project workspaces.
 
@@ -38,8 +39,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Problem"] = Problem.model_json_schema()
-    app.openapi_schema = document
-    return document
+    app.openapi_schema = for_readers(document)
+    return app.openapi_schema
 
 
 _PATH = {
