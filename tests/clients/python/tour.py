@@ -167,7 +167,7 @@ def sessions(client: Client) -> None:
     (folder / "made.txt").write_text("mine")
     told(put_file.sync("demo", "made.txt", client=client, body=content(b"theirs")))
     clash = refused(commit.sync("agent-1", client=client), 409, "commit_conflict")
-    assert clash.details and [path["path"] for path in clash.details["paths"]] == ["made.txt"]
+    assert clash.details and clash.details["paths"] == ["made.txt"]
     settled = told(checkout.sync("agent-1", client=client, body=Checkout(strategy=Strategy.THEIRS)))
     assert [path.path for path in settled.conflicts] == ["made.txt"] and len(settled.kept) == 1
     assert (folder / "made.txt").read_bytes() == b"theirs"
