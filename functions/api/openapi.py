@@ -3,20 +3,14 @@ problem document."""
 
 from __future__ import annotations
 
-import re
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from manifold_common import shapes
-from manifold_common.shapes.base import Answer
 
 from functions.api.areas import load
+from functions.api.openapi_schemas import schemas_of
 from functions.api.problem import responses
-from functions.api.shaped import SCHEMAS
 
 _ABOUT = """Encrypted, versioned project workspaces.
 
@@ -32,7 +26,14 @@ def describe(app: FastAPI) -> dict[str, Any]:
         return app.openapi_schema
     load(app)
     document = get_openapi(
-        title=app.title, version=app.version, description=_ABOUT, routes=app.routes, openapi_version="3.1.0"
+        title=app.title,
+        version=app.version,
+        description=_ABOUT,
+        routes=app.routes,
+        openapi_version="3.1.0",
+        license_info=_LICENSE,
+        servers=_SERVERS,
+        tags=_TAGS,
     )
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -47,72 +48,23 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["schemas"] |= schemas_of(document)
-    document["servers"] = [{"url": "/", "description": "The server that this description comes from."}]
     document["security"] = []  # there is no sign-in yet
-    document["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
     app.openapi_schema = document
     return document
 
 
-_TAGS = {
-    "projects": "Make, list, rename, fork and delete projects.",
-    "files": "Read and write single files; list folders.",
-    "archive": "A whole tree as one archive, out and in.",
-    "changes": "Many changes as one commit; old generations brought back.",
-    "history": "Commits, and what differs between two generations.",
-    "sessions": "Working directories on the server's machine.",
-    "direct access": "Clients that read and store content by themselves.",
-    "health": "How the server is.",
-}
-
-
-def schemas_of(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the schemas that a document refers to, by name."""
-    known = _shapes()
-    named = sorted(set(re.findall(rf"{SCHEMAS}(\w+)", str(document))))
-    referred = [known[name] for name in named if name in known]
-    _, schemas = msgspec.json.schema_components(referred, ref_template=SCHEMAS + "{name}")
-    for name, schema in schemas.items():
-        schema.pop("title", None)
-        shape = known.get(name)
-        if shape is not None and issubclass(shape, Answer):
-            schema["required"] = [one.encode_name for one in msgspec.structs.fields(shape) if not _may_lack(one)]
-            for found in schema["properties"].values():
-                found.pop("default", None)
-    return {name: _portable(schema) for name, schema in schemas.items()}
-
-
-def _shapes() -> dict[str, type[msgspec.Struct]]:
-    modules = [import_module(f"{shapes.__name__}.{module.name}") for module in iter_modules(shapes.__path__)]
-    return {
-        name: value
-        for module in modules
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, msgspec.Struct)
-    }
-
-
-def _may_lack(field: msgspec.structs.FieldInfo) -> bool:
-    """Tell whether an answer may come without a field."""
-    return field.default is msgspec.UNSET
-
-
-def _portable(schema: Any) -> Any:
-    """Return a schema with its patterns as all readers of JSON Schema take them, not only Python."""
-    if isinstance(schema, list):
-        return [_portable(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {name: _portable(value) for name, value in schema.items()}
-    pattern = found.get("pattern")
-    if isinstance(pattern, str):
-        if "(?i:" in pattern:
-            del found["pattern"]
-        else:
-            found["pattern"] = pattern.replace(r"\A", "^").replace(r"\Z", "$")
-    return found
-
-
+_LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+_SERVERS = [{"url": "/", "description": "The server that this description comes from."}]
+_TAGS = [
+    {"name": "projects", "description": "Make, list, rename, fork and delete projects."},
+    {"name": "files", "description": "Read and write single files; list folders."},
+    {"name": "archive", "description": "A whole tree as one archive, out and in."},
+    {"name": "changes", "description": "Many changes as one commit; old generations brought back."},
+    {"name": "history", "description": "Commits, and what differs between two generations."},
+    {"name": "sessions", "description": "Working directories on the server's machine."},
+    {"name": "direct access", "description": "Clients that read and store content by themselves."},
+    {"name": "health", "description": "How the server is."},
+]
 _OF_CONTENT = (408, 413, 415)
 """What whoever sends content may be answered."""
 _PATH = {

@@ -26,7 +26,7 @@ class PlainObjects(Answer, frozen=True):
 
 
 class Project(Dated, frozen=True):
-    id: Annotated[ProjectId, Meta(examples=["k5q2m7w3x4y5z6a7b2c3d4e5f6"])]
+    id: Annotated[ProjectId, Meta(examples=["k5q2m7w3x4y5z6a7b2c3d4e5f4"])]
     name: Annotated[str, Meta(examples=["demo"])]
     owner: Annotated[UserId, Meta(examples=["local"])]
     generation: Annotated[
