@@ -7,9 +7,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from manifold_common.ids import RequestId, SessionId
 
 from functions.api.areas import load
-from functions.api.openapi_schemas import schemas_of
+from functions.api.openapi_answers import add_headers, add_links, header_components
+from functions.api.openapi_schemas import schema_of, schemas_of
 from functions.api.problem import responses
 
 _ABOUT = """Encrypted, versioned project workspaces.
@@ -44,10 +46,16 @@ def describe(app: FastAPI) -> dict[str, Any]:
             _add_parameters(path, method, operation)
             for parameter in operation.get("parameters", []):
                 parameter.get("schema", {}).pop("title", None)
+                if parameter["name"] in _IDS:
+                    parameter["schema"] |= schema_of(_IDS[parameter["name"]])
+    operations = {one["operationId"]: one for methods in document["paths"].values() for one in methods.values()}
+    add_headers(operations)
+    add_links(operations)
     schemas = document["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["schemas"] |= schemas_of(document)
+    document["components"]["headers"] = header_components()
     document["security"] = []  # there is no sign-in yet
     app.openapi_schema = document
     return document
@@ -80,6 +88,8 @@ _IDEMPOTENCY_KEY = (
     "A name for this request, unique in the project. Sent again under that name, it changes nothing and is answered "
     "with the commit that it made."
 )
+_IDS = {"session": SessionId, "Idempotency-Key": RequestId}
+"""Parameters that routes take as text and read as an id, so that whoever writes a wrong one is told the rule."""
 _MAKE_COMMITS = ("/dirs", "/move", "/commits", "/commit", "/restore", "/archive", "/publish", "/files/{path}")
 _IF_NONE_MATCH = {
     "put": "`*`: only if there is no such file yet.",

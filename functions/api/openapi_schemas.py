@@ -31,6 +31,12 @@ def schemas_of(document: dict[str, Any]) -> dict[str, Any]:
     return {name: _portable(schema) for name, schema in schemas.items()}
 
 
+def schema_of(kind: Any) -> dict[str, Any]:
+    """Return the schema of a type that is no shape, such as an id."""
+    found: dict[str, Any] = _portable(msgspec.json.schema(kind))
+    return found
+
+
 def shapes_by_name() -> dict[str, type[msgspec.Struct]]:
     modules = [import_module(f"{shapes.__name__}.{module.name}") for module in iter_modules(shapes.__path__)]
     return {
@@ -55,7 +61,8 @@ def _tell_default(field: dict[str, Any], *, is_answer: bool) -> None:
 
 
 def _portable(schema: Any) -> Any:
-    """Return a schema with its patterns as all readers of JSON Schema take them, not only Python."""
+    """Return a schema as all readers of JSON Schema take it: patterns that are not only Python's, and a single value
+    as that, which generators would make an enumeration of."""
     if isinstance(schema, list):
         return [_portable(one) for one in schema]
     if not isinstance(schema, dict):
@@ -67,4 +74,6 @@ def _portable(schema: Any) -> Any:
             del found["pattern"]
         else:
             found["pattern"] = pattern.replace(r"\A", "^").replace(r"\Z", "$")
+    if "$ref" not in found and len(found.get("enum", ())) == 1:
+        found["const"] = found.pop("enum")[0]
     return found

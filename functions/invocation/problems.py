@@ -19,6 +19,7 @@ from manifold_common.errors import (
     ManifoldError,
     NoSpace,
     QuotaExceeded,
+    StaleStore,
     TooManyRequests,
     UnsatisfiableRange,
 )
@@ -101,6 +102,7 @@ STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     UnsatisfiableRange: 416,
     ExpectationFailed: 417,
     TooManyRequests: 429,
+    StaleStore: 409,  # what was seen is the caller's own word, which may be wrong
     NoSpace: 507,
     ConfigError: 500,  # the operator's mistake, never the caller's
 }

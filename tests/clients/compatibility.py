@@ -15,6 +15,7 @@ Schema = dict[str, Any]
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _SHAPES = "#/components/schemas/"
+_HEADERS = "#/components/headers/"
 _LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 
@@ -80,9 +81,12 @@ class _Operation:
         yield from self._content(where, before, after, self.answer())
         are = {name.lower(): header for name, header in after.get("headers", {}).items()}
         for name, header in before.get("headers", {}).items():
-            now = are.get(name.lower())
-            if now is None or (header.get("required") and not now.get("required")):
-                yield f"{where}: header {name} is {'gone' if now is None else 'not always sent now'}"
+            if (found := are.get(name.lower())) is None:
+                yield f"{where}: header {name} is gone"
+                continue
+            header, now = _header(header, self._before), _header(found, self._after)
+            if header.get("required") and not now.get("required"):
+                yield f"{where}: header {name} is not always sent now"
             else:
                 yield from self.answer().compare(f"{where}: header {name}", header["schema"], now["schema"])
 
@@ -99,6 +103,14 @@ class _Operation:
 
     def answer(self) -> Comparison:
         return Comparison(self._before, self._after, is_request=False)
+
+
+def _header(header: Document, document: Document) -> Document:
+    """Return a header that stands here, or among those that answers refer to."""
+    if "$ref" not in header:
+        return header
+    found: Document = document["components"]["headers"][header["$ref"].removeprefix(_HEADERS)]
+    return found
 
 
 def _key(parameter: Document) -> tuple[str, str]:
