@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from functions.invocation.problems import MEDIA_TYPE
+
 Operations = dict[str, dict[str, Any]]
 """By ``operationId``."""
 
@@ -31,7 +33,7 @@ _ON_SUCCESS = {
     "look_at_file": _OF_FILES,
     "download_archive": ("Content-Disposition", "Manifold-Generation"),
 }
-_BY_STATUS = {"206": ("Content-Range",), "429": ("Retry-After",), "503": ("Retry-After",)}
+_TRY_LATER = ("429", "503")
 
 _MADE_BY = {
     "project": ("$response.body#/id", ("create_project", "fork_project")),
@@ -45,9 +47,13 @@ def add_headers(operations: Operations) -> None:
     browsers are told, are none of an operation's."""
     for name, operation in operations.items():
         for status, answer in operation["responses"].items():
-            is_success = status.startswith("2") or status == "304"
-            found = ("X-Request-Id", *_ON_SUCCESS.get(name, ())) if is_success else ()
-            declared = (*found, *_BY_STATUS.get(status, ()))
+            declared: tuple[str, ...] = ()
+            if status.startswith("2") or status == "304":
+                declared = ("X-Request-Id", *_ON_SUCCESS.get(name, ()))
+            if status == "206":
+                declared += ("Content-Range",)
+            if status in _TRY_LATER and MEDIA_TYPE in answer["content"]:
+                declared = ("Retry-After",)
             if declared:
                 answer["headers"] = {one: {"$ref": f"#/components/headers/{one}"} for one in declared}
 

@@ -27,5 +27,5 @@ def test_schemathesis_finds_nothing(make_host: MakeHost, clients: Clients, tmp_p
     url = f"{host.base_url}{DOCUMENT}"
     clients.run(
         "schemathesis", "--config-file", config, "run", url, "--url", str(host.base_url), *amount,
-        "--workers", "2", "--suppress-health-check", "all", cwd=tmp_path,
+        "--workers", "2", "--suppress-health-check", "all", cwd=tmp_path, is_shown=EXAMPLES is not None,
     )  # fmt: skip

