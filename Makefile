@@ -9,6 +9,10 @@ TOOLS ?= .venv-aws
 override TOOLS := $(patsubst ~/%,$(HOME)/%,$(TOOLS))
 # The same, wherever it is used: whole, also where a path has spaces, on which functions of make would split it.
 AT_TOOLS := $(if $(filter /%,$(firstword $(TOOLS))),,$(CURDIR)/)$(TOOLS)
+# The programs that test the API from the outside: generators of clients, linters, a fuzzer, and Node.js.
+CLIENTS ?= .venv-clients
+override CLIENTS := $(patsubst ~/%,$(HOME)/%,$(CLIENTS))
+AT_CLIENTS := $(if $(filter /%,$(firstword $(CLIENTS))),,$(CURDIR)/)$(CLIENTS)
 # The newest Python that is installed. Set PYTHON to choose another one.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
 	if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
@@ -34,7 +38,7 @@ LAMBDA_PYTHON ?= 3.13
 LAMBDA_ARCHITECTURE ?= x86_64
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE
 
-.PHONY: help up up-functions functions validate demo check test test-enterprise test-pgbouncer test-postgres test-kafka test-containers lint bench clean distclean environment tools
+.PHONY: help up up-functions functions validate demo check test test-enterprise test-pgbouncer test-postgres test-kafka test-containers test-api openapi lint bench clean distclean environment tools clients
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -46,6 +50,10 @@ environment:
 
 tools:
 	@'$(PYTHON)' local/make_environment.py '$(TOOLS)' infra/tools.lock
+
+clients:
+	@'$(PYTHON)' local/make_environment.py '$(CLIENTS)' tests/clients/python.lock
+	@'$(CLIENTS)'/bin/python tests/clients/make_node.py
 
 up: environment ## Serve the HTTP API on http://127.0.0.1:32180, data in ./.manifold unless WORKDIR is set
 ifneq ($(HAS_WORKDIR),)
@@ -77,21 +85,28 @@ check: lint ## Check style, types and the fast tests: what is not slow of archit
 	@echo 'Not run: tests marked slow, and $(OTHER_TESTS); make test runs them all.'
 	@$(PYTEST) -o testpaths='$(FAST_TESTS)' -m 'not slow' $(PYTEST_ARGS)
 
-test: environment tools ## Run all tests, in random order
-	@export MANIFOLD_TOOLS='$(AT_TOOLS)'; $(PYTEST) $(PYTEST_ARGS)
+test: environment tools clients ## Run all tests, in random order
+	@export MANIFOLD_TOOLS='$(AT_TOOLS)' MANIFOLD_CLIENTS='$(AT_CLIENTS)'; $(PYTEST) $(PYTEST_ARGS)
 
-test-enterprise: environment tools ## Run all tests with S3, Vault, Redis and Kafka under them
-	@export MANIFOLD_TEST_STACK=enterprise MANIFOLD_TOOLS='$(AT_TOOLS)'; $(PYTEST) $(PYTEST_ARGS)
+test-enterprise: environment tools clients ## Run all tests with S3, Vault, Redis and Kafka under them
+	@export MANIFOLD_TEST_STACK=enterprise MANIFOLD_TOOLS='$(AT_TOOLS)' MANIFOLD_CLIENTS='$(AT_CLIENTS)'; $(PYTEST) $(PYTEST_ARGS)
 
-test-pgbouncer: environment tools ## The same, with a PgBouncer in transaction mode before every database
-	@export MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POOLER=pgbouncer MANIFOLD_TOOLS='$(AT_TOOLS)'; $(PYTEST) $(PYTEST_ARGS)
+test-pgbouncer: environment tools clients ## The same, with a PgBouncer in transaction mode before every database
+	@export MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POOLER=pgbouncer MANIFOLD_TOOLS='$(AT_TOOLS)' MANIFOLD_CLIENTS='$(AT_CLIENTS)'; $(PYTEST) $(PYTEST_ARGS)
 
-test-postgres: environment tools ## The same, on another PostgreSQL: make test-postgres [POSTGRES=folder of its programs]
-	@export MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POSTGRES='$(POSTGRES)' MANIFOLD_TOOLS='$(AT_TOOLS)'; $(PYTEST) $(PYTEST_ARGS)
+test-postgres: environment tools clients ## The same, on another PostgreSQL: make test-postgres [POSTGRES=folder of its programs]
+	@export MANIFOLD_TEST_STACK=enterprise MANIFOLD_TEST_POSTGRES='$(POSTGRES)' MANIFOLD_TOOLS='$(AT_TOOLS)' MANIFOLD_CLIENTS='$(AT_CLIENTS)'; $(PYTEST) $(PYTEST_ARGS)
 
 test-kafka: environment ## Run the tests of events on Apache Kafka (needs Java and Maven)
 	@mvn -q -f tests/support/kafka.pom.xml dependency:copy-dependencies -DoutputDirectory='$(CURDIR)/.kafka'
 	@export MANIFOLD_TEST_KAFKA_LIBS='$(CURDIR)/.kafka'; $(PYTEST) $(KAFKA_TESTS) $(PYTEST_ARGS)
+
+test-api: environment tools clients ## Have schemathesis attack every operation of the API, at length
+	@export MANIFOLD_TOOLS='$(AT_TOOLS)' MANIFOLD_CLIENTS='$(AT_CLIENTS)' MANIFOLD_TEST_API_EXAMPLES=300; \
+		'$(BIN)'/python -m pytest -s tests/clients/test_fuzzed.py $(PYTEST_ARGS)
+
+openapi: environment ## Write docs/openapi-v1.json anew, unless clients of the one there would break
+	@'$(BIN)'/python -m tests.clients.snapshot
 
 test-containers: environment tools ## Run the compose files, the Dockerfile and sam local on Podman (as root, see docs/containers.md)
 	@MANIFOLD_TOOLS='$(AT_TOOLS)' '$(BIN)'/python -m tests.containers $(PYTEST_ARGS)
@@ -105,7 +120,7 @@ bench: environment tools ## Measure speed beside cp, git, restic and rclone
 	@'$(BIN)'/python -m tests.bench $(BENCH_ARGS)
 
 clean: ## Remove the environment, caches and results; keep the projects in ./.manifold
-	@rm -rf '$(VENV)' '$(TOOLS)' .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench .kafka .pgbouncer bench-results build dist .aws-sam .containers
+	@rm -rf '$(VENV)' '$(TOOLS)' '$(CLIENTS)' .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench .kafka .pgbouncer bench-results build dist .aws-sam .containers
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@test ! -d .manifold || echo 'kept ./.manifold, which holds projects; `make distclean` removes it too'
 

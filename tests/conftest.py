@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.support.stack",
     "tests.support.artifacts",
     "tests.support.cli",
+    "tests.support.clients",
     "tests.support.compose",
     "tests.support.functions",
     "tests.support.host",

@@ -55,6 +55,7 @@ def create_app(
         redoc_url=None,
         separate_input_output_schemas=False,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.api = Api(
         manifold=manifold,

@@ -3,20 +3,16 @@ problem document."""
 
 from __future__ import annotations
 
-import re
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from manifold_common import shapes
-from manifold_common.shapes.base import Answer
+from manifold_common.ids import RequestId, SessionId
 
 from functions.api.areas import load
+from functions.api.openapi_answers import add_headers, add_links, header_components
+from functions.api.openapi_schemas import schema_of, schemas_of
 from functions.api.problem import responses
-from functions.api.shaped import SCHEMAS
 
 _ABOUT = """Encrypted, versioned project workspaces.
 
@@ -34,7 +30,14 @@ def describe(app: FastAPI) -> dict[str, Any]:
         return app.openapi_schema
     load(app)
     document = get_openapi(
-        title=app.title, version=app.version, description=_ABOUT, routes=app.routes, openapi_version="3.1.0"
+        title=app.title,
+        version=app.version,
+        description=_ABOUT,
+        routes=app.routes,
+        openapi_version="3.1.0",
+        license_info=_LICENSE,
+        servers=_SERVERS,
+        tags=_TAGS,
     )
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -47,76 +50,33 @@ def describe(app: FastAPI) -> dict[str, Any]:
             _add_answers(path, method, operation)
             for parameter in operation.get("parameters", []):
                 parameter.get("schema", {}).pop("title", None)
+                if parameter["name"] in _IDS:
+                    parameter["schema"] |= schema_of(_IDS[parameter["name"]])
+    operations = {one["operationId"]: one for methods in document["paths"].values() for one in methods.values()}
+    add_headers(operations)
+    add_links(operations)
     schemas = document["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["schemas"] |= schemas_of(document)
-    document["servers"] = [{"url": "/", "description": "The server that this description comes from."}]
+    document["components"]["headers"] = header_components()
     document["security"] = []  # there is no sign-in yet
-    document["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
     app.openapi_schema = document
     return document
 
 
-_TAGS = {
-    "projects": "Make, list, rename, fork and delete projects.",
-    "files": "Read and write single files; list folders.",
-    "archive": "A whole tree as one archive, out and in.",
-    "changes": "Many changes as one commit; old generations brought back.",
-    "history": "Commits, and what differs between two generations.",
-    "sessions": "Working directories on the server's machine.",
-    "direct access": "Clients that read and store content by themselves.",
-    "health": "How the server is.",
-}
-
-
-def schemas_of(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the schemas that a document refers to, by name."""
-    known = _shapes()
-    named = sorted(set(re.findall(rf"{SCHEMAS}(\w+)", str(document))))
-    referred = [known[name] for name in named if name in known]
-    _, schemas = msgspec.json.schema_components(referred, ref_template=SCHEMAS + "{name}")
-    for name, schema in schemas.items():
-        schema.pop("title", None)
-        shape = known.get(name)
-        if shape is not None and issubclass(shape, Answer):
-            schema["required"] = [one.encode_name for one in msgspec.structs.fields(shape) if not _may_lack(one)]
-            for found in schema["properties"].values():
-                found.pop("default", None)
-    return {name: _portable(schema) for name, schema in schemas.items()}
-
-
-def _shapes() -> dict[str, type[msgspec.Struct]]:
-    modules = [import_module(f"{shapes.__name__}.{module.name}") for module in iter_modules(shapes.__path__)]
-    return {
-        name: value
-        for module in modules
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, msgspec.Struct)
-    }
-
-
-def _may_lack(field: msgspec.structs.FieldInfo) -> bool:
-    """Tell whether an answer may come without a field."""
-    return field.default is msgspec.UNSET
-
-
-def _portable(schema: Any) -> Any:
-    """Return a schema with its patterns as all readers of JSON Schema take them, not only Python."""
-    if isinstance(schema, list):
-        return [_portable(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {name: _portable(value) for name, value in schema.items()}
-    pattern = found.get("pattern")
-    if isinstance(pattern, str):
-        if "(?i:" in pattern:
-            del found["pattern"]
-        else:
-            found["pattern"] = pattern.replace(r"\A", "^").replace(r"\Z", "$")
-    return found
-
-
+_LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+_SERVERS = [{"url": "/", "description": "The server that this description comes from."}]
+_TAGS = [
+    {"name": "projects", "description": "Make, list, rename, fork and delete projects."},
+    {"name": "files", "description": "Read and write single files; list folders."},
+    {"name": "archive", "description": "A whole tree as one archive, out and in."},
+    {"name": "changes", "description": "Many changes as one commit; old generations brought back."},
+    {"name": "history", "description": "Commits, and what differs between two generations."},
+    {"name": "sessions", "description": "Working directories on the server's machine."},
+    {"name": "direct access", "description": "Clients that read and store content by themselves."},
+    {"name": "health", "description": "How the server is."},
+]
 _OF_CONTENT = (408, 413, 415)
 """What whoever sends content may be answered."""
 _PATH = {
@@ -143,25 +103,8 @@ _IDEMPOTENCY_KEY = (
     "A name for this request, unique in the project. Sent again under that name, it changes nothing and is answered "
     "with the commit that it made."
 )
-_ETAG = {"description": "Tells this version from all others.", "schema": {"type": "string"}}
-_TAGGED = {"ETag": _ETAG}
-_MADE = {
-    "ETag": {**_ETAG, "description": "Of what was made, or of the generation at which this left the project."},
-    "Location": {"description": "Where what was made is.", "schema": {"type": "string", "format": "uri-reference"}},
-}
-_SHOWN = {
-    "ETag": _ETAG,
-    "Last-Modified": {
-        "description": "Time of the generation; left out of what is younger than a second.",
-        "schema": {"type": "string"},
-    },
-}
-_REPLAYED = {
-    "Idempotency-Replayed": {
-        "description": "`true`: an earlier request of that name has done this.",
-        "schema": {"type": "string", "enum": ["true"]},
-    }
-}
+_IDS = {"session": SessionId, "Idempotency-Key": RequestId}
+"""Parameters that routes take as text and read as an id, so that whoever writes a wrong one is told the rule."""
 
 
 def _add_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
@@ -184,19 +127,10 @@ def _add_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
 
 
 def _add_answers(path: str, method: str, operation: dict[str, Any]) -> None:
-    """Declare what every answer of its kind has: validators, and what conditions make of it."""
-    answers = operation["responses"]
-    if not path.startswith("/api/"):
-        return
-    if method in ("get", "head"):
-        answers.setdefault("304", {"description": "The client has this version already.", "headers": _TAGGED})
-        answers.update({status: found for status, found in _CONDITION_FAILED.items() if status not in answers})
-        operation["responses"] = dict(sorted(answers.items()))
-    for status, answer in answers.items():
-        if status in ("200", "201", "206"):
-            headers = _SHOWN if method in ("get", "head") else _MADE if status == "201" else _TAGGED
-            replayed = _REPLAYED if "422" in answers else {}
-            answer["headers"] = {**headers, **replayed}
+    """Declare what conditions make of a read."""
+    if path.startswith("/api/") and method in ("get", "head"):
+        seen = {"304": {"description": "The client has this version already."}}
+        operation["responses"] = dict(sorted({**seen, **_CONDITION_FAILED, **operation["responses"]}.items()))
 
 
 def _header(name: str, description: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ _MEANINGS = {
     417: "`Expect` asks for something else than `100-continue`.",
     422: "The `Idempotency-Key` was that of another request. Nothing was changed.",
     429: "This client has too much under way; try again after `Retry-After`.",
-    431: "More headers than the server takes.",
+    431: "The request line, or the headers, are longer than the server takes.",
     500: "Stored data is damaged, or there is a bug.",
     503: "A dependency does not answer, or there is too much under way; the same request may succeed later.",
     507: "A disk is full: the server's, the store's, the database's, or the RAM folder. Nothing was changed.",

@@ -62,7 +62,6 @@ class Router(APIRouter):
             "openapi_extra": extra or None,
             "responses": answers,
             "response_model": None,
-            "operation_id": options.get("operation_id") or endpoint.__name__,
         }
         super().add_api_route(path, _shaped(endpoint, parameters, status), **options)
 

@@ -22,6 +22,7 @@ from manifold_common.errors import (
     NoSpace,
     QuotaExceeded,
     RequestNameReused,
+    StaleStore,
     TooManyRequests,
     UnsatisfiableRange,
 )
@@ -113,6 +114,7 @@ STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     ExpectationFailed: 417,
     RequestNameReused: 422,
     TooManyRequests: 429,
+    StaleStore: 409,  # what was seen is the caller's own word, which may be wrong
     NoSpace: 507,
     ConfigError: 500,  # the operator's mistake, never the caller's
 }

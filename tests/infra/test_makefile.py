@@ -45,7 +45,7 @@ def make_and_listen(checkout: Path, *arguments: str) -> tuple[list[list[str]], s
     """The same, with what was printed."""
     said = checkout.parent / "said"
     environ = {"PATH": "/usr/bin:/bin", "SAID": str(said), "HOME": str(checkout.parent)}
-    command = ["make", "-s", "-o", "tools", "-o", "environment", *arguments]
+    command = ["make", "-s", "-o", "tools", "-o", "environment", "-o", "clients", *arguments]
     done = subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [line.rstrip("|").split("|") for line in said.read_text().splitlines()], done.stdout

@@ -123,9 +123,9 @@ def test_no_field_of_a_shape_is_spelled_in_a_dictionary_elsewhere() -> None:
 
 
 def _shapes() -> list[type[msgspec.Struct]]:
-    from functions.api.openapi import _shapes
+    from functions.api.openapi_schemas import shapes_by_name
 
-    return list(_shapes().values())
+    return list(shapes_by_name().values())
 
 
 def test_the_kinds_of_difference_are_told_apart() -> None:

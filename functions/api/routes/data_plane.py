@@ -64,7 +64,7 @@ def plan_working_set(
     return plan_session(caller.manifold, caller.principal, parse_session_id(session), body or PlanSession())
 
 
-@router.post("/sessions/{session}/uploads", responses=responses(404, 412, 413))
+@router.post("/sessions/{session}/uploads", responses=responses(404, 409, 412, 413))
 def open_uploads(request: Request, caller: Caller, session: SessionRef, body: OpenUploads) -> UploadSlots:
     """Give room for a draft and packs of it in the object store: a name for each object, and its key."""
     check_session(caller, request.headers, parse_session_id(session))
@@ -108,7 +108,7 @@ def publish(
     return published_shown(caller.manifold, caller.principal, found, body, done)
 
 
-@router.post("/sessions/{session}/keep", responses=responses(404, 412, 413, 507))
+@router.post("/sessions/{session}/keep", responses=responses(404, 409, 412, 413, 507))
 def keep(request: Request, caller: Caller, session: SessionRef, body: VerifyUploads) -> Saved:
     """Keep an uploaded draft as the session's saved work, without publishing it."""
     check_session(caller, request.headers, parse_session_id(session))

@@ -33,9 +33,10 @@ FileMode = Annotated[
 ]
 
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_OF_ITS_NAME = {**_BYTES, "*/*": _BYTES["application/octet-stream"]}
 _FOUND: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file.", "content": _BYTES},
-    206: {"description": "The part asked for.", "content": _BYTES},
+    200: {"description": "The file. Its type is the one that its name says.", "content": _OF_ITS_NAME},
+    206: {"description": "The part asked for.", "content": _OF_ITS_NAME},
 }
 _UPLOAD = {"requestBody": {"required": True, "content": _BYTES}}
 

@@ -25,11 +25,11 @@ MAX_GENERATION = 10**GENERATION_DIGITS - 1
 # The last character stands for the last three bits alone, so that an id has one spelling.
 _ENCODED = r"\A[a-z2-7]{25}[aeimquy4]\Z"
 _REQUEST = r"\A[A-Za-z0-9._:@/+=-]{1,128}\Z"
-_SLUG = r"\A(?!.*\.\.)[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?\Z"
+SLUG = r"\A(?!.*\.\.)[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?\Z"
 
-TenantId = NewType("TenantId", Annotated[str, Meta(pattern=_SLUG)])
-UserId = NewType("UserId", Annotated[str, Meta(pattern=_SLUG)])
-SessionId = NewType("SessionId", Annotated[str, Meta(pattern=_SLUG)])
+TenantId = NewType("TenantId", Annotated[str, Meta(pattern=SLUG)])
+UserId = NewType("UserId", Annotated[str, Meta(pattern=SLUG)])
+SessionId = NewType("SessionId", Annotated[str, Meta(pattern=SLUG)])
 ProjectId = NewType("ProjectId", Annotated[str, Meta(pattern=_ENCODED)])
 CommitId = NewType("CommitId", Annotated[str, Meta(pattern=_ENCODED)])
 DekId = NewType("DekId", Annotated[str, Meta(pattern=_ENCODED)])
@@ -75,7 +75,7 @@ def decode_id(text: str) -> bytes:
 
 
 def _slug(text: str, what: str) -> str:
-    if not isinstance(text, str) or not re.match(_SLUG, text):
+    if not isinstance(text, str) or not re.match(SLUG, text):
         raise InvalidInput(
             f"{str(text)[:80]!r} is not a valid {what}",
             hint="use 1 to 64 lower-case letters, digits and . _ @ -, beginning and ending with a letter or digit",

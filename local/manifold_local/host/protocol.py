@@ -190,8 +190,8 @@ class HostProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours is a problem document
         status = self.conn.refused_with
-        detail = "the request has too many headers" if status == 431 else "the request is malformed"
-        hint = "send HTTP/1.1, with fewer headers or larger chunks"
+        detail = "the request line or the headers are too long" if status == 431 else "the request is malformed"
+        hint = "send HTTP/1.1, with a shorter address, fewer headers or larger chunks"
         self._refuse_and_close(status, InvalidInput.code, detail, hint)
 
     def shutdown(self) -> None:

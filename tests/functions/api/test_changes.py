@@ -149,6 +149,16 @@ def test_nothing_takes_the_place_of_what_it_lies_in(api: Api, source: str, desti
     assert paths(api) == ["a", "a/one"]
 
 
+@pytest.mark.parametrize("op", ["move", "copy"])
+def test_who_names_one_path_twice_is_told_that(api: Api, op: str) -> None:
+    api.put("/api/projects/demo/files/a", content=b"x")
+    change = {"op": op, "source": {"path": "a"}, "destination": {"path": "a"}, "overwrite": True}
+    answer = api.post("/api/projects/demo/commits", json={"changes": [change]})
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "'a' is the source and the destination"
+    assert api.get("/api/projects/demo").json()["generation"] == 1
+
+
 def test_a_copy_that_would_make_a_path_too_long_is_refused(api: Api) -> None:
     deep = "/".join(["d" * 250] * 15)
     api.post(f"{DEMO}/dirs", json={"path": deep})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,29 @@ def test_a_check_that_hangs_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatc
     assert again["postgres"]["state"] == "failed"
     assert [thread.name for thread in threading.enumerate()].count("health-postgres") == 1
     release.set()
+
+
+def test_two_who_ask_at_the_same_time_are_told_the_same(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as two load balancers: neither takes a node that works out of service."""
+    begun, release = threading.Event(), threading.Event()
+    health = api.manifold.context.catalog.health
+
+    def slow() -> object:
+        begun.set()
+        release.wait(30)
+        return health()
+
+    monkeypatch.setattr(api.manifold.context.catalog, "health", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(api.get, "/readyz")
+        assert begun.wait(30)
+        second = pool.submit(api.get, "/readyz")
+        _, still_waiting = wait([second], timeout=0.3)
+        assert still_waiting
+        release.set()
+        answers = [asked.result() for asked in (first, second)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [by_name(answer.json())["postgres"]["state"] for answer in answers] == ["ok", "ok"]
 
 
 def test_what_is_not_needed_makes_no_node_unready_even_where_the_look_at_it_hangs(

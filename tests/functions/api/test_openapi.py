@@ -98,6 +98,67 @@ def test_the_answers_are_what_the_description_says(api: Api, document: dict[str,
         assert body.keys() >= set(schemas[name]["required"]), path
 
 
+def test_the_headers_of_answers_are_those_that_the_description_says(api: Api, document: dict[str, Any]) -> None:
+    described = document["components"]["headers"]
+    always = {name.lower() for name, header in described.items() if header["required"]}
+    api.post("/api/projects", json={"name": "demo"})
+    api.put("/api/projects/demo/files/a", content=b"x")
+    etag = api.get("/api/projects/demo/files/a").headers["etag"]
+    file, archive = "/api/projects/{project}/files/{path}", "/api/projects/{project}/archive"
+    answers = [
+        ("/api/projects", "post", api.post("/api/projects", json={"name": "other"})),
+        ("/api/projects/{project}/fork", "post", api.post("/api/projects/demo/fork", json={"name": "forked"})),
+        ("/api/projects/{project}", "get", api.get("/api/projects/demo")),
+        (file, "get", api.get("/api/projects/demo/files/a")),
+        (file, "get", api.get("/api/projects/demo/files/a", headers={"Range": "bytes=0-0"})),
+        (file, "get", api.get("/api/projects/demo/files/a", headers={"If-None-Match": etag})),
+        (file, "head", api.head("/api/projects/demo/files/a")),
+        (archive, "get", api.get("/api/projects/demo/archive")),
+    ]
+    for place, method, answer in answers:
+        said = document["paths"][place][method]["responses"][str(answer.status_code)]["headers"]
+        names = {name.lower() for name in said}
+        sent = {name.lower() for name in described if name in answer.headers}
+        assert sent <= names, place
+        assert names & always <= sent, place
+    for _, _, operation in operations(document):
+        for status in operation["responses"].keys() & {"429", "503"}:
+            answer = operation["responses"][status]
+            assert ("Retry-After" in answer.get("headers", {})) is ("application/problem+json" in answer["content"])
+
+
+def test_what_was_made_is_linked_to_all_that_can_be_done_with_it(api: Api, document: dict[str, Any]) -> None:
+    by_id = {one["operationId"]: (path, one["responses"]) for _, path, one in operations(document)}
+    project, session = api.project(), api.post("/api/sessions", json={"project": "demo"}).json()["session"]
+    assert api.get(f"/api/projects/{project}").status_code == 200
+    assert api.get(f"/api/sessions/{session}").status_code == 200
+    for maker, parameter, where in (
+        ("create_project", "project", "$response.body#/id"),
+        ("fork_project", "project", "$response.body#/id"),
+        ("open_session", "session", "$response.body#/session"),
+    ):
+        takers = {name for name, (path, _) in by_id.items() if f"{{{parameter}}}" in path}
+        found = [answer["links"] for answer in by_id[maker][1].values() if "links" in answer]
+        assert found
+        for links in found:
+            assert {link["operationId"]: link["parameters"] for link in links.values()} == {
+                name: {parameter: where} for name in takers
+            }
+
+
+def test_a_field_of_a_request_that_may_be_left_out_has_no_default_that_makes_it_one_that_is_always_there(
+    document: dict[str, Any],
+) -> None:
+    fields = [
+        field
+        for name, schema in document["components"]["schemas"].items()
+        for field in schema.get("properties", {}).values()
+        if name != "Problem"
+    ]
+    assert not [field for field in fields if "default" in field]
+    assert any(str(field.get("description")).endswith('"fail" by default.') for field in fields)
+
+
 def test_nothing_is_loaded_from_elsewhere(api: Api) -> None:
     for path in ("/docs", "/redoc", "/api/docs"):
         assert api.get(path).status_code == 404

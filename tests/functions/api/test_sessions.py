@@ -131,7 +131,7 @@ def test_a_session_without_an_id_gets_one(api: Api) -> None:
 def test_a_store_with_less_than_was_seen_is_refused(api: Api) -> None:
     opened(api)
     answer = api.post("/api/sessions/s1/checkout", json={"seen_generation": 9})
-    assert (answer.status_code, answer.json()["code"]) == (500, "stale_store")
+    assert (answer.status_code, answer.json()["code"]) == (409, "stale_store")
 
 
 def test_what_was_seen_may_be_named_with_its_commit(api: Api) -> None:
@@ -142,7 +142,7 @@ def test_what_was_seen_may_be_named_with_its_commit(api: Api) -> None:
     assert api.post("/api/sessions/s1/checkout", json={"seen_generation": named}).status_code == 200
     for other in (f"{done['generation']}-{'a' * 26}", f"{done['generation'] + 1}-{done['commit']}"):
         answer = api.post("/api/sessions/s1/checkout", json={"seen_generation": other})
-        assert (answer.status_code, answer.json()["code"]) == (500, "stale_store")
+        assert (answer.status_code, answer.json()["code"]) == (409, "stale_store")
     for wrong in ("1-x", "-1", "one", f"1-{'A' * 26}"):
         assert api.post("/api/sessions/s1/checkout", json={"seen_generation": wrong}).status_code == 400
 

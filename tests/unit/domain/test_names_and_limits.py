@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from manifold_common.domain.event import DEFAULT_LISTED_PATHS, MAX_LISTED_BYTES, commit_event
 from manifold_common.domain.object_key import check_folder, check_object_key, is_object_key
-from manifold_common.domain.project_name import check_project_name
+from manifold_common.domain.project_name import NAME_PATTERN, check_project_name
 from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.domain.skill import touches_skills
 from manifold_common.errors import InvalidInput, QuotaExceeded
@@ -98,6 +99,18 @@ def test_a_folder_may_end_in_one_slash_and_may_be_the_whole_store() -> None:
 )
 def test_a_project_may_have_a_name_that_people_give(name: str) -> None:
     check_project_name(name)
+    assert re.search(NAME_PATTERN, name)
+
+
+@given(st.text(max_size=10))
+@example(".git")
+@example("a\x7fb")
+@example("\u3000a")
+def test_what_the_pattern_of_names_leaves_out_is_refused(name: str) -> None:
+    """So that clients which go by the description of the API refuse nobody's name."""
+    if not re.search(NAME_PATTERN, name):
+        with pytest.raises(InvalidInput):
+            check_project_name(name)
 
 
 BAD_NAMES = ["", " ", " a", "a ", "a/b", "a\\b", ".", "..", ".git", "a\0b", "a\nb", "a\u202eb", "\u200b", "\ud800"]

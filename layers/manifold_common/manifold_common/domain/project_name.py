@@ -7,6 +7,8 @@ import unicodedata
 from manifold_common.errors import InvalidInput
 
 MAX_NAME_BYTES = 200
+NAME_PATTERN = r"^(?![.\s])[^/\\\u0000-\u001f\u007f-\u009f]+$"
+"""What a pattern can say of the rule: names that it does not match are refused, and a few of the others."""
 
 
 def check_project_name(name: str) -> None:

@@ -86,7 +86,7 @@ class MovePaths(Request, frozen=True):
 
 
 class PutFileChange(Place, frozen=True, kw_only=True, tag_field="op", tag="put"):
-    """Create or replace a file."""
+    """Create or replace a file: with `text`, or with `content_base64`."""
 
     text: Annotated[str | None, Meta(description="The content, as UTF-8.")] = None
     content_base64: Annotated[bytes | None, Meta(description="The content, as any bytes.")] = None
@@ -104,7 +104,7 @@ class PutFileChange(Place, frozen=True, kw_only=True, tag_field="op", tag="put")
 
 
 class PutLinkChange(Place, frozen=True, kw_only=True, tag_field="op", tag="link"):
-    """Create or replace a symbolic link."""
+    """Create or replace a symbolic link: to `target`, or to `target_base64`."""
 
     target: Annotated[str | None, Meta(description="Where it points to, as text.")] = None
     target_base64: Annotated[bytes | None, Meta(description="The same, as any bytes.")] = None

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from manifold_common.domain.history import Point
 from manifold_common.domain.keys import Encryption
-from manifold_common.domain.project_name import check_project_name
+from manifold_common.domain.project_name import MAX_NAME_BYTES, NAME_PATTERN, check_project_name
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import CommitId, Generation, ProjectId, UserId
 from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request
@@ -27,7 +27,7 @@ class PlainObjects(Answer, frozen=True):
 
 
 class Project(Dated, frozen=True):
-    id: Annotated[ProjectId, Meta(examples=["k5q2m7w3x4y5z6a7b2c3d4e5f6"])]
+    id: Annotated[ProjectId, Meta(examples=["k5q2m7w3x4y5z6a7b2c3d4e5f4"])]
     name: Annotated[str, Meta(examples=["demo"])]
     owner: Annotated[UserId, Meta(examples=["local"])]
     generation: Annotated[
@@ -81,7 +81,14 @@ class ProjectPage(Page, frozen=True):
 
 
 class ProjectName(Request, frozen=True):
-    name: Annotated[str, Meta(description="1 to 200 bytes of printable text without slashes.", examples=["demo"])]
+    name: Annotated[
+        str,
+        Meta(
+            description="1 to 200 bytes of printable text without slashes.",
+            examples=["demo"],
+            extra_json_schema={"pattern": NAME_PATTERN, "minLength": 1, "maxLength": MAX_NAME_BYTES},
+        ),
+    ]
 
 
 class Fork(ProjectName, frozen=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from manifold_common.domain.conflict import Strategy
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
+from manifold_common.ids import SLUG, CommitId, Generation, ProjectId, SessionId
 from manifold_common.shapes.base import Answer, Count, Dated, Message, Moment, Provenance, Request, SeenGeneration
 from manifold_common.shapes.changes import DECIDED, KEPT, STRATEGY
 from manifold_common.shapes.history import TreeDifference
@@ -39,7 +39,8 @@ class Checkout(Request, frozen=True):
 class OpenSession(Checkout, frozen=True):
     project: Annotated[str | None, Meta(description="Name or id; needed for a new session.", examples=["demo"])] = None
     session: Annotated[
-        str | None, Meta(description="Id of a session, new or not; made up when absent.", examples=["agent-1"])
+        Annotated[str, Meta(extra_json_schema={"pattern": SLUG})] | None,
+        Meta(description="Id of a session, new or not; made up when absent.", examples=["agent-1"]),
     ] = None
     paths: Annotated[Patterns, Meta(description="Restrict a new session to these (gitignore syntax).")] = []
 

@@ -308,7 +308,11 @@ class TreeEditor:
         """Return the source, the destination, which is free now, and what is below the source."""
         source, destination = check_path(edit.source), check_path(edit.destination)
         below = self._below(source)
-        if destination == source or destination.startswith(source + b"/"):
+        if destination == source:
+            raise InvalidInput(
+                f"{to_display(source)!r} is the source and the destination", hint="name another path as the destination"
+            )
+        if destination.startswith(source + b"/"):
             raise InvalidInput(f"{to_display(source)!r} cannot be put into itself")
         if source.startswith(destination + b"/"):
             raise InvalidInput(f"{to_display(source)!r} cannot take the place of a folder that it lies in")

@@ -1,6 +1,7 @@
 """The health of everything that Manifold depends on: each part on its own, in bounded time, and what its failure means.
 
-Each part is looked at anew when somebody asks, so an answer is as old as the look took. The exceptions are the sinks of
+Each part is looked at anew when somebody asks, so an answer is as old as the look took; who asks meanwhile is told what
+that look finds. The exceptions are the sinks of
 events: their state is what the relays have last found, and a sink that a process can check (Kafka) is checked as well.
 Each answer says when the part was last seen to work, and how long it has been in its present state.
 """
@@ -82,8 +83,9 @@ class _Check:
     """The heading of the guide's entry, as its link."""
     needed: bool = True
     """Nothing works without it. Another part is ``DEGRADED`` at worst, also when the look at it hangs or dies."""
-    busy: threading.Lock = field(default_factory=threading.Lock)
-    """Held by a look that runs. One that hangs is not joined by others."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    under_way: _Look | None = None
+    """The look that runs: one that hangs is not joined by another thread."""
     last_seen: LastSeen = field(default_factory=LastSeen)
 
 
@@ -164,28 +166,35 @@ class Health:
     def look(self, within_seconds: float = CHECK_SECONDS) -> list[Dependency]:
         """Look at every part at once. Never raises, and takes hardly longer than ``within_seconds``."""
         deadline = self._clock.monotonic() + within_seconds
-        looks = [_Look(check, self._clock) for check in self._checks]
-        return [look.result(max(0.0, deadline - self._clock.monotonic())) for look in looks]
+        looks = [_look_at(check, self._clock) for check in self._checks]
+        return [look.result(deadline, within_seconds) for look in looks]
+
+
+def _look_at(check: _Check, clock: Clock) -> _Look:
+    """Return the look that is under way, or a new one."""
+    with check.lock:
+        if check.under_way is None:
+            check.under_way = _Look(check, clock)
+        return check.under_way
 
 
 class _Look:
-    """One check under way, in a thread of its own."""
+    """One check under way, in a thread of its own, for all who ask meanwhile."""
 
     def __init__(self, check: _Check, clock: Clock) -> None:
         self._check = check
         self._clock = clock
         self._begun = clock.monotonic()
         self._done = threading.Event()
-        self._finding: Finding | Observation = (State.FAILED, "the look before this one has not come back yet")
+        self._finding: Finding | Observation = (State.FAILED, "")
         self._seconds = 0.0
-        if check.busy.acquire(blocking=False):
-            threading.Thread(target=self._run, name=f"health-{check.name}", daemon=True).start()
-        else:
-            self._done.set()
+        threading.Thread(target=self._run, name=f"health-{check.name}", daemon=True).start()
 
-    def result(self, timeout_seconds: float) -> Dependency:
+    def result(self, deadline: float, within_seconds: float) -> Dependency:
+        """Return what it finds until ``deadline``, and within so much of its beginning: nobody waits for one that
+        hangs."""
         check = self._check
-        if self._done.wait(timeout_seconds):
+        if self._done.wait(max(0.0, min(deadline, self._begun + within_seconds) - self._clock.monotonic())):
             found, seconds = self._finding, self._seconds
         else:
             seconds = self._clock.monotonic() - self._begun
@@ -221,7 +230,8 @@ class _Look:
                 raise
         finally:
             self._seconds = self._clock.monotonic() - self._begun
-            self._check.busy.release()
+            with self._check.lock:
+                self._check.under_way = None
             self._done.set()
 
 

@@ -1,0 +1,79 @@
+"""The shapes as the description of the API has them: what generators of clients make types of."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import msgspec
+from manifold_common import shapes
+from manifold_common.shapes.base import Answer
+
+from functions.api.shaped import SCHEMAS
+
+
+def schemas_of(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the schemas that a document refers to, by name."""
+    known = shapes_by_name()
+    named = sorted(set(re.findall(rf"{SCHEMAS}(\w+)", str(document))))
+    referred = [known[name] for name in named if name in known]
+    _, schemas = msgspec.json.schema_components(referred, ref_template=SCHEMAS + "{name}")
+    for name, schema in schemas.items():
+        schema.pop("title", None)
+        shape = known.get(name)
+        if shape is not None and issubclass(shape, Answer):
+            schema["required"] = [one.encode_name for one in msgspec.structs.fields(shape) if not _may_lack(one)]
+        for field in schema.get("properties", {}).values():
+            _tell_default(field, is_answer=shape is not None and issubclass(shape, Answer))
+    return {name: _portable(schema) for name, schema in schemas.items()}
+
+
+def schema_of(kind: Any) -> dict[str, Any]:
+    """Return the schema of a type that is no shape, such as an id."""
+    found: dict[str, Any] = _portable(msgspec.json.schema(kind))
+    return found
+
+
+def shapes_by_name() -> dict[str, type[msgspec.Struct]]:
+    modules = [import_module(f"{shapes.__name__}.{module.name}") for module in iter_modules(shapes.__path__)]
+    return {
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, msgspec.Struct)
+    }
+
+
+def _may_lack(field: msgspec.structs.FieldInfo) -> bool:
+    """Tell whether an answer may come without a field."""
+    return field.default is msgspec.UNSET
+
+
+def _tell_default(field: dict[str, Any], *, is_answer: bool) -> None:
+    """Tell a field's default to people alone: generators of types take a field that has one for always there, so that a
+    request would have to name it. An answer names every field, whatever its default."""
+    default = field.pop("default", None)
+    if not is_answer and default not in (None, [], {}, ""):
+        field["description"] = f"{field.get('description', '')} {json.dumps(default)} by default.".lstrip()
+
+
+def _portable(schema: Any) -> Any:
+    """Return a schema as all readers of JSON Schema take it: patterns that are not only Python's, and a single value
+    as that, which generators would make an enumeration of."""
+    if isinstance(schema, list):
+        return [_portable(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _portable(value) for name, value in schema.items()}
+    pattern = found.get("pattern")
+    if isinstance(pattern, str):
+        if "(?i:" in pattern:
+            del found["pattern"]
+        else:
+            found["pattern"] = pattern.replace(r"\A", "^").replace(r"\Z", "$")
+    if "$ref" not in found and len(found.get("enum", ())) == 1:
+        found["const"] = found.pop("enum")[0]
+    return found

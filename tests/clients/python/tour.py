@@ -1,0 +1,203 @@
+"""The whole tour of the API with the client of openapi-python-client: ``tour.py URL``, beside ``manifold_client``.
+
+Strictly typed: what a function may answer is checked before it is used, as a user of the client would.
+"""
+
+from __future__ import annotations
+
+import io
+import pkgutil
+import sys
+import tarfile
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import manifold_client.api
+from manifold_client import Client
+from manifold_client.api.archive import download_archive, upload_archive
+from manifold_client.api.changes import commit_changes, make_folder, move, restore
+from manifold_client.api.files import (
+    create_file,
+    delete_path,
+    list_folder,
+    list_root,
+    look_at_file,
+    put_file,
+    read_file,
+)
+from manifold_client.api.health import health, live, ready
+from manifold_client.api.history import diff, get_commit, list_commits
+from manifold_client.api.projects import (
+    create_project,
+    delete_project,
+    fork_project,
+    get_project,
+    list_projects,
+    rename_project,
+)
+from manifold_client.api.sessions import (
+    checkout,
+    close,
+    commit,
+    get_session,
+    list_sessions,
+    open_session,
+    save,
+    status,
+)
+from manifold_client.models import (
+    Checkout,
+    CommitSession,
+    DeleteChange,
+    Fork,
+    MovePaths,
+    NewCommit,
+    NewFolder,
+    OpenSession,
+    Place,
+    Problem,
+    ProjectName,
+    PutFileChange,
+    PutLinkChange,
+    Restore,
+    Strategy,
+)
+from manifold_client.types import File
+
+T = TypeVar("T")
+CONTENT = b"hello\n\x00\xff"
+
+
+def told(answer: T | Problem | None) -> T:
+    """Return what was asked for."""
+    assert answer is not None
+    assert not isinstance(answer, Problem), answer
+    return answer
+
+
+def refused(answer: object, status: int, code: str) -> Problem:
+    assert isinstance(answer, Problem), answer
+    assert (answer.status, answer.code) == (status, code), answer
+    return answer
+
+
+def content(data: bytes) -> File:
+    return File(payload=io.BytesIO(data))
+
+
+def files(client: Client) -> None:
+    made = told(create_project.sync(client=client, body=ProjectName(name="demo")))
+    assert made.generation == 0 and made.name == "demo"
+    refused(create_project.sync(client=client, body=ProjectName(name="demo")), 409, "already_exists")
+    path = "src/deep er/ünï.txt"
+    assert told(put_file.sync("demo", path, client=client, body=content(CONTENT))).generation == 1
+    assert told(read_file.sync("demo", path, client=client)).payload.read() == CONTENT
+    part = told(read_file.sync("demo", path, client=client, range_="bytes=1-3"))
+    assert part.payload.read() == CONTENT[1:4]
+    refused(create_file.sync("demo", path, client=client, body=content(b"")), 409, "already_exists")
+    assert told(create_file.sync("demo", "empty", client=client, body=content(b""))).generation == 2
+    head = look_at_file.sync_detailed("demo", path, client=client)
+    assert head.headers["content-length"] == str(len(CONTENT))
+    same = read_file.sync_detailed("demo", path, client=client, if_none_match=head.headers["etag"])
+    assert same.status_code == 304
+    refused(read_file.sync("demo", "no/such", client=client), 404, "not_found")
+    listed = told(list_folder.sync("demo", "src/deep er", client=client))
+    assert [entry.path for entry in listed.items] == [path]
+    everything = told(list_root.sync("demo", client=client, recursive=True))
+    assert [entry.path for entry in everything.items] == ["empty", "src", "src/deep er", path]
+
+
+def preconditions(client: Client) -> None:
+    found = get_project.sync_detailed("demo", client=client)
+    etag = found.headers["etag"]
+    told(put_file.sync("demo", "a.txt", client=client, body=content(b"1"), if_match=etag))
+    late = put_file.sync("demo", "a.txt", client=client, body=content(b"2"), if_match=etag)
+    refused(late, 412, "generation_mismatch")
+    refused(put_file.sync("demo", "a.txt", client=client, body=content(b"3"), if_none_match="*"), 412, "already_exists")
+    once = [
+        told(put_file.sync("demo", "b.txt", client=client, body=content(b"4"), idempotency_key="order-17"))
+        for _ in range(2)
+    ]
+    assert once[0].commit == once[1].commit
+
+
+def history(client: Client) -> None:
+    changes = NewCommit(
+        message="three changes",
+        changes=[
+            PutFileChange(op="put", path="run.sh", text="#!/bin/sh\n", mode="755"),
+            PutLinkChange(op="link", path="latest", target="run.sh"),
+            DeleteChange(op="delete", path="empty"),
+        ],
+    )
+    done = told(commit_changes.sync("demo", client=client, body=changes))
+    assert done.paths_total == 3
+    told(make_folder.sync("demo", client=client, body=NewFolder(path="docs")))
+    places = MovePaths(source=Place(path="a.txt"), destination=Place(path="docs/a.txt"))
+    moved = told(move.sync("demo", client=client, body=places))
+    newest = told(list_commits.sync("demo", client=client, limit=1))
+    assert newest.items[0].generation == moved.generation and newest.next_ is not None
+    assert told(get_commit.sync("demo", done.generation, client=client)).message == "three changes"
+    found = told(diff.sync("demo", client=client, before=done.generation, after=moved.generation))
+    assert {one.path for one in found.items} == {"a.txt", "docs", "docs/a.txt"}
+    back = told(restore.sync("demo", client=client, body=Restore(generation=done.generation)))
+    assert back.generation == moved.generation + 1
+    told(delete_path.sync("demo", "src", client=client, recursive=True))
+
+
+def archives(client: Client) -> None:
+    data = told(download_archive.sync("demo", client=client)).payload.read()
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert archive.getnames().count("run.sh") == 1
+    told(create_project.sync(client=client, body=ProjectName(name="copy")))
+    loaded = told(upload_archive.sync("copy", client=client, body=content(data), folder="from/demo"))
+    assert loaded.entries == len(told(list_root.sync("demo", client=client, recursive=True)).items)
+    assert told(read_file.sync("copy", "from/demo/run.sh", client=client)).payload.read() == b"#!/bin/sh\n"
+
+
+def sessions(client: Client) -> None:
+    opened = told(open_session.sync(client=client, body=OpenSession(project="demo", session="agent-1")))
+    folder = Path(opened.path)
+    (folder / "made.txt").write_text("made")
+    assert [one.path for one in told(status.sync("agent-1", client=client)).differences] == ["made.txt"]
+    assert told(save.sync("agent-1", client=client)).draft is not None
+    done = told(commit.sync("agent-1", client=client, body=CommitSession(message="made")))
+    assert done.added == 1 and told(get_session.sync("agent-1", client=client)).base_generation == done.generation
+    (folder / "made.txt").write_text("mine")
+    told(put_file.sync("demo", "made.txt", client=client, body=content(b"theirs")))
+    clash = refused(commit.sync("agent-1", client=client), 409, "commit_conflict")
+    assert clash.details and clash.details["paths"] == ["made.txt"]
+    settled = told(checkout.sync("agent-1", client=client, body=Checkout(strategy=Strategy.THEIRS)))
+    assert [path.path for path in settled.conflicts] == ["made.txt"] and len(settled.kept) == 1
+    assert (folder / "made.txt").read_bytes() == b"theirs"
+    for session in ("agent-1", *settled.kept):
+        assert close.sync_detailed(session, client=client).status_code == 204
+    assert told(list_sessions.sync(client=client, project="demo")).items == []
+
+
+def projects(client: Client) -> None:
+    forked = told(fork_project.sync("demo", client=client, body=Fork(name="forked", generation=1)))
+    assert told(rename_project.sync(forked.id, client=client, body=ProjectName(name="renamed"))).name == "renamed"
+    assert [one.name for one in told(list_projects.sync(client=client)).items] == ["copy", "demo", "renamed"]
+    assert delete_project.sync_detailed("renamed", client=client).status_code == 204
+    refused(get_project.sync("renamed", client=client), 404, "not_found")
+    assert told(live.sync(client=client)) is not None
+    assert told(ready.sync(client=client)).status == told(health.sync(client=client)).status
+
+
+def missed() -> set[str]:
+    """Return the operations that this tour has no use for, but for direct access, which has protocols of its own."""
+    package = manifold_client.api
+    every = {module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")}
+    return {name for name in every - sys.modules.keys() if "direct_access" not in name}
+
+
+def main(url: str) -> None:
+    with Client(base_url=url, raise_on_unexpected_status=True, timeout=httpx.Timeout(60)) as client:
+        for part in (files, preconditions, history, archives, sessions, projects):
+            part(client)
+    assert missed() == set()
+
+
+main(sys.argv[1])
