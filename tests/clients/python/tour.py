@@ -113,7 +113,7 @@ def preconditions(client: Client) -> None:
     etag = found.headers["etag"]
     told(put_file.sync("demo", "a.txt", client=client, body=content(b"1"), if_match=etag))
     late = put_file.sync("demo", "a.txt", client=client, body=content(b"2"), if_match=etag)
-    refused(late, 412, "generation_mismatch")
+    refused(late, 412, "precondition_failed")
     refused(put_file.sync("demo", "a.txt", client=client, body=content(b"3"), if_none_match="*"), 412, "already_exists")
     once = [
         told(put_file.sync("demo", "b.txt", client=client, body=content(b"4"), idempotency_key="order-17"))

@@ -71,7 +71,7 @@ async function preconditions(): Promise<void> {
   const params = { ...file("demo", "a.txt"), header: { "If-Match": etag } };
   told(await api.PUT("/api/projects/{project}/files/{path}", { params, ...bytes, body: "1" }));
   const late = await api.PUT("/api/projects/{project}/files/{path}", { params, ...bytes, body: "2" });
-  refused(late, 412, "generation_mismatch");
+  refused(late, 412, "precondition_failed");
 }
 
 async function history(): Promise<void> {
