@@ -252,10 +252,12 @@ def _limited(
 ) -> Receive:
     bound = JsonBound(most_values)
     seen = 0
-    expected = min(length_of(headers) or 0, limit)
+    expected = length_of(headers) or 0
 
     async def bounded() -> Message:
         nonlocal seen
+        if expected > limit:
+            raise too_large(limit)
         if expected > transfer.held_bytes:
             await room.take(transfer, expected - transfer.held_bytes, large=expected > _JSON_BYTES)
         since = transfer.waits_since = transfer.waits_since or time.monotonic()

@@ -190,7 +190,7 @@ def test_every_answer_names_the_request(api: Api, monkeypatch: pytest.MonkeyPatc
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(type(api.manifold.history), "diff", broken)
+    monkeypatch.setattr(type(api.manifold.history), "compare", broken)
     for method, path, more, status in (
         ("GET", "/api/projects/demo/files/a", {}, 200),
         ("GET", "/api/projects/demo/files/a", {"If-None-Match": etag}, 304),
