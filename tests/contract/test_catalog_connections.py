@@ -273,7 +273,7 @@ _LONGEST_BYTES = 16 * 1024
 
 def _statements() -> dict[str, str]:
     found = {}
-    for module in pkgutil.iter_modules(postgres.__path__, f"{postgres.__name__}."):
+    for module in pkgutil.walk_packages(postgres.__path__, f"{postgres.__name__}."):
         if not module.ispkg and module.name not in (migration_lock.__name__, own_session.__name__):
             for name, value in vars(importlib.import_module(module.name)).items():
                 if isinstance(value, str) and re.match(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|SET|LOCK)\b", value):

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -43,6 +42,7 @@ from manifold_common.errors import CommitConflict, InvalidInput, NotFound, Sessi
 from manifold_common.ids import DEFAULT_TENANT, Generation, SessionId
 from manifold_common.services.projects.edits import Delete, Move, PutFile
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import RAM, settings_for
 from tests.support.work import look, new_project, reader
@@ -277,13 +277,13 @@ class Workspace(RuleBasedStateMachine):
                     known.base = target
         run = self.nodes[node].sessions.checkout
         generation = Generation(target) if back else None
-        options: dict[str, Any] = {"generation": generation, "patterns": patterns, "strategy": strategy}
+        request = CheckoutRequest(generation, patterns, strategy)
         if conflicts and strategy is Strategy.FAIL:
             with pytest.raises(CommitConflict) as caught:
-                run(LOCAL_PRINCIPAL, session, self.project, **options)
+                run(LOCAL_PRINCIPAL, session, self.project, request)
             assert caught.value.paths == list(map(to_text, conflicts))
         else:
-            done = run(LOCAL_PRINCIPAL, session, self.project, **options)
+            done = run(LOCAL_PRINCIPAL, session, self.project, request)
             assert (done.generation, done.head_generation) == (target, self.head)
             assert done.path == str(self.work(node, session))
 
