@@ -27,7 +27,7 @@ from manifold_common.errors import (
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId, SessionId, TenantId, UserId
 from manifold_common.ports.catalog import Upload as Row
 from manifold_common.ports.remote import RemoteServer as Server
-from manifold_common.services import publish
+from manifold_common.services import commit_point
 from manifold_common.services.direct.inspection import Inspector, Receipt, UploadedDraft
 from manifold_common.services.direct.uploads import Room
 from manifold_common.shapes.intent import Intent
@@ -268,7 +268,7 @@ def test_a_publication_that_does_not_happen_after_all_leaves_packs_that_go(
     """It stopped between the note of what is about to refer to them and the commit point."""
     liar.packed(noise(1))
     monkeypatch.setattr(server.manifold.context.catalog, "publish_commit", failing(CatalogUnavailable("away")))
-    monkeypatch.setattr(publish, "_ACKNOWLEDGEMENT_TRIES", 1)
+    monkeypatch.setattr(commit_point, "_ACKNOWLEDGEMENT_TRIES", 1)
     with pytest.raises(CatalogUnavailable):
         server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *receipts_of(liar), Intent())
     assert [len(one.commits) for one in rows(server) if one.proof] == [1]

@@ -127,7 +127,8 @@ def settle(client: httpx.Client, journal: Journal) -> None:
     messages: list[str] = []
     head = client.get("/api/projects/demo").json()["generation"]
     while (known := len(journal.trees) + len(messages)) <= head:
-        page = client.get("/api/projects/demo/commits", params={"before": head + 1 - len(messages), "limit": 100})
+        params = {"before_generation": head + 1 - len(messages), "limit": 100}
+        page = client.get("/api/projects/demo/commits", params=params)
         messages += [item["message"] for item in page.json()["items"] if item["generation"] >= len(journal.trees)]
         assert len(journal.trees) + len(messages) > known
     journal.settle(messages[::-1])

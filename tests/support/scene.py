@@ -135,8 +135,8 @@ MakeNodes = Callable[..., list[Manifold]]
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a server gives up soon."""
     monkeypatch.setattr("manifold_common.services.events.prefetch._POLL_SECONDS", 0.02)
-    monkeypatch.setattr("manifold_common.services.publish._ACKNOWLEDGEMENT_TRIES", TRIES)
-    monkeypatch.setattr("manifold_common.services.publish._ACKNOWLEDGEMENT_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("manifold_common.services.commit_point._ACKNOWLEDGEMENT_TRIES", TRIES)
+    monkeypatch.setattr("manifold_common.services.commit_point._ACKNOWLEDGEMENT_PAUSE_SECONDS", 0.02)
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from manifold_common.services.kept_work import kept_id
 from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.sessions.sessions import CheckedOut
 from manifold_common.shapes.intent import Intent
-from manifold_common.shapes.path import TreePath
 from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
@@ -240,7 +239,7 @@ def test_edits_keep_what_they_drop(manifold: Manifold, project: ProjectId) -> No
     done: list[object] = []
     edits = [PutFile(b"a", late), PutFile(b"new", reader(b"mine"))]
     edited = manifold.edits.apply(LOCAL_PRINCIPAL, project, edits, Intent(strategy=Strategy.THEIRS))
-    assert (edited.generation, edited.paths, edited.conflicts) == (3, [TreePath.of(b"new")], [TreePath.of(b"a")])
+    assert (edited.generation, edited.paths, edited.conflicts) == (3, [b"new"], [b"a"])
     assert cat(manifold, project, b"a") == b"theirs"
     (kept,) = edited.kept
     assert (check_out(manifold, project, kept) / "a").read_bytes() == b"mine"
