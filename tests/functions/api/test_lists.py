@@ -51,7 +51,7 @@ def filled(api: Api) -> Api:
         change = {"op": "put", "path": f"d/f{number}", "text": f"{number}"}
         made = api.post(f"{DEMO}/commits", json={"changes": [change], "provenance": {"turn": number}})
         assert made.status_code == 201, made.text
-        assert api.post("/api/sessions", json={"project": "demo", "session": f"s{number}"}).status_code == 200
+        assert api.post("/api/sessions", json={"project": "demo", "session": f"s{number}"}).status_code == 201
     return api
 
 
