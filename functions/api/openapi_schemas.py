@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from manifold_common import shapes
 from manifold_common.shapes.base import Answer
+from manifold_common.shapes.problem import Problem
 
 from functions.api.shaped import SCHEMAS
 
@@ -39,7 +40,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
 
 def shapes_by_name() -> dict[str, type[msgspec.Struct]]:
     modules = [import_module(f"{shapes.__name__}.{module.name}") for module in iter_modules(shapes.__path__)]
-    return {
+    return {Problem.__name__: Problem} | {
         name: value
         for module in modules
         for name, value in vars(module).items()

@@ -77,7 +77,7 @@ def test_importing_a_handler_loads_neither_settings_nor_adapters_nor_parts_of_th
 SERVICES = {
     "api": {"projects.projects"},
     "checkout": {"sessions.sessions", "projects.projects"},
-    "commit": {"projects.projects"},
+    "commit": {"projects.edits", "projects.projects", "publish"},
     "fanout": {"events.events", "events.relay"},
     "reencrypt": {"keys.rewrap"},
 }

@@ -144,7 +144,7 @@ def test_what_the_host_shows_can_be_typed_in_another_shell(shell: Shell, up: Up)
                 check=False,
             )
             assert done.returncode == 0, done.stdout + done.stderr
-            assert "imported 1 file" in done.stdout
+            assert "imported 1 entry" in done.stdout
             assert shell.run("project", "delete", "my-project", "--yes").returncode == 0
 
     # Without any of it: the host that runs is found, and its settings count.
