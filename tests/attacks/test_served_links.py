@@ -210,6 +210,7 @@ def test_a_copy_that_is_another_installation_takes_none_of_the_originals_links(
     tmp_path: Path, manifold: Manifold, objects: ServedObjects
 ) -> None:
     """The secret was copied with the folder."""
+    assert objects._served.link_secret()
     shutil.copytree(manifold.settings.projects.filesystem.root, tmp_path / ".store")
     copy = folder_manifold(tmp_path)
     assert copy.served_objects and copy.served

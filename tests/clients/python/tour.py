@@ -137,7 +137,7 @@ def history(client: Client) -> None:
     places = MovePaths(source=Place(path="a.txt"), destination=Place(path="docs/a.txt"))
     moved = told(move.sync("demo", client=client, body=places))
     newest = told(list_commits.sync("demo", client=client, limit=1))
-    assert newest.items[0].generation == moved.generation and newest.next_ is not None
+    assert newest.items[0].generation == moved.generation and newest.next_cursor is not None
     assert told(get_commit.sync("demo", done.generation, client=client)).message == "three changes"
     found = told(diff.sync("demo", client=client, before=done.generation, after=moved.generation))
     assert {one.path for one in found.items} == {"a.txt", "docs", "docs/a.txt"}
