@@ -11,9 +11,8 @@ from typing import Any
 import msgspec
 from manifold_common import shapes
 from manifold_common.shapes.base import Answer
-from manifold_common.shapes.problem import Problem
 
-from functions.api.shaped import SCHEMAS
+from functions.api.references import SCHEMAS
 
 
 def schemas_of(document: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
 
 def shapes_by_name() -> dict[str, type[msgspec.Struct]]:
     modules = [import_module(f"{shapes.__name__}.{module.name}") for module in iter_modules(shapes.__path__)]
-    return {Problem.__name__: Problem} | {
+    return {
         name: value
         for module in modules
         for name, value in vars(module).items()

@@ -7,7 +7,9 @@ from typing import Any
 
 from fastapi import Request, Response
 from manifold_common.errors import ManifoldError
+from manifold_common.shapes.problem import Problem
 
+from functions.api.references import content_of
 from functions.invocation.problems import MEDIA_TYPE, ProblemAnswer, answer_to, document_of, internal_answer
 
 
@@ -37,12 +39,10 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     it for each status of each route, which took a quarter of the time that the application takes to start.
     """
     return {
-        status: {"description": _MEANINGS[status], "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM}}}}
+        status: {"description": _MEANINGS[status], "content": content_of(Problem, MEDIA_TYPE)}
         for status in sorted({400, 403, 417, 429, 431, 500, 503, 507, *statuses})
     }
 
-
-PROBLEM = "#/components/schemas/Problem"
 
 _MEANINGS = {
     400: "The request is wrong; `detail` and `hint` say how.",

@@ -23,11 +23,10 @@ from manifold_common.shapes.base import Request as RequestShape
 from manifold_common.shapes.decode import Reading
 
 from functions.api.problem import responses as problems
+from functions.api.references import JSON, content_of
 from functions.api.strict_route import StrictRoute
 
 REQUEST = Reading("the request", "see /api/openapi.json for the shape of requests")
-SCHEMAS = "#/components/schemas/"
-_JSON = "application/json"
 _IN_A_THREAD_BYTES = 64 << 10
 _ENCODER = msgspec.json.Encoder()
 
@@ -66,11 +65,6 @@ class Router(APIRouter):
         super().add_api_route(path, _shaped(endpoint, parameters, status), **options)
 
 
-def content_of(shape: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return what the description says of a body or an answer that is a ``shape``."""
-    return {_JSON: {"schema": {"$ref": f"{SCHEMAS}{shape.__name__}"}}}
-
-
 def also(status: int, shape: type[Answer], description: str) -> dict[int | str, dict[str, Any]]:
     """Return the description of an answer of another status than the route's own."""
     return {status: {"description": description, "content": content_of(shape)}}
@@ -78,7 +72,7 @@ def also(status: int, shape: type[Answer], description: str) -> dict[int | str, 
 
 def answered(shape: Answer, status: int = HTTPStatus.OK) -> Response:
     """Return an answer of another status than the route's own."""
-    return Response(_ENCODER.encode(shape), status_code=status, media_type=_JSON)
+    return Response(_ENCODER.encode(shape), status_code=status, media_type=JSON)
 
 
 def _shape_of(annotation: Any, base: type[msgspec.Struct]) -> type[msgspec.Struct] | None:

@@ -99,7 +99,7 @@ def tell_file(response: Response, done: Edited, path: bytes) -> None:
 
 def tell_folder(response: Response, done: Edited, path: bytes) -> None:
     """Say whether a folder was made (201), or was there already (200)."""
-    response.headers["ETag"] = point_tag(done)
+    response.headers["ETag"] = of_generation(Point(done.generation, done.commit)).etag
     _tell_made(response, done, path, "tree")
 
 
@@ -113,13 +113,8 @@ def tell_edits(response: Response, done: Edited, *, is_made: bool = False) -> No
 
 
 def tell_commit(response: Response, done: Edited | Committed) -> None:
-    response.headers["ETag"] = point_tag(done)
+    response.headers["ETag"] = of_generation(Point(done.generation, done.commit)).etag
     tell_repeated(response, done)
-
-
-def point_tag(done: Edited | Committed) -> str:
-    """Return the tag of the generation at which a change left the project, ready for If-Match."""
-    return f'"{Point(done.generation, done.commit)}"'
 
 
 def tell_repeated(response: Response, done: Edited | Committed) -> None:

@@ -17,6 +17,7 @@ from manifold_common.ids import (
     SessionId,
     TenantId,
     UserId,
+    WorkingSetId,
     encode_id,
 )
 from manifold_common.ports.catalog import (
@@ -29,11 +30,13 @@ from manifold_common.ports.catalog import (
     ProjectRow,
     Publication,
     SessionRow,
+    SessionView,
 )
 
 TENANT, OTHER_TENANT = TenantId("acme"), TenantId("umbrella")
 USER, OTHER_USER = UserId("ann"), UserId("bob")
 SESSION = SessionId("s1")
+ELSEWHERE, HERE = WorkingSetId("a" * 26), WorkingSetId("b" * 26)
 NO_PROJECT = ProjectId("p" * 26)
 NOW = datetime(2025, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -198,3 +201,9 @@ def all_events(catalog: Catalog) -> list[OutboxRow]:
     while page := catalog.list_events(after=rows[-1].sequence if rows else 0, limit=7):
         rows += page
     return rows
+
+
+def view(catalog: Catalog) -> SessionView:
+    found = catalog.view_session(TENANT, USER, SESSION)
+    assert found is not None
+    return found

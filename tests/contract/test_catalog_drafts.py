@@ -7,10 +7,12 @@ from datetime import timedelta
 
 import pytest
 from manifold_common.errors import SessionMoved
-from manifold_common.ids import SessionId, WorkingSetId
-from manifold_common.ports.catalog import Catalog, SessionView
+from manifold_common.ids import SessionId
+from manifold_common.ports.catalog import Catalog
 
 from tests.contract.catalog_fixtures import (
+    ELSEWHERE,
+    HERE,
     NOW,
     OTHER_USER,
     SESSION,
@@ -21,15 +23,8 @@ from tests.contract.catalog_fixtures import (
     make_plain,
     make_project,
     session,
+    view,
 )
-
-ELSEWHERE, HERE = WorkingSetId("a" * 26), WorkingSetId("b" * 26)
-
-
-def view(catalog: Catalog) -> SessionView:
-    found = catalog.view_session(TENANT, USER, SESSION)
-    assert found is not None
-    return found
 
 
 def test_a_projects_drafts_are_those_of_all_its_users_the_newest_first(catalog: Catalog) -> None:

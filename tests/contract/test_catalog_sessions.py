@@ -8,11 +8,13 @@ from datetime import timedelta
 
 import pytest
 from manifold_common.errors import AlreadyExists, NotFound, SessionMoved
-from manifold_common.ids import Generation, SessionId, WorkingSetId
-from manifold_common.ports.catalog import Catalog, SessionRow, SessionView
+from manifold_common.ids import Generation, SessionId
+from manifold_common.ports.catalog import Catalog, SessionRow
 
 from tests.contract.catalog_fixtures import (
+    ELSEWHERE,
     EVENT,
+    HERE,
     NOW,
     OTHER_TENANT,
     OTHER_USER,
@@ -24,15 +26,8 @@ from tests.contract.catalog_fixtures import (
     draft,
     make_project,
     session,
+    view,
 )
-
-ELSEWHERE, HERE = WorkingSetId("a" * 26), WorkingSetId("b" * 26)
-
-
-def view(catalog: Catalog) -> SessionView:
-    found = catalog.view_session(TENANT, USER, SESSION)
-    assert found is not None
-    return found
 
 
 def test_a_session_comes_back_as_it_was_opened_beside_the_projects_head(catalog: Catalog) -> None:

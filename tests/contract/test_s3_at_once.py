@@ -89,6 +89,7 @@ def test_many_threads_make_no_more_requests_than_that(filled: S3Options, proxy: 
     assert proxy.most_at_once == LIMIT
 
 
+@pytest.mark.alone("counts how many requests there are at one moment")
 @pytest.mark.parametrize("name", BY_ONE)
 def test_an_operation_of_several_requests_makes_no_more_than_that(filled: S3Options, proxy: S3Proxy, name: str) -> None:
     operation, unbounded = BY_ONE[name]

@@ -7,7 +7,8 @@ from manifold_common.shapes.health import Alive, ServerHealth, State
 
 from functions.api.caller import Caller
 from functions.api.checks import check_all
-from functions.api.shaped import Router, content_of
+from functions.api.references import content_of
+from functions.api.shaped import Router
 
 router = Router(tags=["health"])
 

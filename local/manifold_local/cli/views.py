@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from manifold_common.domain.keys import Encryption
 from manifold_common.domain.losses import Loss
-from manifold_common.domain.paths import to_text
 from manifold_common.domain.tree import DIRECTORY, SYMLINK, Difference
 from manifold_common.domain.wording import plural
 from manifold_common.shapes.history import ChangeKind, Commit, change_of
@@ -38,10 +37,6 @@ def encryption_text(project: Project) -> str:
         f"what is new; {plural(plain.objects, 'object')} of commits and checkpoints from before, "
         f"{human_bytes(plain.bytes)}, and their packs are in the clear"
     )
-
-
-def paths_json(paths: Iterable[bytes]) -> list[str]:
-    return [to_text(path) for path in paths]
 
 
 _LOSS_NAMES = {

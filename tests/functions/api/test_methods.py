@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections import defaultdict
+from datetime import timedelta
 
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -14,6 +15,7 @@ from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.adapters.wrappers.counting import CountingStore
 from manifold_common.bootstrap import Manifold
 
+from functions.api import validators
 from functions.api.app import create_app
 from functions.api.strict_route import StrictRoute
 from tests.functions.api.test_handler import content, request
@@ -61,7 +63,8 @@ def test_a_function_says_the_same(function: Function) -> None:
         assert (refused["statusCode"], allowed(refused["headers"]["allow"])) == (405, methods), address
 
 
-def test_head_has_the_headers_of_get_and_no_body(api: Api) -> None:
+def test_head_has_the_headers_of_get_and_no_body(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validators, "_SETTLED", -timedelta(days=1))  # Last-Modified also of what is new
     api.project()
     api.put("/api/projects/demo/files/a.txt", content=b"x")
     api.post("/api/sessions", json={"project": "demo", "session": "agent-1"})

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from manifold_common.domain.arguments import checked_text, optional_generation
+from manifold_common.domain.moments import FIRST_YEAR, is_usable
 from manifold_common.domain.paths import ROOT, check_path
 from manifold_common.domain.project_name import MAX_NAME_BYTES
 from manifold_common.errors import InvalidInput
@@ -24,7 +25,6 @@ _FIRST_SURROGATE, _LAST_SURROGATE = 0xD800, 0xDFFF
 _MAX_TEXT = 1024
 _SHOWN = 80
 _TIME_HINT = "write it as 2026-05-04T10:20:30Z (in a URL, a + is %2B)"
-_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +163,8 @@ def _check_times(given: ProjectFilter | CommitFilter, *names: str) -> None:
         moment = getattr(given, name)
         if moment is None:
             continue
-        if not isinstance(moment, datetime) or moment.tzinfo is None or not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
-            raise InvalidInput(f"{name} is no time with its zone, from {_FIRST_YEAR} on", hint=_TIME_HINT)
+        if not isinstance(moment, datetime) or moment.tzinfo is None or not is_usable(moment):
+            raise InvalidInput(f"{name} is no time with its zone, from {FIRST_YEAR} on", hint=_TIME_HINT)
 
 
 EVERY_PROJECT = ProjectFilter()

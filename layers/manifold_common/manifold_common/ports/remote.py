@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from manifold_common.domain.history import Seen
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
+from manifold_common.domain.moments import is_usable
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.served_link import SERVED_LINK
 from manifold_common.ids import (
@@ -56,7 +57,6 @@ Headers = Annotated[
 ]
 """Those that a link to create an object can have, and none that could change what the request is."""
 Moment = Annotated[datetime, Meta(tz=True)]
-_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
 class _Dated(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class _Dated(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if isinstance(value, datetime) and not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+            if isinstance(value, datetime) and not is_usable(value):
                 raise ValueError(f"{name} is in the year {value.year}")
 
 

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_flag, checked_seconds
 from manifold_common.domain.event import DEFAULT_LISTED_PATHS
 from manifold_common.domain.quota import UNLIMITED, Limits
@@ -15,11 +16,12 @@ from manifold_common.engine.data_keys import DataKeys
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import PackWriter
 from manifold_common.engine.plaintext import Plaintext
+from manifold_common.engine.session_scope import seal_scope
 from manifold_common.engine.tree_log import Snapshot, TreeLog
 from manifold_common.engine.workers import Workers
 from manifold_common.format.places import Places
-from manifold_common.ids import PLAIN, ProjectId, TenantId, encode_id
-from manifold_common.ports.catalog import Catalog, CommitRow
+from manifold_common.ids import PLAIN, ProjectId, SessionId, TenantId, encode_id
+from manifold_common.ports.catalog import Catalog, CommitRow, SessionRow
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.generation_cache import GenerationCache, NoGenerationCache
 from manifold_common.ports.object_store import ObjectStore
@@ -112,6 +114,28 @@ class Context:
             self.workers,
             self.randomness,
             base.places if known is None else known,
+        )
+
+    def session_row(
+        self, principal: Principal, session: SessionId, base: Snapshot, patterns: tuple[str, ...]
+    ) -> SessionRow:
+        """Return the row of a session that is to be opened on ``base``; the catalog says when that was.
+
+        Args:
+            patterns: what it is restricted to; none: nothing.
+        """
+        now = self.clock.now()
+        return SessionRow(
+            tenant=principal.tenant,
+            user=principal.user,
+            session=session,
+            project=base.project,
+            base_generation=base.head.generation,
+            base_commit=base.head.commit,
+            draft=None,
+            scope=seal_scope(self.writer, principal.tenant, base.project, session, patterns),
+            created_at=now,
+            expires_at=now,
         )
 
     @property

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
 from manifold_common.domain.access import Principal
@@ -19,7 +20,6 @@ from manifold_common.domain.conflict import only
 from manifold_common.domain.tree import DIRECTORY, Changes, tally
 from manifold_common.engine.commit_writer import Authorship, Note, UseStored
 from manifold_common.engine.pack_writer import NewContent
-from manifold_common.engine.session_scope import seal_scope
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scan import AddChunk, probe
 from manifold_common.engine.working_set.scope import Scope, within_scope
@@ -29,7 +29,6 @@ from manifold_common.errors import CatalogUnavailable, ManifoldError
 from manifold_common.format.chunker import Chunker
 from manifold_common.format.places import Places
 from manifold_common.ids import SessionId, WorkingSetId, parse_session_id
-from manifold_common.ports.catalog import SessionRow
 from manifold_common.services.context import Context
 
 _RANDOM_CHARACTERS = 8
@@ -121,22 +120,9 @@ class KeptWork:
         stored = context.writer.write(base, changes, content, known, Authorship(principal.user, kept), note)
         if announce is not None:
             announce(stored)
-        now = context.clock.now()
-        row = SessionRow(
-            tenant=principal.tenant,
-            user=principal.user,
-            session=kept,
-            project=base.project,
-            base_generation=base.head.generation,
-            base_commit=base.head.commit,
-            draft=stored.draft(now),
-            scope=seal_scope(context.writer, principal.tenant, base.project, kept, patterns),
-            created_at=now,
-            expires_at=now,
-            working_set=WorkingSetId(
-                context.new_id()
-            ),  # one that is nowhere: also a shared folder has to be taken there
-        )
+        row = context.session_row(principal, kept, base, patterns)
+        nowhere = WorkingSetId(context.new_id())  # also a shared folder has to be taken there
+        row = replace(row, draft=stored.draft(row.created_at), working_set=nowhere)
         try:
             context.catalog.open_session(row, ttl=context.policy.session_ttl)
         except CatalogUnavailable:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from manifold_common.domain.history import Seen, parse_point
+from manifold_common.domain.moments import is_usable
 from manifold_common.ids import Generation
 
 
@@ -26,16 +27,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     other one is always sent, whether or not it has a default for servers of before."""
 
 
-_FIRST_YEAR, _LAST_YEAR = 1970, 9000
-
-
 class Dated(Answer, frozen=True, kw_only=True):
     """Base of answers that name times, which are to be such as can be shown and compared."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if isinstance(value, datetime) and not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+            if isinstance(value, datetime) and not is_usable(value):
                 raise ValueError(f"{name} is in the year {value.year}")
 
 

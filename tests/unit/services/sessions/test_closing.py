@@ -125,6 +125,17 @@ def test_a_writer_does_not_hold_up_the_place_of_its_session(manifold: Manifold, 
     assert manifold.leftovers.being_removed() == []
 
 
+def test_the_safety_flush_passes_over_a_session_that_was_closed_on_another_node(
+    manifold: Manifold, project: ProjectId
+) -> None:
+    work = check_out(manifold, project)
+    (work / "more").write_bytes(b"plaintext")
+    manifold.context.catalog.close_session(LOCAL_PRINCIPAL.tenant, LOCAL_PRINCIPAL.user, S1)
+    assert manifold.maintenance.save_drafts() == 0
+    assert manifold.maintenance.sweep_working_sets() == 1
+    assert not work.exists()
+
+
 @pytest.mark.parametrize("known", ["closed", "open", "unknown"])
 def test_a_folder_whose_owner_is_not_told_any_more_is_nobodys_for_long(
     manifold: Manifold, project: ProjectId, known: str

@@ -19,7 +19,7 @@ from manifold_common.domain.history import Point
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Difference, totals
 from manifold_common.domain.unknown import unknown_session
-from manifold_common.engine.session_scope import scope_of, seal_scope
+from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.staleness import refuse_replaced, refuse_stale
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.location import WorkspaceMode
@@ -235,27 +235,14 @@ class Sessions:
 
         Raises NotFound: no such project or generation. InvalidInput: the id cannot be one. StaleStore.
         """
-        context, patterns = self._context, request.paths
+        context = self._context
         if project is None:
             raise unknown_session(session or SessionId(""))
         head = self._projects.get(principal, project).point
         refuse_replaced(context.catalog, principal.tenant, project, head, request.seen_generation)
         base = context.log.load(principal.tenant, project, request.generation)
         session = SessionId(context.new_id()) if session is None else checked_session(session)
-        now = context.clock.now()
-        row = SessionRow(
-            tenant=principal.tenant,
-            user=principal.user,
-            session=session,
-            project=base.project,
-            base_generation=base.head.generation,
-            base_commit=base.head.commit,
-            draft=None,
-            scope=seal_scope(context.writer, principal.tenant, base.project, session, patterns),
-            created_at=now,
-            expires_at=now,
-        )
-        return NewSession(row, base, head)
+        return NewSession(context.session_row(principal, session, base, request.paths), base, head)
 
     def check_same(self, row: SessionRow, project: ProjectId | None, request: CheckoutRequest) -> None:
         """Raises InvalidInput: the session was opened on another project, or with other paths."""

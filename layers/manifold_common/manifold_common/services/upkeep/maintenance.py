@@ -109,8 +109,8 @@ class Maintenance:
                 with self._working_sets.open(owner, timeout_seconds=0) as opened:
                     if opened.location.exists():
                         saved += self._commits.save_open(opened).commit is not None
-            except (SessionBusy, SessionMoved):
-                continue  # it is being worked on: the next round; or not here any more
+            except (NotFound, SessionBusy, SessionMoved):
+                continue  # over: the sweep sees to it; being worked on: the next round; or not here any more
             except ManifoldError as error:
                 _log.warning("session %s: its changes could not be saved: %s", owner.session, error.code)
                 failed.note(f"session {owner.session}", error)
