@@ -13,8 +13,8 @@ from manifold_common.errors import BadUpload, ConfigError, CorruptObject
 from manifold_common.format.places import Container, Place
 from manifold_common.format.sealed import ObjectKind, Payload
 from manifold_common.ids import ChunkId, Generation, ObjectId, ProjectId
-from manifold_common.ports.remote import UploadReceipt
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
+from manifold_common.shapes.access import UploadReceipt
 from manifold_common.shapes.intent import Intent
 
 from tests.attacks.liar import NOW_NS, Liar, make_liar, noise, unchanged

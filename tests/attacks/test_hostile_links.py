@@ -20,8 +20,8 @@ from manifold_common.errors import (
     StoreUnavailable,
 )
 from manifold_common.ids import ProjectId
-from manifold_common.ports.remote import ObjectGrant, UploadLink
 from manifold_common.ports.retry import RetryPolicy
+from manifold_common.shapes.access import ObjectGrant, UploadLink
 
 from tests.support.lying_server import Answer, LyingServer, lie_about, setting, truth
 from tests.support.remote import MakeClient, RemoteServer

@@ -14,8 +14,8 @@ from manifold_common.adapters.remote.server import HttpServer
 from manifold_common.adapters.vault.options import TokenSignIn, VaultOptions
 from manifold_common.adapters.vault.provider import VaultKeyProvider
 from manifold_common.errors import ManifoldError
-from manifold_common.ports.remote import ObjectGrant
 from manifold_common.ports.retry import LONGEST_REST_SECONDS
+from manifold_common.shapes.access import ObjectGrant
 
 from tests.contract.vault_fixtures import CONTEXT, KEY, MATERIAL
 from tests.support.lying_server import Answer, LyingServer, lying

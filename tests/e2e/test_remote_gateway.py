@@ -11,7 +11,7 @@ import pytest
 from manifold_common.adapters.remote.server import HttpServer
 from manifold_common.errors import AlreadyExists, ManifoldError, OutcomeUnknown, Unavailable
 from manifold_common.ids import parse_session_id
-from manifold_common.ports.remote import RemoteCommitted
+from manifold_common.shapes.access import Published
 
 from tests.support.lying_server import Answer, LyingServer
 from tests.support.remote import MakeClient, RemoteServer
@@ -84,7 +84,7 @@ def test_a_repeat_that_meets_the_first_request_at_work_is_answered_like_it(
     here = Path(client.sessions.checkout(S1, project).path)
     publish, found = HttpServer.publish, []
 
-    def at_once(self: HttpServer, *arguments: Any, **words: Any) -> RemoteCommitted:
+    def at_once(self: HttpServer, *arguments: Any, **words: Any) -> Published:
         with ThreadPoolExecutor(4) as threads:
             calls = [threads.submit(publish, self, *arguments, **words) for _ in range(4)]
             found.append([call.result() for call in calls])

@@ -16,10 +16,10 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import AlreadyExists, CommitConflict, GenerationMismatch, NotFound, SessionMoved
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, SessionId, TenantId, UserId
-from manifold_common.ports.remote import RemotePlan
 from manifold_common.services.direct import plans
 from manifold_common.services.sessions.commit import Committed
 from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind
+from manifold_common.shapes.access import Plan
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.path import TreePath
 from manifold_common.shapes.requests import CheckoutRequest
@@ -263,7 +263,7 @@ def test_a_link_that_has_ended_is_renewed(server: RemoteServer, client: RemoteMa
     project = new_project(server.manifold, a=b"one", b=b"two")
     ask, asked = client.context.server.plan, 0
 
-    def ask_late(*arguments: Any, **words: Any) -> RemotePlan:
+    def ask_late(*arguments: Any, **words: Any) -> Plan:
         """The first plan is so old that its links have ended."""
         nonlocal asked
         asked += 1

@@ -9,174 +9,27 @@ was repeated where that is safe), ``BadAnswer``, and what the server answers, as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Protocol
-
-import msgspec
-from msgspec import Meta
+from typing import Protocol
 
 from manifold_common.domain.history import Seen
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
-from manifold_common.domain.moments import is_usable
-from manifold_common.domain.object_key import ObjectKey
-from manifold_common.domain.served_link import SERVED_LINK
-from manifold_common.ids import (
-    CommitId,
-    DekId,
-    Generation,
-    ObjectId,
-    ProjectId,
-    SessionId,
-    TenantId,
-    UserId,
-)
+from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, SessionId
 from manifold_common.ports.object_store import ObjectAccess
+from manifold_common.shapes.access import (
+    ObjectGrant,
+    Plan,
+    Published,
+    SessionPlan,
+    UploadLink,
+    UploadReceipt,
+    UploadSlots,
+)
 from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.history import CommitPage
 from manifold_common.shapes.intent import Intent
-from manifold_common.shapes.path import TreePath
 from manifold_common.shapes.projects import Project
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
-
-Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
-Text = Annotated[str, Meta(max_length=64 << 10)]
-Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
-KeyOrNone = Annotated[bytes, Meta(max_length=32)]
-"""Empty for an object that is not encrypted."""
-Hash = Annotated[bytes, Meta(max_length=32)]
-_URL = rf"(?:(?i:https?)://[!-~]+|{SERVED_LINK})"
-Url = Annotated[str, Meta(pattern=rf"\A{_URL}\Z", max_length=8192)]
-"""A web address, or a link to the server itself, without its address."""
-UrlOrNone = Annotated[str, Meta(pattern=rf"\A{_URL}?\Z", max_length=8192)]
-Headers = Annotated[
-    dict[
-        Annotated[str, Meta(pattern=r"\A(?i:if-none-match|content-length|x-amz-[a-z0-9-]{1,60})\Z")],
-        Annotated[str, Meta(pattern=r"\A[ -~]{1,2048}\Z")],
-    ],
-    Meta(max_length=16),
-]
-"""Those that a link to create an object can have, and none that could change what the request is."""
-Moment = Annotated[datetime, Meta(tz=True)]
-
-
-class _Dated(msgspec.Struct, frozen=True):
-    """Base of what names times, which are to be such as can be shown and compared."""
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if isinstance(value, datetime) and not is_usable(value):
-                raise ValueError(f"{name} is in the year {value.year}")
-
-
-class ObjectGrant(msgspec.Struct, frozen=True):
-    """What it takes to read one stored object."""
-
-    key: ObjectKey
-    kind: Annotated[int, Meta(ge=1, le=3)]
-    object_id: ObjectId
-    dek: DekId
-    object_key: KeyOrNone
-    url: UrlOrNone
-    """Empty where the bytes come along."""
-
-
-class GrantedTree(msgspec.Struct, frozen=True):
-    grant: ObjectGrant
-    data: bytes | None
-
-
-class RemotePlan(_Dated, frozen=True):
-    tenant: TenantId
-    user: UserId
-    project: ProjectId
-    generation: Generation
-    commit: CommitId | None
-    record_hash: Hash
-    skills_generation: Generation
-    head_generation: Generation
-    tree: GrantedTree | None
-    objects: list[ObjectGrant]
-    objects_total: Annotated[int, Meta(ge=0, le=250_000)]
-    expires_at: Moment
-    known: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(-[a-z2-7]{26})?$")] | None = None
-    """The point whose content was left out, as ``<generation>-<commit>``; ``None``: nothing was left out."""
-    id_key: Key | None = None
-    """Of a project's plan that has objects without encryption."""
-
-
-class GrantedDraft(msgspec.Struct, frozen=True):
-    commit: CommitId
-    grant: ObjectGrant
-
-
-class RemoteSessionPlan(_Dated, frozen=True):
-    session: SessionId
-    opened_at: Moment
-    expires_at: Moment
-    paths: Annotated[list[Annotated[str, Meta(max_length=4096)]], Meta(max_length=1000)]
-    id_key: Key
-    plan: RemotePlan
-    draft: GrantedDraft | None
-    dropped_draft: CommitId | None = None
-
-
-class UploadSlot(msgspec.Struct, frozen=True):
-    """One object that may be stored, once."""
-
-    key: ObjectKey
-    object_id: ObjectId
-    object_key: KeyOrNone
-
-
-class UploadSlots(msgspec.Struct, frozen=True):
-    plan: RemotePlan | None
-    """``None`` for more packs of a draft."""
-    write_dek: DekId
-    id_key: Key
-    draft_commit: CommitId
-    draft: UploadSlot
-    packs: list[UploadSlot]
-
-
-class UploadLink(msgspec.Struct, frozen=True):
-    """The right to store one object, once, with the length that was told."""
-
-    name: ObjectId
-    """A pack's id, or a draft's."""
-    url: Url
-    headers: Headers
-
-
-class UploadReceipt(msgspec.Struct, frozen=True):
-    name: str
-    size: int
-    blake3: bytes
-
-
-class RemoteCommitted(msgspec.Struct, frozen=True):
-    project: ProjectId
-    generation: Generation
-    commit: CommitId | None
-    added: Count
-    modified: Count
-    deleted: Count
-    new_bytes: Count
-    rebased: bool
-    plan: RemoteSessionPlan | None = None
-    """Of what came of it, where that was asked for."""
-    conflicts: list[TreePath] = []
-    kept: list[SessionId] = []
-
-
-class RemoteSession(_Dated, frozen=True):
-    session: SessionId
-    project: ProjectId
-    base_generation: Generation
-    draft_saved_at: Moment | None
-    created_at: Moment
-    expires_at: Moment
-    base_commit: CommitId | None = None
+from manifold_common.shapes.sessions import Session
 
 
 class LinkedAccess(ObjectAccess, Protocol):
@@ -237,7 +90,7 @@ class RemoteServer(Protocol):
         *,
         first: int = 0,
         content: bool = True,
-    ) -> RemotePlan:
+    ) -> Plan:
         """Raises NotFound; ConfigError: the server's store gives no links."""
 
     def plan_session(
@@ -250,13 +103,13 @@ class RemoteServer(Protocol):
         first: int = 0,
         content: bool = True,
         restore: bool = False,
-    ) -> RemoteSessionPlan:
+    ) -> SessionPlan:
         """Raises as ``SessionPlans.plan``."""
 
     def open_uploads(self, session: SessionId, base: Seen, packs: int, *, draft: CommitId | None = None) -> UploadSlots:
         """Raises as ``Uploads.open``."""
 
-    def link_uploads(self, session: SessionId, sizes: Mapping[str, int]) -> list[UploadLink]:
+    def link_uploads(self, session: SessionId, sizes: Mapping[ObjectId, int]) -> list[UploadLink]:
         """Raises as ``Uploads.link``."""
 
     def verify(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> int:
@@ -270,7 +123,7 @@ class RemoteServer(Protocol):
         intent: Intent,
         *,
         known: Seen | None = None,
-    ) -> RemoteCommitted:
+    ) -> Published:
         """With ``known``, the answer has a plan without that generation's content. Raises as ``Uploads.publish``.
 
         Args:
@@ -280,10 +133,10 @@ class RemoteServer(Protocol):
     def keep(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> CommitId | None:
         """Raises as ``Uploads.save``."""
 
-    def sessions(self, project: ProjectId | None = None) -> list[RemoteSession]:
+    def sessions(self, project: ProjectId | None = None) -> list[Session]:
         """Return the user's sessions."""
 
-    def session(self, session: SessionId) -> RemoteSession:
+    def session(self, session: SessionId) -> Session:
         """Raises NotFound."""
 
     def close_session(self, session: SessionId) -> None:

@@ -18,8 +18,8 @@ from manifold_common.domain.moments import is_usable
 from manifold_common.ids import Generation
 
 
-class Request(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """Base of what is asked for."""
+class Request(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, kw_only=True):
+    """Base of what is asked for. What is left at its default is not sent: a server of before may not know it."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

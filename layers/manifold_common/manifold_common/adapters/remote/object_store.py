@@ -29,8 +29,8 @@ from manifold_common.errors import (
 )
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer, check_ranges
-from manifold_common.ports.remote import ObjectGrant, UploadLink
 from manifold_common.ports.retry import Rest, RetryPolicy, retry
+from manifold_common.shapes.access import ObjectGrant, UploadLink
 
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _CONNECTIONS = 16

@@ -24,24 +24,33 @@ from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, OutcomeUnknown, Unavailable
-from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, SessionId, parse_request_id
+from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
-from manifold_common.ports.remote import (
-    RemoteCommitted,
-    RemotePlan,
-    RemoteSession,
-    RemoteSessionPlan,
+from manifold_common.ports.retry import Rest, RetryPolicy, retry
+from manifold_common.shapes.access import (
+    LinkUploads,
+    OpenUploads,
+    Plan,
+    PlanProject,
+    PlanSession,
+    Published,
+    PublishUploads,
+    SessionPlan,
+    SizedUpload,
     UploadLink,
+    UploadLinks,
     UploadReceipt,
     UploadSlots,
+    Verified,
+    VerifyUploads,
 )
-from manifold_common.ports.retry import Rest, RetryPolicy, retry
 from manifold_common.shapes.changes import Edited, Restore
 from manifold_common.shapes.history import Commit, CommitPage
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.path import Place
 from manifold_common.shapes.projects import Project, ProjectName
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
+from manifold_common.shapes.sessions import Saved, Session
 
 T = TypeVar("T")
 
@@ -54,31 +63,19 @@ _MAX_ANSWER_BYTES = 64 << 20
 _NEVER_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
 
-class _Kept(msgspec.Struct):
-    draft: CommitId | None
-
-
-class _Links(msgspec.Struct):
-    links: list[UploadLink]
-
-
-class _Verified(msgspec.Struct):
-    checked: int
-
-
 _PROJECT = msgspec.json.Decoder(Project)
 _PROJECTS = msgspec.json.Decoder(Listed[Project])
-_PLAN = msgspec.json.Decoder(RemotePlan)
-_SESSION_PLAN = msgspec.json.Decoder(RemoteSessionPlan)
+_PLAN = msgspec.json.Decoder(Plan)
+_SESSION_PLAN = msgspec.json.Decoder(SessionPlan)
 _SLOTS = msgspec.json.Decoder(UploadSlots)
-_LINKS = msgspec.json.Decoder(_Links)
-_COMMITTED = msgspec.json.Decoder(RemoteCommitted)
-_SESSION = msgspec.json.Decoder(RemoteSession)
-_SESSIONS = msgspec.json.Decoder(Listed[RemoteSession])
+_LINKS = msgspec.json.Decoder(UploadLinks)
+_PUBLISHED = msgspec.json.Decoder(Published)
+_SESSION = msgspec.json.Decoder(Session)
+_SESSIONS = msgspec.json.Decoder(Listed[Session])
 _COMMITS = msgspec.json.Decoder(Listed[Commit])
 _EDITED = msgspec.json.Decoder(Edited)
-_KEPT = msgspec.json.Decoder(_Kept)
-_VERIFIED = msgspec.json.Decoder(_Verified)
+_SAVED = msgspec.json.Decoder(Saved)
+_VERIFIED = msgspec.json.Decoder(Verified)
 
 
 class HttpServer:
@@ -170,8 +167,8 @@ class HttpServer:
         *,
         first: int = 0,
         content: bool = True,
-    ) -> RemotePlan:
-        body = {"generation": generation, "paths": list(paths), "first": first, "content": content}
+    ) -> Plan:
+        body = PlanProject(generation=generation, paths=list(paths), first=first, content=content)
         return self._ask("POST", f"/api/projects/{project}/plan", _PLAN, body)
 
     def plan_session(
@@ -184,32 +181,32 @@ class HttpServer:
         first: int = 0,
         content: bool = True,
         restore: bool = False,
-    ) -> RemoteSessionPlan:
-        body = {
-            "project": project,
-            "generation": request.generation,
-            "paths": request.paths,
-            "known_generation": _wire(known),
-            "first": first,
-            "content": content,
-            "restore": restore,
-            "seen_generation": _wire(request.seen_generation),
-            **({"drop_lost_draft": True} if request.drop_lost_draft else {}),  # servers of before do not know it
-        }
+    ) -> SessionPlan:
+        body = PlanSession(
+            project=project,
+            generation=request.generation,
+            paths=list(request.paths),
+            known_generation=_wire_if(known),
+            first=first,
+            content=content,
+            restore=restore,
+            seen_generation=_wire_if(request.seen_generation),
+            drop_lost_draft=request.drop_lost_draft,
+        )
         return self._ask("POST", f"/api/sessions/{session}/plan", _SESSION_PLAN, body)
 
     # --- uploads --------------------------------------------------------------------------------------------------
 
     def open_uploads(self, session: SessionId, base: Seen, packs: int, *, draft: CommitId | None = None) -> UploadSlots:
-        body = {"base_generation": _wire(base), "packs": packs, "draft": draft}
+        body = OpenUploads(base_generation=_wire(base), packs=packs, draft=draft)
         return self._ask("POST", f"/api/sessions/{session}/uploads", _SLOTS, body)
 
-    def link_uploads(self, session: SessionId, sizes: Mapping[str, int]) -> list[UploadLink]:
-        body = {"uploads": [{"name": name, "size": size} for name, size in sizes.items()]}
+    def link_uploads(self, session: SessionId, sizes: Mapping[ObjectId, int]) -> list[UploadLink]:
+        body = LinkUploads(uploads=[SizedUpload(name, size) for name, size in sizes.items()])
         return self._ask("POST", f"/api/sessions/{session}/links", _LINKS, body).links
 
     def verify(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> int:
-        body = {"draft": draft, "packs": list(packs)}
+        body = VerifyUploads(draft=draft, packs=list(packs))
         return self._ask("POST", f"/api/sessions/{session}/verify", _VERIFIED, body).checked
 
     def publish(
@@ -220,22 +217,22 @@ class HttpServer:
         intent: Intent,
         *,
         known: Seen | None = None,
-    ) -> RemoteCommitted:
-        body = {"draft": draft, "packs": list(packs), **_said(intent), "known_generation": _wire(known)}
+    ) -> Published:
+        body = PublishUploads(draft=draft, packs=list(packs), known_generation=_wire_if(known), **_said(intent))
         request = intent.request and intent.request.name
-        return self._ask("POST", f"/api/sessions/{session}/publish", _COMMITTED, body, request=request)
+        return self._ask("POST", f"/api/sessions/{session}/publish", _PUBLISHED, body, request=request)
 
     def keep(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> CommitId | None:
-        body = {"draft": draft, "packs": list(packs)}
-        return self._ask("POST", f"/api/sessions/{session}/keep", _KEPT, body, again=False).draft
+        body = VerifyUploads(draft=draft, packs=list(packs))
+        return self._ask("POST", f"/api/sessions/{session}/keep", _SAVED, body, again=False).draft
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
-    def sessions(self, project: ProjectId | None = None) -> list[RemoteSession]:
+    def sessions(self, project: ProjectId | None = None) -> list[Session]:
         query = {} if project is None else {"project": str(project)}
         return all_items(self._page("/api/sessions", query, _SESSIONS), "sessions").items
 
-    def session(self, session: SessionId) -> RemoteSession:
+    def session(self, session: SessionId) -> Session:
         return self._ask("GET", f"/api/sessions/{session}", _SESSION)
 
     def close_session(self, session: SessionId) -> None:
@@ -369,13 +366,17 @@ def _said(intent: Intent) -> dict[str, Any]:
         "message": intent.message,
         "provenance": dict(intent.provenance),
         "strategy": intent.strategy,
-        "expected_generation": _wire(intent.expected),
+        "expected_generation": _wire_if(intent.expected),
     }
 
 
-def _wire(seen: Seen | None) -> Generation | str | None:
+def _wire(seen: Seen) -> Generation | str:
     """Return how the API spells it: a number, or a number and a commit id."""
-    return str(seen) if isinstance(seen, Point) and seen.commit else None if seen is None else point_of(seen).generation
+    return str(seen) if isinstance(seen, Point) and seen.commit else point_of(seen).generation
+
+
+def _wire_if(seen: Seen | None) -> Generation | str | None:
+    return None if seen is None else _wire(seen)
 
 
 def _short(error: Exception) -> str:

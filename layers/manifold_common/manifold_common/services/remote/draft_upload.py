@@ -17,11 +17,20 @@ from manifold_common.errors import BadAnswer
 from manifold_common.format.commit_object import CommitMeta, build_commit
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import ObjectKind
-from manifold_common.ids import PLAIN, CommitId, Generation, ObjectId, ProjectId, SessionId, parse_request_id
+from manifold_common.ids import (
+    PLAIN,
+    CommitId,
+    Generation,
+    ObjectId,
+    ProjectId,
+    SessionId,
+    parse_object_id,
+    parse_request_id,
+)
 from manifold_common.ports.object_store import Buffer
-from manifold_common.ports.remote import RemoteCommitted, UploadReceipt, UploadSlot
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
+from manifold_common.shapes.access import Published, UploadReceipt, UploadSlot
 from manifold_common.shapes.intent import Intent
 
 _FIRST_SLOTS = 1
@@ -41,7 +50,7 @@ class _Receipted(SealedObjects):
         self.receipts: dict[str, UploadReceipt] = {}
 
     def write(self, key: str, data: Buffer) -> None:
-        name = key.rpartition("/")[2].rpartition("-")[2]
+        name = parse_object_id(key.rpartition("/")[2].rpartition("-")[2])
         links = self._context.server.link_uploads(self._session, {name: len(data)})
         if [link.name for link in links] != [name]:
             raise BadAnswer(f"the server was asked for a link to store {name}, and has given others")
@@ -125,7 +134,7 @@ class DraftUpload:
         built = build_commit(meta, changes, places, content.inline, own, self.keys.sealer(own.seal()), self.keys.id_key)
         self._objects.write(own.seal().key, built.data)
 
-    def publish(self, intent: Intent) -> RemoteCommitted:
+    def publish(self, intent: Intent) -> Published:
         """Have the server check and publish what was stored. A repeat of this call publishes nothing a second time."""
         draft, packs = self._receipts()
         left = self._check_ahead(draft, packs)

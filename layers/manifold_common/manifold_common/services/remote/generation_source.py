@@ -26,10 +26,11 @@ from manifold_common.format.sealed import MAX_RAW_BYTES, ObjectKind
 from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, SessionId, TenantId
 from manifold_common.ports.catalog import Head
 from manifold_common.ports.object_store import Buffer
-from manifold_common.ports.remote import GrantedDraft, ObjectGrant, RemotePlan, RemoteSession, RemoteSessionPlan
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.sessions.generation_source import SessionBase
+from manifold_common.shapes.access import GrantedDraft, ObjectGrant, Plan, SessionPlan
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
+from manifold_common.shapes.sessions import Session
 
 
 class PlannedGenerationSource:
@@ -96,7 +97,7 @@ class PlannedGenerationSource:
 
     def plan(
         self, project: ProjectId, generation: Generation | None = None, *, first: int = 0, content: bool = True
-    ) -> RemotePlan:
+    ) -> Plan:
         """Raises NotFound; BadAnswer: the plan is for something else."""
         plan = self._context.server.plan(project, generation, first=first, content=content)
         self.check(plan, project, generation)
@@ -104,7 +105,7 @@ class PlannedGenerationSource:
             self.keyring(project).name_chunks_with(plan.id_key)
         return plan
 
-    def session(self, session: SessionId) -> RemoteSession:
+    def session(self, session: SessionId) -> Session:
         """Raises NotFound; BadAnswer: the answer is about another session."""
         found = self._context.server.session(session)
         _check_session(found, session)
@@ -120,7 +121,7 @@ class PlannedGenerationSource:
         first: int = 0,
         content: bool = True,
         restore: bool = False,
-    ) -> RemoteSessionPlan:
+    ) -> SessionPlan:
         """Return a session's plan, after taking what comes with it but the tree.
 
         Raises:
@@ -138,11 +139,11 @@ class PlannedGenerationSource:
 
     def enter(
         self,
-        found: RemoteSessionPlan,
+        found: SessionPlan,
         session: SessionId,
         project: ProjectId | None = None,
         generation: Generation | None = None,
-    ) -> RemoteSessionPlan:
+    ) -> SessionPlan:
         """Take what comes with a session's plan but the tree. Raises BadAnswer: it is for something else."""
         _check_session(found, session)
         self.check(found.plan, project, generation)
@@ -150,7 +151,7 @@ class PlannedGenerationSource:
         self._take_grants(found.plan, found.plan.objects)
         return found
 
-    def check(self, plan: RemotePlan, project: ProjectId | None, generation: Generation | None) -> None:
+    def check(self, plan: Plan, project: ProjectId | None, generation: Generation | None) -> None:
         """Raises BadAnswer: the plan is for another project, generation or user."""
         principal = Principal(plan.tenant, plan.user)
         if project is not None and plan.project != project:
@@ -167,7 +168,7 @@ class PlannedGenerationSource:
         """Return the keys of a project, whether or not any were granted."""
         return self._keys.setdefault(project, GrantedKeys())
 
-    def take(self, plan: RemotePlan) -> Snapshot:
+    def take(self, plan: Plan) -> Snapshot:
         """Take the grants of a plan; return its tree.
 
         Raises:
@@ -204,7 +205,7 @@ class PlannedGenerationSource:
         self._snapshots[plan.project, head.point] = snapshot
         return snapshot
 
-    def read_draft(self, plan: RemotePlan, draft: GrantedDraft, base: Snapshot) -> ReadCommit:
+    def read_draft(self, plan: Plan, draft: GrantedDraft, base: Snapshot) -> ReadCommit:
         """Return saved work: changes to the plan's generation, which is ``base``. Raises CorruptObject."""
         grant = draft.grant
         keys = self.keys(plan.tenant, plan.project)
@@ -222,11 +223,11 @@ class PlannedGenerationSource:
         _check_fit(base, commit.changes, own)
         return commit
 
-    def complete(self, first: RemoteSessionPlan, known: Point | None) -> RemoteSessionPlan:
+    def complete(self, first: SessionPlan, known: Point | None) -> SessionPlan:
         """Fetch the rest of a plan that has more objects than one answer holds."""
         plan = first.plan
 
-        def page(start: int) -> RemotePlan:
+        def page(start: int) -> Plan:
             at = CheckoutRequest(plan.generation)
             restore = first.draft is not None
             return self.plan_session(first.session, plan.project, at, known=known, first=start, restore=restore).plan
@@ -234,7 +235,7 @@ class PlannedGenerationSource:
         self.turn_pages(plan, page)
         return first
 
-    def turn_pages(self, plan: RemotePlan, page: Callable[[int], RemotePlan]) -> None:
+    def turn_pages(self, plan: Plan, page: Callable[[int], Plan]) -> None:
         """Take all objects of a plan, and again when their links have ended.
 
         Args:
@@ -252,7 +253,7 @@ class PlannedGenerationSource:
         self._context.links.renew_with(lambda: take_from(0))
         take_from(len(plan.objects))
 
-    def _take_grants(self, plan: RemotePlan, grants: list[ObjectGrant]) -> None:
+    def _take_grants(self, plan: Plan, grants: list[ObjectGrant]) -> None:
         keys = self.keyring(plan.project)
         for grant in grants:
             keys.grant(grant.object_id, grant.object_key)
@@ -262,7 +263,7 @@ class PlannedGenerationSource:
         return self._context.links.get(own.seal().key, max_bytes=MAX_RAW_BYTES)
 
 
-def _check_session(found: RemoteSession | RemoteSessionPlan, session: SessionId) -> None:
+def _check_session(found: Session | SessionPlan, session: SessionId) -> None:
     if found.session != session:
         raise BadAnswer(f"the server was asked for session '{session}', and answers about '{found.session}'")
 
@@ -272,7 +273,7 @@ def _check_fit(base: Snapshot, changes: Changes, own: Container) -> None:
         raise CorruptObject(own.seal().key, "it puts a path where there is no folder")
 
 
-def head_of(plan: RemotePlan) -> Head:
+def head_of(plan: Plan) -> Head:
     """Return what a plan says of the project's newest generation."""
     newest = plan.generation == plan.head_generation
     return Head(plan.head_generation, plan.commit if newest else None, b"", plan.skills_generation)

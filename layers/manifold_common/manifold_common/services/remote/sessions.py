@@ -27,7 +27,6 @@ from manifold_common.engine.working_set.state import NO_TRUST, WorkingState
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, SessionMoved
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.ports.remote import RemoteCommitted, RemoteSession, RemoteSessionPlan
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.draft_upload import DraftUpload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
@@ -36,8 +35,10 @@ from manifold_common.services.sessions.commit import Committed, Saved, nothing_c
 from manifold_common.services.sessions.lost_drafts import blaming_draft, own_blocks
 from manifold_common.services.sessions.session_files import SessionFiles, Survey, standing_on, working_conflict
 from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind, Status, checked_out
+from manifold_common.shapes.access import Published, SessionPlan
 from manifold_common.shapes.intent import NO_INTENT, Intent
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
+from manifold_common.shapes.sessions import Session
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class RemoteSessions:
         keeper = RemoteKeptWork(context, self._generations)
         self._files = SessionFiles(self._generations, context.working_sets, keeper)
 
-    def all(self, project: ProjectId | None = None) -> list[RemoteSession]:
+    def all(self, project: ProjectId | None = None) -> list[Session]:
         return self._context.server.sessions(project)
 
     def here(self) -> list[Owner]:
@@ -80,7 +81,7 @@ class RemoteSessions:
         local = self._find(session)
         known = None if local is None else self._base_of(local)
 
-        def plan(known: Point | None, restore: bool) -> RemoteSessionPlan:
+        def plan(known: Point | None, restore: bool) -> SessionPlan:
             return generations.plan_session(session, project, request, known=known, restore=restore)
 
         found = plan(known, local is None)
@@ -106,7 +107,7 @@ class RemoteSessions:
             )
 
     def _bring(
-        self, opened: OpenWorkingSet, found: RemoteSessionPlan, strategy: Strategy, progress: Progress | None
+        self, opened: OpenWorkingSet, found: SessionPlan, strategy: Strategy, progress: Progress | None
     ) -> CheckoutKind:
         """Make the working set be at the plan's generation. Its lock is held."""
         target = self._generations.take(found.plan)
@@ -122,7 +123,7 @@ class RemoteSessions:
         return CheckoutKind.REFRESHED
 
     def _build(
-        self, opened: OpenWorkingSet, found: RemoteSessionPlan, base: Snapshot, progress: Progress | None
+        self, opened: OpenWorkingSet, found: SessionPlan, base: Snapshot, progress: Progress | None
     ) -> CheckoutKind:
         patterns = tuple(found.paths)
         if found.draft is None:
@@ -137,7 +138,7 @@ class RemoteSessions:
             self._files.build(opened, base, patterns, changed, progress)
         return CheckoutKind.RESTORED
 
-    def _refuse_if_changed(self, local: Owner, found: RemoteSessionPlan) -> None:
+    def _refuse_if_changed(self, local: Owner, found: SessionPlan) -> None:
         """Raises SessionMoved: what is here of an earlier session was changed since its base, as far as can be told."""
         changed = (local.principal, local.project) != (_owner(found).principal, found.plan.project)
         with self._working_sets.open(local) as opened:
@@ -242,7 +243,7 @@ class RemoteSessions:
             seen = self._files.survey(opened, state, checksum=checksum, writer=writer, progress=progress)
             return upload, seen, writer.finish()
 
-    def _advance(self, opened: OpenWorkingSet, seen: Survey, done: RemoteCommitted, strategy: Strategy) -> None:
+    def _advance(self, opened: OpenWorkingSet, seen: Survey, done: Published, strategy: Strategy) -> None:
         """Make the working set stand on the new generation, and bring in what others had committed."""
         state, generations, session = seen.state, self._generations, opened.owner.session
         base = state.base.head.point
@@ -326,7 +327,7 @@ class RemoteSessions:
             return opened.base if opened.location.exists() else None
 
 
-def _owner(found: RemoteSessionPlan) -> Owner:
+def _owner(found: SessionPlan) -> Owner:
     plan = found.plan
     return Owner(plan.tenant, plan.user, found.session, plan.project, found.opened_at)
 
