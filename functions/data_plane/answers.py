@@ -27,7 +27,6 @@ from manifold_common.shapes.requests import CheckoutRequest
 from manifold_common.shapes.sessions import Saved
 from msgspec import structs
 
-from functions.data_plane.shapes import receipts_of, session_plan_out
 from functions.invocation.size import MAX_ANSWER_BYTES, written_bytes
 
 
@@ -40,26 +39,24 @@ def plan_session(manifold: Manifold, principal: Principal, session: SessionId | 
     project: ProjectId | None = None
     if body.project is not None:
         project = manifold.projects.resolve(principal, body.project).id
-    return session_plan_out(
-        manifold.session_plans.plan(
-            principal,
-            session,
-            project,
-            CheckoutRequest(
-                body.generation,
-                tuple(body.paths),
-                seen_generation=seen_of(body.seen_generation),
-                drop_lost_draft=body.drop_lost_draft,
-            ),
-            wanted=wanted_by(body),
-            restore=body.restore,
-        )
+    return manifold.session_plans.plan(
+        principal,
+        session,
+        project,
+        CheckoutRequest(
+            body.generation,
+            tuple(body.paths),
+            seen_generation=seen_of(body.seen_generation),
+            drop_lost_draft=body.drop_lost_draft,
+        ),
+        wanted=wanted_by(body),
+        restore=body.restore,
     )
 
 
 def verify_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyUploads) -> Verified:
     """Raises as ``Uploads.check``."""
-    return Verified(checked=manifold.uploads.check(principal, session, *receipts_of(body)))
+    return Verified(checked=manifold.uploads.check(principal, session, body.draft, body.packs))
 
 
 def publish_uploads(
@@ -73,7 +70,7 @@ def publish_uploads(
 ) -> Committed:
     """Raises as ``Uploads.publish``."""
     intent = Intent(body.message, body.provenance, expected, body.strategy, request)
-    return manifold.uploads.publish(principal, session, *receipts_of(body), intent)
+    return manifold.uploads.publish(principal, session, body.draft, body.packs, intent)
 
 
 def published_shown(
@@ -97,11 +94,11 @@ def _plan_of(
     known = base if moved else Point(done.generation, done.commit)
     at, wanted = CheckoutRequest(done.generation), Wanted((), known, content=moved)
     try:
-        return session_plan_out(manifold.session_plans.plan(principal, session, request=at, wanted=wanted))
+        return manifold.session_plans.plan(principal, session, request=at, wanted=wanted)
     except ManifoldError:
         return None
 
 
 def keep_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyUploads) -> Saved:
     """Raises as ``Uploads.save``."""
-    return saved_shown(manifold.uploads.save(principal, session, *receipts_of(body)))
+    return saved_shown(manifold.uploads.save(principal, session, body.draft, body.packs))

@@ -28,7 +28,7 @@ from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, Projec
 from manifold_common.ports.catalog import Upload as Row
 from manifold_common.ports.remote import RemoteServer as Server
 from manifold_common.services import commit_point
-from manifold_common.services.direct.inspection import Inspector, Receipt, UploadedDraft
+from manifold_common.services.direct.inspection import Inspector, UploadedDraft
 from manifold_common.services.direct.uploads import Room
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
@@ -252,11 +252,10 @@ def test_a_refusal_leaves_packs_that_go_when_their_time_is_over(
     liar.packed(noise(1))
     small = make_server(node="small", PROJECTS_QUOTAS_MAX_PROJECT_BYTES="1000000")
     draft, packs = liar.upload._receipts()
-    receipts = [Receipt(one.name, one.size, one.blake3) for one in (draft, *packs)]
     for end in (small.manifold.uploads.save, small.manifold.uploads.publish):
         more = () if end == small.manifold.uploads.save else (Intent(),)
         with pytest.raises(QuotaExceeded):
-            end(LOCAL_PRINCIPAL, S1, receipts[0], receipts[1:], *more)  # type: ignore[operator]
+            end(LOCAL_PRINCIPAL, S1, draft, packs, *more)  # type: ignore[operator]
     assert stored(server, liar) == [True, True]
     assert sweep_tomorrow() == 2
     assert (stored(server, liar), rows(server)) == ([False, False], [])
@@ -270,7 +269,7 @@ def test_a_publication_that_does_not_happen_after_all_leaves_packs_that_go(
     monkeypatch.setattr(server.manifold.context.catalog, "publish_commit", failing(CatalogUnavailable("away")))
     monkeypatch.setattr(commit_point, "_ACKNOWLEDGEMENT_TRIES", 1)
     with pytest.raises(CatalogUnavailable):
-        server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *receipts_of(liar), Intent())
+        server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *liar.upload._receipts(), Intent())
     assert [len(one.commits) for one in rows(server) if one.proof] == [1]
     sweep_tomorrow()
     assert (stored(server, liar), rows(server)) == ([False, False], [])
@@ -291,9 +290,9 @@ def test_packs_that_are_referred_to_stay_though_the_end_was_not_noted(
     liar.packed(noise(1))
     monkeypatch.setattr(server.manifold.context.catalog, "forget_uploads", failing(CatalogUnavailable("away")))
     if end == "publish":
-        server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *receipts_of(liar), Intent())
+        server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *liar.upload._receipts(), Intent())
     else:
-        server.manifold.uploads.save(LOCAL_PRINCIPAL, S1, *receipts_of(liar))
+        server.manifold.uploads.save(LOCAL_PRINCIPAL, S1, *liar.upload._receipts())
     monkeypatch.undo()
     assert len(rows(server)) == 2
     sweep_tomorrow()
@@ -319,7 +318,7 @@ def test_packs_of_what_a_strategy_dropped_stay_with_the_session_that_keeps_it(
     if not noted:
         monkeypatch.setattr(server.manifold.context.catalog, "forget_uploads", failing(CatalogUnavailable("away")))
     wanted = Intent(strategy=Strategy.THEIRS)
-    done = server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *receipts_of(liar), wanted)
+    done = server.manifold.uploads.publish(LOCAL_PRINCIPAL, S1, *liar.upload._receipts(), wanted)
     monkeypatch.undo()
     sweep_tomorrow()
     assert (stored(server, liar), rows(server)) == ([False, True], [])
@@ -360,9 +359,3 @@ def failing(error: Exception) -> Callable[..., NoReturn]:
         raise error
 
     return fail
-
-
-def receipts_of(liar: Liar) -> tuple[Receipt, list[Receipt]]:
-    draft, packs = liar.upload._receipts()
-    found = [Receipt(one.name, one.size, one.blake3) for one in (draft, *packs)]
-    return found[0], found[1:]

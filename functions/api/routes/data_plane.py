@@ -38,7 +38,6 @@ from functions.data_plane.answers import (
     verify_uploads,
     wanted_by,
 )
-from functions.data_plane.shapes import links_out, plan_out, slots_out
 
 router = Router(prefix="/api", tags=["direct access"])
 
@@ -51,8 +50,7 @@ def plan_project(request: Request, caller: Caller, project: ProjectRef, body: Pl
     body = body or PlanProject()
     found = caller.project_id(project)
     check_project(caller, request.headers, found)
-    plans = caller.manifold.plans
-    return plan_out(plans.plan(caller.principal, found, body.generation, wanted_by(body)), with_id_key=True)
+    return caller.manifold.plans.plan(caller.principal, found, body.generation, wanted_by(body))
 
 
 @router.post("/sessions/{session}/plan", responses=responses(404, 409, 412))
@@ -70,7 +68,7 @@ def open_uploads(request: Request, caller: Caller, session: SessionRef, body: Op
     check_session(caller, request.headers, parse_session_id(session))
     uploads, base = caller.manifold.uploads, seen_of(body.base_generation)
     assert base is not None
-    return slots_out(uploads.open(caller.principal, parse_session_id(session), base, body.packs, draft=body.draft))
+    return uploads.open(caller.principal, parse_session_id(session), base, body.packs, draft=body.draft)
 
 
 @router.post("/sessions/{session}/links", responses=responses(404, 412, 413))
@@ -78,7 +76,7 @@ def link_uploads(request: Request, caller: Caller, session: SessionRef, body: Li
     """Give links that create objects in such room, each once and with the length that is told."""
     check_session(caller, request.headers, parse_session_id(session))
     sizes: dict[str, int] = {one.name: one.size for one in body.uploads}
-    return links_out(caller.manifold.uploads.link(caller.principal, parse_session_id(session), sizes))
+    return UploadLinks(links=caller.manifold.uploads.link(caller.principal, parse_session_id(session), sizes))
 
 
 @router.post("/sessions/{session}/verify", responses=responses(404, 412, 413))

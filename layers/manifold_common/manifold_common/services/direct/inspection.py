@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -36,6 +35,7 @@ from manifold_common.ids import PLAIN, ChunkId, CommitId, Generation, SessionId
 from manifold_common.ports.catalog import Upload
 from manifold_common.ports.object_store import Buffer
 from manifold_common.services.context import Context
+from manifold_common.shapes.access import UploadReceipt
 
 MAX_PACK_BYTES = PACK_TARGET_BYTES + MAX_BLOCK_RAW_BYTES + HEADER_BYTES + 2 * FRAME_OVERHEAD_BYTES
 MAX_DRAFT_BYTES = 256 << 20
@@ -49,17 +49,6 @@ _PART = struct.Struct("<32sII")
 
 Part = tuple[ChunkId, int, int]
 """A chunk in a block's raw bytes: id, offset, length."""
-
-
-class Receipt(NamedTuple):
-    """What a client says that it has stored."""
-
-    name: str
-    """A pack id, or a draft's commit id."""
-    size: int
-    """Bytes of the whole object."""
-    checksum: bytes
-    """BLAKE3-256 of them."""
 
 
 @dataclass(slots=True)
@@ -108,7 +97,7 @@ class Inspector:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def read(self, principal: Principal, session: SessionId, receipt: Receipt) -> UploadedDraft:
+    def read(self, principal: Principal, session: SessionId, receipt: UploadReceipt) -> UploadedDraft:
         """Read a draft. Its packs are found, not looked into.
 
         Raises:
@@ -147,7 +136,7 @@ class Inspector:
                     raise _not_yours(block.container)
         return draft
 
-    def check_packs(self, draft: UploadedDraft, receipts: Sequence[Receipt]) -> int:
+    def check_packs(self, draft: UploadedDraft, receipts: Sequence[UploadReceipt]) -> int:
         """Read packs back, several at once, and note what they are proven to hold. Returns how many were read.
 
         Packs that the draft does not refer to, or that are proven to hold what it says, are passed over. Raises
@@ -162,7 +151,7 @@ class Inspector:
                 hint=f"have packs of at most {MAX_CHECKED_BYTES} bytes checked in one call",
             )
         list(self._context.workers.requests.map(lambda receipt: self._check_pack(draft, receipt), wanted))
-        proofs = {one.name: proof_of(draft.parts[one.name]) for one in wanted}
+        proofs: dict[str, bytes] = {one.name: proof_of(draft.parts[one.name]) for one in wanted}
         upload = draft.upload
         if proofs:
             until = self._context.clock.now() + UPLOAD_KEPT
@@ -209,7 +198,7 @@ class Inspector:
                 raise _gone(session, name)
         return found
 
-    def _fetch(self, own: Container, receipt: Receipt, most: int) -> Buffer:
+    def _fetch(self, own: Container, receipt: UploadReceipt, most: int) -> Buffer:
         key = own.seal().key
         if receipt.size > most:
             raise BadUpload(f"upload {own.name} has {plural(receipt.size, 'byte')}, over the limit of {most}")
@@ -220,7 +209,7 @@ class Inspector:
                 raise CorruptObject(key, "it was not stored") from None
             if len(data) != receipt.size:
                 raise CorruptObject(key, f"it has {plural(len(data), 'byte')}, and not {receipt.size}")
-            if blake3(data).digest() != receipt.checksum:
+            if blake3(data).digest() != receipt.blake3:
                 raise CorruptObject(key, "other bytes are stored than its receipt says")
         return data
 
@@ -248,7 +237,7 @@ class Inspector:
         with _blaming(own):
             draft.content = _own_content(inline, keys, data, opener)
 
-    def _check_pack(self, draft: UploadedDraft, receipt: Receipt) -> None:
+    def _check_pack(self, draft: UploadedDraft, receipt: UploadReceipt) -> None:
         upload = draft.packs[receipt.name]
         keys = self._context.keys.of(upload.tenant, upload.project)
         own = container_of(upload)

@@ -9,15 +9,15 @@ links, and the seal only keys.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_flag, listed_texts, optional_seen, settle
 from manifold_common.domain.fitting import as_many_as_fit
-from manifold_common.domain.history import Point, Seen, point_of
+from manifold_common.domain.history import Seen, point_of
+from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.tree import Tree, chunk_ids
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scope import Scope
@@ -26,10 +26,10 @@ from manifold_common.format.layout import checkpoint_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import HEADER_BYTES, ObjectKind, Seal, unpack_header
 from manifold_common.ids import Generation, ProjectId
-from manifold_common.ports.catalog import Head
 from manifold_common.ports.object_links import ObjectLinks
 from manifold_common.services.context import Context
 from manifold_common.services.projects.history import History
+from manifold_common.shapes.access import GrantedTree, ObjectGrant, Plan
 
 INLINE_TREE_BYTES = 3 << 20
 """A larger tree is stored as a checkpoint and read through a link: a function's answer holds 6 MB, in base64."""
@@ -38,45 +38,6 @@ MAX_OBJECTS = 2000
 _GRANT_BYTES = 300
 PLAN_BYTES = 5 << 20
 """Of one plan, about: it has to pass through a function. Links may be long, and a tree may come along."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What it takes to read one stored object."""
-
-    seal: Seal
-    object_key: bytes
-    """``b""`` for an object that is not encrypted: what is read of it has to be proven by the ids of its chunks."""
-    url: str
-    """Empty where the bytes come along."""
-
-
-@dataclass(frozen=True, slots=True)
-class TreeGrant:
-    grant: Grant
-    data: bytes | None
-    """The object itself, unless it is too large."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    principal: Principal
-    project: ProjectId
-    head: Head
-    """Of the generation that the plan is for. ``skills_generation`` is known of the newest only; else it is 0."""
-    head_generation: Generation
-    """The newest."""
-    tree: TreeGrant | None
-    """The whole tree; ``None`` for generation 0, and where ``first`` is not 0."""
-    objects: list[Grant]
-    """In a fixed order. Those from ``first`` on, as many as one plan holds."""
-    objects_total: int
-    expires_at: datetime
-    """When the links end."""
-    known: Point | None = None
-    """The content of this was left out, since the client has it. ``None``: nothing was left out."""
-    id_key: bytes | None = None
-    """Names chunks, by which the content of objects in the clear is proven. ``None``: there are none."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -135,6 +96,15 @@ class Plans:
         Raises:
             NotFound: no such project or generation. ConfigError: the store gives no links. InvalidInput: a pattern.
         """
+        plan = self.without_id_key(principal, project, generation, wanted)
+        if all(grant.object_key for grant in plan.objects):
+            return plan
+        return msgspec.structs.replace(plan, id_key=bytes(self._context.keys.of(principal.tenant, project).id_key))
+
+    def without_id_key(
+        self, principal: Principal, project: ProjectId, generation: Generation | None, wanted: Wanted
+    ) -> Plan:
+        """Return a plan for who is told the key that names chunks beside it. Raises as ``plan``."""
         snapshot = self._history.snapshot(principal, project, generation)
         newest = snapshot.head.generation
         if generation is not None:
@@ -143,12 +113,7 @@ class Plans:
         tree = Scope(wanted.patterns).select(snapshot.tree) if wanted.content else {}
         containers = self.containers(tree, snapshot.places, known.tree if known else {})
         plan = self.of_tree(principal, snapshot, newest, containers, wanted.first)
-        in_the_clear = any(not grant.object_key for grant in plan.objects)
-        return replace(
-            plan,
-            known=known.head.point if known else None,
-            id_key=bytes(self._context.keys.of(principal.tenant, project).id_key) if in_the_clear else None,
-        )
+        return msgspec.structs.replace(plan, known=str(known.head.point) if known else None)
 
     def _known(self, principal: Principal, project: ProjectId, wanted: Wanted) -> Snapshot | None:
         """Return what the client has, if that is in the project's history."""
@@ -173,10 +138,15 @@ class Plans:
         tree = None if first else self._tree(snapshot)
         objects = self.grants(principal, snapshot.project, every[first : first + MAX_OBJECTS])
         room = PLAN_BYTES - (len(tree.data) * 4 // 3 if tree and tree.data else 0)
+        head = snapshot.head
         return Plan(
-            principal=principal,
+            tenant=principal.tenant,
+            user=principal.user,
             project=snapshot.project,
-            head=snapshot.head,
+            generation=head.generation,
+            commit=head.commit,
+            record_hash=head.record_hash,
+            skills_generation=head.skills_generation,
             head_generation=newest,
             tree=tree,
             objects=list(as_many_as_fit(objects, room, _length_of, at_least=1)),
@@ -195,13 +165,13 @@ class Plans:
             for chunk in chunk_ids(entry)
         }
 
-    def grants(self, principal: Principal, project: ProjectId, seals: list[Seal]) -> list[Grant]:
+    def grants(self, principal: Principal, project: ProjectId, seals: list[Seal]) -> list[ObjectGrant]:
         """Return the right to read each of these objects."""
         keys = self._context.keys.of(principal.tenant, project)
         urls = self.links.to_read([seal.key for seal in seals], seconds=self.link_seconds)
-        return [Grant(seal, keys.object_key(seal), url) for seal, url in zip(seals, urls, strict=True)]
+        return [_grant(seal, keys.object_key(seal), url) for seal, url in zip(seals, urls, strict=True)]
 
-    def _tree(self, snapshot: Snapshot) -> TreeGrant | None:
+    def _tree(self, snapshot: Snapshot) -> GrantedTree | None:
         """Return the tree as a checkpoint object: sealed for this answer alone, or stored where it is too large."""
         head, tenant, project = snapshot.head, snapshot.tenant, snapshot.project
         if head.commit is None:
@@ -217,12 +187,23 @@ class Plans:
             container, data = context.writer.seal_checkpoint(snapshot)
             seal = container.seal()
             if len(data) <= INLINE_TREE_BYTES:
-                return TreeGrant(Grant(seal, keys.object_key(seal), ""), bytes(data))
+                return GrantedTree(grant=_grant(seal, keys.object_key(seal), ""), data=bytes(data))
             row = context.writer.store_checkpoint(container, data)
             context.catalog.add_checkpoint(tenant, project, row)
         (url,) = self.links.to_read([seal.key], seconds=self.link_seconds)
-        return TreeGrant(Grant(seal, keys.object_key(seal), url), None)
+        return GrantedTree(grant=_grant(seal, keys.object_key(seal), url), data=None)
 
 
-def _length_of(grant: Grant) -> int:
-    return len(grant.url) + len(grant.seal.key) + _GRANT_BYTES
+def _grant(seal: Seal, object_key: bytes, url: str) -> ObjectGrant:
+    return ObjectGrant(
+        key=ObjectKey(seal.key),
+        kind=int(seal.kind),
+        object_id=seal.object_id,
+        dek=seal.dek,
+        object_key=object_key,
+        url=url,
+    )
+
+
+def _length_of(grant: ObjectGrant) -> int:
+    return len(grant.url) + len(grant.key) + _GRANT_BYTES

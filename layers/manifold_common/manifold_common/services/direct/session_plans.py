@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
 import msgspec
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_flag, checked_session
+from manifold_common.domain.history import Point
 from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.staleness import refuse_replaced
 from manifold_common.engine.working_set.scope import Scope
@@ -20,33 +20,11 @@ from manifold_common.ids import PLAIN, CommitId, ProjectId, SessionId
 from manifold_common.ports.catalog import DraftRef, SessionRow
 from manifold_common.services.context import Context
 from manifold_common.services.direct.draft_sealing import seal_draft
-from manifold_common.services.direct.plans import EVERYTHING, Grant, Plan, Plans, Wanted
+from manifold_common.services.direct.plans import EVERYTHING, Plans, Wanted
 from manifold_common.services.sessions.lost_drafts import blaming_draft, drop_if_lost
 from manifold_common.services.sessions.sessions import Sessions
+from manifold_common.shapes.access import GrantedDraft, Plan, SessionPlan
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedDraft:
-    """Saved work that a client without a working set has to bring back: changes to the plan's generation."""
-
-    commit: CommitId
-    grant: Grant
-    """Of the commit object that holds it."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionPlan:
-    session: SessionId
-    opened_at: datetime
-    expires_at: datetime
-    patterns: tuple[str, ...]
-    id_key: bytes
-    """Names chunks, so that the client can tell what has changed. It opens nothing."""
-    plan: Plan
-    draft: PlannedDraft | None
-    dropped_draft: CommitId | None = None
-    """Saved work that could not be read and was given up, as the client had asked."""
 
 
 class SessionPlans:
@@ -104,14 +82,14 @@ class SessionPlans:
         if restore and row.draft is not None:
             plan, draft = self._restoring(principal, row, row.draft, wanted)
         else:
-            plan = self._plans.plan(principal, row.project, request.generation, wanted)
+            plan = self._plans.without_id_key(principal, row.project, request.generation, wanted)
             if wanted.content and (wanted.known is None or plan.known is not None):
                 self._move(row, plan)  # else the client's working set is of another history, and will not go on
         return SessionPlan(
             session=row.session,
             opened_at=row.created_at,
             expires_at=row.expires_at,
-            patterns=wanted.patterns,
+            paths=list(wanted.patterns),
             id_key=bytes(context.keys.of(principal.tenant, row.project).id_key),
             plan=plan,
             draft=draft,
@@ -120,18 +98,14 @@ class SessionPlans:
 
     def _move(self, row: SessionRow, plan: Plan) -> None:
         """Let the session stand on the generation that its client goes on to."""
-        if row.base != plan.head.point:
+        if row.base != Point(plan.generation, plan.commit):
             self._context.catalog.move_session(
-                row.tenant,
-                row.user,
-                row.session,
-                base_generation=plan.head.generation,
-                base_commit=plan.head.commit,
+                row.tenant, row.user, row.session, base_generation=plan.generation, base_commit=plan.commit
             )
 
     def _restoring(
         self, principal: Principal, row: SessionRow, draft: DraftRef, wanted: Wanted
-    ) -> tuple[Plan, PlannedDraft]:
+    ) -> tuple[Plan, GrantedDraft]:
         context = self._context
         base = context.log.load(row.tenant, row.project, draft.base.generation, commit=draft.base.commit)
         with blaming_draft(row.session, row.project, draft.generation, draft.commit):
@@ -144,7 +118,7 @@ class SessionPlans:
         newest = context.catalog.head(row.tenant, row.project).generation
         plan = self._plans.of_tree(principal, base, newest, containers, wanted.first)
         (grant,) = self._plans.grants(principal, row.project, [self._seal_of(row, draft)])
-        return plan, PlannedDraft(draft.commit, grant)
+        return plan, GrantedDraft(commit=draft.commit, grant=grant)
 
     def _seal_of(self, row: SessionRow, draft: DraftRef) -> Seal:
         key = commit_key(row.tenant, row.project, draft.generation, draft.commit)

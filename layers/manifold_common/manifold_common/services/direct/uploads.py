@@ -15,20 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_seen
 from manifold_common.domain.history import Seen, point_of
+from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.wording import plural
 from manifold_common.engine.commit_writer import StoredCommit
 from manifold_common.errors import BadUpload, InvalidInput, ManifoldError, NotFound, QuotaExceeded
-from manifold_common.format.sealed import Seal
-from manifold_common.ids import CommitId, DekId, Generation, SessionId, parse_commit_id, parse_object_id
+from manifold_common.ids import CommitId, Generation, SessionId, parse_commit_id, parse_object_id
 from manifold_common.ports.catalog import Upload
-from manifold_common.ports.object_links import Link
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.direct.inspection import (
@@ -36,18 +35,16 @@ from manifold_common.services.direct.inspection import (
     MAX_PACK_BYTES,
     UPLOAD_KEPT,
     Inspector,
-    Receipt,
     UploadedDraft,
     container_of,
 )
-from manifold_common.services.direct.plans import Plan, Plans
+from manifold_common.services.direct.plans import Plans
 from manifold_common.services.publish import Hooks, Publisher
 from manifold_common.services.sessions.commit import Commits, Committed, Saved, committed
 from manifold_common.services.sessions.sessions import Sessions
+from manifold_common.shapes.access import MAX_SLOTS, UploadLink, UploadReceipt, UploadSlot, UploadSlots
 from manifold_common.shapes.intent import NO_INTENT, Intent
 
-MAX_SLOTS = 64
-"""In one answer, and links in one answer."""
 _MARGIN = timedelta(hours=1)
 _SWEPT_AT_ONCE = 100
 _MAX_TRIES = 200
@@ -62,32 +59,6 @@ class Room(NamedTuple):
     session_bytes: int = 256 << 30
     user_slots: int = 50_000
     user_bytes: int = 1 << 40
-
-
-class Slot(NamedTuple):
-    """One object that a client may store, once it has a link for it."""
-
-    seal: Seal
-    object_key: bytes
-
-
-class Linked(NamedTuple):
-    """The right to store one object."""
-
-    name: str
-    link: Link
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    plan: Plan | None
-    """Of the generation that the draft has to be made on: its tree alone. ``None`` for more packs of a draft."""
-    write_dek: DekId
-    id_key: bytes
-    """Names chunks. It opens nothing."""
-    draft_commit: CommitId
-    draft: Slot
-    packs: list[Slot]
 
 
 class Uploads:
@@ -110,7 +81,7 @@ class Uploads:
 
     def open(
         self, principal: Principal, session: SessionId, base: Seen, packs: int, *, draft: CommitId | None = None
-    ) -> Slots:
+    ) -> UploadSlots:
         """Return room for a draft made on ``base``, and for ``packs`` packs of it.
 
         Args:
@@ -165,11 +136,16 @@ class Uploads:
         ]  # fmt: skip
         with context.keys.writing(principal.tenant, row.project):
             context.catalog.add_uploads(more if draft else [root, *more])
-        return Slots(
-            plan, root.dek, bytes(keys.id_key), root.draft, self._slot(root), [self._slot(one) for one in more]
+        return UploadSlots(
+            plan=plan,
+            write_dek=root.dek,
+            id_key=bytes(keys.id_key),
+            draft_commit=root.draft,
+            draft=self._slot(root),
+            packs=list(map(self._slot, more)),
         )
 
-    def link(self, principal: Principal, session: SessionId, sizes: Mapping[str, int]) -> list[Linked]:
+    def link(self, principal: Principal, session: SessionId, sizes: Mapping[str, int]) -> list[UploadLink]:
         """Return links that create uploads.
 
         Args:
@@ -197,12 +173,15 @@ class Uploads:
             raise BadUpload(
                 "an upload was given a link for another length before", hint="ask for another slot, and use that"
             )
-        return [
-            Linked(one.name, links.to_create(container_of(one).seal().key, sizes[one.name], seconds=seconds))
-            for one in uploads
-        ]
+        found: list[UploadLink] = []
+        for one in uploads:
+            link = links.to_create(container_of(one).seal().key, sizes[one.name], seconds=seconds)
+            found.append(UploadLink(name=parse_object_id(one.name), url=link.url, headers=dict(link.headers)))
+        return found
 
-    def check(self, principal: Principal, session: SessionId, draft: Receipt, packs: Sequence[Receipt]) -> int:
+    def check(
+        self, principal: Principal, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]
+    ) -> int:
         """Check packs before the draft is published, for a draft with more than one call checks.
 
         Returns how many were read. Raises BadUpload, NotFound.
@@ -211,7 +190,12 @@ class Uploads:
         return self._inspector.check_packs(self._inspector.read(principal, session, draft), packs)
 
     def publish(
-        self, principal: Principal, session: SessionId, draft: Receipt, packs: Sequence[Receipt], intent: Intent
+        self,
+        principal: Principal,
+        session: SessionId,
+        draft: UploadReceipt,
+        packs: Sequence[UploadReceipt],
+        intent: Intent,
     ) -> Committed:
         """Publish a draft that was uploaded. Its packs that were not checked before are checked first.
 
@@ -242,7 +226,9 @@ class Uploads:
             self._finish(found, published.commit is not None)
         return committed(published, pending)
 
-    def save(self, principal: Principal, session: SessionId, draft: Receipt, packs: Sequence[Receipt]) -> Saved:
+    def save(
+        self, principal: Principal, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]
+    ) -> Saved:
         """Make a draft that was uploaded the session's, without publishing it. Raises as ``publish``."""
         found, pending = self._prepare(principal, session, draft, packs, NO_INTENT)
         stored = self._publisher.store(pending)
@@ -299,12 +285,18 @@ class Uploads:
                     limit=most,
                 )
 
-    def _slot(self, upload: Upload) -> Slot:
+    def _slot(self, upload: Upload) -> UploadSlot:
         seal = container_of(upload).seal()
-        return Slot(seal, self._context.keys.of(upload.tenant, upload.project).object_key(seal))
+        object_key = self._context.keys.of(upload.tenant, upload.project).object_key(seal)
+        return UploadSlot(key=ObjectKey(seal.key), object_id=seal.object_id, object_key=object_key)
 
     def _prepare(
-        self, principal: Principal, session: SessionId, draft: Receipt, packs: Sequence[Receipt], intent: Intent
+        self,
+        principal: Principal,
+        session: SessionId,
+        draft: UploadReceipt,
+        packs: Sequence[UploadReceipt],
+        intent: Intent,
     ) -> tuple[UploadedDraft, PendingCommit]:
         found = self._inspector.read(principal, session, draft)
         base, changes = found.base, found.commit.changes
