@@ -70,14 +70,14 @@ class Compressed:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or word_of(scope["path"]) in _AS_IT_IS:
-            await self._app(scope, receive, send)
-            return
-        answer = _Answer(Headers(scope=scope), send)
-        scope["headers"] = [
-            (name, _MARK.sub(b'"', value) if name in _CONDITIONS else value) for name, value in scope["headers"]
-        ]
-        await self._app(scope, receive, answer.send)
+        if scope["type"] == "http":
+            asked = Headers(raw=scope["headers"])
+            scope["headers"] = [
+                (name, _MARK.sub(b'"', value) if name in _CONDITIONS else value) for name, value in scope["headers"]
+            ]
+            if word_of(scope["path"]) not in _AS_IT_IS:
+                send = _Answer(asked, send).send
+        await self._app(scope, receive, send)
 
 
 class _Answer:

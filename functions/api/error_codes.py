@@ -71,8 +71,9 @@ def _row(one: type[ManifoldError]) -> str:
     ManifoldError.__init__(error, "")
     statuses = [str(status_of(error, {}))]
     if one in PRECONDITIONS:
-        headers = sorted(PRECONDITIONS[one])
-        status, named = status_of(error, dict.fromkeys(headers, "")), ", ".join(f"`{header}`" for header in headers)
+        headers = {name: value or "" for name, value in sorted(PRECONDITIONS[one].items())}
+        status = status_of(error, headers)
+        named = ", ".join(f"`{name}: {value}`" if value else f"`{name}`" for name, value in headers.items())
         statuses.append(f"{status} where the request has {named}")
     return f"| `{one.code}` | {', '.join(statuses)} | {_sentence(one)} |\n"
 

@@ -23,7 +23,7 @@ from fastapi import Request
 from manifold_common.domain.correlation import ID_HEADERS, Correlation, correlated, correlation
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.domain.patience import hurried, wanted_while
-from manifold_common.errors import Abandoned, Denied, ErrorKind, ManifoldError, Overloaded
+from manifold_common.errors import Abandoned, Denied, ManifoldError, Overloaded
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,10 +34,10 @@ from functions.api.problem import internal_problem, problem_of
 from functions.api.request_body import length_of, too_large
 from functions.api.request_names import digested
 from functions.api.traffic import Room, Traffic, Transfer
+from functions.invocation.problems import status_of
 
 _log = logging.getLogger("manifold.api")
 
-_LOGGED = (ErrorKind.UNAVAILABLE, ErrorKind.CORRUPT, ErrorKind.INTERNAL)
 _COUNTED = (Overloaded, Abandoned)
 """What ``Traffic`` sums up in the log, and what nobody is there to hear."""
 _ALWAYS_ANSWERED = frozenset({"/health", "/livez", "/readyz"})
@@ -139,7 +139,7 @@ class Guard:
                 scope["state"]["transfer"] = transfer
                 await self._app(scope, digested(scope, self._received(scope, receive, transfer)), answer)
         except ManifoldError as error:
-            if error.kind in _LOGGED and not isinstance(error, _COUNTED):
+            if status_of(error, request.headers) >= 500 and not isinstance(error, _COUNTED):
                 log_failure(error, correlation_id, discreet=self._discreet)
             if status:
                 raise AnswerCutShort from None

@@ -77,7 +77,7 @@ _TAGS = [
     {"name": "direct access", "description": "Clients that read and store content by themselves."},
     {"name": "health", "description": "How the server is."},
 ]
-_OF_CONTENT = (408, 413, 415)
+_OF_CONTENT = (408, 415)
 """What whoever sends content may be answered."""
 _PATH = {
     "name": "path",

@@ -40,7 +40,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """
     return {
         status: {"description": _MEANINGS[status], "content": content_of(Problem, MEDIA_TYPE)}
-        for status in sorted({400, 403, 417, 429, 431, 500, 503, 507, *statuses})
+        for status in sorted({400, 403, 413, 417, 429, 431, 500, 503, 507, *statuses})
     }
 
 

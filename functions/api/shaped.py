@@ -53,7 +53,7 @@ class Router(APIRouter):
                     default=inspect.Parameter.empty,
                 )
                 extra = {**extra, "requestBody": {"required": required, "content": content_of(shape)}}
-                answers |= problems(413)
+                answers |= problems()
         status = options.get("status_code") or HTTPStatus.OK
         if (given := _shape_of(answer, Answer)) is not None:
             answers[int(status)] = {**answers.get(int(status), {}), "content": content_of(given)}

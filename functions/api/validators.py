@@ -99,7 +99,7 @@ def tell_file(response: Response, done: Edited, path: bytes) -> None:
 
 def tell_folder(response: Response, done: Edited, path: bytes) -> None:
     """Say whether a folder was made (201), or was there already (200)."""
-    response.headers["ETag"] = of_generation(Point(done.generation, done.commit)).etag
+    response.headers["ETag"] = of_generation(done.point).etag
     _tell_made(response, done, path, "tree")
 
 
@@ -113,7 +113,7 @@ def tell_edits(response: Response, done: Edited, *, is_made: bool = False) -> No
 
 
 def tell_commit(response: Response, done: Edited | Committed) -> None:
-    response.headers["ETag"] = of_generation(Point(done.generation, done.commit)).etag
+    response.headers["ETag"] = of_generation(done.point).etag
     tell_repeated(response, done)
 
 

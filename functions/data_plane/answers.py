@@ -34,11 +34,16 @@ def wanted_by(body: PlanProject) -> Wanted:
     return Wanted(tuple(body.paths), seen_of(body.known_generation), body.first, body.content)
 
 
-def plan_session(manifold: Manifold, principal: Principal, session: SessionId | None, body: PlanSession) -> SessionPlan:
-    """Return a plan for a session, which is opened if need be. Raises as ``SessionPlans.plan``."""
-    project: ProjectId | None = None
-    if body.project is not None:
-        project = manifold.projects.resolve(principal, body.project).id
+def plan_session(
+    manifold: Manifold,
+    principal: Principal,
+    session: SessionId,
+    project: ProjectId | None,
+    body: PlanSession,
+    *,
+    only_new: bool = False,
+) -> SessionPlan:
+    """Return a plan for a session, which is opened on ``project`` if need be. Raises as ``SessionPlans.plan``."""
     return manifold.session_plans.plan(
         principal,
         session,
@@ -48,6 +53,7 @@ def plan_session(manifold: Manifold, principal: Principal, session: SessionId | 
             tuple(body.paths),
             seen_generation=seen_of(body.seen_generation),
             drop_lost_draft=body.drop_lost_draft,
+            only_new=only_new,
         ),
         wanted=wanted_by(body),
         restore=body.restore,

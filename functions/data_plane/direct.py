@@ -47,7 +47,8 @@ def plan(event: Any, call: Call) -> SessionPlan:
     """Open a session whose working set is on the client's machine, or bring it to another generation."""
     said, body = _read(event, PlanSession)
     manifold = call.enter(said.principal, said.session)
-    return plan_session(manifold, said.principal, said.session, body)
+    project = None if body.project is None else manifold.projects.resolve(said.principal, body.project).id
+    return plan_session(manifold, said.principal, said.session, project, body)
 
 
 def verify(event: Any, call: Call) -> Verified:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from manifold_common.domain.correlation import correlation
@@ -101,6 +101,10 @@ class ExpectationFailed(InvalidInput):
     code = "expectation_failed"
 
 
+class ExpectedElsewhere(GenerationMismatch):
+    """The request's headers hold, but not the generation that its body names."""
+
+
 STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     IncompleteBody: 408,
     GenerationGone: 410,
@@ -110,6 +114,7 @@ STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     AnswerTooLarge: 413,
     MethodNotAllowed: 405,
     UnsupportedMediaType: 415,
+    ExpectedElsewhere: 409,
     UnsatisfiableRange: 416,
     ExpectationFailed: 417,
     RequestNameReused: 422,
@@ -119,12 +124,13 @@ STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     ConfigError: 500,  # the operator's mistake, never the caller's
 }
 
-PRECONDITIONS: Mapping[type[ManifoldError], Set[str]] = {
-    GenerationMismatch: frozenset({"if-match", "if-none-match", "if-unmodified-since"}),
-    AlreadyExists: frozenset({"if-none-match"}),
+PRECONDITIONS: Mapping[type[ManifoldError], Mapping[str, str | None]] = {
+    GenerationMismatch: {"if-match": None, "if-none-match": None, "if-unmodified-since": None},
+    AlreadyExists: {"if-none-match": "*"},
 }
-"""Errors that mean "precondition failed" (412) when the request carried a header that sets the precondition. Without
-the header the condition came from elsewhere, and the state that moved on is an ordinary conflict (409)."""
+"""Errors that mean "precondition failed" (412) when the request carries a header, with any value or just this one, that
+sets the precondition. Else the condition came from elsewhere, and the state that moved on is an ordinary conflict
+(409)."""
 
 
 class ProblemAnswer(NamedTuple):
@@ -140,8 +146,9 @@ class ProblemAnswer(NamedTuple):
 def status_of(error: ManifoldError, headers: Mapping[str, str]) -> int:
     """Return the HTTP status of an error, given the headers of the request that met it."""
     for kind in type(error).__mro__:
-        if not PRECONDITIONS.get(kind, frozenset()).isdisjoint(headers):
-            return 412
+        for name, value in PRECONDITIONS.get(kind, {}).items():
+            if name in headers and value in (None, headers[name].strip()):
+                return 412
         if kind in STATUS_OF_CLASS:
             return STATUS_OF_CLASS[kind]
     return STATUS_OF_KIND[error.kind]

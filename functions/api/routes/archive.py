@@ -63,7 +63,7 @@ def download_archive(
     "/archive",
     status_code=201,
     openapi_extra=_UPLOAD,
-    responses={**also(200, ImportedArchive, UNCHANGED), **responses(404, 408, 409, 412, 413, 422, 507)},
+    responses={**also(200, ImportedArchive, UNCHANGED), **responses(404, 408, 409, 412, 422)},
 )
 async def upload_archive(
     request: Request,

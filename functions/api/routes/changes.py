@@ -62,7 +62,7 @@ def move(request: Request, response: Response, caller: Caller, project: ProjectR
 @router.post(
     "/commits",
     status_code=201,
-    responses={**also(200, Edited, UNCHANGED), **responses(404, 409, 412, 413, 422, 507)},
+    responses={**also(200, Edited, UNCHANGED), **responses(404, 409, 412, 422)},
 )
 def commit_changes(
     request: Request, response: Response, caller: Caller, project: ProjectRef, body: NewCommit

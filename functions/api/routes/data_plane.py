@@ -25,7 +25,7 @@ from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.sessions import Saved
 
 from functions.api.caller import Caller, ProjectRef
-from functions.api.conditions import check_project, check_session
+from functions.api.conditions import check_project, check_session, creates_only
 from functions.api.problem import responses
 from functions.api.request_names import request_name
 from functions.api.shaped import Router
@@ -58,11 +58,14 @@ def plan_working_set(
     request: Request, caller: Caller, session: SessionRef, body: PlanSession | None = None
 ) -> SessionPlan:
     """Open a session whose working set is on the client's machine, or bring it to another generation."""
-    check_session(caller, request.headers, parse_session_id(session))
-    return plan_session(caller.manifold, caller.principal, parse_session_id(session), body or PlanSession())
+    body, found = body or PlanSession(), parse_session_id(session)
+    project = None if body.project is None else caller.project_id(body.project)
+    check_session(caller, request.headers, found, project=project)
+    only_new = creates_only(request.headers)
+    return plan_session(caller.manifold, caller.principal, found, project, body, only_new=only_new)
 
 
-@router.post("/sessions/{session}/uploads", responses=responses(404, 409, 412, 413))
+@router.post("/sessions/{session}/uploads", responses=responses(404, 409, 412))
 def open_uploads(request: Request, caller: Caller, session: SessionRef, body: OpenUploads) -> UploadSlots:
     """Give room for a draft and packs of it in the object store: a name for each object, and its key."""
     check_session(caller, request.headers, parse_session_id(session))
@@ -71,7 +74,7 @@ def open_uploads(request: Request, caller: Caller, session: SessionRef, body: Op
     return uploads.open(caller.principal, parse_session_id(session), base, body.packs, draft=body.draft)
 
 
-@router.post("/sessions/{session}/links", responses=responses(404, 412, 413))
+@router.post("/sessions/{session}/links", responses=responses(404, 412))
 def link_uploads(request: Request, caller: Caller, session: SessionRef, body: LinkUploads) -> UploadLinks:
     """Give links that create objects in such room, each once and with the length that is told."""
     check_session(caller, request.headers, parse_session_id(session))
@@ -79,14 +82,14 @@ def link_uploads(request: Request, caller: Caller, session: SessionRef, body: Li
     return UploadLinks(links=caller.manifold.uploads.link(caller.principal, parse_session_id(session), sizes))
 
 
-@router.post("/sessions/{session}/verify", responses=responses(404, 412, 413))
+@router.post("/sessions/{session}/verify", responses=responses(404, 412))
 def verify(request: Request, caller: Caller, session: SessionRef, body: VerifyUploads) -> Verified:
     """Check packs ahead, for a draft with more than one request can check."""
     check_session(caller, request.headers, parse_session_id(session))
     return verify_uploads(caller.manifold, caller.principal, parse_session_id(session), body)
 
 
-@router.post("/sessions/{session}/publish", responses=responses(404, 409, 412, 413, 422, 507))
+@router.post("/sessions/{session}/publish", responses=responses(404, 409, 412, 422))
 def publish(
     request: Request, response: Response, caller: Caller, session: SessionRef, body: PublishUploads
 ) -> Published:
@@ -106,7 +109,7 @@ def publish(
     return published_shown(caller.manifold, caller.principal, found, body, done)
 
 
-@router.post("/sessions/{session}/keep", responses=responses(404, 409, 412, 413, 507))
+@router.post("/sessions/{session}/keep", responses=responses(404, 409, 412))
 def keep(request: Request, caller: Caller, session: SessionRef, body: VerifyUploads) -> Saved:
     """Keep an uploaded draft as the session's saved work, without publishing it."""
     check_session(caller, request.headers, parse_session_id(session))

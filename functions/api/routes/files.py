@@ -21,7 +21,7 @@ from functions.api.request_body import Body
 from functions.api.request_names import named_request, reading
 from functions.api.response_body import attachment, media_type_of, requested_range, stream
 from functions.api.shaped import Router, also
-from functions.api.validators import of_file, tell_file, tell_repeated
+from functions.api.validators import of_file, tell_commit, tell_file
 
 router = Router(prefix="/api/projects/{project}", tags=["files"])
 
@@ -62,7 +62,7 @@ def read_file(request: Request, caller: Caller, project: ProjectRef, generation:
     )
 
 
-@router.head("/files/{path:rest}", response_class=Response, responses={**_FOUND, **responses(404)})
+@router.head("/files/{path:rest}", response_class=Response, responses={200: _FOUND[200], **responses(404)})
 def look_at_file(request: Request, caller: Caller, project: ProjectRef, generation: At = None) -> Response:
     """Say what reading the file would answer, without its content."""
     file = _open(request, caller, project, generation)
@@ -75,7 +75,7 @@ def look_at_file(request: Request, caller: Caller, project: ProjectRef, generati
 @router.put(
     "/files/{path:rest}",
     openapi_extra=_UPLOAD,
-    responses={**also(201, Edited, "It was not there before."), **responses(404, 408, 409, 412, 413, 422, 507)},
+    responses={**also(201, Edited, "It was not there before."), **responses(404, 408, 409, 412, 422)},
 )
 async def put_file(
     request: Request, response: Response, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
@@ -88,7 +88,7 @@ async def put_file(
     "/files/{path:rest}",
     status_code=201,
     openapi_extra=_UPLOAD,
-    responses=responses(404, 408, 409, 412, 413, 422, 507),
+    responses=responses(404, 408, 409, 412, 422),
 )
 async def create_file(
     request: Request, response: Response, caller: Caller, project: ProjectRef, message: Why = "", mode: FileMode = None
@@ -112,7 +112,7 @@ def delete_path(
     expected = expected_by(caller, request.headers, found, path=path, named=named)
     intent = Intent(message, expected=expected, request=named)
     done = caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], intent)
-    tell_repeated(response, done)
+    tell_commit(response, done)
     return edited_shown(done)
 
 

@@ -86,7 +86,7 @@ def get_commit(
     return found
 
 
-@router.get("/diff", responses=responses(404))
+@router.get("/diff", responses=responses(404, 410))
 def diff(
     caller: Caller,
     project: ProjectRef,

@@ -35,7 +35,7 @@ from manifold_common.shapes.sessions import (
 )
 
 from functions.api.caller import Caller
-from functions.api.conditions import check_read, check_session
+from functions.api.conditions import check_read, check_session, creates_only
 from functions.api.paging import DEFAULT_PAGE, After, Limit, page_of
 from functions.api.problem import responses
 from functions.api.request_names import request_name
@@ -68,17 +68,24 @@ def list_sessions(
 
 @router.post(
     "",
-    responses={**also(201, CheckedOut, "The session is a new one."), **responses(404, 409, 412, 413, 507)},
+    responses={**also(201, CheckedOut, "The session is a new one."), **responses(404, 409, 412)},
 )
 def open_session(request: Request, response: Response, caller: Caller, body: OpenSession) -> CheckedOut:
     """Open a session, or check an open one out again. Uncommitted changes are kept."""
-    check_session(caller, request.headers, None if body.session is None else parse_session_id(body.session))
+    session = None if body.session is None else parse_session_id(body.session)
+    project = None if body.project is None else caller.project_id(body.project)
+    check_session(caller, request.headers, session, project=project)
     done = caller.manifold.sessions.checkout(
         caller.principal,
-        None if body.session is None else parse_session_id(body.session),
-        None if body.project is None else caller.project_id(body.project),
+        session,
+        project,
         CheckoutRequest(
-            body.generation, tuple(body.paths), body.strategy, seen_of(body.seen_generation), body.drop_lost_draft
+            body.generation,
+            tuple(body.paths),
+            body.strategy,
+            seen_of(body.seen_generation),
+            body.drop_lost_draft,
+            only_new=creates_only(request.headers),
         ),
     )
     row = caller.manifold.sessions.view(caller.principal, done.session).session
@@ -94,7 +101,7 @@ def get_session(request: Request, response: Response, caller: Caller, session: S
     return session_shown(row)
 
 
-@router.post("/{session}/checkout", responses=responses(404, 409, 412, 413, 507))
+@router.post("/{session}/checkout", responses=responses(404, 409, 412))
 def checkout(
     request: Request, response: Response, caller: Caller, session: SessionRef, body: Checkout | None = None
 ) -> CheckedOut:
@@ -122,7 +129,7 @@ def status(caller: Caller, session: SessionRef, checksum: Checksum = False) -> S
     return status_shown(found)
 
 
-@router.post("/{session}/save", responses=responses(404, 409, 412, 413, 507))
+@router.post("/{session}/save", responses=responses(404, 409, 412))
 def save(
     request: Request, response: Response, caller: Caller, session: SessionRef, checksum: Checksum = False
 ) -> Saved:
@@ -134,7 +141,7 @@ def save(
     return saved_shown(done)
 
 
-@router.post("/{session}/commit", responses=responses(404, 409, 412, 413, 422, 507))
+@router.post("/{session}/commit", responses=responses(404, 409, 412, 422))
 def commit(
     request: Request, response: Response, caller: Caller, session: SessionRef, body: CommitSession | None = None
 ) -> Committed:

@@ -33,7 +33,7 @@ Glob = Annotated[
 OfKind = Annotated[Kind | None, Query(description="Only entries of this kind.")]
 
 
-@router.get("/tree", responses=responses(404, 410, 413))
+@router.get("/tree", responses=responses(404, 410))
 def list_root(
     request: Request, response: Response, caller: Caller, project: ProjectRef, recursive: Recursive = False,
     generation: At = None, glob: Glob = None, kind: OfKind = None, limit: Limit = DEFAULT_PAGE, cursor: After = None,
@@ -42,7 +42,7 @@ def list_root(
     return _list(request, response, caller, project, ROOT, recursive, generation, glob, kind, limit, cursor)
 
 
-@router.get("/tree/{path:rest}", responses=responses(404, 410, 413))
+@router.get("/tree/{path:rest}", responses=responses(404, 410))
 def list_folder(
     request: Request, response: Response, caller: Caller, project: ProjectRef, recursive: Recursive = False,
     generation: At = None, glob: Glob = None, kind: OfKind = None, limit: Limit = DEFAULT_PAGE, cursor: After = None,

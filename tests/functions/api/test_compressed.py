@@ -57,6 +57,28 @@ def test_what_is_small_or_content_or_may_tell_a_secret_goes_as_it_is(api: Api) -
         assert not {"content-encoding", "vary"} & answer.headers.keys(), path
 
 
+def test_the_tag_of_a_compressed_answer_is_a_condition_also_where_answers_are_never_compressed(api: Api) -> None:
+    api.project()
+    changes = [{"op": "put", "path": f"f{n}", "text": "x"} for n in range(60)]
+    asked = {"Accept-Encoding": "gzip"}
+
+    def tag() -> str:
+        made = api.post("/api/projects/demo/commits", json={"changes": changes}, headers=asked)
+        changes[0]["text"] += "x"
+        return str(made.headers["etag"])
+
+    assert tag().endswith('-gzip"')
+    for path in ("files/f1", "files/f2", "archive", "tree"):
+        known = api.get("/api/projects/demo/tree", headers=asked).headers["etag"]
+        assert api.get(f"/api/projects/demo/{path}", headers={"If-None-Match": known}).status_code == 304, path
+        assert api.get(f"/api/projects/demo/{path}", headers={"If-Match": known}).status_code == 200, path
+    assert api.put("/api/projects/demo/files/g", content=b"x", headers={"If-Match": tag()}).status_code == 201
+    assert api.delete("/api/projects/demo/files/g", headers={"If-Match": tag()}).status_code == 200
+    archive = api.get("/api/projects/demo/archive").content
+    known = {"If-Match": tag()}
+    assert api.post("/api/projects/demo/archive?folder=new", content=archive, headers=known).status_code == 201
+
+
 @pytest.mark.parametrize(
     ("accepted", "encoding"),
     [

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from manifold_common.domain.history import Point
 from manifold_common.ids import CommitId, Generation
+from manifold_common.services.projects.edits import Edited, Edits
 
+from functions.api import conditions
 from functions.api.validators import of_generation
 from tests.support.api import Api
 
@@ -97,7 +102,7 @@ def test_dates_count_only_where_there_are_no_tags(api: Api) -> None:
             ({"If-Modified-Since": LONG_AGO, "If-None-Match": etag}, 304),
             ({"If-Unmodified-Since": LONG_AGO}, 412),
             ({"If-Unmodified-Since": LATER}, 200),
-            ({"If-Unmodified-Since": "yesterday"}, 400),
+            ({"If-Unmodified-Since": "yesterday"}, 200),
             ({"If-Unmodified-Since": LONG_AGO, "If-Match": "*"}, 200),
             ({"If-Match": '"stale"', "If-None-Match": etag}, 412),
         ]:
@@ -149,7 +154,6 @@ def test_no_write_is_done_under_a_condition_that_does_not_hold_or_cannot_be_read
             ({"If-Match": ""}, 400),
             ({"If-Match": "1"}, 400),
             ({"If-None-Match": ","}, 400),
-            ({"If-Unmodified-Since": "yesterday"}, 400),
         ]:
             answer = api.request(method, path, headers=headers, **body)  # type: ignore[arg-type]
             assert answer.status_code == status, (method, path, headers, answer.text)
@@ -226,6 +230,27 @@ def test_a_time_guards_a_write_against_what_came_after_it(api: Api) -> None:
         assert new.status_code == 200, new.text
 
 
+def test_a_date_that_is_none_or_one_of_two_is_ignored(api: Api) -> None:
+    for lines in (["yesterday"], ["Sun, 99 Nov 1994 08:49:37 GMT"], [LONG_AGO, LONG_AGO]):
+        headers = [("If-Unmodified-Since", line) for line in lines]
+        assert api.put(f"{FILES}/a", content=b"x", headers=headers).status_code == 200, lines
+    twice = [("If-Modified-Since", LATER), ("If-Modified-Since", LATER)]
+    assert api.get(f"{FILES}/a", headers=twice).status_code == 200
+
+
+def test_a_time_guards_a_session_against_what_came_into_its_project(api: Api) -> None:
+    work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
+    (work / "b").write_bytes(b"two")
+    old, new = {"If-Unmodified-Since": LONG_AGO}, {"If-Unmodified-Since": LATER}
+    for path in ("/api/sessions/s1/save", "/api/sessions/s1/checkout", "/api/sessions/s1/commit"):
+        assert code_of(api.post(path, headers=old)) == (412, "precondition_failed"), path
+        assert api.post(path, headers=new).status_code == 200, path
+    another = {"project": "demo", "session": "s2"}
+    assert api.post("/api/sessions", json=another, headers=old).status_code == 412
+    assert api.delete("/api/sessions/s1", headers=old).status_code == 412
+    assert [row["session"] for row in api.get("/api/sessions").json()["items"]] == ["s1"]
+
+
 def test_a_session_has_a_tag_that_guards_it(api: Api) -> None:
     work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
     stale = api.get("/api/sessions/s1").headers["etag"]
@@ -234,6 +259,83 @@ def test_a_session_has_a_tag_that_guards_it(api: Api) -> None:
     assert current == api.get("/api/sessions/s1").headers["etag"] != stale
     assert code_of(api.delete("/api/sessions/s1", headers={"If-Match": stale})) == (412, "precondition_failed")
     assert api.delete("/api/sessions/s1", headers={"If-Match": current}).status_code == 204
+
+
+def test_a_new_session_may_depend_on_the_state_of_its_project(api: Api) -> None:
+    etag = api.get(DEMO).headers["etag"]
+    for number, header in enumerate(('"0"', "*", '"stale"')):
+        asked = {"project": "demo", "session": f"no-{number}"}
+        assert api.post("/api/sessions", json=asked, headers={"If-Match": header}).status_code == 412, header
+    for number, header in enumerate(('"1"', etag)):
+        asked = {"project": "demo", "session": f"yes-{number}"}
+        assert api.post("/api/sessions", json=asked, headers={"If-Match": header}).status_code == 201, header
+
+
+def test_of_several_that_claim_a_session_at_once_one_has_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has found that it is not there, before the first one opens it."""
+    together = threading.Barrier(4)
+    check = conditions.Conditions.require
+
+    def require(self: conditions.Conditions, target: conditions.Target, free: conditions.Target | None = None) -> None:
+        check(self, target, free)
+        together.wait(20)
+
+    monkeypatch.setattr(conditions.Conditions, "require", require)
+    asked = {"project": "demo", "session": "claimed"}
+    with ThreadPoolExecutor(4) as pool:
+        sent = [pool.submit(api.post, "/api/sessions", json=asked, headers={"If-None-Match": "*"}) for _ in range(4)]
+        found = sorted(one.result().status_code for one in sent)
+    assert found == [201, 412, 412, 412]
+
+
+def test_of_several_that_create_a_file_at_once_one_makes_it_and_the_others_hear_that_it_is_there(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(3)
+    publish = Edits.publish
+
+    def published(*given: Any, **named: Any) -> Edited:
+        together.wait(20)
+        return publish(*given, **named)
+
+    monkeypatch.setattr(Edits, "publish", published)
+    for header, status in (({"If-None-Match": "*"}, 412), ({}, 409)):
+        path, send = f"{FILES}/new-{status}", api.put if header else api.post
+        with ThreadPoolExecutor(3) as pool:
+            sent = [pool.submit(send, path, content=b"%d" % n, headers=header) for n in range(3)]
+            answers = sorted((one.result() for one in sent), key=lambda one: one.status_code)
+        assert [one.status_code for one in answers] == [201, status, status]
+        assert {code_of(one)[1] for one in answers[1:]} == {"already_exists"}
+
+
+def test_a_generation_in_the_body_counts_beside_headers_that_hold(api: Api) -> None:
+    work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
+    (work / "b").write_bytes(b"two")
+    changes = {"changes": [{"op": "mkdir", "path": "d"}]}
+    for path, body, own in (
+        (f"{DEMO}/commits", changes, DEMO),
+        ("/api/sessions/s1/commit", {}, DEMO),
+        ("/api/sessions/s1/commit", {}, "/api/sessions/s1"),
+    ):
+        for said, refused in ((f"1-{'a' * 26}", 412), (0, 400)):
+            asked = {**body, "expected_generation": said}
+            for header in ('"1", "x"', "*", api.get(own).headers["etag"]):
+                answer = api.post(path, json=asked, headers={"If-Match": header})
+                assert code_of(answer) == (409, "generation_mismatch"), (path, header, said)
+            assert api.post(path, json=asked, headers={"If-Match": '"1"'}).status_code == refused, (path, said)
+    assert generation(api) == 1
+    exact = {"expected_generation": f"1-{api.get(DEMO).json()['commit']}"}
+    assert api.post("/api/sessions/s1/commit", json=exact, headers={"If-Match": '"1"'}).status_code == 200
+
+
+def test_what_is_taken_is_no_failed_condition_where_the_header_holds(api: Api) -> None:
+    api.post("/api/projects", json={"name": "taken"})
+    other = {"If-None-Match": '"zzz"'}
+    assert code_of(api.post(f"{FILES}/a", content=b"x", headers=other)) == (409, "already_exists")
+    assert code_of(api.patch(DEMO, json={"name": "taken"}, headers=other)) == (409, "already_exists")
+    assert code_of(api.post("/api/projects", json={"name": "taken"}, headers=other)) == (409, "already_exists")
+    everything = {"If-None-Match": "*"}
+    assert code_of(api.post("/api/projects", json={"name": "taken"}, headers=everything)) == (412, "already_exists")
 
 
 # --- what is answered to a write ------------------------------------------------------------------------------------
@@ -265,6 +367,20 @@ def test_what_is_made_is_201_with_its_place_and_tag_and_what_is_replaced_200(api
         answer = api.request(method, path, **body)  # type: ignore[arg-type]
         assert answer.status_code == 200 and "location" not in answer.headers, answer.text
         assert answer.headers["etag"]
+
+
+def test_a_write_that_changes_nothing_has_the_tag_of_the_newest_commit(api: Api) -> None:
+    api.post(f"{DEMO}/dirs", json={"path": "d"})
+    api.post("/api/sessions", json={"project": "demo", "session": "s1"})
+    newest = api.get(f"{DEMO}/tree").headers["etag"]
+    for answer in (
+        api.post(f"{DEMO}/dirs", json={"path": "d"}),
+        api.post(f"{DEMO}/restore", json={"generation": 2}),
+        api.post("/api/sessions/s1/commit"),
+    ):
+        assert (answer.status_code, answer.headers["etag"]) == (200, newest), answer.text
+    gone = api.delete(f"{FILES}/a")
+    assert gone.headers["etag"] == api.get(f"{DEMO}/tree").headers["etag"] != newest
 
 
 def test_a_client_goes_on_with_the_tag_of_its_last_write(api: Api) -> None:

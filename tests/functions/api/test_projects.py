@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from manifold_common.ids import encode_id
 
 from tests.support.api import Api
 
@@ -35,10 +36,18 @@ def test_a_name_that_no_project_can_have_is_refused(api: Api, name: str) -> None
     assert answer.json()["hint"]
 
 
-def test_a_project_named_like_an_id_does_not_hide_the_project_of_that_id(api: Api) -> None:
-    first = api.project("first")
-    api.project(first)
-    assert api.get(f"/api/projects/{first}").json()["name"] == "first"
+def test_no_project_is_named_like_an_id(api: Api) -> None:
+    """A request about a project's id that is sent again after the project was deleted would be about the other one."""
+    first, name = api.project("first"), {"name": encode_id(bytes(16))}
+    for answer in (
+        api.post("/api/projects", json=name),
+        api.post("/api/projects", json={"name": first}),
+        api.patch(f"/api/projects/{first}", json=name),
+        api.post(f"/api/projects/{first}/fork", json=name),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+        assert "id" in answer.json()["detail"]
+    assert [project["name"] for project in api.get("/api/projects").json()["items"]] == ["first"]
 
 
 def test_a_name_in_a_url_may_hold_any_text(api: Api) -> None:

@@ -34,6 +34,8 @@ class CheckoutRequest(msgspec.Struct, frozen=True):
     refused."""
     drop_lost_draft: bool = False
     """Give up saved work of the session if it cannot be read. What can be read is kept."""
+    only_new: bool = False
+    """The session must not be there yet: whoever is answered has it alone."""
 
     def __post_init__(self) -> None:
         settle(
@@ -43,6 +45,7 @@ class CheckoutRequest(msgspec.Struct, frozen=True):
             strategy=Strategy.of(self.strategy),
             seen_generation=optional_seen(self.seen_generation, "seen_generation"),
             drop_lost_draft=checked_flag(self.drop_lost_draft, "drop_lost_draft"),
+            only_new=checked_flag(self.only_new, "only_new"),
         )
 
 

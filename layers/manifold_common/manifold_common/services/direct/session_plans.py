@@ -53,7 +53,8 @@ class SessionPlans:
 
         Raises:
             DraftLost: saved work has to be brought back and cannot be read.
-            NotFound: no such project, session or generation. InvalidInput: the session is of another project.
+            NotFound: no such project, session or generation. AlreadyExists: the session was to be a new one.
+            InvalidInput: it is of another project.
             ConfigError: the store gives no links. StaleStore.
         """
         context = self._context

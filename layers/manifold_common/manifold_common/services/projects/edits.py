@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_generation, listed_paths
-from manifold_common.domain.history import Seen, require_expected
+from manifold_common.domain.history import Point, Seen, require_expected
 from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
@@ -24,7 +24,7 @@ from manifold_common.domain.tree import (
 )
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.errors import NotFound
+from manifold_common.errors import CommitConflict, NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
@@ -53,7 +53,8 @@ __all__ = [
 @dataclass(frozen=True, slots=True)
 class Edited:
     project: ProjectId
-    generation: Generation
+    point: Point
+    """Where the project is now."""
     commit: CommitId | None
     """``None`` when the edits changed nothing."""
     paths: list[bytes]
@@ -68,6 +69,10 @@ class Edited:
     """Those of ``entries`` where nothing stood before."""
     repeated: bool = field(default=False, compare=False)
     """Done by an earlier request of the same name, and not again."""
+
+    @property
+    def generation(self) -> Generation:
+        return self.point.generation
 
 
 class Edits:
@@ -94,7 +99,11 @@ class Edits:
             for edit in edits:
                 draft.edit(edit)
             content = writer.finish()
-        return self.publish(principal, base, draft.changes(), content, intent, writer.new_bytes)
+        try:
+            return self.publish(principal, base, draft.changes(), content, intent, writer.new_bytes)
+        except CommitConflict:
+            draft.refuse_taken(self._context.log.load(principal.tenant, project).tree)
+            raise
 
     def restore(
         self,
@@ -148,7 +157,7 @@ class Edits:
             known_in: a snapshot that knows where the content is, where ``base`` does not.
         """
         if not changes:
-            return Edited(base.project, base.head.generation, None, [], [], [])
+            return Edited(base.project, base.head.point, None, [], [], [])
         known = base.places if known_in is None else {**known_in.places, **base.places}
         pending = PendingCommit(base, changes, content, known, principal.user, intent=intent, new_bytes=new_bytes)
         return _edited(self._publisher.publish(pending), base.tree)
@@ -169,7 +178,7 @@ def _edited(published: Published, before: Tree) -> Edited:
     upserts = published.changes.upserts
     return Edited(
         published.head.project,
-        published.head.head.generation,
+        published.head.head.point,
         published.commit.commit if published.commit else None,
         sorted(published.changes.paths() - {ROOT}),
         published.conflicts,

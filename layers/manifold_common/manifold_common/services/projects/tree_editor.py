@@ -196,9 +196,17 @@ class TreeEditor:
         self._tree = _EditedTree(base.tree)
         self._moved_entries = 0
         self._writer = writer
+        self._only_new: list[bytes] = []
+        """Paths that are to replace nothing, and that the base does not have."""
 
     def changes(self) -> Changes:
         return between(self._base, self._tree.entries)
+
+    def refuse_taken(self, tree: Tree) -> None:
+        """Raises AlreadyExists: an edit was not to replace what ``tree``, which is newer than the base, has."""
+        for path in self._only_new:
+            if path in tree:
+                raise _taken(path)
 
     def edit(self, edit: Edit) -> None:
         match edit:
@@ -223,8 +231,8 @@ class TreeEditor:
     def _put_file(self, edit: PutFile) -> None:
         path = check_path(edit.path)
         before = self._tree.get(path)
-        if before is not None and edit.create_only:
-            raise AlreadyExists(f"{to_display(path)!r} is there already")
+        if edit.create_only:
+            self._must_be_free(path)
         if before is not None and before.kind == DIRECTORY:
             raise InvalidInput(f"{to_display(path)!r} is a folder", hint="delete it first, or choose another path")
         self._make_parents(path)
@@ -317,12 +325,18 @@ class TreeEditor:
         if source.startswith(destination + b"/"):
             raise InvalidInput(f"{to_display(source)!r} cannot take the place of a folder that it lies in")
         self._count(1 + len(below))
-        if self._tree.get(destination) is not None:
-            if not edit.overwrite:
-                raise AlreadyExists(f"{to_display(destination)!r} is there already", hint="ask for it to be replaced")
+        if not edit.overwrite:
+            self._must_be_free(destination, hint="ask for it to be replaced")
+        elif self._tree.get(destination) is not None:
             self._delete(Delete(destination, recursive=True))
         self._make_parents(destination)
         return source, destination, below
+
+    def _must_be_free(self, path: bytes, hint: str | None = None) -> None:
+        if self._tree.get(path) is not None:
+            raise _taken(path, hint)
+        if path not in self._base:
+            self._only_new.append(path)
 
     def _below(self, path: bytes) -> list[bytes]:
         """Return what is below an existing path. Raises NotFound."""
@@ -383,3 +397,7 @@ def _after(first: memoryview, read: ReadInto) -> ReadInto:
         return count
 
     return both
+
+
+def _taken(path: bytes, hint: str | None = None) -> AlreadyExists:
+    return AlreadyExists(f"{to_display(path)!r} is there already", hint=hint)

@@ -177,7 +177,7 @@ class RemoteSessions:
                 if intent.expected is not None:
                     self._check_expected(owner.project, intent.expected)
                 self._working_sets.keep(opened, WorkingState(state.base, seen.trust, state.scope))
-                return nothing_committed(opened, state.base.head.generation, found)
+                return nothing_committed(opened, state.base.head.point, found)
             upload.store(seen.changes, content)
             done = upload.publish(intent)
             try:
@@ -187,7 +187,7 @@ class RemoteSessions:
                 _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
             return Committed(
                 project=done.project,
-                generation=done.generation,
+                point=Point(done.generation, done.commit),
                 commit=done.commit,
                 added=done.added,
                 modified=done.modified,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point
 from manifold_common.domain.losses import Losses
 from manifold_common.domain.tree import tally
 from manifold_common.engine.commit_writer import StoredCommit, decode_note
@@ -31,9 +32,10 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Committed:
     project: ProjectId
-    generation: Generation
+    point: Point
+    """The new generation; or the working set's base, when there was nothing to commit."""
     commit: CommitId | None
-    """``None`` when there was nothing to commit; ``generation`` is then the working set's base."""
+    """``None`` when there was nothing to commit."""
     added: int
     modified: int
     deleted: int
@@ -52,6 +54,10 @@ class Committed:
     """What of changed files and new folders no project keeps."""
     repeated: bool = False
     """Done by an earlier request of the same name, and not again."""
+
+    @property
+    def generation(self) -> Generation:
+        return self.point.generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ class Commits:
                 self._drafts.forget(opened)
                 self._sessions.note_use(owner)
                 self._working_sets.keep(opened, WorkingState(state.base, seen.trust, state.scope))
-                return nothing_committed(opened, state.base.head.generation, seen.found)
+                return nothing_committed(opened, state.base.head.point, seen.found)
             try:
                 published = self._publisher.publish(pending, self._hooks(opened, pending))
             except CatalogUnavailable:
@@ -142,7 +148,7 @@ class Commits:
         note = decode_note(self._context.keys.of(head.tenant, head.project), head.tenant, head.project, row)
         return Committed(
             project=head.project,
-            generation=row.generation,
+            point=Point(row.generation, row.commit),
             commit=row.commit,
             added=note.added,
             modified=note.modified,
@@ -247,11 +253,11 @@ class Commits:
         self._drafts.put(principal, session, stored)
 
 
-def nothing_committed(opened: OpenWorkingSet, generation: Generation, found: ScanResult) -> Committed:
+def nothing_committed(opened: OpenWorkingSet, base: Point, found: ScanResult) -> Committed:
     """Return what is to be said of a working set that has changed nothing."""
     return Committed(
         project=opened.owner.project,
-        generation=generation,
+        point=base,
         commit=None,
         added=0,
         modified=0,
@@ -271,7 +277,7 @@ def committed(published: Published, pending: PendingCommit, found: ScanResult | 
     counted = tally(pending.base.tree, published.changes)
     return Committed(
         project=pending.base.project,
-        generation=published.head.head.generation,
+        point=published.head.head.point,
         commit=published.commit.commit if published.commit else None,
         added=counted.added,
         modified=counted.modified,

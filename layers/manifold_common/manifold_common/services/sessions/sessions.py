@@ -165,7 +165,8 @@ class Sessions:
 
         Raises:
             DraftLost: saved work of the session has to be brought here and cannot be read.
-            NotFound: no such project, session or generation. InvalidInput: the session is of another project.
+            NotFound: no such project, session or generation. AlreadyExists: the session was to be a new one.
+            InvalidInput: it is of another project.
             CommitConflict: the working set and others' commits changed the same paths, and no strategy was given that
                 decides; nothing was touched.
             RamUnavailable: the project is encrypted, and working sets lie on a disk here. NoSpace, QuotaExceeded: there
@@ -212,7 +213,8 @@ class Sessions:
         with self._working_sets.open(owner_of(row)) as opened:
             if opened.location.exists() and self._working_sets.folders.mode is WorkspaceMode.EPHEMERAL:
                 # Someone else found the session, and was here first.
-                return self._go_on(opened, self.view(principal, session), request, progress)
+                done = self._go_on(opened, self.view(principal, session), request, progress)
+                return replace(done, kind=CheckoutKind.NEW)
             try:
                 if opened.location.exists():
                     self._bring(opened, row, base.head.point, request.strategy)
@@ -245,7 +247,13 @@ class Sessions:
         return NewSession(context.session_row(principal, session, base, request.paths), base, head)
 
     def check_same(self, row: SessionRow, project: ProjectId | None, request: CheckoutRequest) -> None:
-        """Raises InvalidInput: the session was opened on another project, or with other paths."""
+        """Hold an open session against what is asked for.
+
+        Raises:
+            AlreadyExists: it was to be a new one. InvalidInput: it was opened on another project, or with other paths.
+        """
+        if request.only_new:
+            raise AlreadyExists(f"session '{row.session}' is open already", hint="choose another session id")
         if project is not None and row.project != project:
             raise InvalidInput(
                 f"session '{row.session}' works on another project",
