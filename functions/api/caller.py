@@ -9,8 +9,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Request
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
-from manifold_common.errors import InvalidInput, NotFound
-from manifold_common.ids import Generation, ProjectId, parse_project_id
+from manifold_common.ids import Generation, ProjectId
 from manifold_common.shapes.projects import Project
 
 from functions.api.request_body import RequestBodies
@@ -51,11 +50,7 @@ class Call:
 
     def project(self, name_or_id: str) -> Project:
         """Return the caller's project of that id, or else of that name. Raises NotFound."""
-        projects = self.manifold.projects
-        try:
-            return projects.get(self.principal, parse_project_id(name_or_id))
-        except (InvalidInput, NotFound):
-            return projects.resolve(self.principal, name_or_id)
+        return self.manifold.projects.resolve(self.principal, name_or_id)
 
     def project_id(self, name_or_id: str) -> ProjectId:
         """Raises NotFound."""

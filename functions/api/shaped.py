@@ -1,9 +1,9 @@
 """Routes that take and give shapes (``manifold_common.shapes``).
 
-A route of this router says ``body: Shape`` or ``body: Shape | None = None``, and ``-> Shape``. Its body is decoded and
-its answer encoded here, and neither passes through a model of the framework, which would cost a function's first answer
-more than all else. Bodies and answers of some size are worked on in a thread. What the description says of them are
-references by name; ``openapi.py`` adds the shapes.
+A route of this router says ``body: Shape`` or ``body: Shape | None = None``, and ``-> Shape``, or a dictionary where no
+client needs a type of it. Its body is decoded and its answer encoded here, and neither passes through a model of the
+framework, which would cost a function's first answer more than all else. Bodies and answers of some size are worked on
+in a thread. What the description says of shapes are references by name; ``openapi.py`` adds what they stand for.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class Router(APIRouter):
         status = options.get("status_code") or HTTPStatus.OK
         if (given := _shape_of(answer, Answer)) is not None:
             answers[int(status)] = {**answers.get(int(status), {}), "content": content_of(given)}
+        elif get_origin(answer) is dict:
+            answers[int(status)] = {"content": {JSON: {"schema": msgspec.json.schema(answer)}}}
         options |= {
             "openapi_extra": extra or None,
             "responses": answers,

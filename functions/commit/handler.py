@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import Any
 
+import msgspec
 from manifold_common.domain.arguments import optional_request
 from manifold_common.services.projects.changes import edit_of
 from manifold_common.services.projects.shown import edited_shown
@@ -24,8 +26,8 @@ class _Asked(OnBehalf, frozen=True, kw_only=True):
     project: str
     """Name or id."""
     request_id: str | None = None
-    """The caller's own name for this request: a second one of that name changes nothing, and is answered like the
-    first."""
+    """The caller's own name for this request, unique in the project. Sent again, it changes nothing and is answered as
+    before; another one of that name is refused."""
 
 
 @function("commit")
@@ -50,7 +52,13 @@ def _commit(event: Any, call: Call) -> Edited:
     asked, body = parts_of(event, _Asked, NewCommit)
     principal = asked.principal()
     edits = list(map(edit_of, body.changes))
-    request = optional_request(asked.request_id)
+
+    def fingerprint() -> bytes:
+        said = (principal.user, "commit", body)
+        return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).digest()
+
+    name = optional_request(asked.request_id)
+    request = None if name is None else name._replace(fingerprint=fingerprint)
     intent = Intent(body.message, body.provenance, seen_of(body.expected_generation), body.strategy, request)
     manifold = call.enter(principal)
     project = project_of(manifold, principal, asked.project)

@@ -60,7 +60,7 @@ def verify(event: Any, call: Call) -> Verified:
 def publish(event: Any, call: Call) -> Published:
     """Publish an uploaded draft as the next generation."""
     asked, body = parts_of(event, _AskedToPublish, PublishUploads)
-    said = _said(asked, optional_request(asked.request_id or None))
+    said = _said(asked, optional_request(asked.request_id))
     manifold, expected = call.enter(said.principal, said.session), seen_of(body.expected_generation)
     done = publish_uploads(manifold, said.principal, said.session, body, expected=expected, request=said.request)
     return published_shown(manifold, said.principal, said.session, body, done)

@@ -6,12 +6,10 @@ from typing import Literal
 
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import Principal
-from manifold_common.errors import InvalidInput, NotFound
 from manifold_common.ids import (
     DEFAULT_TENANT,
     DEFAULT_USER,
     ProjectId,
-    parse_project_id,
     parse_tenant_id,
     parse_user_id,
 )
@@ -36,7 +34,4 @@ class OnBehalf(Request, frozen=True, kw_only=True):
 
 def project_of(manifold: Manifold, principal: Principal, name_or_id: str) -> ProjectId:
     """Return the principal's project of that id, or else of that name. Raises NotFound."""
-    try:
-        return manifold.projects.get(principal, parse_project_id(name_or_id)).id
-    except (InvalidInput, NotFound):
-        return manifold.projects.resolve(principal, name_or_id).id
+    return manifold.projects.resolve(principal, name_or_id).id

@@ -68,7 +68,7 @@ def test_a_copied_working_folder_can_be_read_and_changes_nothing(program: Progra
     (copy.folder / "x").write_bytes(b"x")
     before = sorted(path.name for path in work.parent.parent.iterdir())
     assert copy("cat", name, "a").stdout == b"one"
-    assert copy.json("sessions")["sessions"][0]["session"] == "s1"
+    assert copy.json("sessions")["items"][0]["session"] == "s1"
     for refused in (
         ["commit", "s1"], ["save", "s1"], ["close", "s1", "--discard"], ["checkout", name, "--session", "s1"],
         ["checkout", name], ["import", name, str(copy.folder)], ["project", "delete", name, "--yes"],

@@ -16,6 +16,8 @@ from manifold_local.cli.call import COMMON_OPTIONS
 from manifold_local.cli.exit_codes import EXIT_CODES, MEANINGS
 from manifold_local.cli.run import run
 
+from tests.support.cli import Program
+
 ROOT = Path(__file__).resolve().parents[2]
 
 Words = tuple[str, ...]
@@ -105,3 +107,13 @@ def test_refused_it_ends_as_the_table_of_exit_codes_says_and_changes_nothing(
     assert code in MEANINGS
     assert error["message"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [words for words, one in ALL.items() if [each.name for each in one.params if each.required] == ["project"]],
+    ids=" ".join,
+)
+def test_what_is_about_a_project_works_on_one(words: Words, program: Program) -> None:
+    confirmed = ["--yes"] if "yes" in {each.name for each in ALL[words].params} else []
+    assert program.json(*words, program.project(), *confirmed)

@@ -17,9 +17,10 @@ from fastapi.routing import APIRoute
 from functions.api.app import create_app
 from functions.api.areas import AREAS
 from tests.support.manifold import folder_manifold
+from tests.support.work import new_project
 
 PROBLEM = "application/problem+json"
-ABSENT = "absent"
+ABSENT, THERE = "absent", "there"
 
 
 class Route(NamedTuple):
@@ -31,6 +32,10 @@ class Route(NamedTuple):
     def place(self) -> str:
         """The path as the description has it."""
         return self.path.replace(":rest}", "}")
+
+    @property
+    def is_read_of_a_project(self) -> bool:
+        return self.method == "GET" and re.findall(r"{(.+?)}", self.path) == ["project"]
 
     @property
     def url(self) -> str:
@@ -57,6 +62,7 @@ def named(route: Route) -> str:
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     """One for all: nothing that is asked here changes anything."""
     with closing(folder_manifold(tmp_path_factory.mktemp("routes"))) as manifold:
+        new_project(manifold, THERE, a=b"one")
         yield create_app(manifold)
 
 
@@ -106,6 +112,13 @@ def test_what_it_answers_about_what_does_not_exist_is_declared(
     if answer.status_code >= 400 and route.method != "HEAD":
         assert answer.headers["content-type"] == PROBLEM
         assert answer.json()["code"] and answer.json()["detail"]
+
+
+@pytest.mark.parametrize("route", [route for route in OF_THE_API if route.is_read_of_a_project], ids=named)
+def test_what_it_answers_about_a_project_is_declared(route: Route, operation: dict[str, Any], app: FastAPI) -> None:
+    answer = ask(app, route.method, route.path.replace("{project}", THERE))
+    needed = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query" and one.get("required")]
+    assert answer.status_code == (400 if needed else 200)
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.path.startswith("/api")], ids=named)

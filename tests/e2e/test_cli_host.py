@@ -98,6 +98,10 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
     assert shown.pop("differences") == _get(f"{at}/diff?before=1&after=2")["items"]
     assert shown == _get(f"{at}/commits/2")
     assert health.keys() - {"host"} == _get(f"{url}/health").keys() - {"traffic"}
+    sessions = program.json("sessions", project)
+    for one in sessions["items"]:
+        assert (one.pop("project_name"), one.pop("has_working_set_here")) == (project, True)
+    assert sessions == _get(f"{url}/api/sessions?project={project}")
 
 
 def test_commands_and_the_host_work_at_the_same_time_and_nothing_is_lost(program: Program, url: str) -> None:

@@ -84,7 +84,7 @@ def test_a_session_that_went_on_on_another_machine_is_not_closed_unasked(
     assert "has gone on on" in error["message"]
     assert there.json("commit", "s1")["added"] == 1
     there("close", "s1")
-    assert there.json("sessions")["sessions"] == []
+    assert there.json("sessions")["items"] == []
 
 
 def test_the_commands_that_the_page_shows(

@@ -136,11 +136,11 @@ def test_an_interrupted_export_leaves_no_folder(
 def test_an_interrupted_checkout_leaves_no_session_that_nobody_can_name(program: Program, big: Path) -> None:
     if "to-export" not in names(program):
         program("import", "to-export", big, "--create")
-    before = program.json("sessions")["sessions"]
+    before = program.json("sessions")["items"]
     works = lambda: any(program.ram.rglob("big-*"))  # noqa: E731
     done = interrupted(program, signal.SIGTERM, works, "checkout", "to-export")
     assert (done.returncode, done.stdout) == (143, b"")
-    assert program.json("sessions")["sessions"] == before
+    assert program.json("sessions")["items"] == before
     assert not works()
 
 

@@ -39,7 +39,7 @@ def test_every_command_answers_in_json(program: Program, tmp_path: Path) -> None
     assert [(d["path"], d["change"], d["after"]["size"]) for d in status["differences"]] == [("f", "modified", 2)]
     assert program.json("save", "json-1")["changed"] >= 1
     assert program.json("commit", "json-1", "-m", "two", "--provenance", "cost=0.5")["generation"] == 2
-    assert [session["session"] for session in program.json("sessions", name)["sessions"]] == ["json-1"]
+    assert [session["session"] for session in program.json("sessions", name)["items"]] == ["json-1"]
     commits = program.json("log", name)["items"]
     assert (commits[0]["message"], commits[0]["provenance"]) == ("two", {"cost": 0.5})
     assert program.json("log", name, "--limit", "1", "--before", "2")["items"] == commits[1:]

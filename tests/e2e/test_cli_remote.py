@@ -75,7 +75,7 @@ def test_a_project_goes_in_is_changed_committed_restored_and_comes_out(
     laptop("export", name, tmp_path / "out", "--generation", "1")
     assert look(tmp_path / "out") == look(tree)
     assert name in {project["name"] for project in laptop.json("project", "list")["items"]}
-    assert [row["has_working_set_here"] for row in laptop.json("sessions", name)["sessions"]] == [True]
+    assert [row["has_working_set_here"] for row in laptop.json("sessions", name)["items"]] == [True]
     laptop("close", f"{name}-s")
     assert not work.exists()
 
@@ -110,7 +110,7 @@ def test_what_was_made_at_the_server_for_work_that_fails_is_taken_back(laptop: P
     assert "failed" not in laptop.text("project", "list")
     laptop("import", "large", tree, "--create")
     laptop("checkout", "large", code=2, PROJECTS_QUOTAS_MAX_SESSION_RAM_BYTES="1")
-    assert laptop.json("sessions", "large")["sessions"] == []
+    assert laptop.json("sessions", "large")["items"] == []
 
 
 def test_what_only_its_own_machine_can_do_says_so(laptop: Program) -> None:

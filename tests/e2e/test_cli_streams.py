@@ -128,7 +128,7 @@ def test_a_checkout_whose_folder_cannot_be_printed_says_how_to_have_it_printed(p
     again = done.stderr.decode().rpartition("to print that again: ")[2].split()
     folder = program.text(*again[1:]).strip()
     assert folder in done.stderr.decode()
-    assert len(program.json("sessions", project)["sessions"]) == 1
+    assert len(program.json("sessions", project)["items"]) == 1
 
 
 def test_work_goes_on_when_the_terminal_that_shows_its_progress_is_gone(program: Program, tmp_path: Path) -> None:

@@ -71,7 +71,11 @@ class Zygote:
             if self._process is not None:
                 return
             self._address = f"{tempfile.mkdtemp(prefix='zygote-')}/socket"
-            kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+            kept = {
+                name: os.environ[name]
+                for name in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
+                if name in os.environ
+            }
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.zygote", self._address],
                 env=kept, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

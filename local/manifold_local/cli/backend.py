@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +19,7 @@ from manifold_common.shapes.history import Commit, CommitPage
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
 from manifold_common.shapes.requests import CheckoutRequest
+from manifold_common.shapes.sessions import Session
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -33,17 +33,16 @@ _PAGE = 500
 
 @dataclass(frozen=True)
 class OpenSession:
-    session: SessionId
-    project: ProjectId
-    base_generation: Generation
-    draft_saved_at: datetime | None
+    shown: Session
     folder: str | None
     """Where its working set is on this machine, or would be."""
     is_here: bool
     elsewhere: str | None
     """The other machine that the session has gone on on, as far as is known; what is here was left behind then."""
-    created_at: datetime
-    expires_at: datetime
+
+    @property
+    def session(self) -> SessionId:
+        return self.shown.session
 
 
 class Backend(Protocol):
@@ -169,21 +168,17 @@ class LocalBackend:
 
     def sessions(self, project: ProjectId | None = None) -> list[OpenSession]:
         from manifold_common.services.sessions.session_files import owner_of
+        from manifold_common.services.sessions.shown import session_shown
 
         sets = self._manifold.working_sets.folders
         here = {owner.session for owner in sets.found() if owner.principal == self._principal}
         node = self._manifold.standing.node
         return [
             OpenSession(
-                session=row.session,
-                project=row.project,
-                base_generation=row.base_generation,
-                draft_saved_at=row.draft.saved_at if row.draft else None,
+                session_shown(row),
                 folder=os.path.realpath(sets.locate(owner_of(row)).work),
                 is_here=row.session in here,
                 elsewhere=None if row.node == node else row.node,
-                created_at=row.created_at,
-                expires_at=row.expires_at,
             )
             for row in self._manifold.sessions.all(self._principal, project)
         ]
@@ -253,15 +248,10 @@ class RemoteBackend:
         here = {owner.session: owner for owner in self._remote.sessions.here()}
         return [
             OpenSession(
-                session=row.session,
-                project=row.project,
-                base_generation=row.base_generation,
-                draft_saved_at=row.draft_saved_at,
+                row,
                 folder=self._remote.sessions.folder_of(here[row.session]) if row.session in here else None,
                 is_here=row.session in here,
                 elsewhere=None,  # no server removes what clients have
-                created_at=row.created_at,
-                expires_at=row.expires_at,
             )
             for row in self._remote.sessions.all(project)
         ]

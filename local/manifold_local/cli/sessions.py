@@ -8,6 +8,7 @@ import secrets
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.wording import plural
@@ -256,9 +257,23 @@ def show_all(
     ] = None,
 ) -> None:
     """List the open sessions."""
+    from manifold_common.shapes.sessions import Session, SessionPage
+
+    class Listed(Session, frozen=True):
+        project_name: str
+        has_working_set_here: bool
+
     with call.backend() as backend:
         rows = backend.sessions(None if project is None else backend.project(project).id)
-        names = {found: backend.project(found).name for found in {row.project for row in rows}}
+        names = {found: backend.project(found).name for found in {row.shown.project for row in rows}}
+    items: list[Session] = [
+        Listed(
+            **msgspec.structs.asdict(row.shown),
+            project_name=names[row.shown.project],
+            has_working_set_here=row.is_here,
+        )
+        for row in rows
+    ]
 
     def say() -> None:
         if not rows:
@@ -269,11 +284,11 @@ def show_all(
             [
                 (
                     row.session,
-                    safe(names[row.project]),
-                    str(row.base_generation),
-                    human_time(row.draft_saved_at) if row.draft_saved_at else "-",
+                    safe(names[row.shown.project]),
+                    str(row.shown.base_generation),
+                    human_time(row.shown.draft_saved_at) if row.shown.draft_saved_at else "-",
                     "yes" if row.is_here else "no",
-                    human_time(row.expires_at),
+                    human_time(row.shown.expires_at),
                 )
                 for row in rows
             ],
@@ -281,24 +296,7 @@ def show_all(
             spare=(5,),
         )
 
-    call.answer(
-        {
-            "sessions": [
-                {
-                    "session": row.session,
-                    "project": row.project,
-                    "name": names[row.project],
-                    "base_generation": row.base_generation,
-                    "draft_saved_at": row.draft_saved_at.isoformat() if row.draft_saved_at else None,
-                    "has_working_set_here": row.is_here,
-                    "created_at": row.created_at.isoformat(),
-                    "expires_at": row.expires_at.isoformat(),
-                }
-                for row in rows
-            ]
-        },
-        say,
-    )
+    call.answer(SessionPage(items=items, next_cursor=None), say)
 
 
 def _session(backend: Backend, named: str | None) -> SessionId:
@@ -332,7 +330,7 @@ def _refuse_loss(backend: Backend, session: SessionId) -> None:
     except NotFound:
         if not rows:
             raise
-        changed = int(rows[0].draft_saved_at is not None)
+        changed = int(rows[0].shown.draft_saved_at is not None)
     if changed:
         raise Conflict(
             f"session '{session}' has changes that are not committed",

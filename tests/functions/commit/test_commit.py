@@ -41,8 +41,23 @@ def test_the_sample_becomes_one_generation(function: Function, project: ProjectI
 
 def test_a_second_invocation_with_the_same_request_id_changes_nothing(function: Function, project: ProjectId) -> None:
     first = function("commit", sample("commit-direct"))
-    again = function("commit", sample("commit-direct", message="sent again"))
+    again = function("commit", sample("commit-direct", correlation_id="another-1"))
     assert (again["generation"], again["commit"]) == (first["generation"], first["commit"])
+    assert function.manifold.projects.get(ANN, project).generation == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"message": "another"}, {"changes": [{"op": "put", "path": "hello.txt", "text": "ho"}]}, {"strategy": "ours"}],
+    ids=str,
+)
+def test_another_commit_under_a_used_request_id_is_refused(
+    function: Function, project: ProjectId, other: dict[str, Any]
+) -> None:
+    function("commit", sample("commit-direct"))
+    with pytest.raises(InvocationError) as caught:
+        function("commit", sample("commit-direct", **other))
+    assert type(caught.value).__name__ == "request_name_reused"
     assert function.manifold.projects.get(ANN, project).generation == 1
 
 

@@ -130,14 +130,13 @@ class Projects:
         return _shown(row)
 
     def resolve(self, principal: Principal, name_or_id: str) -> Project:
-        """Return the user's project of that name, or of that id. Raises NotFound."""
-        row = self._context.catalog.find_project(principal.tenant, principal.user, name_or_id)
-        if row is not None:
-            return _shown(row)
-        try:
+        """Return the user's project of that id, or else of that name. Raises NotFound."""
+        with suppress(InvalidInput, NotFound):
             return self.get(principal, parse_project_id(name_or_id))
-        except (InvalidInput, NotFound):
-            raise unknown_project(name_or_id, self._like(principal, name_or_id)) from None
+        row = self._context.catalog.find_project(principal.tenant, principal.user, name_or_id)
+        if row is None:
+            raise unknown_project(name_or_id, self._like(principal, name_or_id))
+        return _shown(row)
 
     def resolve_even_deleted(self, principal: Principal, name_or_id: str) -> TenantProject:
         """Return which project is meant by a name or an id; by its id also one that was deleted. Raises NotFound."""
