@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 AREAS = {
     "functions.api.routes.projects": ("projects", "fork"),
     "functions.api.routes.tree": ("tree",),
-    "functions.api.routes.files": ("files",),
+    "functions.api.routes.files": ("files", "read"),
     "functions.api.routes.archive": ("archive",),
     "functions.api.routes.changes": ("dirs", "move", "commits", "restore"),
     "functions.api.routes.history": ("commits", "diff"),

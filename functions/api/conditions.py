@@ -31,7 +31,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from functions.api.caller import Call
 from functions.api.entity_tags import Tag, Tags, Version
 from functions.api.validators import Validators, of_project, of_session
-from functions.invocation.problems import ExpectedElsewhere, PreconditionFailed
+from functions.invocation.problems import PreconditionFailed
 
 
 class Target(NamedTuple):
@@ -266,13 +266,14 @@ def _agreed(plain: Point, said: Seen | None) -> Point:
 
 
 def _require_said(target: Target, said: Seen | None) -> None:
-    """Raises ExpectedElsewhere: the headers hold, but what the body says of the generation does not."""
+    """Raises GenerationMismatch: the headers hold, but what the body says of the generation does not."""
     if target.version is None:
         return
     try:
         require_expected(target.version.point, said)
     except GenerationMismatch as error:
-        raise ExpectedElsewhere(error.message, hint=error.hint, **error.details) from None
+        error.details["field"] = "expected_generation"
+        raise
 
 
 def _project(caller: Call, project: ProjectId) -> Target:

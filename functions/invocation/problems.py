@@ -101,10 +101,6 @@ class ExpectationFailed(InvalidInput):
     code = "expectation_failed"
 
 
-class ExpectedElsewhere(GenerationMismatch):
-    """The request's headers hold, but not the generation that its body names."""
-
-
 STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     IncompleteBody: 408,
     GenerationGone: 410,
@@ -114,7 +110,6 @@ STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     AnswerTooLarge: 413,
     MethodNotAllowed: 405,
     UnsupportedMediaType: 415,
-    ExpectedElsewhere: 409,
     UnsatisfiableRange: 416,
     ExpectationFailed: 417,
     RequestNameReused: 422,
@@ -129,8 +124,8 @@ PRECONDITIONS: Mapping[type[ManifoldError], Mapping[str, str | None]] = {
     AlreadyExists: {"if-none-match": "*"},
 }
 """Errors that mean "precondition failed" (412) when the request carries a header, with any value or just this one, that
-sets the precondition. Else the condition came from elsewhere, and the state that moved on is an ordinary conflict
-(409)."""
+sets the precondition. Else the condition came from elsewhere, such as a ``field`` of the body that the details name, and
+the state that moved on is an ordinary conflict (409)."""
 
 
 class ProblemAnswer(NamedTuple):
@@ -145,9 +140,10 @@ class ProblemAnswer(NamedTuple):
 
 def status_of(error: ManifoldError, headers: Mapping[str, str]) -> int:
     """Return the HTTP status of an error, given the headers of the request that met it."""
+    is_of_the_body = "field" in error.details
     for kind in type(error).__mro__:
         for name, value in PRECONDITIONS.get(kind, {}).items():
-            if name in headers and value in (None, headers[name].strip()):
+            if not is_of_the_body and name in headers and value in (None, headers[name].strip()):
                 return 412
         if kind in STATUS_OF_CLASS:
             return STATUS_OF_CLASS[kind]

@@ -10,11 +10,12 @@ from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.projects.history import OpenFile
 from manifold_common.services.projects.shown import edited_shown
 from manifold_common.shapes.changes import Edited
+from manifold_common.shapes.files import FileContents, ReadFiles
 from manifold_common.shapes.history import time_text
 from manifold_common.shapes.intent import Intent
 
 from functions.api.caller import Call, Caller, ProjectRef, generation_of
-from functions.api.conditions import check_read, creates_only, expected_by
+from functions.api.conditions import check_project, check_read, creates_only, expected_by
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.request_body import Body
@@ -70,6 +71,14 @@ def look_at_file(request: Request, caller: Caller, project: ProjectRef, generati
     check_read(request.headers, of_file(file), headers)
     headers["Content-Length"] = str(file.size)
     return Response(headers=headers, media_type=media_type_of(file.path))
+
+
+@router.post("/read", responses=responses(404, 412))
+def read_files(request: Request, caller: Caller, project: ProjectRef, body: ReadFiles) -> FileContents:
+    """Read many files at once, of one generation: as many of the paths as one answer holds."""
+    found, paths = caller.project_id(project), [path.exact for path in body.paths]
+    check_project(caller, request.headers, found)
+    return caller.manifold.history.read_files(caller.principal, found, paths, body.generation)
 
 
 @router.put(

@@ -22,9 +22,9 @@ from manifold_common.domain.losses import Loss, Losses
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Tree
+from manifold_common.engine.contents import Contents
 from manifold_common.errors import QuotaExceeded
 from manifold_common.ids import Generation, ProjectId
-from manifold_common.services.archive.content import Contents
 from manifold_common.services.archive.limits import ArchiveLimits
 from manifold_common.services.archive.read_tar import read_tar
 from manifold_common.services.archive.read_zip import read_zip

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from manifold_common.domain.tree import DIRECTORY, FILE, Entry
-from manifold_common.services.archive.content import Contents, Entries
+from manifold_common.engine.contents import Contents, Entries
 
 _LEVEL = 4
 _RAW_DEFLATE = -15

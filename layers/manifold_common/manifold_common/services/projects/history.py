@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
-from manifold_common.domain.arguments import checked_bytes, checked_generation, optional_generation
+from manifold_common.domain.arguments import checked_bytes, checked_generation, listed_paths, optional_generation
 from manifold_common.domain.history import Point
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_ENTRY, CommitFilter, TreeFilter
 from manifold_common.domain.nearest_paths import path_hint
-from manifold_common.domain.paths import ROOT, to_display
+from manifold_common.domain.paths import ROOT, check_path, to_display
 from manifold_common.domain.tree import DIRECTORY, FILE, SYMLINK, Difference, Entry, chunk_ids, differences, etag_of
 from manifold_common.engine.commit_writer import Note, decode_note
 from manifold_common.engine.tree_log import Snapshot
@@ -25,6 +25,8 @@ from manifold_common.ports.catalog import CommitRow
 from manifold_common.services.context import Context
 from manifold_common.services.projects.commit_search import search
 from manifold_common.services.projects.projects import Projects
+from manifold_common.services.projects.read_files import read_files
+from manifold_common.shapes.files import FileContents
 from manifold_common.shapes.history import Commit
 
 MAX_PAGE = 2000
@@ -182,6 +184,16 @@ class History:
             what = {DIRECTORY: "a folder", SYMLINK: f"a link to {to_display(entry.content)!r}"}[entry.kind]
             raise InvalidInput(f"{to_display(path)!r} is {what}, not a file")
         return OpenFile(self._context, snapshot, path, entry)
+
+    def read_files(
+        self, principal: Principal, project: ProjectId, paths: Sequence[bytes], generation: Generation | None = None
+    ) -> FileContents:
+        """Return what stands at each of ``paths``, with the content of files, as far as an answer holds it.
+
+        Raises NotFound: no such project or generation. UnsafePath.
+        """
+        wanted = [check_path(path) for path in listed_paths(paths, "paths")]
+        return read_files(self._context, self.snapshot(principal, project, generation), wanted)
 
     def log(
         self, principal: Principal, project: ProjectId, *, before: Generation | None = None, limit: int = 100

@@ -1,0 +1,34 @@
+"""Files with their content, many in one answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, UnsetType
+
+from manifold_common.ids import CommitId, Generation
+from manifold_common.shapes.base import Answer, Request
+from manifold_common.shapes.history import TreeEntry
+from manifold_common.shapes.path import Place, TreePath
+from manifold_common.shapes.projects import GENERATION
+
+
+class ReadFiles(Request, frozen=True):
+    paths: Annotated[list[Place], Meta(min_length=1, max_length=1000)]
+    generation: Annotated[Generation | None, Meta(description=GENERATION)] = None
+
+
+class FileContent(TreeEntry, frozen=True, kw_only=True):
+    """A file with its content; without it what is no file, and what is too large for an answer: read that by itself."""
+
+    etag: Annotated[str, Meta(description="Of a file, for conditions.")] | UnsetType = UNSET
+    text: Annotated[str, Meta(description="The content, if it is UTF-8 without NUL.")] | UnsetType = UNSET
+    content_base64: Annotated[bytes, Meta(description="Any other content.")] | UnsetType = UNSET
+
+
+class FileContents(Answer, frozen=True):
+    generation: Generation
+    commit: Annotated[CommitId | None, Meta(description="Of that generation. Null at generation 0.")]
+    items: Annotated[list[FileContent], Meta(description="What is there, in the order in which it was asked for.")]
+    absent: Annotated[list[TreePath], Meta(description="What is not there.")]
+    left: Annotated[list[TreePath], Meta(description="What did not fit: ask for it next, at this generation.")]
