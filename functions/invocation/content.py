@@ -34,6 +34,17 @@ _OF_A_PART = (
 _IN_PLACE_OF_THE_METHOD = ("x-http-method-override", "x-http-method", "x-method-override")
 _AS_IT_IS = ("", "7bit", "8bit", "binary", "identity")
 _DIGESTS = ("content-digest", "repr-digest", "digest", "content-md5")
+_BEFORE_THE_CONTENT = frozenset(
+    {
+        *_DIGESTS,
+        *_OF_A_PART,
+        *_IN_PLACE_OF_THE_METHOD,
+        *("content-encoding", "content-transfer-encoding", "content-type", "content-length", "transfer-encoding"),
+        *("expect", "host", "idempotency-key", "range"),
+        *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"),
+    }
+)
+"""What says how the content, or the whole request, is to be taken: nobody looks for it behind the content."""
 _ALGORITHMS = {"sha-256": ("sha256", 32), "sha-512": ("sha512", 64)}
 _MD5_BYTES = 16
 _KEY = r"[a-z*][a-z0-9_.*-]*"
@@ -105,12 +116,21 @@ def check_message(headers: Mapping[str, str]) -> None:
             raise InvalidInput(f"{_shown(name)} is not taken", hint="send the request with the method that is meant")
 
 
+def check_trailer(names: Iterable[str]) -> None:
+    """Refuse what would count before the content, and comes after it. Raises InvalidInput."""
+    for name in names:
+        if name in _BEFORE_THE_CONTENT:
+            raise InvalidInput(
+                f"{_shown(name)} after the content is not looked at", hint="send it as a header, before the content"
+            )
+
+
 def check_content(headers: Mapping[str, str]) -> Digests:
     """Return the digests that the content has to have.
 
     Raises:
-        UnsupportedMediaType: the content is encoded. InvalidInput: it is only a part, or a digest is malformed or comes
-            after it.
+        UnsupportedMediaType: the content is encoded. InvalidInput: it is only a part, a digest is malformed, or what
+            ``check_trailer`` refuses is announced. (That it does not come is for the server to see.)
     """
     for name in _OF_A_PART:
         if name in headers and not (name == "upload-complete" and headers[name].strip() == "?1"):
@@ -130,10 +150,7 @@ def check_content(headers: Mapping[str, str]) -> Digests:
         raise InvalidInput(
             "encoded content is not taken", hint="send the bytes as they are, without Content-Transfer-Encoding"
         )
-    if any(name in _DIGESTS for name in re.split(r"[\s,]+", headers.get("trailer", "").lower())):
-        raise InvalidInput(
-            "a digest after the content is not looked at", hint="send it as a header, before the content"
-        )
+    check_trailer(re.split(r"[\s,]+", headers.get("trailer", "").lower()))
     return _digests_of(headers)
 
 

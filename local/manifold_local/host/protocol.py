@@ -8,6 +8,7 @@ uvicorn's protocol over h11, which bounds the idle time after an answer and the 
 - what frames a chunked body may not be many times the body;
 - what two readers could frame in two ways is refused: a length beside chunks or given twice, chunks in HTTP/1.0, and,
   before a body, in it or behind it, lines that are folded or do not end in CR LF;
+- what would count before a body is refused behind it;
 - connections over a limit are refused, except to ask how the server is.
 
 How long a body may take to come is the application's to say (``functions/api/pace.py``).
@@ -35,6 +36,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from functions.invocation.content import check_trailer
 from functions.invocation.problems import (
     MEDIA_TYPE,
     HeadersTooLarge,
@@ -134,6 +136,7 @@ class _BoundedConnection(h11.Connection):
                     raise _Refused(InvalidInput("the body's chunks are far too small", hint="send larger chunks"))
             elif isinstance(event, h11.EndOfMessage):
                 _check_size(event.headers)
+                _check_trailer(event)
         except h11.RemoteProtocolError as error:
             self.refusal = _refusal_of(error)
             raise
@@ -177,6 +180,13 @@ def _check_size(headers: Collection[tuple[bytes, bytes]], more: int = 0) -> None
     size = more + sum(len(name) + len(value) for name, value in headers)
     if len(headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
         raise _Refused(_too_large())
+
+
+def _check_trailer(end: h11.EndOfMessage) -> None:
+    try:
+        check_trailer(name.decode("ascii") for name, _ in end.headers)
+    except InvalidInput as error:
+        raise _Refused(error) from None
 
 
 def _refusal_of(error: h11.RemoteProtocolError) -> ManifoldError:

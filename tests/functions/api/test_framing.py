@@ -63,6 +63,7 @@ REFUSED = {
     "a bare CR in a trailer": put(CHUNKED, body=b"1\r\nx\r\n0\r\nA: b\rC: d\r\n\r\n" + SMUGGLED),
     "a trailer that goes on in the next line": put(CHUNKED, body=b"1\r\nx\r\n0\r\nA: b\r\n c\r\n\r\n" + SMUGGLED),
     "a trailer that begins with a blank": put(CHUNKED, body=b"1\r\nx\r\n0\r\n A: b\r\n\r\n" + SMUGGLED),
+    "a trailer that tells a length": put(CHUNKED, body=b"1\r\nx\r\n0\r\nContent-Length: 9\r\n\r\n" + SMUGGLED),
     "bytes beyond ASCII in the address": put("Content-Length: 1", body=b"x", line=f"PUT {FILE}\xff HTTP/1.1"),
     "a blank in the address": put("Content-Length: 1", body=b"x", line=f"PUT {FILE} b HTTP/1.1"),
     "no version": put("Content-Length: 1", body=b"x", line=f"PUT {FILE}"),

@@ -183,6 +183,9 @@ def test_content_with_its_digest_is_taken(api: Api, headers: dict[str, str]) -> 
         ({"Content-Digest": "sha-256=AAAA"}, "invalid_input"),
         ({"Content-MD5": "AAAA"}, "invalid_input"),
         ({"Trailer": "Content-Digest"}, "invalid_input"),
+        ({"Trailer": "X-Sum, Content-MD5"}, "invalid_input"),
+        ({"Trailer": "Content-Range"}, "invalid_input"),
+        ({"Trailer": "If-Match"}, "invalid_input"),
         ({"Content-Range": "bytes 5-9/10"}, "invalid_input"),
         ({"Content-Range": "bytes 0-9/10"}, "invalid_input"),
         ({"Range": "bytes=5-9"}, "invalid_input"),
@@ -211,6 +214,44 @@ def test_what_a_header_says_of_the_content_is_kept_or_refused_on_every_route(
     ]
     assert {answer.json()["code"] for answer in answers} == {code}
     assert generation(api) == 0 and api.get("/api/sessions").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        f"Content-Digest: sha-256=:{digest('sha256', b'other')}:",
+        f"Content-Digest: sha-256=:{digest('sha256', b'whole')}:",
+        f"Repr-Digest: sha-256=:{digest('sha256', b'other')}:",
+        f"Digest: sha-256={digest('sha256', b'other')}",
+        f"CONTENT-MD5: {digest('md5', b'other')}",
+        "Content-Range: bytes 5-9/10",
+        "Content-Encoding: gzip",
+        "Upload-Complete: ?0",
+        'If-Match: "7"',
+        "Idempotency-Key: a",
+        "X-HTTP-Method-Override: DELETE",
+    ],
+)
+@pytest.mark.parametrize("announced", [False, True])
+def test_what_comes_after_the_content_and_would_count_before_it_is_refused(
+    api: Api, field: str, announced: bool
+) -> None:
+    more = f"Trailer: {field.partition(':')[0]}\r\n" if announced else ""
+    for path, kind, content in (
+        (FILE, "a/b", "whole"),
+        ("/api/projects/demo/dirs", "application/json", '{"path": "d"}'),
+    ):
+        method = "PUT" if path == FILE else "POST"
+        with api.connect() as client:
+            client.sendall(
+                f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n{more}"
+                "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+                f"{len(content):x}\r\n{content}\r\n0\r\nX-Sum: 1\r\n{field}\r\n\r\n".encode()
+            )
+            head, _, body = b"".join(iter(lambda: client.recv(65536), b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ") and json.loads(body)["code"] == "invalid_input"
+        assert field.partition(":")[0].lower() in json.loads(body)["detail"].lower()
+        assert generation(api) == 0
 
 
 def test_an_archive_is_looked_at_to_its_last_byte_before_it_counts(api: Api) -> None:
