@@ -8,6 +8,7 @@ uvicorn's protocol over h11, which bounds the idle time after an answer and the 
 - what frames a chunked body may not be many times the body;
 - what two readers could frame in two ways is refused: a length beside chunks or given twice, chunks in HTTP/1.0, and,
   before a body, in it or behind it, lines that are folded or do not end in CR LF;
+- an address may name its server, which then stands in the place of Host (RFC 9112, 3.2.2);
 - what would count before a body is refused behind it;
 - connections over a limit are refused, except to ask how the server is.
 
@@ -55,6 +56,8 @@ _MAX_HEADERS = 200
 _MAX_HEADER_BYTES = 32 << 10
 _ODD_LINE = re.compile(rb"(?<!\r)\n|\n[ \t]")
 _ODD_IN_A_CHUNK = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_WITH_SERVER = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
+"""The form of an address that names its server. TLS, where there is any, ends before this one."""
 _CHUNKED = b"chunked"
 _H11_TOO_LARGE = 431
 _FRAMING_FREE_BYTES = 16 << 10
@@ -129,6 +132,7 @@ class _BoundedConnection(h11.Connection):
             if isinstance(event, h11.Request):
                 _check_size(event.headers, len(event.target))
                 self._wire_bytes, self._body_bytes = self._unread_bytes(), 0
+                event = _without_server(event)
             elif isinstance(event, h11.Data):
                 self._body_bytes += len(event.data)
                 read = self._wire_bytes - self._unread_bytes()
@@ -196,6 +200,20 @@ def _refusal_of(error: h11.RemoteProtocolError) -> ManifoldError:
     if error.error_status_hint == _H11_TOO_LARGE:
         return _too_large()
     return InvalidInput("the request is malformed", hint="send HTTP/1.1, as RFC 9112 has it")
+
+
+def _without_server(request: h11.Request) -> h11.Request:
+    """Return the request with the path alone as its target. A server that the target names takes the place of Host."""
+    match = _WITH_SERVER.fullmatch(request.target)
+    if match is None:
+        return request
+    server, path = match.groups()
+    if not path.startswith(b"/"):
+        path = b"*" if request.method == b"OPTIONS" and not path else b"/" + path
+    headers = [one for one in request.headers.raw_items() if one[0].lower() != b"host"]
+    return h11.Request(
+        method=request.method, target=path, headers=[(b"Host", server), *headers], http_version=request.http_version
+    )
 
 
 class HostProtocol(H11Protocol):
