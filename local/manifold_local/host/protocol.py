@@ -10,6 +10,8 @@ uvicorn's protocol over h11, which bounds the idle time after an answer and the 
   before a body, in it or behind it, lines that are folded or do not end in CR LF;
 - an address may name its server, which then stands in the place of Host (RFC 9112, 3.2.2);
 - what would count before a body is refused behind it;
+- where a client waits to be asked for a body and gets an answer instead, the connection ends with it: nobody could tell
+  whether the body comes all the same;
 - connections over a limit are refused, except to ask how the server is.
 
 How long a body may take to come is the application's to say (``functions/api/pace.py``).
@@ -60,6 +62,7 @@ _WITH_SERVER = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 """The form of an address that names its server. TLS, where there is any, ends before this one."""
 _CHUNKED = b"chunked"
 _H11_TOO_LARGE = 431
+_CLOSE = (b"Connection", b"close")
 _FRAMING_FREE_BYTES = 16 << 10
 _FRAMING_RATIO = 4
 
@@ -145,6 +148,12 @@ class _BoundedConnection(h11.Connection):
             self.refusal = _refusal_of(error)
             raise
         return event
+
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        if isinstance(event, h11.Response) and self.they_are_waiting_for_100_continue:
+            headers = [one for one in event.headers.raw_items() if one[0].lower() != b"connection"]
+            event = h11.Response(status_code=event.status_code, headers=[*headers, _CLOSE], reason=event.reason)
+        return super().send_with_data_passthrough(event)
 
     def _check_lines(self, lines: list[bytearray]) -> None:
         if self.their_state is h11.IDLE:

@@ -125,3 +125,31 @@ def test_what_follows_the_trailer_is_the_next_request(project: Api) -> None:
     last = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     answer = exchange(project, sent + last)
     assert re.findall(rb"HTTP/1\.1 (\d+) ", answer) == [b"201", b"200"]
+
+
+@pytest.mark.parametrize("how", [["Content-Length: 60"], [CHUNKED]])
+def test_a_body_that_is_not_asked_for_does_not_begin_with_the_next_request(project: Api, how: list[str]) -> None:
+    answer = exchange(project, put(*how, "Expect: 100-continue", 'If-Match: "7"'))
+    assert answer.startswith(b"HTTP/1.1 412 ") and b"\r\nconnection: close\r\n" in answer.lower()
+    refused = exchange(project, put(*how, "Expect: 100-continue", "Content-Range: bytes 0-1/9"))
+    assert refused.startswith(b"HTTP/1.1 400 ") and b"\r\nconnection: close\r\n" in refused.lower()
+
+
+@pytest.mark.parametrize(("condition", "status"), [('If-Match: "7"', b"412"), ("If-None-Match: *", b"201")])
+def test_a_body_that_came_without_being_asked_for_leaves_the_connection_open(
+    project: Api, condition: str, status: bytes
+) -> None:
+    first = put("Content-Length: 1", "Expect: 100-continue", condition, body=b"x")
+    last = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answer = exchange(project, first + last)
+    found = re.findall(rb"HTTP/1\.1 (\d+) ", answer)
+    assert [one for one in found if one != b"100"] == [status, b"200"], answer
+
+
+def test_a_body_that_was_asked_for_leaves_the_connection_open(project: Api) -> None:
+    with project.connect() as client:
+        client.sendall(put("Content-Length: 1", "Expect: 100-continue"))
+        assert client.recv(65536).startswith(b"HTTP/1.1 100 ")
+        client.sendall(b"xGET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", answer) == [b"201", b"200"]
