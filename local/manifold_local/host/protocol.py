@@ -11,7 +11,7 @@ uvicorn's protocol over h11, which bounds the idle time after an answer and the 
 - an address may name its server, which then stands in the place of Host (RFC 9112, 3.2.2);
 - what would count before a body is refused behind it;
 - where a client waits to be asked for a body and gets an answer instead, the connection ends with it: nobody could tell
-  whether the body comes all the same;
+  whether the body comes all the same. If it does, it is thrown away for a moment, so that the client sees the answer;
 - connections over a limit are refused, except to ask how the server is.
 
 How long a body may take to come is the application's to say (``functions/api/pace.py``).
@@ -28,7 +28,7 @@ import sys
 import termios
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import h11
@@ -124,6 +124,8 @@ class _BoundedConnection(h11.Connection):
         self._wire_bytes = 0
         self._body_bytes = 0
         self.refusal: ManifoldError | None = None
+        self.has_not_asked = False
+        """The client was to be asked for its body, and was answered instead."""
 
     def receive_data(self, data: bytes) -> None:
         self._wire_bytes += len(data)
@@ -151,6 +153,7 @@ class _BoundedConnection(h11.Connection):
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
         if isinstance(event, h11.Response) and self.they_are_waiting_for_100_continue:
+            self.has_not_asked = True
             headers = [one for one in event.headers.raw_items() if one[0].lower() != b"connection"]
             event = h11.Response(status_code=event.status_code, headers=[*headers, _CLOSE], reason=event.reason)
         return super().send_with_data_passthrough(event)
@@ -258,7 +261,7 @@ class HostProtocol(H11Protocol):
         self._end_timer = _Timer(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Closing(transport, self._close)))
         self._peer, self._admission, refusal = self._counted.enter(self.client[0] if self.client else "")
         seconds = self._limits.head_seconds
         if refusal is not None:
@@ -384,6 +387,14 @@ class HostProtocol(H11Protocol):
         except (h11.LocalProtocolError, OSError):
             self.transport.abort()  # in the middle of another answer
 
+    def _close(self, transport: asyncio.Transport) -> None:
+        if self.conn.has_not_asked and not self._is_deaf and not transport.is_closing():
+            self._is_deaf = True
+            self._end_timer.start(_RESERVED_SECONDS, transport.abort)
+            transport.write_eof()
+        else:
+            transport.close()
+
     def _client_is_there(self) -> bool:
         return not self.transport.is_closing()
 
@@ -402,6 +413,20 @@ class HostProtocol(H11Protocol):
         with suppress(OSError):  # it is closed already, where a request that has arrived whole is still worked on
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
+
+
+class _Closing:
+    """A transport that is closed in another way. Args: ``close``: does it, given the transport."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[asyncio.Transport], None]) -> None:
+        self._transport = transport
+        self._close = close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        self._close(self._transport)
 
 
 class _Timer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 
 import pytest
 
@@ -133,6 +134,17 @@ def test_a_body_that_is_not_asked_for_does_not_begin_with_the_next_request(proje
     assert answer.startswith(b"HTTP/1.1 412 ") and b"\r\nconnection: close\r\n" in answer.lower()
     refused = exchange(project, put(*how, "Expect: 100-continue", "Content-Range: bytes 0-1/9"))
     assert refused.startswith(b"HTTP/1.1 400 ") and b"\r\nconnection: close\r\n" in refused.lower()
+
+
+def test_a_body_that_comes_all_the_same_does_not_keep_its_client_from_the_answer(project: Api) -> None:
+    size = 5_000_000
+    with project.connect() as client:
+        client.sendall(put(f"Content-Length: {size}", "Expect: 100-continue", 'If-Match: "7"'))
+        found = client.recv(65536)
+        client.sendall(bytes(size))
+        client.shutdown(socket.SHUT_WR)
+        found += b"".join(iter(lambda: client.recv(65536), b""))
+    assert found.startswith(b"HTTP/1.1 412 ") and found.count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize(("condition", "status"), [('If-Match: "7"', b"412"), ("If-None-Match: *", b"201")])
