@@ -19,7 +19,7 @@ from functions.api.caller import Api, PrincipalOf, local_principal
 from functions.api.compressed import Compressed
 from functions.api.conditions import NotModified
 from functions.api.guard import Guard, HostRule
-from functions.api.methods import HeadAsGet, refused_method
+from functions.api.methods import EveryMethod, refused_method
 from functions.api.openapi import describe
 from functions.api.problem import problem, problem_of
 from functions.api.request_body import RequestBodies
@@ -71,7 +71,7 @@ def create_app(
     # From the inside out. A HEAD asks which routes there are, so these are loaded before it does. Tags are given and
     # compared inside of compression, which adds to each what it has made of the answer and takes that off again: so
     # nothing here sees two tags of one version. The guard answers what any of them raises.
-    app.add_middleware(HeadAsGet)
+    app.add_middleware(EveryMethod)
     if on_demand:
         app.add_middleware(OnDemand)
     else:

@@ -11,7 +11,15 @@ from manifold_common.domain.paths import check_path
 from manifold_common.errors import UnsafePath
 from starlette.convertors import Convertor, register_url_convertor
 
-_OF_A_PROJECT = re.compile(rb"/api/projects/[^/]+/(?:files|tree)/")
+
+def _however_written(text: str) -> bytes:
+    """Return a pattern for text whose letters may be encoded: that makes no other address (RFC 3986, 6.2.2.2)."""
+    return b"".join(b"(?:%c|%%(?i:%02x))" % (ord(one), ord(one)) for one in text)
+
+
+_OF_A_PROJECT = re.compile(
+    b"/%s/%s/[^/]+/(?:%s|%s)/" % tuple(_however_written(name) for name in ("api", "projects", "files", "tree"))
+)
 _SLASH = re.compile(rb"%2[Ff]")
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 

@@ -40,7 +40,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """
     return {
         status: {"description": _MEANINGS[status], "content": content_of(Problem, MEDIA_TYPE)}
-        for status in sorted({400, 403, 413, 417, 429, 431, 500, 503, 507, *statuses})
+        for status in sorted({400, 403, 413, 417, 429, 431, 500, 501, 503, 507, *statuses})
     }
 
 
@@ -60,6 +60,7 @@ _MEANINGS = {
     429: "This client has too much under way; try again after `Retry-After`.",
     431: "The request line, or the headers, are longer than the server takes.",
     500: "Stored data is damaged, or there is a bug.",
+    501: "`Transfer-Encoding` has another coding than `chunked`.",
     503: "A dependency does not answer, or there is too much under way; the same request may succeed later.",
     507: "A disk is full: the server's, the store's, the database's, or the RAM folder. Nothing was changed.",
 }

@@ -56,7 +56,7 @@ def named_request(request: Request, caller: Call) -> NamedRequest | None:
     def fingerprint() -> bytes:
         body: _Digest = request.scope["state"][_DIGEST]
         query = b"&".join(sorted(request.scope["query_string"].split(b"&")))
-        address = unquote_to_bytes(_IN_PROJECT.sub(b"", raw_path_of(request.scope), count=1))
+        address = _IN_PROJECT.sub(b"", unquote_to_bytes(raw_path_of(request.scope)), count=1)
         said = (caller.principal.user.encode(), request.method.encode(), address, query, body.digest())
         return hashlib.sha256(b"".join(len(part).to_bytes(8) + part for part in said)).digest()
 

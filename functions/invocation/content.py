@@ -34,10 +34,28 @@ _OF_A_PART = (
 _IN_PLACE_OF_THE_METHOD = ("x-http-method-override", "x-http-method", "x-method-override")
 _AS_IT_IS = ("", "7bit", "8bit", "binary", "identity")
 _DIGESTS = ("content-digest", "repr-digest", "digest", "content-md5")
+_BEFORE_THE_CONTENT = frozenset(
+    {
+        *_DIGESTS,
+        *_OF_A_PART,
+        *_IN_PLACE_OF_THE_METHOD,
+        *("content-encoding", "content-transfer-encoding", "content-type", "content-length", "transfer-encoding"),
+        *("expect", "host", "idempotency-key", "range"),
+        *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"),
+    }
+)
+"""What says how the content, or the whole request, is to be taken: nobody looks for it behind the content."""
 _ALGORITHMS = {"sha-256": ("sha256", 32), "sha-512": ("sha512", 64)}
 _MD5_BYTES = 16
-_MEMBER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):\s*\Z")
-_OLD_MEMBER = re.compile(r"\s*([A-Za-z0-9-]+)=([A-Za-z0-9+/=]+)\s*\Z")
+_KEY = r"[a-z*][a-z0-9_.*-]*"
+_BYTES = r":[A-Za-z0-9+/=]*:"
+_VALUE = (
+    rf'(?:{_BYTES}|"(?:[ !#-\[\]-~]|\\["\\])*"|\?[01]|@?-?[0-9]{{1,15}}(?:\.[0-9]{{1,3}})?'
+    r"|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*)"
+)
+"""What a parameter may be (RFC 8941, 3.3): bytes, text, a truth value, a number or a word."""
+_MEMBER = re.compile(rf"[ \t]*({_KEY})=({_BYTES})(?:; *{_KEY}(?:={_VALUE})?)*[ \t]*")
+_OLD_MEMBER = re.compile(r"[ \t]*([A-Za-z0-9-]+)=([A-Za-z0-9+/=]+)[ \t]*")
 _MOST_DIGESTS = 16
 
 
@@ -98,12 +116,21 @@ def check_message(headers: Mapping[str, str]) -> None:
             raise InvalidInput(f"{_shown(name)} is not taken", hint="send the request with the method that is meant")
 
 
+def check_trailer(names: Iterable[str]) -> None:
+    """Refuse what would count before the content, and comes after it. Raises InvalidInput."""
+    for name in names:
+        if name in _BEFORE_THE_CONTENT:
+            raise InvalidInput(
+                f"{_shown(name)} after the content is not looked at", hint="send it as a header, before the content"
+            )
+
+
 def check_content(headers: Mapping[str, str]) -> Digests:
     """Return the digests that the content has to have.
 
     Raises:
-        UnsupportedMediaType: the content is encoded. InvalidInput: it is only a part, or a digest is malformed or comes
-            after it.
+        UnsupportedMediaType: the content is encoded. InvalidInput: it is only a part, a digest is malformed, or what
+            ``check_trailer`` refuses is announced. (That it does not come is for the server to see.)
     """
     for name in _OF_A_PART:
         if name in headers and not (name == "upload-complete" and headers[name].strip() == "?1"):
@@ -123,10 +150,7 @@ def check_content(headers: Mapping[str, str]) -> Digests:
         raise InvalidInput(
             "encoded content is not taken", hint="send the bytes as they are, without Content-Transfer-Encoding"
         )
-    if any(name in _DIGESTS for name in re.split(r"[\s,]+", headers.get("trailer", "").lower())):
-        raise InvalidInput(
-            "a digest after the content is not looked at", hint="send it as a header, before the content"
-        )
+    check_trailer(re.split(r"[\s,]+", headers.get("trailer", "").lower()))
     return _digests_of(headers)
 
 
@@ -151,7 +175,7 @@ def _digests_of(headers: Mapping[str, str]) -> Digests:
     found = Digests()
     for name in ("content-digest", "repr-digest"):
         for algorithm, digest in _members(headers.get(name, ""), name, _MEMBER):
-            _add(found, name, algorithm, digest)
+            _add(found, name, algorithm, digest.strip(":"))
     for algorithm, digest in _members(headers.get("digest", ""), "digest", _OLD_MEMBER):
         _add(found, "digest", algorithm.lower(), digest)
     if "content-md5" in headers:
@@ -160,11 +184,18 @@ def _digests_of(headers: Mapping[str, str]) -> Digests:
 
 
 def _members(value: str, name: str, form: re.Pattern[str]) -> list[tuple[str, str]]:
-    members = value.split(",") if value.strip() else []
-    found = [match.groups() for member in members[:_MOST_DIGESTS] if (match := form.match(member))]
-    if len(found) != len(members):
-        raise _malformed(name)
-    return [(algorithm, digest) for algorithm, digest in found]
+    """Return algorithms and digests. Parameters, which RFC 9530 gives no meaning, are left out."""
+    found: list[tuple[str, str]] = []
+    at = 0 if value.strip() else len(value)
+    while at < len(value):
+        match = form.match(value, at)
+        if match is None or len(found) == _MOST_DIGESTS:
+            raise _malformed(name)
+        found.append((match[1], match[2]))
+        at = match.end() + 1
+        if match.end() < len(value) and (value[match.end()] != "," or at == len(value)):
+            raise _malformed(name)
+    return found
 
 
 def _add(found: Digests, name: str, algorithm: str, digest: str) -> None:

@@ -21,7 +21,7 @@ from functions.invocation.content import JSON, JSON_HINT, check_content, check_m
 from functions.invocation.decode import json_of, refusal_of, request_of
 from functions.invocation.problems import MEDIA_TYPE, MethodNotAllowed, ProblemAnswer, answer_to, internal_answer
 
-_ROUTE = re.compile(r"/api/sessions/([^/]+)/([a-z_]+)\Z")
+_ACTION = re.compile(r"[a-z_]+\Z")
 _GENERATION = re.compile(r'"[0-9]{1,15}(?:-[a-z2-7]{26})?"\Z')
 _ENCODED = "rawPathIsEncoded"
 _LOST = "\ufffd"
@@ -166,9 +166,7 @@ def direct_event(event: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidInput: also where it says more than that, such as in its query, or says it in another way than JSON.
     """
-    route = _ROUTE.match(raw_path_of(event))
-    if route is None:
-        raise refusal_of("rawPath", "expected /api/sessions/<session>/<action>")
+    session, action = _route_of(raw_path_of(event))
     method = event["requestContext"]["http"]["method"]
     if method != "POST":
         raise MethodNotAllowed(method, ["POST"])
@@ -187,7 +185,15 @@ def direct_event(event: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("tenant", "user", "session", "action", "errors", "correlation_id"):
         if name in body:
             raise refusal_of(f"body.{name}", "there is no such field")
-    return {**body, **_conditions(headers), "session": _text_of(route[1]), "action": route[2]}
+    return {**body, **_conditions(headers), "session": session, "action": action}
+
+
+def _route_of(raw_path: str) -> tuple[str, str]:
+    """Return the session and the action that a path names. Raises InvalidInput."""
+    match [_text_of(name) for name in raw_path.split("/")]:
+        case ["", "api", "sessions", session, action] if session and _ACTION.match(action):
+            return session, action
+    raise refusal_of("rawPath", "expected /api/sessions/<session>/<action>")
 
 
 def _text_of(name: str) -> str:

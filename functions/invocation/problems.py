@@ -56,6 +56,18 @@ class IncompleteRequest(InvalidInput):
     code = "incomplete_request"
 
 
+class HeadersTooLarge(InvalidInput):
+    """A request's line, headers or trailer are longer, or more, than the server takes. Nothing was changed."""
+
+    code = "headers_too_large"
+
+
+class UnknownTransferCoding(InvalidInput):
+    """The request's ``Transfer-Encoding`` has another coding than ``chunked``. Nothing was changed."""
+
+    code = "unknown_transfer_coding"
+
+
 class PreconditionFailed(Conflict):
     """What a condition in a header names is not what is there. Nothing was changed."""
 
@@ -114,6 +126,8 @@ STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     ExpectationFailed: 417,
     RequestNameReused: 422,
     TooManyRequests: 429,
+    HeadersTooLarge: 431,
+    UnknownTransferCoding: 501,
     StaleStore: 409,  # what was seen is the caller's own word, which may be wrong
     NoSpace: 507,
     ConfigError: 500,  # the operator's mistake, never the caller's
@@ -124,8 +138,8 @@ PRECONDITIONS: Mapping[type[ManifoldError], Mapping[str, str | None]] = {
     AlreadyExists: {"if-none-match": "*"},
 }
 """Errors that mean "precondition failed" (412) when the request carries a header, with any value or just this one, that
-sets the precondition. Else the condition came from elsewhere, such as a ``field`` of the body that the details name, and
-the state that moved on is an ordinary conflict (409)."""
+sets the precondition. Else the condition came from elsewhere, such as the ``field`` of the body that the details name,
+and the state that moved on is an ordinary conflict (409)."""
 
 
 class ProblemAnswer(NamedTuple):

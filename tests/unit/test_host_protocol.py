@@ -22,10 +22,10 @@ _AT_ONCE = 256 << 10
 """What the event loop reads from a socket at once."""
 
 
-def receive(data: bytes) -> int:
-    """Hand a body over as fast as it can come; return how much was in it."""
+def receive(data: bytes, step: int = _AT_ONCE) -> int:
+    """Hand a body over, ``step`` bytes at once; return how much was in it."""
     connection, size = _BoundedConnection(), 0
-    for part in (_HEAD, *(data[at : at + _AT_ONCE] for at in range(0, len(data), _AT_ONCE))):
+    for part in (_HEAD, *(data[at : at + step] for at in range(0, len(data), step))):
         connection.receive_data(part)
         while (event := connection.next_event()) is not h11.NEED_DATA:
             if isinstance(event, h11.Data):
@@ -49,6 +49,27 @@ def test_chunks_that_arrive_many_at_once_are_taken(size: int) -> None:
 def test_framing_that_is_many_times_the_body_is_refused(data: bytes) -> None:
     with pytest.raises(h11.RemoteProtocolError, match="too small"):
         receive(data)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, _AT_ONCE])
+@pytest.mark.parametrize(
+    "end",
+    [b"0\r\n\n", b"0\r\nA: b\n\n", b"0\r\nA: b\r\n c\r\n\r\n", b"0\r\nA: b\n", b"0;\rx\r\n", b"0\r\nA: b\r\r\n\r\n"],
+)
+def test_an_odd_line_is_refused_however_it_arrives(end: bytes, step: int) -> None:
+    with pytest.raises(h11.RemoteProtocolError):
+        receive(b"1\r\nx\r\n" + end, step)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, _AT_ONCE])
+def test_lines_as_they_should_be_are_taken_however_they_arrive(step: int) -> None:
+    assert receive(b"2;a=b\r\n\n\n\r\n3\r\n\r\n \r\n0\r\nA: b\r\nC:  d \r\n\r\n", step) == 5
+
+
+def test_a_trailer_is_no_larger_than_a_head_may_be() -> None:
+    for trailer in (b"A: b\r\n" * 300, b"A: " + b"a" * 40_000 + b"\r\n"):
+        with pytest.raises(h11.RemoteProtocolError, match="large"):
+            receive(b"1\r\nx\r\n0\r\n" + trailer + b"\r\n")
 
 
 def test_a_client_that_has_hung_up_can_be_cut_off_while_its_request_is_worked_on(tmp_path: Path) -> None:

@@ -6,7 +6,12 @@ uvicorn's protocol over h11, which bounds the idle time after an answer and the 
 - an answer has to be taken at a pace, and a connection that is closed is gone after a moment, taken or not;
 - a body that goes on after its answer is not read for ever;
 - what frames a chunked body may not be many times the body;
-- what two readers could frame in two ways is refused: a length beside chunks, lines that are folded or end in LF alone;
+- what two readers could frame in two ways is refused: a length beside chunks or given twice, chunks in HTTP/1.0, and,
+  before a body, in it or behind it, lines that are folded or do not end in CR LF;
+- an address may name its server, which then stands in the place of Host (RFC 9112, 3.2.2);
+- what would count before a body is refused behind it;
+- where a client waits to be asked for a body and gets an answer instead, the connection ends with it: nobody could tell
+  whether the body comes all the same. If it does, it is thrown away for a moment, so that the client sees the answer;
 - connections over a limit are refused, except to ask how the server is.
 
 How long a body may take to come is the application's to say (``functions/api/pace.py``).
@@ -21,19 +26,28 @@ import socket
 import struct
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import h11
+from h11._receivebuffer import ReceiveBuffer
 from manifold_common.domain.correlation import ID_HEADERS, Correlation, correlated, correlation
-from manifold_common.errors import InvalidInput
+from manifold_common.errors import InvalidInput, ManifoldError
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from functions.invocation.problems import MEDIA_TYPE, IncompleteRequest, ProblemAnswer, answer_to, document_of
+from functions.invocation.content import check_trailer
+from functions.invocation.problems import (
+    MEDIA_TYPE,
+    HeadersTooLarge,
+    IncompleteRequest,
+    ProblemAnswer,
+    UnknownTransferCoding,
+    answer_to,
+)
 from manifold_local.host.connections import Admission, Connections
 
 _RETRY_SECONDS = 0.01
@@ -42,21 +56,76 @@ _RESERVED_SECONDS = 2.0
 _NO_LINGER = struct.pack("ii", 1, 0)
 _MAX_HEADERS = 200
 _MAX_HEADER_BYTES = 32 << 10
-_TWO_LENGTHS = {b"content-length", b"transfer-encoding"}
-"""A proxy that goes by the one and a server that goes by the other see two requests where there is one."""
 _ODD_LINE = re.compile(rb"(?<!\r)\n|\n[ \t]")
+_ODD_IN_A_CHUNK = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_WITH_SERVER = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
+"""The form of an address that names its server. TLS, where there is any, ends before this one."""
+_CHUNKED = b"chunked"
+_H11_TOO_LARGE = 431
+_CLOSE = (b"Connection", b"close")
 _FRAMING_FREE_BYTES = 16 << 10
 _FRAMING_RATIO = 4
 
 
+class _Refused(h11.RemoteProtocolError):
+    """A request that h11 would take. Args: ``error``: what its client is told."""
+
+    def __init__(self, error: ManifoldError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def _odd(what: str) -> _Refused:
+    hint = "send HTTP/1.1, in lines that end in CR LF, and one Content-Length or chunks"
+    return _Refused(InvalidInput(f"the request could be read in two ways: {what}", hint=hint))
+
+
+def _too_large() -> HeadersTooLarge:
+    return HeadersTooLarge(
+        "the request line, the headers or the trailer are too large", hint="send a shorter address or fewer headers"
+    )
+
+
+class _Lines(ReceiveBuffer):
+    """What has arrived, of which only CR LF ends a line, whatever h11 would take for its end.
+
+    Args:
+        check: given the lines of each head and trailer, before anything is made of them.
+    """
+
+    def __init__(self, check: Callable[[list[bytearray]], None]) -> None:
+        super().__init__()
+        self._check = check
+
+    def maybe_extract_next_line(self) -> bytearray | None:
+        line = super().maybe_extract_next_line()
+        if line is not None and _ODD_IN_A_CHUNK.search(line, 0, len(line) - 2):
+            raise _odd("a chunk's line has a character that ends it elsewhere")
+        return line
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        if not self._data.startswith(b"\r\n"):
+            begin = max(0, self._multiple_lines_search - 1)
+            end = self._data.find(b"\r\n\r\n", begin)
+            if _ODD_LINE.search(self._data, begin, len(self._data) if end < 0 else end):
+                raise _odd("a line ends without CR, or goes on in the next")
+        lines = super().maybe_extract_lines()
+        if lines:
+            self._check(lines)
+        return lines
+
+
 class _BoundedConnection(h11.Connection):
-    """Refuses requests whose headers, or the framing of whose bodies, are out of all proportion."""
+    """Refuses requests whose headers, or the framing of whose bodies, are out of all proportion or read in two ways."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, _MAX_HEADER_BYTES)
+        self._receive_buffer = _Lines(self._check_lines)
         self._wire_bytes = 0
         self._body_bytes = 0
-        self.refused_with = 400
+        self.refusal: ManifoldError | None = None
+        self.has_not_asked = False
+        """The client was to be asked for its body, and was answered instead."""
 
     def receive_data(self, data: bytes) -> None:
         self._wire_bytes += len(data)
@@ -64,38 +133,99 @@ class _BoundedConnection(h11.Connection):
 
     def next_event(self) -> Any:
         try:
-            if self.their_state is h11.IDLE:
-                self._check_lines()
             event = super().next_event()
             if isinstance(event, h11.Request):
-                self._check_headers(event)
+                _check_size(event.headers, len(event.target))
                 self._wire_bytes, self._body_bytes = self._unread_bytes(), 0
+                event = _without_server(event)
             elif isinstance(event, h11.Data):
                 self._body_bytes += len(event.data)
                 read = self._wire_bytes - self._unread_bytes()
                 if read > _FRAMING_FREE_BYTES + _FRAMING_RATIO * self._body_bytes:
-                    raise h11.RemoteProtocolError("chunks that are far too small")
+                    raise _Refused(InvalidInput("the body's chunks are far too small", hint="send larger chunks"))
+            elif isinstance(event, h11.EndOfMessage):
+                _check_size(event.headers)
+                _check_trailer(event)
         except h11.RemoteProtocolError as error:
-            self.refused_with = error.error_status_hint
+            self.refusal = _refusal_of(error)
             raise
         return event
 
-    def _check_lines(self) -> None:
-        """Refuse lines that another reader would end, or go on with, elsewhere."""
-        head = bytes(self._receive_buffer).partition(b"\r\n\r\n")[0]
-        if _ODD_LINE.search(head):
-            raise h11.RemoteProtocolError("a line that ends without CR, or goes on in the next")
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        if isinstance(event, h11.Response) and self.they_are_waiting_for_100_continue:
+            self.has_not_asked = True
+            headers = [one for one in event.headers.raw_items() if one[0].lower() != b"connection"]
+            event = h11.Response(status_code=event.status_code, headers=[*headers, _CLOSE], reason=event.reason)
+        return super().send_with_data_passthrough(event)
+
+    def _check_lines(self, lines: list[bytearray]) -> None:
+        if self.their_state is h11.IDLE:
+            _check_framing(lines)
 
     def _unread_bytes(self) -> int:
         """Return how much has arrived that no event was made of yet: many chunks may come at once."""
         return len(self._receive_buffer)  # ``trailing_data`` would copy it
 
-    def _check_headers(self, request: h11.Request) -> None:
-        size = len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
-        if len(request.headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
-            raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
-        if {name for name, _ in request.headers} >= _TWO_LENGTHS:
-            raise h11.RemoteProtocolError("two ways to tell how long the body is")
+
+def _check_framing(lines: list[bytearray]) -> None:
+    """Refuse a head that does not tell in one way where its request ends: a proxy and a server that go by different
+    words of it see different requests. Looks at the lines as they came, since h11 makes one of equal lengths."""
+    fields = [(name.lower(), value.strip().lower()) for name, _, value in (line.partition(b":") for line in lines[1:])]
+    lengths = [value for name, value in fields if name == b"content-length"]
+    encodings = [value for name, value in fields if name == b"transfer-encoding"]
+    if len(lengths) > 1 or any(b"," in value for value in lengths):
+        raise _odd("it has two lengths")
+    if not encodings:
+        return
+    *others, last = (coding.strip() for coding in b",".join(encodings).split(b","))
+    if lengths:
+        raise _odd("it has a length and chunks")
+    if not lines[0].endswith(b" HTTP/1.1"):
+        raise _odd("it has a Transfer-Encoding, and is not of HTTP/1.1")
+    if last != _CHUNKED or _CHUNKED in others:
+        raise _odd("chunks are not the last of its transfer encodings, or come twice")
+    if others:
+        raise _Refused(
+            UnknownTransferCoding(
+                "the only transfer coding that is taken is chunked", hint="send the bytes as they are, in chunks"
+            )
+        )
+
+
+def _check_size(headers: Collection[tuple[bytes, bytes]], more: int = 0) -> None:
+    size = more + sum(len(name) + len(value) for name, value in headers)
+    if len(headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
+        raise _Refused(_too_large())
+
+
+def _check_trailer(end: h11.EndOfMessage) -> None:
+    try:
+        check_trailer(name.decode("ascii") for name, _ in end.headers)
+    except InvalidInput as error:
+        raise _Refused(error) from None
+
+
+def _refusal_of(error: h11.RemoteProtocolError) -> ManifoldError:
+    """Return what a client is told whose request was refused with ``error``."""
+    if isinstance(error, _Refused):
+        return error.error
+    if error.error_status_hint == _H11_TOO_LARGE:
+        return _too_large()
+    return InvalidInput("the request is malformed", hint="send HTTP/1.1, as RFC 9112 has it")
+
+
+def _without_server(request: h11.Request) -> h11.Request:
+    """Return the request with the path alone as its target. A server that the target names takes the place of Host."""
+    match = _WITH_SERVER.fullmatch(request.target)
+    if match is None:
+        return request
+    server, path = match.groups()
+    if not path.startswith(b"/"):
+        path = b"*" if request.method == b"OPTIONS" and not path else b"/" + path
+    headers = [one for one in request.headers.raw_items() if one[0].lower() != b"host"]
+    return h11.Request(
+        method=request.method, target=path, headers=[(b"Host", server), *headers], http_version=request.http_version
+    )
 
 
 class HostProtocol(H11Protocol):
@@ -131,7 +261,7 @@ class HostProtocol(H11Protocol):
         self._end_timer = _Timer(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Closing(transport, self._close)))
         self._peer, self._admission, refusal = self._counted.enter(self.client[0] if self.client else "")
         seconds = self._limits.head_seconds
         if refusal is not None:
@@ -141,8 +271,7 @@ class HostProtocol(H11Protocol):
         if self._admission is Admission.FULL or self._admission is Admission.HEALTH:
             self._header_timer.start(seconds, self._header_is_late)
         elif self._admission is Admission.DEAF and refusal is not None:
-            with correlated(Correlation(uuid4().hex)):
-                self._say_and_close(answer_to(refusal, {}))
+            self._refuse_and_close(refusal)
         else:
             transport.abort()
 
@@ -189,10 +318,8 @@ class HostProtocol(H11Protocol):
             self._end_timer.start(self._limits.stall_seconds, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours is a problem document
-        status = self.conn.refused_with
-        detail = "the request line or the headers are too long" if status == 431 else "the request is malformed"
-        hint = "send HTTP/1.1, with a shorter address, fewer headers or larger chunks"
-        self._refuse_and_close(status, InvalidInput.code, detail, hint)
+        assert self.conn.refusal is not None
+        self._refuse_and_close(self.conn.refusal)
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -220,7 +347,7 @@ class HostProtocol(H11Protocol):
             self.transport.abort()
             return
         hint = "send it at once; the operator may raise server.headSeconds"
-        self._refuse_and_close(408, IncompleteRequest.code, "the request did not come in time", hint)
+        self._refuse_and_close(IncompleteRequest("the request did not come in time", hint=hint))
 
     def _watch_taking(self) -> None:
         """See to it that the client takes what it was sent, at a pace; as long as something waits to be taken."""
@@ -236,9 +363,9 @@ class HostProtocol(H11Protocol):
             self._counted.traffic.refused("slow_reader")
             self._cut_off()
 
-    def _refuse_and_close(self, status: int, code: str, detail: str, hint: str) -> None:
+    def _refuse_and_close(self, error: ManifoldError) -> None:
         with correlated(Correlation(uuid4().hex)):
-            self._say_and_close(ProblemAnswer(status, {}, document_of(status, code, detail, hint=hint)))
+            self._say_and_close(answer_to(error, {}))
 
     def _say_and_close(self, answer: ProblemAnswer) -> None:
         """Send an answer to no request in particular; what still comes is not read."""
@@ -260,6 +387,14 @@ class HostProtocol(H11Protocol):
         except (h11.LocalProtocolError, OSError):
             self.transport.abort()  # in the middle of another answer
 
+    def _close(self, transport: asyncio.Transport) -> None:
+        if self.conn.has_not_asked and not self._is_deaf and not transport.is_closing():
+            self._is_deaf = True
+            self._end_timer.start(_RESERVED_SECONDS, transport.abort)
+            transport.write_eof()
+        else:
+            transport.close()
+
     def _client_is_there(self) -> bool:
         return not self.transport.is_closing()
 
@@ -278,6 +413,20 @@ class HostProtocol(H11Protocol):
         with suppress(OSError):  # it is closed already, where a request that has arrived whole is still worked on
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
+
+
+class _Closing:
+    """A transport that is closed in another way. Args: ``close``: does it, given the transport."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[asyncio.Transport], None]) -> None:
+        self._transport = transport
+        self._close = close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        self._close(self._transport)
 
 
 class _Timer:

@@ -25,6 +25,39 @@ def test_this_machines_own_names_are_taken(api: Api, host: str) -> None:
     assert api.raw("GET", "/api/projects", {"Host": host}).status == 200
 
 
+@pytest.mark.parametrize("scheme", ["http", "HTTP", "https"])
+def test_an_address_may_say_its_server(api: Api, scheme: str) -> None:
+    """RFC 9112, 3.2.2: a server has to take the absolute form, and the server that it names counts, not Host."""
+    api.project()
+    for host in ("127.0.0.1", "evil.example"):
+        answer = api.raw("PUT", f"{scheme}://localhost:{api.port}/api/projects/demo/files/a%20b", {"Host": host}, b"x")
+        assert answer.status in (200, 201), answer.body
+        assert api.raw("GET", f"{scheme}://[::1]/api/projects?prefix=d", {"Host": host}).json()["items"]
+        assert api.raw("GET", f"{scheme}://localhost", {"Host": host}).headers["content-type"].startswith("text/html")
+        assert api.raw("GET", f"{scheme}://localhost?x=1", {"Host": host}).json()["details"] == {"parameter": "x"}
+    assert api.get("/api/projects/demo/files/a b").content == b"x"
+
+
+@pytest.mark.parametrize(
+    "authority",
+    ["evil.example", "localhost.evil.example", "localhost@evil.example", "evil.example@localhost", "", ":80",
+     "evil.example#localhost", "localhost\\@evil.example", "10.0.0.1", "localhost:x", "%6Cocalhost"],
+)  # fmt: skip
+def test_an_address_that_says_another_server_is_refused_whatever_host_says(api: Api, authority: str) -> None:
+    answer = api.raw("GET", f"http://{authority}/api/projects", {"Host": "localhost"})
+    assert (answer.status, answer.json()["code"]) == (403, "denied")
+
+
+def test_a_page_of_another_name_does_not_become_this_servers_by_the_address(api: Api) -> None:
+    headers = {"Host": "evil.example", "Origin": "http://evil.example", "Content-Type": "application/json"}
+    answer = api.raw("POST", "http://localhost/api/projects", headers, b'{"name": "x"}')
+    assert (answer.status, answer.json()["code"]) == (403, "denied")
+
+
+def test_an_address_of_another_scheme_is_none_of_this_server(api: Api) -> None:
+    assert api.raw("GET", "ftp://localhost/api/projects", {"Host": "localhost"}).status == 404
+
+
 def test_the_public_address_is_taken_too(make_api: MakeApi) -> None:
     api = make_api(SERVER_PUBLIC_URL="https://manifold.example:8443/x")
     assert api.raw("GET", "/api/projects", {"Host": "manifold.example:8443"}).status == 200

@@ -150,6 +150,30 @@ def test_an_encoded_slash_anywhere_else_separates_nothing(api: Api, target: str)
     _refused(api, answer.status, answer.json()["code"])
 
 
+def test_a_letter_that_is_encoded_is_that_letter(api: Api) -> None:
+    """RFC 3986, 6.2.2.2: to encode what need not be encoded makes no other address."""
+    assert api.raw("PUT", "/api/projects/demo/%66iles/%61.txt", body=b"x").status == 201
+    for path in ("files/a.txt", "%66%69%6C%65%73/a.txt", "%66%69%6c%65%73/a%2etxt"):
+        assert api.raw("GET", f"/%61pi/project%73/%64emo/{path}").body == b"x"
+    assert api.raw("PUT", "/%61pi/projects/demo/%66iles/src%2Fb", body=b"y").status == 201
+    (entry,) = api.raw("GET", "/api/projects/demo/t%72ee/src").json()["items"]
+    assert entry["path"] == "src/b"
+    for path in ("%46iles/a.txt", "%2566iles/a.txt"):
+        assert api.raw("GET", f"/api/projects/demo/{path}").status == 404
+
+
+@pytest.mark.parametrize("path", IN_URLS)
+def test_a_letter_that_is_encoded_lets_no_unsafe_path_through(api: Api, path: str) -> None:
+    answer = api.raw("PUT", f"/api/projects/demo/%66iles/{path}", body=b"x")
+    _refused(api, answer.status, answer.json()["code"])
+
+
+@pytest.mark.parametrize("path", ["%66iles%2Fa", "f%2Files/a", "%%366iles/a", "%2566iles%2Fa", "files%252F/../a"])
+def test_what_is_no_letter_is_not_decoded_before_the_path_of_a_file(api: Api, path: str) -> None:
+    answer = api.raw("PUT", f"/api/projects/demo/{path}", body=b"x")
+    _refused(api, answer.status, answer.json()["code"])
+
+
 def test_a_percent_sign_is_decoded_once(api: Api) -> None:
     assert api.raw("PUT", "/api/projects/demo/files/%252e%252e", body=b"x").status == 201
     assert [item["path"] for item in api.get("/api/projects/demo/tree").json()["items"]] == ["%2e%2e"]

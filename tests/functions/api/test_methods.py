@@ -55,6 +55,14 @@ def test_every_address_says_what_it_takes(api: Api) -> None:
             assert method == "HEAD" or answer.json()["code"] == "method_not_allowed"
 
 
+def test_the_server_says_what_it_takes(api: Api) -> None:
+    for target in ("*", f"http://localhost:{api.port}"):
+        answer = api.raw("OPTIONS", target)
+        assert (answer.status, answer.body, allowed(answer.headers["allow"])) == (204, b"", ALL), target
+    assert api.raw("OPTIONS", "*", {"Host": "evil.example"}).status == 403
+    assert api.raw("GET", "*").status == 404
+
+
 def test_a_function_says_the_same(function: Function) -> None:
     for address, methods in taken(function.manifold).items():
         answer = function("api", request("OPTIONS", address))

@@ -82,6 +82,15 @@ def test_the_same_request_is_answered_as_before_and_another_of_its_name_is_refus
     assert refused.json()["details"]["generation"] == generation(api) == 2
 
 
+def test_an_address_is_the_same_however_its_letters_are_written(api: Api) -> None:
+    first = api.raw("PUT", f"{FILES}/new", NAMED, b"1")
+    assert first.status == 201
+    project = first.json()["project"]
+    for address in ("/api/%70rojects/demo/%66iles/n%65w", f"/api/%70rojects/{project}/files/new"):
+        again = api.raw("PUT", address, NAMED, b"1")
+        assert (again.status, again.headers.get("idempotency-replayed")) == (201, "true"), again.body
+
+
 def test_a_name_is_for_one_address_and_method(api: Api) -> None:
     api.put(f"{FILES}/b", content=b"x", headers=NAMED)
     for method, path in [("POST", f"{FILES}/b"), ("PUT", f"{FILES}/c"), ("PUT", f"{FILES}/b?message=why")]:

@@ -154,6 +154,9 @@ def test_a_name_twice_is_found_at_any_depth_and_in_any_body(api: Api) -> None:
         {"Digest": f"SHA-256={digest('sha256', b'whole')}"},
         {"Content-MD5": digest("md5", b"whole")},
         {"Content-Digest": "md5=:AAAA:, unixsum=:AAAA:"},
+        {"Content-Digest": f"sha-256=:{digest('sha256', b'whole')}:;q=1"},
+        {"Content-Digest": f'md5=:AAAA:;a;b=?0,\tsha-256=:{digest("sha256", b"whole")}:; q=0.5;c="x, \\"y=:"'},
+        {"Repr-Digest": f"crc32=:AAAA:;x=:AA==:;y=-1;z=*a/b, sha-512=:{digest('sha512', b'whole')}:"},
     ],
 )
 def test_content_with_its_digest_is_taken(api: Api, headers: dict[str, str]) -> None:
@@ -168,10 +171,21 @@ def test_content_with_its_digest_is_taken(api: Api, headers: dict[str, str]) -> 
         ({"Digest": f"sha-256={digest('sha256', b'other')}"}, "bad_digest"),
         ({"Content-MD5": digest("md5", b"other")}, "bad_digest"),
         ({"Content-Digest": f"md5=:AAAA:, sha-256=:{digest('sha256', b'other')}:"}, "bad_digest"),
+        ({"Content-Digest": f"sha-256=:{digest('sha256', b'other')}:;q=1"}, "bad_digest"),
+        ({"Content-Digest": f'md5=:AAAA:;x="a,b", sha-256=:{digest("sha256", b"other")}:;q'}, "bad_digest"),
+        ({"Content-Digest": f"sha-256=:{digest('sha256', b'whole')}:;"}, "invalid_input"),
+        ({"Content-Digest": f"sha-256=:{digest('sha256', b'whole')}:;Q=1"}, "invalid_input"),
+        ({"Content-Digest": f'sha-256=:{digest("sha256", b"whole")}:;q="1'}, "invalid_input"),
+        ({"Content-Digest": f"sha-256=:{digest('sha256', b'whole')}: ;q=1"}, "invalid_input"),
+        ({"Content-Digest": f"sha-256=:{digest('sha256', b'whole')}:,"}, "invalid_input"),
+        ({"Content-Digest": f"sha-256=:{digest('sha256', b'whole')}: md5=:AAAA:"}, "invalid_input"),
         ({"Content-Digest": "sha-256=:AAAA:"}, "invalid_input"),
         ({"Content-Digest": "sha-256=AAAA"}, "invalid_input"),
         ({"Content-MD5": "AAAA"}, "invalid_input"),
         ({"Trailer": "Content-Digest"}, "invalid_input"),
+        ({"Trailer": "X-Sum, Content-MD5"}, "invalid_input"),
+        ({"Trailer": "Content-Range"}, "invalid_input"),
+        ({"Trailer": "If-Match"}, "invalid_input"),
         ({"Content-Range": "bytes 5-9/10"}, "invalid_input"),
         ({"Content-Range": "bytes 0-9/10"}, "invalid_input"),
         ({"Range": "bytes=5-9"}, "invalid_input"),
@@ -200,6 +214,44 @@ def test_what_a_header_says_of_the_content_is_kept_or_refused_on_every_route(
     ]
     assert {answer.json()["code"] for answer in answers} == {code}
     assert generation(api) == 0 and api.get("/api/sessions").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        f"Content-Digest: sha-256=:{digest('sha256', b'other')}:",
+        f"Content-Digest: sha-256=:{digest('sha256', b'whole')}:",
+        f"Repr-Digest: sha-256=:{digest('sha256', b'other')}:",
+        f"Digest: sha-256={digest('sha256', b'other')}",
+        f"CONTENT-MD5: {digest('md5', b'other')}",
+        "Content-Range: bytes 5-9/10",
+        "Content-Encoding: gzip",
+        "Upload-Complete: ?0",
+        'If-Match: "7"',
+        "Idempotency-Key: a",
+        "X-HTTP-Method-Override: DELETE",
+    ],
+)
+@pytest.mark.parametrize("announced", [False, True])
+def test_what_comes_after_the_content_and_would_count_before_it_is_refused(
+    api: Api, field: str, announced: bool
+) -> None:
+    more = f"Trailer: {field.partition(':')[0]}\r\n" if announced else ""
+    for path, kind, content in (
+        (FILE, "a/b", "whole"),
+        ("/api/projects/demo/dirs", "application/json", '{"path": "d"}'),
+    ):
+        method = "PUT" if path == FILE else "POST"
+        with api.connect() as client:
+            client.sendall(
+                f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n{more}"
+                "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+                f"{len(content):x}\r\n{content}\r\n0\r\nX-Sum: 1\r\n{field}\r\n\r\n".encode()
+            )
+            head, _, body = b"".join(iter(lambda: client.recv(65536), b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ") and json.loads(body)["code"] == "invalid_input"
+        assert field.partition(":")[0].lower() in json.loads(body)["detail"].lower()
+        assert generation(api) == 0
 
 
 def test_an_archive_is_looked_at_to_its_last_byte_before_it_counts(api: Api) -> None:

@@ -24,6 +24,12 @@ def test_path_body_and_headers_say_what_a_direct_event_would() -> None:
     )  # fmt: skip
 
 
+def test_an_address_is_the_same_however_its_letters_are_written() -> None:
+    context = sample("http-plan")["requestContext"] | {"domainName": "x.lambda-url.eu-west-1.on.aws"}
+    event = sample("http-plan", rawPath="/%61pi/sessions/agent%2d1/p%6Can", requestContext=context)
+    assert (direct_event(event)["action"], direct_event(event)["session"]) == ("plan", "agent-1")
+
+
 def test_a_body_may_come_as_base64_and_may_be_absent() -> None:
     encoded = base64.b64encode(b'{"project": "demo"}').decode()
     assert direct_event(sample("http-plan", body=encoded, isBase64Encoded=True))["project"] == "demo"
@@ -35,6 +41,9 @@ def test_a_body_may_come_as_base64_and_may_be_absent() -> None:
     [
         ({"rawPath": "/api/sessions/agent-1"}, "rawPath"),
         ({"rawPath": "/api/sessions/a/b/plan"}, "rawPath"),
+        ({"rawPath": "/api/sessions//plan"}, "rawPath"),
+        ({"rawPath": "/api/sessions/agent-1/plan/"}, "rawPath"),
+        ({"rawPath": "/api/sessions/agent-1/%2561"}, "rawPath"),
         ({"body": "{"}, ""),
         ({"body": "[]"}, "body"),
         ({"body": {"project": "demo"}}, "body"),
