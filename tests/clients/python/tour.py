@@ -5,6 +5,7 @@ Strictly typed: what a function may answer is checked before it is used, as a us
 
 from __future__ import annotations
 
+import base64
 import io
 import pkgutil
 import sys
@@ -25,6 +26,7 @@ from manifold_client.api.files import (
     look_at_file,
     put_file,
     read_file,
+    read_files,
 )
 from manifold_client.api.health import health, live, ready
 from manifold_client.api.history import diff, get_commit, list_commits
@@ -60,6 +62,7 @@ from manifold_client.models import (
     ProjectName,
     PutFileChange,
     PutLinkChange,
+    ReadFiles,
     Restore,
     Strategy,
 )
@@ -104,6 +107,12 @@ def files(client: Client) -> None:
     refused(read_file.sync("demo", "no/such", client=client), 404, "not_found")
     listed = told(list_folder.sync("demo", "src/deep er", client=client))
     assert [entry.path for entry in listed.items] == [path]
+    asked = ReadFiles(paths=[Place(path=path), Place(path="empty"), Place(path="absent")])
+    both = told(read_files.sync("demo", client=client, body=asked))
+    assert [(item.path, item.text) for item in both.items][1:] == [("empty", "")]
+    assert [one.path for one in both.absent] == ["absent"]
+    assert isinstance(both.items[0].content_base64, str)
+    assert base64.b64decode(both.items[0].content_base64) == CONTENT
     everything = told(list_root.sync("demo", client=client, recursive=True))
     assert [entry.path for entry in everything.items] == ["empty", "src", "src/deep er", path]
 

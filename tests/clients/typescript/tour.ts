@@ -62,6 +62,13 @@ async function files(): Promise<void> {
   const folder = { params: file("demo", "src/deep er") };
   const listed = told(await api.GET("/api/projects/{project}/tree/{path}", folder));
   check(listed.items.map((entry) => entry.path).join() === PATH, "a folder is listed");
+  const both = told(
+    await api.POST("/api/projects/{project}/read", {
+      params: { path: { project: "demo" } },
+      body: { paths: [{ path: PATH }, { path: "absent" }] },
+    }),
+  );
+  check(both.items[0]?.path === PATH && both.absent[0]?.path === "absent", "many files are read at once");
 }
 
 async function preconditions(): Promise<void> {
