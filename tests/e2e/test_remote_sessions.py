@@ -380,6 +380,14 @@ def test_nobody_plans_what_is_not_theirs(server: RemoteServer) -> None:
             server.manifold.uploads.open(stranger, S1, Generation(1), 1)
 
 
+def test_a_session_that_one_client_has_claimed_is_no_other_ones(server: RemoteServer) -> None:
+    project, claim = new_project(server.manifold, a=b"one"), CheckoutRequest(only_new=True)
+    server.manifold.session_plans.plan(LOCAL_PRINCIPAL, S1, project, claim)
+    with pytest.raises(AlreadyExists):
+        server.manifold.session_plans.plan(LOCAL_PRINCIPAL, S1, project, claim)
+    server.manifold.session_plans.plan(LOCAL_PRINCIPAL, S1, project)
+
+
 def test_what_a_remote_strategy_decides_is_named_and_what_it_drops_is_kept(
     server: RemoteServer, make_client: MakeClient
 ) -> None:
