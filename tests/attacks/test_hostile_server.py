@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from manifold_common.adapters.remote.problems import error_of
 from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.bootstrap.remote import RemoteManifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
-from manifold_common.domain.listing import EVERY_PROJECT
+from manifold_common.domain.listing import EVERY_PROJECT, CommitFilter, Fact, ProjectFilter
 from manifold_common.domain.object_key import is_object_key
 from manifold_common.domain.tree import DIRECTORY, SYMLINK, Changes, Entry, Tree
 from manifold_common.errors import (
@@ -39,7 +40,7 @@ from manifold_common.errors import (
 from manifold_common.format.commit_object import build_checkpoint, read_checkpoint
 from manifold_common.format.places import Container
 from manifold_common.format.sealed import ObjectKind, Opener, Sealer
-from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ids import Generation, ProjectId, SessionId, UserId
 from manifold_common.ports.retry import RetryPolicy
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
@@ -161,6 +162,148 @@ def test_an_answer_about_another_session_project_or_user_is_refused(
     assert (mine / "precious").read_bytes() == b"not committed"
 
 
+def about_another(server: RemoteServer, name: str = "other") -> dict[str, Any]:
+    """Return the document of another project, which has something to lose."""
+    new_project(server.manifold, name, b=b"precious")
+    with urllib3.PoolManager() as pool:
+        found: dict[str, Any] = pool.request("GET", f"{server.url}/api/projects/{name}").json()
+    return found
+
+
+@pytest.mark.usefixtures("project")
+def test_an_answer_about_another_project_is_refused_by_name_and_by_id(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    other = about_another(server)
+    lying_server.lie = lambda asked, answer: Answer(msgspec.json.encode(other))
+    for asked in ("demo", project, "Other", "o\u0301ther"):
+        with pytest.raises(BadAnswer, match="asked for project"):
+            client.projects.resolve(asked)
+    for asked in ("other", other["id"]):
+        assert client.projects.resolve(asked).id == other["id"]
+
+
+def test_a_new_project_and_a_renamed_one_are_what_was_asked_for(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    other = about_another(server)
+    for name, change in (
+        ("new-1", lambda said: other),
+        ("new-2", setting("name", "other")),
+        ("new-3", setting("generation", 1)),
+        ("new-4", setting("commit", "a" * 26)),
+        ("new-5", setting("entries", 1)),
+        ("new-6", setting("total_bytes", 1)),
+    ):
+        lying_server.lie = lie_about("/api/projects", change)
+        with pytest.raises(BadAnswer):
+            client.projects.create(name)
+    lying_server.lie = truth
+    client.projects.all()
+    lying_server.lie = lie_about("/api/projects", setting("id", project))
+    with pytest.raises(BadAnswer):
+        client.projects.create("new-7")
+    for field, value in (("name", "elsewhere"), ("id", other["id"])):
+        lying_server.lie = lie_about(project, setting(field, value))
+        with pytest.raises(BadAnswer):
+            client.projects.rename(project, f"renamed-{field}")
+    lying_server.lie = truth
+    assert client.projects.rename(project, "renamed").name == "renamed"
+    assert client.projects.create("new").generation == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"project": "a" * 26},
+        {"generation": 0},
+        {"generation": 1},
+        {"commit": None},
+        {"commit": None, "paths": [], "paths_total": 0, "generation": 0},
+        {"paths_total": 0},
+        {"conflicts": [{"path": "a"}]},
+        {"kept": ["s9"]},
+    ],
+)
+def test_a_restore_that_contradicts_itself_or_what_was_asked_for_is_refused(
+    client: RemoteManifold,
+    lying_server: LyingServer,
+    server: RemoteServer,
+    project: ProjectId,
+    change: dict[str, Any],
+) -> None:
+    put(server.manifold, project, b"a", b"newer")
+    lying_server.lie = lie_about("/restore", lambda said: {**said, **change})
+    with pytest.raises(BadAnswer):
+        client.projects.restore(project, Generation(1))
+    lying_server.lie = truth
+    assert client.projects.restore(project, Generation(2)).commit is not None
+
+
+def test_a_list_holds_nothing_but_what_was_asked_for(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    """Asked with some filter, the server answers as without: with everything, in another order, or twice."""
+    other = ProjectId(about_another(server)["id"])
+    put(server.manifold, project, b"a", b"newer")
+    client.sessions.checkout(S1, other)
+    client.sessions.checkout(S2, project)
+    early, late = datetime(2001, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    lists = {"/api/projects", "/api/sessions", f"/api/projects/{project}/commits"}
+    with urllib3.PoolManager() as pool:
+        true = {path: pool.request("GET", server.url + path).json()["items"] for path in lists}
+
+    def everything(items: list[Any]) -> list[Any]:
+        return items
+
+    def backwards(items: list[Any]) -> list[Any]:
+        return items[::-1]
+
+    def twice(items: list[Any]) -> list[Any]:
+        return [item for item in items for _ in range(2)]
+
+    projects, sessions, log = client.projects.all, client.sessions.all, client.projects.log
+    for how, ask in (
+        (everything, lambda: projects(ProjectFilter("de"))),
+        (everything, lambda: projects(ProjectFilter(created_until=early))),
+        (everything, lambda: projects(ProjectFilter(updated_since=late))),
+        (backwards, projects),
+        (twice, projects),
+        (everything, lambda: sessions(project)),
+        (backwards, sessions),
+        (twice, sessions),
+        (everything, lambda: log(project, CommitFilter(author=UserId("somebody")))),
+        (everything, lambda: log(project, CommitFilter(session=S1))),
+        (everything, lambda: log(project, CommitFilter(since=late))),
+        (everything, lambda: log(project, CommitFilter(until=early))),
+        (everything, lambda: log(project, CommitFilter(before=Generation(2)))),
+        (everything, lambda: log(project, CommitFilter(provenance=Fact("model")))),
+        (everything, lambda: log(project, limit=1)),
+        (backwards, lambda: log(project)),
+        (twice, lambda: log(project)),
+    ):
+        lying_server.lie = truth
+        ask()
+        lying_server.lie = lambda asked, answer, how=how: {
+            "items": how(true[asked.split()[1].partition("?")[0]]),
+            "next_cursor": None,
+        }
+        with pytest.raises(BadAnswer, match="list"):
+            ask()
+
+
+def test_what_says_that_something_is_gone_is_no_page_of_something_else(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    client.sessions.checkout(S1, project)
+    for action in (lambda: client.projects.delete(project), lambda: client.sessions.close(S1)):
+        lying_server.lie = lambda asked, answer: (
+            Answer(b"<html>sign in</html>") if asked.startswith("DELETE") else answer
+        )
+        with pytest.raises(BadAnswer):
+            action()
+
+
 def test_a_working_set_is_not_removed_because_a_server_says_that_it_is_an_earlier_sessions(
     client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
 ) -> None:
@@ -233,7 +376,8 @@ def test_what_was_committed_stays_here_when_the_server_has_dropped_it(
         said.update(generation=1, commit=None, rebased=True, plan=None)
 
     lying_server.lie = lie_about("/publish", drop)
-    client.sessions.commit(S1)
+    with pytest.raises(BadAnswer):
+        client.sessions.commit(S1)
     assert (work / "a").read_bytes() == b"work of hours"
     assert (work / "new").read_bytes() == b"more of it"
     assert not (work / "folder" / "b").exists()

@@ -13,6 +13,7 @@ from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 from tests.support.cli import Program
 from tests.support.hints import settle_conflicts
 from tests.support.host import Host
+from tests.support.lying_server import lying
 from tests.support.seaweedfs import s3_variables
 from tests.support.shown import run_shown
 from tests.support.work import MAPPED, look, write_through_map
@@ -111,6 +112,40 @@ def test_what_was_made_at_the_server_for_work_that_fails_is_taken_back(laptop: P
     laptop("import", "large", tree, "--create")
     laptop("checkout", "large", code=2, PROJECTS_QUOTAS_MAX_SESSION_RAM_BYTES="1")
     assert laptop.json("sessions", "large")["sessions"] == []
+
+
+def test_a_project_is_not_deleted_nor_used_because_a_server_answers_about_another(
+    laptop: Program, tree: Path, url: str, tmp_path: Path
+) -> None:
+    mine, precious = laptop.project(), laptop.project()
+    theirs = laptop.json("project", "show", precious)
+    with lying(url) as server:
+        server.lie = lambda asked, answer: theirs if asked == f"GET /api/projects/{mine}" else answer
+        for command in (
+            ("project", "delete", mine, "--yes"),
+            ("project", "rename", mine, "taken"),
+            ("project", "show", mine),
+            ("import", mine, tree),
+            ("export", mine, tmp_path / "out"),
+            ("checkout", mine),
+            ("log", mine),
+            ("restore", mine, "1"),
+            ("sessions", mine),
+        ):
+            assert laptop.error("--remote", server.url, *command, code=7)["code"] == "bad_answer"
+    assert not (tmp_path / "out").exists()
+    assert laptop.json("project", "show", precious) == theirs
+
+
+def test_what_was_just_made_is_not_imported_into_where_it_turns_out_to_hold_something(
+    laptop: Program, tree: Path, url: str
+) -> None:
+    precious = laptop.json("project", "show", laptop.project())
+    with lying(url) as server:
+        server.lie = lambda asked, answer: {**answer, "id": precious["id"]} if asked == "POST /api/projects" else answer
+        done = laptop("--remote", server.url, "import", f"new-{secrets.token_hex(4)}", tree, "--create", code=4)
+    assert b"generation 1, not at 0" in done.stderr
+    assert laptop.json("project", "show", precious["id"]) == precious
 
 
 def test_what_only_its_own_machine_can_do_says_so(laptop: Program) -> None:

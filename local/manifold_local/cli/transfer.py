@@ -49,7 +49,9 @@ def import_folder(
     The project's tree becomes equal to the folder. What Manifold keeps for itself, such as WORKDIR, is left out.
     """
     from manifold_common.errors import InvalidInput, NotFound
+    from manifold_common.ids import Generation
     from manifold_common.shapes.intent import Intent
+    from msgspec import structs
 
     from manifold_local.cli.views import loss_sentences
 
@@ -69,6 +71,8 @@ def import_folder(
                 raise
             known = backend.create(project)
             stack.enter_context(_withdrawn(call, backend, known))
+            if expect is None:
+                intent = structs.replace(intent, expected=Generation(0))  # a new project has nothing that is replaced
         started = time.perf_counter()
         report = stack.enter_context(call.progress("importing"))
         done = backend.import_folder(known.id, folder, intent, keep=keep, progress=report)
