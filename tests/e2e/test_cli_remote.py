@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
+import signal
+import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
@@ -13,7 +19,7 @@ from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 from tests.support.cli import Program
 from tests.support.hints import settle_conflicts
 from tests.support.host import Host
-from tests.support.lying_server import lying
+from tests.support.lying_server import Answer, lying
 from tests.support.seaweedfs import s3_variables
 from tests.support.shown import run_shown
 from tests.support.work import MAPPED, look, write_through_map
@@ -146,6 +152,38 @@ def test_what_was_just_made_is_not_imported_into_where_it_turns_out_to_hold_some
         done = laptop("--remote", server.url, "import", f"new-{secrets.token_hex(4)}", tree, "--create", code=4)
     assert b"generation 1, not at 0" in done.stderr
     assert laptop.json("project", "show", precious["id"]) == precious
+
+
+def test_an_import_says_what_it_could_not_take_back(laptop: Program, tree: Path, url: str) -> None:
+    name = f"said-{secrets.token_hex(4)}"
+    with lying(url) as server:
+        server.lie = lambda asked, answer: Answer(b"", 503) if asked.startswith("DELETE /api/sessions/") else answer
+        done = laptop("--remote", server.url, "import", name, tree, "--create")
+    assert b"as generation 1 of" in done.stdout
+    note = done.stderr.decode()
+    assert "may be open" in note
+    assert re.search(r"close import-[0-9a-f]{16} --discard$", note.strip())
+
+
+def test_an_interrupted_import_names_the_project_that_it_may_have_made(laptop: Program, tree: Path, url: str) -> None:
+    name, asked = f"made-{secrets.token_hex(4)}", threading.Event()
+
+    def hang(what: str, answer: Any) -> Any:
+        if what == "POST /api/projects":
+            asked.set()
+            time.sleep(3)
+        return answer
+
+    with lying(url) as server:
+        server.lie = hang
+        command = ("--remote", server.url, "import", name, str(tree), "--create")
+        with laptop.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            assert asked.wait(30)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert f"the project {name} may have been made" in said.decode()
+    assert f"project delete {name}" in said.decode()
 
 
 def test_what_only_its_own_machine_can_do_says_so(laptop: Program) -> None:

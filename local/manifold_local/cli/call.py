@@ -21,7 +21,7 @@ from manifold_local.streams import OutputLost, drop_output
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.domain.access import Principal
-    from manifold_common.ids import TenantProject
+    from manifold_common.ids import SessionId, TenantProject
     from manifold_common.settings import Settings
 
     from manifold_local.cli.backend import Backend
@@ -164,9 +164,15 @@ class Call:
         try:
             for warning in remote.warnings:
                 self.warn(warning)
-            yield RemoteBackend(remote)
+            yield RemoteBackend(remote, self._say_left_open)
         finally:
             remote.close()
+
+    def _say_left_open(self, session: SessionId) -> None:
+        from manifold_local.cli.begun import say_left
+
+        close = self.command("close", session, "--discard")
+        say_left(f"session {session}, which was opened for this, may be open\n  to end it:  {close}")
 
     def command(self, *words: str) -> str:
         """Return a command that works with the same projects as this one, as a shell takes it."""

@@ -22,7 +22,7 @@ from manifold_local.cli.arguments import (
     parse_message,
     parse_provenance,
 )
-from manifold_local.cli.begun import taken_back
+from manifold_local.cli.begun import said_if_unknown, taken_back
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.output import human_bytes, print_line, safe, safe_path
@@ -69,7 +69,8 @@ def import_folder(
         except NotFound:
             if not create:
                 raise
-            known = backend.create(project)
+            with said_if_unknown(_may_be_made(call, project)):
+                known = backend.create(project)
             stack.enter_context(_withdrawn(call, backend, known))
             if expect is None:
                 intent = structs.replace(intent, expected=Generation(0))  # a new project has nothing that is replaced
@@ -98,6 +99,14 @@ def import_folder(
     for path in done.unstable:
         call.warn(f"{safe_path(path.exact)} was being written to while it was read")
     call.answer(done, say)
+
+
+def _may_be_made(call: Call, name: str) -> str:
+    return (
+        f"the project {safe(name)} may have been made\n"
+        f"  to see whether it is there:  {call.command('project', 'show', name)}\n"
+        f"  to delete it:                {call.command('project', 'delete', name)}"
+    )
 
 
 def _withdrawn(call: Call, backend: Backend, made: Project) -> AbstractContextManager[None]:
