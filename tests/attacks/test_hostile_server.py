@@ -27,6 +27,7 @@ from manifold_common.domain.tree import DIRECTORY, SYMLINK, Changes, Entry, Tree
 from manifold_common.errors import (
     BadAnswer,
     CommitConflict,
+    Conflict,
     CorruptObject,
     Denied,
     InternalError,
@@ -499,7 +500,7 @@ def test_names_that_differ_in_case_alone_are_two_files(
 def test_a_redirection_is_not_followed(client: RemoteManifold, lying_server: LyingServer, project: ProjectId) -> None:
     for status in (301, 302, 303, 307, 308):
         lying_server.lie = lambda asked, answer: Answer(b"", status, {"Location": lying_server.url + "/elsewhere"})  # noqa: B023
-        with pytest.raises((InternalError, Unavailable)):
+        with pytest.raises(BadAnswer, match="not Manifold"):
             client.sessions.checkout(S1, project)
     assert not any("elsewhere" in asked for asked in lying_server.asked)
 
@@ -619,6 +620,52 @@ def test_an_error_that_is_none_is_told_as_what_it_is() -> None:
     for body in (b'{"code": "\x1b[2J"}', b"[" * 100_000, b'{"code": "' + b"a" * 100 + b'"}', b'{"code": 5}'):
         assert isinstance(error_of(404, body, "GET /x"), NotFound)
         assert isinstance(error_of(403, body, "GET /x"), Denied)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>sign in</html>", b"{}", b'{"message": "no"}'])
+def test_no_answer_of_something_else_is_a_bug_of_manifold(body: bytes) -> None:
+    for status in range(300, 600):
+        error = error_of(status, body, "GET /x")
+        expected: type[ManifoldError] = BadAnswer
+        if status in (401, 403):
+            expected = Denied
+        elif status == 404:
+            expected = NotFound
+        elif status >= 500 or status in (408, 425, 429):
+            expected = Unavailable
+        assert type(error) is expected, status
+        assert bool(error.details.get("retryable")) == (status in (408, 425, 429, 500, 502, 503, 504))
+
+
+@pytest.mark.parametrize(
+    "field", [rb'"detail": "\ud800"', b'"details": {"a": 1e999}', b'"details": {"a": %s}' % (b"9" * 5000)]
+)
+def test_a_problem_that_no_json_reader_takes_is_no_answer_of_manifold(field: bytes) -> None:
+    assert type(error_of(409, b'{"code": "conflict", ' + field + b"}", "GET /x")) is BadAnswer
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidInput),
+        (403, Denied),
+        (404, NotFound),
+        (408, Unavailable),
+        (409, Conflict),
+        (410, NotFound),
+        (412, Conflict),
+        (415, InvalidInput),
+        (429, Unavailable),
+        (500, InternalError),
+        (503, Unavailable),
+        (507, Unavailable),
+    ],
+)
+def test_an_error_of_a_newer_server_goes_by_its_status(status: int, kind: type[ManifoldError]) -> None:
+    body = msgspec.json.encode({"code": "of_a_newer_server", "detail": "words", "details": {"fact": 1}})
+    error = error_of(status, body, "GET /x")
+    assert (type(error), error.details.get("fact")) == (kind, 1)
+    assert "of_a_newer_server" in error.message
 
 
 # --- between servers ----------------------------------------------------------------------------------------------
