@@ -225,6 +225,7 @@ def test_a_new_project_and_a_renamed_one_are_what_was_asked_for(
         {"conflicts": [{"path": "a"}]},
         {"kept": ["s9"]},
     ],
+    ids=str,
 )
 def test_a_restore_that_contradicts_itself_or_what_was_asked_for_is_refused(
     client: RemoteManifold,
@@ -239,6 +240,53 @@ def test_a_restore_that_contradicts_itself_or_what_was_asked_for_is_refused(
         client.projects.restore(project, Generation(1))
     lying_server.lie = truth
     assert client.projects.restore(project, Generation(2)).commit is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"project": "a" * 26},
+        {"generation": 999_999},
+        {"generation": 999_999, "plan": None},
+        {"generation": 1},
+        {"generation": 0, "plan": None},
+        {"commit": None},
+        {"commit": None, "plan": None},
+        {"commit": None, "rebased": True},
+        {"commit": "a" * 26},
+        {"rebased": True, "plan": None},
+        {"conflicts": [{"path": "a"}]},
+        {"kept": ["s9"]},
+    ],
+    ids=str,
+)
+def test_a_publication_that_contradicts_itself_or_what_was_asked_for_is_refused(
+    client: RemoteManifold,
+    lying_server: LyingServer,
+    project: ProjectId,
+    new_file: Path,
+    tmp_path: Path,
+    change: dict[str, Any],
+) -> None:
+    (tmp_path / "in").mkdir()
+    lying_server.lie = lie_about("/publish", lambda said: {**said, **change})
+    with pytest.raises(BadAnswer):
+        client.sessions.commit(S1)
+    assert new_file.read_bytes() == b"new"
+    with pytest.raises(BadAnswer):
+        client.transfer.import_folder(project, tmp_path / "in", Intent())
+
+
+@pytest.mark.usefixtures("new_file")
+def test_what_was_expected_is_what_it_was_done_on(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    lying_server.lie = lie_about("/publish", lambda said: {**said, "plan": None, "generation": 3, "rebased": True})
+    with pytest.raises(BadAnswer):
+        client.sessions.commit(S1, Intent(expected=Generation(1)))
+    lying_server.lie = lie_about("/restore", setting("generation", 7))
+    with pytest.raises(BadAnswer):
+        client.projects.restore(project, Generation(0), (), Intent(expected=Generation(2)))
 
 
 def test_a_list_holds_nothing_but_what_was_asked_for(

@@ -83,14 +83,21 @@ def restored(project: ProjectId, generation: Generation, intent: Intent) -> Chec
         made = done.commit is not None
         if done.generation < generation + made or (not made and done.paths_total) or len(done.paths) > done.paths_total:
             raise BadAnswer("the server's answer to a restore contradicts itself", hint=_LOOK)
-        if intent.expected is not None and done.generation != point_of(intent.expected).generation + made:
-            raise BadAnswer("the server has restored on top of another generation than was expected", hint=_LOOK)
-        check_decided(done, intent.strategy)
+        _check_expected(done, intent)
+        _check_decided(done, intent.strategy)
 
     return check
 
 
-def check_decided(done: Edited | Committed, strategy: Strategy) -> None:
+def _check_expected(done: Edited | Committed, intent: Intent) -> None:
+    """Not of a request that the caller has named: it is answered as the first of that name was."""
+    if intent.expected is None or intent.request is not None:
+        return
+    if done.generation != point_of(intent.expected).generation + (done.commit is not None):
+        raise BadAnswer("the server did it on top of another generation than was expected", hint=_LOOK)
+
+
+def _check_decided(done: Edited | Committed, strategy: Strategy) -> None:
     """Raises BadAnswer: it names what the strategy cannot have decided."""
     if (done.conflicts and strategy is Strategy.FAIL) or (done.kept and strategy is not Strategy.THEIRS):
         raise BadAnswer(
@@ -105,7 +112,8 @@ def published(session: SessionId, intent: Intent) -> Check[Published]:
         changed = done.added + done.modified + done.deleted
         if done.generation == 0 or (done.commit is None and (changed or not done.rebased)):
             raise BadAnswer("the server's answer to a commit contradicts itself", hint=_LOOK)
-        check_decided(done, intent.strategy)
+        _check_expected(done, intent)
+        _check_decided(done, intent.strategy)
         if done.plan is not None:
             session_plan_of(session, done.project)(done.plan)
             check_plan(done.plan.plan, done.project, done.generation)

@@ -13,7 +13,7 @@ from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.tree import Changes
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import NewContent, PackWriter
-from manifold_common.errors import BadAnswer
+from manifold_common.errors import BadAnswer, NotFound, Unavailable
 from manifold_common.format.commit_object import CommitMeta, build_commit
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import ObjectKind
@@ -137,12 +137,27 @@ class DraftUpload:
         draft, packs = self._receipts()
         left = self._check_ahead(draft, packs)
         base = self.base
+        named = intent
         if intent.request is None:
-            intent = msgspec.structs.replace(intent, request=NamedRequest(parse_request_id(self._commit)))
-        done = self._context.server.publish(self._session, draft, left, intent, known=base.head.point)
-        if done.project != base.project or done.generation < base.head.generation:
+            named = msgspec.structs.replace(intent, request=NamedRequest(parse_request_id(self._commit)))
+        done = self._context.server.publish(self._session, draft, left, named, known=base.head.point)
+        first = base.head.generation + (2 if done.rebased and done.commit is not None else 1)
+        if done.project != base.project or done.generation < first:
             raise BadAnswer("the server answers about another commit than the one that it was asked to publish")
+        if done.plan is None:
+            self._check_made(done)
         return done
+
+    def _check_made(self, done: Published) -> None:
+        """Raises BadAnswer: the server has no such generation, whatever it has said."""
+        try:
+            head = self._context.server.project(done.project).point
+        except (NotFound, Unavailable):
+            return  # it was made all the same
+        if head.generation < done.generation:
+            raise BadAnswer(
+                f"the server says that it has made generation {done.generation}, and that the project is at {head}"
+            )
 
     def keep(self) -> CommitId | None:
         """Have the server check what was stored, and keep it as the session's saved work."""

@@ -11,7 +11,6 @@ lacks what was just committed, the files stay as they are.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 from manifold_common.domain.arguments import checked_flag, checked_session
@@ -39,8 +38,6 @@ from manifold_common.shapes.access import Published, SessionPlan
 from manifold_common.shapes.intent import NO_INTENT, Intent
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 from manifold_common.shapes.sessions import Session
-
-_log = logging.getLogger(__name__)
 
 
 class RemoteSessions:
@@ -184,11 +181,14 @@ class RemoteSessions:
             self._note_draft(opened, seen)  # where it cannot be published
             done = upload.publish(intent)
             self._working_sets.note_durable(opened, None)
+            behind = None
             try:
                 self._advance(opened, seen, done, intent.strategy)
+            except BadAnswer:
+                raise  # of a server that contradicts itself, nobody knows what it has made
             except ManifoldError as error:
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
-                _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
+                behind = error.code
             return Committed(
                 project=done.project,
                 point=Point(done.generation, done.commit),
@@ -203,6 +203,7 @@ class RemoteSessions:
                 skipped=found.skipped,
                 unstable=found.unstable,
                 losses=found.losses,
+                behind=behind,
             )
 
     def _check_expected(self, project: ProjectId, expected: Seen) -> None:
