@@ -24,7 +24,7 @@ from manifold_common.adapters.remote.problems import error_of, is_unsure
 from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
-from manifold_common.errors import BadAnswer, ManifoldError, NotFound, OutcomeUnknown, Unavailable
+from manifold_common.errors import BadAnswer, InvalidInput, ManifoldError, NotFound, OutcomeUnknown, Unavailable
 from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.retry import Rest, RetryPolicy, retry
@@ -284,7 +284,7 @@ class HttpServer:
             again: the request may be sent again when it is not known what became of it.
             expected: what it is about must be at this generation.
         """
-        data = b"" if body is None else msgspec.json.encode(body)
+        data = b"" if body is None else _encoded(body)
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -375,6 +375,14 @@ class HttpServer:
         if isinstance(error, NotFound):
             error.details.setdefault("status", status)
         return error
+
+
+def _encoded(body: Any) -> bytes:
+    """Raises InvalidInput: it holds text that JSON cannot say."""
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise InvalidInput("the request holds a lone surrogate, which no UTF-8 stands for", hint="use UTF-8") from None
 
 
 def _unknown(what: str, why: str, again: bool, asked_seconds: float | None = None) -> OutcomeUnknown:

@@ -13,7 +13,7 @@ from manifold_common.domain.tree import totals
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress
 from manifold_common.errors import CommitConflict, ManifoldError
-from manifold_common.ids import Generation, ProjectId, SessionId, parse_session_id
+from manifold_common.ids import Generation, ProjectId, SessionId, parse_project_id, parse_session_id
 from manifold_common.services.projects.transfer import (
     Exported,
     Publication,
@@ -60,6 +60,7 @@ class RemoteTransfer:
             left_open: told of the session that this was done in where that cannot be closed again.
         """
         checked_flag(keep, "keep")
+        parse_project_id(project)
         with opened_source(folder, self._own_folders) as source, self._session(left_open) as session:
             return self._import_source(session, project, source, intent, keep, progress)
 
@@ -128,7 +129,7 @@ class RemoteTransfer:
         """Write a generation into a folder that is empty or does not exist. Raises as ``Transfer.export``."""
         context = self._context
         generations = PlannedGenerationSource(context)
-        plan = generations.plan(project, generation)
+        plan = generations.plan(parse_project_id(project), generation)
         snapshot = generations.take(plan)
         generations.turn_pages(plan, lambda start: generations.plan(project, snapshot.head.generation, first=start))
         size, files = totals(snapshot.tree)
