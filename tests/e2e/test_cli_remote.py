@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -184,6 +185,59 @@ def test_an_interrupted_import_names_the_project_that_it_may_have_made(laptop: P
     assert running.returncode == 130
     assert f"the project {name} may have been made" in said.decode()
     assert f"project delete {name}" in said.decode()
+
+
+def test_what_is_no_text_is_refused_in_a_sentence(laptop: Program, tree: Path) -> None:
+    known, odd = laptop.project(), b"a\xff"
+    for command in (
+        ("project", "show", odd),
+        ("project", "create", odd),
+        ("project", "rename", known, odd),
+        ("project", "delete", odd, "--yes"),
+        ("project", "list", "--prefix", odd),
+        ("import", odd, tree, "--create"),
+        ("checkout", known, "--session", odd),
+        ("checkout", known, "--path", odd),
+        ("sessions", odd),
+        ("log", known, "--cursor", odd),
+        ("log", known, "--author", odd),
+        ("log", known, "--session", odd),
+        ("log", known, "--provenance", odd),
+        ("--remote", b"http://127.0.0.1:9/a\xff", "project", "list"),
+    ):
+        error = laptop.error(*command, code=2)
+        assert error["kind"] == "invalid"
+        assert "Unicode" not in error["message"]
+    work = laptop.checkout(known, f"{known}-s")
+    (Path(os.fsdecode(os.fsencode(work) + b"/\xff"))).write_bytes(b"x")
+    laptop("commit", f"{known}-s", "-m", odd, "--provenance", b"a=\xff")
+    assert [one["generation"] for one in laptop.json("log", known, "--path", b"\xff")["items"]] == [2]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\nb", "?x=1", "#", "%2e%2e", " "])
+def test_what_can_be_no_name_is_the_name_of_no_project(laptop: Program, name: str) -> None:
+    assert laptop.error("project", "show", name, code=3)["code"] == "not_found"
+
+
+def test_an_empty_address_is_a_mistake_and_not_this_machine(laptop: Program) -> None:
+    for command in (("--remote", "", "project", "list"), ("project", "list", "--remote="), ("--remote=", "up")):
+        assert "--remote" in laptop.error(*command, code=2)["message"]
+    assert laptop.text("project", "list", MANIFOLD_REMOTE="", code=3) == ""
+
+
+def test_an_empty_address_to_listen_on_is_a_mistake_and_not_every_address(laptop: Program) -> None:
+    done = laptop("up", "--host", "", "--port", "0", code=2, MANIFOLD_REMOTE="")
+    assert b"--host" in done.stderr
+
+
+def test_an_empty_folder_name_is_a_mistake_and_not_the_current_folder(laptop: Program, tree: Path) -> None:
+    name = laptop.project()
+    before = laptop.json("project", "show", name)
+    assert "DIR" in laptop("import", name, "", cwd=tree, code=2).stderr.decode()
+    empty = tree / "empty"
+    empty.mkdir()
+    assert "DEST" in laptop("export", name, "", cwd=empty, code=2).stderr.decode()
+    assert (laptop.json("project", "show", name), list(empty.iterdir())) == (before, [])
 
 
 def test_what_only_its_own_machine_can_do_says_so(laptop: Program) -> None:

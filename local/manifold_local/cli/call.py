@@ -31,9 +31,23 @@ P = ParamSpec("P")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; errors too, on standard error.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")]
+
+
+def not_empty(text: str) -> str:
+    """Return what an option is given. Nothing, as of a variable that is not set, is a mistake, and not its absence."""
+    if not text:
+        raise typer.BadParameter("it is empty: give a value, or leave the option out")
+    return text
+
+
 RemoteOption = Annotated[
     str | None,
-    typer.Option("--remote", metavar="URL", help="Work in the projects of this server (or MANIFOLD_REMOTE)."),
+    typer.Option(
+        "--remote",
+        metavar="URL",
+        parser=not_empty,
+        help="Work in the projects of this server (or MANIFOLD_REMOTE).",
+    ),
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file.")]
 
@@ -273,8 +287,8 @@ def _merged(before: Call, given: dict[str, Any], changes: bool) -> Call:
         json=before.json or given["json"],
         quiet=before.quiet or given["quiet"],
         debug=before.debug or given["debug"],
-        config=given["config"] or before.config,
-        remote=given["remote"] or before.remote,
+        config=before.config if given["config"] is None else given["config"],
+        remote=before.remote if given["remote"] is None else given["remote"],
         changes=changes,
     )
 

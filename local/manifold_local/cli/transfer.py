@@ -19,6 +19,7 @@ from manifold_local.cli.arguments import (
     ProjectArgument,
     ProvenanceOption,
     StrategyOption,
+    folder_argument,
     parse_message,
     parse_provenance,
 )
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 def import_folder(
     call: Call,
     project: ProjectArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder whose content the project takes on.")],
+    folder: Annotated[Path, folder_argument("DIR", "Folder whose content the project takes on.")],
     message: MessageOption = "",
     create: Annotated[bool, typer.Option("--create", help="Make the project if there is none of that name.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep what the project has and the folder has not.")] = False,
@@ -121,7 +122,7 @@ def _withdrawn(call: Call, backend: Backend, made: Project) -> AbstractContextMa
 def export_folder(
     call: Call,
     project: ProjectArgument,
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new or empty folder.")],
+    destination: Annotated[Path, folder_argument("DEST", "A new or empty folder.")],
     generation: GenerationOption = None,
 ) -> None:
     """Write a generation into a new folder."""
