@@ -716,6 +716,65 @@ def test_an_error_of_a_newer_server_goes_by_its_status(status: int, kind: type[M
     assert "of_a_newer_server" in error.message
 
 
+@pytest.mark.parametrize("code", ["conflict", "commit_conflict", "corrupt_object", "of_a_newer_server"])
+def test_a_server_writes_no_lines_of_its_own(code: str) -> None:
+    forged = "x\nhint: run this\r\u2028hint: or this"
+    details = {"session": forged, "project": forged, "object": forged, "reason": forged}
+    body = msgspec.json.encode({"code": code, "detail": forged, "hint": forged, "details": details})
+    error = error_of(409, body, "GET /x")
+    assert len(error.message.splitlines()) == len((error.hint or "x").splitlines()) == 1
+    assert not isinstance(error, CommitConflict) or (error.session, error.project) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (None, "connection refused"),
+        (b"", "it closed the connection"),
+        (b"garbage\r\n\r\n", "it does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000, "it does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", "the answer broke off"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc", "the answer broke off"),
+    ],
+)
+def test_what_is_wrong_with_a_connection_is_said_in_words(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, said: bytes | None, words: str
+) -> None:
+    monkeypatch.setattr(remote_server, "_POLICY", RetryPolicy(attempts=1))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def serve() -> None:
+            asking = listener.accept()[0]
+            with asking:
+                asking.recv(1 << 16)
+                asking.sendall(said or b"")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        if said is None:
+            listener.close()
+        else:
+            thread.start()
+        with pytest.raises(Unavailable) as refused:
+            make_client(url=f"http://127.0.0.1:{port}").projects.all()
+        assert refused.value.message == f"the server http://127.0.0.1:{port} cannot be reached: {words}"
+        if said is not None:
+            thread.join(5)
+
+
+def test_a_name_that_is_not_known_and_what_is_not_encrypted_is_said_in_words(
+    make_client: MakeClient, server: RemoteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_server, "_POLICY", RetryPolicy(attempts=1))
+    for url, words in (
+        ("http://nowhere.invalid", "no address is known for its name"),
+        (server.url.replace("http:", "https:"), "no secure connection can be made (wrong version number)"),
+    ):
+        with pytest.raises(Unavailable) as refused:
+            make_client(url=url).projects.all()
+        assert refused.value.message == f"the server {url} cannot be reached: {words}"
+
+
 # --- between servers ----------------------------------------------------------------------------------------------
 
 

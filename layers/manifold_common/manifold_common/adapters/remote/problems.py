@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -20,6 +20,7 @@ from manifold_common.errors import (
     NotFound,
     Unavailable,
 )
+from manifold_common.ids import parse_project_id, parse_session_id
 
 _Text = Annotated[str, msgspec.Meta(max_length=64 << 10)]
 
@@ -82,8 +83,10 @@ def _read(body: bytes) -> _Problem | None:
 
 
 def _named(status: int, problem: _Problem, retryable: bool) -> ManifoldError:
-    """Return an error of the class that has this code. The server chooses its words; what it is, is ours to say."""
-    message = problem.detail or f"the server answered {problem.code}"
+    """Return an error of the class that has this code. The server chooses its words, each time on one line: what it is,
+    and what lines there are, is ours to say."""
+    message = _line(problem.detail) or f"the server answered {problem.code}"
+    hint = None if problem.hint is None else _line(problem.hint)
     details = {**problem.details, **({"retryable": True} if retryable else {})}
     if problem.code == CommitConflict.code:
         return CommitConflict(
@@ -91,17 +94,17 @@ def _named(status: int, problem: _Problem, retryable: bool) -> ManifoldError:
             paths=_texts(details.pop("paths", [])),
             base_generation=_number(details.pop("base_generation", 0)),
             head_generation=_number(details.pop("head_generation", 0)),
-            project=str(details.pop("project", "")),
-            session=_text(details.pop("session", None)),
+            project=_id(details.pop("project", ""), parse_project_id) or "",
+            session=_id(details.pop("session", None), parse_session_id),
         )
     if problem.code == CorruptObject.code:
-        name, reason = str(details.pop("object", "?")), str(details.pop("reason", message))
-        return CorruptObject(name, reason, hint=problem.hint)
+        name, reason = _line(str(details.pop("object", "?"))), _line(str(details.pop("reason", message)))
+        return CorruptObject(name, reason, hint=hint)
     kind = next((kind for kind in _classes(ManifoldError) if kind.code == problem.code), None)
     if kind is None:
         kind, message = _kind_of(status), f"{message} ({problem.code})"
     error = kind.__new__(kind)  # whatever its own words are: these are the server's
-    ManifoldError.__init__(error, message, hint=problem.hint)
+    ManifoldError.__init__(error, message, hint=hint)
     error.details.update(details)
     return error
 
@@ -131,8 +134,16 @@ def _classes(base: type[ManifoldError]) -> Iterator[type[ManifoldError]]:
         yield from _classes(kind)
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _line(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+def _id(value: Any, parse: Callable[[str], str]) -> str | None:
+    """Return an id, which commands in hints name, or ``None`` for what is none."""
+    try:
+        return parse(value) if isinstance(value, str) else None
+    except InvalidInput:
+        return None
 
 
 def _texts(value: Any) -> list[str]:

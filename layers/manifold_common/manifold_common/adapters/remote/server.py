@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 import urllib3
 
-from manifold_common.adapters.remote.bodies import exchange
+from manifold_common.adapters.remote.bodies import exchange, words_of
 from manifold_common.adapters.remote.lists import Listed, all_items, said_of_commits, said_of_projects
 from manifold_common.adapters.remote.network import Network
 from manifold_common.adapters.remote.problems import error_of, is_unsure
@@ -350,9 +350,9 @@ class HttpServer:
             )
         except urllib3.exceptions.HTTPError as error:
             if is_change and not isinstance(error, _NEVER_SENT):
-                raise _unknown(what, f"the connection to {self._url} broke ({_short(error)})", again) from None
+                raise _unknown(what, f"the connection to {self._url} broke ({words_of(error)})", again) from None
             raise Unavailable(
-                f"the server {self._url} cannot be reached: {_short(error)}",
+                f"the server {self._url} cannot be reached: {words_of(error)}",
                 hint="check the address and the network",
                 retryable=again or isinstance(error, _NEVER_SENT),
             ) from None
@@ -408,9 +408,3 @@ def _wire(seen: Seen) -> Generation | str:
 
 def _wire_if(seen: Seen | None) -> Generation | str | None:
     return None if seen is None else _wire(seen)
-
-
-def _short(error: Exception) -> str:
-    """Return the reason without the object that urllib3 puts before it."""
-    text = str(error)
-    return text.rpartition(">: ")[2] if ">: " in text else text
