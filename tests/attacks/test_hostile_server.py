@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from manifold_common.adapters.remote.problems import error_of
 from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.bootstrap.remote import RemoteManifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
-from manifold_common.domain.listing import EVERY_PROJECT
+from manifold_common.domain.listing import EVERY_PROJECT, CommitFilter, Fact, ProjectFilter
 from manifold_common.domain.object_key import is_object_key
 from manifold_common.domain.tree import DIRECTORY, SYMLINK, Changes, Entry, Tree
 from manifold_common.errors import (
     BadAnswer,
     CommitConflict,
+    Conflict,
     CorruptObject,
     Denied,
     InternalError,
@@ -39,7 +41,7 @@ from manifold_common.errors import (
 from manifold_common.format.commit_object import build_checkpoint, read_checkpoint
 from manifold_common.format.places import Container
 from manifold_common.format.sealed import ObjectKind, Opener, Sealer
-from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ids import Generation, ProjectId, SessionId, UserId
 from manifold_common.ports.retry import RetryPolicy
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
@@ -161,6 +163,196 @@ def test_an_answer_about_another_session_project_or_user_is_refused(
     assert (mine / "precious").read_bytes() == b"not committed"
 
 
+def about_another(server: RemoteServer, name: str = "other") -> dict[str, Any]:
+    """Return the document of another project, which has something to lose."""
+    new_project(server.manifold, name, b=b"precious")
+    with urllib3.PoolManager() as pool:
+        found: dict[str, Any] = pool.request("GET", f"{server.url}/api/projects/{name}").json()
+    return found
+
+
+@pytest.mark.usefixtures("project")
+def test_an_answer_about_another_project_is_refused_by_name_and_by_id(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    other = about_another(server)
+    lying_server.lie = lambda asked, answer: Answer(msgspec.json.encode(other))
+    for asked in ("demo", project, "Other", "o\u0301ther"):
+        with pytest.raises(BadAnswer, match="asked for project"):
+            client.projects.resolve(asked)
+    for asked in ("other", other["id"]):
+        assert client.projects.resolve(asked).id == other["id"]
+
+
+def test_a_new_project_and_a_renamed_one_are_what_was_asked_for(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    other = about_another(server)
+    for name, change in (
+        ("new-1", lambda said: other),
+        ("new-2", setting("name", "other")),
+        ("new-3", setting("generation", 1)),
+        ("new-4", setting("commit", "a" * 26)),
+        ("new-5", setting("entries", 1)),
+        ("new-6", setting("total_bytes", 1)),
+    ):
+        lying_server.lie = lie_about("/api/projects", change)
+        with pytest.raises(BadAnswer):
+            client.projects.create(name)
+    lying_server.lie = truth
+    client.projects.all()
+    lying_server.lie = lie_about("/api/projects", setting("id", project))
+    with pytest.raises(BadAnswer):
+        client.projects.create("new-7")
+    for field, value in (("name", "elsewhere"), ("id", other["id"])):
+        lying_server.lie = lie_about(project, setting(field, value))
+        with pytest.raises(BadAnswer):
+            client.projects.rename(project, f"renamed-{field}")
+    lying_server.lie = truth
+    assert client.projects.rename(project, "renamed").name == "renamed"
+    assert client.projects.create("new").generation == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"project": "a" * 26},
+        {"generation": 0},
+        {"generation": 1},
+        {"commit": None},
+        {"commit": None, "paths": [], "paths_total": 0, "generation": 0},
+        {"paths_total": 0},
+        {"conflicts": [{"path": "a"}]},
+        {"kept": ["s9"]},
+    ],
+    ids=str,
+)
+def test_a_restore_that_contradicts_itself_or_what_was_asked_for_is_refused(
+    client: RemoteManifold,
+    lying_server: LyingServer,
+    server: RemoteServer,
+    project: ProjectId,
+    change: dict[str, Any],
+) -> None:
+    put(server.manifold, project, b"a", b"newer")
+    lying_server.lie = lie_about("/restore", lambda said: {**said, **change})
+    with pytest.raises(BadAnswer):
+        client.projects.restore(project, Generation(1))
+    lying_server.lie = truth
+    assert client.projects.restore(project, Generation(2)).commit is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"project": "a" * 26},
+        {"generation": 999_999},
+        {"generation": 999_999, "plan": None},
+        {"generation": 1},
+        {"generation": 0, "plan": None},
+        {"commit": None},
+        {"commit": None, "plan": None},
+        {"commit": None, "rebased": True},
+        {"commit": "a" * 26},
+        {"rebased": True, "plan": None},
+        {"conflicts": [{"path": "a"}]},
+        {"kept": ["s9"]},
+    ],
+    ids=str,
+)
+def test_a_publication_that_contradicts_itself_or_what_was_asked_for_is_refused(
+    client: RemoteManifold,
+    lying_server: LyingServer,
+    project: ProjectId,
+    new_file: Path,
+    tmp_path: Path,
+    change: dict[str, Any],
+) -> None:
+    (tmp_path / "in").mkdir()
+    lying_server.lie = lie_about("/publish", lambda said: {**said, **change})
+    with pytest.raises(BadAnswer):
+        client.sessions.commit(S1)
+    assert new_file.read_bytes() == b"new"
+    with pytest.raises(BadAnswer):
+        client.transfer.import_folder(project, tmp_path / "in", Intent())
+
+
+@pytest.mark.usefixtures("new_file")
+def test_what_was_expected_is_what_it_was_done_on(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    lying_server.lie = lie_about("/publish", lambda said: {**said, "plan": None, "generation": 3, "rebased": True})
+    with pytest.raises(BadAnswer):
+        client.sessions.commit(S1, Intent(expected=Generation(1)))
+    lying_server.lie = lie_about("/restore", setting("generation", 7))
+    with pytest.raises(BadAnswer):
+        client.projects.restore(project, Generation(0), (), Intent(expected=Generation(2)))
+
+
+def test_a_list_holds_nothing_but_what_was_asked_for(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    """Asked with some filter, the server answers as without: with everything, in another order, or twice."""
+    other = ProjectId(about_another(server)["id"])
+    put(server.manifold, project, b"a", b"newer")
+    client.sessions.checkout(S1, other)
+    client.sessions.checkout(S2, project)
+    early, late = datetime(2001, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    lists = {"/api/projects", "/api/sessions", f"/api/projects/{project}/commits"}
+    with urllib3.PoolManager() as pool:
+        true = {path: pool.request("GET", server.url + path).json()["items"] for path in lists}
+
+    def everything(items: list[Any]) -> list[Any]:
+        return items
+
+    def backwards(items: list[Any]) -> list[Any]:
+        return items[::-1]
+
+    def twice(items: list[Any]) -> list[Any]:
+        return [item for item in items for _ in range(2)]
+
+    projects, sessions, log = client.projects.all, client.sessions.all, client.projects.log
+    for how, ask in (
+        (everything, lambda: projects(ProjectFilter("de"))),
+        (everything, lambda: projects(ProjectFilter(created_until=early))),
+        (everything, lambda: projects(ProjectFilter(updated_since=late))),
+        (backwards, projects),
+        (twice, projects),
+        (everything, lambda: sessions(project)),
+        (backwards, sessions),
+        (twice, sessions),
+        (everything, lambda: log(project, CommitFilter(author=UserId("somebody")))),
+        (everything, lambda: log(project, CommitFilter(session=S1))),
+        (everything, lambda: log(project, CommitFilter(since=late))),
+        (everything, lambda: log(project, CommitFilter(until=early))),
+        (everything, lambda: log(project, CommitFilter(before=Generation(2)))),
+        (everything, lambda: log(project, CommitFilter(provenance=Fact("model")))),
+        (everything, lambda: log(project, limit=1)),
+        (backwards, lambda: log(project)),
+        (twice, lambda: log(project)),
+    ):
+        lying_server.lie = truth
+        ask()
+        lying_server.lie = lambda asked, answer, how=how: {
+            "items": how(true[asked.split()[1].partition("?")[0]]),
+            "next_cursor": None,
+        }
+        with pytest.raises(BadAnswer, match="list"):
+            ask()
+
+
+def test_what_says_that_something_is_gone_is_no_page_of_something_else(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    client.sessions.checkout(S1, project)
+    for action in (lambda: client.projects.delete(project), lambda: client.sessions.close(S1)):
+        lying_server.lie = lambda asked, answer: (
+            Answer(b"<html>sign in</html>") if asked.startswith("DELETE") else answer
+        )
+        with pytest.raises(BadAnswer):
+            action()
+
+
 def test_a_working_set_is_not_removed_because_a_server_says_that_it_is_an_earlier_sessions(
     client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
 ) -> None:
@@ -233,7 +425,8 @@ def test_what_was_committed_stays_here_when_the_server_has_dropped_it(
         said.update(generation=1, commit=None, rebased=True, plan=None)
 
     lying_server.lie = lie_about("/publish", drop)
-    client.sessions.commit(S1)
+    with pytest.raises(BadAnswer):
+        client.sessions.commit(S1)
     assert (work / "a").read_bytes() == b"work of hours"
     assert (work / "new").read_bytes() == b"more of it"
     assert not (work / "folder" / "b").exists()
@@ -355,7 +548,7 @@ def test_names_that_differ_in_case_alone_are_two_files(
 def test_a_redirection_is_not_followed(client: RemoteManifold, lying_server: LyingServer, project: ProjectId) -> None:
     for status in (301, 302, 303, 307, 308):
         lying_server.lie = lambda asked, answer: Answer(b"", status, {"Location": lying_server.url + "/elsewhere"})  # noqa: B023
-        with pytest.raises((InternalError, Unavailable)):
+        with pytest.raises(BadAnswer, match="not Manifold"):
             client.sessions.checkout(S1, project)
     assert not any("elsewhere" in asked for asked in lying_server.asked)
 
@@ -475,6 +668,111 @@ def test_an_error_that_is_none_is_told_as_what_it_is() -> None:
     for body in (b'{"code": "\x1b[2J"}', b"[" * 100_000, b'{"code": "' + b"a" * 100 + b'"}', b'{"code": 5}'):
         assert isinstance(error_of(404, body, "GET /x"), NotFound)
         assert isinstance(error_of(403, body, "GET /x"), Denied)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>sign in</html>", b"{}", b'{"message": "no"}'])
+def test_no_answer_of_something_else_is_a_bug_of_manifold(body: bytes) -> None:
+    for status in range(300, 600):
+        error = error_of(status, body, "GET /x")
+        expected: type[ManifoldError] = BadAnswer
+        if status in (401, 403):
+            expected = Denied
+        elif status == 404:
+            expected = NotFound
+        elif status >= 500 or status in (408, 425, 429):
+            expected = Unavailable
+        assert type(error) is expected, status
+        assert bool(error.details.get("retryable")) == (status in (408, 425, 429, 500, 502, 503, 504))
+
+
+@pytest.mark.parametrize(
+    "field", [rb'"detail": "\ud800"', b'"details": {"a": 1e999}', b'"details": {"a": %s}' % (b"9" * 5000)]
+)
+def test_a_problem_that_no_json_reader_takes_is_no_answer_of_manifold(field: bytes) -> None:
+    assert type(error_of(409, b'{"code": "conflict", ' + field + b"}", "GET /x")) is BadAnswer
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidInput),
+        (403, Denied),
+        (404, NotFound),
+        (408, Unavailable),
+        (409, Conflict),
+        (410, NotFound),
+        (412, Conflict),
+        (415, InvalidInput),
+        (429, Unavailable),
+        (500, InternalError),
+        (503, Unavailable),
+        (507, Unavailable),
+    ],
+)
+def test_an_error_of_a_newer_server_goes_by_its_status(status: int, kind: type[ManifoldError]) -> None:
+    body = msgspec.json.encode({"code": "of_a_newer_server", "detail": "words", "details": {"fact": 1}})
+    error = error_of(status, body, "GET /x")
+    assert (type(error), error.details.get("fact")) == (kind, 1)
+    assert "of_a_newer_server" in error.message
+
+
+@pytest.mark.parametrize("code", ["conflict", "commit_conflict", "corrupt_object", "of_a_newer_server"])
+def test_a_server_writes_no_lines_of_its_own(code: str) -> None:
+    forged = "x\nhint: run this\r\u2028hint: or this"
+    details = {"session": forged, "project": forged, "object": forged, "reason": forged}
+    body = msgspec.json.encode({"code": code, "detail": forged, "hint": forged, "details": details})
+    error = error_of(409, body, "GET /x")
+    assert len(error.message.splitlines()) == len((error.hint or "x").splitlines()) == 1
+    assert not isinstance(error, CommitConflict) or (error.session, error.project) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (None, "connection refused"),
+        (b"", "it closed the connection"),
+        (b"garbage\r\n\r\n", "it does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000, "it does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", "the answer broke off"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc", "the answer broke off"),
+    ],
+)
+def test_what_is_wrong_with_a_connection_is_said_in_words(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, said: bytes | None, words: str
+) -> None:
+    monkeypatch.setattr(remote_server, "_POLICY", RetryPolicy(attempts=1))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def serve() -> None:
+            asking = listener.accept()[0]
+            with asking:
+                asking.recv(1 << 16)
+                asking.sendall(said or b"")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        if said is None:
+            listener.close()
+        else:
+            thread.start()
+        with pytest.raises(Unavailable) as refused:
+            make_client(url=f"http://127.0.0.1:{port}").projects.all()
+        assert refused.value.message == f"the server http://127.0.0.1:{port} cannot be reached: {words}"
+        if said is not None:
+            thread.join(5)
+
+
+def test_a_name_that_is_not_known_and_what_is_not_encrypted_is_said_in_words(
+    make_client: MakeClient, server: RemoteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_server, "_POLICY", RetryPolicy(attempts=1))
+    for url, words in (
+        ("http://nowhere.invalid", "no address is known for its name"),
+        (server.url.replace("http:", "https:"), "no secure connection can be made (wrong version number)"),
+    ):
+        with pytest.raises(Unavailable) as refused:
+            make_client(url=url).projects.all()
+        assert refused.value.message == f"the server {url} cannot be reached: {words}"
 
 
 # --- between servers ----------------------------------------------------------------------------------------------

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 import shutil
+import signal
+import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from manifold_local.embedded.stack.seaweedfs import S3Endpoint
@@ -13,6 +20,7 @@ from manifold_local.embedded.stack.seaweedfs import S3Endpoint
 from tests.support.cli import Program
 from tests.support.hints import settle_conflicts
 from tests.support.host import Host
+from tests.support.lying_server import Answer, lying
 from tests.support.seaweedfs import s3_variables
 from tests.support.shown import run_shown
 from tests.support.work import MAPPED, look, write_through_map
@@ -111,6 +119,125 @@ def test_what_was_made_at_the_server_for_work_that_fails_is_taken_back(laptop: P
     laptop("import", "large", tree, "--create")
     laptop("checkout", "large", code=2, PROJECTS_QUOTAS_MAX_SESSION_RAM_BYTES="1")
     assert laptop.json("sessions", "large")["items"] == []
+
+
+def test_a_project_is_not_deleted_nor_used_because_a_server_answers_about_another(
+    laptop: Program, tree: Path, url: str, tmp_path: Path
+) -> None:
+    mine, precious = laptop.project(), laptop.project()
+    theirs = laptop.json("project", "show", precious)
+    with lying(url) as server:
+        server.lie = lambda asked, answer: theirs if asked == f"GET /api/projects/{mine}" else answer
+        for command in (
+            ("project", "delete", mine, "--yes"),
+            ("project", "rename", mine, "taken"),
+            ("project", "show", mine),
+            ("import", mine, tree),
+            ("export", mine, tmp_path / "out"),
+            ("checkout", mine),
+            ("log", mine),
+            ("restore", mine, "1"),
+            ("sessions", mine),
+        ):
+            assert laptop.error("--remote", server.url, *command, code=7)["code"] == "bad_answer"
+    assert not (tmp_path / "out").exists()
+    assert laptop.json("project", "show", precious) == theirs
+
+
+def test_what_was_just_made_is_not_imported_into_where_it_turns_out_to_hold_something(
+    laptop: Program, tree: Path, url: str
+) -> None:
+    precious = laptop.json("project", "show", laptop.project())
+    with lying(url) as server:
+        server.lie = lambda asked, answer: {**answer, "id": precious["id"]} if asked == "POST /api/projects" else answer
+        done = laptop("--remote", server.url, "import", f"new-{secrets.token_hex(4)}", tree, "--create", code=4)
+    assert b"generation 1, not at 0" in done.stderr
+    assert laptop.json("project", "show", precious["id"]) == precious
+
+
+def test_an_import_says_what_it_could_not_take_back(laptop: Program, tree: Path, url: str) -> None:
+    name = f"said-{secrets.token_hex(4)}"
+    with lying(url) as server:
+        server.lie = lambda asked, answer: Answer(b"", 503) if asked.startswith("DELETE /api/sessions/") else answer
+        done = laptop("--remote", server.url, "import", name, tree, "--create")
+    assert b"as generation 1 of" in done.stdout
+    note = done.stderr.decode()
+    assert "may be open" in note
+    assert re.search(r"close import-[0-9a-f]{16} --discard$", note.strip())
+
+
+def test_an_interrupted_import_names_the_project_that_it_may_have_made(laptop: Program, tree: Path, url: str) -> None:
+    name, asked = f"made-{secrets.token_hex(4)}", threading.Event()
+
+    def hang(what: str, answer: Any) -> Any:
+        if what == "POST /api/projects":
+            asked.set()
+            time.sleep(3)
+        return answer
+
+    with lying(url) as server:
+        server.lie = hang
+        command = ("--remote", server.url, "import", name, str(tree), "--create")
+        with laptop.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            assert asked.wait(30)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert f"the project {name} may have been made" in said.decode()
+    assert f"project delete {name}" in said.decode()
+
+
+def test_what_is_no_text_is_refused_in_a_sentence(laptop: Program, tree: Path) -> None:
+    known, odd = laptop.project(), b"a\xff"
+    for command in (
+        ("project", "show", odd),
+        ("project", "create", odd),
+        ("project", "rename", known, odd),
+        ("project", "delete", odd, "--yes"),
+        ("project", "list", "--prefix", odd),
+        ("import", odd, tree, "--create"),
+        ("checkout", known, "--session", odd),
+        ("checkout", known, "--path", odd),
+        ("sessions", odd),
+        ("log", known, "--cursor", odd),
+        ("log", known, "--author", odd),
+        ("log", known, "--session", odd),
+        ("log", known, "--provenance", odd),
+        ("--remote", b"http://127.0.0.1:9/a\xff", "project", "list"),
+    ):
+        error = laptop.error(*command, code=2)
+        assert error["kind"] == "invalid"
+        assert "Unicode" not in error["message"]
+    work = laptop.checkout(known, f"{known}-s")
+    (Path(os.fsdecode(os.fsencode(work) + b"/\xff"))).write_bytes(b"x")
+    laptop("commit", f"{known}-s", "-m", odd, "--provenance", b"a=\xff")
+    assert [one["generation"] for one in laptop.json("log", known, "--path", b"\xff")["items"]] == [2]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\nb", "?x=1", "#", "%2e%2e", " "])
+def test_what_can_be_no_name_is_the_name_of_no_project(laptop: Program, name: str) -> None:
+    assert laptop.error("project", "show", name, code=3)["code"] == "not_found"
+
+
+def test_an_empty_address_is_a_mistake_and_not_this_machine(laptop: Program) -> None:
+    for command in (("--remote", "", "project", "list"), ("project", "list", "--remote="), ("--remote=", "up")):
+        assert "--remote" in laptop.error(*command, code=2)["message"]
+    assert laptop.text("project", "list", MANIFOLD_REMOTE="", code=3) == ""
+
+
+def test_an_empty_address_to_listen_on_is_a_mistake_and_not_every_address(laptop: Program) -> None:
+    done = laptop("up", "--host", "", "--port", "0", code=2, MANIFOLD_REMOTE="")
+    assert b"--host" in done.stderr
+
+
+def test_an_empty_folder_name_is_a_mistake_and_not_the_current_folder(laptop: Program, tree: Path) -> None:
+    name = laptop.project()
+    before = laptop.json("project", "show", name)
+    assert "DIR" in laptop("import", name, "", cwd=tree, code=2).stderr.decode()
+    empty = tree / "empty"
+    empty.mkdir()
+    assert "DEST" in laptop("export", name, "", cwd=empty, code=2).stderr.decode()
+    assert (laptop.json("project", "show", name), list(empty.iterdir())) == (before, [])
 
 
 def test_what_only_its_own_machine_can_do_says_so(laptop: Program) -> None:

@@ -7,14 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from manifold_common.adapters.remote.server import HttpServer
-from manifold_common.errors import AlreadyExists, ManifoldError, OutcomeUnknown, Unavailable
-from manifold_common.ids import parse_session_id
-from manifold_common.shapes.access import Published
+from manifold_common.domain.conflict import Strategy
+from manifold_common.errors import AlreadyExists, BadAnswer, CommitConflict, ManifoldError, OutcomeUnknown, Unavailable
+from manifold_common.ids import SessionId, parse_session_id
+from manifold_common.shapes.access import Published, SessionPlan
+from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.requests import CheckoutRequest
 
-from tests.support.lying_server import Answer, LyingServer
+from tests.support.lying_server import Answer, LyingServer, lie_about, setting
 from tests.support.remote import MakeClient, RemoteServer
+from tests.support.work import new_project, put
 
 S1 = parse_session_id("agent-1")
 GAVE_UP = [
@@ -164,3 +169,80 @@ def test_reads_go_on_after_a_gateway_has_lost_an_answer(
     for says in GAVE_UP:
         gateway.give_up("/demo", says, times=2)
         assert client.projects.resolve("demo").name == "demo"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "folder"
+    made.mkdir()
+    (made / "new").write_bytes(b"new")
+    return made
+
+
+def test_an_import_that_is_made_has_succeeded_also_where_its_session_cannot_be_closed(
+    make_client: MakeClient, lying_server: LyingServer, folder: Path
+) -> None:
+    client, left = make_client("a", lying_server.url), list[SessionId]()
+    project = client.projects.create("demo").id
+    lying_server.lie = lambda asked, true: GAVE_UP[0] if asked.startswith("DELETE /api/sessions/import-") else true
+    done = client.transfer.import_folder(project, folder, Intent(), left_open=left.append)
+    assert (done.generation, len(left)) == (1, 1)
+
+
+def test_what_kept_an_import_from_being_made_is_told_and_not_what_came_after_it(
+    make_client: MakeClient, lying_server: LyingServer, folder: Path
+) -> None:
+    client, left = make_client("a", lying_server.url), list[SessionId]()
+    project = client.projects.create("demo").id
+
+    def lie(asked: str, true: Any) -> Any:
+        if asked.endswith("/publish"):
+            return Answer(msgspec.json.encode({"code": "commit_conflict", "detail": "others were first"}), 409)
+        return GAVE_UP[0] if asked.startswith("DELETE") else true
+
+    lying_server.lie = lie
+    with pytest.raises(CommitConflict, match="others were first"):
+        client.transfer.import_folder(project, folder, Intent(), left_open=left.append)
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("how", ["unavailable", "about another", "interrupted"])
+def test_an_import_whose_plan_does_not_come_leaves_no_session(
+    make_client: MakeClient, lying_server: LyingServer, folder: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client("a", lying_server.url)
+    project = client.projects.create("demo").id
+    plan = client.context.server.plan_session
+    if how == "unavailable":
+        lying_server.lie = lambda asked, true: GAVE_UP[0] if asked.endswith("/plan") else true
+    elif how == "about another":
+        lying_server.lie = lie_about("/plan", setting("plan.project", "a" * 26))
+    else:
+
+        def interrupted(*arguments: Any, **words: Any) -> SessionPlan:
+            plan(*arguments, **words)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(client.context.server, "plan_session", interrupted)
+    with pytest.raises((Unavailable, BadAnswer, KeyboardInterrupt)):
+        client.transfer.import_folder(project, folder, Intent())
+    assert client.sessions.all() == []
+    assert client.projects.withdraw(project)
+
+
+def test_what_cannot_be_kept_of_a_conflict_leaves_no_session(
+    make_client: MakeClient, lying_server: LyingServer, server: RemoteServer
+) -> None:
+    client = make_client("a", lying_server.url)
+    project = new_project(server.manifold, a=b"one")
+    (Path(client.sessions.checkout(S1, project).path) / "a").write_bytes(b"mine")
+    put(server.manifold, project, b"a", b"theirs")
+
+    def lie(asked: str, true: Any) -> Any:
+        is_kept = asked.endswith("/plan") and f"/{S1}/" not in asked
+        return {**true, "plan": {**true["plan"], "project": "a" * 26}} if is_kept else true
+
+    lying_server.lie = lie
+    with pytest.raises(BadAnswer):
+        client.sessions.checkout(S1, project, CheckoutRequest(strategy=Strategy.THEIRS))
+    assert [one.session for one in client.sessions.all()] == [S1]

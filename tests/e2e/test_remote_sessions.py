@@ -18,6 +18,7 @@ from manifold_common.errors import AlreadyExists, CommitConflict, GenerationMism
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, SessionId, TenantId, UserId
 from manifold_common.services.direct import plans
 from manifold_common.services.sessions.commit import Committed
+from manifold_common.services.sessions.session_files import SessionFiles
 from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind
 from manifold_common.shapes.access import Plan
 from manifold_common.shapes.intent import Intent
@@ -138,6 +139,94 @@ def test_saved_work_comes_back_on_another_machine(server: RemoteServer, make_cli
     assert [d.path for d in two.sessions.status(S1).differences] == [b"a", b"big"]
     assert two.sessions.commit(S1).generation == 3
     assert cat(server.manifold, project, b"a") == b"saved"
+
+
+@pytest.mark.parametrize("command", ["save", "commit"])
+def test_what_was_saved_and_undone_does_not_come_back(
+    server: RemoteServer, make_client: MakeClient, command: str
+) -> None:
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    new = Path(one.sessions.checkout(S1, project).path) / "new"
+    new.write_bytes(b"saved")
+    assert one.sessions.save(S1).commit is not None
+    new.unlink()
+    assert getattr(one.sessions, command)(S1).commit is None
+    assert one.context.server.session(S1).draft_saved_at is None
+    found = two.sessions.checkout(S1)
+    assert (found.kind, look(Path(found.path)).keys()) == (CheckoutKind.NEW, {b"a"})
+
+
+def test_what_came_back_and_was_undone_does_not_come_back_again(server: RemoteServer, make_client: MakeClient) -> None:
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    work = Path(one.sessions.checkout(S1, project).path)
+    (work / "new").write_bytes(b"saved")
+    one.sessions.save(S1)
+    lose_ram(work)
+    there = Path(two.sessions.checkout(S1).path)
+    (there / "new").unlink()
+    assert two.sessions.save(S1).commit is None
+    lose_ram(there)
+    assert one.sessions.checkout(S1).kind is CheckoutKind.NEW
+
+
+@pytest.mark.parametrize("command", ["save", "commit"])
+def test_what_was_dropped_after_a_conflict_does_not_come_back(
+    server: RemoteServer, make_client: MakeClient, command: str
+) -> None:
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    (Path(one.sessions.checkout(S1, project).path) / "a").write_bytes(b"mine")
+    put(server.manifold, project, b"a", b"theirs")
+    with pytest.raises(CommitConflict):
+        one.sessions.commit(S1)
+    one.sessions.checkout(S1, project, CheckoutRequest(strategy=Strategy.THEIRS))
+    assert getattr(one.sessions, command)(S1).commit is None
+    found = two.sessions.checkout(S1)
+    assert (found.kind, (Path(found.path) / "a").read_bytes()) == (CheckoutKind.NEW, b"theirs")
+
+
+def test_what_others_have_committed_as_well_does_not_come_back(server: RemoteServer, make_client: MakeClient) -> None:
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    file = Path(one.sessions.checkout(S1, project).path) / "a"
+    file.write_bytes(b"of both")
+    one.sessions.save(S1)
+    put(server.manifold, project, b"a", b"of both", mtime_ns=file.stat().st_mtime_ns)
+    assert (one.sessions.commit(S1).commit, one.context.server.session(S1).draft_saved_at) == (None, None)
+    assert one.context.server.session(S1).base_generation == 2
+    put(server.manifold, project, b"a", b"newer")
+    assert two.sessions.checkout(S1).kind is CheckoutKind.NEW
+
+
+@pytest.mark.parametrize("saved_before", [False, True])
+def test_having_nothing_to_save_takes_nothing_from_what_another_saves_meanwhile(
+    server: RemoteServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, saved_before: bool
+) -> None:
+    """Whether or not something of this machine's was the session's draft."""
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    here, there = (Path(client.sessions.checkout(S1, project).path) for client in (one, two))
+    if saved_before:
+        (here / "new").write_bytes(b"saved here")
+        one.sessions.save(S1)
+        (here / "new").unlink()
+    scan = SessionFiles.survey
+
+    def scanned(self: SessionFiles, *arguments: Any, **words: Any) -> Any:
+        monkeypatch.setattr(SessionFiles, "survey", scan)
+        (there / "new").write_bytes(b"saved there")
+        assert two.sessions.save(S1).commit is not None
+        return scan(self, *arguments, **words)
+
+    monkeypatch.setattr(SessionFiles, "survey", scanned)
+    assert one.sessions.save(S1).commit is None
+    lose_ram(there)
+    two.sessions.checkout(S1)
+    assert (there / "new").read_bytes() == b"saved there"
+    assert one.sessions.save(S1).commit is None
+    assert one.context.server.session(S1).draft_saved_at is not None
 
 
 def test_saved_work_comes_back_also_where_another_opens_the_session_at_the_same_moment(

@@ -111,6 +111,6 @@ def publish(
 
 @router.post("/sessions/{session}/keep", responses=responses(404, 409, 412))
 def keep(request: Request, caller: Caller, session: SessionRef, body: VerifyUploads) -> Saved:
-    """Keep an uploaded draft as the session's saved work, without publishing it."""
+    """Keep an uploaded draft as the session's saved work, without publishing it. One that changes nothing ends that."""
     check_session(caller, request.headers, parse_session_id(session))
     return keep_uploads(caller.manifold, caller.principal, parse_session_id(session), body)

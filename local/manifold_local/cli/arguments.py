@@ -43,6 +43,17 @@ ChecksumOption = Annotated[
 ]
 
 
+def folder_argument(metavar: str, help_text: str) -> Any:
+    """Return an argument that names a folder. Nothing, as of a variable that is not set, is not the current one."""
+    return typer.Argument(metavar=metavar, parser=_folder, help=help_text)
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("it is empty: name a folder, or . for the current one")
+    return Path(text)
+
+
 def _point(text: str) -> Point:
     try:
         return parse_point(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -185,10 +185,15 @@ class LocalBackend:
 
 
 class RemoteBackend:
-    """At a server: content goes between this machine and the server's object store."""
+    """At a server: content goes between this machine and the server's object store.
 
-    def __init__(self, remote: RemoteManifold) -> None:
+    Args:
+        left_open: says that a session, which a command had opened for its work, may be open still.
+    """
+
+    def __init__(self, remote: RemoteManifold, left_open: Callable[[SessionId], None]) -> None:
         self._remote = remote
+        self._left_open = left_open
 
     def projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
         return self._remote.projects.all(wanted)
@@ -217,7 +222,9 @@ class RemoteBackend:
     def import_folder(
         self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None
     ) -> ImportedFolder:
-        return self._remote.transfer.import_folder(project, folder, intent, keep=keep, progress=progress)
+        return self._remote.transfer.import_folder(
+            project, folder, intent, keep=keep, progress=progress, left_open=self._left_open
+        )
 
     def export(
         self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None

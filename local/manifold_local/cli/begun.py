@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from manifold_common.errors import ManifoldError
+from manifold_common.errors import BadAnswer, ManifoldError, OutcomeUnknown
 
 from manifold_local.cli.output import print_error, safe_lines
 
@@ -27,5 +27,23 @@ def taken_back(take_back: Callable[[], bool], left: str) -> Iterator[None]:
         except ManifoldError:
             done = False
         if not done:
-            print_error(safe_lines(f"note: {left}"))
+            say_left(left)
         raise
+
+
+@contextmanager
+def said_if_unknown(left: str) -> Iterator[None]:
+    """Make something within; where nobody knows afterwards whether it was made, say what there may be.
+
+    It is not taken back: what has its name may be another's.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, OutcomeUnknown, BadAnswer):
+        say_left(left)
+        raise
+
+
+def say_left(left: str) -> None:
+    """Say what a command leaves behind, and how to go on from it."""
+    print_error(safe_lines(f"note: {left}"))

@@ -21,7 +21,7 @@ from manifold_local.streams import OutputLost, drop_output
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.domain.access import Principal
-    from manifold_common.ids import TenantProject
+    from manifold_common.ids import SessionId, TenantProject
     from manifold_common.settings import Settings
 
     from manifold_local.cli.backend import Backend
@@ -31,9 +31,23 @@ P = ParamSpec("P")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document; errors too, on standard error.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")]
+
+
+def not_empty(text: str) -> str:
+    """Return what an option is given. Nothing, as of a variable that is not set, is a mistake, and not its absence."""
+    if not text:
+        raise typer.BadParameter("it is empty: give a value, or leave the option out")
+    return text
+
+
 RemoteOption = Annotated[
     str | None,
-    typer.Option("--remote", metavar="URL", help="Work in the projects of this server (or MANIFOLD_REMOTE)."),
+    typer.Option(
+        "--remote",
+        metavar="URL",
+        parser=not_empty,
+        help="Work in the projects of this server (or MANIFOLD_REMOTE).",
+    ),
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file.")]
 
@@ -164,9 +178,15 @@ class Call:
         try:
             for warning in remote.warnings:
                 self.warn(warning)
-            yield RemoteBackend(remote)
+            yield RemoteBackend(remote, self._say_left_open)
         finally:
             remote.close()
+
+    def _say_left_open(self, session: SessionId) -> None:
+        from manifold_local.cli.begun import say_left
+
+        close = self.command("close", session, "--discard")
+        say_left(f"session {session}, which was opened for this, may be open\n  to end it:  {close}")
 
     def command(self, *words: str) -> str:
         """Return a command that works with the same projects as this one, as a shell takes it."""
@@ -267,8 +287,8 @@ def _merged(before: Call, given: dict[str, Any], changes: bool) -> Call:
         json=before.json or given["json"],
         quiet=before.quiet or given["quiet"],
         debug=before.debug or given["debug"],
-        config=given["config"] or before.config,
-        remote=given["remote"] or before.remote,
+        config=before.config if given["config"] is None else given["config"],
+        remote=before.remote if given["remote"] is None else given["remote"],
         changes=changes,
     )
 

@@ -14,7 +14,7 @@ from manifold_common.domain.wording import plural
 from manifold_common.errors import ErrorKind
 
 from manifold_local.cli.arguments import ProjectArgument
-from manifold_local.cli.call import Call, command
+from manifold_local.cli.call import Call, command, not_empty
 from manifold_local.cli.exit_codes import EXIT_CODES
 from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 def up(
     call: Call,
-    host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="ADDRESS", parser=not_empty, help="Address to listen on.")
+    ] = None,
     port: Annotated[
         int | None, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port; 0 lets the system choose.")
     ] = None,

@@ -55,9 +55,10 @@ closed pipe), and so does `checkout`, which is there to print a folder; its hint
 Messages that standard error does not take are lost, and change nothing.
 
 A command that is interrupted (Ctrl-C, SIGTERM, SIGHUP) or fails takes back what it made for its work: the project of
-`import --create`, the folder of `export`, the session of a `checkout` without `--session`. Where that is not possible,
-or somebody else uses it by then, it says so, with the commands to go on from there. Each change is there as a whole, or
-not at all. A second Ctrl-C ends a command at once.
+`import --create`, the folder of `export`, the session of a `checkout` without `--session`, and that of an `import` at a
+server. Where that is not possible, or nobody knows whether it was made, or somebody else uses it by then, it says so,
+with the commands to go on from there; what the command is for stands, and with it its exit code. Each change is there
+as a whole, or not at all. A second Ctrl-C ends a command at once.
 """
 
 _CONFLICTS = """\

@@ -226,6 +226,9 @@ def commit(
         call.warn(sentence)
     for path in done.unstable:
         call.warn(f"{safe_path(path)} was being written to while it was read")
+    if done.behind is not None:
+        again = call.command("checkout", done.project, "--session", chosen)
+        call.warn(f"it is committed, and the working set could not follow ({done.behind}): {again}")
     call.answer(shown, say)
 
 

@@ -19,10 +19,11 @@ from manifold_local.cli.arguments import (
     ProjectArgument,
     ProvenanceOption,
     StrategyOption,
+    folder_argument,
     parse_message,
     parse_provenance,
 )
-from manifold_local.cli.begun import taken_back
+from manifold_local.cli.begun import said_if_unknown, taken_back
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.output import human_bytes, print_line, safe, safe_path
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 def import_folder(
     call: Call,
     project: ProjectArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder whose content the project takes on.")],
+    folder: Annotated[Path, folder_argument("DIR", "Folder whose content the project takes on.")],
     message: MessageOption = "",
     create: Annotated[bool, typer.Option("--create", help="Make the project if there is none of that name.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep what the project has and the folder has not.")] = False,
@@ -49,7 +50,9 @@ def import_folder(
     The project's tree becomes equal to the folder. What Manifold keeps for itself, such as WORKDIR, is left out.
     """
     from manifold_common.errors import InvalidInput, NotFound
+    from manifold_common.ids import Generation
     from manifold_common.shapes.intent import Intent
+    from msgspec import structs
 
     from manifold_local.cli.views import loss_sentences
 
@@ -67,8 +70,11 @@ def import_folder(
         except NotFound:
             if not create:
                 raise
-            known = backend.create(project)
+            with said_if_unknown(_may_be_made(call, project)):
+                known = backend.create(project)
             stack.enter_context(_withdrawn(call, backend, known))
+            if expect is None:
+                intent = structs.replace(intent, expected=Generation(0))  # a new project has nothing that is replaced
         started = time.perf_counter()
         report = stack.enter_context(call.progress("importing"))
         done = backend.import_folder(known.id, folder, intent, keep=keep, progress=report)
@@ -96,6 +102,14 @@ def import_folder(
     call.answer(done, say)
 
 
+def _may_be_made(call: Call, name: str) -> str:
+    return (
+        f"the project {safe(name)} may have been made\n"
+        f"  to see whether it is there:  {call.command('project', 'show', name)}\n"
+        f"  to delete it:                {call.command('project', 'delete', name)}"
+    )
+
+
 def _withdrawn(call: Call, backend: Backend, made: Project) -> AbstractContextManager[None]:
     return taken_back(
         lambda: backend.withdraw(made.id),
@@ -108,7 +122,7 @@ def _withdrawn(call: Call, backend: Backend, made: Project) -> AbstractContextMa
 def export_folder(
     call: Call,
     project: ProjectArgument,
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new or empty folder.")],
+    destination: Annotated[Path, folder_argument("DEST", "A new or empty folder.")],
     generation: GenerationOption = None,
 ) -> None:
     """Write a generation into a new folder."""

@@ -144,6 +144,7 @@ def _check_any_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or re.search(r"\s", value):
         raise ValueError("not a URL")
+    value.encode()  # raises ValueError when it holds bytes that were no UTF-8
     _ = parts.port  # raises ValueError when it is not a port
     parts.hostname.encode("idna")  # raises ValueError when a part of it is empty or too long, as connecting would
     return value

@@ -5,7 +5,9 @@ The time-outs of the HTTP client are for one wait: a server that takes or sends 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
+from http.client import HTTPException, IncompleteRead
 
 import urllib3
 
@@ -57,6 +59,29 @@ def exchange(
     except TimeoutError:
         raise urllib3.exceptions.TimeoutError("the answer came too slowly") from None
     return answer, _read(answer, most, clock, patience_seconds)
+
+
+def words_of(error: Exception) -> str:
+    """Return why a request has failed, for people: what is said of it here names classes, and what the other side
+    sent."""
+    cause = error.__cause__ or (error.args[-1] if error.args else None)
+    if type(error) in (urllib3.exceptions.TimeoutError, urllib3.exceptions.ProtocolError) and isinstance(cause, str):
+        return cause  # of ``exchange``
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return "no address is known for its name"
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        reason = cause.strerror if isinstance(cause, OSError) else None
+        return (reason or "no connection can be made").lower()
+    if isinstance(error, urllib3.exceptions.SSLError):
+        found = cause.reason if isinstance(cause, ssl.SSLError) else None
+        return "no secure connection can be made" + (f" ({found.replace('_', ' ').lower()})" if found else "")
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return "no answer came in time"
+    if isinstance(cause, IncompleteRead | urllib3.exceptions.IncompleteRead):
+        return "the answer broke off"
+    if isinstance(cause, OSError):  # among them ``RemoteDisconnected``
+        return "it closed the connection"
+    return "it does not speak HTTP" if isinstance(cause, HTTPException) else "the connection failed"
 
 
 def _blocks(body: bytes) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from manifold_common.domain.listing import CommitFilter, ProjectFilter
 from manifold_common.errors import BadAnswer
+from manifold_common.shapes.asked import Check
 from manifold_common.shapes.page import Page
 from manifold_common.shapes.path import text_of
 
@@ -28,16 +29,21 @@ class Listed(Page, Generic[T], frozen=True):
 
 
 def all_items(
-    ask: Callable[[Mapping[str, str]], Listed[T]], name: str, most: int = MAX_ITEMS, cursor: str | None = None
+    ask: Callable[[Mapping[str, str]], Listed[T]],
+    name: str,
+    about: Check[Sequence[T]],
+    most: int = MAX_ITEMS,
+    cursor: str | None = None,
 ) -> Listed[T]:
     """Return up to ``most`` items of a list, from ``cursor`` on, and where it goes on.
 
     Args:
         ask: for one page, with these parameters besides.
         name: of the list, for the error.
+        about: tells whether they are what was asked for.
 
     Raises:
-        BadAnswer: it does not end.
+        BadAnswer: they are not, or there is no end to them.
     """
     found: list[T] = []
     empty = 0
@@ -53,6 +59,7 @@ def all_items(
         cursor = page.next_cursor
     if len(found) > most or (page.next_cursor is not None and (len(found) >= MAX_ITEMS or len(found) < most)):
         raise BadAnswer(f"the server's list at {name} does not end after {len(found)}")
+    about(found)
     return Listed(items=found, next_cursor=page.next_cursor)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 
 import urllib3
 
-from manifold_common.adapters.remote.bodies import exchange
+from manifold_common.adapters.remote.bodies import exchange, words_of
 from manifold_common.adapters.remote.network import Forbidden, Network
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.domain.served_link import PATH
@@ -203,7 +203,7 @@ class LinkedObjects:
             if url.startswith(self._server_url + PATH):
                 hint = "check the server's address and the network"
             raise StoreUnavailable(
-                f"object {key} cannot be reached: {type(error).__name__}", hint=hint, retryable=True
+                f"object {key} cannot be reached: {words_of(error)}", hint=hint, retryable=True
             ) from None
         if answer.status < 300 and len(data) > most:
             raise CorruptObject(key, f"it has more than the {plural(most, 'byte')} it may have")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import msgspec
 
 from manifold_common.domain.retry_after import RETRY_AFTER, asked_wait
 from manifold_common.errors import (
+    BadAnswer,
     CommitConflict,
+    Conflict,
     CorruptObject,
     Denied,
     InternalError,
@@ -18,6 +20,7 @@ from manifold_common.errors import (
     NotFound,
     Unavailable,
 )
+from manifold_common.ids import parse_project_id, parse_session_id
 
 _Text = Annotated[str, msgspec.Meta(max_length=64 << 10)]
 
@@ -30,11 +33,22 @@ class _Problem(msgspec.Struct):
 
 
 _PROBLEM = msgspec.json.Decoder(_Problem)
-_PASSING = frozenset({502, 503, 504, 429})
+_PASSING = frozenset({408, 425, 429, 502, 503, 504})
 _CRASHED = 500
 """What an HTTP API answers when a function was ended in the middle. Manifold's own has a problem document."""
-_UNSURE = (_PASSING | {_CRASHED}) - {429}
+_UNSURE = frozenset({_CRASHED, 502, 503, 504})
 _REFUSED = frozenset({401, 403})
+_BY_STATUS: dict[int, type[ManifoldError]] = {
+    **dict.fromkeys(_PASSING, Unavailable),
+    **dict.fromkeys(_REFUSED, Denied),
+    404: NotFound,
+    410: NotFound,
+    409: Conflict,
+    412: Conflict,
+    _CRASHED: InternalError,
+}
+"""What an error is whose code is not known here. Others from 500 are ``Unavailable``, from 400 ``InvalidInput``."""
+_ADDRESS = "check the address: it is what stands before /api"
 
 
 def error_of(status: int, body: bytes, what: str, asked_seconds: float | None = None) -> ManifoldError:
@@ -46,7 +60,11 @@ def error_of(status: int, body: bytes, what: str, asked_seconds: float | None = 
     """
     retryable = status in _PASSING
     problem = _read(body)
-    error = _unnamed(status, what, retryable or status == _CRASHED) if problem is None else _named(problem, retryable)
+    error = (
+        _unnamed(status, what, retryable or status == _CRASHED)
+        if problem is None
+        else _named(status, problem, retryable)
+    )
     error.details.pop(RETRY_AFTER, None)  # what was said where it does not count
     error.details.update(asked_wait(asked_seconds))
     return error
@@ -64,9 +82,11 @@ def _read(body: bytes) -> _Problem | None:
         return None
 
 
-def _named(problem: _Problem, retryable: bool) -> ManifoldError:
-    """Return an error of the class that has this code. The server chooses its words; what it is, is ours to say."""
-    message = problem.detail or f"the server answered {problem.code}"
+def _named(status: int, problem: _Problem, retryable: bool) -> ManifoldError:
+    """Return an error of the class that has this code. The server chooses its words, each time on one line: what it is,
+    and what lines there are, is ours to say."""
+    message = _line(problem.detail) or f"the server answered {problem.code}"
+    hint = None if problem.hint is None else _line(problem.hint)
     details = {**problem.details, **({"retryable": True} if retryable else {})}
     if problem.code == CommitConflict.code:
         return CommitConflict(
@@ -74,17 +94,17 @@ def _named(problem: _Problem, retryable: bool) -> ManifoldError:
             paths=_texts(details.pop("paths", [])),
             base_generation=_number(details.pop("base_generation", 0)),
             head_generation=_number(details.pop("head_generation", 0)),
-            project=str(details.pop("project", "")),
-            session=_text(details.pop("session", None)),
+            project=_id(details.pop("project", ""), parse_project_id) or "",
+            session=_id(details.pop("session", None), parse_session_id),
         )
     if problem.code == CorruptObject.code:
-        name, reason = str(details.pop("object", "?")), str(details.pop("reason", message))
-        return CorruptObject(name, reason, hint=problem.hint)
+        name, reason = _line(str(details.pop("object", "?"))), _line(str(details.pop("reason", message)))
+        return CorruptObject(name, reason, hint=hint)
     kind = next((kind for kind in _classes(ManifoldError) if kind.code == problem.code), None)
     if kind is None:
-        return InvalidInput(f"{message} ({problem.code})", hint=problem.hint)
+        kind, message = _kind_of(status), f"{message} ({problem.code})"
     error = kind.__new__(kind)  # whatever its own words are: these are the server's
-    ManifoldError.__init__(error, message, hint=problem.hint)
+    ManifoldError.__init__(error, message, hint=hint)
     error.details.update(details)
     return error
 
@@ -95,10 +115,17 @@ def _unnamed(status: int, what: str, retryable: bool) -> ManifoldError:
     if status in _REFUSED:
         return Denied(text, hint="the gateway in front of it wants a sign-in: see docs/functions.md, 'Who may call'")
     if status == 404:
-        return NotFound(text, hint="check the address: it is what stands before /api")
+        return NotFound(text, hint=_ADDRESS)
     if retryable or status >= 500:
         return Unavailable(text, hint="try again later, and look into the server's log", retryable=retryable)
-    return InternalError(text, hint="check the address: it is what stands before /api")
+    moved = 300 <= status < 400
+    return BadAnswer(text, hint=f"{_ADDRESS}. No answer is followed elsewhere" if moved else _ADDRESS)
+
+
+def _kind_of(status: int) -> type[ManifoldError]:
+    if status < 400:
+        return BadAnswer
+    return _BY_STATUS.get(status, InvalidInput if status < 500 else Unavailable)
 
 
 def _classes(base: type[ManifoldError]) -> Iterator[type[ManifoldError]]:
@@ -107,8 +134,16 @@ def _classes(base: type[ManifoldError]) -> Iterator[type[ManifoldError]]:
         yield from _classes(kind)
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _line(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+def _id(value: Any, parse: Callable[[str], str]) -> str | None:
+    """Return an id, which commands in hints name, or ``None`` for what is none."""
+    try:
+        return parse(value) if isinstance(value, str) else None
+    except InvalidInput:
+        return None
 
 
 def _texts(value: Any) -> list[str]:

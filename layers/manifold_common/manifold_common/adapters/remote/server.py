@@ -4,7 +4,8 @@ What may be sent again is sent again when the connection breaks or a gateway is 
 publication because it has a name (``Idempotency-Key``), so that it happens once. Of a change whose answer never came,
 it is said that its outcome is not known (``OutcomeUnknown``), and not that it failed. Redirects are not followed:
 nothing is to be sent to an address that the user has not named. An answer is bounded in length and in time, and decoded
-into types that hold nothing but what such an answer can hold.
+into types that hold nothing but what such an answer can hold. None is taken before a check has found that it is about
+what was asked for (``shapes/asked.py``).
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from urllib.parse import quote, urlencode
 import msgspec
 import urllib3
 
-from manifold_common.adapters.remote.bodies import exchange
+from manifold_common.adapters.remote.bodies import exchange, words_of
 from manifold_common.adapters.remote.lists import Listed, all_items, said_of_commits, said_of_projects
 from manifold_common.adapters.remote.network import Network
 from manifold_common.adapters.remote.problems import error_of, is_unsure
 from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
-from manifold_common.errors import BadAnswer, ManifoldError, NotFound, OutcomeUnknown, Unavailable
+from manifold_common.errors import BadAnswer, InvalidInput, ManifoldError, NotFound, OutcomeUnknown, Unavailable
 from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.retry import Rest, RetryPolicy, retry
+from manifold_common.shapes import asked
 from manifold_common.shapes.access import (
     LinkUploads,
     OpenUploads,
@@ -50,7 +52,7 @@ from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.path import Place
 from manifold_common.shapes.projects import Project, ProjectName
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
-from manifold_common.shapes.sessions import Saved, Session
+from manifold_common.shapes.sessions import Closed, Saved, Session
 
 T = TypeVar("T")
 
@@ -76,6 +78,9 @@ _COMMITS = msgspec.json.Decoder(Listed[Commit])
 _EDITED = msgspec.json.Decoder(Edited)
 _SAVED = msgspec.json.Decoder(Saved)
 _VERIFIED = msgspec.json.Decoder(Verified)
+_NOTHING = msgspec.json.Decoder(None)
+_NOTHING_LEFT = msgspec.json.Decoder(Closed | None)
+"""A server's own working set may not be gone yet, which is no concern of a client."""
 
 
 class HttpServer:
@@ -103,6 +108,7 @@ class HttpServer:
         self._randomness = randomness
         self._sign = sign
         self._timeout_seconds = timeout_seconds
+        self._known: set[ProjectId] = set()
         timeout = urllib3.Timeout(connect=min(10.0, timeout_seconds), read=timeout_seconds)
         self._pool = network.to_server(maxsize=_CONNECTIONS, timeout=timeout)
 
@@ -118,28 +124,34 @@ class HttpServer:
     # --- projects -------------------------------------------------------------------------------------------------
 
     def project(self, name_or_id: str) -> Project:
-        return self._ask("GET", f"/api/projects/{quote(name_or_id, safe='')}", _PROJECT)
+        about = asked.project_of(name_or_id)
+        return self._met(self._ask("GET", f"/api/projects/{quote(name_or_id, safe='')}", _PROJECT, about))
 
     def projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
-        return all_items(self._page("/api/projects", said_of_projects(wanted), _PROJECTS), "projects").items
+        ask = self._page("/api/projects", said_of_projects(wanted), _PROJECTS)
+        found = all_items(ask, "projects", asked.listed_projects(wanted)).items
+        return list(map(self._met, found))
 
     def create_project(self, name: str) -> Project:
-        return self._ask("POST", "/api/projects", _PROJECT, ProjectName(name=name), again=False)
+        about = asked.new_project(name, frozenset(self._known))
+        return self._met(self._ask("POST", "/api/projects", _PROJECT, about, ProjectName(name=name), again=False))
 
     def delete_project(self, project: ProjectId, *, only_unused: bool = False) -> None:
         query = "?only_unused=true" if only_unused else ""
         # A server that passes the query over still looks at the generation.
         expected = Generation(0) if only_unused else None
-        self._ask("DELETE", f"/api/projects/{project}{query}", None, again=False, expected=expected)
+        path = f"/api/projects/{project}{query}"
+        self._ask("DELETE", path, _NOTHING, asked.anything, again=False, expected=expected)
 
     def rename_project(self, project: ProjectId, name: str) -> Project:
-        return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, ProjectName(name=name), again=False)
+        about = asked.renamed_project(project, name)
+        return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, about, ProjectName(name=name), again=False)
 
     def commits(
         self, project: ProjectId, wanted: CommitFilter = EVERY_COMMIT, *, limit: int, cursor: str | None = None
     ) -> CommitPage:
         ask = self._page(f"/api/projects/{project}/commits", said_of_commits(wanted), _COMMITS)
-        found = all_items(ask, "commits", limit, cursor)
+        found = all_items(ask, "commits", asked.listed_commits(wanted), limit, cursor)
         return CommitPage(items=found.items, next_cursor=found.next_cursor)
 
     def restore(
@@ -155,7 +167,12 @@ class HttpServer:
             **_said(intent),
         )
         request = intent.request.name if intent.request else parse_request_id(self._randomness.token(16).hex())
-        return self._ask("POST", f"/api/projects/{project}/restore", _EDITED, body, request=request)
+        about = asked.restored(project, generation, intent)
+        return self._ask("POST", f"/api/projects/{project}/restore", _EDITED, about, body, request=request)
+
+    def _met(self, project: Project) -> Project:
+        self._known.add(project.id)
+        return project
 
     # --- plans ----------------------------------------------------------------------------------------------------
 
@@ -169,7 +186,7 @@ class HttpServer:
         content: bool = True,
     ) -> Plan:
         body = PlanProject(generation=generation, paths=list(paths), first=first, content=content)
-        return self._ask("POST", f"/api/projects/{project}/plan", _PLAN, body)
+        return self._ask("POST", f"/api/projects/{project}/plan", _PLAN, asked.plan_of(project, generation), body)
 
     def plan_session(
         self,
@@ -193,21 +210,22 @@ class HttpServer:
             seen_generation=_wire_if(request.seen_generation),
             drop_lost_draft=request.drop_lost_draft,
         )
-        return self._ask("POST", f"/api/sessions/{session}/plan", _SESSION_PLAN, body)
+        about = asked.session_plan_of(session, project)
+        return self._ask("POST", f"/api/sessions/{session}/plan", _SESSION_PLAN, about, body)
 
     # --- uploads --------------------------------------------------------------------------------------------------
 
     def open_uploads(self, session: SessionId, base: Seen, packs: int, *, draft: CommitId | None = None) -> UploadSlots:
         body = OpenUploads(base_generation=_wire(base), packs=packs, draft=draft)
-        return self._ask("POST", f"/api/sessions/{session}/uploads", _SLOTS, body)
+        return self._ask("POST", f"/api/sessions/{session}/uploads", _SLOTS, asked.slots_for(packs, draft), body)
 
     def link_uploads(self, session: SessionId, sizes: Mapping[ObjectId, int]) -> list[UploadLink]:
         body = LinkUploads(uploads=[SizedUpload(name, size) for name, size in sizes.items()])
-        return self._ask("POST", f"/api/sessions/{session}/links", _LINKS, body).links
+        return self._ask("POST", f"/api/sessions/{session}/links", _LINKS, asked.links_to(sizes), body).links
 
     def verify(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> int:
         body = VerifyUploads(draft=draft, packs=list(packs))
-        return self._ask("POST", f"/api/sessions/{session}/verify", _VERIFIED, body).checked
+        return self._ask("POST", f"/api/sessions/{session}/verify", _VERIFIED, asked.anything, body).checked
 
     def publish(
         self,
@@ -220,35 +238,39 @@ class HttpServer:
     ) -> Published:
         body = PublishUploads(draft=draft, packs=list(packs), known_generation=_wire_if(known), **_said(intent))
         request = intent.request and intent.request.name
-        return self._ask("POST", f"/api/sessions/{session}/publish", _PUBLISHED, body, request=request)
+        about = asked.published(session, intent)
+        return self._ask("POST", f"/api/sessions/{session}/publish", _PUBLISHED, about, body, request=request)
 
     def keep(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> CommitId | None:
         body = VerifyUploads(draft=draft, packs=list(packs))
-        return self._ask("POST", f"/api/sessions/{session}/keep", _SAVED, body, again=False).draft
+        about = asked.session_of(session)
+        return self._ask("POST", f"/api/sessions/{session}/keep", _SAVED, about, body, again=False).draft
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
     def sessions(self, project: ProjectId | None = None) -> list[Session]:
         query = {} if project is None else {"project": str(project)}
-        return all_items(self._page("/api/sessions", query, _SESSIONS), "sessions").items
+        about = asked.listed_sessions(project)
+        return all_items(self._page("/api/sessions", query, _SESSIONS), "sessions", about).items
 
     def session(self, session: SessionId) -> Session:
-        return self._ask("GET", f"/api/sessions/{session}", _SESSION)
+        return self._ask("GET", f"/api/sessions/{session}", _SESSION, asked.session_of(session))
 
     def close_session(self, session: SessionId) -> None:
-        self._ask("DELETE", f"/api/sessions/{session}", None)
+        self._ask("DELETE", f"/api/sessions/{session}", _NOTHING_LEFT, asked.anything)
 
     # --- requests -------------------------------------------------------------------------------------------------
 
     def _page(self, path: str, query: Mapping[str, str], shape: msgspec.json.Decoder[T]) -> Callable[..., T]:
-        """Return what asks for a page of a list, given what leads to it."""
-        return lambda more: self._ask("GET", f"{path}?{urlencode({**query, **more})}", shape)
+        """Return what asks for a page of a list, given what leads to it. Whoever puts pages together looks at them."""
+        return lambda more: self._ask("GET", f"{path}?{urlencode({**query, **more})}", shape, asked.anything)
 
     def _ask(
         self,
         method: str,
         path: str,
-        shape: msgspec.json.Decoder[T] | None,
+        shape: msgspec.json.Decoder[T],
+        about: asked.Check[T],
         body: Any = None,
         *,
         again: bool = True,
@@ -258,10 +280,11 @@ class HttpServer:
         """Return the answer.
 
         Args:
+            about: tells whether it is about what was asked for.
             again: the request may be sent again when it is not known what became of it.
             expected: what it is about must be at this generation.
         """
-        data = b"" if body is None else msgspec.json.encode(body)
+        data = b"" if body is None else _encoded(body)
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -278,15 +301,15 @@ class HttpServer:
             except OutcomeUnknown as error:
                 unknown.append(error)
                 raise
-            if shape is None:
-                return None  # type: ignore[return-value]
             try:
-                return shape.decode(answer)
+                found = shape.decode(answer or b"null")
             except (ValueError, RecursionError) as error:
                 raise BadAnswer(
                     f"{method} {path} was answered with something that no Manifold server answers: {error}",
                     hint="nothing of it was used; is the server of the same release?",
                 ) from None
+            about(found)
+            return found
 
         try:
             return retry(_POLICY, self._clock, self._randomness, attempt)
@@ -327,9 +350,9 @@ class HttpServer:
             )
         except urllib3.exceptions.HTTPError as error:
             if is_change and not isinstance(error, _NEVER_SENT):
-                raise _unknown(what, f"the connection to {self._url} broke ({_short(error)})", again) from None
+                raise _unknown(what, f"the connection to {self._url} broke ({words_of(error)})", again) from None
             raise Unavailable(
-                f"the server {self._url} cannot be reached: {_short(error)}",
+                f"the server {self._url} cannot be reached: {words_of(error)}",
                 hint="check the address and the network",
                 retryable=again or isinstance(error, _NEVER_SENT),
             ) from None
@@ -337,12 +360,12 @@ class HttpServer:
         if len(content) > _MAX_ANSWER_BYTES:
             raise BadAnswer(f"{what} was answered with more than {_MAX_ANSWER_BYTES} bytes")
         if answer.status >= 300:
-            asked = seconds_asked(answer.headers.get("Retry-After"), self._clock.now())
-            self._rest.note(asked)
+            wait = seconds_asked(answer.headers.get("Retry-After"), self._clock.now())
+            self._rest.note(wait)
             if is_change and is_unsure(answer.status, content):
                 why = f"something between here and Manifold answered {answer.status}"
-                raise _unknown(what, why, again, asked)
-            raise self._refusal(error_of(answer.status, content, what, asked), answer.status, again)
+                raise _unknown(what, why, again, wait)
+            raise self._refusal(error_of(answer.status, content, what, wait), answer.status, again)
         return content
 
     @staticmethod
@@ -352,6 +375,14 @@ class HttpServer:
         if isinstance(error, NotFound):
             error.details.setdefault("status", status)
         return error
+
+
+def _encoded(body: Any) -> bytes:
+    """Raises InvalidInput: it holds text that JSON cannot say."""
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise InvalidInput("the request holds a lone surrogate, which no UTF-8 stands for", hint="use UTF-8") from None
 
 
 def _unknown(what: str, why: str, again: bool, asked_seconds: float | None = None) -> OutcomeUnknown:
@@ -377,9 +408,3 @@ def _wire(seen: Seen) -> Generation | str:
 
 def _wire_if(seen: Seen | None) -> Generation | str | None:
     return None if seen is None else _wire(seen)
-
-
-def _short(error: Exception) -> str:
-    """Return the reason without the object that urllib3 puts before it."""
-    text = str(error)
-    return text.rpartition(">: ")[2] if ">: " in text else text

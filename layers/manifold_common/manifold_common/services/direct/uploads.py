@@ -23,6 +23,7 @@ from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_seen
 from manifold_common.domain.history import Seen, point_of
 from manifold_common.domain.object_key import ObjectKey
+from manifold_common.domain.tree import is_significant
 from manifold_common.domain.wording import plural
 from manifold_common.engine.commit_writer import StoredCommit
 from manifold_common.errors import BadUpload, InvalidInput, ManifoldError, NotFound, QuotaExceeded
@@ -222,15 +223,25 @@ class Uploads:
             keep_draft=lambda stored: self._keep(principal, session, found, stored),
         )
         published = self._publisher.publish(pending, hooks)
-        if not published.repeated:  # else it was another call's to publish, and is that one's to finish
-            self._finish(found, published.commit is not None)
+        if published.commit is None:  # others had committed all of it
+            self._take_off(principal, session, found)
+            base = published.head.head
+            self._context.catalog.move_session(
+                row.tenant, row.user, row.session, base_generation=base.generation, base_commit=base.commit
+            )
+        elif not published.repeated:  # else it was another call's to publish, and is that one's to finish
+            self._finish(found, True)
         return committed(published, pending)
 
     def save(
         self, principal: Principal, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]
     ) -> Saved:
-        """Make a draft that was uploaded the session's, without publishing it. Raises as ``publish``."""
+        """Make a draft that was uploaded the session's, without publishing it. One that changes nothing takes the draft
+        before it off the session. Raises as ``publish``."""
         found, pending = self._prepare(principal, session, draft, packs, NO_INTENT)
+        if not is_significant(pending.base.tree, pending.changes):
+            self._take_off(principal, session, found)
+            return Saved(session, pending.base.project, pending.base.head.generation, None, 0)
         stored = self._publisher.store(pending)
         self._keep(principal, session, found, stored)
         changed = len(pending.changes.upserts) + len(pending.changes.deletes)
@@ -336,6 +347,16 @@ class Uploads:
         self._refer(found, stored)
         self._commits.keep_draft(principal, session, stored)
         self._finish(found, True)
+
+    def _take_off(self, principal: Principal, session: SessionId, found: UploadedDraft) -> None:
+        """Take the session's draft off, unless it was saved since room for ``found`` was asked for: whoever found
+        nothing to save had begun to look by then."""
+        view = self._sessions.view(principal, session)
+        self._sessions.prolong(view)
+        row = view.session
+        if row.draft is not None and row.draft.saved_at <= found.upload.created_at:
+            self._context.catalog.drop_draft(row.tenant, row.user, row.session, row.draft.commit)
+        self._finish(found, False)
 
     def _finish(self, found: UploadedDraft, in_use: bool) -> None:
         """Forget what is referred to now, and what is of no more use. Where this fails, the sweep does it later."""

@@ -13,7 +13,7 @@ from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.tree import Changes
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import NewContent, PackWriter
-from manifold_common.errors import BadAnswer
+from manifold_common.errors import BadAnswer, NotFound, Unavailable
 from manifold_common.format.commit_object import CommitMeta, build_commit
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import ObjectKind
@@ -52,8 +52,6 @@ class _Receipted(SealedObjects):
     def write(self, key: str, data: Buffer) -> None:
         name = parse_object_id(key.rpartition("/")[2].rpartition("-")[2])
         links = self._context.server.link_uploads(self._session, {name: len(data)})
-        if [link.name for link in links] != [name]:
-            raise BadAnswer(f"the server was asked for a link to store {name}, and has given others")
         self._context.links.offer(key, links[0])
         self.receipts[key] = UploadReceipt(name, len(data), blake3(data).digest())
         super().write(key, data)
@@ -139,12 +137,27 @@ class DraftUpload:
         draft, packs = self._receipts()
         left = self._check_ahead(draft, packs)
         base = self.base
+        named = intent
         if intent.request is None:
-            intent = msgspec.structs.replace(intent, request=NamedRequest(parse_request_id(self._commit)))
-        done = self._context.server.publish(self._session, draft, left, intent, known=base.head.point)
-        if done.project != base.project or done.generation < base.head.generation:
+            named = msgspec.structs.replace(intent, request=NamedRequest(parse_request_id(self._commit)))
+        done = self._context.server.publish(self._session, draft, left, named, known=base.head.point)
+        first = base.head.generation + (2 if done.rebased and done.commit is not None else 1)
+        if done.project != base.project or done.generation < first:
             raise BadAnswer("the server answers about another commit than the one that it was asked to publish")
+        if done.plan is None:
+            self._check_made(done)
         return done
+
+    def _check_made(self, done: Published) -> None:
+        """Raises BadAnswer: the server has no such generation, whatever it has said."""
+        try:
+            head = self._context.server.project(done.project).point
+        except (NotFound, Unavailable):
+            return  # it was made all the same
+        if head.generation < done.generation:
+            raise BadAnswer(
+                f"the server says that it has made generation {done.generation}, and that the project is at {head}"
+            )
 
     def keep(self) -> CommitId | None:
         """Have the server check what was stored, and keep it as the session's saved work."""
@@ -168,8 +181,8 @@ class DraftUpload:
         if not self._free:
             base = self.base.head.point
             more = self._context.server.open_uploads(self._session, base, _MORE_SLOTS, draft=self._commit)
-            if (more.draft_commit, more.write_dek) != (self._commit, self.keys.write_dek) or not more.packs:
-                raise BadAnswer("the server gives room for another draft than it was asked to")
+            if more.write_dek != self.keys.write_dek or not more.packs:
+                raise BadAnswer("the server gives no room for more of the draft")
             self._take_packs(more.packs)
         return self._free.popleft()
 

@@ -29,6 +29,7 @@ from manifold_common.ports.object_store import Buffer
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.sessions.generation_source import SessionBase
 from manifold_common.shapes.access import GrantedDraft, ObjectGrant, Plan, SessionPlan
+from manifold_common.shapes.asked import check_plan, session_of
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 from manifold_common.shapes.sessions import Session
 
@@ -70,8 +71,6 @@ class PlannedGenerationSource:
 
     def head(self, tenant: TenantId, project: ProjectId) -> Head:  # noqa: ARG002
         found = self._context.server.project(project)
-        if found.id != project:
-            raise BadAnswer(f"the server was asked for project {project}, and answers about {found.id}")
         return Head(found.generation, found.commit, b"", found.skills_generation)
 
     def keys(self, tenant: TenantId, project: ProjectId) -> GrantedKeys:  # noqa: ARG002
@@ -106,10 +105,8 @@ class PlannedGenerationSource:
         return plan
 
     def session(self, session: SessionId) -> Session:
-        """Raises NotFound; BadAnswer: the answer is about another session."""
-        found = self._context.server.session(session)
-        _check_session(found, session)
-        return found
+        """Raises NotFound."""
+        return self._context.server.session(session)
 
     def plan_session(
         self,
@@ -145,7 +142,7 @@ class PlannedGenerationSource:
         generation: Generation | None = None,
     ) -> SessionPlan:
         """Take what comes with a session's plan but the tree. Raises BadAnswer: it is for something else."""
-        _check_session(found, session)
+        session_of(session)(found)
         self.check(found.plan, project, generation)
         self.keyring(found.plan.project).name_chunks_with(found.id_key)
         self._take_grants(found.plan, found.plan.objects)
@@ -154,12 +151,7 @@ class PlannedGenerationSource:
     def check(self, plan: Plan, project: ProjectId | None, generation: Generation | None) -> None:
         """Raises BadAnswer: the plan is for another project, generation or user."""
         principal = Principal(plan.tenant, plan.user)
-        if project is not None and plan.project != project:
-            raise BadAnswer(f"the server was asked for project {project}, and answers about {plan.project}")
-        if generation is not None and plan.generation != generation:
-            raise BadAnswer(f"the server was asked for generation {generation}, and answers {plan.generation}")
-        if plan.head_generation < plan.generation or (plan.commit is None) != (plan.generation == 0):
-            raise BadAnswer(f"the server's plan of generation {plan.generation} contradicts itself")
+        check_plan(plan, project, generation)
         if self._principal not in (None, principal):
             raise BadAnswer("the server answers in the name of another user than before")
         self._principal = principal
@@ -261,11 +253,6 @@ class PlannedGenerationSource:
 
     def _fetch(self, own: Container) -> Buffer:
         return self._context.links.get(own.seal().key, max_bytes=MAX_RAW_BYTES)
-
-
-def _check_session(found: Session | SessionPlan, session: SessionId) -> None:
-    if found.session != session:
-        raise BadAnswer(f"the server was asked for session '{session}', and answers about '{found.session}'")
 
 
 def _check_fit(base: Snapshot, changes: Changes, own: Container) -> None:

@@ -30,15 +30,15 @@ class RemoteKeptWork:
         context, generations, owner = self._context, self._generations, opened.owner
         kept = kept_id(owner.session, encode_id(context.randomness.token(16)))
         at = target.head.point
-        generations.plan_session(kept, owner.project, CheckoutRequest(at.generation, state.scope), content=False)
         try:
+            generations.plan_session(kept, owner.project, CheckoutRequest(at.generation, state.scope), content=False)
             upload = DraftUpload(context, generations, kept, at, owner.project)
             with upload.writer() as writer:
                 changes = read_content(root, in_scope(lost, target, state.scope), upload.keys.chunker, writer.add)
                 content = writer.finish()
             upload.store(changes, content)
             upload.keep()
-        except ManifoldError:
+        except BaseException:
             with suppress(ManifoldError):
                 context.server.close_session(kept)
             raise

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from manifold_common.domain.arguments import (
     checked_count,
     checked_generation,
+    checked_text,
     listed_paths,
 )
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
+from manifold_common.domain.project_name import check_project_name
+from manifold_common.domain.unknown import unknown_project
 from manifold_common.errors import Conflict, NotFound
 from manifold_common.ids import Generation, ProjectId, parse_project_id
 from manifold_common.ports.remote import RemoteServer
@@ -28,11 +31,15 @@ class RemoteProjects:
         return self._server.projects(wanted)
 
     def resolve(self, name_or_id: str) -> Project:
-        """Return the project of that name, or of that id. Raises NotFound."""
-        return self._server.project(name_or_id)
+        """Return the project of that name, or of that id. Raises NotFound; InvalidInput: it is no text."""
+        name = checked_text(name_or_id, "the project's name")
+        if not name or "/" in name or name.startswith("."):  # in an address, it would lead elsewhere
+            raise unknown_project(name)
+        return self._server.project(name)
 
     def create(self, name: str) -> Project:
         """Raises AlreadyExists, InvalidInput."""
+        check_project_name(name)
         return self._server.create_project(name)
 
     def delete(self, project: ProjectId) -> None:
@@ -49,6 +56,7 @@ class RemoteProjects:
 
     def rename(self, project: ProjectId, name: str) -> Project:
         """Raises NotFound, AlreadyExists, InvalidInput."""
+        check_project_name(name)
         return self._server.rename_project(parse_project_id(project), name)
 
     def log(self, project: ProjectId, wanted: CommitFilter = EVERY_COMMIT, *, limit: int = 100) -> list[Commit]:
@@ -60,6 +68,8 @@ class RemoteProjects:
     ) -> CommitPage:
         """Return up to ``limit`` commits that are wanted, newest first, from ``cursor`` on. Raises as ``commits``."""
         count = max(1, checked_count(limit, "limit"))
+        if cursor is not None:
+            checked_text(cursor, "cursor")
         return self._server.commits(parse_project_id(project), wanted, limit=count, cursor=cursor)
 
     def restore(

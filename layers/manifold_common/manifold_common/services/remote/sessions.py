@@ -11,7 +11,6 @@ lacks what was just committed, the files stay as they are.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 from manifold_common.domain.arguments import checked_flag, checked_session
@@ -23,7 +22,7 @@ from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.materialise import Progress
 from manifold_common.engine.working_set.owner import Owner
-from manifold_common.engine.working_set.state import NO_TRUST, WorkingState
+from manifold_common.engine.working_set.state import NO_TRUST, DurableChanges, WorkingState, load_durable
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
 from manifold_common.errors import BadAnswer, ManifoldError, NotFound, SessionMoved
 from manifold_common.ids import Generation, ProjectId, SessionId
@@ -39,8 +38,6 @@ from manifold_common.shapes.access import Published, SessionPlan
 from manifold_common.shapes.intent import NO_INTENT, Intent
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 from manifold_common.shapes.sessions import Session
-
-_log = logging.getLogger(__name__)
 
 
 class RemoteSessions:
@@ -136,6 +133,7 @@ class RemoteSessions:
         own = {block.container.seal().key for block in own_blocks(draft.places, base.places)}
         with blaming_draft(found.session, base.project, next_generation, commit, own.__contains__):
             self._files.build(opened, base, patterns, changed, progress)
+        self._working_sets.note_durable(opened, DurableChanges.of(base.head.point, draft.changes))
         return CheckoutKind.RESTORED
 
     def _refuse_if_changed(self, local: Owner, found: SessionPlan) -> None:
@@ -176,15 +174,21 @@ class RemoteSessions:
             if not seen.is_significant:
                 if intent.expected is not None:
                     self._check_expected(owner.project, intent.expected)
+                self._take_off_draft(opened, upload, seen, content)
                 self._working_sets.keep(opened, WorkingState(state.base, seen.trust, state.scope))
                 return nothing_committed(opened, state.base.head.point, found)
             upload.store(seen.changes, content)
+            self._note_draft(opened, seen)  # where it cannot be published
             done = upload.publish(intent)
+            self._working_sets.note_durable(opened, None)
+            behind = None
             try:
                 self._advance(opened, seen, done, intent.strategy)
+            except BadAnswer:
+                raise  # of a server that contradicts itself, nobody knows what it has made
             except ManifoldError as error:
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
-                _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
+                behind = error.code
             return Committed(
                 project=done.project,
                 point=Point(done.generation, done.commit),
@@ -199,6 +203,7 @@ class RemoteSessions:
                 skipped=found.skipped,
                 unstable=found.unstable,
                 losses=found.losses,
+                behind=behind,
             )
 
     def _check_expected(self, project: ProjectId, expected: Seen) -> None:
@@ -214,10 +219,25 @@ class RemoteSessions:
             upload, seen, content = self._prepare(opened, checksum, None)
             base, changes = seen.state.base.head, seen.changes
             if not seen.is_significant:
+                self._take_off_draft(opened, upload, seen, content)
                 return Saved(session, owner.project, base.generation, None, 0)
             upload.store(changes, content)
+            self._note_draft(opened, seen)
             changed = len(changes.upserts) + len(changes.deletes)
             return Saved(session, owner.project, base.generation, upload.keep(), changed)
+
+    def _note_draft(self, opened: OpenWorkingSet, seen: Survey) -> None:
+        """Note that what was found may become the session's draft, before that is asked for."""
+        self._working_sets.note_durable(opened, DurableChanges.of(seen.state.base.head.point, seen.changes))
+
+    def _take_off_draft(self, opened: OpenWorkingSet, upload: DraftUpload, seen: Survey, content: NewContent) -> None:
+        """Have the session's draft end, where it is of this working set, in which nothing is changed any more."""
+        if load_durable(opened.location.durable) is None:
+            return
+        if self._context.server.session(opened.owner.session).draft_saved_at is not None:
+            upload.store(seen.changes, content)
+            upload.keep()
+        self._working_sets.note_durable(opened, None)
 
     def _finish_step(self, opened: OpenWorkingSet, strategy: Strategy) -> None:
         """Bring to its end what a crash cut off, before anything is said of the base. Raises CommitConflict."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from manifold_common.domain.arguments import checked_flag
@@ -10,8 +12,8 @@ from manifold_common.domain.history import Point, require_expected
 from manifold_common.domain.tree import totals
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress
-from manifold_common.errors import CommitConflict
-from manifold_common.ids import Generation, ProjectId, parse_session_id
+from manifold_common.errors import CommitConflict, ManifoldError
+from manifold_common.ids import Generation, ProjectId, SessionId, parse_project_id, parse_session_id
 from manifold_common.services.projects.transfer import (
     Exported,
     Publication,
@@ -28,6 +30,11 @@ from manifold_common.shapes.changes import ImportedFolder
 from manifold_common.shapes.intent import Intent
 
 _SESSION = "import-"
+_log = logging.getLogger(__name__)
+
+
+def _note_left_open(session: SessionId) -> None:
+    _log.warning("session %s of an import could not be closed, and may be open", session)
 
 
 class RemoteTransfer:
@@ -45,17 +52,40 @@ class RemoteTransfer:
         *,
         keep: bool = False,
         progress: Progress | None = None,
+        left_open: Callable[[SessionId], None] = _note_left_open,
     ) -> ImportedFolder:
-        """Make the project's tree equal to ``folder``, as one commit. Raises as ``Transfer.import_folder``."""
+        """Make the project's tree equal to ``folder``, as one commit. Raises as ``Transfer.import_folder``.
+
+        Args:
+            left_open: told of the session that this was done in where that cannot be closed again.
+        """
         checked_flag(keep, "keep")
-        with opened_source(folder, self._own_folders) as source:
-            return self._import_source(project, source, intent, keep, progress)
+        parse_project_id(project)
+        with opened_source(folder, self._own_folders) as source, self._session(left_open) as session:
+            return self._import_source(session, project, source, intent, keep, progress)
+
+    @contextmanager
+    def _session(self, left_open: Callable[[SessionId], None]) -> Iterator[SessionId]:
+        """Yield a session to open, which is closed at the end. What became of the work stands, whatever that does."""
+        session = parse_session_id(_SESSION + self._context.randomness.token(8).hex())
+        try:
+            yield session
+        finally:
+            try:
+                self._context.server.close_session(session)
+            except ManifoldError:
+                left_open(session)
 
     def _import_source(
-        self, project: ProjectId, source: Source, intent: Intent, keep: bool, progress: Progress | None
+        self,
+        session: SessionId,
+        project: ProjectId,
+        source: Source,
+        intent: Intent,
+        keep: bool,
+        progress: Progress | None,
     ) -> ImportedFolder:
         context = self._context
-        session = parse_session_id(_SESSION + context.randomness.token(8).hex())
         generations = PlannedGenerationSource(context)
         opened = generations.plan_session(session, project, content=False)
         head = Point(opened.plan.generation, opened.plan.commit)
@@ -65,7 +95,7 @@ class RemoteTransfer:
                 DraftUpload(context, generations, session, head, project), source, intent, keep, progress
             )
         except CommitConflict as error:
-            # The session is closed again, and its draft is no more than the folder: there is none to settle it in.
+            # The session is closed in the end, and its draft is no more than the folder: there is none to settle it in.
             raise CommitConflict(
                 error.message,
                 paths=error.paths,
@@ -73,8 +103,6 @@ class RemoteTransfer:
                 head_generation=int(error.details["head_generation"]),
                 project=project,
             ) from None
-        finally:
-            context.server.close_session(session)
 
     def _import(
         self, upload: DraftUpload, source: Source, intent: Intent, keep: bool, progress: Progress | None
@@ -101,7 +129,7 @@ class RemoteTransfer:
         """Write a generation into a folder that is empty or does not exist. Raises as ``Transfer.export``."""
         context = self._context
         generations = PlannedGenerationSource(context)
-        plan = generations.plan(project, generation)
+        plan = generations.plan(parse_project_id(project), generation)
         snapshot = generations.take(plan)
         generations.turn_pages(plan, lambda start: generations.plan(project, snapshot.head.generation, first=start))
         size, files = totals(snapshot.tree)

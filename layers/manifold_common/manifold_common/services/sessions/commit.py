@@ -54,6 +54,8 @@ class Committed:
     """What of changed files and new folders no project keeps."""
     repeated: bool = False
     """Done by an earlier request of the same name, and not again."""
+    behind: str | None = None
+    """Code of the error for which a client's working set could not follow. Its next checkout brings it there."""
 
     @property
     def generation(self) -> Generation:
