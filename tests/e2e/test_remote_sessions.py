@@ -14,8 +14,9 @@ from manifold_common.adapters.remote.server import HttpServer
 from manifold_common.bootstrap.remote import RemoteManifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.errors import AlreadyExists, CommitConflict, GenerationMismatch, NotFound, SessionMoved
-from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, SessionId, TenantId, UserId
+from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, SessionId, TenantId, UserId, parse_request_id
 from manifold_common.services.direct import plans
 from manifold_common.services.sessions.commit import Committed
 from manifold_common.services.sessions.session_files import SessionFiles
@@ -533,3 +534,15 @@ def test_a_restore_and_an_import_of_a_client_say_what_was_decided(
     (tmp_path / "in" / "a").write_bytes(b"imported")
     taken = client.transfer.import_folder(project, tmp_path / "in", Intent(strategy=Strategy.THEIRS))
     assert (taken.generation, taken.conflicts, taken.kept) == (4, [], [])
+
+
+def test_a_named_commit_is_answered_as_the_first_of_that_name(server: RemoteServer, client: RemoteManifold) -> None:
+    project = new_project(server.manifold, a=b"one")
+    work = Path(client.sessions.checkout(S1, project).path)
+    intent = Intent(request=NamedRequest(parse_request_id("once")))
+    (work / "a").write_bytes(b"first")
+    done = client.sessions.commit(S1, intent)
+    (work / "a").write_bytes(b"later")
+    again = client.sessions.commit(S1, intent)
+    assert (again.point, again.commit) == (done.point, done.commit)
+    assert ((work / "a").read_bytes(), cat(server.manifold, project, b"a")) == (b"later", b"first")

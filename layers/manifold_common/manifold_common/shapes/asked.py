@@ -25,6 +25,8 @@ from manifold_common.shapes.sessions import Committed, Saved, Session
 
 T = TypeVar("T")
 
+_LOOK = "look at the project's log: something may have been made there"
+
 Check: TypeAlias = Callable[[T], None]
 """Raises BadAnswer: the answer is about something else, or contradicts itself or the request."""
 
@@ -83,14 +85,15 @@ def restored(project: ProjectId, generation: Generation, intent: Intent) -> Chec
         made = done.commit is not None
         if done.generation < generation + made or (not made and done.paths_total) or len(done.paths) > done.paths_total:
             raise BadAnswer("the server's answer to a restore contradicts itself", hint=_LOOK)
-        _check_expected(done, intent)
+        check_expected(done, intent)
         _check_decided(done, intent.strategy)
 
     return check
 
 
-def _check_expected(done: Edited | Committed, intent: Intent) -> None:
-    """Not of a request that the caller has named: it is answered as the first of that name was."""
+def check_expected(done: Edited | Committed, intent: Intent) -> None:
+    """Raises BadAnswer: it was done on another generation than the caller expects. A request that the caller has named
+    is answered as the first of that name was, whatever that expected."""
     if intent.expected is None or intent.request is not None:
         return
     if done.generation != point_of(intent.expected).generation + (done.commit is not None):
@@ -112,7 +115,6 @@ def published(session: SessionId, intent: Intent) -> Check[Published]:
         changed = done.added + done.modified + done.deleted
         if done.generation == 0 or (done.commit is None and (changed or not done.rebased)):
             raise BadAnswer("the server's answer to a commit contradicts itself", hint=_LOOK)
-        _check_expected(done, intent)
         _check_decided(done, intent.strategy)
         if done.plan is not None:
             session_plan_of(session, done.project)(done.plan)
@@ -223,6 +225,3 @@ def links_to(names: Iterable[ObjectId]) -> Check[UploadLinks]:
 
 def _about(what: str, asked: str, answered: str) -> BadAnswer:
     return BadAnswer(f"the server was asked for {what} {asked}, and answers about {answered}")
-
-
-_LOOK = "look at the project's log: something may have been made there"

@@ -31,6 +31,7 @@ from manifold_common.ports.object_store import Buffer
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
 from manifold_common.shapes.access import Published, UploadReceipt, UploadSlot
+from manifold_common.shapes.asked import check_expected
 from manifold_common.shapes.intent import Intent
 
 _FIRST_SLOTS = 1
@@ -141,9 +142,12 @@ class DraftUpload:
         if intent.request is None:
             named = msgspec.structs.replace(intent, request=NamedRequest(parse_request_id(self._commit)))
         done = self._context.server.publish(self._session, draft, left, named, known=base.head.point)
-        first = base.head.generation + (2 if done.rebased and done.commit is not None else 1)
+        first = base.head.generation
+        if intent.request is None:  # else it may have been done before, and the base be what came of it
+            first = Generation(first + (2 if done.rebased and done.commit is not None else 1))
         if done.project != base.project or done.generation < first:
             raise BadAnswer("the server answers about another commit than the one that it was asked to publish")
+        check_expected(done, intent)
         if done.plan is None:
             self._check_made(done)
         return done

@@ -184,9 +184,9 @@ class RemoteSessions:
             behind = None
             try:
                 self._advance(opened, seen, done, intent.strategy)
-            except BadAnswer:
-                raise  # of a server that contradicts itself, nobody knows what it has made
             except ManifoldError as error:
+                if isinstance(error, BadAnswer) and intent.request is None:
+                    raise  # of a server that contradicts itself, nobody knows what it has made
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
                 behind = error.code
             return Committed(
