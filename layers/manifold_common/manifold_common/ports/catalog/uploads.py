@@ -45,6 +45,7 @@ class Upload:
     """That the draft would become; 0 for a pack."""
     dek: DekId
     created_at: datetime
+    """By the catalog's clock, like a draft's ``saved_at``."""
     expires_at: datetime
     """Until when it can be used; its link ends earlier."""
     stored_bytes: int | None = None

@@ -99,8 +99,8 @@ class Uploads:
                 f"so many packs cannot be had at once: {packs}", hint=f"ask for at most {MAX_SLOTS}, then again"
             )
         context = self._context
-        row = self._sessions.view(principal, session).session
-        at = point_of(base)
+        view = self._sessions.view(principal, session)
+        row, at = view.session, point_of(base)
         keys = context.keys.of(principal.tenant, row.project)
         plan = None
         now = context.clock.now()
@@ -119,7 +119,7 @@ class Uploads:
                 draft=name,
                 generation=Generation(at.generation + 1),
                 dek=keys.write_dek,
-                created_at=now,
+                created_at=view.now,
                 expires_at=now + UPLOAD_KEPT,
             )
         else:
@@ -130,7 +130,7 @@ class Uploads:
         names = [parse_object_id(context.new_id()) for _ in range(packs)]
         more = [
             replace(
-                root, kind="pack", name=name, object_id=name, generation=Generation(0), created_at=now,
+                root, kind="pack", name=name, object_id=name, generation=Generation(0), created_at=view.now,
                 expires_at=now + UPLOAD_KEPT, stored_bytes=None,
             )
             for name in names
