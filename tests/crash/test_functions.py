@@ -146,7 +146,7 @@ def test_a_checkout_that_times_out_at_any_of_its_queries_leaves_nothing_half_mad
     assert "timed out after 3" in str(checkout.invoke(event).payload)
     assert proxy.fault == "freeze"
     proxy.thaw()
-    assert_whole(checkout.invoke(event).payload)
+    assert_whole(answered(checkout, event))
 
 
 def test_a_checkout_that_times_out_while_content_is_on_its_way_leaves_nothing_half_made(
@@ -167,7 +167,16 @@ def test_a_checkout_that_times_out_while_content_is_on_its_way_leaves_nothing_ha
         assert "timed out after 3" in str(checkout.invoke(event).payload)
         assert [one.method for one in s3.seen[seen:]].count("GET") >= 1
         s3.calm()
-        assert_whole(checkout.invoke(event).payload, "noise", "noise.twin")
+        assert_whole(answered(checkout, event), "noise", "noise.twin")
+
+
+def answered(function: EmulatedFunction, event: dict[str, Any]) -> Any:
+    """Return the first answer: a container that starts anew on a machine at work may take longer than its time."""
+    for _ in range(5):
+        found = function.invoke(event).payload
+        if "timed out after" not in str(found):
+            break
+    return found
 
 
 def assert_whole(checked_out: dict[str, Any], *more: str) -> None:
