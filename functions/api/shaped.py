@@ -22,7 +22,6 @@ from manifold_common.shapes.base import Answer
 from manifold_common.shapes.base import Request as RequestShape
 from manifold_common.shapes.decode import Reading
 
-from functions.api.problem import responses as problems
 from functions.api.references import JSON, content_of
 from functions.api.strict_route import StrictRoute
 
@@ -53,7 +52,6 @@ class Router(APIRouter):
                     default=inspect.Parameter.empty,
                 )
                 extra = {**extra, "requestBody": {"required": required, "content": content_of(shape)}}
-                answers |= problems()
         status = options.get("status_code") or HTTPStatus.OK
         if (given := _shape_of(answer, Answer)) is not None:
             answers[int(status)] = {**answers.get(int(status), {}), "content": content_of(given)}

@@ -22,7 +22,7 @@ from functions.data_plane.answers import (
 )
 from functions.invocation.decode import parts_of
 from functions.invocation.entry import Call
-from functions.invocation.principal import OnBehalf
+from functions.invocation.principal import OnBehalf, project_of
 
 M = TypeVar("M", bound=Request)
 
@@ -47,7 +47,7 @@ def plan(event: Any, call: Call) -> SessionPlan:
     """Open a session whose working set is on the client's machine, or bring it to another generation."""
     said, body = _read(event, PlanSession)
     manifold = call.enter(said.principal, said.session)
-    project = None if body.project is None else manifold.projects.resolve(said.principal, body.project).id
+    project = None if body.project is None else project_of(manifold, said.principal, body.project)
     return plan_session(manifold, said.principal, said.session, project, body)
 
 

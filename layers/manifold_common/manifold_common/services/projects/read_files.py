@@ -33,9 +33,11 @@ def read_files(context: Context, snapshot: Snapshot, paths: Sequence[bytes]) -> 
     items: list[FileContent] = []
     for path, entry in fitting:
         item = _item(path, entry, contents)
-        if _written_bytes(item) > room and not items:
+        length = _written_bytes(item)
+        if length > room and not items:
             item = msgspec.structs.replace(item, text=UNSET, content_base64=UNSET)
-        room -= _written_bytes(item)
+            length = _written_bytes(item)
+        room -= length
         if room < 0:
             break
         items.append(item)
