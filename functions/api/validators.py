@@ -4,7 +4,7 @@
 project                ``"<generation>-<commit id>.<revision>"``: every commit and every rename makes another one
 tree, commit, folder   ``"<generation>-<commit id>"``: what a generation holds never changes
 file                   its content's
-archive                ``W/"<generation>-<commit id>"``: the same tree, perhaps compressed otherwise
+archive                ``"<generation>-<commit id>:<digest>"``: the tree, and what makes its bytes of it
 session                its row's: base, saved work, end
 other JSON             the answer's own (``Revalidation``)
 =====================  =========================================================================================
@@ -29,6 +29,7 @@ from manifold_common.ids import ProjectId
 from functions.api.entity_tags import Version
 
 if TYPE_CHECKING:
+    from manifold_common.services.archive.exported import ExportedArchive
     from manifold_common.services.projects.edits import Edited
     from manifold_common.services.projects.history import OpenFile
     from manifold_common.services.sessions.commit import Committed
@@ -59,9 +60,12 @@ def of_project(found: Project) -> Validators:
     return Validators(version.etag, version, found.updated_at)
 
 
-def of_generation(point: Point, modified_at: datetime | None = None, *, is_weak: bool = False) -> Validators:
-    etag = f'W/"{point}"' if is_weak else f'"{point}"'
-    return Validators(etag, Version(point, None), modified_at)
+def of_generation(point: Point, modified_at: datetime | None = None) -> Validators:
+    return Validators(f'"{point}"', Version(point, None), modified_at)
+
+
+def of_archive(archive: ExportedArchive) -> Validators:
+    return Validators(f'"{archive.version}"', Version(archive.point, None), archive.made_at)
 
 
 def of_file(file: OpenFile) -> Validators:

@@ -20,7 +20,7 @@ from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.request_body import Body
 from functions.api.request_names import named_request, reading
-from functions.api.response_body import attachment, media_type_of, requested_range, stream
+from functions.api.response_body import attachment, content_range, media_type_of, requested_range, stream
 from functions.api.shaped import Router, also
 from functions.api.validators import of_file, tell_commit, tell_file
 
@@ -48,19 +48,14 @@ def read_file(request: Request, caller: Caller, project: ProjectRef, generation:
     file = _open(request, caller, project, generation)
     headers = _headers(file, caller)
     check_read(request.headers, of_file(file), headers)
-    wanted = None
-    if request.headers.get("if-range", file.etag) == file.etag:
-        wanted = requested_range(request.headers.get("range"), file.size)
-    media_type = media_type_of(file.path)
-    if wanted is None:
-        headers["Content-Length"] = str(file.size)
-        return stream(request, caller.api.room, file.read(), headers=headers, media_type=media_type)
-    start, length = wanted
+    wanted = requested_range(request.headers, file.etag)
+    status, start, length = 200, 0, file.size
+    if wanted is not None:
+        status, (start, length) = 206, wanted.within(file.size)
+        headers |= content_range(start, length, file.size)
     headers["Content-Length"] = str(length)
-    headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size}"
-    return stream(
-        request, caller.api.room, file.read(start, length), status=206, headers=headers, media_type=media_type
-    )
+    pieces, media_type = file.read(start, length), media_type_of(file.path)
+    return stream(request, caller.api.room, pieces, status=status, headers=headers, media_type=media_type)
 
 
 @router.head("/files/{path:rest}", response_class=Response, responses={200: _FOUND[200], **responses(404)})

@@ -211,7 +211,7 @@ class RequestNameReused(InvalidInput):
 
 
 class UnsatisfiableRange(InvalidInput):
-    """The range lies outside the file."""
+    """The range lies outside the content."""
 
     code = "unsatisfiable_range"
 

@@ -121,7 +121,7 @@ def test_unzip_unpacks_an_exported_zip_to_the_same_tree(api: Api, source: Path, 
         assert stat.S_ISLNK(archive.getinfo("link").external_attr >> 16)
 
 
-@pytest.mark.parametrize(("form", "unit_ns"), [("tar.gz", 1), ("zip", 1_000_000_000)])
+@pytest.mark.parametrize(("form", "unit_ns"), [("tar.gz", 1), ("tar", 1), ("zip", 1_000_000_000)])
 def test_an_exported_archive_comes_back_as_the_same_tree(api: Api, source: Path, form: str, unit_ns: int) -> None:
     load(api, source)
     archive = api.get(ARCHIVE, params={"format": form}).content

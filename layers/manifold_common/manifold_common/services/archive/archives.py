@@ -1,7 +1,7 @@
 """Whole trees in and out as one stream: tar, tar.gz, zip. Memory stays bounded however large the tree.
 
-Out: entries by path, content read as the receiver takes it. In: one commit or nothing. What an archive may hold is
-checked by what it declares, and again by what it really brings.
+Out: entries by path, content read as the receiver takes it (``exported``). In: one commit or nothing. What an archive
+may hold is checked by what it declares, and again by what it really brings.
 """
 
 from __future__ import annotations
@@ -10,27 +10,22 @@ import stat
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import Enum
 
 from msgspec import structs
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
-from manifold_common.domain.history import Point
 from manifold_common.domain.losses import Loss, Losses
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Tree
-from manifold_common.engine.contents import Contents
 from manifold_common.errors import QuotaExceeded
 from manifold_common.ids import Generation, ProjectId
+from manifold_common.services.archive.exported import ArchiveFormat, ExportedArchive, KnownSizes
 from manifold_common.services.archive.limits import ArchiveLimits
 from manifold_common.services.archive.read_tar import read_tar
 from manifold_common.services.archive.read_zip import read_zip
 from manifold_common.services.archive.source import Item, ItemKind, Source, gunzip
-from manifold_common.services.archive.write_tar import write_tar_gz
-from manifold_common.services.archive.write_zip import write_zip
 from manifold_common.services.context import Context
 from manifold_common.services.projects.edits import (
     Copy,
@@ -54,27 +49,6 @@ _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-class ArchiveFormat(Enum):
-    TAR_GZ = "tar.gz"
-    ZIP = "zip"
-
-
-_WRITERS = {ArchiveFormat.TAR_GZ: write_tar_gz, ArchiveFormat.ZIP: write_zip}
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedArchive:
-    point: Point
-    made_at: datetime | None
-    """When that generation was; ``None`` for generation 0."""
-    pieces: Iterator[bytes]
-    """The archive, read from the store as it is taken."""
-
-    @property
-    def generation(self) -> Generation:
-        return self.point.generation
-
-
 @dataclass(frozen=True, slots=True)
 class ImportedArchive:
     edited: Edited
@@ -95,6 +69,7 @@ class Archives:
         self._history = history
         self._edits = edits
         self._spool_folder = spool_folder
+        self._sizes = KnownSizes()
 
     def export(
         self,
@@ -103,17 +78,11 @@ class Archives:
         archive_format: ArchiveFormat,
         generation: Generation | None = None,
     ) -> ExportedArchive:
-        """Return a generation (``None``: the head) as an archive.
-
-        Raises NotFound, InvalidInput; while read: CorruptObject.
-        """
+        """Return a generation (``None``: the head) as an archive. Raises NotFound, InvalidInput."""
         archive_format = member_of(ArchiveFormat, archive_format, "archive_format")
         snapshot = self._history.snapshot(principal, project, generation)
-        entries = sorted((path, entry) for path, entry in snapshot.tree.items() if path != ROOT)
         reader = self._context.block_reader(snapshot.tenant, snapshot.project)
-        contents = Contents(entries, snapshot.places, reader)
-        write = _WRITERS[archive_format]
-        return ExportedArchive(snapshot.head.point, snapshot.head.committed_at, write(entries, contents))
+        return ExportedArchive(snapshot, reader, archive_format, self._sizes)
 
     def load(
         self,
