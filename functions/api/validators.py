@@ -22,11 +22,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from fastapi import Response
-from manifold_common.domain.history import Point
+from manifold_common.domain.history import Point, Version
 from manifold_common.domain.tree import etag_of
 from manifold_common.ids import ProjectId
-
-from functions.api.entity_tags import Version
 
 if TYPE_CHECKING:
     from manifold_common.services.archive.exported import ExportedArchive
@@ -56,8 +54,7 @@ class Validators(NamedTuple):
 
 
 def of_project(found: Project) -> Validators:
-    version = Version(found.point, found.revision)
-    return Validators(version.etag, version, found.updated_at)
+    return Validators(f'"{found.version}"', found.version, found.updated_at)
 
 
 def of_generation(point: Point, modified_at: datetime | None = None) -> Validators:

@@ -98,9 +98,9 @@ async def upload_archive(
     below = from_text(folder) if folder else ROOT
 
     def work(body: Body) -> ImportedArchive:
-        found, of_body = caller.project_id(project), reading(named, body)
+        found, of_body = caller.project(project), reading(named, body)
         intent = Intent(message, expected=expected_by(caller, request.headers, found, named=of_body), request=of_body)
-        done = caller.manifold.archives.load(caller.principal, found, body, intent, folder=below, replace=replace)
+        done = caller.manifold.archives.load(caller.principal, found.id, body, intent, folder=below, replace=replace)
         tell_edits(response, done.edited, is_made=True)
         return imported_shown(done)
 

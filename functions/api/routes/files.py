@@ -71,9 +71,9 @@ def look_at_file(request: Request, caller: Caller, project: ProjectRef, generati
 @router.post("/read", responses=responses(404, 412))
 def read_files(request: Request, caller: Caller, project: ProjectRef, body: ReadFiles) -> FileContents:
     """Read many files at once, of one generation: as many of the paths as one answer holds."""
-    found, paths = caller.project_id(project), [path.exact for path in body.paths]
-    check_project(caller, request.headers, found)
-    return caller.manifold.history.read_files(caller.principal, found, paths, body.generation)
+    found, paths = caller.project(project), [path.exact for path in body.paths]
+    check_project(request.headers, found)
+    return caller.manifold.history.read_files(caller.principal, found.id, paths, body.generation)
 
 
 @router.put(
@@ -112,10 +112,10 @@ def delete_path(
 ) -> Edited:
     """Remove a file, a link or a folder."""
     path = trailing_path(request.scope)
-    found, named = caller.project_id(project), named_request(request, caller)
+    found, named = caller.project(project), named_request(request, caller)
     expected = expected_by(caller, request.headers, found, path=path, named=named)
     intent = Intent(message, expected=expected, request=named)
-    done = caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], intent)
+    done = caller.manifold.edits.apply(caller.principal, found.id, [Delete(path, recursive)], intent)
     tell_commit(response, done)
     return edited_shown(done)
 
@@ -127,11 +127,11 @@ async def _write(
     named = named_request(request, caller)
 
     def work(body: Body) -> Edited:
-        found, of_body = caller.project_id(project), reading(named, body)
+        found, of_body = caller.project(project), reading(named, body)
         expected = expected_by(caller, request.headers, found, path=path, creates=only_new, named=of_body)
         intent = Intent(message, expected=expected, request=of_body)
         edit = PutFile(path, body, mode=int(mode, 8) if mode else None, create_only=only_new)
-        done = caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+        done = caller.manifold.edits.apply(caller.principal, found.id, [edit], intent)
         tell_file(response, done, path)
         return edited_shown(done)
 
