@@ -99,8 +99,15 @@ async def upload_archive(
 
     def work(body: Body) -> ImportedArchive:
         found, of_body = caller.project(project), reading(named, body)
-        intent = Intent(message, expected=expected_by(caller, request.headers, found, named=of_body), request=of_body)
-        done = caller.manifold.archives.load(caller.principal, found.id, body, intent, folder=below, replace=replace)
+        done = caller.manifold.archives.load(
+            caller.principal,
+            found.id,
+            body,
+            Intent(message, request=of_body),
+            folder=below,
+            replace=replace,
+            expected=lambda: expected_by(caller, request.headers, found),
+        )
         tell_edits(response, done.edited, is_made=True)
         return imported_shown(done)
 

@@ -7,7 +7,7 @@ may hold is checked by what it declares, and again by what it really brings.
 from __future__ import annotations
 
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -15,11 +15,13 @@ from msgspec import structs
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
+from manifold_common.domain.history import Seen
 from manifold_common.domain.losses import Loss, Losses
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Tree
-from manifold_common.errors import QuotaExceeded
+from manifold_common.errors import InvalidInput, ManifoldError, QuotaExceeded
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.archive.exported import ArchiveFormat, ExportedArchive, KnownSizes
 from manifold_common.services.archive.limits import ArchiveLimits
@@ -93,12 +95,15 @@ class Archives:
         *,
         folder: bytes = ROOT,
         replace: bool = False,
+        expected: Callable[[], Seen | None] | None = None,
     ) -> ImportedArchive:
         """Put what a tar, tar.gz or zip holds into the project, as one commit.
 
         Args:
             folder: put it below this folder.
             replace: remove what stands there and is not in the archive.
+            expected: says what the commit has to be made on, where ``intent`` does not; asked unless a request of that
+                name was done before. Such a one is answered from the archive, which is read once more.
 
         Raises:
             InvalidInput: not such an archive, damaged, or holding what no project can. UnsafePath: a path in it leaves
@@ -108,12 +113,17 @@ class Archives:
         checked_flag(replace, "replace")
         if checked_bytes(folder, "folder") != ROOT:
             check_path(folder)
-        done = self._edits.earlier(principal, project, intent.request)
-        if done is not None:
-            return ImportedArchive(done, 0, 0, [])
-        base = self._edits.base(principal, project, intent.expected)
         limits = ArchiveLimits.of(self._context.policy.limits)
         extraction = _Extraction(limits, folder)
+        if intent.request is not None:
+            replay = _Replay(intent.request, extraction, lambda: self._items(principal, project, Source(read), limits))
+            done = self._edits.earlier(principal, project, replay.request)
+            if done is not None:
+                replay.finish()
+                return extraction.told(done)
+        if expected is not None:
+            intent = structs.replace(intent, expected=expected())
+        base = self._edits.base(principal, project, intent.expected)
         intent = intent.or_message("import an archive")
         if replace:
             intent = structs.replace(intent, expected=base.head.generation)
@@ -123,9 +133,7 @@ class Archives:
             closing(extraction.edits(items, making_way)) as edits,
         ):
             edited = self._edits.apply(principal, project, edits, intent)
-        return ImportedArchive(
-            edited, extraction.entries, extraction.total_bytes, extraction.skipped, extraction.losses
-        )
+        return extraction.told(edited)
 
     def _items(
         self, principal: Principal, project: ProjectId, source: Source, limits: ArchiveLimits
@@ -148,6 +156,9 @@ class _Extraction:
         self.total_bytes = 0
         self.skipped: list[bytes] = []
         self.losses = Losses()
+
+    def told(self, edited: Edited) -> ImportedArchive:
+        return ImportedArchive(edited, self.entries, self.total_bytes, self.skipped, self.losses)
 
     def edits(self, items: Iterator[Item], removed_first: list[bytes]) -> Generator[Edit, None, None]:
         """Yield what to do. Args: ``removed_first``: paths that make way.
@@ -216,6 +227,40 @@ class _Extraction:
 
     def _below(self, path: bytes) -> bytes:
         return self._folder + b"/" + path if self._folder else path
+
+
+class _Replay:
+    """An archive that may have come before: what it holds is counted on the way to its fingerprint."""
+
+    def __init__(
+        self, request: NamedRequest, extraction: _Extraction, items: Callable[[], Generator[Item, None, None]]
+    ) -> None:
+        self.request = request._replace(fingerprint=self._fingerprint)
+        self._named = request
+        self._extraction = extraction
+        self._items = items
+        self._is_read = False
+        self._failed: ManifoldError | None = None
+
+    def finish(self) -> None:
+        """Count it, if that was not done. Raises what ``Archives.load`` does: it cannot be read, or not any more."""
+        if not self._is_read:
+            self._read()
+        if self._failed is not None:
+            raise self._failed
+
+    def _fingerprint(self) -> bytes:
+        self._read()
+        return self._named.fingerprint()
+
+    def _read(self) -> None:
+        self._is_read = True
+        try:
+            with closing(self._items()) as items, closing(self._extraction.edits(items, [])) as edits:
+                for _ in edits:
+                    pass
+        except (InvalidInput, QuotaExceeded) as error:
+            self._failed = error  # it may be another archive, which its fingerprint shows
 
 
 def _standing(tree: Tree, folder: bytes) -> list[bytes]:
