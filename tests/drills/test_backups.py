@@ -83,7 +83,7 @@ def backup(tmp_path: Path) -> Path:
 def loaded(site: Site) -> tuple[Host, Load]:
     host = site.host()
     client = host.ready()
-    assert client.post("/api/projects", json={"name": PROJECT}).status_code == 201
+    assert client.post("/api/v1/projects", json={"name": PROJECT}).status_code == 201
     return host, Load(str(client.base_url), PROJECT)
 
 
