@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.api_address import DESCRIPTION
-from manifold_common.errors import InvalidInput, ManifoldError
+from manifold_common.errors import InvalidInput, ManifoldError, UnknownAddress
 from starlette.exceptions import HTTPException
 
 from functions.api.areas import OnDemand, load
@@ -27,7 +27,6 @@ from functions.api.request_body import RequestBodies
 from functions.api.revalidation import Revalidation
 from functions.api.traffic import Traffic
 from functions.api.versions import Versions
-from functions.invocation.problems import UnknownAddress
 
 _NAMED_FAULTS = 20
 

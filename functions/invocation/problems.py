@@ -21,7 +21,6 @@ from manifold_common.errors import (
     InvalidInput,
     ManifoldError,
     NoSpace,
-    NotFound,
     QuotaExceeded,
     RequestNameReused,
     StaleStore,
@@ -74,12 +73,6 @@ class PreconditionFailed(Conflict):
     """What a condition in a header names is not what is there. Nothing was changed."""
 
     code = "precondition_failed"
-
-
-class UnknownAddress(NotFound):
-    """The server has nothing at this address, whatever there is in its projects."""
-
-    code = "unknown_address"
 
 
 class AnswerTooLarge(InvalidInput):
