@@ -18,7 +18,7 @@ from manifold_common.services.projects.edits import Edit, MakeFolder, PutFile, P
 
 from tests.support.api import Api
 
-ARCHIVE = "/api/projects/demo/archive"
+ARCHIVE = "/api/v1/projects/demo/archive"
 FORMS = ["tar.gz", "zip", "tar"]
 LARGE = os.urandom(700_000)
 
@@ -105,7 +105,7 @@ def test_the_tag_stands_for_the_bytes(api: Api, form: str, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(exported, "compressor", lambda: "another zlib")
         assert (tag() == first) is (form == "tar"), "nothing in a tar is compressed"
-    api.put("/api/projects/demo/files/new", content=b"x")
+    api.put("/api/v1/projects/demo/files/new", content=b"x")
     assert tag() != first
     known = api.get(ARCHIVE, params={"format": form, "generation": 1}, headers={"If-None-Match": first})
     assert (known.status_code, known.headers["etag"]) == (304, first)
@@ -153,7 +153,7 @@ def test_of_a_tar_only_the_part_is_read(api: Api, monkeypatch: pytest.MonkeyPatc
     api.get(ARCHIVE, params={"format": "tar"}, headers={"Range": "bytes=0-511"})
     assert read == [], "a header needs no content"
     huge = os.urandom(9 << 20)  # three chunks
-    api.put("/api/projects/demo/files/huge", content=huge)
+    api.put("/api/v1/projects/demo/files/huge", content=huge)
     whole = api.get(ARCHIVE, params={"format": "tar"}).content
     at = whole.index(huge) + (5 << 20)
     for first, last in [(at, at + 10), (at, len(whole))]:

@@ -259,7 +259,7 @@ class Sessions:
         if project is not None and row.project != project:
             raise InvalidInput(
                 f"session '{row.session}' works on another project",
-                hint="choose another session id, or close that session",
+                hint="choose another session id, or commit what that session has, and close it",
             )
         if request.paths and request.paths != scope_of(self._context.keys, row):
             raise InvalidInput(
