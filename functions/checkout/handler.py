@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from manifold_common.ids import parse_session_id
-from manifold_common.services.sessions.shown import checked_out_shown
 from manifold_common.shapes.base import Answer, seen_of
 from manifold_common.shapes.requests import CheckoutRequest
 from manifold_common.shapes.sessions import CheckedOut, OpenSession
@@ -53,4 +52,4 @@ def _checkout(event: Any, call: Call) -> CheckedOut:
         ),
     )
     metrics.milliseconds("workspace.checkout.duration", time.monotonic() - begun)
-    return checked_out_shown(done)
+    return done

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from manifold_common.domain.arguments import optional_request
 from manifold_common.services.projects.changes import edit_of
-from manifold_common.services.projects.shown import edited_shown
 from manifold_common.shapes.base import Answer, seen_of
 from manifold_common.shapes.changes import Edited, NewCommit
 from manifold_common.shapes.intent import Intent
@@ -65,4 +64,4 @@ def _commit(event: Any, call: Call) -> Edited:
     begun = time.monotonic()
     done = manifold.edits.apply(principal, project, edits, intent)
     metrics.milliseconds("workspace.commit.duration", time.monotonic() - begun)
-    return edited_shown(done)
+    return done

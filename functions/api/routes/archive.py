@@ -8,7 +8,6 @@ from fastapi import Query, Request, Response
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.archive.shown import imported_shown
 from manifold_common.shapes.changes import ImportedArchive
 from manifold_common.shapes.intent import Intent
 
@@ -82,7 +81,7 @@ async def upload_archive(
         found, of_body = caller.project_id(project), reading(named, body)
         intent = Intent(message, expected=expected_by(caller, request.headers, found, named=of_body), request=of_body)
         done = caller.manifold.archives.load(caller.principal, found, body, intent, folder=below, replace=replace)
-        tell_edits(response, done.edited, is_made=True)
-        return imported_shown(done)
+        tell_edits(response, done, is_made=True)
+        return done
 
     return await caller.api.bodies.run(request, work)

@@ -6,7 +6,6 @@ from fastapi import Request, Response
 from manifold_common.domain.paths import check_path
 from manifold_common.services.projects.changes import edit_of, mode_of
 from manifold_common.services.projects.edits import MakeFolder, Move
-from manifold_common.services.projects.shown import edited_shown
 from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.changes import Edited, MovePaths, NewCommit, NewFolder, Restore
 from manifold_common.shapes.intent import Intent
@@ -34,9 +33,9 @@ def make_folder(request: Request, response: Response, caller: Caller, project: P
         caller, request.headers, found, seen_of(body.expected_generation), path=check_path(edit.path), named=named
     )
     intent = Intent(body.message, expected=expected, request=named)
-    done = caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+    done = caller.manifold.edits.write(caller.principal, found, edit, intent)
     tell_folder(response, done, edit.path)
-    return edited_shown(done)
+    return done.answer
 
 
 @router.post("/move", responses=responses(404, 409, 412, 422))
@@ -56,7 +55,7 @@ def move(request: Request, response: Response, caller: Caller, project: ProjectR
     intent = Intent(body.message, expected=expected, request=named)
     done = caller.manifold.edits.apply(caller.principal, found, [edit], intent)
     tell_edits(response, done)
-    return edited_shown(done)
+    return done
 
 
 @router.post(
@@ -74,7 +73,7 @@ def commit_changes(
     intent = Intent(body.message, body.provenance, expected, body.strategy, named)
     done = caller.manifold.edits.apply(caller.principal, found, edits, intent)
     tell_edits(response, done, is_made=True)
-    return edited_shown(done)
+    return done
 
 
 @router.post("/restore", responses=responses(404, 409, 412, 422))
@@ -86,4 +85,4 @@ def restore(request: Request, response: Response, caller: Caller, project: Proje
     paths = [path.exact for path in body.paths]
     done = caller.manifold.edits.restore(caller.principal, found, body.generation, paths, intent)
     tell_edits(response, done)
-    return edited_shown(done)
+    return done

@@ -12,6 +12,10 @@ def _unknown() -> bytes:
     return b""
 
 
+def _not_told() -> None:
+    pass
+
+
 class NamedRequest(NamedTuple):
     name: RequestId
     """Unique in the project."""
@@ -19,3 +23,5 @@ class NamedRequest(NamedTuple):
     """What tells the request from another one that is given the same name; ``b""``: nothing does. Asked before the work
     only where the name is known already: it may read the request's content, which is then gone. After the work it is
     asked for what is kept in the commit."""
+    tell_repeated: Callable[[], None] = _not_told
+    """Called when an earlier request of the name is found to have done it: nothing is done again."""

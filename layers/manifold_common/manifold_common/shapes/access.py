@@ -215,3 +215,6 @@ class Published(Committed, frozen=True):
         SessionPlan | None,
         Meta(description="Null where none was asked for, or none could be had: ask for it by itself."),
     ] = None
+
+    def without_plan(self) -> Committed:
+        return Committed(**{name: getattr(self, name) for name in Committed.__struct_fields__})

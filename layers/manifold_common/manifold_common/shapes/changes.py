@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta
 
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.shapes.base import Answer, Count, Message, Mode, Provenance, Request, SeenGeneration
 from manifold_common.shapes.losses import NOT_KEPT, NotKept
@@ -20,6 +21,7 @@ KEPT = (
     "Sessions that keep, as their drafts, what the strategy `theirs` dropped. Check one out to see it, commit it to "
     "bring it back, or close it."
 )
+GENERATION_COMMIT = "Commit of that generation, also where nothing was changed. Null at generation 0."
 EXPECTED = "As If-Match: do it only on top of this generation; a mismatch is answered by 409."
 STRATEGY = "What to do where others changed the same paths."
 
@@ -34,9 +36,15 @@ class Edited(Answer, frozen=True):
     paths_total: Count
     conflicts: Annotated[list[TreePath], Meta(description=DECIDED)]
     kept: Annotated[list[SessionId], Meta(description=KEPT)]
+    generation_commit: Annotated[CommitId | None, Meta(description=GENERATION_COMMIT)] = None
+
+    @property
+    def point(self) -> Point:
+        """The generation, with its commit."""
+        return Point(self.generation, self.generation_commit or self.commit)
 
 
-class ImportedArchive(Edited, frozen=True):
+class ImportedArchive(Edited, frozen=True, kw_only=True):
     entries: Annotated[Count, Meta(description="Files, folders and links taken from the archive.")]
     total_bytes: Annotated[Count, Meta(description="Bytes of all files in the archive.")]
     skipped: Annotated[list[TreePath], Meta(description="Devices and FIFOs, which no project holds.")]

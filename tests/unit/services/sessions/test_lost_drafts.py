@@ -39,7 +39,7 @@ def saved(manifold: Manifold, project: ProjectId) -> CommitId:
     work = check_out(manifold, project)
     (work / "a").write_bytes(b"edited")
     (work / "big").write_bytes(os.urandom(PACKED_BYTES))
-    draft = manifold.commits.save(LOCAL_PRINCIPAL, S1).commit
+    draft = manifold.commits.save(LOCAL_PRINCIPAL, S1).draft
     assert draft is not None
     lose_ram(work)
     return draft
@@ -165,7 +165,7 @@ def test_a_working_set_that_was_left_behind_is_told_of_a_lost_draft_and_keeps_it
     there = make_manifold(node="b")
     work = check_out(there, project)
     (work / "b").write_bytes(b"saved there")
-    draft = there.commits.save(LOCAL_PRINCIPAL, S1).commit
+    draft = there.commits.save(LOCAL_PRINCIPAL, S1).draft
     assert draft is not None
     (left / "mine").write_bytes(b"of here")
     for node in (manifold, there):
@@ -201,7 +201,7 @@ def test_a_working_set_elsewhere_keeps_what_it_took_for_saved_when_that_was_give
 ) -> None:
     work = check_out(manifold, project)
     (work / "a").write_bytes(b"the last copy")
-    draft = manifold.commits.save(LOCAL_PRINCIPAL, S1).commit
+    draft = manifold.commits.save(LOCAL_PRINCIPAL, S1).draft
     assert draft is not None
     lose_object(manifold, project, draft)
     there = make_manifold(node="there", PROJECTS_WORKSPACE_CACHE_MAX_BYTES=str(2**24))

@@ -46,13 +46,14 @@ from manifold_common.shapes.access import (
     Verified,
     VerifyUploads,
 )
+from manifold_common.shapes.base import Answer
 from manifold_common.shapes.changes import Edited, Restore
 from manifold_common.shapes.history import Commit, CommitPage
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.path import Place
 from manifold_common.shapes.projects import Project, ProjectName
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
-from manifold_common.shapes.sessions import Closed, Saved, Session
+from manifold_common.shapes.sessions import Saved, Session
 
 T = TypeVar("T")
 
@@ -79,8 +80,8 @@ _EDITED = msgspec.json.Decoder(Edited)
 _SAVED = msgspec.json.Decoder(Saved)
 _VERIFIED = msgspec.json.Decoder(Verified)
 _NOTHING = msgspec.json.Decoder(None)
-_NOTHING_LEFT = msgspec.json.Decoder(Closed | None)
-"""A server's own working set may not be gone yet, which is no concern of a client."""
+_CLOSED = msgspec.json.Decoder(Answer | None)
+"""What may be left of a server's own working set is no concern of a client."""
 
 
 class HttpServer:
@@ -257,7 +258,7 @@ class HttpServer:
         return self._ask("GET", f"/api/sessions/{session}", _SESSION, asked.session_of(session))
 
     def close_session(self, session: SessionId) -> None:
-        self._ask("DELETE", f"/api/sessions/{session}", _NOTHING_LEFT, asked.anything)
+        self._ask("DELETE", f"/api/sessions/{session}", _CLOSED, asked.anything)
 
     # --- requests -------------------------------------------------------------------------------------------------
 

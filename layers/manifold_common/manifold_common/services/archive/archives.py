@@ -9,7 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
@@ -36,7 +36,6 @@ from manifold_common.services.projects.edits import (
     Copy,
     Delete,
     Edit,
-    Edited,
     Edits,
     MakeFolder,
     PutFile,
@@ -44,7 +43,10 @@ from manifold_common.services.projects.edits import (
     ReadInto,
 )
 from manifold_common.services.projects.history import History
+from manifold_common.shapes.changes import Edited, ImportedArchive
 from manifold_common.shapes.intent import NO_INTENT, Intent
+from manifold_common.shapes.losses import not_kept
+from manifold_common.shapes.path import listed
 
 _SNIFFED_BYTES = 512
 MAX_SKIPPED_BYTES = 16 << 20
@@ -73,18 +75,6 @@ class ExportedArchive:
     @property
     def generation(self) -> Generation:
         return self.point.generation
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedArchive:
-    edited: Edited
-    entries: int
-    total_bytes: int
-    """Of all files in the archive."""
-    skipped: list[bytes]
-    """Devices and FIFOs."""
-    losses: Losses = field(default_factory=Losses)
-    """What of the archive no project keeps."""
 
 
 class Archives:
@@ -139,12 +129,12 @@ class Archives:
         checked_flag(replace, "replace")
         if checked_bytes(folder, "folder") != ROOT:
             check_path(folder)
-        done = self._edits.earlier(principal, project, intent.request)
-        if done is not None:
-            return ImportedArchive(done, 0, 0, [])
-        base = self._edits.base(principal, project, intent.expected)
         limits = ArchiveLimits.of(self._context.policy.limits)
         extraction = _Extraction(limits, folder)
+        done = self._edits.earlier(principal, project, intent.request)
+        if done is not None:
+            return extraction.answer(done)
+        base = self._edits.base(principal, project, intent.expected)
         intent = intent.or_message("import an archive")
         if replace:
             intent = structs.replace(intent, expected=base.head.generation)
@@ -153,10 +143,7 @@ class Archives:
             closing(self._items(principal, project, Source(read), limits)) as items,
             closing(extraction.edits(items, making_way)) as edits,
         ):
-            edited = self._edits.apply(principal, project, edits, intent)
-        return ImportedArchive(
-            edited, extraction.entries, extraction.total_bytes, extraction.skipped, extraction.losses
-        )
+            return extraction.answer(self._edits.apply(principal, project, edits, intent))
 
     def _items(
         self, principal: Principal, project: ProjectId, source: Source, limits: ArchiveLimits
@@ -217,6 +204,16 @@ class _Extraction:
             yield self._edit(path, item)
         # Again, for their times: whatever was put into a folder changed them.
         yield from folders.values()
+
+    def answer(self, edited: Edited) -> ImportedArchive:
+        """Return what is answered, when all items are through."""
+        return ImportedArchive(
+            **structs.asdict(edited),
+            entries=self.entries,
+            total_bytes=self.total_bytes,
+            skipped=listed(self.skipped),
+            not_kept=not_kept(self.losses),
+        )
 
     def _note_losses(self, path: bytes, item: Item) -> None:
         if item.kind is ItemKind.HARD_LINK:

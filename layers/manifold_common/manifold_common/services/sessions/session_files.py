@@ -121,7 +121,7 @@ class SessionFiles:
         try:
             return generations.load(owner.tenant, owner.project, seen.generation, commit=seen.commit, start=start)
         except NotFound:
-            refuse_stale(generations.head(owner.tenant, owner.project).point, seen)
+            refuse_stale(generations.head(owner.tenant, owner.project), seen)
             raise
 
     def _finish_step(self, opened: OpenWorkingSet, state: WorkingState, step: Step, strategy: Strategy) -> WorkingState:
