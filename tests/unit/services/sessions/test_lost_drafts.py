@@ -13,8 +13,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.errors import CorruptObject, DraftLost
 from manifold_common.format.layout import commit_key, project_prefix
 from manifold_common.ids import DEFAULT_TENANT, CommitId, Generation, ProjectId, UserId
-from manifold_common.services.projects.verify import VerifyReport
 from manifold_common.shapes.requests import CheckoutRequest
+from manifold_common.shapes.verification import VerifyReport
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, check_out, lose_ram, new_project, not_found_at_first, put
@@ -107,7 +107,7 @@ def test_a_verification_names_the_session_whose_saved_work_is_damaged(
     check_out(manifold, project, S2)
     found = verify(manifold, project)
     assert not found.ok
-    assert [(problem.object_name, problem.sessions) for problem in found.problems] == [(key, (S1,))]
+    assert [(problem.object, problem.sessions) for problem in found.problems] == [(key, (S1,))]
 
 
 def test_drafts_of_other_users_are_looked_at_too(manifold: Manifold, project: ProjectId) -> None:
@@ -119,7 +119,7 @@ def test_drafts_of_other_users_are_looked_at_too(manifold: Manifold, project: Pr
     catalog.close_session(LOCAL_PRINCIPAL.tenant, LOCAL_PRINCIPAL.user, S1)
     catalog.open_session(replace(view.session, user=other.user), ttl=manifold.context.policy.session_ttl)
     key = lose_object(manifold, project, draft)
-    assert [problem.object_name for problem in verify(manifold, project).problems] == [key]
+    assert [problem.object for problem in verify(manifold, project).problems] == [key]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
