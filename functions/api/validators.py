@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from fastapi import Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.history import Point
 from manifold_common.domain.tree import etag_of
 from manifold_common.ids import ProjectId
@@ -86,7 +87,7 @@ def tell_session(response: Response, found: Session, *, is_new: bool = False) ->
     response.headers.update(of_session(found).headers())
     if is_new:
         response.status_code = 201
-        response.headers["Location"] = f"/api/sessions/{quote(found.session)}"
+        response.headers["Location"] = f"{API}/sessions/{quote(found.session)}"
 
 
 def tell_file(response: Response, done: Written, path: bytes) -> None:
@@ -115,7 +116,7 @@ def tell_commit(response: Response, done: Edited | Committed) -> None:
 
 
 def address_of(project: ProjectId) -> str:
-    return f"/api/projects/{project}"
+    return f"{API}/projects/{project}"
 
 
 def _tell_made(response: Response, done: Written, path: bytes, kind: str) -> None:

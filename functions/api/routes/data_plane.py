@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Path, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.ids import parse_session_id
 from manifold_common.shapes.access import (
     LinkUploads,
@@ -38,7 +39,7 @@ from functions.data_plane.answers import (
     with_plan,
 )
 
-router = Router(prefix="/api", tags=["direct access"])
+router = Router(prefix=API, tags=["direct access"])
 
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
 

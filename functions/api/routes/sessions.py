@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import Path, Query, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.ids import SessionId, parse_session_id
 from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.cursors import Content, Cursors
@@ -34,7 +35,7 @@ from functions.api.request_names import request_of_session
 from functions.api.shaped import Router, also, answered
 from functions.api.validators import of_session, tell_commit, tell_session
 
-router = Router(prefix="/api/sessions", tags=["sessions"])
+router = Router(prefix=f"{API}/sessions", tags=["sessions"])
 
 _CURSORS = Cursors("sessions", msgspec.msgpack.Decoder(Content[SessionId]))
 
