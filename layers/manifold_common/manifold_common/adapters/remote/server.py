@@ -163,11 +163,7 @@ class HttpServer:
         paths: Sequence[bytes],
         intent: Intent,
     ) -> Edited:
-        body = Restore(
-            generation=generation,
-            paths=list(map(Place.of, paths)),
-            **_said(intent),
-        )
+        body = _asking(Restore, intent, generation=generation, paths=list(map(Place.of, paths)))
         request = intent.request.name if intent.request else parse_request_id(self._randomness.token(16).hex())
         about = asked.restored(project, generation, intent)
         return self._ask("POST", f"/projects/{project}/restore", _EDITED, about, body, request=request)
@@ -238,7 +234,7 @@ class HttpServer:
         *,
         known: Seen | None = None,
     ) -> Published:
-        body = PublishUploads(draft=draft, packs=list(packs), known_generation=_wire_if(known), **_said(intent))
+        body = _asking(PublishUploads, intent, draft=draft, packs=list(packs), known_generation=_wire_if(known))
         request = intent.request and intent.request.name
         about = asked.published(session, intent)
         return self._ask("POST", f"/sessions/{session}/publish", _PUBLISHED, about, body, request=request)
@@ -395,14 +391,15 @@ def _unknown(what: str, why: str, again: bool, asked_seconds: float | None = Non
     return OutcomeUnknown(text, hint=hint, **({"retryable": True} if again else {}), **asked_wait(asked_seconds))
 
 
-def _said(intent: Intent) -> dict[str, Any]:
-    """Return how the API spells it, apart from the request's name, which is a header."""
-    return {
-        "message": intent.message,
-        "provenance": dict(intent.provenance),
-        "strategy": intent.strategy,
-        "expected_generation": _wire_if(intent.expected),
-    }
+def _asking(kind: Callable[..., T], intent: Intent, **facts: Any) -> T:
+    """Return a request of this kind, with what the caller says of the change. Its name is a header."""
+    return kind(
+        message=intent.message,
+        provenance=dict(intent.provenance),
+        strategy=intent.strategy,
+        expected_generation=_wire_if(intent.expected),
+        **facts,
+    )
 
 
 def _wire(seen: Seen) -> Generation | str:
