@@ -20,7 +20,6 @@ from manifold_common.shapes.access import (
 )
 from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.decode import plain
-from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
 from manifold_common.shapes.sessions import Committed, Saved
 from msgspec import structs
@@ -46,13 +45,7 @@ def plan_session(
         principal,
         session,
         project,
-        CheckoutRequest(
-            body.generation,
-            tuple(body.paths),
-            seen_generation=seen_of(body.seen_generation),
-            drop_lost_draft=body.drop_lost_draft,
-            only_new=only_new,
-        ),
+        body.request(only_new=only_new),
         wanted=wanted_by(body),
         restore=body.restore,
     )
@@ -73,8 +66,7 @@ def publish_uploads(
     request: NamedRequest | None,
 ) -> Committed:
     """Raises as ``Uploads.publish``."""
-    intent = Intent(body.message, body.provenance, expected, body.strategy, request)
-    return manifold.uploads.publish(principal, session, body.draft, body.packs, intent)
+    return manifold.uploads.publish(principal, session, body.draft, body.packs, body.intent(expected, request))
 
 
 def with_plan(

@@ -71,7 +71,7 @@ def commit_changes(
     edits = [edit_of(change) for change in body.changes]
     found, named = caller.project_id(project), named_request(request, caller)
     expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
-    intent = Intent(body.message, body.provenance, expected, body.strategy, named)
+    intent = body.intent(expected, named)
     done = caller.manifold.edits.apply(caller.principal, found, edits, intent)
     tell_edits(response, done, is_made=True)
     return done
@@ -82,7 +82,7 @@ def restore(request: Request, response: Response, caller: Caller, project: Proje
     """Make a new generation in which everything, or some paths, are as they were. Nothing is lost by it."""
     found, named = caller.project_id(project), named_request(request, caller)
     expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
-    intent = Intent(body.message, body.provenance, expected, body.strategy, named)
+    intent = body.intent(expected, named)
     paths = [path.exact for path in body.paths]
     done = caller.manifold.edits.restore(caller.principal, found, body.generation, paths, intent)
     tell_edits(response, done)

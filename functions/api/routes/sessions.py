@@ -10,8 +10,6 @@ from manifold_common.domain.api_address import API
 from manifold_common.ids import SessionId, parse_session_id
 from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.cursors import Content, Cursors
-from manifold_common.shapes.intent import Intent
-from manifold_common.shapes.requests import CheckoutRequest
 from manifold_common.shapes.sessions import (
     CHECKSUM,
     CheckedOut,
@@ -72,14 +70,7 @@ def open_session(request: Request, response: Response, caller: Caller, body: Ope
         caller.principal,
         session,
         project,
-        CheckoutRequest(
-            body.generation,
-            tuple(body.paths),
-            body.strategy,
-            seen_of(body.seen_generation),
-            body.drop_lost_draft,
-            only_new=creates_only(request.headers),
-        ),
+        body.request(only_new=creates_only(request.headers)),
     )
     opened = caller.manifold.sessions.get(caller.principal, done.session)
     tell_session(response, opened, is_new=done.kind is CheckoutKind.NEW)
@@ -104,12 +95,7 @@ def checkout(
     done = caller.manifold.sessions.checkout(
         caller.principal,
         parse_session_id(session),
-        request=CheckoutRequest(
-            wanted.generation,
-            strategy=wanted.strategy,
-            seen_generation=seen_of(wanted.seen_generation),
-            drop_lost_draft=wanted.drop_lost_draft,
-        ),
+        request=wanted.request(),
     )
     tell_session(response, caller.manifold.sessions.get(caller.principal, done.session))
     return done
@@ -146,7 +132,7 @@ def commit(
     done = caller.manifold.commits.commit(
         caller.principal,
         found,
-        Intent(wanted.message, wanted.provenance, expected, wanted.strategy, named),
+        wanted.intent(expected, named),
         checksum=wanted.checksum,
     )
     tell_commit(response, done)

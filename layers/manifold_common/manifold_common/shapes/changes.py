@@ -7,9 +7,11 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta
 
 from manifold_common.domain.conflict import Strategy
-from manifold_common.domain.history import Point
+from manifold_common.domain.history import Point, Seen
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.shapes.base import Answer, Count, Message, Mode, Provenance, Request, SeenGeneration
+from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.losses import NOT_KEPT, NotKept
 from manifold_common.shapes.path import LISTED_PATHS, Place, TreePath
 
@@ -77,6 +79,19 @@ class ExportedFolder(Answer, frozen=True):
 
 
 Expected: TypeAlias = Annotated[SeenGeneration | None, Meta(description=EXPECTED)]
+
+
+class ChangeRequest(Request, frozen=True, kw_only=True):
+    """What a request says of the change that it asks for."""
+
+    message: Message = ""
+    provenance: Provenance = {}
+    expected_generation: Expected = None
+    strategy: Annotated[Strategy, Meta(description=STRATEGY)] = Strategy.FAIL
+
+    def intent(self, expected: Seen | None, request: NamedRequest | None) -> Intent:
+        """Return what is meant. Args: ``expected``: what this and the headers ask for; ``request``: its name."""
+        return Intent(self.message, self.provenance, expected, self.strategy, request)
 
 
 class NewFolder(Place, frozen=True, kw_only=True):
@@ -156,7 +171,7 @@ class CopyChange(_FromTo, frozen=True, tag_field="op", tag="copy"):
 TreeChange: TypeAlias = PutFileChange | PutLinkChange | MakeFolderChange | DeleteChange | MoveChange | CopyChange
 
 
-class NewCommit(Request, frozen=True):
+class NewCommit(ChangeRequest, frozen=True, kw_only=True):
     """Changes that become one commit: all of them or none."""
 
     changes: Annotated[
@@ -170,13 +185,9 @@ class NewCommit(Request, frozen=True):
             ],
         ),
     ]
-    message: Message = ""
-    provenance: Provenance = {}
-    expected_generation: Expected = None
-    strategy: Annotated[Strategy, Meta(description=STRATEGY)] = Strategy.FAIL
 
 
-class Restore(Request, frozen=True):
+class Restore(ChangeRequest, frozen=True, kw_only=True):
     generation: Annotated[Generation, Meta(description="The generation to bring back.", examples=[3])]
     paths: Annotated[
         list[Place],
@@ -186,7 +197,3 @@ class Restore(Request, frozen=True):
             examples=[[{"path": "src"}]],
         ),
     ] = []
-    message: Message = ""
-    provenance: Provenance = {}
-    expected_generation: Expected = None
-    strategy: Annotated[Strategy, Meta(description=STRATEGY)] = Strategy.FAIL

@@ -5,18 +5,19 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point
 from manifold_common.ids import SLUG, CommitId, Generation, ProjectId, SessionId
-from manifold_common.shapes.base import Answer, Count, Dated, Message, Moment, Provenance, Request, SeenGeneration
-from manifold_common.shapes.changes import DECIDED, GENERATION_COMMIT, KEPT, STRATEGY
+from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request, SeenGeneration, seen_of
+from manifold_common.shapes.changes import DECIDED, GENERATION_COMMIT, KEPT, STRATEGY, ChangeRequest
 from manifold_common.shapes.history import TreeDifference
 from manifold_common.shapes.losses import NOT_KEPT, NotKept
 from manifold_common.shapes.page import Page
 from manifold_common.shapes.path import LISTED_PATHS, TreePath
 from manifold_common.shapes.projects import GENERATION
+from manifold_common.shapes.requests import CheckoutRequest
 
 SEEN = (
     "The highest generation seen before, best with its commit id: `7-<commit id>`. A store that has less, or another "
@@ -37,6 +38,15 @@ class Checkout(Request, frozen=True):
     seen_generation: Seen = None
     drop_lost_draft: Annotated[bool, Meta(description=DROP_LOST_DRAFT)] = False
 
+    def request(self, *, only_new: bool = False) -> CheckoutRequest:
+        return CheckoutRequest(
+            generation=self.generation,
+            strategy=self.strategy,
+            seen_generation=seen_of(self.seen_generation),
+            drop_lost_draft=self.drop_lost_draft,
+            only_new=only_new,
+        )
+
 
 class OpenSession(Checkout, frozen=True):
     project: Annotated[str | None, Meta(description="Name or id; needed for a new session.", examples=["demo"])] = None
@@ -46,11 +56,11 @@ class OpenSession(Checkout, frozen=True):
     ] = None
     paths: Annotated[Patterns, Meta(description="Restrict a new session to these (gitignore syntax).")] = []
 
+    def request(self, *, only_new: bool = False) -> CheckoutRequest:
+        return structs.replace(super().request(only_new=only_new), paths=tuple(self.paths))
 
-class CommitSession(Request, frozen=True):
-    message: Message = ""
-    provenance: Provenance = {}
-    strategy: Annotated[Strategy, Meta(description=STRATEGY)] = Strategy.FAIL
+
+class CommitSession(ChangeRequest, frozen=True, kw_only=True):
     expected_generation: Annotated[
         SeenGeneration | None,
         Meta(description="As If-Match: the project's newest, whichever one the session is based on."),
