@@ -1,7 +1,7 @@
 """Clients that read and store content past a server: plans and uploads (docs/direct-access.md).
 
 Keys and bytes are base64; nothing of them is ever logged. Whether an answer is about what was asked for is seen to in
-``shapes/asked.py``.
+``shapes/answer_checks.py``.
 """
 
 from __future__ import annotations

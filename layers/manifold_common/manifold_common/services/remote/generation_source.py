@@ -29,7 +29,7 @@ from manifold_common.ports.object_store import Buffer
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.sessions.generation_source import SessionBase
 from manifold_common.shapes.access import GrantedDraft, ObjectGrant, Plan, SessionPlan
-from manifold_common.shapes.asked import check_plan, session_of
+from manifold_common.shapes.answer_checks import check_plan, session_of
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 from manifold_common.shapes.sessions import Session
 
