@@ -53,7 +53,7 @@ def request_name(headers: Headers) -> RequestId | None:
 def request_of_session(request: Request) -> NamedRequest | None:
     """Return the request's name, where a session's intent tells it from others. Raises InvalidInput."""
     name = request_name(request.headers)
-    return None if name is None else NamedRequest(name, tell_repeated=_note(request))
+    return None if name is None else NamedRequest(name, on_replay=_note(request))
 
 
 def named_request(request: Request, caller: Call) -> NamedRequest | None:

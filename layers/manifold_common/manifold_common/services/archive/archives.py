@@ -206,7 +206,7 @@ class _Extraction:
         yield from folders.values()
 
     def answer(self, edited: Edited) -> ImportedArchive:
-        """Return what is answered, when all items are through."""
+        """Return the answer to an import. Call it after the last item."""
         return ImportedArchive(
             **structs.asdict(edited),
             entries=self.entries,

@@ -53,7 +53,7 @@ __all__ = [
 
 
 class Written(NamedTuple):
-    """A file or a folder that was put where it is wanted, with what headers say of it."""
+    """A file or folder that was written, with what response headers need."""
 
     answer: Edited
     entry: Entry
@@ -82,7 +82,7 @@ class Edits:
     def write(
         self, principal: Principal, project: ProjectId, edit: PutFile | MakeFolder, intent: Intent = NO_INTENT
     ) -> Written:
-        """Put a file or a folder where it is wanted. Raises as ``apply``."""
+        """Write one file, or make one folder, as a commit. Raises as ``apply``."""
         done = self._apply(principal, project, [edit], intent)
         return Written(_answer(done), done.after.tree[edit.path], edit.path not in done.before)
 

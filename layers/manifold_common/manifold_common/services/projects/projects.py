@@ -212,7 +212,7 @@ class Projects:
 
 
 def _project_of(row: ProjectRow) -> Project:
-    """Return what is said of a project: of its row, what is not the catalog's own."""
+    """Return a project as callers see it: its row without what is internal to the catalog."""
     return Project(
         id=row.project,
         name=row.name,

@@ -34,7 +34,7 @@ from manifold_common.shapes.path import TreePath, listed
 
 
 class Publication(NamedTuple):
-    """What became of an import's changes."""
+    """How an import's changes were published."""
 
     generation: Generation
     commit: CommitId | None
@@ -112,7 +112,7 @@ class Transfer:
 
 
 def exported(snapshot: Snapshot, destination: Path) -> ExportedFolder:
-    """Return what an export answers."""
+    """Return the answer to an export."""
     size, files = totals(snapshot.tree)
     return ExportedFolder(
         project=snapshot.project,
@@ -158,7 +158,7 @@ def read_source(
 
 
 def imported(incoming: Incoming, done: Publication) -> ImportedFolder:
-    """Return what an import answers. Args: ``done``: what became of the folder's changes."""
+    """Return the answer to an import. Args: ``done``: how the folder's changes were published."""
     base, found = incoming.base, incoming.found
     size = sum(entry.size for entry in found.changes.upserts.values())
     size += sum(base.tree[path].size for path in found.seen if path not in found.changes.upserts)

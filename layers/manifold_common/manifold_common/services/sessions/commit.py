@@ -217,7 +217,7 @@ class Commits:
 
 
 def nothing_committed(opened: OpenWorkingSet, base: Point, found: ScanResult) -> Committed:
-    """Return what a commit answers where the working set has changed nothing. Args: ``base``: what it stands on."""
+    """Return the answer to a commit of a working set without changes. Args: ``base``: the generation that it is at."""
     return Committed(
         project=opened.owner.project,
         generation=base.generation,
@@ -237,7 +237,7 @@ def nothing_committed(opened: OpenWorkingSet, base: Point, found: ScanResult) ->
 
 
 def of_working_set(done: Committed, opened: OpenWorkingSet, found: ScanResult, behind: str | None) -> Committed:
-    """Return what a commit answers, with what only its working set tells. Args: ``behind``: as in the answer."""
+    """Return the answer to a commit, with what only its working set knows. Args: ``behind``: as in the answer."""
     return structs.replace(
         done,
         conflicts=listed(sorted({*(path.exact for path in done.conflicts), *opened.decided})),
@@ -250,7 +250,7 @@ def of_working_set(done: Committed, opened: OpenWorkingSet, found: ScanResult, b
 
 
 def committed(published: Published, pending: PendingCommit) -> Committed:
-    """Return what a commit answers, as far as no working set is concerned."""
+    """Return the answer to a commit, without what only a working set knows."""
     counted = tally(pending.base.tree, published.changes)
     return Committed(
         project=pending.base.project,
@@ -271,7 +271,7 @@ def committed(published: Published, pending: PendingCommit) -> Committed:
 
 
 def saved(session: SessionId, base: Snapshot, draft: CommitId | None, changes: Changes | None = None) -> Saved:
-    """Return what is answered where a draft was saved: ``changes`` to ``base``, or none."""
+    """Return the answer to a save. Args: ``changes``: those that were saved, to ``base``; ``None``: there were none."""
     return Saved(
         session=session,
         project=base.project,

@@ -51,7 +51,7 @@ class Survey(NamedTuple):
         return is_significant(self.state.base.tree, self.changes)
 
     def differences(self) -> list[Difference]:
-        """Return, by path, what there is to be said of the changes."""
+        """Return the differences from the base, by path."""
         tree = self.state.base.tree
         return differences(tree, self.state.base.with_changes(self.changes).tree)
 

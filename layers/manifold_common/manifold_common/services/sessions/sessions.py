@@ -45,7 +45,7 @@ from manifold_common.shapes.sessions import CheckedOut, CheckoutKind, Closed, Mi
 class WorkingSetStatus(NamedTuple):
     answer: Status
     differences: list[Difference]
-    """All of them, by path: the answer has the first."""
+    """All of them, by path. The answer lists only the first."""
 
 
 class NewSession(NamedTuple):
@@ -319,7 +319,7 @@ class Sessions:
 
 
 def session_of(row: SessionRow) -> Session:
-    """Return what is said of a session: of its row, what is not the catalog's own."""
+    """Return a session as callers see it: its row without what is internal to the catalog."""
     return Session(
         session=row.session,
         project=row.project,
@@ -332,7 +332,7 @@ def session_of(row: SessionRow) -> Session:
 
 
 def status_of(opened: OpenWorkingSet, seen: Survey, head: Generation) -> WorkingSetStatus:
-    """Return what a working set has changed. Args: ``head``: the project's newest generation."""
+    """Return the status of a working set after a survey. Args: ``head``: the project's newest generation."""
     found = seen.differences()
     answer = Status(
         session=opened.owner.session,
@@ -348,7 +348,7 @@ def status_of(opened: OpenWorkingSet, seen: Survey, head: Generation) -> Working
 
 
 def checked_out(opened: OpenWorkingSet, kind: CheckoutKind, head: Generation, expires_at: datetime) -> CheckedOut:
-    """Return what a checkout of an open working set answers. Args: ``head``: the project's newest generation."""
+    """Return the answer to a checkout that is done. Args: ``head``: the project's newest generation."""
     assert opened.state is not None
     base, scope = opened.state.base, Scope(opened.state.scope)
     size, files = base.tree_bytes, len(base.tree) - (ROOT in base.tree)
