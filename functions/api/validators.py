@@ -4,7 +4,7 @@
 project                ``"<generation>-<commit id>.<revision>"``: every commit and every rename makes another one
 tree, commit, folder   ``"<generation>-<commit id>"``: what a generation holds never changes
 file                   its content's
-archive                ``W/"<generation>-<commit id>"``: the same tree, perhaps compressed otherwise
+archive                ``"<generation>-<commit id>:<digest>"``: the tree, and what makes its bytes of it
 session                all that is said of it: base, saved work, end
 other JSON             the answer's own (``Revalidation``)
 =====================  =========================================================================================
@@ -23,14 +23,13 @@ from urllib.parse import quote
 
 from fastapi import Response
 from manifold_common.domain.api_address import API
-from manifold_common.domain.history import Point
+from manifold_common.domain.history import Point, Version
 from manifold_common.domain.tree import etag_of
 from manifold_common.ids import ProjectId
 from msgspec import structs
 
-from functions.api.entity_tags import Version
-
 if TYPE_CHECKING:
+    from manifold_common.services.archive.exported import ExportedArchive
     from manifold_common.services.projects.edits import Written
     from manifold_common.services.projects.history import OpenFile
     from manifold_common.shapes.changes import Edited
@@ -56,13 +55,15 @@ class Validators(NamedTuple):
 
 
 def of_project(found: Project) -> Validators:
-    version = Version(found.point, found.revision)
-    return Validators(version.etag, version, found.updated_at)
+    return Validators(f'"{found.version}"', found.version, found.updated_at)
 
 
-def of_generation(point: Point, modified_at: datetime | None = None, *, is_weak: bool = False) -> Validators:
-    etag = f'W/"{point}"' if is_weak else f'"{point}"'
-    return Validators(etag, Version(point, None), modified_at)
+def of_generation(point: Point, modified_at: datetime | None = None) -> Validators:
+    return Validators(f'"{point}"', Version(point, None), modified_at)
+
+
+def of_archive(archive: ExportedArchive) -> Validators:
+    return Validators(f'"{archive.version}"', Version(archive.point, None), archive.made_at)
 
 
 def of_file(file: OpenFile) -> Validators:

@@ -93,7 +93,7 @@ def test_content_in_the_clear_that_was_changed_is_refused_whichever_way_it_is_re
     with pytest.raises(CorruptObject):
         node.transfer.export(LOCAL_PRINCIPAL, begun.project, tmp_path / "export")
     with pytest.raises(CorruptObject):
-        list(node.archives.export(LOCAL_PRINCIPAL, begun.project, ArchiveFormat.TAR_GZ).pieces)
+        list(node.archives.export(LOCAL_PRINCIPAL, begun.project, ArchiveFormat.TAR_GZ).read())
     fork = node.forks.fork(LOCAL_PRINCIPAL, begun.project, "fork").id
     with pytest.raises(CorruptObject):
         check_out_all(begun.make(), fork)

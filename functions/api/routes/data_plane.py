@@ -48,9 +48,9 @@ SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agen
 def plan_project(request: Request, caller: Caller, project: ProjectRef, body: PlanProject | None = None) -> Plan:
     """Say how to read a generation from the object store: links to its objects, and the key of each."""
     body = body or PlanProject()
-    found = caller.project_id(project)
-    check_project(caller, request.headers, found)
-    return caller.manifold.plans.plan(caller.principal, found, body.generation, wanted_by(body))
+    found = caller.project(project)
+    check_project(request.headers, found)
+    return caller.manifold.plans.plan(caller.principal, found.id, body.generation, wanted_by(body))
 
 
 @router.post("/sessions/{session}/plan", responses=responses(404, 409, 412))

@@ -253,7 +253,7 @@ def test_an_archive_has_a_format_that_there_is(make_manifold: MakeManifold) -> N
     manifold = make_manifold()
     project = new_project(manifold, a=b"one")
     named: Any = "zip"
-    assert b"".join(manifold.archives.export(LOCAL_PRINCIPAL, project, named).pieces).startswith(b"PK")
+    assert b"".join(manifold.archives.export(LOCAL_PRINCIPAL, project, named).read()).startswith(b"PK")
     for value in ("tar", "ZIP", None, Strategy.FAIL):
         with pytest.raises(InvalidInput, match=r"'tar\.gz', 'zip'"):
             manifold.archives.export(LOCAL_PRINCIPAL, project, value)  # type: ignore[arg-type]

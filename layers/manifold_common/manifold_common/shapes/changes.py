@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 from msgspec import Meta
 
@@ -111,6 +111,8 @@ class MovePaths(Request, frozen=True):
 class PutFileChange(Place, frozen=True, kw_only=True, tag_field="op", tag="put"):
     """Create or replace a file: with `text`, or with `content_base64`."""
 
+    ONE_OF: ClassVar = (("text", "content_base64"),)
+
     text: Annotated[str | None, Meta(description="The content, as UTF-8.")] = None
     content_base64: Annotated[bytes | None, Meta(description="The content, as any bytes.")] = None
     mode: Mode | None = None
@@ -128,6 +130,8 @@ class PutFileChange(Place, frozen=True, kw_only=True, tag_field="op", tag="put")
 
 class PutLinkChange(Place, frozen=True, kw_only=True, tag_field="op", tag="link"):
     """Create or replace a symbolic link: to `target`, or to `target_base64`."""
+
+    ONE_OF: ClassVar = (("target", "target_base64"),)
 
     target: Annotated[str | None, Meta(description="Where it points to, as text.")] = None
     target_base64: Annotated[bytes | None, Meta(description="The same, as any bytes.")] = None

@@ -96,7 +96,7 @@ def test_nothing_that_is_made_afterwards_is_in_the_clear_whichever_way_it_comes(
     source.mkdir()
     (source / word).write_bytes(text)
     node.transfer.import_folder(LOCAL_PRINCIPAL, project, source, keep=True)
-    rest = b"".join(node.archives.export(LOCAL_PRINCIPAL, project, ArchiveFormat.TAR_GZ).pieces)
+    rest = b"".join(node.archives.export(LOCAL_PRINCIPAL, project, ArchiveFormat.TAR_GZ).read())
 
     def read(into: memoryview) -> int:
         nonlocal rest

@@ -90,6 +90,7 @@ class Commits:
                 self._working_sets.settle(opened)
                 if isinstance(error, NotFound):
                     self._working_sets.forget(owner)
+                    self._sessions.view(principal, session)  # which says what is here of one that is closed
                 raise
             if published.commit is None:
                 self._rest_on(opened, published.head)

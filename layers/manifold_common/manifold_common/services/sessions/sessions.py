@@ -19,7 +19,7 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Difference, totals
-from manifold_common.domain.unknown import unknown_session
+from manifold_common.domain.unknown import closed_session, unknown_session
 from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.staleness import refuse_replaced, refuse_stale
 from manifold_common.engine.tree_log import Snapshot
@@ -71,6 +71,8 @@ class Sessions:
         """Raises NotFound: the user has no such session."""
         found = self._context.catalog.view_session(principal.tenant, principal.user, session)
         if found is None:
+            if any((one.principal, one.session) == (principal, session) for one in self._working_sets.folders.found()):
+                raise closed_session(session)
             raise unknown_session(session, (row.session for row in self.all(principal)))
         return found
 
@@ -215,7 +217,7 @@ class Sessions:
         if project is not None and row.project != project:
             raise InvalidInput(
                 f"session '{row.session}' works on another project",
-                hint="choose another session id, or close that session",
+                hint="choose another session id, or commit what that session has, and close it",
             )
         if request.paths and request.paths != scope_of(self._context.keys, row):
             raise InvalidInput(
