@@ -1,5 +1,5 @@
-"""Events as server-sent events (the HTML standard's ``text/event-stream``), which a browser's EventSource reads and takes
-up again by itself."""
+"""Events as server-sent events (the HTML standard's ``text/event-stream``), which a browser's EventSource reads, and
+takes up again by itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final
 
 from fastapi import Request, Response
 from manifold_common.domain.event import PROJECT_DELETED
+from manifold_common.domain.event_place import EventPlace, Followed
 from manifold_common.errors import ManifoldError
-from manifold_common.ports.catalog import EventPlace, Followed
 from manifold_common.services.events.feed import FeedPage
 
 from functions.api.caller import Api
@@ -26,7 +26,7 @@ _RETRY_MILLISECONDS: Final = 3000
 _HEARTBEAT: Final = b":\n\n"
 _HEARTBEAT_SECONDS: Final = 15.0
 _LONGEST_SECONDS: Final = 3600.0
-"""A stream ends then, and its client takes it up again: one whose client is gone without a word does not stay for ever."""
+"""A stream ends then, and its client takes it up again. So one whose client went without a word does not stay."""
 _PAGE_EVENTS: Final = 100
 _PAGE_BYTES: Final = 1 << 20
 _HELD_BYTES: Final = 4 * _PAGE_BYTES
@@ -63,7 +63,7 @@ async def _pieces(
 ) -> AsyncGenerator[bytes]:
     transfer, begun, ends_at = request.state.transfer, False, time.monotonic() + _LONGEST_SECONDS
     with api.traffic.waiting(transfer.peer) as wait:
-        while not wait.is_over and time.monotonic() < ends_at:
+        while not wait.is_over:
             nudges = api.watch.nudges
             await api.room.take(transfer, _HELD_BYTES - transfer.held_bytes)
             try:
@@ -80,15 +80,18 @@ async def _pieces(
             begun, after = True, page.place
             if followed.project is not None and any(event.type == PROJECT_DELETED for event in page.events):
                 return
-            while not page.has_more and not await api.watch.news(
-                wait, followed, after.sequence, nudges=nudges, seconds=_HEARTBEAT_SECONDS
-            ):
+            while not page.has_more:
+                seconds = min(_HEARTBEAT_SECONDS, ends_at - time.monotonic())
+                if seconds <= 0:
+                    return
+                if await api.watch.news(wait, followed, after.sequence, nudges=nudges, seconds=seconds):
+                    break
                 yield _HEARTBEAT
 
 
 def _opening(after: EventPlace | None, cursor_of: Write) -> bytes:
-    """Say where the stream begins, so that one which breaks before its first event is taken up from there: ``now`` would
-    be another place by then."""
+    """Say where the stream begins, so that one which breaks before its first event is taken up from there: ``now``
+    would be another place by then."""
     begins = f"id: {cursor_of(after)}\n" if after is not None else ""
     return f"retry: {_RETRY_MILLISECONDS}\n{begins}\n".encode()
 

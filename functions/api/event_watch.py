@@ -16,8 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+from manifold_common.domain.event_place import Followed
 from manifold_common.errors import ManifoldError
-from manifold_common.ports.catalog import Followed
 
 from functions.api.traffic import Wait
 

@@ -64,7 +64,7 @@ def stream(
 def stream_as_it_comes(
     request: Request, room: Room, pieces: AsyncGenerator[bytes], *, headers: Mapping[str, str], media_type: str
 ) -> Response:
-    """Return a streamed answer whose pieces come when there is something to say. Their memory, ``pieces`` takes itself."""
+    """Return a streamed answer whose pieces come when there is something to say, and take their memory themselves."""
     if is_head(request.scope):
         return _Headers(status_code=200, headers=dict(headers), media_type=media_type)
     untaken = request.scope["state"].get("untaken")

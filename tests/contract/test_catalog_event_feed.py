@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from manifold_common.domain.event_place import BEGINNING, EventPlace, Followed
 from manifold_common.errors import EventsGone
-from manifold_common.ports.catalog import BEGINNING, Catalog, EventPlace, EventReport, Followed, OutboxEvent
+from manifold_common.ports.catalog import Catalog, EventReport, OutboxEvent
 
 from tests.contract.catalog_fixtures import (
     LATER,

@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.system.clock import SystemClock
+from manifold_common.domain.event_place import EventPlace, Followed
 from manifold_common.domain.listing import CommitFilter
 from manifold_common.ids import ProjectId, SessionId, TenantId, UserId
-from manifold_common.ports.catalog import Catalog, EventPlace, Followed
+from manifold_common.ports.catalog import Catalog
 
 from tests.contract.catalog_fixtures import NOW
 from tests.support.postgres import direct_dsn
@@ -27,8 +28,8 @@ INSERT INTO removed_events (tenant_id, project_id, sequence, created_at)
 SELECT 't' || n % 50, 'p' || n, n % 1000, now() FROM generate_series(1, 20000) AS n;
 INSERT INTO projects (tenant_id, project_id, owner_id, name, generation, head_commit_id, created_at, updated_at)
 SELECT 't1', rpad('p' || n, 26, 'a'), 'ann', 'n' || n, 20000, 'x', now(), now() FROM generate_series(1, 2) AS n;
-INSERT INTO commits (tenant_id, project_id, generation, commit_id, parent_id, record_hash, dek_id, object_bytes, author_id,
-                     session_id, note, created_at)
+INSERT INTO commits (tenant_id, project_id, generation, commit_id, parent_id, record_hash, dek_id, object_bytes,
+                     author_id, session_id, note, created_at)
 SELECT 't1', rpad('p1', 26, 'a'), n, lpad(n::text, 26, 'a'), CASE WHEN n > 1 THEN 'x' END, '', 'k', 0, 'u' || n % 1000,
        's' || n % 1000, '', now()
 FROM generate_series(1, 20000) AS n;
@@ -103,9 +104,7 @@ def test_what_has_an_index_goes_by_it(postgres_dsn: str, filled: psycopg.Connect
         assert f"Seq Scan on {table} " not in plan, f"{name}: {plan}"
 
 
-def test_a_page_from_a_place_on_reads_no_more_than_its_rows(
-    postgres_dsn: str, filled: psycopg.Connection[Any]
-) -> None:
+def test_a_page_from_a_place_on_reads_no_more_than_its_rows(postgres_dsn: str, filled: psycopg.Connection[Any]) -> None:
     catalog = PostgresCatalog(postgres_dsn, clock=SystemClock())
     try:
         for followed in (IN_PROJECT, IN_TENANT):

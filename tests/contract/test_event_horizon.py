@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.system.clock import SystemClock
-from manifold_common.ports.catalog import Followed
+from manifold_common.domain.event_place import Followed
 
 from tests.contract.catalog_fixtures import TENANT, Made, make_project
 from tests.support.postgres import direct_dsn

@@ -12,9 +12,9 @@ from typing import Annotated, Any, TypeVar
 import anyio
 import msgspec
 from fastapi import Header, Query, Request, Response
+from manifold_common.domain.event_place import EventPlace, Followed
 from manifold_common.errors import Abandoned, InvalidInput, NotFound
 from manifold_common.ids import ProjectId, parse_project_id
-from manifold_common.ports.catalog import EventPlace, Followed
 from manifold_common.services.events.feed import FeedPage
 from manifold_common.shapes.cursors import Content, Cursors
 from manifold_common.shapes.events import EventPage
@@ -43,8 +43,8 @@ _CURSORS = Cursors("events", msgspec.msgpack.Decoder(Content[tuple[_Whole, _Whol
 Since = Annotated[
     str | None,
     Query(
-        description="`next_cursor` of the page before. `now`: only what is to come. Without it: from the oldest event on "
-        "from which none is missing."
+        description="`next_cursor` of the page before. `now`: only what is to come. Without it: from the oldest event "
+        "on, from which none is missing."
     ),
 ]
 Wait = Annotated[
@@ -81,7 +81,9 @@ async def list_events(
 
     With `Accept: text/event-stream` the answer is a stream of server-sent events that goes on.
     """
-    return await _answer(request, response, _Reader(caller, None), _since_of(request, since, last_event_id), limit, wait)
+    return await _answer(
+        request, response, _Reader(caller, None), _since_of(request, since, last_event_id), limit, wait
+    )
 
 
 @router.get("/projects/{project}/events", responses=_ANSWERS)

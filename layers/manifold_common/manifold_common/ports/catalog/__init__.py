@@ -19,7 +19,7 @@ from manifold_common.ports.catalog.checkpoints import CheckpointRow, Checkpoints
 from manifold_common.ports.catalog.commit_leases import CommitLeases
 from manifold_common.ports.catalog.commits import CommitRow, Commits, Head, Publication
 from manifold_common.ports.catalog.drafts import DraftRef, Drafts
-from manifold_common.ports.catalog.event_feed import BEGINNING, EventFeed, EventPlace, EventsPage, Followed
+from manifold_common.ports.catalog.event_feed import EventFeed, EventsPage
 from manifold_common.ports.catalog.installation import DatabaseIdentity, Installation, InstallationRow
 from manifold_common.ports.catalog.keys import Keys, PlainObjects, encrypted_meanwhile
 from manifold_common.ports.catalog.outbox import EventClaim, EventReport, EventStream, Outbox, OutboxEvent, OutboxRow
@@ -30,7 +30,6 @@ from manifold_common.ports.catalog.superseded import Superseded, SupersededObjec
 from manifold_common.ports.catalog.uploads import Held, Upload, Uploads
 
 __all__ = [
-    "BEGINNING",
     "Catalog",
     "CatalogHealth",
     "CheckpointRow",
@@ -39,11 +38,9 @@ __all__ = [
     "DatabaseIdentity",
     "DraftRef",
     "EventClaim",
-    "EventPlace",
     "EventReport",
     "EventStream",
     "EventsPage",
-    "Followed",
     "Head",
     "Held",
     "InstallationRow",

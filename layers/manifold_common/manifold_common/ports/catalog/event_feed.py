@@ -10,38 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from manifold_common.domain.moments import microseconds_of
+from manifold_common.domain.event_place import BEGINNING, EventPlace, Followed
 from manifold_common.errors import EventsGone
-from manifold_common.ids import ProjectId, TenantId
 from manifold_common.ports.catalog.outbox import OutboxRow
-
-
-class EventPlace(NamedTuple):
-    """Behind an event."""
-
-    sequence: int
-    written_at: int
-    """When that event was written, in microseconds since 1970: another history gives the number to another event."""
-
-    @classmethod
-    def behind(cls, sequence: int, created_at: datetime) -> EventPlace:
-        return cls(sequence, microseconds_of(created_at))
-
-
-BEGINNING = EventPlace(0, 0)
-"""Before the first event that there ever was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """What somebody follows."""
-
-    tenant: TenantId
-    project: ProjectId | None
-    """``None``: all of the tenant's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +47,7 @@ class EventFeed(Protocol):
         be something that is shown only a moment later."""
 
 
-def checked_place(
-    after: EventPlace | None, removed: EventPlace | None, there: EventPlace | None
-) -> EventPlace:
+def checked_place(after: EventPlace | None, removed: EventPlace | None, there: EventPlace | None) -> EventPlace:
     """Return where a page begins. Raises EventsGone.
 
     Args:

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.event import PROJECT_DELETED
+from manifold_common.domain.event_place import EventPlace, Followed
 from manifold_common.ids import ProjectId
-from manifold_common.ports.catalog import EventPlace, Followed, OutboxRow
+from manifold_common.ports.catalog import OutboxRow
 from manifold_common.services.context import Context
 from manifold_common.services.events.relay import cloud_event
 
-Place = EventPlace
 _READ_AT_ONCE = 50
 """Events read from the catalog in one step: it bounds what is in memory, since one may have 256 KiB of paths."""
 

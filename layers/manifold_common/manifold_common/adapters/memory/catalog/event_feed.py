@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from manifold_common.adapters.memory.catalog.state import State
 from manifold_common.adapters.memory.catalog.tables import Written
-from manifold_common.ports.catalog import BEGINNING, EventPlace, EventsPage, Followed, OutboxRow
+from manifold_common.domain.event_place import BEGINNING, EventPlace, Followed
+from manifold_common.ports.catalog import EventsPage, OutboxRow
 from manifold_common.ports.catalog.event_feed import checked_place
 
 

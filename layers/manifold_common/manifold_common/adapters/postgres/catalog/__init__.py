@@ -15,7 +15,6 @@ from manifold_common.adapters.postgres.catalog.commit_leases import CommitLeases
 from manifold_common.adapters.postgres.catalog.commits import Commits
 from manifold_common.adapters.postgres.catalog.drafts import Drafts
 from manifold_common.adapters.postgres.catalog.event_feed import EventFeed
-from manifold_common.adapters.postgres.catalog.event_horizon import EventHorizon
 from manifold_common.adapters.postgres.catalog.installation import Installation
 from manifold_common.adapters.postgres.catalog.keys import Keys
 from manifold_common.adapters.postgres.catalog.outbox import Outbox
@@ -26,6 +25,7 @@ from manifold_common.adapters.postgres.catalog.superseded import Superseded
 from manifold_common.adapters.postgres.catalog.uploads import Uploads
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.adapters.postgres.dsn import Dsn
+from manifold_common.adapters.postgres.event_horizon import EventHorizon
 from manifold_common.adapters.postgres.migrations import known_migrations, refuse_other_version
 from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.adapters.postgres.room import Room

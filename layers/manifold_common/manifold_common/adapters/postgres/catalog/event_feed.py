@@ -1,4 +1,4 @@
-"""The outbox as it is read. A page is one statement: its events, and whether anything is missing before them, are of one
+"""The outbox as it is read. A page is one statement: its events, and whether any is missing before them, are of one
 moment. Of a whole tenant it goes up to the horizon (``event_horizon``)."""
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from manifold_common.adapters.postgres.catalog import rows
-from manifold_common.adapters.postgres.catalog.event_horizon import EventHorizon
-from manifold_common.adapters.postgres.database import Database, Row
-from manifold_common.ports.catalog import BEGINNING, EventPlace, EventsPage, Followed, OutboxRow
+from manifold_common.adapters.postgres.database import Database
+from manifold_common.adapters.postgres.event_horizon import EventHorizon
+from manifold_common.domain.event_place import EventPlace, Followed
+from manifold_common.ports.catalog import EventsPage, OutboxRow
 from manifold_common.ports.catalog.event_feed import checked_place
 
 # Whether a project or a tenant is followed is said in the statement's text: each has an index of its own.
