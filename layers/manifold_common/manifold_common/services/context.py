@@ -78,7 +78,7 @@ class Nudge:
         return event
 
     def tell(self, listener: Callable[[], None]) -> None:
-        """Have ``listener`` called with each nudge, by the thread that gives it. It returns at once, and never raises."""
+        """Have ``listener`` called with each nudge, by the thread that gives it. It takes no time, and never raises."""
         self._listeners.append(listener)
 
     def give(self) -> None:
