@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import anyio
 import msgspec
 from fastapi import Header, Query, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.event_place import EventPlace, Followed
 from manifold_common.errors import Abandoned, InvalidInput, NotFound
 from manifold_common.ids import ProjectId, parse_project_id
@@ -28,7 +29,7 @@ from functions.api.problem import responses
 from functions.api.shaped import Router
 from functions.invocation.bounds import MAX_PAGE_BYTES
 
-router = Router(prefix="/api", tags=["events"])
+router = Router(prefix=API, tags=["events"])
 
 T = TypeVar("T")
 
@@ -56,7 +57,8 @@ Wait = Annotated[
     ),
 ]
 LastEventId = Annotated[
-    str | None, Header(description="Of a stream that is taken up again: counts instead of `since`.")
+    str | None,
+    Header(alias="Last-Event-ID", description="Of a stream that is taken up again: counts instead of `since`."),
 ]
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     **responses(404, 410),

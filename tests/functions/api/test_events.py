@@ -26,12 +26,12 @@ from tests.support.api import Api, MakeApi, serving
 from tests.support.manifold import MakeManifold
 from tests.support.waiting import wait_until
 
-DEMO = "/api/projects/demo"
+DEMO = "/api/v1/projects/demo"
 
 
 def commit(api: Api, path: str = "a", project: str = "demo", **headers: str) -> None:
     change = {"op": "put", "path": path, "text": str(time.monotonic())}
-    made = api.post(f"/api/projects/{project}/commits", json={"changes": [change]}, headers=headers)
+    made = api.post(f"/api/v1/projects/{project}/commits", json={"changes": [change]}, headers=headers)
     assert made.status_code == 201, made.text
 
 
@@ -65,7 +65,7 @@ def test_documents_are_what_sinks_get(api: Api) -> None:
     commit(api, **{"X-Request-Id": "run-17/step-4"})
     api.patch(DEMO, json={"name": "other"})
     sent = [dict(event.document) for event in api.manifold.events.recent()]
-    shown = page(api, "/api/projects/other/events")["events"]
+    shown = page(api, "/api/v1/projects/other/events")["events"]
     assert shown == sent
     assert [one.get("correlationid") for one in shown][1] == "run-17/step-4"
     assert list(map(list, shown)) == list(map(list, sent))
@@ -73,7 +73,7 @@ def test_documents_are_what_sinks_get(api: Api) -> None:
 
 def test_now_is_only_what_is_to_come(api: Api) -> None:
     api.project()
-    for path in (f"{DEMO}/events", "/api/events"):
+    for path in (f"{DEMO}/events", "/api/v1/events"):
         begun = page(api, path, since="now")
         assert begun["events"] == []
         commit(api)
@@ -86,12 +86,12 @@ def test_all_projects_of_the_tenant_and_of_no_other(api: Api) -> None:
     stranger = Principal(TenantId("umbrella"), UserId("eve"))
     foreign = api.manifold.projects.create(stranger, "theirs")
     commit(api, project="other")
-    assert kinds(page(api, "/api/events")) == ["created", "created", "commit"]
+    assert kinds(page(api, "/api/v1/events")) == ["created", "created", "commit"]
     assert kinds(page(api)) == ["created"]
-    assert api.get(f"/api/projects/{foreign.id}/events").status_code == 404
+    assert api.get(f"/api/v1/projects/{foreign.id}/events").status_code == 404
     colleague = Principal(LOCAL_PRINCIPAL.tenant, UserId("bob"))
     theirs = api.manifold.projects.create(colleague, "bobs")
-    assert api.get(f"/api/projects/{theirs.id}/events").status_code == 404
+    assert api.get(f"/api/v1/projects/{theirs.id}/events").status_code == 404
 
 
 def test_a_cursor_is_of_one_list(api: Api) -> None:
@@ -102,9 +102,9 @@ def test_a_cursor_is_of_one_list(api: Api) -> None:
     mine = page(api)["next_cursor"]
     of_commits = api.get(f"{DEMO}/commits", params={"limit": 1}).json()["next_cursor"]
     for path, cursor in (
-        ("/api/projects/other/events", mine),
-        ("/api/events", mine),
-        (f"{DEMO}/events", page(api, "/api/events")["next_cursor"]),
+        ("/api/v1/projects/other/events", mine),
+        ("/api/v1/events", mine),
+        (f"{DEMO}/events", page(api, "/api/v1/events")["next_cursor"]),
         (f"{DEMO}/events", of_commits),
         (f"{DEMO}/events", "AAAA"),
         (f"{DEMO}/events", ""),
@@ -123,8 +123,8 @@ def remove(api: Api) -> None:
 def test_who_has_missed_what_was_removed_is_told(api: Api) -> None:
     api.project()
     api.project("quiet")
-    begun = {path: page(api, path, limit=1)["next_cursor"] for path in (f"{DEMO}/events", "/api/events")}
-    quiet = page(api, "/api/projects/quiet/events")["next_cursor"]
+    begun = {path: page(api, path, limit=1)["next_cursor"] for path in (f"{DEMO}/events", "/api/v1/events")}
+    quiet = page(api, "/api/v1/projects/quiet/events")["next_cursor"]
     commit(api)
     remove(api)
     commit(api)
@@ -135,14 +135,14 @@ def test_who_has_missed_what_was_removed_is_told(api: Api) -> None:
             assert "since=now" in gone.json()["hint"]
         assert kinds(page(api, path)) == ["commit"]
     commit(api, project="quiet")
-    assert kinds(page(api, "/api/projects/quiet/events", since=quiet)) == ["commit"]
+    assert kinds(page(api, "/api/v1/projects/quiet/events", since=quiet)) == ["commit"]
 
 
 def test_a_deletion_is_told_to_who_has_followed_the_project_and_then_it_is_not_there(api: Api) -> None:
     project = api.project()
-    path, everything = f"/api/projects/{project}/events", page(api, "/api/events")["next_cursor"]
+    path, everything = f"/api/v1/projects/{project}/events", page(api, "/api/v1/events")["next_cursor"]
     seen = page(api, path)["next_cursor"]
-    assert api.delete(f"/api/projects/{project}").status_code == 204
+    assert api.delete(f"/api/v1/projects/{project}").status_code == 204
     assert api.get(path).status_code == 404
     assert api.get(path, params={"since": "now"}).status_code == 404
     told = page(api, path, since=seen)
@@ -150,7 +150,7 @@ def test_a_deletion_is_told_to_who_has_followed_the_project_and_then_it_is_not_t
     after = api.get(path, params={"since": told["next_cursor"], "wait": 5})
     assert (after.status_code, after.json()["code"]) == (404, "not_found")
     assert api.get(f"{DEMO}/events", params={"since": seen}).status_code == 404
-    assert kinds(page(api, "/api/events", since=everything)) == ["deleted"]
+    assert kinds(page(api, "/api/v1/events", since=everything)) == ["deleted"]
 
 
 def test_names_of_files_are_in_events_only_if_that_is_allowed(make_api: MakeApi) -> None:
@@ -158,7 +158,7 @@ def test_names_of_files_are_in_events_only_if_that_is_allowed(make_api: MakeApi)
         api = make_api(KAFKA_INCLUDE_PATHS=allowed)
         api.project(f"demo-{allowed}")
         commit(api, project=f"demo-{allowed}")
-        found = page(api, f"/api/projects/demo-{allowed}/events")
+        found = page(api, f"/api/v1/projects/demo-{allowed}/events")
         assert found["events"][-1]["data"]["changed_paths"] == shown
 
 
@@ -173,7 +173,7 @@ def later(seconds: float, work: Callable[[], object]) -> threading.Timer:
 
 def test_a_wait_ends_at_once_when_this_process_writes(api: Api) -> None:
     api.project()
-    for path in (f"{DEMO}/events", "/api/events"):
+    for path in (f"{DEMO}/events", "/api/v1/events"):
         begun = page(api, path, since="now")["next_cursor"]
         writer = later(0.3, lambda: commit(api))
         started = time.monotonic()
@@ -190,7 +190,7 @@ def test_a_wait_ends_soon_when_another_process_writes(api: Api) -> None:
     begun = page(api, since="now")["next_cursor"]
     catalog, event = api.manifold.context.catalog, OutboxEvent("manifold.project.renamed", {"user_id": "local"})
     writer = later(0.2, lambda: catalog.rename_project(LOCAL_PRINCIPAL.tenant, project, "new", event))
-    assert kinds(page(api, f"/api/projects/{project}/events", since=begun, wait=20)) == ["renamed"]
+    assert kinds(page(api, f"/api/v1/projects/{project}/events", since=begun, wait=20)) == ["renamed"]
     writer.join()
 
 
@@ -374,10 +374,10 @@ def test_a_stream_in_which_nothing_happens_shows_that_it_is_alive(api: Api, monk
 
 def test_a_stream_ends_with_the_project_or_when_it_cannot_go_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     project = api.project()
-    path = f"/api/projects/{project}/events"
+    path = f"/api/v1/projects/{project}/events"
     with streaming(api, path) as stream:
         stream.next(), stream.next()
-        assert api.delete(f"/api/projects/{project}").status_code == 204
+        assert api.delete(f"/api/v1/projects/{project}").status_code == 204
         assert stream.next()["event"] == "manifold.project.deleted"
         with pytest.raises(EOFError):
             stream.next()
@@ -447,7 +447,9 @@ def test_a_reader_that_takes_nothing_is_not_read_for_and_is_cut_off(
     connection = api.connect()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     with closing(connection):
-        target = f"GET /api/projects/{project}/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n"
+        target = (
+            f"GET /api/v1/projects/{project}/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n"
+        )
         connection.sendall(target.encode())
         time.sleep(1)
         assert 0 < sum(reads) < 10 << 20  # of 40 MiB
