@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,22 @@ def test_nothing_is_shown_before_what_may_still_turn_up_and_all_of_it_in_order_t
     by_hand.commit()
     after = catalog.events_page(ALL, before.place, limit=100)
     assert [row.type for row in after.rows] == ["late", "manifold.test"]
+
+
+def test_readers_do_not_wait_one_after_the_other_for_a_writer_that_is_stuck(
+    catalog: PostgresCatalog, by_hand: psycopg.Connection[Any]
+) -> None:
+    made = make_project(catalog)
+    place = catalog.events_end(ALL)
+    write(by_hand, made)
+    made.publish()
+    assert catalog.events_end(ALL) == place
+    started = time.monotonic()
+    for _ in range(20):
+        assert catalog.events_end(ALL) == place
+    assert time.monotonic() - started < 5  # of 10, if each waited
+    by_hand.commit()
+    assert len(catalog.events_page(ALL, place, limit=5).rows) == 2
 
 
 def test_a_writer_that_gives_up_holds_nothing_back_afterwards(

@@ -20,7 +20,7 @@ from manifold_common.adapters.postgres.database import Database
 from manifold_common.ports.clock import Clock
 
 _PATIENCE_SECONDS = 0.5
-"""The longest that a reader waits for writers. What is complete then, is what it gets."""
+"""The longest that readers wait for the same writers, all together. What is complete then, is what they get."""
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.05
 
@@ -42,6 +42,7 @@ class _Candidate(NamedTuple):
     writers: frozenset[str]
     since: int
     """The number of the last look that had begun by then."""
+    noted_at: float
 
 
 class EventHorizon:
@@ -58,7 +59,7 @@ class EventHorizon:
 
     def reach(self) -> int:
         """Return the horizon: a sequence not below the newest that is visible now, unless writers take too long."""
-        deadline = self._clock.monotonic() + _PATIENCE_SECONDS
+        begun_at = self._clock.monotonic()
         pause, wanted = _FIRST_PAUSE_SECONDS, None
         while True:
             with self._lock:
@@ -66,13 +67,16 @@ class EventHorizon:
                 look = self._looks
             newest, writers = self._db.read(_LOOK, ())[0]
             wanted = newest if wanted is None else wanted
-            complete = self._note(look, newest, frozenset(writers))
-            if complete >= wanted or self._clock.monotonic() >= deadline:
+            complete, waited_since = self._note(look, newest, frozenset(writers))
+            waited_seconds = self._clock.monotonic() - min(begun_at, waited_since)
+            if complete >= wanted or waited_seconds >= _PATIENCE_SECONDS:
                 return complete
             self._clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    def _note(self, look: int, newest: int, writers: frozenset[str]) -> int:
+    def _note(self, look: int, newest: int, writers: frozenset[str]) -> tuple[int, float]:
+        """Returns the horizon, and since when writers are waited for."""
+        now = self._clock.monotonic()
         with self._lock:
             if newest < self._complete and look > self._complete_since:
                 self._complete, self._next = 0, None  # events were removed, or the database is a past one of itself
@@ -84,8 +88,8 @@ class EventHorizon:
             if not writers:
                 self._reached(newest)
             elif self._next is None and newest > self._complete:
-                self._next = _Candidate(newest, writers, self._looks)
-            return self._complete
+                self._next = _Candidate(newest, writers, self._looks, now)
+            return self._complete, now if self._next is None else self._next.noted_at
 
     def _reached(self, sequence: int) -> None:
         if sequence > self._complete:
