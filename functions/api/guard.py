@@ -20,9 +20,11 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastapi import Request
+from manifold_common.domain.api_address import API
 from manifold_common.domain.correlation import ID_HEADERS, Correlation, correlated, correlation
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.domain.patience import hurried, wanted_while
+from manifold_common.domain.served_link import PATH
 from manifold_common.errors import Abandoned, Denied, ManifoldError, Overloaded
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,8 +44,8 @@ _COUNTED = (Overloaded, Abandoned)
 """What ``Traffic`` sums up in the log, and what nobody is there to hear."""
 _ALWAYS_ANSWERED = frozenset({"/health", "/livez", "/readyz"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_STREAMED = re.compile(r"/api/(projects/[^/]+/(files/|archive\Z)|objects/)")
-_MANY_CHANGES = re.compile(r"/api/projects/[^/]+/commits\Z")
+_STREAMED = re.compile(rf"{API}/projects/[^/]+/(files/|archive\Z)|{PATH}")
+_MANY_CHANGES = re.compile(rf"{API}/projects/[^/]+/commits\Z")
 _JSON_BYTES = 1 << 20
 MANY_CHANGES_BYTES = 64 << 20
 
