@@ -2,11 +2,15 @@
 
 import signal
 
-# A shell starts its background jobs with SIGINT ignored, and the programs under test would inherit that.
+# A shell starts its background jobs with SIGINT ignored, and nohup its command with SIGHUP: the programs under test
+# would inherit that. What is handled here is not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 pytest_plugins = [
     "tests.support.workers",
+    "tests.support.collection",
     "tests.support.logs",  # what it sets back is set by others
     "tests.support.seaweedfs",  # before all that import it
     "tests.support.stack",

@@ -19,6 +19,7 @@ from functions.api.areas import OnDemand, load
 from functions.api.caller import Api, PrincipalOf, local_principal
 from functions.api.compressed import Compressed
 from functions.api.conditions import NotModified
+from functions.api.event_watch import EventWatch
 from functions.api.guard import Guard, HostRule
 from functions.api.methods import EveryMethod, refused_method
 from functions.api.openapi import describe
@@ -37,6 +38,7 @@ def create_app(
     principal_of: PrincipalOf = local_principal,
     hosts: HostRule | None = None,
     on_demand: bool = False,
+    is_buffered: bool = False,
     traffic: Traffic | None = None,
 ) -> FastAPI:
     """Return the application.
@@ -46,6 +48,7 @@ def create_app(
         hosts: which Host headers are this server's; see ``guard.local_hosts``. ``None``: not checked.
         traffic: what clients have under way, where a server counts connections in it too.
         on_demand: load each part of the application when the first request for it comes.
+        is_buffered: the platform sends an answer as a whole, when it has ended.
     """
     settings = manifold.settings
     traffic = traffic or Traffic(settings)
@@ -63,7 +66,9 @@ def create_app(
         manifold=manifold,
         bodies=RequestBodies(settings.server.max_upload_bytes, traffic.room, most=settings.server.max_requests),
         traffic=traffic,
+        watch=EventWatch(lambda: manifold.feed, manifold.context.nudge),
         principal_of=principal_of,
+        is_buffered=is_buffered,
     )
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     app.state.areas = set()

@@ -19,6 +19,7 @@ AREAS = {
     "functions.api.routes.archive": ("archive",),
     "functions.api.routes.changes": ("dirs", "move", "commits", "restore"),
     "functions.api.routes.history": ("commits", "diff"),
+    "functions.api.routes.events": ("events",),
     "functions.api.routes.sessions": ("sessions", "checkout", "status", "save", "commit"),
     "functions.api.routes.data_plane": ("plan", "uploads", "links", "verify", "publish", "keep"),
     "functions.api.routes.objects": ("objects",),

@@ -12,6 +12,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.shapes.projects import Project
 
+from functions.api.event_watch import EventWatch
 from functions.api.request_body import RequestBodies
 from functions.api.traffic import Room, Traffic
 
@@ -30,7 +31,10 @@ class Api:
     manifold: Manifold
     bodies: RequestBodies
     traffic: Traffic
+    watch: EventWatch
     principal_of: PrincipalOf
+    is_buffered: bool
+    """The platform sends an answer as a whole, when it has ended."""
 
     @property
     def room(self) -> Room:

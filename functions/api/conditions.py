@@ -20,12 +20,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from manifold_common.domain.arguments import optional_request
 from manifold_common.domain.history import Point, Seen, Version, point_of, require_expected
 from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.tree import FILE, etag_of
 from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound, PreconditionFailed
-from manifold_common.ids import ProjectId, RequestId, SessionId
+from manifold_common.ids import ProjectId, SessionId
 from manifold_common.shapes.projects import Project
 from starlette.datastructures import Headers, MutableHeaders
 
@@ -233,7 +232,7 @@ def check_session(
     *,
     project: ProjectId | None = None,
     commits: bool = False,
-    name: RequestId | None = None,
+    named: NamedRequest | None = None,
 ) -> Seen | None:
     """Hold conditions against a session, just before it is changed, or against its project.
 
@@ -242,7 +241,7 @@ def check_session(
         project: of a new one.
         said: what the body says of the generation that a commit is to be made on.
         commits: a generation alone is left to the commit point.
-        name: of the request: if a commit was made under it, that is the answer, whatever has changed since.
+        named: if a commit was made for it before, that is the answer, whatever has changed since.
 
     Returns:
         The generation that a commit has to be made on; ``None``: any.
@@ -259,10 +258,10 @@ def check_session(
     target = Target(False) if project is None else _project(caller, project)._replace(exists=False, etag=None)
     if session is not None:
         with suppress(NotFound):
-            row = caller.manifold.sessions.view(caller.principal, session).session
-            if caller.manifold.edits.earlier(caller.principal, row.project, optional_request(name)) is not None:
+            found = caller.manifold.sessions.get(caller.principal, session)
+            if caller.manifold.edits.earlier(caller.principal, found.project, named) is not None:
                 return said
-            target = _project(caller, row.project)._replace(etag=of_session(row).etag)
+            target = _project(caller, found.project)._replace(etag=of_session(found).etag)
     conditions.require(target)
     _require_said(target, said)
     match = conditions.match

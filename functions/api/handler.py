@@ -25,4 +25,4 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
 
 
 def _app(manifold: Manifold) -> ASGIApp:
-    return create_app(manifold, hosts=function_hosts(manifold.settings), on_demand=True)
+    return create_app(manifold, hosts=function_hosts(manifold.settings), on_demand=True, is_buffered=True)

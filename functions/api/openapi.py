@@ -73,6 +73,7 @@ _TAGS = [
     {"name": "archive", "description": "A whole tree as one archive, out and in."},
     {"name": "changes", "description": "Many changes as one commit; old generations brought back."},
     {"name": "history", "description": "Commits, and what differs between two generations."},
+    {"name": "events", "description": "What has happened, and a wait for what happens next."},
     {"name": "sessions", "description": "Working directories on the server's machine."},
     {"name": "direct access", "description": "Clients that read and store content by themselves."},
     {"name": "health", "description": "How the server is."},

@@ -50,7 +50,7 @@ _MEANINGS = {
     404: "No such project, generation, path or session.",
     408: "The body stopped before its end. Nothing was changed.",
     409: "The state moved on: see `code`.",
-    410: "The generation that the cursor goes through is not there any more. Begin again without a cursor.",
+    410: "What the cursor goes through is not there any more: see `code`. Begin again without a cursor.",
     412: "A condition in `If-Match`, `If-None-Match` or `If-Unmodified-Since` does not hold. Nothing was changed.",
     413: "Over a limit. Nothing was changed.",
     415: "The content is of a type or in an encoding that is not taken; `Accept` or `Accept-Encoding` says what is.",

@@ -8,7 +8,8 @@ from __future__ import annotations
 import mimetypes
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import TypeAlias
 from urllib.parse import quote_from_bytes
 
@@ -58,6 +59,16 @@ def stream(
         return _Headers(status_code=status, headers=dict(headers), media_type=media_type)
     untaken = request.scope["state"].get("untaken")  # where the server can tell
     return _Streamed(request.state.transfer, room, iter(pieces), status, headers, media_type, untaken)
+
+
+def stream_as_it_comes(
+    request: Request, room: Room, pieces: AsyncGenerator[bytes], *, headers: Mapping[str, str], media_type: str
+) -> Response:
+    """Return a streamed answer whose pieces come when there is something to say, and take their memory themselves."""
+    if is_head(request.scope):
+        return _Headers(status_code=200, headers=dict(headers), media_type=media_type)
+    untaken = request.scope["state"].get("untaken")
+    return _StreamedAsItComes(request.state.transfer, room, pieces, headers, media_type, untaken)
 
 
 class _Headers(Response):
@@ -120,6 +131,27 @@ class _Streamed(StreamingResponse):
         if self._left_bytes is not None:
             self._left_bytes = max(self._left_bytes - len(piece or b""), 0)
         return piece
+
+
+class _StreamedAsItComes(_Streamed):
+    def __init__(
+        self,
+        transfer: Transfer,
+        room: Room,
+        pieces: AsyncGenerator[bytes],
+        headers: Mapping[str, str],
+        media_type: str,
+        untaken: Callable[[], int | None] | None,
+    ) -> None:
+        super().__init__(transfer, room, iter(()), 200, headers, media_type, untaken)
+        self._coming = pieces
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._coming):
+            await super().stream_response(send)
+
+    async def _next(self, *, keeps_up: bool = False) -> Buffer | None:  # noqa: ARG002 - there is no queue
+        return await anext(self._coming, None)
 
 
 def requested_range(headers: Headers, etag: str | None = None) -> ByteRange | None:

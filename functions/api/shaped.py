@@ -55,7 +55,8 @@ class Router(APIRouter):
                 extra = {**extra, "requestBody": {"required": required, "content": content_of(shape)}}
         status = options.get("status_code") or HTTPStatus.OK
         if (given := _shape_of(answer, Answer)) is not None:
-            answers[int(status)] = {**answers.get(int(status), {}), "content": content_of(given)}
+            said = answers.get(int(status), {})
+            answers[int(status)] = {**said, "content": {**content_of(given), **said.get("content", {})}}
         elif get_origin(answer) is dict:
             answers[int(status)] = {"content": {JSON: {"schema": msgspec.json.schema(answer)}}}
         options |= {

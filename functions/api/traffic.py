@@ -59,6 +59,20 @@ class Transfer:
 
 
 @dataclass(slots=True, eq=False)
+class Wait:
+    """A request that waits for something to happen on the server."""
+
+    is_over: bool = False
+    """The server ends: whoever waits is answered now."""
+    wake: Callable[[], None] = lambda: None
+    """Set by whoever sleeps."""
+
+    def end(self) -> None:
+        self.is_over = True
+        self.wake()
+
+
+@dataclass(slots=True, eq=False)
 class _Waiting:
     transfer: Transfer
     count: int
@@ -197,6 +211,9 @@ class Traffic:
         self._proxies = [ipaddress.ip_network(name, strict=False) for name in server.trusted_proxies]
         self._requests: Counter[str] = Counter()
         self._under_way = 0
+        self._waits: set[Wait] = set()
+        self._waiting_of_peer: Counter[str] = Counter()
+        self._is_ending = False
         self.room = Room(server.max_buffered_bytes, server.stall_seconds, on_ended=partial(self.refused, "stood_still"))
         self.refusals: Counter[str] = Counter()
         """How often what happened, by reason, since the process started."""
@@ -238,6 +255,44 @@ class Traffic:
             self._requests[peer] -= 1
             if not self._requests[peer]:
                 del self._requests[peer]
+
+    @contextmanager
+    def waiting(self, peer: str) -> Iterator[Wait]:
+        """Count a request, which counts already, as one that waits, for as long as it may.
+
+        Those that wait get half of the places for requests, so that they keep nobody from being served. Raises
+        Overloaded, TooManyRequests: that many wait, of all clients or of this one.
+        """
+        most, most_of_peer = self.limits.max_requests // 2, self.limits.max_requests_per_peer // 2
+        if len(self._waits) >= most:
+            self.refused("overloaded")
+            raise Overloaded(
+                f"{plural(len(self._waits), 'request')} wait for events here, and no more may",
+                hint="ask later, or without wait; the operator may raise server.maxRequests, half of which may wait",
+            )
+        if self._waiting_of_peer[peer] >= most_of_peer:
+            self.refused("too_many_requests")
+            raise TooManyRequests(
+                f"{plural(most_of_peer, 'request')} of {peer} wait for events, as many as one client may have",
+                hint="follow all projects by one request, or ask without wait; the operator may raise "
+                "server.maxRequestsPerPeer, half of which may wait",
+            )
+        wait = Wait(is_over=self._is_ending)
+        self._waits.add(wait)
+        self._waiting_of_peer[peer] += 1
+        try:
+            yield wait
+        finally:
+            self._waits.remove(wait)
+            self._waiting_of_peer[peer] -= 1
+            if not self._waiting_of_peer[peer]:
+                del self._waiting_of_peer[peer]
+
+    def end_waits(self) -> None:
+        """Have everybody answered who waits, and who comes to wait: the server ends."""
+        self._is_ending = True
+        for wait in list(self._waits):
+            wait.end()
 
     def refused(self, reason: str) -> None:
         """Count something that a client was refused, or ended for; now and then a line of the log sums it up."""

@@ -14,6 +14,7 @@ from manifold_common.errors import (
     AlreadyExists,
     ConfigError,
     ErrorKind,
+    EventsGone,
     GenerationGone,
     GenerationMismatch,
     InternalError,
@@ -111,6 +112,7 @@ class ExpectationFailed(InvalidInput):
 STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     IncompleteBody: 408,
     GenerationGone: 410,
+    EventsGone: 410,
     IncompleteRequest: 408,
     QuotaExceeded: 413,
     PreconditionFailed: 412,

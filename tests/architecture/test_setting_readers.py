@@ -11,7 +11,8 @@ import pytest
 from manifold_common.settings import Settings, describe_settings
 from manifold_common.settings.fields import Section
 
-from tests.support.attribute_reads import ROOT, Read, attribute_reads
+from tests.support.attribute_reads import ROOT, Read, reads_in, run_mypy
+from tests.support.workers import made_once
 
 COMMON = ROOT / "layers" / "manifold_common" / "manifold_common"
 OURS = (COMMON, ROOT / "functions", ROOT / "local" / "manifold_local")
@@ -44,9 +45,15 @@ def read_of(found: set[Read]) -> set[Place]:
 
 
 @pytest.fixture(scope="module")
-def read(tmp_path_factory: pytest.TempPathFactory) -> set[Place]:
-    files = [path for folder in OURS for path in sorted(folder.rglob("*.py"))]
-    return read_of(attribute_reads(files, tmp_path_factory.mktemp("reads")))
+def read(shared_folder: Path) -> set[Place]:
+    folder = shared_folder / "setting-reads"
+
+    def find() -> None:
+        folder.mkdir(exist_ok=True)
+        run_mypy([path for one in OURS for path in sorted(one.rglob("*.py"))], folder)
+
+    made_once(folder, find)
+    return read_of(reads_in(folder))
 
 
 def test_a_setting_has_a_reader_or_is_marked_as_not_served_yet(read: set[Place]) -> None:
@@ -102,8 +109,8 @@ def test_only_a_read_of_the_setting_itself_counts(tmp_path: Path) -> None:
     """By whatever way it got there; not one of another class's attribute of that name, and no mention in a text."""
     reader = tmp_path / "reader.py"
     reader.write_text(READERS)
-    found = attribute_reads([*sorted((COMMON / "settings").glob("*.py")), reader], tmp_path)
-    ours = {(one.owner.rpartition(".")[2], one.attribute) for one in found if one.file == str(reader)}
+    run_mypy([*sorted((COMMON / "settings").glob("*.py")), reader], tmp_path)
+    ours = {(one.owner.rpartition(".")[2], one.attribute) for one in reads_in(tmp_path) if one.file == str(reader)}
     assert ours == {
         ("Settings", "server"),
         ("Settings", "projects"),

@@ -30,7 +30,7 @@ def keys_of(begun: Begun, kind: str, project: ProjectId | None = None) -> list[s
 def problems(begun: Begun, project: ProjectId) -> set[str]:
     verify: Verify = begun.make().verify
     found = verify.run(LOCAL_PRINCIPAL, project, read_data=True).problems
-    return {problem.object_name for problem in found}
+    return {problem.object for problem in found}
 
 
 @pytest.mark.parametrize("which", ["project", "sealed"])

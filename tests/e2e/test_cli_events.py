@@ -56,6 +56,8 @@ def test_an_operator_sees_a_parked_event_and_lets_it_go_on_or_leaves_it_out(
     project = make_project(client, "demo")
     put(client, project, "a.txt")
     put(client, project, "b.txt")
+    shown = program.json("events", "tail", "demo")["events"]
+    assert shown == client.get("/api/v1/projects/demo/events").json()["events"]
     wait_until(lambda: "parked" in dependency(client, "events")["detail"])
     (stream,) = streams(program)
     assert (stream["project"], stream["waiting"], stream["refusals"]) == (project, 2, 2)

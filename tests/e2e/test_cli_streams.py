@@ -156,11 +156,13 @@ def test_a_host_without_streams_serves_and_has_no_file_of_its_own_in_their_place
         ["/bin/sh", "-c", f'exec "$0" up {ALL_CLOSED}', EXECUTABLE], env=program.environ(**own), cwd=program.folder
     )
     try:
-        wait_until(lambda: (found := host_is_running(tmp_path)) and found.url, seconds=60)
+        wait_until(lambda: (found := host_is_running(tmp_path)) and found.url, seconds=120)
         assert [os.readlink(f"/proc/{host.pid}/fd/{fd}") for fd in range(3)] == [os.devnull] * 3
-    finally:
         host.send_signal(signal.SIGHUP)
-    assert host.wait(30) == 0
+        assert host.wait(120) == 0
+    finally:
+        host.kill()
+        host.wait()
 
 
 _PROGRAM_OF_ONES_OWN = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import secrets
 import time
@@ -42,17 +43,17 @@ SPELLINGS = {name: spellings(needle) for name, needle in NEEDLES.items()}
 
 def expansions(data: bytes) -> Iterator[bytes]:
     """Yield what compressed streams in ``data`` hold, as far as they can be read."""
-    at = -1
+    view, at = memoryview(data), -1
     while (at := data.find(zstandard.FRAME_HEADER, at + 1)) >= 0:
         try:
-            yield zstandard.ZstdDecompressor().decompressobj().decompress(data[at:])
+            yield zstandard.ZstdDecompressor().decompressobj().decompress(view[at:])
         except zstandard.ZstdError:
             continue
     for magic, bits in ((b"\x1f\x8b\x08", 31), (b"\x78\x9c", 15), (b"\x78\x01", 15), (b"\x78\xda", 15)):
         at = -1
         while (at := data.find(magic, at + 1)) >= 0:
             try:
-                yield zlib.decompressobj(bits).decompress(data[at:], _MOST_OUTPUT)
+                yield zlib.decompressobj(bits).decompress(view[at:], _MOST_OUTPUT)
             except zlib.error:
                 continue
 
@@ -70,9 +71,13 @@ def sightings(data: bytes) -> set[str]:
 def search(folders: list[Path]) -> dict[str, set[Path]]:
     """Return the files in which each needle was seen, in their content or their path."""
     seen: dict[str, set[Path]] = {name: set() for name in NEEDLES}
+    known: dict[bytes, set[str]] = {}  # a new PostgreSQL is the same files several times over
     for path in (found for folder in folders for found in folder.rglob("*")):
         content = path.read_bytes() if path.is_file() else b""
-        for name in sightings(bytes(str(path), "utf-8", "surrogateescape") + b"\n") | sightings(content):
+        digest = hashlib.sha256(content).digest()
+        if digest not in known:
+            known[digest] = sightings(content)
+        for name in sightings(bytes(str(path), "utf-8", "surrogateescape") + b"\n") | known[digest]:
             seen[name].add(path)
     return seen
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import marshal
 import py_compile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import CodeType
 
@@ -18,7 +21,11 @@ from tests.support.imports import COMMON, all_arrows, modules, reachable
 
 PACKAGE = COMMON / "manifold_common"
 ENTRIES = [name for name in modules() if name.startswith("functions.") and name.split(".")[1] not in SHARED]
-REACHED = reachable(ENTRIES)
+
+
+@pytest.fixture(scope="module")
+def reached() -> set[str]:
+    return reachable(ENTRIES)
 
 
 def _left_out(name: str) -> bool:
@@ -29,12 +36,12 @@ def _left_out(name: str) -> bool:
 COMMON_MODULES = [name for name in modules() if name.split(".")[0] == "manifold_common"]
 
 
-def test_every_module_of_the_layer_is_reached_from_a_function() -> None:
-    assert [name for name in COMMON_MODULES if not _left_out(name) and name not in REACHED] == []
+def test_every_module_of_the_layer_is_reached_from_a_function(reached: set[str]) -> None:
+    assert [name for name in COMMON_MODULES if not _left_out(name) and name not in reached] == []
 
 
-def test_no_module_that_is_left_out_is_reached_from_a_function() -> None:
-    assert [name for name in COMMON_MODULES if _left_out(name) and name in REACHED] == []
+def test_no_module_that_is_left_out_is_reached_from_a_function(reached: set[str]) -> None:
+    assert [name for name in COMMON_MODULES if _left_out(name) and name in reached] == []
     assert len([name for name in COMMON_MODULES if _left_out(name)]) > 5
 
 
@@ -119,6 +126,22 @@ def test_a_function_that_is_not_there_is_refused_with_the_names_of_those_that_ar
     with pytest.raises(FileNotFoundError, match="there is no function 'nosuch'"):
         build_function("nosuch", tmp_path, this_machine())
     assert set(SHARED) & set(artifacts.function_names()) == set()
+
+
+def test_builds_that_run_at_once_fetch_packages_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[Path] = []
+
+    def install(_names: Iterable[str], folder: Path, _target: Target) -> None:
+        fetched.append(folder)
+        time.sleep(0.2)
+        folder.mkdir()
+
+    monkeypatch.setattr(artifacts, "PACKAGES", tmp_path)
+    monkeypatch.setattr(artifacts, "needed", lambda _requirements, _target: {"a"})
+    monkeypatch.setattr(artifacts, "install", install)
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda _: artifacts.third_party([COMMON], [], this_machine(), "/opt"), range(3)))
+    assert len(fetched) == len(set(made)) == 1 and made[0].is_dir()
 
 
 def test_bytecode_beside_the_source_stays_out(tmp_path: Path) -> None:

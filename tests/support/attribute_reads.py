@@ -19,6 +19,7 @@ from mypy.types import Instance, Type, UnionType, get_proper_type
 ROOT = Path(__file__).parents[2]
 SOURCES = (ROOT / "layers" / "manifold_common", ROOT / "local", ROOT)
 _OUTPUT = "ATTRIBUTE_READS"
+_OUTPUT_NAME = "reads"
 _CONFIGURATION = f"""
 [mypy]
 plugins = {__file__}
@@ -59,14 +60,14 @@ def plugin(_version: str) -> type[Plugin]:
     return _Reads
 
 
-def attribute_reads(files: Iterable[Path], folder: Path) -> set[Read]:
-    """Return what ``files`` read of each other's classes; imports of other files are not followed.
+def run_mypy(files: Iterable[Path], folder: Path) -> None:
+    """Write down what ``files`` read of each other's classes; imports of other files are not followed.
 
     Args:
-        folder: empty, for what mypy writes.
+        folder: for what mypy writes.
     """
-    output, configuration, names = folder / "reads", folder / "mypy.ini", folder / "files"
-    output.touch()
+    output, configuration, names = folder / _OUTPUT_NAME, folder / "mypy.ini", folder / "files"
+    output.write_text("")
     configuration.write_text(_CONFIGURATION)
     names.write_text("\n".join(map(str, files)))
     done = subprocess.run(
@@ -79,4 +80,8 @@ def attribute_reads(files: Iterable[Path], folder: Path) -> set[Read]:
     )
     # 1: what it does not know of imports looks wrong to it here and there.
     assert done.returncode in (0, 1) and "source file" in done.stdout, done.stdout + done.stderr
-    return {Read(*line.split("\t")) for line in output.read_text().splitlines()}
+
+
+def reads_in(folder: Path) -> set[Read]:
+    """Return what ``run_mypy`` has written down there."""
+    return {Read(*line.split("\t")) for line in (folder / _OUTPUT_NAME).read_text().splitlines()}

@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = (ROOT / "layers" / "manifold_common", ROOT)
 """Where functions are imported from, unless artifacts were built."""
 _PROCESSORS = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 
 class NoAnswer(Exception):

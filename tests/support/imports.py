@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,8 @@ class Arrow(NamedTuple):
         return f"{self.source}:{self.line} imports {self.target}"
 
 
-def modules() -> dict[str, Path]:
+@functools.cache
+def modules() -> Mapping[str, Path]:
     """Return every module of ours by dotted name."""
     found = {}
     for package in ("manifold_common", "manifold_local", "functions"):
@@ -33,7 +35,7 @@ def modules() -> dict[str, Path]:
         for path in sorted((parent / package).rglob("*.py")):
             parts = path.relative_to(parent).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+    return MappingProxyType(found)
 
 
 def arrows(name: str, source: str, *, is_package: bool) -> Iterator[Arrow]:

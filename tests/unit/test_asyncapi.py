@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 import yaml
 from manifold_common.bootstrap import Manifold
@@ -16,6 +17,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.correlation import Correlation, correlated
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.projects.edits import Delete, MakeFolder
+from manifold_common.shapes.events import Event
 from manifold_common.shapes.intent import Intent
 
 from tests.support.manifold import MakeManifold
@@ -74,6 +76,14 @@ def test_an_event_that_a_request_made_says_which_as_the_schema_has_it(make_manif
         validator(document["type"]).validate(document)
         assert set(document) == set(DOCUMENT["components"]["schemas"]["cloudEvent"]["properties"])
         assert set(document["data"]) <= described_fields(document["type"])
+
+
+@pytest.mark.parametrize("include_paths", ["true", "false"])
+def test_the_api_describes_every_field_of_an_event(make_manifold: MakeManifold, include_paths: str) -> None:
+    with correlated(Correlation("run-17", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")):
+        documents = sent(make_manifold(KAFKA_INCLUDE_PATHS=include_paths))
+    for document in documents:
+        assert msgspec.to_builtins(msgspec.convert(document, Event)) == document
 
 
 @pytest.mark.parametrize("include_paths", ["true", "false"])

@@ -9,7 +9,6 @@ from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.archive.shown import imported_shown
 from manifold_common.shapes.changes import ImportedArchive
 from manifold_common.shapes.intent import Intent
 
@@ -109,7 +108,7 @@ async def upload_archive(
             replace=replace,
             expected=lambda: expected_by(caller, request.headers, found),
         )
-        tell_edits(response, done.edited, is_made=True)
-        return imported_shown(done)
+        tell_edits(response, done, is_made=True)
+        return done
 
     return await caller.api.bodies.run(request, work)

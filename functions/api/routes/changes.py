@@ -7,7 +7,6 @@ from manifold_common.domain.api_address import API
 from manifold_common.domain.paths import check_path
 from manifold_common.services.projects.changes import edit_of, mode_of
 from manifold_common.services.projects.edits import MakeFolder, Move
-from manifold_common.services.projects.shown import edited_shown
 from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.changes import Edited, MovePaths, NewCommit, NewFolder, Restore
 from manifold_common.shapes.intent import Intent
@@ -35,9 +34,9 @@ def make_folder(request: Request, response: Response, caller: Caller, project: P
         caller, request.headers, found, seen_of(body.expected_generation), path=check_path(edit.path), named=named
     )
     intent = Intent(body.message, expected=expected, request=named)
-    done = caller.manifold.edits.apply(caller.principal, found.id, [edit], intent)
+    done = caller.manifold.edits.write(caller.principal, found.id, edit, intent)
     tell_folder(response, done, edit.path)
-    return edited_shown(done)
+    return done.answer
 
 
 @router.post("/move", responses=responses(404, 409, 412, 422))
@@ -57,7 +56,7 @@ def move(request: Request, response: Response, caller: Caller, project: ProjectR
     intent = Intent(body.message, expected=expected, request=named)
     done = caller.manifold.edits.apply(caller.principal, found.id, [edit], intent)
     tell_edits(response, done)
-    return edited_shown(done)
+    return done
 
 
 @router.post(
@@ -72,10 +71,10 @@ def commit_changes(
     edits = [edit_of(change) for change in body.changes]
     found, named = caller.project(project), named_request(request, caller)
     expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
-    intent = Intent(body.message, body.provenance, expected, body.strategy, named)
+    intent = body.intent(expected, named)
     done = caller.manifold.edits.apply(caller.principal, found.id, edits, intent)
     tell_edits(response, done, is_made=True)
-    return edited_shown(done)
+    return done
 
 
 @router.post("/restore", responses=responses(404, 409, 412, 422))
@@ -83,8 +82,8 @@ def restore(request: Request, response: Response, caller: Caller, project: Proje
     """Make a new generation in which everything, or some paths, are as they were. Nothing is lost by it."""
     found, named = caller.project(project), named_request(request, caller)
     expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
-    intent = Intent(body.message, body.provenance, expected, body.strategy, named)
+    intent = body.intent(expected, named)
     paths = [path.exact for path in body.paths]
     done = caller.manifold.edits.restore(caller.principal, found.id, body.generation, paths, intent)
     tell_edits(response, done)
-    return edited_shown(done)
+    return done

@@ -9,7 +9,6 @@ from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.projects.history import OpenFile
-from manifold_common.services.projects.shown import edited_shown
 from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.files import FileContents, ReadFiles
 from manifold_common.shapes.history import time_text
@@ -118,7 +117,7 @@ def delete_path(
     intent = Intent(message, expected=expected, request=named)
     done = caller.manifold.edits.apply(caller.principal, found.id, [Delete(path, recursive)], intent)
     tell_commit(response, done)
-    return edited_shown(done)
+    return done
 
 
 async def _write(
@@ -132,9 +131,9 @@ async def _write(
         expected = expected_by(caller, request.headers, found, path=path, creates=only_new, named=of_body)
         intent = Intent(message, expected=expected, request=of_body)
         edit = PutFile(path, body, mode=int(mode, 8) if mode else None, create_only=only_new)
-        done = caller.manifold.edits.apply(caller.principal, found.id, [edit], intent)
+        done = caller.manifold.edits.write(caller.principal, found.id, edit, intent)
         tell_file(response, done, path)
-        return edited_shown(done)
+        return done.answer
 
     return await caller.api.bodies.run(request, work)
 

@@ -171,6 +171,20 @@ class GenerationGone(NotFound):
     code = "generation_gone"
 
 
+class EventsGone(NotFound):
+    """Events from which a reader wanted to go on are not there any more: they were removed, or the database was
+    restored."""
+
+    code = "events_gone"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            hint="read what the events were about anew, then begin again with since=now, or without since for what is "
+            "still there",
+        )
+
+
 class ObjectNotFound(NotFound):
     """The object store is certain that it holds no such object (never raised for a failed request)."""
 

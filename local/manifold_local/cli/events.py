@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from manifold_common.domain.event_place import Followed
 from manifold_common.domain.wording import plural
 from manifold_common.errors import InvalidInput
 
@@ -17,11 +20,9 @@ from manifold_local.cli.output import flush, human_time, print_line, print_table
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.ids import TenantProject
-    from manifold_common.services.events.events import SinkNews, WaitingStream, WrittenEvent
+    from manifold_common.services.events.events import SinkNews, WaitingStream
 
 _LOOK_SECONDS = 0.5
-_LOOK_BACK = 200
-"""How far below the newest event one may turn up late, when its transaction was slow to finish."""
 
 ProjectOption = Annotated[
     str | None,
@@ -47,37 +48,40 @@ def tail(
 ) -> None:
     """Show the newest events, delivered or not.
 
-    For people. Programs that must miss nothing read them from Kafka or get them as webhooks.
+    With --follow none is missed, and each is shown once. Programs elsewhere follow them over the HTTP API, which has
+    the same documents.
     """
     with call.manifold() as manifold:
         only = call.resolve(manifold, project)
-        found = manifold.events.recent(only, limit=count)
         if not follow:
-            call.answer({"events": [event.document for event in found]}, lambda: _print(call, found))
+            found = [event.document for event in manifold.events.recent(only, limit=count)]
+            call.answer({"events": found}, lambda: _print(call, found))
             return
-        _print(call, found)
-        _follow(call, manifold, only, found)
+        _follow(call, manifold, only, count)
 
 
-def _follow(call: Call, manifold: Manifold, only: TenantProject | None, seen: list[WrittenEvent]) -> None:
-    newest = seen[-1].sequence if seen else max((e.sequence for e in manifold.events.recent(only, limit=1)), default=0)
-    known = {event.sequence for event in manifold.events.after(newest - _LOOK_BACK, only) if event.sequence <= newest}
+def _follow(call: Call, manifold: Manifold, only: TenantProject | None, count: int) -> None:
+    followed = Followed(*only) if only else Followed(call.principal.tenant, None)
+    place = manifold.feed.end(followed)
+    before = manifold.events.recent(only, limit=count)
+    _print(call, [event.document for event in before if event.sequence <= place.sequence])
     while True:
-        time.sleep(_LOOK_SECONDS)
-        found = [e for e in manifold.events.after(newest - _LOOK_BACK, only) if e.sequence not in known]
-        _print(call, found)
-        newest = max([newest, *(event.sequence for event in found)])
-        known = {number for number in known | {e.sequence for e in found} if number > newest - _LOOK_BACK}
+        page = manifold.feed.page(followed, place)
+        _print(call, [json.loads(event.document) for event in page.events])
+        place = page.place
+        if not page.has_more:
+            time.sleep(_LOOK_SECONDS)
 
 
-def _print(call: Call, found: list[WrittenEvent]) -> None:
-    for event in found:
+def _print(call: Call, documents: Sequence[Mapping[str, Any]]) -> None:
+    for document in documents:
         if call.json:
-            print_line(json.dumps(event.document))
+            print_line(json.dumps(document))
         else:
-            who = safe(str(event.document["data"].get("user_id", "-")))
-            what = event.type.removeprefix("manifold.")
-            print_line(f"{human_time(event.at)}  {what:16}  {event.project}  generation {event.generation}  by {who}")
+            who = safe(str(document["data"].get("user_id", "-")))
+            what = document["type"].removeprefix("manifold.")
+            at, generation = human_time(datetime.fromisoformat(document["time"])), int(document["sequence"])
+            print_line(f"{at}  {what:16}  {document['partitionkey']}  generation {generation}  by {who}")
     flush()
 
 

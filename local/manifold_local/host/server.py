@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, cast
@@ -18,9 +19,10 @@ _BACKLOG = 1024
 
 
 class HostServer(uvicorn.Server):
-    """A server that leaves signals alone; set ``should_exit`` to stop it."""
+    """A server that leaves signals alone; set ``should_exit`` to stop it. Requests that wait for events end then."""
 
     def __init__(self, app: ASGIApp, traffic: Traffic, *, shutdown_seconds: float) -> None:
+        self._traffic = traffic
         super().__init__(
             uvicorn.Config(
                 app,
@@ -40,3 +42,7 @@ class HostServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._traffic.end_waits()
+        await super().shutdown(sockets)

@@ -17,7 +17,7 @@ Both with the bytecode of every module, when a Python of the target's version is
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -70,7 +70,8 @@ def build_function(name: str, folder: Path, target: Target) -> None:
 def third_party(wanted: Sequence[Path], without: Sequence[Path], target: Target, mount: str) -> Path:
     """Return a folder with the packages that some requirements need and others do not: trimmed, compiled, kept.
 
-    It is made anew when a version or a rule has changed, and is not to be written to.
+    It is made anew when a version or a rule has changed, by one of the builds that run at once, and is not to be
+    written to.
     """
     digest = hashlib.sha256(f"{target} {mount} {target.interpreter() is not None}".encode())
     here = Path(__file__).parent
@@ -78,18 +79,18 @@ def third_party(wanted: Sequence[Path], without: Sequence[Path], target: Target,
     for file in (LOCK, *files, *sorted(here.glob("*.py"))):
         digest.update(file.read_bytes())
     kept = PACKAGES / digest.hexdigest()[:24]
-    if kept.is_dir():
-        return kept
     PACKAGES.mkdir(parents=True, exist_ok=True)
-    names = set().union(*(needed(folder / REQUIREMENTS, target) for folder in wanted))
-    names -= set().union(*(needed(folder / REQUIREMENTS, target) for folder in without))
-    with tempfile.TemporaryDirectory(dir=PACKAGES, prefix="making-") as aside:
-        made = Path(aside, "packages")
-        install(names, made, target)
-        trim(made)
-        compile_modules(made, target, mount)
-        with contextlib.suppress(OSError):  # another build was faster
-            made.rename(kept)
+    with kept.with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another build may be at it
+        if not kept.is_dir():
+            names = set().union(*(needed(folder / REQUIREMENTS, target) for folder in wanted))
+            names -= set().union(*(needed(folder / REQUIREMENTS, target) for folder in without))
+            with tempfile.TemporaryDirectory(dir=PACKAGES, prefix="making-") as aside:
+                made = Path(aside, "packages")
+                install(names, made, target)
+                trim(made)
+                compile_modules(made, target, mount)
+                made.rename(kept)
     return kept
 
 

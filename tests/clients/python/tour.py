@@ -18,6 +18,7 @@ import manifold_client.api
 from manifold_client import Client
 from manifold_client.api.archive import download_archive, upload_archive
 from manifold_client.api.changes import commit_changes, make_folder, move, restore
+from manifold_client.api.events import list_events, list_project_events
 from manifold_client.api.files import (
     create_file,
     delete_path,
@@ -155,6 +156,17 @@ def history(client: Client) -> None:
     told(delete_path.sync("demo", "src", client=client, recursive=True))
 
 
+def events(client: Client) -> None:
+    begun = told(list_project_events.sync("demo", client=client, since="now"))
+    assert begun.events == [] and not begun.has_more
+    made = told(make_folder.sync("demo", client=client, body=NewFolder(path="told")))
+    found = told(list_project_events.sync("demo", client=client, since=begun.next_cursor, wait=5, limit=10))
+    assert [(one.type_, one.data.generation) for one in found.events] == [("manifold.project.commit", made.generation)]
+    everything = told(list_events.sync(client=client))
+    assert everything.events[0].type_ == "manifold.project.created"
+    told(delete_path.sync("demo", "told", client=client))
+
+
 def archives(client: Client) -> None:
     data = told(download_archive.sync("demo", client=client)).payload.read()
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
@@ -204,7 +216,7 @@ def missed() -> set[str]:
 
 def main(url: str) -> None:
     with Client(base_url=url, raise_on_unexpected_status=True, timeout=httpx.Timeout(60)) as client:
-        for part in (files, preconditions, history, archives, sessions, projects):
+        for part in (files, preconditions, history, events, archives, sessions, projects):
             part(client)
     assert missed() == set()
 

@@ -129,6 +129,21 @@ async function history(): Promise<void> {
   );
 }
 
+async function events(): Promise<void> {
+  const demo = { path: { project: "demo" } };
+  const address = "/api/v1/projects/{project}/events";
+  const begun = told(await api.GET(address, { params: { ...demo, query: { since: "now" } } }));
+  if (typeof begun === "string") throw new Error("JSON was asked for");
+  check(begun.events.length === 0 && !begun.has_more, "nothing has happened since now");
+  const made = told(await api.POST("/api/v1/projects/{project}/dirs", { params: demo, body: { path: "told" } }));
+  const more = { ...demo, query: { since: begun.next_cursor, wait: 5 } };
+  const found = told(await api.GET(address, { params: more }));
+  if (typeof found === "string") throw new Error("JSON was asked for");
+  check(found.events.map((one) => one.data.generation).join() === `${made.generation}`, "events lead on");
+  const everything = told(await api.GET("/api/v1/events"));
+  check(typeof everything !== "string" && everything.events.length > 2, "all projects have events");
+}
+
 async function archives(): Promise<void> {
   const archive = told(
     await api.GET("/api/v1/projects/{project}/archive", {
@@ -182,4 +197,4 @@ async function projects(): Promise<void> {
   check(told(await api.GET("/health")).status !== "failed", "the server is well");
 }
 
-for (const part of [files, preconditions, history, archives, sessions, projects]) await part();
+for (const part of [files, preconditions, history, events, archives, sessions, projects]) await part();

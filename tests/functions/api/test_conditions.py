@@ -13,7 +13,7 @@ import httpx
 import pytest
 from manifold_common.domain.history import Point
 from manifold_common.ids import CommitId, Generation
-from manifold_common.services.projects.edits import Edited, Edits
+from manifold_common.services.publish import Published, Publisher
 
 from functions.api import conditions
 from functions.api.validators import of_generation
@@ -293,13 +293,13 @@ def test_of_several_that_create_a_file_at_once_one_makes_it_and_the_others_hear_
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(3)
-    publish = Edits.publish
+    publish = Publisher.publish
 
-    def published(*given: Any, **named: Any) -> Edited:
+    def published(*given: Any, **named: Any) -> Published:
         together.wait(20)
         return publish(*given, **named)
 
-    monkeypatch.setattr(Edits, "publish", published)
+    monkeypatch.setattr(Publisher, "publish", published)
     for header, status in (({"If-None-Match": "*"}, 412), ({}, 409)):
         path, send = f"{FILES}/new-{status}", api.put if header else api.post
         with ThreadPoolExecutor(3) as pool:

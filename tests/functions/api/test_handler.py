@@ -8,6 +8,7 @@ import io
 import json
 import random
 import tarfile
+import threading
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,8 +16,10 @@ import pytest
 from manifold_common.adapters.postgres.migrations import known_migrations
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import Generation, ProjectId
+from manifold_common.ports.catalog import OutboxEvent
 from manifold_common.services.projects.edits import PutFile
 
+from functions.api.routes import events
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, printed, sample
 from tests.support.panics import panic
@@ -281,3 +284,34 @@ def test_an_event_of_something_else_is_refused(function: Function, event: Any) -
     with pytest.raises(InvocationError, match=r"requestContext\.http: expected an event of an HTTP API") as caught:
         function("api", event)
     assert type(caught.value).__name__ == "malformed_event"
+
+
+def test_events_are_answered_as_a_whole_also_as_a_stream(
+    function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_LONGEST_WAIT_OF_A_FUNCTION_SECONDS", 0.5)
+    path = f"/api/v1/projects/{project}/events"
+    (made,) = json.loads(function("api", request("GET", path))["body"])["events"]
+    assert made["type"] == "manifold.project.created"
+    for _ in range(2):  # what waits is gone when the container is frozen
+        streamed = function("api", request("GET", path, accept="text/event-stream"))
+        assert streamed["headers"]["content-type"] == "text/event-stream; charset=utf-8"
+        retry, event = content(streamed).decode().removesuffix("\n\n").split("\n\n")
+        assert retry == "retry: 3000"
+        where, kind, data = event.splitlines()
+        assert (kind, json.loads(data.removeprefix("data: "))) == ("event: manifold.project.created", made)
+        cursor = where.removeprefix("id: ")
+        waited = function("api", request("GET", f"{path}?since={cursor}&wait=50"))
+        assert json.loads(waited["body"]) == {"events": [], "next_cursor": cursor, "has_more": False}
+    nothing = function("api", request("GET", path, accept="text/event-stream", last_event_id=cursor))
+    assert content(nothing).decode() == f"retry: 3000\nid: {cursor}\n\n"
+
+
+def test_a_function_that_waits_hears_of_what_another_writes(function: Function, project: ProjectId) -> None:
+    begun = json.loads(function("api", request("GET", "/api/v1/events?since=now"))["body"])["next_cursor"]
+    catalog, event = function.manifold.context.catalog, OutboxEvent("manifold.project.renamed", {"user_id": "local"})
+    writer = threading.Timer(0.3, catalog.rename_project, (LOCAL_PRINCIPAL.tenant, project, "new", event))
+    writer.start()
+    found = json.loads(function("api", request("GET", f"/api/v1/events?since={begun}&wait=15"))["body"])
+    writer.join()
+    assert [one["type"] for one in found["events"]] == ["manifold.project.renamed"]

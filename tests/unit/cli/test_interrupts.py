@@ -38,7 +38,7 @@ def test_a_signal_is_an_exception_the_first_time_and_the_end_the_second_time(sig
         running.send_signal(sign)
         assert line(running) == str(code)
         running.send_signal(sign)
-        assert running.wait(10) == -sign
+        assert running.wait(60) == -sign
 
 
 def test_what_is_run_with_nohup_goes_on_when_its_terminal_is_closed() -> None:
@@ -68,4 +68,4 @@ def test_no_signal_ends_a_command_that_is_over(sign: signal.Signals) -> None:
         assert running.stdin is not None
         running.stdin.write("\n")
         running.stdin.close()
-        assert running.wait(10) == 0
+        assert running.wait(60) == 0

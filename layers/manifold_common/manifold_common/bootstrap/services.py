@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from manifold_common.services.direct.session_plans import SessionPlans
     from manifold_common.services.direct.uploads import Uploads
     from manifold_common.services.events.events import Events
+    from manifold_common.services.events.feed import Feed
     from manifold_common.services.events.prefetch import Prefetcher
     from manifold_common.services.keys.key_inventory import KeyInventories
     from manifold_common.services.keys.rewrap import Rewrap
@@ -277,6 +278,12 @@ class Manifold:
             kept_days=self.settings.projects.events.retention_days,
             base_url=self.settings.server.public_url or "",
         )
+
+    @wired
+    def feed(self) -> Feed:
+        from manifold_common.services.events.feed import Feed
+
+        return Feed(self.context, base_url=self.settings.server.public_url or "")
 
     @wired
     def health(self) -> Health:

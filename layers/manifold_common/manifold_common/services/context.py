@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -62,23 +63,27 @@ class Policy:
 
 
 class Nudge:
-    """Wakes whoever delivers events in this process, when there is one more. Safe for threads.
+    """Wakes whoever delivers events in this process, or waits for some, when there is one more. Safe for threads.
 
-    Nothing depends on it: without it events are delivered all the same, only later.
+    Nothing depends on it: without it events arrive all the same, only later.
     """
 
     def __init__(self) -> None:
-        self._listeners: list[threading.Event] = []
+        self._listeners: list[Callable[[], None]] = []
 
     def listen(self) -> threading.Event:
         """Return an event of the caller's own, which is set with each nudge."""
         event = threading.Event()
-        self._listeners.append(event)
+        self.tell(event.set)
         return event
 
+    def tell(self, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called with each nudge, by the thread that gives it. It takes no time, and never raises."""
+        self._listeners.append(listener)
+
     def give(self) -> None:
-        for event in self._listeners:
-            event.set()
+        for listener in self._listeners:
+            listener()
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,7 +245,7 @@ class Events(Section):
         le=1000,
     )
     retention_days: int = setting(
-        7, "How long delivered events stay in the database, for `manifold events tail`, in days.", ge=0, le=3650
+        7, "How long delivered events stay in the database, for those who read them, in days.", ge=0, le=3650
     )
     tls: KafkaTls = section(KafkaTls)
     sasl: Sasl = section(Sasl)

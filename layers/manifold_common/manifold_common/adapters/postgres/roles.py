@@ -43,6 +43,7 @@ GRANTS: Final[Mapping[str, tuple[LiteralString, LiteralString]]] = {
     "uploads": ("SELECT, INSERT, UPDATE, DELETE", ""),
     "superseded_objects": ("SELECT, INSERT, UPDATE", "DELETE"),
     "outbox": ("SELECT, INSERT", "UPDATE, DELETE"),
+    "removed_events": ("SELECT", "INSERT, UPDATE"),
     "event_streams": ("SELECT", "INSERT, UPDATE, DELETE"),
     "event_sinks": ("SELECT", "INSERT, UPDATE, DELETE"),
     "installation": ("SELECT, UPDATE", ""),

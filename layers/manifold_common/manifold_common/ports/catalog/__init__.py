@@ -19,6 +19,7 @@ from manifold_common.ports.catalog.checkpoints import CheckpointRow, Checkpoints
 from manifold_common.ports.catalog.commit_leases import CommitLeases
 from manifold_common.ports.catalog.commits import CommitRow, Commits, Head, Publication
 from manifold_common.ports.catalog.drafts import DraftRef, Drafts
+from manifold_common.ports.catalog.event_feed import EventFeed, EventsPage
 from manifold_common.ports.catalog.installation import DatabaseIdentity, Installation, InstallationRow
 from manifold_common.ports.catalog.keys import Keys, PlainObjects, encrypted_meanwhile
 from manifold_common.ports.catalog.outbox import EventClaim, EventReport, EventStream, Outbox, OutboxEvent, OutboxRow
@@ -39,6 +40,7 @@ __all__ = [
     "EventClaim",
     "EventReport",
     "EventStream",
+    "EventsPage",
     "Head",
     "Held",
     "InstallationRow",
@@ -76,6 +78,7 @@ class Catalog(
     Drafts,
     Uploads,
     Outbox,
+    EventFeed,
     Sinks,
     Superseded,
     Installation,

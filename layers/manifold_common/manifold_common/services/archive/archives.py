@@ -9,7 +9,6 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 
 from msgspec import structs
 
@@ -33,7 +32,6 @@ from manifold_common.services.projects.edits import (
     Copy,
     Delete,
     Edit,
-    Edited,
     Edits,
     MakeFolder,
     PutFile,
@@ -41,7 +39,10 @@ from manifold_common.services.projects.edits import (
     ReadInto,
 )
 from manifold_common.services.projects.history import History
+from manifold_common.shapes.changes import Edited, ImportedArchive
 from manifold_common.shapes.intent import NO_INTENT, Intent
+from manifold_common.shapes.losses import not_kept
+from manifold_common.shapes.path import listed
 
 _SNIFFED_BYTES = 512
 MAX_SKIPPED_BYTES = 16 << 20
@@ -49,18 +50,6 @@ MAX_SKIPPED_BYTES = 16 << 20
 _SHOWN = 80
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedArchive:
-    edited: Edited
-    entries: int
-    total_bytes: int
-    """Of all files in the archive."""
-    skipped: list[bytes]
-    """Devices and FIFOs."""
-    losses: Losses = field(default_factory=Losses)
-    """What of the archive no project keeps."""
 
 
 class Archives:
@@ -120,7 +109,7 @@ class Archives:
             done = self._edits.earlier(principal, project, replay.request)
             if done is not None:
                 replay.finish()
-                return extraction.told(done)
+                return extraction.answer(done)
         if expected is not None:
             intent = structs.replace(intent, expected=expected())
         base = self._edits.base(principal, project, intent.expected)
@@ -132,8 +121,7 @@ class Archives:
             closing(self._items(principal, project, Source(read), limits)) as items,
             closing(extraction.edits(items, making_way)) as edits,
         ):
-            edited = self._edits.apply(principal, project, edits, intent)
-        return extraction.told(edited)
+            return extraction.answer(self._edits.apply(principal, project, edits, intent))
 
     def _items(
         self, principal: Principal, project: ProjectId, source: Source, limits: ArchiveLimits
@@ -156,9 +144,6 @@ class _Extraction:
         self.total_bytes = 0
         self.skipped: list[bytes] = []
         self.losses = Losses()
-
-    def told(self, edited: Edited) -> ImportedArchive:
-        return ImportedArchive(edited, self.entries, self.total_bytes, self.skipped, self.losses)
 
     def edits(self, items: Iterator[Item], removed_first: list[bytes]) -> Generator[Edit, None, None]:
         """Yield what to do. Args: ``removed_first``: paths that make way.
@@ -197,6 +182,16 @@ class _Extraction:
             yield self._edit(path, item)
         # Again, for their times: whatever was put into a folder changed them.
         yield from folders.values()
+
+    def answer(self, edited: Edited) -> ImportedArchive:
+        """Return the answer to an import. Call it after the last item."""
+        return ImportedArchive(
+            **structs.asdict(edited),
+            entries=self.entries,
+            total_bytes=self.total_bytes,
+            skipped=listed(self.skipped),
+            not_kept=not_kept(self.losses),
+        )
 
     def _note_losses(self, path: bytes, item: Item) -> None:
         if item.kind is ItemKind.HARD_LINK:

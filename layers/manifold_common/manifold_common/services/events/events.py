@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
 from manifold_common.errors import NotFound
-from manifold_common.ids import Generation, ProjectId, TenantProject
+from manifold_common.ids import TenantProject
 from manifold_common.ports.catalog import Condition, EventStream, OutboxRow, SinkState
 from manifold_common.services.context import Context
 from manifold_common.services.events.relay import cloud_event
@@ -51,10 +51,6 @@ class WrittenEvent:
     """An event, delivered or not."""
 
     sequence: int
-    type: str
-    project: ProjectId
-    generation: Generation
-    at: datetime
     document: Mapping[str, Any]
     """As it is sent: a CloudEvent."""
 
@@ -81,15 +77,9 @@ class Events:
         """Return the newest events, oldest first."""
         return [self._written(row) for row in self._context.catalog.recent_events(project=project, limit=limit)]
 
-    def after(self, sequence: int, project: TenantProject | None = None, *, limit: int = 1000) -> list[WrittenEvent]:
-        """Return what came after ``sequence``, oldest first. A transaction that was slow to finish may turn up late,
-        below a sequence that was seen before."""
-        rows = self._context.catalog.list_events(after=sequence, project=project, limit=limit)
-        return [self._written(row) for row in rows]
-
     def _written(self, row: OutboxRow) -> WrittenEvent:
         document = cloud_event(row, self._base_url).document()
-        return WrittenEvent(row.sequence, row.type, row.project, row.generation, row.created_at, document)
+        return WrittenEvent(row.sequence, document)
 
     def streams(self, sink: str | None = None, *, limit: int = 1000) -> list[WaitingStream]:
         """Return what waits for a sink, or for all: parked streams first, then by age. Raises NotFound: no such sink is

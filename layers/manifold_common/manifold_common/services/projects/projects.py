@@ -102,7 +102,7 @@ class Projects:
                     if unknown is None or not self._exists(row):
                         raise
                 context.nudge.give()
-                return _shown(_with_first(row, first))
+                return _project_of(_with_first(row, first))
         except ManifoldError:
             if unknown is None:  # else an earlier try might still get through
                 with suppress(ManifoldError):
@@ -129,7 +129,7 @@ class Projects:
             raise unknown_project(project) from None
         if row.owner != principal.user:
             raise unknown_project(project)
-        return _shown(row)
+        return _project_of(row)
 
     def resolve(self, principal: Principal, name_or_id: str) -> Project:
         """Return the user's project of that id, or else of that name. Raises NotFound."""
@@ -138,7 +138,7 @@ class Projects:
         row = self._context.catalog.find_project(principal.tenant, principal.user, name_or_id)
         if row is None:
             raise unknown_project(name_or_id, self._like(principal, name_or_id))
-        return _shown(row)
+        return _project_of(row)
 
     def resolve_even_deleted(self, principal: Principal, name_or_id: str) -> TenantProject:
         """Return which project is meant by a name or an id; by its id also one that was deleted. Raises NotFound."""
@@ -169,7 +169,7 @@ class Projects:
         rows = self._context.catalog.list_projects(
             principal.tenant, principal.user, wanted=wanted, after_name=after_name, limit=limit
         )
-        return list(map(_shown, rows))
+        return list(map(_project_of, rows))
 
     def with_plain_objects(self, principal: Principal, projects: Sequence[Project]) -> list[Project]:
         """Return the projects, those that are partly encrypted with a count of what they have stored in the clear."""
@@ -191,7 +191,7 @@ class Projects:
             principal.tenant, project, name, OutboxEvent(PROJECT_RENAMED, event), expected=expected
         )
         self._context.nudge.give()
-        return _shown(row)
+        return _project_of(row)
 
     def delete(self, principal: Principal, project: ProjectId, expected: Version | None = None) -> None:
         """Make the project and its history invisible. What it stored is collected later.
@@ -224,7 +224,8 @@ class Projects:
         self._context.log.forget(principal.tenant, project)
 
 
-def _shown(row: ProjectRow) -> Project:
+def _project_of(row: ProjectRow) -> Project:
+    """Return a project as callers see it: its row without what is internal to the catalog."""
     return Project(
         id=row.project,
         name=row.name,

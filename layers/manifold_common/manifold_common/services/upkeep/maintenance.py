@@ -108,7 +108,7 @@ class Maintenance:
             try:
                 with self._working_sets.open(owner, timeout_seconds=0) as opened:
                     if opened.location.exists():
-                        saved += self._commits.save_open(opened).commit is not None
+                        saved += self._commits.save_open(opened).draft is not None
             except (NotFound, SessionBusy, SessionMoved):
                 continue  # over: the sweep sees to it; being worked on: the next round; or not here any more
             except ManifoldError as error:
@@ -167,7 +167,7 @@ class Maintenance:
             return True
         draft = None
         if opened.location.exists():
-            draft = self._commits.save_open(opened, checksum=True).commit
+            draft = self._commits.save_open(opened, checksum=True).draft
         if draft is None and view.session.draft is None:
             self._wipe(opened)
             catalog.end_session(view.session)

@@ -10,6 +10,7 @@ from manifold_common.adapters.memory.catalog.checkpoints import Checkpoints
 from manifold_common.adapters.memory.catalog.commit_leases import CommitLeases
 from manifold_common.adapters.memory.catalog.commits import Commits
 from manifold_common.adapters.memory.catalog.drafts import Drafts
+from manifold_common.adapters.memory.catalog.event_feed import EventFeed
 from manifold_common.adapters.memory.catalog.installation import Installation
 from manifold_common.adapters.memory.catalog.keys import Keys
 from manifold_common.adapters.memory.catalog.outbox import Outbox
@@ -33,6 +34,7 @@ class MemoryCatalog(
     Drafts,
     Uploads,
     Outbox,
+    EventFeed,
     Sinks,
     Superseded,
     Installation,

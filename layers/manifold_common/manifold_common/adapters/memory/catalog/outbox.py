@@ -84,12 +84,13 @@ class Outbox:
 
     def prune_events(self, before: datetime) -> int:
         with self.state.lock:
-            kept = [w for w in self.state.written if w.settled_at is None or w.settled_at >= before]
-            count = len(self.state.written) - len(kept)
+            old = [w for w in self.state.written if w.settled_at is not None and w.settled_at < before]
+            kept = [w for w in self.state.written if w not in old]
+            self.state.removed |= {written.which: written for written in old}
             self.state.written = kept
             alive = {written.which for written in kept}
             self.state.streams = {k: s for k, s in self.state.streams.items() if k[1] in alive or s.lease is not None}
-            return count
+            return len(old)
 
     def event_streams(self, sinks: Sequence[str], *, limit: int = 1000) -> list[EventStream]:
         with self.state.lock:

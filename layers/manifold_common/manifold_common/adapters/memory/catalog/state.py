@@ -56,6 +56,8 @@ class State:
         self.removing: set[UploadKey] = set()
         self.written: list[Written] = []
         self.last_sequence = 0
+        self.removed: dict[TenantProject, Written] = {}
+        """The last event of each project that was removed."""
         self.streams: dict[tuple[str, TenantProject], Stream] = {}
         self.sinks: dict[str, Sink] = {}
         here = DatabaseIdentity("memory", 0)

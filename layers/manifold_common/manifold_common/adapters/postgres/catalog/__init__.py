@@ -14,6 +14,7 @@ from manifold_common.adapters.postgres.catalog.checkpoints import Checkpoints
 from manifold_common.adapters.postgres.catalog.commit_leases import CommitLeases
 from manifold_common.adapters.postgres.catalog.commits import Commits
 from manifold_common.adapters.postgres.catalog.drafts import Drafts
+from manifold_common.adapters.postgres.catalog.event_feed import EventFeed
 from manifold_common.adapters.postgres.catalog.installation import Installation
 from manifold_common.adapters.postgres.catalog.keys import Keys
 from manifold_common.adapters.postgres.catalog.outbox import Outbox
@@ -24,6 +25,7 @@ from manifold_common.adapters.postgres.catalog.superseded import Superseded
 from manifold_common.adapters.postgres.catalog.uploads import Uploads
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.adapters.postgres.dsn import Dsn
+from manifold_common.adapters.postgres.event_horizon import EventHorizon
 from manifold_common.adapters.postgres.migrations import known_migrations, refuse_other_version
 from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.adapters.postgres.room import Room
@@ -49,6 +51,7 @@ class PostgresCatalog(
     Drafts,
     Uploads,
     Outbox,
+    EventFeed,
     Sinks,
     Superseded,
     Installation,
@@ -72,6 +75,7 @@ class PostgresCatalog(
         self._db = Database(Dsn(dsn, is_direct=is_direct), limits or Limits())
         self._leases = CommitLeases(self._db)
         self._room = Room(self._db)
+        self._horizon = EventHorizon(self._db, clock)
 
     def check_schema(self) -> None:
         """Raises SchemaMismatch: the database is older or newer than this program; the hint says what to run.

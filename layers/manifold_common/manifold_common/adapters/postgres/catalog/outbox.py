@@ -109,12 +109,19 @@ UPDATE outbox SET delivered_at = %(now)s WHERE sequence IN (
 RETURNING 1
 """
 
-# A stream's row is of no use once its project has no events: without a row, a stream begins with the first that comes.
+# What is removed is noted in the same statement, so that a reader who has not seen it is told. A stream's row is of no
+# use once its project has no events: without a row, a stream begins with the first that comes.
 _PRUNE = """
 WITH old AS (
     DELETE FROM outbox WHERE sequence IN (
         SELECT sequence FROM outbox WHERE delivered_at < %(before)s ORDER BY delivered_at LIMIT %(limit)s
-    ) RETURNING 1
+    ) RETURNING tenant_id, project_id, sequence, created_at
+), noted AS (
+    INSERT INTO removed_events AS r (tenant_id, project_id, sequence, created_at)
+    SELECT DISTINCT ON (tenant_id, project_id) tenant_id, project_id, sequence, created_at FROM old
+    ORDER BY tenant_id, project_id, sequence DESC
+    ON CONFLICT (project_id, tenant_id) DO UPDATE SET sequence = excluded.sequence, created_at = excluded.created_at
+    WHERE r.sequence < excluded.sequence
 ), idle AS (
     DELETE FROM event_streams AS s WHERE lease IS NULL AND NOT EXISTS (
         SELECT FROM outbox AS o WHERE o.tenant_id = s.tenant_id AND o.project_id = s.project_id

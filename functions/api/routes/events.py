@@ -1,0 +1,202 @@
+"""What has happened, in a project or in all of a tenant's, and a wait for what happens next."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import anyio
+import msgspec
+from fastapi import Header, Query, Request, Response
+from manifold_common.domain.api_address import API
+from manifold_common.domain.event_place import EventPlace, Followed
+from manifold_common.errors import Abandoned, InvalidInput, NotFound
+from manifold_common.ids import ProjectId, parse_project_id
+from manifold_common.services.events.feed import FeedPage
+from manifold_common.shapes.cursors import Content, Cursors
+from manifold_common.shapes.events import EventPage
+from msgspec import Meta
+
+from functions.api.caller import Call, Caller, ProjectRef
+from functions.api.event_stream import HEADERS, MEDIA_TYPE, finite, is_asked_for, streamed
+from functions.api.methods import is_head
+from functions.api.paging import DEFAULT_PAGE, Limit
+from functions.api.problem import responses
+from functions.api.shaped import Router
+from functions.invocation.bounds import MAX_PAGE_BYTES
+
+router = Router(prefix=API, tags=["events"])
+
+T = TypeVar("T")
+
+LONGEST_WAIT_SECONDS = 55
+_LONGEST_WAIT_OF_A_FUNCTION_SECONDS = 20
+"""Well below what its gateway waits for."""
+NOW = "now"
+
+_Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_CURSORS = Cursors("events", msgspec.msgpack.Decoder(Content[tuple[_Whole, _Whole]]))
+
+Since = Annotated[
+    str | None,
+    Query(
+        description="`next_cursor` of the page before. `now`: only what is to come. Without it: from the oldest event "
+        "on, from which none is missing."
+    ),
+]
+Wait = Annotated[
+    int,
+    Query(
+        ge=0,
+        le=LONGEST_WAIT_SECONDS,
+        description="Where there is nothing yet: wait for so many seconds at most until there is.",
+    ),
+]
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="Of a stream that is taken up again: counts instead of `since`."),
+]
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **responses(404, 410),
+    200: {
+        "description": "What has happened; as JSON, or as a stream that goes on.",
+        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+    },
+}
+
+
+@router.get("/events", responses=_ANSWERS)
+async def list_events(
+    request: Request,
+    response: Response,
+    caller: Caller,
+    since: Since = None,
+    limit: Limit = DEFAULT_PAGE,
+    wait: Wait = 0,
+    last_event_id: LastEventId = None,
+) -> EventPage | Response:
+    """Say what has happened in all projects, in order, as CloudEvents.
+
+    With `Accept: text/event-stream` the answer is a stream of server-sent events that goes on.
+    """
+    return await _answer(
+        request, response, _Reader(caller, None), _since_of(request, since, last_event_id), limit, wait
+    )
+
+
+@router.get("/projects/{project}/events", responses=_ANSWERS)
+async def list_project_events(
+    request: Request,
+    response: Response,
+    caller: Caller,
+    project: ProjectRef,
+    since: Since = None,
+    limit: Limit = DEFAULT_PAGE,
+    wait: Wait = 0,
+    last_event_id: LastEventId = None,
+) -> EventPage | Response:
+    """Say what has happened in a project, in order, as CloudEvents.
+
+    With `Accept: text/event-stream` the answer is a stream of server-sent events that goes on.
+    """
+    begin = _since_of(request, since, last_event_id)
+    reader = _Reader(caller, await anyio.to_thread.run_sync(_project_of, caller, project, begin))
+    return await _answer(request, response, reader, begin, limit, wait)
+
+
+class _Reader:
+    """Who reads, and what."""
+
+    def __init__(self, caller: Call, project: ProjectId | None) -> None:
+        self.api = caller.api
+        self._feed = caller.manifold.feed
+        self._list_of = (caller.principal, project)
+        self.followed = Followed(caller.principal.tenant, project)
+
+    def cursor_of(self, place: EventPlace) -> str:
+        return _CURSORS.write(place, *self._list_of)
+
+    async def place_of(self, since: str | None) -> EventPlace | None:
+        """Raises InvalidCursor."""
+        if since == NOW:
+            return await anyio.to_thread.run_sync(self._feed.end, self.followed)
+        found = _CURSORS.read(since, *self._list_of)
+        return None if found is None else EventPlace(*found)
+
+    async def read(self, after: EventPlace | None, limit: int, most_bytes: int) -> FeedPage:
+        page = partial(self._feed.page, self.followed, after, limit=limit, most_bytes=most_bytes)
+        return await anyio.to_thread.run_sync(page)
+
+    async def read_some(self, peer: str, after: EventPlace | None, limit: int, seconds: float) -> FeedPage:
+        """Return a page that has events, if there are any within the time."""
+        watch, ends_at = self.api.watch, time.monotonic() + seconds
+        nudges = watch.nudges
+        page = await self.read(after, limit, MAX_PAGE_BYTES)
+        if page.events or not seconds:
+            return page
+        with self.api.traffic.waiting(peer) as wait:
+            while not page.events and not wait.is_over and (left := ends_at - time.monotonic()) > 0:
+                await watch.news(wait, self.followed, page.place.sequence, nudges=nudges, seconds=left)
+                nudges = watch.nudges
+                page = await self.read(page.place, limit, MAX_PAGE_BYTES)
+        return page
+
+
+async def _answer(
+    request: Request, response: Response, reader: _Reader, since: str | None, limit: int, wait: int
+) -> EventPage | Response:
+    after = await reader.place_of(since)
+    is_stream, api = is_asked_for(request), reader.api
+    if is_stream and not api.is_buffered:
+        return streamed(request, api, reader.followed, after, reader.read, reader.cursor_of)
+    longest = _LONGEST_WAIT_OF_A_FUNCTION_SECONDS if api.is_buffered else LONGEST_WAIT_SECONDS
+    seconds = 0 if is_head(request.scope) else min(wait, longest)
+    page = await _while_there(request, reader.read_some(request.state.transfer.peer, after, limit, seconds))
+    if is_stream:
+        return Response(finite(page, after, reader.cursor_of), media_type=MEDIA_TYPE, headers=HEADERS)
+    response.headers["Vary"] = "Accept"
+    documents = [event.document for event in page.events]
+    return EventPage.of(documents, reader.cursor_of(page.place), has_more=page.has_more)
+
+
+def _since_of(request: Request, since: str | None, last_event_id: str | None) -> str | None:
+    return last_event_id or since if is_asked_for(request) else since
+
+
+def _project_of(caller: Call, name_or_id: str, since: str | None) -> ProjectId:
+    """Return which project is meant; by its id also one that was deleted, as long as a reader who has followed it has
+    still to hear of that. Raises NotFound."""
+    try:
+        return caller.project_id(name_or_id)
+    except NotFound:
+        with suppress(InvalidInput):
+            project = parse_project_id(name_or_id)
+            seen = _CURSORS.read(since, caller.principal, project)
+            feed = caller.manifold.feed
+            if seen is not None and feed.is_told_of_deletion(caller.principal, project, EventPlace(*seen)):
+                return project
+        raise
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return what ``work`` does, which is given up when the client hangs up. Raises Abandoned: it has."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Abandoned("nobody waits for the answer any more")
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
