@@ -71,6 +71,8 @@ OPERATIONS_ALONE = {
     _of("post", "/projects/{project}/dirs"),
     _of("post", "/projects/{project}/move"),
     _of("post", "/projects/{project}/commits"),
+    _of("get", "/events"),
+    _of("get", "/projects/{project}/events"),
     _of("get", "/sessions/{session}"),
     _of("post", "/projects/{project}/plan"),
     _of("post", "/sessions/{session}/plan"),

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from manifold_common.domain.event import user_of
 from manifold_common.domain.event_place import Followed
 from manifold_common.domain.wording import plural
 from manifold_common.errors import InvalidInput
@@ -78,7 +79,7 @@ def _print(call: Call, documents: Sequence[Mapping[str, Any]]) -> None:
         if call.json:
             print_line(json.dumps(document))
         else:
-            who = safe(str(document["data"].get("user_id", "-")))
+            who = safe(user_of(document["data"]) or "-")
             what = document["type"].removeprefix("manifold.")
             at, generation = human_time(datetime.fromisoformat(document["time"])), int(document["sequence"])
             print_line(f"{at}  {what:16}  {document['partitionkey']}  generation {generation}  by {who}")

@@ -81,6 +81,7 @@ def test_head_has_the_headers_of_get_and_no_body(api: Api, monkeypatch: pytest.M
         if "GET" not in methods:
             continue
         url = f"{address}?before=0&after=1" if address.endswith("/diff") else address
+        api.get(url)  # how long an archive is, is known to whoever has made it
         got, head = api.get(url), api.head(url)
         assert head.status_code == got.status_code and head.content == b"", address
         ours, theirs = ({k: v for k, v in one.headers.items() if k not in volatile} for one in (head, got))

@@ -132,9 +132,15 @@ def _origin() -> dict[str, Any]:
     return {ORIGIN: found.fields()} if found is not None else {}
 
 
-def diff_link(base_url: str, project: ProjectId, generation: Generation) -> str:
-    """Return where all changes of a generation can be read; relative when ``base_url`` is empty."""
-    return f"{base_url.rstrip('/')}{API}/projects/{project}/diff?before={generation - 1}&after={generation}"
+def linked(data: Mapping[str, Any], base_url: str, project: ProjectId, generation: Generation) -> dict[str, Any]:
+    """Return the data of a commit's event with where all its changes can be read; relative when ``base_url`` is empty."""
+    link = f"{base_url.rstrip('/')}{API}/projects/{project}/diff?before={generation - 1}&after={generation}"
+    return {**data, "changes_url": link}
+
+
+def user_of(data: Mapping[str, Any]) -> str | None:
+    """Return who has made an event's data true."""
+    return data.get("user_id")
 
 
 def _listed(paths: Collection[bytes], count: int) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
-from manifold_common.domain.event import PROJECT_DELETED
+from manifold_common.domain.event import PROJECT_DELETED, user_of
 from manifold_common.domain.event_place import EventPlace, Followed
 from manifold_common.ids import ProjectId
 from manifold_common.ports.catalog import OutboxRow
@@ -83,7 +83,7 @@ class Feed:
         return (
             newest is not None
             and newest.type == PROJECT_DELETED
-            and newest.data.get("user_id") == principal.user
+            and user_of(newest.data) == principal.user
             and newest.sequence > after.sequence
         )
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from manifold_common.domain.event import ORIGIN, PROJECT_COMMIT, CloudEvent, diff_link
+from manifold_common.domain.event import ORIGIN, PROJECT_COMMIT, CloudEvent, linked
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.ids import encode_id
 from manifold_common.ports.catalog import EventClaim, EventReport, OutboxRow, SinkReport
@@ -226,7 +226,7 @@ def cloud_event(row: OutboxRow, base_url: str = "") -> CloudEvent:
     data = dict(row.data)
     origin = data.pop(ORIGIN, {})
     if row.type == PROJECT_COMMIT:
-        data["changes_url"] = diff_link(base_url, row.project, row.generation)
+        data = linked(data, base_url, row.project, row.generation)
     return CloudEvent(
         # A catalog that was rebuilt counts from 1 again; with the time, ids stay unique.
         id=f"{row.sequence}-{row.created_at:%Y%m%dT%H%M%S%f}",
