@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_generation, listed_paths
@@ -25,6 +26,7 @@ from manifold_common.domain.tree import (
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CommitConflict, NotFound
+from manifold_common.format.places import Places
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
@@ -35,18 +37,19 @@ from manifold_common.services.projects.tree_editor import (
     Edit,
     MakeFolder,
     Move,
+    PlaceFile,
     PutFile,
     PutLink,
     ReadInto,
     TreeEditor,
     reading,
 )
-from manifold_common.services.publish import Published, Publisher
+from manifold_common.services.publish import NO_HOOKS, Hooks, Published, Publisher
 from manifold_common.shapes.intent import NO_INTENT, Intent
 
 __all__ = [
     "Edits",
-    "Copy", "Delete", "Edit", "MakeFolder", "Move", "PutFile", "PutLink", "ReadInto", "reading",
+    "Copy", "Delete", "Edit", "MakeFolder", "Move", "PlaceFile", "PutFile", "PutLink", "ReadInto", "reading",
 ]  # fmt: skip
 
 
@@ -75,6 +78,17 @@ class Edited:
         return self.point.generation
 
 
+class Stored(NamedTuple):
+    """Content that is stored, and that no commit refers to yet."""
+
+    places: Places
+    new_bytes: int
+    """Raw bytes of it that were not stored before."""
+
+
+NOTHING_STORED = Stored({}, 0)
+
+
 class Edits:
     def __init__(self, context: Context, projects: Projects, publisher: Publisher) -> None:
         self._context = context
@@ -82,9 +96,19 @@ class Edits:
         self._publisher = publisher
 
     def apply(
-        self, principal: Principal, project: ProjectId, edits: Iterable[Edit], intent: Intent = NO_INTENT
+        self,
+        principal: Principal,
+        project: ProjectId,
+        edits: Iterable[Edit],
+        intent: Intent = NO_INTENT,
+        *,
+        stored: Stored = NOTHING_STORED,
+        hooks: Hooks = NO_HOOKS,
     ) -> Edited:
         """Make the edits, in order, as one commit: all of them or none.
+
+        Args:
+            stored: what ``PlaceFile`` refers to.
 
         Raises:
             NotFound: no such project, or a path to delete or move is not there. AlreadyExists. InvalidInput.
@@ -100,7 +124,10 @@ class Edits:
                 draft.edit(edit)
             content = writer.finish()
         try:
-            return self.publish(principal, base, draft.changes(), content, intent, writer.new_bytes)
+            new_bytes = writer.new_bytes + stored.new_bytes
+            return self.publish(
+                principal, base, draft.changes(), content, intent, new_bytes, known=stored.places, hooks=hooks
+            )
         except CommitConflict:
             draft.refuse_taken(self._context.log.load(principal.tenant, project).tree)
             raise
@@ -131,7 +158,7 @@ class Edits:
             changes = _restrict(changes, [check_path(path) for path in paths], base.tree, old.tree)
         intent = intent.or_message(f"restore generation {generation}")
         nothing_new = NewContent({}, {}, [])
-        return self.publish(principal, base, changes, nothing_new, intent, 0, known_in=old)
+        return self.publish(principal, base, changes, nothing_new, intent, 0, known=old.places)
 
     def base(self, principal: Principal, project: ProjectId, expected: Seen | None) -> Snapshot:
         """Return the head to work on. Raises NotFound; GenerationMismatch: it is not ``expected``."""
@@ -149,18 +176,19 @@ class Edits:
         intent: Intent,
         new_bytes: int,
         *,
-        known_in: Snapshot | None = None,
+        known: Places | None = None,
+        hooks: Hooks = NO_HOOKS,
     ) -> Edited:
         """Publish changes made to ``base``.
 
         Args:
-            known_in: a snapshot that knows where the content is, where ``base`` does not.
+            known: where content is that ``base`` does not know of.
         """
         if not changes:
             return Edited(base.project, base.head.point, None, [], [], [])
-        known = base.places if known_in is None else {**known_in.places, **base.places}
+        known = {**known, **base.places} if known else base.places
         pending = PendingCommit(base, changes, content, known, principal.user, intent=intent, new_bytes=new_bytes)
-        return _edited(self._publisher.publish(pending), base.tree)
+        return _edited(self._publisher.publish(pending, hooks), base.tree)
 
     def earlier(self, principal: Principal, project: ProjectId, request: NamedRequest | None) -> Edited | None:
         """Return what this request was answered before. Raises NotFound: no such project; RequestNameReused."""
