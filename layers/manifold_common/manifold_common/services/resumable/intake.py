@@ -80,6 +80,7 @@ class Intake:
         self._used: list[ObjectId] = []
         """Of ``names``: they are stored, and no part that is noted refers to them."""
         self.is_over = False
+        """Nothing more is noted: the turn has ended, or another writer has taken the upload over."""
         self._noted_at = context.clock.monotonic()
 
     def clear(self) -> None:
@@ -93,11 +94,6 @@ class Intake:
     def discard(self, packs: list[ObjectId]) -> None:
         row = self.row
         self._context.objects.discard([pack_key(row.tenant, row.project, pack) for pack in packs])
-
-    @property
-    def spare(self) -> list[ObjectId]:
-        """Packs that may be stored, and that no part that is noted refers to."""
-        return [*self._spare, *self._used, *self._names]
 
     # --- taking ------------------------------------------------------------------------------------------------------
 
@@ -260,24 +256,25 @@ class Intake:
 
     def _note(self, parts: list[UploadPart], progress: Progress, *, ends: bool = False) -> None:
         row, records, context = self.row, self.records, self._context
-        self._names = [] if ends else self._names + new_names(context, _NAMES - len(self._names))
+        names = [] if ends else self._names + new_names(context, _NAMES - len(self._names))
         new = replace(
             row,
             dek=records.dek,
             progress=records.seal_progress(progress),
             received_bytes=progress.offset,
             total_bytes=progress.total_bytes,
-            spare=tuple(self.spare),
+            spare=(*self._spare, *self._used, *names),
             expires_at=context.clock.now() + self._kept,
         )
         with context.keys.writing(row.tenant, row.project):
             there = context.catalog.advance_resumable(new, self._writer, parts, None if ends else LEASE)
         if not there:
+            self.is_over = True
             now = context.clock.now()
             if context.catalog.find_resumable(row.tenant, row.project, row.user, row.upload, now) is None:
                 raise NotFound("the upload was ended meanwhile", hint="upload the file anew")
             raise locked()
-        self.row, self.progress, self.is_over = new, progress, ends
+        self.row, self.progress, self.is_over, self._names = new, progress, ends, names
         self._noted_at = context.clock.monotonic()
 
     def check_size(self, size: int) -> None:

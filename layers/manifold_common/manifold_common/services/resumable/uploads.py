@@ -308,7 +308,7 @@ class ResumableUploads:
             return before
         used = packs if done.commit is not None else set()
         outcome = Outcome(done.generation, done.commit, _etag_of(done, about))
-        garbage = [pack for pack in {*intake.spare, *packs} if pack not in used]
+        garbage = [pack for pack in {*intake.row.spare, *packs} if pack not in used]
         self._settle(intake.row, records, outcome, total, garbage)
         intake.is_over = True
         return UploadState(row.project, row.upload, total, total, about, intake.row.expires_at, outcome)
@@ -410,7 +410,7 @@ class ResumableUploads:
 
 def _keep_refused(intake: Intake, taken: Taken, total: int, error: ManifoldError) -> None:
     way_back = "end the upload with DELETE"
-    if taken.received_bytes:
+    if taken.received_bytes and not intake.is_over:
         with suppress(ManifoldError):
             intake.keep(taken, total)
             error.details["offset"] = intake.progress.offset
