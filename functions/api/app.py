@@ -1,4 +1,4 @@
-"""The HTTP application: routes under ``/api``, the state of the server, and a page for people.
+"""The HTTP application: routes under ``/api/v1``, the state of the server, and a page for people.
 
 Made for one ``Manifold``, by the host process or by a function; it starts and stops nothing itself.
 """
@@ -11,7 +11,8 @@ import manifold_common
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from manifold_common.bootstrap import Manifold
-from manifold_common.errors import InvalidInput, ManifoldError, NotFound
+from manifold_common.domain.api_address import DESCRIPTION
+from manifold_common.errors import InvalidInput, ManifoldError, UnknownAddress
 from starlette.exceptions import HTTPException
 
 from functions.api.areas import OnDemand, load
@@ -25,6 +26,7 @@ from functions.api.problem import problem, problem_of
 from functions.api.request_body import RequestBodies
 from functions.api.revalidation import Revalidation
 from functions.api.traffic import Traffic
+from functions.api.versions import Versions
 
 _NAMED_FAULTS = 20
 
@@ -50,7 +52,7 @@ def create_app(
     app = FastAPI(
         title="Manifold",
         version=manifold_common.__version__,
-        openapi_url="/api/openapi.json",
+        openapi_url=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
@@ -87,6 +89,7 @@ def create_app(
         patience_seconds=settings.server.patience_seconds,
         traffic=traffic,
     )
+    app.add_middleware(Versions)
     return app
 
 
@@ -102,11 +105,11 @@ async def _http_problem(request: Request, error: Exception) -> Response:
         return problem_of(error.__cause__, request)
     if error.status_code == 405:
         return refused_method(request)
-    is_absent = error.status_code == 404
-    detail = "there is nothing at this address" if is_absent else "the request's body cannot be read"
-    code = NotFound.code if is_absent else InvalidInput.code
+    hint = f"see {DESCRIPTION} for what there is"
+    if error.status_code == 404:
+        return problem_of(UnknownAddress("there is nothing at this address", hint=hint), request)
     return problem(
-        error.status_code, code, detail, hint="see /api/openapi.json for what there is", headers=error.headers
+        error.status_code, InvalidInput.code, "the request's body cannot be read", hint=hint, headers=error.headers
     )
 
 
@@ -123,7 +126,7 @@ async def _validation_problem(request: Request, error: Exception) -> Response:
     ]
     shown = "; ".join(f"{fault['where']}: {fault['problem']}" for fault in faults[:3])
     refused = InvalidInput(
-        f"the request is not valid: {shown}", hint="see /api/openapi.json for the shape of requests", errors=faults
+        f"the request is not valid: {shown}", hint=f"see {DESCRIPTION} for the shape of requests", errors=faults
     )
     return problem_of(refused, request)
 

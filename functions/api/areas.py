@@ -30,10 +30,12 @@ AREAS = {
 
 
 def word_of(path: str) -> str:
-    """Return the word of a path that tells what it is about: in ``/api/projects/<project>/tree/src``, ``tree``."""
+    """Return the word of a path that tells what it is about: in ``/api/v1/projects/<project>/tree/src``, ``tree``."""
     _, first, *rest = f"{path}/".split("/")
     if first != "api":
         return first
+    if rest[0] == "v1":
+        rest = rest[1:]
     return rest[2] if len(rest) > 2 and rest[2] and rest[0] != "objects" else rest[0] or first
 
 

@@ -20,9 +20,11 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastapi import Request
+from manifold_common.domain.api_address import API
 from manifold_common.domain.correlation import ID_HEADERS, Correlation, correlated, correlation
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.domain.patience import hurried, wanted_while
+from manifold_common.domain.served_link import PATH
 from manifold_common.errors import Abandoned, Denied, ManifoldError, Overloaded
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,9 +44,9 @@ _COUNTED = (Overloaded, Abandoned)
 """What ``Traffic`` sums up in the log, and what nobody is there to hear."""
 _ALWAYS_ANSWERED = frozenset({"/health", "/livez", "/readyz"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_STREAMED = re.compile(r"/api/(projects/[^/]+/(files/|archive\Z|resumable-uploads(/|\Z))|objects/)")
-_RESUMABLE = re.compile(r"/api/projects/[^/]+/resumable-uploads(/|\Z)")
-_MANY_CHANGES = re.compile(r"/api/projects/[^/]+/commits\Z")
+_RESUMABLE = re.compile(rf"{API}/projects/[^/]+/resumable-uploads(/|\Z)")
+_STREAMED = re.compile(rf"{API}/projects/[^/]+/(files/|archive\Z)|{_RESUMABLE.pattern}|{PATH}")
+_MANY_CHANGES = re.compile(rf"{API}/projects/[^/]+/commits\Z")
 _JSON_BYTES = 1 << 20
 MANY_CHANGES_BYTES = 64 << 20
 
@@ -55,7 +57,7 @@ _ANSWER_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 TUS = {"Tus-Resumable": "1.0.0", "Tus-Version": "1.0.0"}
-"""What every answer about resumable uploads says, errors included: the version of the protocol, and all that there are."""
+"""What every answer about resumable uploads says, errors included: which version of the protocol is spoken here."""
 _NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; sandbox"
 
 HostRule = Callable[[str], bool]

@@ -18,7 +18,7 @@ def _however_written(text: str) -> bytes:
 
 
 _OF_A_PROJECT = re.compile(
-    b"/%s/%s/[^/]+/(?:%s|%s)/" % tuple(_however_written(name) for name in ("api", "projects", "files", "tree"))
+    b"/%s/%s/%s/[^/]+/(?:%s|%s)/" % tuple(_however_written(name) for name in ("api", "v1", "projects", "files", "tree"))
 )
 _SLASH = re.compile(rb"%2[Ff]")
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
+from manifold_common.domain.api_address import API
 from manifold_common.domain.named_request import NamedRequest
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import RequestId, parse_request_id
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 _HEADER = "idempotency-key"
 _DIGEST = "body_digest"
 _IN_PROJECT = re.compile(rb".*?/projects/[^/]+(?=/)", re.DOTALL)
+_V1 = API.encode()
+_UNVERSIONED = b"/api"
+"""As addresses were before v1, so that a name that was given then is still known."""
 _DRAINED_BYTES = 256 << 10
 
 
@@ -56,7 +60,8 @@ def named_request(request: Request, caller: Call) -> NamedRequest | None:
     def fingerprint() -> bytes:
         body: _Digest = request.scope["state"][_DIGEST]
         query = b"&".join(sorted(request.scope["query_string"].split(b"&")))
-        address = _IN_PROJECT.sub(b"", unquote_to_bytes(raw_path_of(request.scope)), count=1)
+        address = unquote_to_bytes(raw_path_of(request.scope)).replace(_V1, _UNVERSIONED, 1)
+        address = _IN_PROJECT.sub(b"", address, count=1)
         said = (caller.principal.user.encode(), request.method.encode(), address, query, body.digest())
         return hashlib.sha256(b"".join(len(part).to_bytes(8) + part for part in said)).digest()
 

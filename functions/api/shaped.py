@@ -18,6 +18,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import anyio
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
+from manifold_common.domain.api_address import DESCRIPTION
 from manifold_common.shapes.base import Answer
 from manifold_common.shapes.base import Request as RequestShape
 from manifold_common.shapes.decode import Reading
@@ -25,7 +26,7 @@ from manifold_common.shapes.decode import Reading
 from functions.api.references import JSON, content_of
 from functions.api.strict_route import StrictRoute
 
-REQUEST = Reading("the request", "see /api/openapi.json for the shape of requests")
+REQUEST = Reading("the request", f"see {DESCRIPTION} for the shape of requests")
 _IN_A_THREAD_BYTES = 64 << 10
 _ENCODER = msgspec.json.Encoder()
 

@@ -21,6 +21,7 @@ import anyio
 from fastapi import Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
+from manifold_common.domain.api_address import DESCRIPTION
 from manifold_common.domain.unknown import unknown_parameter
 from manifold_common.errors import InvalidInput
 from starlette.requests import ClientDisconnect
@@ -170,5 +171,5 @@ async def _check_no_content(request: Request, headers: Mapping[str, str]) -> Non
         if piece:
             raise InvalidInput(
                 f"{request.method} takes no body at this address",
-                hint="leave it out; /api/openapi.json says what to send",
+                hint=f"leave it out; {DESCRIPTION} says what to send",
             )

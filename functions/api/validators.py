@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from fastapi import Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.history import Point
 from manifold_common.domain.tree import etag_of
 from manifold_common.ids import ProjectId
@@ -88,7 +89,7 @@ def tell_session(response: Response, row: SessionFacts, *, is_new: bool = False)
     response.headers.update(of_session(row).headers())
     if is_new:
         response.status_code = 201
-        response.headers["Location"] = f"/api/sessions/{quote(row.session)}"
+        response.headers["Location"] = f"{API}/sessions/{quote(row.session)}"
 
 
 def tell_file(response: Response, done: Edited, path: bytes) -> None:
@@ -123,7 +124,7 @@ def tell_repeated(response: Response, done: Edited | Committed) -> None:
 
 
 def address_of(project: ProjectId) -> str:
-    return f"/api/projects/{project}"
+    return f"{API}/projects/{project}"
 
 
 def _tell_made(response: Response, done: Edited, path: bytes, kind: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote, urlencode
 
 import msgspec
+from manifold_common.domain.api_address import API
 from manifold_common.domain.correlation import ID_HEADERS, correlation
 from manifold_common.errors import ManifoldError, UnsafePath
 
@@ -191,9 +192,9 @@ def direct_event(event: Mapping[str, Any]) -> dict[str, Any]:
 def _route_of(raw_path: str) -> tuple[str, str]:
     """Return the session and the action that a path names. Raises InvalidInput."""
     match [_text_of(name) for name in raw_path.split("/")]:
-        case ["", "api", "sessions", session, action] if session and _ACTION.match(action):
+        case ["", "api", "v1", "sessions", session, action] if session and _ACTION.match(action):
             return session, action
-    raise refusal_of("rawPath", "expected /api/sessions/<session>/<action>")
+    raise refusal_of("rawPath", f"expected {API}/sessions/<session>/<action>")
 
 
 def _text_of(name: str) -> str:

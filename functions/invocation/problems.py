@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from manifold_common.domain.api_address import DESCRIPTION
 from manifold_common.domain.correlation import correlation
 from manifold_common.domain.retry_after import RETRY_AFTER
 from manifold_common.errors import (
@@ -89,7 +90,7 @@ class MethodNotAllowed(InvalidInput):
     def __init__(self, method: str, allow: Iterable[str]) -> None:
         taken = ", ".join(sorted(allow))
         super().__init__(
-            f"this address does not take {method}", hint=f"it takes {taken}; see /api/openapi.json", allow=taken
+            f"this address does not take {method}", hint=f"it takes {taken}; see {DESCRIPTION}", allow=taken
         )
 
 

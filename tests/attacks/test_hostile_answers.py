@@ -27,6 +27,7 @@ from manifold_common.errors import (
     ManifoldError,
     NotFound,
     Unavailable,
+    UnknownAddress,
 )
 from manifold_common.ids import ProjectId
 from manifold_common.ports.retry import RetryPolicy
@@ -42,6 +43,19 @@ def test_a_redirection_is_not_followed(client: RemoteManifold, lying_server: Lyi
         with pytest.raises(BadAnswer, match="not Manifold"):
             client.sessions.checkout(S1, project)
     assert not any("elsewhere" in asked for asked in lying_server.asked)
+
+
+@pytest.mark.parametrize("body", [b"<html>no such page</html>", b'{"code": "unknown_address", "detail": "none"}'])
+def test_an_address_that_is_not_there_says_nothing_of_a_project(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId, body: bytes
+) -> None:
+    work = Path(client.sessions.checkout(S1, project).path)
+    (work / "new").write_bytes(b"work")
+    lying_server.lie = lambda asked, answer: Answer(body, 404)
+    for wanted in (lambda: client.projects.resolve("demo"), lambda: client.sessions.close(S1)):
+        with pytest.raises(UnknownAddress):
+            wanted()
+    assert (work / "new").read_bytes() == b"work"
 
 
 def test_an_answer_has_an_end(
@@ -157,7 +171,7 @@ def test_an_error_of_a_server_is_an_error_whatever_it_carries(code: str, details
 
 def test_an_error_that_is_none_is_told_as_what_it_is() -> None:
     for body in (b'{"code": "\x1b[2J"}', b"[" * 100_000, b'{"code": "' + b"a" * 100 + b'"}', b'{"code": 5}'):
-        assert isinstance(error_of(404, body, "GET /x"), NotFound)
+        assert isinstance(error_of(404, body, "GET /x"), UnknownAddress)
         assert isinstance(error_of(403, body, "GET /x"), Denied)
 
 
@@ -169,7 +183,7 @@ def test_no_answer_of_something_else_is_a_bug_of_manifold(body: bytes) -> None:
         if status in (401, 403):
             expected = Denied
         elif status == 404:
-            expected = NotFound
+            expected = UnknownAddress
         elif status >= 500 or status in (408, 425, 429):
             expected = Unavailable
         assert type(error) is expected, status

@@ -28,7 +28,7 @@ from tests.support.remote import MakeClient, RemoteServer
 from tests.support.work import S1, new_project
 
 NO_LINKS_TO_THE_SERVER = [
-    "/api/projects", "/api/objects/x", "/api/objects/?a=1", "/api/objects//x?a=1", "/api/objects/../projects?a=1",
+    "/api/v1/projects", "/api/objects/x", "/api/objects/?a=1", "/api/objects//x?a=1", "/api/objects/../projects?a=1",
     "/api/objects/..?a=1", "/api/objects/.?a=1", "/api/objects/t/../../projects?a=1", "/api/objects/t/..?a=1",
     "/api/objects/%2e%2e/projects?a=1", "/api/objects/x%2f..?a=1", "/api/objects/x\\..?a=1", "/api/objects/x?a=/../b",
     "/api/objects/x?a=1#b", "/api/objects/x?a=1 HTTP/1.1", "/api/objects/x?a=1\r\nX: y", "/api/objects/x?a=1\n",
@@ -164,7 +164,7 @@ def test_a_link_leads_no_further_in_than_the_server_is(
         server_url=lying_server.url,
         policy=RetryPolicy(attempts=1),
     )
-    url = lying_server.url + "/api/projects"
+    url = lying_server.url + "/api/v1/projects"
     links.grant([ObjectGrant("t/x", 1, "a" * 26, "a" * 26, b"", url)])  # type: ignore[arg-type]
     links.offer("t/y", UploadLink("a" * 26, url, {"If-None-Match": "*"}))  # type: ignore[arg-type]
     try:

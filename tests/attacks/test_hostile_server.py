@@ -102,13 +102,13 @@ def test_names_and_times_of_a_server_are_such_as_can_be_shown(
     client: RemoteManifold, lying_server: LyingServer, project: ProjectId
 ) -> None:
     for name in ("\x1b[2J", "a\nb", "../x", "a/b", "", "x" * 300, ".hidden"):
-        lying_server.lie = lie_about("/api/projects/demo", setting("name", name))
+        lying_server.lie = lie_about("/api/v1/projects/demo", setting("name", name))
         with pytest.raises(BadAnswer):
             client.projects.resolve("demo")
     client.sessions.checkout(S1, project)
     for moment in ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2025-01-01T00:00:00", "soon", 1e300, None, {}):
         for field in ("created_at", "expires_at"):
-            lying_server.lie = lie_about("/api/sessions", setting(f"items.0.{field}", moment))
+            lying_server.lie = lie_about("/api/v1/sessions", setting(f"items.0.{field}", moment))
             with pytest.raises(BadAnswer):
                 client.sessions.all()
         lying_server.lie = lie_about("/plan", setting("opened_at", moment))
@@ -154,7 +154,7 @@ def about_another(server: RemoteServer, name: str = "other") -> dict[str, Any]:
     """Return the document of another project, which has something to lose."""
     new_project(server.manifold, name, b=b"precious")
     with urllib3.PoolManager() as pool:
-        found: dict[str, Any] = pool.request("GET", f"{server.url}/api/projects/{name}").json()
+        found: dict[str, Any] = pool.request("GET", f"{server.url}/api/v1/projects/{name}").json()
     return found
 
 
@@ -183,12 +183,12 @@ def test_a_new_project_and_a_renamed_one_are_what_was_asked_for(
         ("new-5", setting("entries", 1)),
         ("new-6", setting("total_bytes", 1)),
     ):
-        lying_server.lie = lie_about("/api/projects", change)
+        lying_server.lie = lie_about("/api/v1/projects", change)
         with pytest.raises(BadAnswer):
             client.projects.create(name)
     lying_server.lie = truth
     client.projects.all()
-    lying_server.lie = lie_about("/api/projects", setting("id", project))
+    lying_server.lie = lie_about("/api/v1/projects", setting("id", project))
     with pytest.raises(BadAnswer):
         client.projects.create("new-7")
     for field, value in (("name", "elsewhere"), ("id", other["id"])):
@@ -271,7 +271,7 @@ def test_what_was_expected_is_what_it_was_done_on(
     def lie(asked: str, answer: Any) -> Any:
         if asked.endswith("/publish"):
             return {**answer, "plan": None, "generation": 3, "rebased": True}
-        return {**answer, "generation": 3} if asked == f"GET /api/projects/{project}" else answer
+        return {**answer, "generation": 3} if asked == f"GET /api/v1/projects/{project}" else answer
 
     lying_server.lie = lie
     with pytest.raises(BadAnswer, match="expected"):
@@ -290,7 +290,7 @@ def test_a_list_holds_nothing_but_what_was_asked_for(
     client.sessions.checkout(S1, other)
     client.sessions.checkout(S2, project)
     early, late = datetime(2001, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-    lists = {"/api/projects", "/api/sessions", f"/api/projects/{project}/commits"}
+    lists = {"/api/v1/projects", "/api/v1/sessions", f"/api/v1/projects/{project}/commits"}
     with urllib3.PoolManager() as pool:
         true = {path: pool.request("GET", server.url + path).json()["items"] for path in lists}
 
@@ -450,7 +450,7 @@ def test_a_plan_that_does_not_end_is_given_up(
         with pytest.raises(BadAnswer):
             client.transfer.export(project, tmp_path / "out")
     same = _CURSORS.write("a", LOCAL_PRINCIPAL, EVERY_PROJECT)
-    lying_server.lie = lie_about("/api/projects", lambda said: {"items": [], "next_cursor": same})
+    lying_server.lie = lie_about("/api/v1/projects", lambda said: {"items": [], "next_cursor": same})
     with pytest.raises(BadAnswer, match="does not end"):
         client.projects.all()
     assert len(lying_server.asked) < 12

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.alone("hundreds of clients, and what others get done meanwhile is measured")
 
-FILES = "/api/projects/demo/files"
+FILES = "/api/v1/projects/demo/files"
 LARGE_BYTES = 4 << 20
 ALWAYS = ("/health", "/readyz", "/livez")
 BOUNDED_SECONDS = 8.0
@@ -82,7 +82,7 @@ def refusal(answer: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
 
 def start(host: Host) -> httpx.Client:
     client = host.ready()
-    assert client.post("/api/projects", json={"name": "demo"}).status_code == 201
+    assert client.post("/api/v1/projects", json={"name": "demo"}).status_code == 201
     assert client.put(f"{FILES}/large", content=noise(LARGE_BYTES)).status_code == 201
     return client
 
@@ -95,7 +95,7 @@ def work_goes_on(client: httpx.Client) -> None:
     """Upload small and large, list, download, and ask for the health; in bounded time."""
     begun = time.monotonic()
     done = [client.put(f"{FILES}/small", content=b"x"), client.put(f"{FILES}/other", content=noise(3 << 20))]
-    done += [client.get(path) for path in ("/api/projects/demo/tree", f"{FILES}/large", *ALWAYS)]
+    done += [client.get(path) for path in ("/api/v1/projects/demo/tree", f"{FILES}/large", *ALWAYS)]
     assert [answer.text[:500] for answer in done if not answer.is_success] == []
     assert len(done[3].content) == LARGE_BYTES
     assert time.monotonic() - begun < BOUNDED_SECONDS
@@ -116,15 +116,16 @@ def refusals(client: httpx.Client) -> dict[str, int]:
 SLOW_KINDS = {
     "nothing": b"",
     "half a request line": b"GET /api/pro",
-    "half a header": b"GET /api/projects HTTP/1.1\r\nHost: localh",
-    "half a JSON body": head("POST", "/api/projects", "Content-Type: application/json", "Content-Length: 20") + b'{"na',
+    "half a header": b"GET /api/v1/projects HTTP/1.1\r\nHost: localh",
+    "half a JSON body": head("POST", "/api/v1/projects", "Content-Type: application/json", "Content-Length: 20")
+    + b'{"na',
     "an upload that begins": head("PUT", f"{FILES}/slow", "Content-Length: 10") + b"hello",
     "a large upload that stops": head("PUT", f"{FILES}/slow", f"Content-Length: {8 << 20}") + bytes(3 << 20),
     "an upload in chunks": head("PUT", f"{FILES}/slow", "Transfer-Encoding: chunked") + b"5\r\nhello\r\n",
-    "an archive that begins": head("POST", "/api/projects/demo/archive", "Content-Length: 100000") + b"\x1f\x8b\x08",
+    "an archive that begins": head("POST", "/api/v1/projects/demo/archive", "Content-Length: 100000") + b"\x1f\x8b\x08",
     "an upload that is told to go on": head("PUT", f"{FILES}/slow", "Content-Length: 9", "Expect: 100-continue"),
     "a download that is not read": head("GET", f"{FILES}/large"),
-    "an upgrade": head("GET", "/api/projects", "Connection: Upgrade", "Upgrade: websocket") + b"\x81\x05hello",
+    "an upgrade": head("GET", "/api/v1/projects", "Connection: Upgrade", "Upgrade: websocket") + b"\x81\x05hello",
 }
 
 
@@ -155,13 +156,13 @@ def test_slow_clients_are_given_up_in_bounded_time_and_leave_nothing(make_host: 
         wait_until(lambda: connections_of(host, client) <= 1, 15)
     found = refusals(client)
     assert min(found["slow_header"], found["slow_body"], found["slow_reader"]) >= 6
-    assert client.get("/api/projects/demo/tree").json()["items"][0]["path"] == "large"
-    assert len(client.get("/api/projects/demo/tree").json()["items"]) == 1
+    assert client.get("/api/v1/projects/demo/tree").json()["items"][0]["path"] == "large"
+    assert len(client.get("/api/v1/projects/demo/tree").json()["items"]) == 1
 
 
 TRICKLES = {
     "a header": (b"", b"G"),
-    "a JSON body": (head("POST", "/api/projects", "Content-Type: application/json", "Content-Length: 900"), b" "),
+    "a JSON body": (head("POST", "/api/v1/projects", "Content-Type: application/json", "Content-Length: 900"), b" "),
     "an upload": (head("PUT", f"{FILES}/slow", "Content-Length: 900"), b"x"),
     "chunks with extensions": (
         head("PUT", f"{FILES}/slow", "Transfer-Encoding: chunked"),
@@ -207,7 +208,7 @@ def test_over_the_limit_of_one_client_there_is_429_and_health_and_the_others_go_
     host = make_host(**PATIENT, SERVER_MAX_CONNECTIONS_PER_PEER="10")
     client = start(host)
     with crowd(client, 9, b""), closing(connect(client)) as refused:
-        refused.sendall(head("GET", "/api/projects"))
+        refused.sendall(head("GET", "/api/v1/projects"))
         status, headers, problem = refusal(everything(refused))
         assert (status, problem["code"], headers["content-type"]) == (
             429,
@@ -222,7 +223,7 @@ def test_over_the_limit_of_one_client_there_is_429_and_health_and_the_others_go_
                 asking.sendall(head("GET", path))
                 assert everything(asking).startswith(b"HTTP/1.1 200 ")
         with closing(connect(client, "127.0.0.2")) as other:
-            other.sendall(head("GET", "/api/projects", "Connection: close"))
+            other.sendall(head("GET", "/api/v1/projects", "Connection: close"))
             assert everything(other).startswith(b"HTTP/1.1 200 ")
     assert refusals(client)["too_many_requests"] >= 1
 
@@ -238,7 +239,7 @@ def test_over_the_limit_of_all_there_is_503_and_health_whatever_one_client_does(
         with closing(connect(client, "127.0.0.3")) as asking:
             asking.sendall(head("GET", "/livez"))
             assert everything(asking).startswith(b"HTTP/1.1 200 ")
-    wait_until(lambda: len(httpx.get(f"{client.base_url}/api/projects").json()["items"]) == 1)
+    wait_until(lambda: len(httpx.get(f"{client.base_url}/api/v1/projects").json()["items"]) == 1)
 
 
 def test_over_the_limit_of_requests_one_client_is_refused_and_no_other(make_host: MakeHost) -> None:
@@ -247,7 +248,7 @@ def test_over_the_limit_of_requests_one_client_is_refused_and_no_other(make_host
     slow = SLOW_KINDS["an upload that begins"]
     with crowd(client, 8, slow):
         wait_until(lambda: client.get("/health").json()["traffic"]["requests"] == 8)
-        answer = client.get("/api/projects")
+        answer = client.get("/api/v1/projects")
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
         assert int(answer.headers["retry-after"]) > 0
         assert client.get("/readyz").status_code == 200
@@ -256,10 +257,10 @@ def test_over_the_limit_of_requests_one_client_is_refused_and_no_other(make_host
                 stack.enter_context(closing(connect(client, "127.0.0.2"))).sendall(slow)
             wait_until(lambda: client.get("/health").json()["traffic"]["requests"] == 12)
             with closing(connect(client, "127.0.0.3")) as third:
-                third.sendall(head("GET", "/api/projects"))
+                third.sendall(head("GET", "/api/v1/projects"))
                 assert b" 503 " in third.recv(65536).split(b"\r\n")[0]
     wait_until(lambda: client.get("/health").json()["traffic"]["requests"] == 0)
-    assert client.get("/api/projects").status_code == 200
+    assert client.get("/api/v1/projects").status_code == 200
 
 
 def test_behind_a_trusted_proxy_the_client_is_whom_it_names(make_host: MakeHost) -> None:
@@ -269,7 +270,7 @@ def test_behind_a_trusted_proxy_the_client_is_whom_it_names(make_host: MakeHost)
 
     def status(source: str, forwarded: str) -> bytes:
         with closing(connect(client, source)) as one:
-            one.sendall(head("GET", "/api/projects", f"X-Forwarded-For: {forwarded}", "Connection: close"))
+            one.sendall(head("GET", "/api/v1/projects", f"X-Forwarded-For: {forwarded}", "Connection: close"))
             return everything(one).split()[1]
 
     greedy = head("PUT", f"{FILES}/slow", "Content-Length: 10", "X-Forwarded-For: 127.0.0.1, 203.0.113.7") + b"hello"
@@ -326,7 +327,9 @@ def test_bodies_that_stand_still_share_a_bounded_memory(make_host: MakeHost) -> 
     work_goes_on(client)
     before = host.status_kib("VmRSS")
     length = f"Content-Length: {20 << 20}"
-    json_body = head("POST", "/api/projects/demo/commits", "Content-Type: application/json", length) + b" " * (3 << 20)
+    json_body = head("POST", "/api/v1/projects/demo/commits", "Content-Type: application/json", length) + b" " * (
+        3 << 20
+    )
     for request in (SLOW_KINDS["a large upload that stops"], json_body):
         with crowd(client, 40, request) as clients:
             work_goes_on(client)
@@ -336,7 +339,7 @@ def test_bodies_that_stand_still_share_a_bounded_memory(make_host: MakeHost) -> 
             assert host.status_kib("VmRSS") - before < (160 << 10)
         assert told or request is json_body  # while a body is read whole, its connection is cut off
         assert all((status, problem["code"]) == (503, "overloaded") for status, _, problem in told)
-    assert len(client.get("/api/projects/demo/tree").json()["items"]) == 3
+    assert len(client.get("/api/v1/projects/demo/tree").json()["items"]) == 3
 
 
 def what_came(client: socket.socket) -> bytes:
@@ -348,8 +351,8 @@ def what_came(client: socket.socket) -> bytes:
 
 
 OUT_OF_PROPORTION = {
-    "many headers": (head("GET", "/api/projects", *(f"X-{number}: a" for number in range(5000))), 431),
-    "a long header": (head("GET", "/api/projects", "X: " + "a" * 200_000), 431),
+    "many headers": (head("GET", "/api/v1/projects", *(f"X-{number}: a" for number in range(5000))), 431),
+    "a long header": (head("GET", "/api/v1/projects", "X: " + "a" * 200_000), 431),
     "a long line": (b"GET /" + b"a" * 100_000, 431),
     "tiny chunks": (head("PUT", f"{FILES}/slow", "Transfer-Encoding: chunked") + b"1\r\nx\r\n" * 50_000, 400),
     "chunk extensions": (

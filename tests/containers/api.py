@@ -15,18 +15,18 @@ URL = "http://localhost:32180"
 
 
 def create_project(name: str) -> None:
-    _ask("POST", "/api/projects", json={"name": name})
+    _ask("POST", "/api/v1/projects", json={"name": name})
 
 
 def commit(project: str, path: str, text: str, seconds: float = 60) -> int:
     """Return the generation that it made. A server that is not there is waited for, for ``seconds``."""
     changes = [{"op": "put", "path": path, "text": text}]
-    answer = _ask("POST", f"/api/projects/{project}/commits", seconds, json={"changes": changes})
+    answer = _ask("POST", f"/api/v1/projects/{project}/commits", seconds, json={"changes": changes})
     return int(answer.json()["generation"])
 
 
 def read(project: str, path: str) -> str:
-    return _ask("GET", f"/api/projects/{project}/files/{path}").text
+    return _ask("GET", f"/api/v1/projects/{project}/files/{path}").text
 
 
 def health() -> dict[str, Any]:

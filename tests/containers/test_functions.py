@@ -48,7 +48,7 @@ def test_each_function_does_its_work(functions: Operator, function: str, event: 
 def test_start_api_serves_the_routes(functions: Operator) -> None:
     said = functions.run(
         f"set -a; . ./.env; set +a; {tools().folder}/bin/sam local start-api --config-env local --skip-pull-image"
-        " >sam.log 2>&1 & for second in $(seq 90); do curl -fsS http://127.0.0.1:32180/api/projects && break; sleep 1;"
-        " done; kill $!; wait $! || true"
+        " >sam.log 2>&1 & for second in $(seq 90); do curl -fsS http://127.0.0.1:32180/api/v1/projects && break;"
+        " sleep 1; done; kill $!; wait $! || true"
     )
     assert '"demo"' in said, (functions.checkout / "sam.log").read_text()

@@ -75,7 +75,9 @@ def test_the_guides_snapshot_of_a_vault_is_one(scale: Operator, vault: Vault) ->
 def test_a_commit_by_the_proxy_is_read_on_each_node(scale: Operator) -> None:
     assert set(NODES) <= scale.states(COMPOSE).keys()
     api.commit("demo", "a.txt", "from one node")
-    ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:32180/api/projects/demo/files/a.txt').read())"
+    ask = (
+        "import urllib.request as r; print(r.urlopen('http://127.0.0.1:32180/api/v1/projects/demo/files/a.txt').read())"
+    )
     for node in NODES:
         assert "from one node" in scale.run(f'docker exec {node} python -c "{ask}"'), node
 

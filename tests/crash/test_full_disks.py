@@ -92,7 +92,7 @@ def test_a_full_database_disk_is_said_so_and_health_knows_before_a_write_fails(
     assert refused.value.hint
     for number in range(50):
         body = {"path": f"e{number}", "message": os.urandom(4_500).hex()}
-        answer = api.post("/api/projects/demo/dirs", json=body)
+        answer = api.post("/api/v1/projects/demo/dirs", json=body)
         if answer.status_code != 201:
             break
     assert (answer.status_code, answer.json()["code"]) == (507, "no_space")

@@ -55,15 +55,15 @@ def test_a_store_that_stops_is_unavailable_within_seconds(
             SERVER_PATIENCE_SECONDS=str(PATIENCE_SECONDS),
         )
         project = api.project()
-        assert api.put("/api/projects/demo/files/a", content=b"one").status_code == 201
-        work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
+        assert api.put("/api/v1/projects/demo/files/a", content=b"one").status_code == 201
+        work = Path(api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
         (work / "b").write_bytes(b"two")
         requests: dict[str, Callable[[], httpx.Response]] = {
-            "put": lambda: api.put("/api/projects/demo/files/c", content=b"three"),
-            "get": lambda: api.get("/api/projects/demo/files/a"),
-            "commit": lambda: api.post("/api/sessions/s1/commit"),
-            "save": lambda: api.post("/api/sessions/s1/save"),
-            "create": lambda: api.post("/api/projects", json={"name": "other"}),
+            "put": lambda: api.put("/api/v1/projects/demo/files/c", content=b"three"),
+            "get": lambda: api.get("/api/v1/projects/demo/files/a"),
+            "commit": lambda: api.post("/api/v1/sessions/s1/commit"),
+            "save": lambda: api.post("/api/v1/sessions/s1/save"),
+            "create": lambda: api.post("/api/v1/projects", json={"name": "other"}),
         }
         cache = api.manifold.settings.projects.workspace.cache_dir
         for name, send in requests.items():
@@ -76,7 +76,7 @@ def test_a_store_that_stops_is_unavailable_within_seconds(
             assert answer.status_code == 503, name
             refused(answer, "store_unavailable")
             proxy.calm()
-        assert api.post("/api/sessions/s1/commit").json()["generation"] == 2
+        assert api.post("/api/v1/sessions/s1/commit").json()["generation"] == 2
 
 
 def test_a_key_provider_that_stops_is_unavailable_within_seconds(
@@ -94,17 +94,17 @@ def test_a_key_provider_that_stops_is_unavailable_within_seconds(
             SERVER_PATIENCE_SECONDS=str(PATIENCE_SECONDS),
         )
         project = api.project()
-        assert api.put("/api/projects/demo/files/a", content=b"one").status_code == 201
+        assert api.put("/api/v1/projects/demo/files/a", content=b"one").status_code == 201
         proxy.inject(HANG, times=1000)
         with prompt():  # its key is in memory
-            assert api.put("/api/projects/demo/files/b", content=b"two").status_code == 201
+            assert api.put("/api/v1/projects/demo/files/b", content=b"two").status_code == 201
         with prompt():
-            refused(api.post("/api/projects", json={"name": "other"}), "key_unavailable")
+            refused(api.post("/api/v1/projects", json={"name": "other"}), "key_unavailable")
         api.manifold.context.keys.forget(DEFAULT_TENANT, project)  # type: ignore[arg-type]
         with prompt():
-            refused(api.get("/api/projects/demo/files/a"), "key_unavailable")
+            refused(api.get("/api/v1/projects/demo/files/a"), "key_unavailable")
         proxy.calm()
-        assert api.get("/api/projects/demo/files/a").content == b"one"
+        assert api.get("/api/v1/projects/demo/files/a").content == b"one"
 
 
 @pytest.fixture
@@ -119,20 +119,20 @@ def frozen(make_api: MakeApi, postgres_dsn: str) -> Iterator[tuple[Api, Postgres
 def test_a_database_that_stops_is_unavailable_within_seconds(frozen: tuple[Api, PostgresProxy]) -> None:
     api, proxy = frozen
     api.project()
-    work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
+    work = Path(api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
     (work / "a").write_bytes(b"one")
     requests: list[Callable[[], httpx.Response]] = [
-        lambda: api.get("/api/projects/demo"),
-        lambda: api.put("/api/projects/demo/files/b", content=b"two"),
-        lambda: api.post("/api/sessions/s1/commit"),
-        lambda: api.post("/api/projects", json={"name": "other"}),
+        lambda: api.get("/api/v1/projects/demo"),
+        lambda: api.put("/api/v1/projects/demo/files/b", content=b"two"),
+        lambda: api.post("/api/v1/sessions/s1/commit"),
+        lambda: api.post("/api/v1/projects", json={"name": "other"}),
     ]
     for send in requests:
         proxy.fault = "freeze"
         with prompt():
             refused(send(), "catalog_unavailable")
         proxy.thaw()
-    assert api.post("/api/sessions/s1/commit").json()["generation"] == 1
+    assert api.post("/api/v1/sessions/s1/commit").json()["generation"] == 1
 
 
 def test_a_database_that_stops_at_the_commit_point_is_unavailable_within_seconds(
@@ -141,7 +141,7 @@ def test_a_database_that_stops_at_the_commit_point_is_unavailable_within_seconds
     """Whether the commit was made is asked again for minutes where nobody waits, and here only once."""
     api, proxy = frozen
     api.project()
-    put = lambda name: api.put(f"/api/projects/demo/files/{name}", content=b"x", headers={"Idempotency-Key": name})  # noqa: E731
+    put = lambda name: api.put(f"/api/v1/projects/demo/files/{name}", content=b"x", headers={"Idempotency-Key": name})  # noqa: E731
     assert put("first").status_code == 201  # has more to look up than later ones
     before = proxy.round_trips
     assert put("a").status_code == 201
@@ -152,17 +152,17 @@ def test_a_database_that_stops_at_the_commit_point_is_unavailable_within_seconds
             refused(put(f"b{part}"), "catalog_unavailable")
         proxy.thaw()
         assert put(f"b{part}").status_code == 201
-    assert api.get("/api/projects/demo").json()["generation"] == 2 + needed
+    assert api.get("/api/v1/projects/demo").json()["generation"] == 2 + needed
 
 
 def test_a_working_set_that_is_busy_is_so_within_seconds(make_api: MakeApi) -> None:
     api = make_api(SERVER_PATIENCE_SECONDS=str(PATIENCE_SECONDS))
     api.project()
-    api.post("/api/sessions", json={"project": "demo", "session": "s1"})
+    api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"})
     manifold = api.manifold
     (row,) = manifold.sessions.all(LOCAL_PRINCIPAL)
     with manifold.working_sets.open(owner_of(row)), prompt():
-        answer = api.post("/api/sessions/s1/commit")
+        answer = api.post("/api/v1/sessions/s1/commit")
     assert (answer.status_code, answer.json()["code"]) == (409, "session_busy")
 
 

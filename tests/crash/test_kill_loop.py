@@ -57,17 +57,17 @@ class Remote:
                 tree = below(self.journal.trees[generation], "h")
                 operation = self.journal.new("restore", replaced("h", tree))
                 body: dict[str, Any] = {"generation": generation, "paths": [{"path": "h"}], "message": operation.name}
-                request = client.build_request("POST", "/api/projects/demo/restore", json=body)
+                request = client.build_request("POST", "/api/v1/projects/demo/restore", json=body)
             elif kind == "many":
                 wanted = changes(self.rng, tree, "h", 6)
                 operation = self.journal.new("many", replaced("h", tree))
                 body = {"changes": wanted, "message": operation.name}
-                request = client.build_request("POST", "/api/projects/demo/commits", json=body)
+                request = client.build_request("POST", "/api/v1/projects/demo/commits", json=body)
             else:
                 path, data = f"h/{self.rng.randrange(6)}", new_content(self.rng)
                 tree = {**tree, path: Node(FILE, data)}
                 operation = self.journal.new("put", replaced("h", tree))
-                url = f"/api/projects/demo/files/{path}?message={quote(operation.name)}"
+                url = f"/api/v1/projects/demo/files/{path}?message={quote(operation.name)}"
                 request = client.build_request("PUT", url, content=data)
             try:
                 answer = client.send(request)
@@ -91,7 +91,7 @@ class Worker:
 
     def check_out(self, client: httpx.Client, *, ram_was_lost: bool) -> None:
         """Find the work again."""
-        answer = client.post("/api/sessions", json={"project": "demo", "session": "s1"})
+        answer = client.post("/api/v1/sessions", json={"project": "demo", "session": "s1"})
         assert answer.is_success, answer.text
         self.work = Path(answer.json()["path"])
         found = {os.fsdecode(path): Node(node.kind, node.content) for path, node in look(self.work).items()}
@@ -111,10 +111,10 @@ class Worker:
             self.durable.append(state)
             try:
                 if self.rng.random() < 0.5:
-                    assert client.post("/api/sessions/s1/save").is_success
+                    assert client.post("/api/v1/sessions/s1/save").is_success
                 else:
                     operation = self.journal.new("work", replaced("s", state))
-                    answer = client.post("/api/sessions/s1/commit", json={"message": operation.name})
+                    answer = client.post("/api/v1/sessions/s1/commit", json={"message": operation.name})
                     assert answer.is_success, answer.text
                     self.journal.acknowledge(operation, answer.json())
             except httpx.TransportError:
@@ -125,14 +125,14 @@ class Worker:
 def settle(client: httpx.Client, journal: Journal) -> None:
     """Replay what was committed since the last time, and hold the head's tree against it."""
     messages: list[str] = []
-    head = client.get("/api/projects/demo").json()["generation"]
+    head = client.get("/api/v1/projects/demo").json()["generation"]
     while (known := len(journal.trees) + len(messages)) <= head:
         params = {"before_generation": head + 1 - len(messages), "limit": 100}
-        page = client.get("/api/projects/demo/commits", params=params)
+        page = client.get("/api/v1/projects/demo/commits", params=params)
         messages += [item["message"] for item in page.json()["items"] if item["generation"] >= len(journal.trees)]
         assert len(journal.trees) + len(messages) > known
     journal.settle(messages[::-1])
-    listed = client.get("/api/projects/demo/tree", params={"recursive": True}).json()["items"]
+    listed = client.get("/api/v1/projects/demo/tree", params={"recursive": True}).json()["items"]
     expected = {p: (n.kind, len(n.content) if n.kind == FILE else 0) for p, n in journal.trees[-1].items()}
     assert {item["path"]: (item["kind"], item["size"]) for item in listed} == expected
 
@@ -178,9 +178,9 @@ def test_what_was_acknowledged_survives_every_kill_and_nothing_is_half_there(
 
     host = start()
     client = host.ready()
-    assert client.post("/api/projects", json={"name": "demo"}).is_success
+    assert client.post("/api/v1/projects", json={"name": "demo"}).is_success
     first = journal.new("first", replaced("h", {"h": Node(FOLDER, b""), "h/0": Node(FILE, b"0")}))
-    answer = client.put("/api/projects/demo/files/h/0", content=b"0", params={"message": first.name})
+    answer = client.put("/api/v1/projects/demo/files/h/0", content=b"0", params={"message": first.name})
     journal.acknowledge(first, answer.json())
     settle(client, journal)
     worker.check_out(client, ram_was_lost=False)

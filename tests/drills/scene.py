@@ -101,20 +101,20 @@ class Load:
             self._errors.append(error)
 
     def _commit(self, client: httpx.Client, name: str, number: int) -> None:
-        answer = client.put(f"/api/projects/{self.project}/files/{name}", content=b"%d" % number)
+        answer = client.put(f"/api/v1/projects/{self.project}/files/{name}", content=b"%d" % number)
         assert answer.status_code < 300, answer.text
         self.committed[name] = number, answer.json()["generation"]
 
     def _save(self, client: httpx.Client, name: str, number: int) -> None:
         if number == 1:
-            opened = client.post("/api/sessions", json={"project": self.project, "session": name})
+            opened = client.post("/api/v1/sessions", json={"project": self.project, "session": name})
             assert opened.status_code == 201, opened.text
             self._works[name] = Path(opened.json()["path"])
         work = self._works[name]
         (work / f"{name}-saved").write_bytes(b"%d" % number)
         if number % 5 == 1:
             (work / f"{name}-packed").write_bytes(os.urandom(PACKED_BYTES))
-        answer = client.post(f"/api/sessions/{name}/save")
+        answer = client.post(f"/api/v1/sessions/{name}/save")
         assert answer.status_code == 200, answer.text
         self.saved[name] = number
 
@@ -129,18 +129,18 @@ class Acknowledged:
 
     def require_in(self, client: httpx.Client) -> None:
         """Hold what a host has against it, and go on working there."""
-        head = client.get(f"/api/projects/{self.project}").json()["generation"]
+        head = client.get(f"/api/v1/projects/{self.project}").json()["generation"]
         assert head >= max(generation for _, generation in self.committed.values())
         for name, (number, _) in self.committed.items():
-            assert int(client.get(f"/api/projects/{self.project}/files/{name}").content) >= number
+            assert int(client.get(f"/api/v1/projects/{self.project}/files/{name}").content) >= number
         for name, number in self.saved.items():
-            opened = client.post("/api/sessions", json={"project": self.project, "session": name})
+            opened = client.post("/api/v1/sessions", json={"project": self.project, "session": name})
             assert opened.status_code == 200, opened.text
             work = Path(opened.json()["path"])
             assert int((work / f"{name}-saved").read_bytes()) >= number
             assert (work / f"{name}-packed").stat().st_size == PACKED_BYTES
-        done = client.put(f"/api/projects/{self.project}/files/after", content=b"x").json()
+        done = client.put(f"/api/v1/projects/{self.project}/files/after", content=b"x").json()
         assert done["generation"] == head + 1
         for name in self.saved:
-            committed = client.post(f"/api/sessions/{name}/commit")
+            committed = client.post(f"/api/v1/sessions/{name}/commit")
             assert committed.status_code == 200, committed.text

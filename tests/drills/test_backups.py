@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.bootstrap import build_store
@@ -83,8 +84,13 @@ def backup(tmp_path: Path) -> Path:
 def loaded(site: Site) -> tuple[Host, Load]:
     host = site.host()
     client = host.ready()
-    assert client.post("/api/projects", json={"name": PROJECT}).status_code == 201
+    assert client.post("/api/v1/projects", json={"name": PROJECT}).status_code == 201
     return host, Load(str(client.base_url), PROJECT)
+
+
+def next_page(client: httpx.Client, cursor: str | None = None) -> httpx.Response:
+    parameters = {"limit": "1", **({"cursor": cursor} if cursor else {})}
+    return client.get(f"/api/v1/projects/{PROJECT}/tree", params=parameters)
 
 
 def test_a_copy_of_workdir_made_when_the_host_has_stopped(sites: tuple[Site, Site], backup: Path) -> None:
@@ -162,17 +168,21 @@ def test_a_dump_and_a_later_mirror_of_the_bucket_taken_while_work_goes_on(
     here = Site(tmp_path / "here", ram_folder / "here", **s3, S3_PREFIX="drill/here")
     there = Site(tmp_path / "there", ram_folder / "there", **s3, S3_PREFIX="drill/there")
     try:
-        _, load = loaded(here)
+        host, load = loaded(here)
         with load.going_on():
             acknowledged = Acknowledged(load)
             run('manifold database pg_dump > "$BACKUP/backup.sql"', BACKUP=str(backup), **here.variables)
             load.go_on(4)
             mirror(here, there)
+        cursor = next_page(host.clients[0]).json()["next_cursor"]
+        assert next_page(host.clients[0], cursor).status_code == 200
         shutil.copytree(here.workdir / ".keystore", there.workdir / ".keystore")
         run('manifold database psql < "$BACKUP/backup.sql"', BACKUP=str(backup), **there.variables)
         there.verify()
         there.adopt()
         there.require(acknowledged)
+        gone = next_page(there.hosts[-1].clients[0], cursor)  # through a generation that came after the dump
+        assert (gone.status_code, gone.json()["code"]) == (410, "generation_gone")
     finally:
         here.close()
         there.close()

@@ -57,7 +57,7 @@ def test_what_the_command_line_commits_the_host_serves(program: Program, url: st
     work = program.checkout(project, "beside")
     (work / "a.txt").write_text("two\n")
     program("commit", "beside", "-m", "from the command line")
-    served = _get(f"{url}/api/projects/{shown['id']}")
+    served = _get(f"{url}/api/v1/projects/{shown['id']}")
     assert served["generation"] == 2
 
 
@@ -70,13 +70,13 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
     (work / "link").symlink_to("a.txt")
     (work / b"caf\xe9".decode("utf-8", "surrogateescape")).write_bytes(b"")
     status = program.json("status", session)
-    assert status == _get(f"{url}/api/sessions/{session}/status")
+    assert status == _get(f"{url}/api/v1/sessions/{session}/status")
     assert {one["change"] for one in status["differences"]} == {"added", "modified", "mode"}
     program("commit", session, "-m", "two", "--provenance", "model=example")
-    at = f"{url}/api/projects/{project}"
+    at = f"{url}/api/v1/projects/{project}"
     for command, address in (
         (("project", "show", project), at),
-        (("project", "list"), f"{url}/api/projects?limit=500"),
+        (("project", "list"), f"{url}/api/v1/projects?limit=500"),
         (("log", project), f"{at}/commits"),
         (("log", project, "--limit", "1"), f"{at}/commits?limit=1"),
         (
@@ -85,7 +85,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
         ),
         (("log", project, "--session", session, "--since", "2025-01-01T00:00:00Z"), f"{at}/commits?session={session}"),
         (("log", project, "--author", "nobody"), f"{at}/commits?author=nobody"),
-        (("project", "list", "--prefix", project[:-1]), f"{url}/api/projects?prefix={project[:-1]}"),
+        (("project", "list", "--prefix", project[:-1]), f"{url}/api/v1/projects?prefix={project[:-1]}"),
         (("ls", project, "-r", "--glob", "*.md", "--kind", "file"), f"{at}/tree?recursive=true&glob=*.md&kind=file"),
         (("diff", project, "1", "2"), f"{at}/diff?before=1&after=2"),
         (("ls", project, "--recursive"), f"{at}/tree?recursive=true"),
@@ -101,7 +101,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
     sessions = program.json("sessions", project)
     for one in sessions["items"]:
         assert (one.pop("project_name"), one.pop("has_working_set_here")) == (project, True)
-    assert sessions == _get(f"{url}/api/sessions?project={project}")
+    assert sessions == _get(f"{url}/api/v1/sessions?project={project}")
 
 
 def test_commands_and_the_host_work_at_the_same_time_and_nothing_is_lost(program: Program, url: str) -> None:
@@ -118,7 +118,7 @@ def test_commands_and_the_host_work_at_the_same_time_and_nothing_is_lost(program
     def puts() -> None:
         for number in range(rounds * 2):
             request = urllib.request.Request(
-                f"{url}/api/projects/{identity}/files/from-host-{number}.txt", data=b"host\n", method="PUT"
+                f"{url}/api/v1/projects/{identity}/files/from-host-{number}.txt", data=b"host\n", method="PUT"
             )
             with urllib.request.urlopen(request, timeout=60) as answer:
                 assert answer.status in (200, 201)

@@ -127,7 +127,7 @@ def test_a_project_is_not_deleted_nor_used_because_a_server_answers_about_anothe
     mine, precious = laptop.project(), laptop.project()
     theirs = laptop.json("project", "show", precious)
     with lying(url) as server:
-        server.lie = lambda asked, answer: theirs if asked == f"GET /api/projects/{mine}" else answer
+        server.lie = lambda asked, answer: theirs if asked == f"GET /api/v1/projects/{mine}" else answer
         for command in (
             ("project", "delete", mine, "--yes"),
             ("project", "rename", mine, "taken"),
@@ -149,7 +149,9 @@ def test_what_was_just_made_is_not_imported_into_where_it_turns_out_to_hold_some
 ) -> None:
     precious = laptop.json("project", "show", laptop.project())
     with lying(url) as server:
-        server.lie = lambda asked, answer: {**answer, "id": precious["id"]} if asked == "POST /api/projects" else answer
+        server.lie = lambda asked, answer: (
+            {**answer, "id": precious["id"]} if asked == "POST /api/v1/projects" else answer
+        )
         done = laptop("--remote", server.url, "import", f"new-{secrets.token_hex(4)}", tree, "--create", code=4)
     assert b"generation 1, not at 0" in done.stderr
     assert laptop.json("project", "show", precious["id"]) == precious
@@ -158,7 +160,7 @@ def test_what_was_just_made_is_not_imported_into_where_it_turns_out_to_hold_some
 def test_an_import_says_what_it_could_not_take_back(laptop: Program, tree: Path, url: str) -> None:
     name = f"said-{secrets.token_hex(4)}"
     with lying(url) as server:
-        server.lie = lambda asked, answer: Answer(b"", 503) if asked.startswith("DELETE /api/sessions/") else answer
+        server.lie = lambda asked, answer: Answer(b"", 503) if asked.startswith("DELETE /api/v1/sessions/") else answer
         done = laptop("--remote", server.url, "import", name, tree, "--create")
     assert b"as generation 1 of" in done.stdout
     note = done.stderr.decode()
@@ -170,7 +172,7 @@ def test_an_interrupted_import_names_the_project_that_it_may_have_made(laptop: P
     name, asked = f"made-{secrets.token_hex(4)}", threading.Event()
 
     def hang(what: str, answer: Any) -> Any:
-        if what == "POST /api/projects":
+        if what == "POST /api/v1/projects":
             asked.set()
             time.sleep(3)
         return answer

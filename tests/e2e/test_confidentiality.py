@@ -110,17 +110,19 @@ def work_with_canaries(make_host: MakeHost, folder: Path, ram: Path, **variables
     with host.ready() as client:
         program = Program(folder, ram / "ram", None, {**variables, "WORKDIR": str(host.workdir)})
         program("import", "demo", source, "--create", "-m", f"import {WORD}")
-        client.put(f"/api/projects/demo/files/{WORD}.txt", content=TEXT, params={"message": WORD})
-        client.get(f"/api/projects/demo/files/{WORD}/below")
-        client.post("/api/projects/demo/archive", content=client.get("/api/projects/demo/archive?format=zip").content)
-        opened = client.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()
+        client.put(f"/api/v1/projects/demo/files/{WORD}.txt", content=TEXT, params={"message": WORD})
+        client.get(f"/api/v1/projects/demo/files/{WORD}/below")
+        client.post(
+            "/api/v1/projects/demo/archive", content=client.get("/api/v1/projects/demo/archive?format=zip").content
+        )
+        opened = client.post("/api/v1/sessions", json={"project": "demo", "session": "s1"}).json()
         work = Path(opened["path"])
         (work / f"{WORD}-2").write_bytes(TEXT)
-        assert client.post("/api/sessions/s1/save").json()["draft"]
-        assert client.post("/api/sessions/s1/commit", json=told).json()["commit"]
+        assert client.post("/api/v1/sessions/s1/save").json()["draft"]
+        assert client.post("/api/v1/sessions/s1/commit", json=told).json()["commit"]
         sparse = program.checkout("demo", "s2", "--path", f"/{WORD}.txt")
         (sparse / f"{WORD}.txt").write_bytes(TEXT + b" mine")
-        client.put(f"/api/projects/demo/files/{WORD}.txt", content=TEXT + b" theirs")
+        client.put(f"/api/v1/projects/demo/files/{WORD}.txt", content=TEXT + b" theirs")
         assert program.error("commit", "s2", code=4)["details"]["paths"] == [f"{WORD}.txt"]
         program("commit", "s2", "--strategy", "ours")
         assert program("cat", "demo", f"{WORD}.txt").stdout == TEXT + b" mine"
@@ -129,7 +131,7 @@ def work_with_canaries(make_host: MakeHost, folder: Path, ram: Path, **variables
         program("verify", "demo", "--read-data")
         program("restore", "demo", "1")
         (work / f"{WORD}-3").write_bytes(TEXT)
-        assert client.post("/api/sessions/s1/save").json()["draft"]
+        assert client.post("/api/v1/sessions/s1/save").json()["draft"]
         deadline = time.monotonic() + 30
         while not list(host.workdir.rglob("checkpoints/*")):
             assert time.monotonic() < deadline, "no checkpoint was written"

@@ -90,10 +90,10 @@ def test_the_page_and_the_api_say_of_each_project_what_is_true(make_api: MakeApi
     put(on.manifold, begun, b"b", b"two")
     new_project(on.manifold, "always", a=b"one")
     for api in (off, on):
-        states = {item["name"]: item["encryption"] for item in api.get("/api/projects").json()["items"]}
+        states = {item["name"]: item["encryption"] for item in api.get("/api/v1/projects").json()["items"]}
         assert states == {"never": "plain", "begun": "partly", "always": "encrypted"}
-        assert api.get("/api/projects/begun").json()["unencrypted"]["objects"] == 1
-        assert api.get("/api/projects/always").json()["unencrypted"] is None
+        assert api.get("/api/v1/projects/begun").json()["unencrypted"]["objects"] == 1
+        assert api.get("/api/v1/projects/always").json()["unencrypted"] is None
         page = api.get("/").text
         for row in (
             "as plaintext",

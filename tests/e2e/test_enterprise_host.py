@@ -45,8 +45,8 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Up,
     assert {"postgres", "object store", "keys (vault)", "redis", "events"} <= states.keys()
     assert set(states.values()) == {"ok"}
     enterprise.cli("import", "demo", str(tmp_path / "tree"), "--create")
-    assert httpx.get(f"{url}/api/projects/demo/files/file").text == "content"
-    refused = httpx.put(f"{url}/api/projects/demo/files/large", content=bytes(2 << 20)).json()
+    assert httpx.get(f"{url}/api/v1/projects/demo/files/file").text == "content"
+    refused = httpx.put(f"{url}/api/v1/projects/demo/files/large", content=bytes(2 << 20)).json()
     assert refused["code"] == "quota_exceeded", "the configuration file that was named counts"
 
     running = enterprise.children()
@@ -54,7 +54,7 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Up,
     for pid in running.values():
         shown = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
         assert not [secret for secret in enterprise.secrets() if secret.encode() in shown]
-    told = [httpx.get(f"{url}{path}").text for path in ("/health", "/", "/api/openapi.json")]
+    told = [httpx.get(f"{url}{path}").text for path in ("/health", "/", "/api/v1/openapi.json")]
     told += [enterprise.cli("health", "--json"), enterprise.cli("config", "show"), enterprise.cli("store", "check")]
     told += [path.read_text(errors="replace") for path in enterprise.folder.glob("*/log")]
     assert not [secret for secret in enterprise.secrets() for text in told if secret in text]
@@ -85,7 +85,9 @@ def test_the_whole_stack_starts_works_heals_stops_and_comes_back(enterprise: Up,
     ]
     (tmp_path / ".env").write_text("\n".join(dotenv))
     url = enterprise.start(VAULT_KEY_NAME="another-kek")
-    assert httpx.get(f"{url}/api/projects/demo/files/file").text == "content", "its key was wrapped by the former one"
+    assert httpx.get(f"{url}/api/v1/projects/demo/files/file").text == "content", (
+        "its key was wrapped by the former one"
+    )
     typed = "\n".join([*enterprise.lines(out), "manifold cat demo file"])
     assert enterprise.type(typed) == "content", "in the shell of the tour, which has another WORKDIR"
     enterprise.cli("import", "demo-2", str(tmp_path / "tree"), "--create")

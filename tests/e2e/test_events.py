@@ -23,13 +23,13 @@ def wait_until(condition: Callable[[], Any]) -> None:
 
 
 def make_project(client: httpx.Client, name: str) -> str:
-    answer = client.post("/api/projects", json={"name": name})
+    answer = client.post("/api/v1/projects", json={"name": name})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
 
 
 def put(client: httpx.Client, project: str, path: str) -> None:
-    assert client.put(f"/api/projects/{project}/files/{path}", content=b"x").status_code in (200, 201)
+    assert client.put(f"/api/v1/projects/{project}/files/{path}", content=b"x").status_code in (200, 201)
 
 
 def dependency(client: httpx.Client, name: str) -> dict[str, Any]:
@@ -47,11 +47,11 @@ def test_every_change_of_a_project_reaches_kafka_and_webhooks_in_order(
     project = make_project(client, "demo")
     put(client, project, "a.txt")
     put(client, project, "b.txt")
-    assert client.delete(f"/api/projects/{project}/files/a.txt").status_code == 200
-    assert client.post(f"/api/projects/{project}/restore", json={"generation": 2}).status_code == 200
-    assert client.patch(f"/api/projects/{project}", json={"name": "other"}).status_code == 200
-    fork = client.post(f"/api/projects/{project}/fork", json={"name": "fork"}).json()["id"]
-    assert client.delete(f"/api/projects/{project}").status_code == 204
+    assert client.delete(f"/api/v1/projects/{project}/files/a.txt").status_code == 200
+    assert client.post(f"/api/v1/projects/{project}/restore", json={"generation": 2}).status_code == 200
+    assert client.patch(f"/api/v1/projects/{project}", json={"name": "other"}).status_code == 200
+    fork = client.post(f"/api/v1/projects/{project}/fork", json={"name": "fork"}).json()["id"]
+    assert client.delete(f"/api/v1/projects/{project}").status_code == 204
     wait_until(lambda: len(webhook_endpoint.events) == 9 and len(kafka_broker.records(kafka_topic)) == 9)
 
     in_kafka = kafka_broker.events(kafka_topic)
@@ -75,7 +75,7 @@ def test_every_change_of_a_project_reaches_kafka_and_webhooks_in_order(
         event["data"] for event in in_kafka if event["partitionkey"] == project and event["data"].get("commit_id")
     )
     assert commit["changed_paths"] is None, "with encryption on, no name of a file may appear"
-    assert commit["changes_url"] == f"https://m.example/api/projects/{project}/diff?before=0&after=1"
+    assert commit["changes_url"] == f"https://m.example/api/v1/projects/{project}/diff?before=0&after=1"
     assert b"a.txt" not in b"".join(record.value for record in records)
     assert dependency(client, "events")["state"] == "ok"
     code, out, err = host.stop()

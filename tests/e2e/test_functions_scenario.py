@@ -150,13 +150,13 @@ def test_two_thousand_files_go_through_the_deployed_functions(
     assert {event["specversion"] for event in committed} == {"1.0"}
     with httpx.Client(base_url=stack.url, timeout=60) as api:
         assert api.get("/health").json()["status"] == "ok"
-        assert api.get(f"/api/projects/{name}").json()["generation"] == 3
+        assert api.get(f"/api/v1/projects/{name}").json()["generation"] == 3
 
 
 def test_a_direct_invocation_commits_once_for_one_request_and_checks_out(stack: FunctionsStack) -> None:
     name = f"direct-{secrets.token_hex(4)}"
     with httpx.Client(base_url=stack.url, timeout=60) as api:
-        assert api.post("/api/projects", json={"name": name}).status_code == 201
+        assert api.post("/api/v1/projects", json={"name": name}).status_code == 201
     event = {
         "project": name,
         "message": "by an agent",
@@ -175,7 +175,7 @@ def test_what_was_set_for_this_machine_counts_in_the_functions(stack: FunctionsS
         "changes": [{"op": "put", "path": "a", "text": "x" * (3 << 20)}],
     }
     with httpx.Client(base_url=stack.url, timeout=60) as api:
-        assert api.post("/api/projects", json={"name": event["project"]}).status_code == 201
+        assert api.post("/api/v1/projects", json={"name": event["project"]}).status_code == 201
     with pytest.raises(FunctionFailed, match="quota"):
         stack.invoke("commit", {**event, "request_id": f"{event['project']}-r1"})
 
@@ -188,7 +188,7 @@ def test_commands_in_another_shell_work_with_what_the_functions_have(stack: Func
     for number, environ in enumerate((user, told)):
         for command in (["project", "create", f"{name}-{number}"], ["health"]):
             subprocess.run([EXECUTABLE, *command], cwd=tmp_path, env=environ, check=True, capture_output=True)
-    listed = httpx.get(f"{stack.url}/api/projects", params={"limit": 500}, timeout=60).json()["items"]
+    listed = httpx.get(f"{stack.url}/api/v1/projects", params={"limit": 500}, timeout=60).json()["items"]
     assert {f"{name}-0", f"{name}-1"} <= {project["name"] for project in listed}
 
 
@@ -263,22 +263,22 @@ def test_what_is_too_large_is_refused_before_a_function_sees_it(stack: Functions
         functions.invoke(FunctionName=f"{STACK}-reencrypt", Payload=b"no json")
     with httpx.Client(base_url=stack.url, timeout=60) as api:
         for size in (5_000_000, 10_485_761):  # as base64 over Lambda's limit; over that of the HTTP API
-            refused = api.put("/api/projects/demo/files/x", content=b"x" * size)
+            refused = api.put("/api/v1/projects/demo/files/x", content=b"x" * size)
             assert (refused.status_code, refused.json()) == (413, {"message": "Request Entity Too Large"})
-        assert api.get("/api/projects", headers={"x-long": "x" * 10_240}).status_code == 431
-        assert api.get("/api/projects", headers={"x-long": "x" * 9_000}).status_code == 200
+        assert api.get("/api/v1/projects", headers={"x-long": "x" * 10_240}).status_code == 431
+        assert api.get("/api/v1/projects", headers={"x-long": "x" * 9_000}).status_code == 200
 
 
 def test_a_503_hides_a_success_that_the_same_request_finds_by_its_name(stack: FunctionsStack) -> None:
     name = f"hidden-{secrets.token_hex(4)}"
     body = {"changes": [{"op": "put", "path": "a", "text": "once"}]}
-    path, named = f"/api/projects/{name}/commits", {"Idempotency-Key": name}
+    path, named = f"/api/v1/projects/{name}/commits", {"Idempotency-Key": name}
     with stack.aws.client("apigatewayv2") as gateway:
         (api_id,) = [one["ApiId"] for one in gateway.get_apis()["Items"]]
     listener = reserve("127.0.0.1", 0)
     hasty = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with FrontDoor(listener, stack.aws.url, api_id, answer_seconds=0.01), httpx.Client(timeout=60) as client:
-        assert client.post(f"{stack.url}/api/projects", json={"name": name}).status_code == 201
+        assert client.post(f"{stack.url}/api/v1/projects", json={"name": name}).status_code == 201
         lost = client.post(hasty + path, json=body, headers=named)
         assert (lost.status_code, lost.json()) == (503, {"message": "Service Unavailable"})
         assert "problem" not in lost.headers["content-type"]
@@ -324,7 +324,7 @@ def test_a_function_without_concurrency_left_is_throttled(stack: FunctionsStack)
         try:
             with pytest.raises(functions.exceptions.TooManyRequestsException):
                 functions.invoke(FunctionName=name, Payload=b"{}")
-            answer = httpx.post(f"{stack.url}/api/sessions/agent-9/plan", json={}, timeout=60)
+            answer = httpx.post(f"{stack.url}/api/v1/sessions/agent-9/plan", json={}, timeout=60)
             assert (answer.status_code, answer.json()) == (503, {"message": "Service Unavailable"})
         finally:
             functions.delete_function_concurrency(FunctionName=name)

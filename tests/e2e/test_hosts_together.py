@@ -59,20 +59,20 @@ def test_what_one_host_commits_the_other_has_before_it_is_asked(make_hosts: Make
     hosts = make_hosts(2)
     a, b = (host.ready() for host in hosts)
     wait_for(lambda: listeners(own_redis) == 2)
-    assert a.post("/api/projects", json={"name": "demo"}).status_code == 201
-    assert a.put("/api/projects/demo/files/one", content=b"1").is_success
-    opened = b.post("/api/sessions", json={"session": "s1", "project": "demo"}).json()
+    assert a.post("/api/v1/projects", json={"name": "demo"}).status_code == 201
+    assert a.put("/api/v1/projects/demo/files/one", content=b"1").is_success
+    opened = b.post("/api/v1/sessions", json={"session": "s1", "project": "demo"}).json()
     assert cached_commits(hosts[1]) == 1
 
-    assert a.put("/api/projects/demo/files/one", content=b"2").is_success
+    assert a.put("/api/v1/projects/demo/files/one", content=b"2").is_success
     wait_for(lambda: cached_commits(hosts[1]) == 2)
-    done = b.post("/api/sessions/s1/checkout").json()
+    done = b.post("/api/v1/sessions/s1/checkout").json()
     assert (done["kind"], done["generation"]) == ("refreshed", 2)
     assert (Path(opened["path"]) / "one").read_bytes() == b"2"
 
     own_redis.kill()
-    assert a.put("/api/projects/demo/files/one", content=b"3").is_success
-    assert b.post("/api/sessions/s1/checkout").json()["generation"] == 3
+    assert a.put("/api/v1/projects/demo/files/one", content=b"3").is_success
+    assert b.post("/api/v1/sessions/s1/checkout").json()["generation"] == 3
     assert (Path(opened["path"]) / "one").read_bytes() == b"3"
     health = b.get("/health")
     assert (health.status_code, health.json()["status"]) == (200, "degraded")
@@ -96,10 +96,10 @@ def test_three_hosts_see_each_others_commits_at_once_whatever_redis_says(
 ) -> None:
     clients = [host.ready() for host in make_hosts(3)]
     wait_for(lambda: listeners(own_redis) == 3)
-    clients[0].post("/api/projects", json={"name": "demo"})
-    clients[0].put("/api/projects/demo/files/turn", content=b"0")
+    clients[0].post("/api/v1/projects", json={"name": "demo"})
+    clients[0].put("/api/v1/projects/demo/files/turn", content=b"0")
     folders = [
-        Path(client.post("/api/sessions", json={"session": f"s{number}", "project": "demo"}).json()["path"])
+        Path(client.post("/api/v1/sessions", json={"session": f"s{number}", "project": "demo"}).json()["path"])
         for number, client in enumerate(clients)
     ]
     turn = 0
@@ -109,9 +109,9 @@ def test_three_hosts_see_each_others_commits_at_once_whatever_redis_says(
         for writer, folder in enumerate(folders):
             turn += 1
             (folder / "turn").write_text(str(turn))
-            done = clients[writer].post(f"/api/sessions/s{writer}/commit", json={"message": str(turn)}).json()
+            done = clients[writer].post(f"/api/v1/sessions/s{writer}/commit", json={"message": str(turn)}).json()
             for reader, client in enumerate(clients):
-                seen = client.post(f"/api/sessions/s{reader}/checkout").json()
+                seen = client.post(f"/api/v1/sessions/s{reader}/checkout").json()
                 assert seen["generation"] == done["generation"] == turn + 1
                 assert (folders[reader] / "turn").read_text() == str(turn)
 

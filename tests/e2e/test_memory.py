@@ -79,13 +79,13 @@ def test_the_host_stays_small_while_a_file_is_sent_and_fetched(make_host: MakeHo
     host = make_host()
     sent = digest(pieces(SIZE_MIB))
     with host.ready() as client:
-        client.post("/api/projects", json={"name": "demo"})
-        client.put("/api/projects/demo/files/warm", content=b"x")
+        client.post("/api/v1/projects", json={"name": "demo"})
+        client.put("/api/v1/projects/demo/files/warm", content=b"x")
         idle_kib = host.status_kib("VmRSS")
-        assert client.put("/api/projects/demo/files/large", content=pieces(SIZE_MIB)).status_code == 201
-        with client.stream("GET", "/api/projects/demo/files/large") as answer:
+        assert client.put("/api/v1/projects/demo/files/large", content=pieces(SIZE_MIB)).status_code == 201
+        with client.stream("GET", "/api/v1/projects/demo/files/large") as answer:
             assert digest(answer.iter_raw()) == sent
-        with client.stream("GET", "/api/projects/demo/archive") as answer:
+        with client.stream("GET", "/api/v1/projects/demo/archive") as answer:
             assert answer.is_success
             for _ in answer.iter_raw():
                 pass

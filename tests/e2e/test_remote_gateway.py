@@ -71,7 +71,9 @@ def test_a_commit_whose_answer_a_gateway_lost_is_sent_again_and_made_once(
 
     (here / "a.txt").write_text("two\n")
     gateway.give_up("/publish", says)
-    with pytest.raises(OutcomeUnknown, match="not known whether POST /api/sessions/agent-1/publish was done") as caught:
+    with pytest.raises(
+        OutcomeUnknown, match="not known whether POST /api/v1/sessions/agent-1/publish was done"
+    ) as caught:
         client.sessions.commit(S1)
     assert "do the same again" in (caught.value.hint or "")
     gateway.give_up("", says)
@@ -107,8 +109,8 @@ def test_a_change_without_a_name_is_sent_once_and_never_called_failed(
     server: RemoteServer, make_client: MakeClient, lying_server: LyingServer, gateway: Gateway
 ) -> None:
     client = make_client("a", lying_server.url)
-    gateway.give_up("/api/projects", GAVE_UP[0])
-    with pytest.raises(OutcomeUnknown, match="not known whether POST /api/projects was done") as caught:
+    gateway.give_up("/api/v1/projects", GAVE_UP[0])
+    with pytest.raises(OutcomeUnknown, match="not known whether POST /api/v1/projects was done") as caught:
         client.projects.create("demo")
     assert (gateway.asked(), caught.value.code) == (1, "outcome_unknown")
     assert "look before" in (caught.value.hint or "")
@@ -127,7 +129,7 @@ def test_a_change_without_a_name_is_sent_once_and_never_called_failed(
 def test_a_refusal_is_none_of_these(
     make_client: MakeClient, lying_server: LyingServer, gateway: Gateway, says: Answer, kind: type[ManifoldError]
 ) -> None:
-    gateway.give_up("/api/projects", says)
+    gateway.give_up("/api/v1/projects", says)
     with pytest.raises(kind) as caught:
         make_client("a", lying_server.url).projects.create("demo")
     assert not isinstance(caught.value, OutcomeUnknown)
@@ -137,7 +139,7 @@ def test_a_connection_that_breaks_leaves_the_outcome_open_and_one_that_never_was
     make_client: MakeClient, lying_server: LyingServer, gateway: Gateway
 ) -> None:
     client = make_client("a", lying_server.url)
-    gateway.give_up("/api/projects", Answer(headers={"Content-Length": "100"}))
+    gateway.give_up("/api/v1/projects", Answer(headers={"Content-Length": "100"}))
     with pytest.raises(OutcomeUnknown, match="broke"):
         client.projects.create("demo")
     lying_server.stop()
@@ -184,7 +186,7 @@ def test_an_import_that_is_made_has_succeeded_also_where_its_session_cannot_be_c
 ) -> None:
     client, left = make_client("a", lying_server.url), list[SessionId]()
     project = client.projects.create("demo").id
-    lying_server.lie = lambda asked, true: GAVE_UP[0] if asked.startswith("DELETE /api/sessions/import-") else true
+    lying_server.lie = lambda asked, true: GAVE_UP[0] if asked.startswith("DELETE /api/v1/sessions/import-") else true
     done = client.transfer.import_folder(project, folder, Intent(), left_open=left.append)
     assert (done.generation, len(left)) == (1, 1)
 

@@ -47,13 +47,13 @@ def test_a_host_goes_on_with_what_the_files_of_its_secrets_hold_by_now(
     blank = {"DATABASE_URL": "", "REDIS_PASSWORD": ""}
     host = make_host(**blank, REDIS_ENABLED="true", REDIS_ADDR=own_redis.addr, **variables)
     client = host.ready()
-    assert client.post("/api/projects", json={"name": "before"}).status_code == 201
+    assert client.post("/api/v1/projects", json={"name": "before"}).status_code == 201
     second = password_role.rotate("second")
     with own_redis.admin() as admin:
         admin.config_set("requirepass", "of by now")
         admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     volume.put(DATABASE_URL=second, REDIS_PASSWORD="of by now")
-    assert client.post("/api/projects", json={"name": "after"}).status_code == 201
+    assert client.post("/api/v1/projects", json={"name": "after"}).status_code == 201
     found = state_of(client)
     assert (found["postgres"], found["redis"]) == ("ok", "ok")
     _, _, err = host.stop()

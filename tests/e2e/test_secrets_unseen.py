@@ -79,8 +79,8 @@ def test_no_part_of_a_secret_is_in_the_hosts_log_or_answers(make_host: MakeHost)
     # A store in files and keys in a file, so that there are events that cannot be delivered.
     host = make_host(**planted(PROJECTS_BACKEND="filesystem", PROJECTS_ENCRYPTION_PROVIDER="file", LOG_LEVEL="debug"))
     client = host.ready()
-    answers = client.post("/api/projects", json={"name": "x"}).text
-    answers += client.get("/health").text + client.get("/").text + client.get("/api/projects").text
+    answers = client.post("/api/v1/projects", json={"name": "x"}).text
+    answers += client.get("/health").text + client.get("/").text + client.get("/api/v1/projects").text
     _, out, err = host.stop(signal.SIGTERM)
     assert "redis" in answers and "webhook" in err
     for text in (answers, out, err):

@@ -37,14 +37,14 @@ def test_an_api_event_reaches_its_route(function: Function, generated: dict[str,
     answer = function("api", event)
     assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (404, "not_found")
 
-    listed = function("api", addressed(event, "GET", "/api/projects", {"limit": "10"}))
+    listed = function("api", addressed(event, "GET", "/api/v1/projects", {"limit": "10"}))
     assert (listed["statusCode"], [one["name"] for one in json.loads(listed["body"])["items"]]) == (200, ["demo"])
     assert listed.keys() <= {"statusCode", "headers", "body", "isBase64Encoded"}
 
     event = event | {"headers": event["headers"] | {"Content-Type": "application/json"}}
     body = {"body": '{"name": "x"}', "isBase64Encoded": False}
-    assert function("api", addressed(event, "POST", "/api/projects") | body)["statusCode"] == 201
-    planned = function("checkout", addressed(event, "POST", "/api/sessions/agent-1/plan"))
+    assert function("api", addressed(event, "POST", "/api/v1/projects") | body)["statusCode"] == 201
+    planned = function("checkout", addressed(event, "POST", "/api/v1/sessions/agent-1/plan"))
     assert json.loads(planned["body"])["code"] == "malformed_event", "its body has fields that no plan has"
 
 
@@ -66,7 +66,7 @@ def addressed(event: dict[str, Any], method: str, path: str, query: dict[str, st
 def test_without_host_and_domain_the_request_is_refused_and_a_strangers_domain_too(
     function: Function, generated: dict[str, Any]
 ) -> None:
-    event = addressed(generated["apigateway http-api-proxy"], "GET", "/api/projects")
+    event = addressed(generated["apigateway http-api-proxy"], "GET", "/api/v1/projects")
     for domain, says in ((None, "which server"), ("evil.example", "evil.example")):
         context = event["requestContext"] | {"domainName": domain}
         context = {name: value for name, value in context.items() if value is not None}
@@ -78,11 +78,11 @@ def test_without_host_and_domain_the_request_is_refused_and_a_strangers_domain_t
 
 def test_a_rest_apis_path_is_decoded_once(function: Function, generated: dict[str, Any]) -> None:
     project = function.manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
-    event = addressed(generated["apigateway aws-proxy"], "PUT", f"/api/projects/{project}/files/a%2520b")
+    event = addressed(generated["apigateway aws-proxy"], "PUT", f"/api/v1/projects/{project}/files/a%2520b")
     assert function("api", event)["statusCode"] == 201
     names = [path for path, _ in function.manifold.history.list_tree(LOCAL_PRINCIPAL, project, b"").entries]
     assert names == [b"a%20b"]
-    assert function("api", event | {"path": f"/api/projects/{project}/files/a%2Fb"})["statusCode"] == 201
+    assert function("api", event | {"path": f"/api/v1/projects/{project}/files/a%2Fb"})["statusCode"] == 201
     names = [path for path, _ in function.manifold.history.list_tree(LOCAL_PRINCIPAL, project, b"a").entries]
     assert names == [b"a/b"]
 

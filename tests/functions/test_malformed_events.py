@@ -16,7 +16,7 @@ from tests.support.functions import Function, sample
 TRIES = 60
 WEIRD: list[Any] = [
     None, 0, -1, 1.5, True, "", "x", [], [1], {}, {"a": {"b": []}}, "\udc80", "a" * 100_000, 2**70,
-    "/api/sessions/%00/checkout", "/api/sessions/../plan",
+    "/api/v1/sessions/%00/checkout", "/api/v1/sessions/../plan",
 ]  # fmt: skip
 Place = tuple[str | int, ...]
 
@@ -70,7 +70,7 @@ def test_no_event_is_answered_as_if_it_had_met_a_bug(function: Function, name: s
 @pytest.mark.parametrize("depth", [100, 2000, 100_000])
 def test_an_event_that_is_nested_deeply_is_refused(function: Function, depth: int) -> None:
     body = '{"project": ' + "[" * depth + "]" * depth + "}"
-    event = sample("http-plan", rawPath="/api/sessions/agent-1/checkout", body=body)
+    event = sample("http-plan", rawPath="/api/v1/sessions/agent-1/checkout", body=body)
     assert code_of(function, "checkout", event) == "400"
     assert code_of(function, "api", sample("http-post", body=body, isBase64Encoded=False)) == "400"
 

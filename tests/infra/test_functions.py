@@ -125,9 +125,9 @@ def test_routes_go_where_the_work_is_done() -> None:
         assert uri["Fn::Sub"][1] == {"Alias": {"Fn::If": ["Gradual", "live", "latest"]}}
     assert routes() == {
         "$default": "api",
-        "POST /api/sessions/{session}/plan": "checkout",
-        "POST /api/sessions/{session}/publish": "commit",
-        "POST /api/sessions/{session}/verify": "commit",
+        "POST /api/v1/sessions/{session}/plan": "checkout",
+        "POST /api/v1/sessions/{session}/publish": "commit",
+        "POST /api/v1/sessions/{session}/verify": "commit",
     }
 
 

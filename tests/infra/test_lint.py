@@ -36,9 +36,9 @@ for function in SamFunctionProvider(stacks).get_all():
     assert sorted(run_in_tools(program, INFRA / "template.yaml", home=tmp_path).splitlines()) == sorted(
         [
             "$default ApiFunction 2.0",
-            "/api/sessions/{session}/plan CheckoutFunction 2.0",
-            "/api/sessions/{session}/publish CommitFunction 2.0",
-            "/api/sessions/{session}/verify CommitFunction 2.0",
+            "/api/v1/sessions/{session}/plan CheckoutFunction 2.0",
+            "/api/v1/sessions/{session}/publish CommitFunction 2.0",
+            "/api/v1/sessions/{session}/verify CommitFunction 2.0",
             *(
                 f"{name}Function functions.{name.lower()}.handler.handler 1"
                 for name in ("Api", "Checkout", "Commit", "Fanout", "Maintenance", "Reencrypt")

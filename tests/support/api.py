@@ -43,7 +43,7 @@ class Api(httpx.Client):
 
     def project(self, name: str = "demo") -> str:
         """Make a project and return its id."""
-        made = self.post("/api/projects", json={"name": name})
+        made = self.post("/api/v1/projects", json={"name": name})
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.shown import ROOT
 
-DOCUMENT = "/api/openapi.json"
+DOCUMENT = "/api/v1/openapi.json"
 """Where a server says what its API is."""
 
 

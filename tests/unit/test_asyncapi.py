@@ -95,7 +95,7 @@ def test_every_event_that_is_sent_is_as_the_schema_has_it(
     assert commits[0]["changed_paths"] == (["docs"] if include_paths == "true" else None)
     assert {data["session_id"] for data in commits} == {None, "s1"}
     assert [data["skills_generation"] for data in commits[:2]] == [0, 2]
-    assert all(data["changes_url"].startswith(f"{public_url}/api/projects/") for data in commits)
+    assert all(data["changes_url"].startswith(f"{public_url}/api/v1/projects/") for data in commits)
 
 
 def test_the_link_to_the_changes_of_a_commit_is_one_that_the_server_has(make_manifold: MakeManifold) -> None:
@@ -103,9 +103,9 @@ def test_the_link_to_the_changes_of_a_commit_is_one_that_the_server_has(make_man
 
     manifold = make_manifold()
     link = next(d["data"]["changes_url"] for d in sent(manifold) if d["type"] == "manifold.project.commit")
-    found = re.fullmatch(r"/api/projects/[a-z2-7]{26}(/diff)\?(.*)", link)
+    found = re.fullmatch(r"/api/v1/projects/[a-z2-7]{26}(/diff)\?(.*)", link)
     assert found is not None
-    operation = create_app(manifold).openapi()["paths"]["/api/projects/{project}" + found[1]]["get"]
+    operation = create_app(manifold).openapi()["paths"]["/api/v1/projects/{project}" + found[1]]["get"]
     required = {p["name"] for p in operation["parameters"] if p["in"] == "query" and p["required"]}
     assert {pair.partition("=")[0] for pair in found[2].split("&")} == required
 

@@ -110,13 +110,13 @@ def _projects(caller: Call, now: datetime) -> str:
     if not found:
         return _nothing("No projects yet.", "manifold import my-project ./folder --create")
     table = "".join(_project(one, now) for one in shown)
-    more = _quiet("There are more: see /api/projects.") if len(found) > _SHOWN_PROJECTS else ""
+    more = _quiet("There are more: see /api/v1/projects.") if len(found) > _SHOWN_PROJECTS else ""
     return _table(("Project", "Generation", "Entries", "Size", "Stored", "Last change"), table) + more
 
 
 def _project(project: Project, now: datetime) -> str:
     return (
-        f'<tr><th scope="row"><a href="/api/projects/{escape(project.id)}">{escape(project.name)}</a>'
+        f'<tr><th scope="row"><a href="/api/v1/projects/{escape(project.id)}">{escape(project.name)}</a>'
         f"<code>{escape(project.id)}</code></th>"
         f'<td data-label="Generation" class="number">{project.generation}</td>'
         f'<td data-label="Entries" class="number">{project.entries:,}</td>'
@@ -147,14 +147,14 @@ def _sessions(caller: Call, now: datetime) -> str:
         return _nothing("No open sessions.", "manifold checkout my-project")
     names = {one.id: one.name for one in projects}
     table = "".join(_session(row, names.get(row.project, row.project), now) for row in rows[:_SHOWN_SESSIONS])
-    more = _quiet("There are more: see /api/sessions.") if len(rows) > _SHOWN_SESSIONS else ""
+    more = _quiet("There are more: see /api/v1/sessions.") if len(rows) > _SHOWN_SESSIONS else ""
     return _table(("Session and project", "Generation", "Draft", "Opened", "Ends"), table) + more
 
 
 def _session(row: SessionFacts, project: str, now: datetime) -> str:
     draft = _moment(row.draft.saved_at, now) if row.draft else "none"
     return (
-        f'<tr><th scope="row"><a href="/api/sessions/{escape(row.session)}">{escape(row.session)}</a>'
+        f'<tr><th scope="row"><a href="/api/v1/sessions/{escape(row.session)}">{escape(row.session)}</a>'
         f"<small>{escape(project)}</small></th>"
         f'<td data-label="Generation" class="number">{row.base_generation}</td>'
         f'<td data-label="Draft">{draft}</td>'
@@ -225,7 +225,7 @@ _PAGE = """<!doctype html>
 </main>
 <footer>
 <p>As of {now}; this page looks again every 30 seconds.</p>
-<p><a href="/api/openapi.json">API description (OpenAPI)</a> <a href="/health">Health as JSON</a></p>
+<p><a href="/api/v1/openapi.json">API description (OpenAPI)</a> <a href="/health">Health as JSON</a></p>
 </footer>
 </body>
 </html>

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
 from manifold_common.services.archive import ArchiveFormat
@@ -21,7 +22,7 @@ from functions.api.response_body import attachment, stream
 from functions.api.shaped import Router, also
 from functions.api.validators import UNCHANGED, of_generation, tell_edits
 
-router = Router(prefix="/api/projects/{project}", tags=["archive"])
+router = Router(prefix=f"{API}/projects/{{project}}", tags=["archive"])
 
 _MEDIA_TYPES = {ArchiveFormat.TAR_GZ: "application/gzip", ArchiveFormat.ZIP: "application/zip"}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

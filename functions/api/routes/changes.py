@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.paths import check_path
 from manifold_common.services.projects.changes import edit_of, mode_of
 from manifold_common.services.projects.edits import MakeFolder, Move
@@ -18,7 +19,7 @@ from functions.api.request_names import named_request
 from functions.api.shaped import Router, also
 from functions.api.validators import UNCHANGED, tell_edits, tell_folder
 
-router = Router(prefix="/api/projects/{project}", tags=["changes"])
+router = Router(prefix=f"{API}/projects/{{project}}", tags=["changes"])
 
 
 @router.post(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Path, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import optional_request
 from manifold_common.ids import parse_session_id
 from manifold_common.shapes.access import (
@@ -39,7 +40,7 @@ from functions.data_plane.answers import (
     wanted_by,
 )
 
-router = Router(prefix="/api", tags=["direct access"])
+router = Router(prefix=API, tags=["direct access"])
 
 SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agent-1"])]
 

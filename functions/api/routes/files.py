@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.projects.history import OpenFile
@@ -24,7 +25,7 @@ from functions.api.response_body import attachment, media_type_of, requested_ran
 from functions.api.shaped import Router, also
 from functions.api.validators import of_file, tell_commit, tell_file
 
-router = Router(prefix="/api/projects/{project}", tags=["files"])
+router = Router(prefix=f"{API}/projects/{{project}}", tags=["files"])
 
 At = Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="The newest generation by default.")]
 Why = Annotated[str, Query(max_length=10_000, description="Message of the commit.")]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import Path, Query, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.history import Point
 from manifold_common.domain.listing import CommitFilter, Fact
@@ -21,7 +22,7 @@ from functions.api.problem import responses
 from functions.api.shaped import REQUEST, Router
 from functions.api.validators import of_generation
 
-router = Router(prefix="/api/projects/{project}", tags=["history"])
+router = Router(prefix=f"{API}/projects/{{project}}", tags=["history"])
 
 _DIFFERENCES = Cursors("diff", msgspec.msgpack.Decoder(Content[tuple[TreePoint, TreePoint, TreePlace]]))
 

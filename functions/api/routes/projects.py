@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import Query, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.listing import ProjectFilter
 from manifold_common.domain.project_name import MAX_NAME_BYTES
 from manifold_common.errors import Conflict
@@ -20,7 +21,7 @@ from functions.api.problem import responses
 from functions.api.shaped import Router
 from functions.api.validators import of_project, tell_project
 
-router = Router(prefix="/api/projects", tags=["projects"])
+router = Router(prefix=f"{API}/projects", tags=["projects"])
 
 _CURSORS = Cursors(
     "projects",

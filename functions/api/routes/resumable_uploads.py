@@ -12,6 +12,7 @@ from email.utils import format_datetime
 from typing import Annotated, Any, Protocol
 
 from fastapi import Path, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import checked_text, json_facts
 from manifold_common.domain.history import Seen
 from manifold_common.domain.paths import check_path
@@ -32,7 +33,7 @@ from functions.api.validators import REPLAYED, address_of
 from functions.invocation.content import check_media_type, combined
 from functions.invocation.problems import ChecksumMismatch, IncompleteBody, PreconditionFailed
 
-router = Router(prefix="/api/projects/{project}", tags=["resumable uploads"])
+router = Router(prefix=f"{API}/projects/{{project}}", tags=["resumable uploads"])
 
 CONTENT = "application/offset+octet-stream"
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination"
@@ -165,8 +166,8 @@ def look_at_resumable(request: Request, caller: Caller, project: ProjectRef, upl
 async def append_to_resumable(request: Request, caller: Caller, project: ProjectRef, upload: UploadRef) -> Response:
     """Send a part, from `Upload-Offset` on. With the last byte the file is committed.
 
-    Where the commit is refused, all but that byte is kept. Conditions and `Upload-Metadata` count in place of those that
-    were given before.
+    Where the commit is refused, all but that byte is kept. Conditions and `Upload-Metadata` count in place of those
+    that were given before.
     """
     headers = _headers_of(request)
     check_media_type(headers, (CONTENT,), f"add -H 'Content-Type: {CONTENT}'")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import Path, Query, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import optional_request
 from manifold_common.ids import SessionId, parse_session_id
 from manifold_common.services.sessions.sessions import CheckoutKind
@@ -42,7 +43,7 @@ from functions.api.request_names import request_name
 from functions.api.shaped import Router, also, answered
 from functions.api.validators import of_session, tell_commit, tell_session
 
-router = Router(prefix="/api/sessions", tags=["sessions"])
+router = Router(prefix=f"{API}/sessions", tags=["sessions"])
 
 _CURSORS = Cursors("sessions", msgspec.msgpack.Decoder(Content[SessionId]))
 

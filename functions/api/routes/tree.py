@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import Query, Request, Response
+from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.listing import TreeFilter
 from manifold_common.domain.paths import ROOT
@@ -20,7 +21,7 @@ from functions.api.problem import responses
 from functions.api.shaped import Router
 from functions.api.validators import of_generation
 
-router = Router(prefix="/api/projects/{project}", tags=["files"])
+router = Router(prefix=f"{API}/projects/{{project}}", tags=["files"])
 
 _CURSORS = Cursors("tree", msgspec.msgpack.Decoder(Content[tuple[TreePoint, TreePlace]]))
 

@@ -164,6 +164,13 @@ class NotFound(ManifoldError):
     code = "not_found"
 
 
+class UnknownAddress(ManifoldError):
+    """A server has nothing at an address at all, which says nothing of what there is in its projects."""
+
+    kind = ErrorKind.NOT_FOUND
+    code = "unknown_address"
+
+
 class GenerationGone(NotFound):
     """A generation that a caller was reading is not there any more: it was collected, or the database was restored."""
 

@@ -62,7 +62,7 @@ def _welcome(stack: FunctionsStack) -> list[str]:
         *in_a_shell(stack.handover),
         "Then:",
         f"  curl {stack.url}/health",
-        f"  curl {stack.url}/api/projects",
+        f"  curl {stack.url}/api/v1/projects",
         f"  AWS_ENDPOINT_URL={stack.aws.url} names the stand-in for sam, aws and boto3; any credentials do.",
         f"  Functions are {STACK}-api, {STACK}-checkout and so on; log groups are /aws/lambda/<function>.",
         "There is no sign-in: only programs on this machine can connect. Stop with Ctrl-C.",

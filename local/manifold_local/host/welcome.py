@@ -28,7 +28,7 @@ def welcome(settings: Settings, manifold: Manifold, url: str, given: Handover, o
         "Then:",
         "  manifold import my-project ./folder --create    put a folder in",
         "  manifold checkout my-project                    get a working directory",
-        f"  curl {url}/api/projects",
+        f"  curl {url}/api/v1/projects",
         "",
         *_who(settings.server.host),
         *(f"Warning: {text}" for text in manifold.warnings),

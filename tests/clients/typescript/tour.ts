@@ -36,34 +36,34 @@ function file(project: string, path: string) {
 }
 
 async function files(): Promise<void> {
-  const made = told(await api.POST("/api/projects", { body: { name: "demo" } }));
+  const made = told(await api.POST("/api/v1/projects", { body: { name: "demo" } }));
   check(made.generation === 0 && made.name === "demo", "a new project is empty");
-  refused(await api.POST("/api/projects", { body: { name: "demo" } }), 409, "already_exists");
+  refused(await api.POST("/api/v1/projects", { body: { name: "demo" } }), 409, "already_exists");
   const target = { params: file("demo", PATH) };
-  const put = told(await api.PUT("/api/projects/{project}/files/{path}", { ...target, ...bytes, body: CONTENT }));
+  const put = told(await api.PUT("/api/v1/projects/{project}/files/{path}", { ...target, ...bytes, body: CONTENT }));
   check(put.generation === 1, "a write is a commit");
-  const read = await api.GET("/api/projects/{project}/files/{path}", { ...target, parseAs: "text" });
+  const read = await api.GET("/api/v1/projects/{project}/files/{path}", { ...target, parseAs: "text" });
   check(told(read) === CONTENT, "what was written is read");
   refused(
-    await api.POST("/api/projects/{project}/files/{path}", { ...target, ...bytes, body: "" }),
+    await api.POST("/api/v1/projects/{project}/files/{path}", { ...target, ...bytes, body: "" }),
     409,
     "already_exists",
   );
   const absent = { params: file("demo", "no/such"), parseAs: "text" } as const;
-  check((await api.GET("/api/projects/{project}/files/{path}", absent)).response.status === 404, "absent is 404");
-  const head = await api.HEAD("/api/projects/{project}/files/{path}", target);
+  check((await api.GET("/api/v1/projects/{project}/files/{path}", absent)).response.status === 404, "absent is 404");
+  const head = await api.HEAD("/api/v1/projects/{project}/files/{path}", target);
   const etag = head.response.headers.get("etag");
   check(etag !== null, "a file has an ETag");
-  const again = await api.GET("/api/projects/{project}/files/{path}", {
+  const again = await api.GET("/api/v1/projects/{project}/files/{path}", {
     params: { ...file("demo", PATH), header: { "If-None-Match": etag } },
     parseAs: "text",
   });
   check(again.response.status === 304, "a version that the client has is not sent again");
   const folder = { params: file("demo", "src/deep er") };
-  const listed = told(await api.GET("/api/projects/{project}/tree/{path}", folder));
+  const listed = told(await api.GET("/api/v1/projects/{project}/tree/{path}", folder));
   check(listed.items.map((entry) => entry.path).join() === PATH, "a folder is listed");
   const both = told(
-    await api.POST("/api/projects/{project}/read", {
+    await api.POST("/api/v1/projects/{project}/read", {
       params: { path: { project: "demo" } },
       body: { paths: [{ path: PATH }, { path: "absent" }] },
     }),
@@ -72,19 +72,19 @@ async function files(): Promise<void> {
 }
 
 async function preconditions(): Promise<void> {
-  const found = await api.GET("/api/projects/{project}", { params: { path: { project: "demo" } } });
+  const found = await api.GET("/api/v1/projects/{project}", { params: { path: { project: "demo" } } });
   const etag = found.response.headers.get("etag");
   check(etag !== null, "a project has an ETag");
   const params = { ...file("demo", "a.txt"), header: { "If-Match": etag } };
-  told(await api.PUT("/api/projects/{project}/files/{path}", { params, ...bytes, body: "1" }));
-  const late = await api.PUT("/api/projects/{project}/files/{path}", { params, ...bytes, body: "2" });
+  told(await api.PUT("/api/v1/projects/{project}/files/{path}", { params, ...bytes, body: "1" }));
+  const late = await api.PUT("/api/v1/projects/{project}/files/{path}", { params, ...bytes, body: "2" });
   refused(late, 412, "precondition_failed");
 }
 
 async function history(): Promise<void> {
   const demo = { path: { project: "demo" } };
   const changes = told(
-    await api.POST("/api/projects/{project}/commits", {
+    await api.POST("/api/v1/projects/{project}/commits", {
       params: demo,
       body: {
         message: "three changes",
@@ -97,24 +97,24 @@ async function history(): Promise<void> {
     }),
   );
   check(changes.paths_total === 3, "changes are one commit");
-  told(await api.POST("/api/projects/{project}/dirs", { params: demo, body: { path: "docs" } }));
+  told(await api.POST("/api/v1/projects/{project}/dirs", { params: demo, body: { path: "docs" } }));
   const moved = told(
-    await api.POST("/api/projects/{project}/move", {
+    await api.POST("/api/v1/projects/{project}/move", {
       params: demo,
       body: { source: { path: "run.sh" }, destination: { path: "docs/run.sh" } },
     }),
   );
-  const log = told(await api.GET("/api/projects/{project}/commits", { params: { ...demo, query: { limit: 1 } } }));
+  const log = told(await api.GET("/api/v1/projects/{project}/commits", { params: { ...demo, query: { limit: 1 } } }));
   check(log.items[0]?.generation === moved.generation, "the newest commit comes first");
   const span = { before: changes.generation, after: moved.generation };
-  const found = told(await api.GET("/api/projects/{project}/diff", { params: { ...demo, query: span } }));
+  const found = told(await api.GET("/api/v1/projects/{project}/diff", { params: { ...demo, query: span } }));
   check(found.items.map((one) => `${one.change} ${one.path}`).includes("added docs/run.sh"), "a diff names the paths");
   const back = told(
-    await api.POST("/api/projects/{project}/restore", { params: demo, body: { generation: changes.generation } }),
+    await api.POST("/api/v1/projects/{project}/restore", { params: demo, body: { generation: changes.generation } }),
   );
   check(back.generation === moved.generation + 1, "a restore is a new generation");
   told(
-    await api.DELETE("/api/projects/{project}/files/{path}", {
+    await api.DELETE("/api/v1/projects/{project}/files/{path}", {
       params: { ...file("demo", "src"), query: { recursive: true } },
     }),
   );
@@ -122,14 +122,14 @@ async function history(): Promise<void> {
 
 async function archives(): Promise<void> {
   const archive = told(
-    await api.GET("/api/projects/{project}/archive", {
+    await api.GET("/api/v1/projects/{project}/archive", {
       params: { path: { project: "demo" }, query: { format: "zip" } },
       parseAs: "arrayBuffer",
     }),
   );
-  told(await api.POST("/api/projects", { body: { name: "copy" } }));
+  told(await api.POST("/api/v1/projects", { body: { name: "copy" } }));
   const loaded = told(
-    await api.POST("/api/projects/{project}/archive", {
+    await api.POST("/api/v1/projects/{project}/archive", {
       params: { path: { project: "copy" }, query: { folder: "from/demo" } },
       headers: { "Content-Type": "application/zip" },
       body: "",
@@ -137,7 +137,7 @@ async function archives(): Promise<void> {
     }),
   );
   check(loaded.entries > 0, "an archive goes in again");
-  const read = await api.GET("/api/projects/{project}/files/{path}", {
+  const read = await api.GET("/api/v1/projects/{project}/files/{path}", {
     params: file("copy", "from/demo/run.sh"),
     parseAs: "text",
   });
@@ -146,30 +146,30 @@ async function archives(): Promise<void> {
 
 async function sessions(): Promise<void> {
   const session = { path: { session: "agent-1" } };
-  const opened = told(await api.POST("/api/sessions", { body: { project: "demo", session: "agent-1" } }));
+  const opened = told(await api.POST("/api/v1/sessions", { body: { project: "demo", session: "agent-1" } }));
   check(opened.kind === "new", "a session is opened");
-  const status = told(await api.GET("/api/sessions/{session}/status", { params: session }));
+  const status = told(await api.GET("/api/v1/sessions/{session}/status", { params: session }));
   check(status.differences_total === 0, "nothing is changed yet");
-  check(told(await api.POST("/api/sessions/{session}/save", { params: session })).draft === null, "nothing to save");
-  told(await api.PUT("/api/projects/{project}/files/{path}", { params: file("demo", "b.txt"), ...bytes, body: "b" }));
-  const fresh = told(await api.POST("/api/sessions/{session}/checkout", { params: session, body: {} }));
+  check(told(await api.POST("/api/v1/sessions/{session}/save", { params: session })).draft === null, "nothing to save");
+  told(await api.PUT("/api/v1/projects/{project}/files/{path}", { params: file("demo", "b.txt"), ...bytes, body: "b" }));
+  const fresh = told(await api.POST("/api/v1/sessions/{session}/checkout", { params: session, body: {} }));
   check(fresh.generation === opened.generation + 1, "a checkout brings what others committed");
-  const done = told(await api.POST("/api/sessions/{session}/commit", { params: session, body: { message: "no" } }));
+  const done = told(await api.POST("/api/v1/sessions/{session}/commit", { params: session, body: { message: "no" } }));
   check(done.commit === null, "nothing to commit");
-  check((await api.DELETE("/api/sessions/{session}", { params: session })).response.status === 204, "closed");
-  const left = told(await api.GET("/api/sessions", { params: { query: { project: "demo" } } }));
+  check((await api.DELETE("/api/v1/sessions/{session}", { params: session })).response.status === 204, "closed");
+  const left = told(await api.GET("/api/v1/sessions", { params: { query: { project: "demo" } } }));
   check(left.items.length === 0, "and gone");
 }
 
 async function projects(): Promise<void> {
   const demo = { path: { project: "demo" } };
-  const fork = told(await api.POST("/api/projects/{project}/fork", { params: demo, body: { name: "forked" } }));
+  const fork = told(await api.POST("/api/v1/projects/{project}/fork", { params: demo, body: { name: "forked" } }));
   const forked = { path: { project: fork.id } };
-  told(await api.PATCH("/api/projects/{project}", { params: forked, body: { name: "renamed" } }));
-  const names = told(await api.GET("/api/projects")).items.map((one) => one.name);
+  told(await api.PATCH("/api/v1/projects/{project}", { params: forked, body: { name: "renamed" } }));
+  const names = told(await api.GET("/api/v1/projects")).items.map((one) => one.name);
   check(names.join() === "copy,demo,renamed", "projects come by name");
-  check((await api.DELETE("/api/projects/{project}", { params: forked })).response.status === 204, "deleted");
-  refused(await api.GET("/api/projects/{project}", { params: forked }), 404, "not_found");
+  check((await api.DELETE("/api/v1/projects/{project}", { params: forked })).response.status === 204, "deleted");
+  refused(await api.GET("/api/v1/projects/{project}", { params: forked }), 404, "not_found");
   check(told(await api.GET("/health")).status !== "failed", "the server is well");
 }
 

@@ -18,7 +18,7 @@ from manifold_common.ids import ProjectId
 
 from tests.support.api import Api, MakeApi
 
-ARCHIVE = "/api/projects/demo/archive"
+ARCHIVE = "/api/v1/projects/demo/archive"
 
 
 def tar_of(*members: tuple[str, bytes, dict[str, Any]], form: int = tarfile.PAX_FORMAT, gzipped: bool = True) -> bytes:
@@ -49,7 +49,7 @@ def zip_of(*members: tuple[str, bytes, int], method: int = zipfile.ZIP_DEFLATED)
 
 
 def tree(api: Api, name: str = "demo") -> dict[str, dict[str, Any]]:
-    items = api.get(f"/api/projects/{name}/tree", params={"recursive": True, "limit": 1000}).json()["items"]
+    items = api.get(f"/api/v1/projects/{name}/tree", params={"recursive": True, "limit": 1000}).json()["items"]
     return {item["path"]: item for item in items}
 
 
@@ -126,7 +126,7 @@ def test_an_exported_archive_comes_back_as_the_same_tree(api: Api, source: Path,
     load(api, source)
     archive = api.get(ARCHIVE, params={"format": form}).content
     api.project("copy")
-    answer = api.post("/api/projects/copy/archive", content=archive, params={"message": "copied"})
+    answer = api.post("/api/v1/projects/copy/archive", content=archive, params={"message": "copied"})
     assert answer.status_code == 201, answer.text
     before, after = tree(api), tree(api, "copy")
     assert answer.json()["entries"] == len(before)
@@ -138,14 +138,14 @@ def test_an_exported_archive_comes_back_as_the_same_tree(api: Api, source: Path,
             k: v for k, v in other.items() if k not in differing
         }, path
         assert entry["modified_at"][:19] == other["modified_at"][:19], path
-    assert api.get("/api/projects/copy/files/big.bin").content == (source / "big.bin").read_bytes()
-    assert api.get("/api/projects/copy/commits/1").json()["message"] == "copied"
+    assert api.get("/api/v1/projects/copy/files/big.bin").content == (source / "big.bin").read_bytes()
+    assert api.get("/api/v1/projects/copy/commits/1").json()["message"] == "copied"
 
 
 def test_an_older_generation_can_be_exported(api: Api) -> None:
     api.project()
-    api.put("/api/projects/demo/files/a", content=b"old")
-    api.put("/api/projects/demo/files/a", content=b"new")
+    api.put("/api/v1/projects/demo/files/a", content=b"old")
+    api.put("/api/v1/projects/demo/files/a", content=b"new")
     with tarfile.open(fileobj=io.BytesIO(api.get(ARCHIVE, params={"generation": 1}).content)) as archive:
         member = archive.extractfile("a")
         assert member is not None and member.read() == b"old"
@@ -193,21 +193,21 @@ def test_what_gnu_tar_makes_is_read(api: Api, source: Path) -> None:
 def test_an_archive_adds_and_with_replace_also_removes(api: Api) -> None:
     api.project()
     for name in ("keep", "sub/keep", "sub/other"):
-        api.put(f"/api/projects/demo/files/{name}", content=b"old")
+        api.put(f"/api/v1/projects/demo/files/{name}", content=b"old")
     archive = tar_of(("keep", b"new", {}))
     api.post(ARCHIVE, content=archive)
     assert tree(api).keys() == {"keep", "sub", "sub/keep", "sub/other"}
     api.post(ARCHIVE, content=archive, params={"folder": "sub", "replace": True})
     assert tree(api).keys() == {"keep", "sub", "sub/keep"}
-    assert api.get("/api/projects/demo/files/sub/keep").content == b"new"
+    assert api.get("/api/v1/projects/demo/files/sub/keep").content == b"new"
     api.post(ARCHIVE, content=archive, params={"replace": True})
     assert tree(api).keys() == {"keep"}
-    assert len(api.get("/api/projects/demo/commits").json()["items"]) == 6
+    assert len(api.get("/api/v1/projects/demo/commits").json()["items"]) == 6
 
 
 def test_an_archive_with_an_old_generation_changes_nothing(api: Api) -> None:
     api.project()
-    api.put("/api/projects/demo/files/a", content=b"x")
+    api.put("/api/v1/projects/demo/files/a", content=b"x")
     answer = api.post(ARCHIVE, content=tar_of(("b", b"x", {})), headers={"If-Match": '"0"'})
     assert (answer.status_code, answer.json()["code"]) == (412, "generation_mismatch")
 
@@ -226,7 +226,7 @@ def test_a_hard_link_is_a_copy_and_a_device_is_left_out_and_reported(api: Api) -
     assert [item["path"] for item in answer.json()["skipped"]] == ["fifo", "null"]
     assert tree(api).keys() == {"a", "b"}
     assert answer.json()["not_kept"] == [{"kind": "hard_links", "count": 1, "example": {"path": "b"}}]
-    assert api.get("/api/projects/demo/files/b").content == b"content"
+    assert api.get("/api/v1/projects/demo/files/b").content == b"content"
 
 
 def test_what_is_not_kept_of_an_archive_is_counted(api: Api) -> None:
@@ -265,7 +265,7 @@ def test_names_that_differ_in_case_stay_apart_and_the_last_of_two_equal_ones_in_
     api.project()
     api.post(ARCHIVE, content=tar_of(("A", b"1", {}), ("a", b"2", {}), ("a", b"3", {})))
     assert tree(api).keys() == {"A", "a"}
-    assert api.get("/api/projects/demo/files/a").content == b"3"
+    assert api.get("/api/v1/projects/demo/files/a").content == b"3"
 
 
 # --- hostile archives -------------------------------------------------------------------------------------------
@@ -275,13 +275,13 @@ NAMES = ["../evil", "/etc/evil", "a/../../evil", "..", "a/./b", "//evil", "x" * 
 
 def _refused(api: Api, archive: bytes, status: int, code: str) -> str:
     api.project()
-    api.put("/api/projects/demo/files/before", content=b"whole")
+    api.put("/api/v1/projects/demo/files/before", content=b"whole")
     store = api.manifold.context.store
     before = {info.key for info in store.list("")}
     answer = api.post(ARCHIVE, content=archive)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert tree(api).keys() == {"before"}
-    assert api.get("/api/projects/demo").json()["generation"] == 1
+    assert api.get("/api/v1/projects/demo").json()["generation"] == 1
     assert {info.key for info in store.list("")} == before
     assert not list(Path(api.manifold.working_sets.folders.root).iterdir())
     return str(answer.json()["detail"])

@@ -57,17 +57,21 @@ def test_there_are_no_words_without_a_route() -> None:
 @pytest.mark.parametrize(
     ("path", "areas"),
     [
-        ("/api/projects", {"projects"}),
-        ("/api/projects/demo", {"projects"}),
-        ("/api/projects/demo/tree", {"tree"}),
-        ("/api/projects/demo/files/tree/commits", {"files"}),
-        ("/api/projects/demo/commits/1", {"history", "changes"}),
-        ("/api/sessions/files", {"sessions"}),
-        ("/api/sessions/s/publish", {"data_plane"}),
+        ("/api/v1/projects", {"projects"}),
+        ("/api/v1/projects/demo", {"projects"}),
+        ("/api/v1/projects/demo/tree", {"tree"}),
+        ("/api/v1/projects/demo/files/tree/commits", {"files"}),
+        ("/api/v1/projects/demo/commits/1", {"history", "changes"}),
+        ("/api/v1/sessions/files", {"sessions"}),
+        ("/api/v1/sessions/s/publish", {"data_plane"}),
         ("/api/objects/t/tree/p/files", {"objects"}),
         ("/livez", {"health"}),
         ("/", {"status_page"}),
+        ("/api/projects/demo/tree", {"tree"}),
         ("/api", set()),
+        ("/api/v1", set()),
+        ("/api/v1/", set()),
+        ("/api/v2/projects", set()),
         ("/api/", set()),
         ("/api/nothing/demo/of-it", set()),
         ("/nothing", set()),
@@ -78,17 +82,18 @@ def test_a_request_loads_what_it_is_about(app: FastAPI, path: str, areas: set[st
     answer = ask(app, "GET", path)
     assert loaded(app) == areas
     assert answer.status_code != 500
-    assert areas or answer.json()["code"] == "not_found"
+    assert areas or answer.json()["code"] == "unknown_address"
 
 
 def test_a_part_that_is_loaded_answers_like_one_that_always_was(app: FastAPI, manifold: Manifold) -> None:
     whole = create_app(manifold)
-    assert ask(app, "POST", "/api/projects", json={"name": "demo"}).status_code == 201
+    assert ask(app, "POST", "/api/v1/projects", json={"name": "demo"}).status_code == 201
     for method, path in [
-        ("GET", "/api/projects/demo"), ("GET", "/api/projects/demo/"), ("GET", "/api/projects/demo/tree"),
-        ("PUT", "/api/projects/demo/tree"), ("GET", "/api/projects/demo/files/a"), ("PUT", "/api/projects/demo/diff"),
-        ("PATCH", "/api/projects/demo/restore"), ("GET", "/api/sessions"), ("GET", "/api/sessions/none"),
-        ("POST", "/api/projects/demo/nothing"), ("GET", "/api/projects/demo/fork"), ("GET", "/livez"),
+        ("GET", "/api/v1/projects/demo"), ("GET", "/api/v1/projects/demo/"), ("GET", "/api/v1/projects/demo/tree"),
+        ("PUT", "/api/v1/projects/demo/tree"), ("GET", "/api/v1/projects/demo/files/a"),
+        ("PUT", "/api/v1/projects/demo/diff"),
+        ("PATCH", "/api/v1/projects/demo/restore"), ("GET", "/api/v1/sessions"), ("GET", "/api/v1/sessions/none"),
+        ("POST", "/api/v1/projects/demo/nothing"), ("GET", "/api/v1/projects/demo/fork"), ("GET", "/livez"),
     ]:  # fmt: skip
         one, other = ask(app, method, path), ask(whole, method, path)
         assert (one.status_code, said(one)) == (other.status_code, said(other)), (method, path)
@@ -96,4 +101,4 @@ def test_a_part_that_is_loaded_answers_like_one_that_always_was(app: FastAPI, ma
 
 
 def test_the_description_is_of_all_parts(app: FastAPI, manifold: Manifold) -> None:
-    assert ask(app, "GET", "/api/openapi.json").json() == create_app(manifold).openapi()
+    assert ask(app, "GET", "/api/v1/openapi.json").json() == create_app(manifold).openapi()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.api import Api
 
-DEMO = "/api/projects/demo"
+DEMO = "/api/v1/projects/demo"
 
 
 @pytest.fixture(autouse=True)
@@ -151,12 +151,12 @@ def test_nothing_takes_the_place_of_what_it_lies_in(api: Api, source: str, desti
 
 @pytest.mark.parametrize("op", ["move", "copy"])
 def test_who_names_one_path_twice_is_told_that(api: Api, op: str) -> None:
-    api.put("/api/projects/demo/files/a", content=b"x")
+    api.put("/api/v1/projects/demo/files/a", content=b"x")
     change = {"op": op, "source": {"path": "a"}, "destination": {"path": "a"}, "overwrite": True}
-    answer = api.post("/api/projects/demo/commits", json={"changes": [change]})
+    answer = api.post("/api/v1/projects/demo/commits", json={"changes": [change]})
     assert answer.status_code == 400
     assert answer.json()["detail"] == "'a' is the source and the destination"
-    assert api.get("/api/projects/demo").json()["generation"] == 1
+    assert api.get("/api/v1/projects/demo").json()["generation"] == 1
 
 
 def test_a_copy_that_would_make_a_path_too_long_is_refused(api: Api) -> None:

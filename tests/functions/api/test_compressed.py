@@ -16,13 +16,13 @@ from tests.functions.api.test_handler import content, request
 from tests.support.api import Api, Raw
 from tests.support.functions import Function
 
-TREE = "/api/projects/demo/tree"
+TREE = "/api/v1/projects/demo/tree"
 
 
 def fill(api: Api) -> None:
     api.project()
     changes = [{"op": "mkdir", "path": f"folder-{number}"} for number in range(60)]
-    assert api.post("/api/projects/demo/commits", json={"changes": changes}).is_success
+    assert api.post("/api/v1/projects/demo/commits", json={"changes": changes}).is_success
 
 
 def asked(api: Api, accepted: str | None, path: str = TREE) -> Raw:
@@ -44,15 +44,15 @@ def test_json_is_compressed_as_the_client_takes_it(api: Api) -> None:
 
 def test_what_is_small_or_content_or_may_tell_a_secret_goes_as_it_is(api: Api) -> None:
     fill(api)
-    api.put("/api/projects/demo/files/a.txt", content=b"x" * 5000)
-    for path in ("/api/projects", "/api/projects/demo/files/a.txt", "/api/projects/demo/archive"):
+    api.put("/api/v1/projects/demo/files/a.txt", content=b"x" * 5000)
+    for path in ("/api/v1/projects", "/api/v1/projects/demo/files/a.txt", "/api/v1/projects/demo/archive"):
         assert "content-encoding" not in asked(api, "gzip", path).headers, path
-    known = {"If-None-Match": api.head("/api/projects/demo/files/a.txt").headers["etag"], "Accept-Encoding": "gzip"}
-    unchanged = api.raw("GET", "/api/projects/demo/files/a.txt", known)
+    known = {"If-None-Match": api.head("/api/v1/projects/demo/files/a.txt").headers["etag"], "Accept-Encoding": "gzip"}
+    unchanged = api.raw("GET", "/api/v1/projects/demo/files/a.txt", known)
     assert unchanged.status == 304 and "vary" not in unchanged.headers
     headers = {"Accept-Encoding": "gzip"}
-    api.post("/api/sessions/agent-1/plan", json={"project": "demo"}, headers=headers)
-    for path in ("/api/projects/demo/plan", "/api/sessions/agent-1/plan", "/api/sessions/agent-1/links"):
+    api.post("/api/v1/sessions/agent-1/plan", json={"project": "demo"}, headers=headers)
+    for path in ("/api/v1/projects/demo/plan", "/api/v1/sessions/agent-1/plan", "/api/v1/sessions/agent-1/links"):
         answer = api.post(path, json={}, headers=headers)
         assert not {"content-encoding", "vary"} & answer.headers.keys(), path
 
@@ -63,20 +63,20 @@ def test_the_tag_of_a_compressed_answer_is_a_condition_also_where_answers_are_ne
     asked = {"Accept-Encoding": "gzip"}
 
     def tag() -> str:
-        made = api.post("/api/projects/demo/commits", json={"changes": changes}, headers=asked)
+        made = api.post("/api/v1/projects/demo/commits", json={"changes": changes}, headers=asked)
         changes[0]["text"] += "x"
         return str(made.headers["etag"])
 
     assert tag().endswith('-gzip"')
     for path in ("files/f1", "files/f2", "archive", "tree"):
-        known = api.get("/api/projects/demo/tree", headers=asked).headers["etag"]
-        assert api.get(f"/api/projects/demo/{path}", headers={"If-None-Match": known}).status_code == 304, path
-        assert api.get(f"/api/projects/demo/{path}", headers={"If-Match": known}).status_code == 200, path
-    assert api.put("/api/projects/demo/files/g", content=b"x", headers={"If-Match": tag()}).status_code == 201
-    assert api.delete("/api/projects/demo/files/g", headers={"If-Match": tag()}).status_code == 200
-    archive = api.get("/api/projects/demo/archive").content
+        known = api.get("/api/v1/projects/demo/tree", headers=asked).headers["etag"]
+        assert api.get(f"/api/v1/projects/demo/{path}", headers={"If-None-Match": known}).status_code == 304, path
+        assert api.get(f"/api/v1/projects/demo/{path}", headers={"If-Match": known}).status_code == 200, path
+    assert api.put("/api/v1/projects/demo/files/g", content=b"x", headers={"If-Match": tag()}).status_code == 201
+    assert api.delete("/api/v1/projects/demo/files/g", headers={"If-Match": tag()}).status_code == 200
+    archive = api.get("/api/v1/projects/demo/archive").content
     known = {"If-Match": tag()}
-    assert api.post("/api/projects/demo/archive?folder=new", content=archive, headers=known).status_code == 201
+    assert api.post("/api/v1/projects/demo/archive?folder=new", content=archive, headers=known).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def answer_to(**headers: str) -> tuple[int, MutableHeaders]:
         return {"type": "http.request"}
 
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    scope: dict[str, Any] = {"type": "http", "path": "/api/projects/demo", "headers": raw}
+    scope: dict[str, Any] = {"type": "http", "path": "/api/v1/projects/demo", "headers": raw}
     await Compressed(_versioned)(scope, receive, send)
     return sent[0]["status"], MutableHeaders(raw=sent[0]["headers"])
 
@@ -128,9 +128,11 @@ async def test_an_etag_is_of_the_encoding_and_any_of_them_is_good_in_a_condition
 
 
 def test_a_function_compresses_too(function: Function) -> None:
-    function("api", request("POST", "/api/projects", b'{"name": "demo"}', content_type="application/json"))
+    function("api", request("POST", "/api/v1/projects", b'{"name": "demo"}', content_type="application/json"))
     changes = {"changes": [{"op": "mkdir", "path": f"folder-{number}"} for number in range(60)]}
-    made = request("POST", "/api/projects/demo/commits", json.dumps(changes).encode(), content_type="application/json")
+    made = request(
+        "POST", "/api/v1/projects/demo/commits", json.dumps(changes).encode(), content_type="application/json"
+    )
     assert function("api", made)["statusCode"] == 201
     answer = function("api", request("GET", TREE, accept_encoding="gzip"))
     assert answer["headers"]["content-encoding"] == "gzip" and answer["isBase64Encoded"]

@@ -18,7 +18,7 @@ from functions.api import conditions
 from functions.api.validators import of_generation
 from tests.support.api import Api
 
-DEMO = "/api/projects/demo"
+DEMO = "/api/v1/projects/demo"
 FILES = f"{DEMO}/files"
 LONG_AGO, LATER = "Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 01 Jan 2100 00:00:00 GMT"
 
@@ -40,15 +40,15 @@ def code_of(answer: httpx.Response) -> tuple[int, str]:
 # --- reads --------------------------------------------------------------------------------------------------------
 
 READS = [
-    "/api/projects", DEMO, f"{DEMO}/tree", f"{DEMO}/tree?recursive=true", f"{DEMO}/tree/folder", f"{DEMO}/commits",
-    f"{DEMO}/commits/1", f"{DEMO}/diff?before=0&after=1", f"{DEMO}/archive", f"{FILES}/a", "/api/sessions",
-    "/api/sessions/s1", "/api/sessions/s1/status", "/api/openapi.json",
+    "/api/v1/projects", DEMO, f"{DEMO}/tree", f"{DEMO}/tree?recursive=true", f"{DEMO}/tree/folder", f"{DEMO}/commits",
+    f"{DEMO}/commits/1", f"{DEMO}/diff?before=0&after=1", f"{DEMO}/archive", f"{FILES}/a", "/api/v1/sessions",
+    "/api/v1/sessions/s1", "/api/v1/sessions/s1/status", "/api/v1/openapi.json",
 ]  # fmt: skip
 
 
 def test_every_read_has_a_tag_and_is_304_to_whoever_has_it(api: Api) -> None:
     api.post(f"{DEMO}/dirs", json={"path": "folder"})
-    api.post("/api/sessions", json={"project": "demo", "session": "s1"})
+    api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"})
     for path in READS:
         etag = api.get(path).headers["etag"]
         known = api.get(path, headers=[("If-None-Match", '"other"'), ("If-None-Match", f'"more", {etag}')])
@@ -63,7 +63,7 @@ def test_every_read_has_a_tag_and_is_304_to_whoever_has_it(api: Api) -> None:
 
 
 def test_a_tag_changes_with_what_is_shown_and_with_nothing_else(api: Api) -> None:
-    work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
+    work = Path(api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
     watched = [path for path in READS if "folder" not in path and "openapi" not in path]
 
     def tags() -> dict[str, str]:
@@ -73,11 +73,11 @@ def test_a_tag_changes_with_what_is_shown_and_with_nothing_else(api: Api) -> Non
     assert tags() == before
     assert api.patch(DEMO, json={"name": "demo"}).status_code == 200  # its time is another one
     renamed = tags()
-    assert {path for path in watched if renamed[path] != before[path]} == {"/api/projects", DEMO}
+    assert {path for path in watched if renamed[path] != before[path]} == {"/api/v1/projects", DEMO}
     (work / "b").write_bytes(b"two")
     changed = tags()
-    assert {path for path in watched if changed[path] != renamed[path]} == {"/api/sessions/s1/status"}
-    assert api.post("/api/sessions/s1/commit").status_code == 200
+    assert {path for path in watched if changed[path] != renamed[path]} == {"/api/v1/sessions/s1/status"}
+    assert api.post("/api/v1/sessions/s1/commit").status_code == 200
     committed = tags()
     same = {f"{DEMO}/commits/1", f"{DEMO}/diff?before=0&after=1", f"{FILES}/a"}
     assert {path for path in watched if committed[path] == changed[path]} == same
@@ -134,18 +134,18 @@ WRITES = [
     ("POST", f"{DEMO}/plan", {}),
     ("PATCH", DEMO, {"json": {"name": "other"}}),
     ("DELETE", DEMO, {}),
-    ("POST", "/api/projects", {"json": {"name": "more"}}),
-    ("POST", "/api/sessions", {"json": {"project": "demo", "session": "s1"}}),
-    *(("POST", f"/api/sessions/s1/{verb}", {}) for verb in ("checkout", "save", "commit", "plan")),
-    ("POST", "/api/sessions/s1/uploads", {"json": {"base_generation": 1, "packs": 0}}),
-    ("POST", "/api/sessions/s1/links", {"json": {"uploads": [{"name": "a" * 26, "size": 1}]}}),
-    ("DELETE", "/api/sessions/s1", {}),
+    ("POST", "/api/v1/projects", {"json": {"name": "more"}}),
+    ("POST", "/api/v1/sessions", {"json": {"project": "demo", "session": "s1"}}),
+    *(("POST", f"/api/v1/sessions/s1/{verb}", {}) for verb in ("checkout", "save", "commit", "plan")),
+    ("POST", "/api/v1/sessions/s1/uploads", {"json": {"base_generation": 1, "packs": 0}}),
+    ("POST", "/api/v1/sessions/s1/links", {"json": {"uploads": [{"name": "a" * 26, "size": 1}]}}),
+    ("DELETE", "/api/v1/sessions/s1", {}),
 ]  # fmt: skip
 
 
 def test_no_write_is_done_under_a_condition_that_does_not_hold_or_cannot_be_read(api: Api) -> None:
-    api.post("/api/sessions", json={"project": "demo", "session": "s1"})
-    before = (api.get("/api/projects").json(), api.get("/api/sessions").json())
+    api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"})
+    before = (api.get("/api/v1/projects").json(), api.get("/api/v1/sessions").json())
     for method, path, body in WRITES:
         for headers, status in [
             ({"If-Match": '"0"'}, 412),
@@ -158,7 +158,7 @@ def test_no_write_is_done_under_a_condition_that_does_not_hold_or_cannot_be_read
             answer = api.request(method, path, headers=headers, **body)  # type: ignore[arg-type]
             assert answer.status_code == status, (method, path, headers, answer.text)
             assert answer.json()["hint"], (method, path, headers)
-    assert (api.get("/api/projects").json(), api.get("/api/sessions").json()) == before
+    assert (api.get("/api/v1/projects").json(), api.get("/api/v1/sessions").json()) == before
 
 
 def test_any_form_of_the_projects_state_is_a_condition_of_writes(api: Api) -> None:
@@ -192,9 +192,9 @@ def test_what_is_absent_is_no_match_for_anything(api: Api) -> None:
         api.delete(f"{FILES}/absent", headers=any_of_it),
         api.post(f"{DEMO}/move", json=move, headers=any_of_it),
         api.post(f"{DEMO}/dirs", json={"path": "absent"}, headers=any_of_it),
-        api.post("/api/projects", json={"name": "absent"}, headers=any_of_it),
-        api.post("/api/sessions", json={"project": "demo", "session": "absent"}, headers=any_of_it),
-        api.delete("/api/sessions/absent", headers=any_of_it),
+        api.post("/api/v1/projects", json={"name": "absent"}, headers=any_of_it),
+        api.post("/api/v1/sessions", json={"project": "demo", "session": "absent"}, headers=any_of_it),
+        api.delete("/api/v1/sessions/absent", headers=any_of_it),
     ]
     assert [code_of(answer) for answer in answers] == [(412, "precondition_failed")] * len(answers)
     assert generation(api) == 1
@@ -204,7 +204,7 @@ def test_what_is_absent_is_no_match_for_anything(api: Api) -> None:
 
 def test_what_is_there_fails_if_none_match(api: Api) -> None:
     etag = api.get(f"{FILES}/a").headers["etag"]
-    api.post("/api/sessions", json={"project": "demo", "session": "s1"})
+    api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"})
     taken = {"source": {"path": "a"}, "destination": {"path": "a2"}, "overwrite": True}
     api.put(f"{FILES}/a2", content=b"two")
     for found in ("*", etag, f'"x", W/{etag}'):
@@ -213,13 +213,13 @@ def test_what_is_there_fails_if_none_match(api: Api) -> None:
         assert api.delete(f"{FILES}/a", headers=headers).status_code == 412, found
     for path, body in [("dirs", {"path": "a"}), ("move", taken), ("restore", {"generation": 0})]:
         assert api.post(f"{DEMO}/{path}", json=body, headers={"If-None-Match": "*"}).status_code == 412, path
-    again = api.post("/api/sessions", json={"session": "s1"}, headers={"If-None-Match": "*"})
+    again = api.post("/api/v1/sessions", json={"session": "s1"}, headers={"If-None-Match": "*"})
     assert code_of(again) == (412, "precondition_failed")
     assert generation(api) == 2
     free = {**taken, "destination": {"path": "free"}}
     assert api.post(f"{DEMO}/move", json=free, headers={"If-None-Match": "*", "If-Match": etag}).status_code == 200
     assert api.delete(f"{FILES}/a2", headers={"If-None-Match": etag}).status_code == 200
-    assert api.post("/api/projects", json={"name": "new"}, headers={"If-None-Match": "*"}).status_code == 201
+    assert api.post("/api/v1/projects", json={"name": "new"}, headers={"If-None-Match": "*"}).status_code == 201
 
 
 def test_a_time_guards_a_write_against_what_came_after_it(api: Api) -> None:
@@ -239,36 +239,36 @@ def test_a_date_that_is_none_or_one_of_two_is_ignored(api: Api) -> None:
 
 
 def test_a_time_guards_a_session_against_what_came_into_its_project(api: Api) -> None:
-    work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
+    work = Path(api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
     (work / "b").write_bytes(b"two")
     old, new = {"If-Unmodified-Since": LONG_AGO}, {"If-Unmodified-Since": LATER}
-    for path in ("/api/sessions/s1/save", "/api/sessions/s1/checkout", "/api/sessions/s1/commit"):
+    for path in ("/api/v1/sessions/s1/save", "/api/v1/sessions/s1/checkout", "/api/v1/sessions/s1/commit"):
         assert code_of(api.post(path, headers=old)) == (412, "precondition_failed"), path
         assert api.post(path, headers=new).status_code == 200, path
     another = {"project": "demo", "session": "s2"}
-    assert api.post("/api/sessions", json=another, headers=old).status_code == 412
-    assert api.delete("/api/sessions/s1", headers=old).status_code == 412
-    assert [row["session"] for row in api.get("/api/sessions").json()["items"]] == ["s1"]
+    assert api.post("/api/v1/sessions", json=another, headers=old).status_code == 412
+    assert api.delete("/api/v1/sessions/s1", headers=old).status_code == 412
+    assert [row["session"] for row in api.get("/api/v1/sessions").json()["items"]] == ["s1"]
 
 
 def test_a_session_has_a_tag_that_guards_it(api: Api) -> None:
-    work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
-    stale = api.get("/api/sessions/s1").headers["etag"]
+    work = Path(api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
+    stale = api.get("/api/v1/sessions/s1").headers["etag"]
     (work / "b").write_bytes(b"two")
-    current = api.post("/api/sessions/s1/save", headers={"If-Match": stale}).headers["etag"]
-    assert current == api.get("/api/sessions/s1").headers["etag"] != stale
-    assert code_of(api.delete("/api/sessions/s1", headers={"If-Match": stale})) == (412, "precondition_failed")
-    assert api.delete("/api/sessions/s1", headers={"If-Match": current}).status_code == 204
+    current = api.post("/api/v1/sessions/s1/save", headers={"If-Match": stale}).headers["etag"]
+    assert current == api.get("/api/v1/sessions/s1").headers["etag"] != stale
+    assert code_of(api.delete("/api/v1/sessions/s1", headers={"If-Match": stale})) == (412, "precondition_failed")
+    assert api.delete("/api/v1/sessions/s1", headers={"If-Match": current}).status_code == 204
 
 
 def test_a_new_session_may_depend_on_the_state_of_its_project(api: Api) -> None:
     etag = api.get(DEMO).headers["etag"]
     for number, header in enumerate(('"0"', "*", '"stale"')):
         asked = {"project": "demo", "session": f"no-{number}"}
-        assert api.post("/api/sessions", json=asked, headers={"If-Match": header}).status_code == 412, header
+        assert api.post("/api/v1/sessions", json=asked, headers={"If-Match": header}).status_code == 412, header
     for number, header in enumerate(('"1"', etag)):
         asked = {"project": "demo", "session": f"yes-{number}"}
-        assert api.post("/api/sessions", json=asked, headers={"If-Match": header}).status_code == 201, header
+        assert api.post("/api/v1/sessions", json=asked, headers={"If-Match": header}).status_code == 201, header
 
 
 def test_of_several_that_claim_a_session_at_once_one_has_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +283,7 @@ def test_of_several_that_claim_a_session_at_once_one_has_it(api: Api, monkeypatc
     monkeypatch.setattr(conditions.Conditions, "require", require)
     asked = {"project": "demo", "session": "claimed"}
     with ThreadPoolExecutor(4) as pool:
-        sent = [pool.submit(api.post, "/api/sessions", json=asked, headers={"If-None-Match": "*"}) for _ in range(4)]
+        sent = [pool.submit(api.post, "/api/v1/sessions", json=asked, headers={"If-None-Match": "*"}) for _ in range(4)]
         found = sorted(one.result().status_code for one in sent)
     assert found == [201, 412, 412, 412]
 
@@ -309,13 +309,13 @@ def test_of_several_that_create_a_file_at_once_one_makes_it_and_the_others_hear_
 
 
 def test_a_generation_in_the_body_counts_beside_headers_that_hold(api: Api) -> None:
-    work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
+    work = Path(api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
     (work / "b").write_bytes(b"two")
     changes = {"changes": [{"op": "mkdir", "path": "d"}]}
     for path, body, own in (
         (f"{DEMO}/commits", changes, DEMO),
-        ("/api/sessions/s1/commit", {}, DEMO),
-        ("/api/sessions/s1/commit", {}, "/api/sessions/s1"),
+        ("/api/v1/sessions/s1/commit", {}, DEMO),
+        ("/api/v1/sessions/s1/commit", {}, "/api/v1/sessions/s1"),
     ):
         for said, refused in ((f"1-{'a' * 26}", 412), (0, 400)):
             asked = {**body, "expected_generation": said}
@@ -325,17 +325,17 @@ def test_a_generation_in_the_body_counts_beside_headers_that_hold(api: Api) -> N
             assert api.post(path, json=asked, headers={"If-Match": '"1"'}).status_code == refused, (path, said)
     assert generation(api) == 1
     exact = {"expected_generation": f"1-{api.get(DEMO).json()['commit']}"}
-    assert api.post("/api/sessions/s1/commit", json=exact, headers={"If-Match": '"1"'}).status_code == 200
+    assert api.post("/api/v1/sessions/s1/commit", json=exact, headers={"If-Match": '"1"'}).status_code == 200
 
 
 def test_what_is_taken_is_no_failed_condition_where_the_header_holds(api: Api) -> None:
-    api.post("/api/projects", json={"name": "taken"})
+    api.post("/api/v1/projects", json={"name": "taken"})
     other = {"If-None-Match": '"zzz"'}
     assert code_of(api.post(f"{FILES}/a", content=b"x", headers=other)) == (409, "already_exists")
     assert code_of(api.patch(DEMO, json={"name": "taken"}, headers=other)) == (409, "already_exists")
-    assert code_of(api.post("/api/projects", json={"name": "taken"}, headers=other)) == (409, "already_exists")
+    assert code_of(api.post("/api/v1/projects", json={"name": "taken"}, headers=other)) == (409, "already_exists")
     everything = {"If-None-Match": "*"}
-    assert code_of(api.post("/api/projects", json={"name": "taken"}, headers=everything)) == (412, "already_exists")
+    assert code_of(api.post("/api/v1/projects", json={"name": "taken"}, headers=everything)) == (412, "already_exists")
 
 
 # --- what is answered to a write ------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def test_what_is_taken_is_no_failed_condition_where_the_header_holds(api: Api) -
 
 def test_what_is_made_is_201_with_its_place_and_tag_and_what_is_replaced_200(api: Api) -> None:
     project = api.get(DEMO).json()["id"]
-    home = f"/api/projects/{project}"
+    home = f"/api/v1/projects/{project}"
     commit = {"changes": [{"op": "put", "path": "c", "text": "c"}]}
     for method, path, body, place in [
         ("PUT", f"{FILES}/new/%C3%A9%3F", {"content": b"x"}, f"{home}/files/new/%C3%A9%3F"),
@@ -351,9 +351,9 @@ def test_what_is_made_is_201_with_its_place_and_tag_and_what_is_replaced_200(api
         ("POST", f"{DEMO}/dirs", {"json": {"path": "d/e"}}, f"{home}/tree/d/e"),
         ("POST", f"{DEMO}/commits", {"json": commit}, f"{home}/commits/5"),
         ("POST", f"{DEMO}/archive?folder=f", {"content": api.get(f"{DEMO}/archive").content}, f"{home}/commits/6"),
-        ("POST", "/api/sessions", {"json": {"project": "demo", "session": "s1"}}, "/api/sessions/s1"),
-        ("POST", "/api/projects", {"json": {"name": "p"}}, "/api/projects/"),
-        ("POST", f"{DEMO}/fork", {"json": {"name": "f"}}, "/api/projects/"),
+        ("POST", "/api/v1/sessions", {"json": {"project": "demo", "session": "s1"}}, "/api/v1/sessions/s1"),
+        ("POST", "/api/v1/projects", {"json": {"name": "p"}}, "/api/v1/projects/"),
+        ("POST", f"{DEMO}/fork", {"json": {"name": "f"}}, "/api/v1/projects/"),
     ]:
         answer = api.request(method, path, **body)  # type: ignore[arg-type]
         assert answer.status_code == 201 and answer.headers["location"].startswith(place), answer.text
@@ -362,7 +362,7 @@ def test_what_is_made_is_201_with_its_place_and_tag_and_what_is_replaced_200(api
         ("PUT", f"{FILES}/posted", {"content": b"y"}),
         ("POST", f"{DEMO}/dirs", {"json": {"path": "d/e"}}),
         ("POST", f"{DEMO}/commits", {"json": {"changes": [{"op": "mkdir", "path": "d"}]}}),
-        ("POST", "/api/sessions", {"json": {"session": "s1"}}),
+        ("POST", "/api/v1/sessions", {"json": {"session": "s1"}}),
     ]:
         answer = api.request(method, path, **body)  # type: ignore[arg-type]
         assert answer.status_code == 200 and "location" not in answer.headers, answer.text
@@ -371,12 +371,12 @@ def test_what_is_made_is_201_with_its_place_and_tag_and_what_is_replaced_200(api
 
 def test_a_write_that_changes_nothing_has_the_tag_of_the_newest_commit(api: Api) -> None:
     api.post(f"{DEMO}/dirs", json={"path": "d"})
-    api.post("/api/sessions", json={"project": "demo", "session": "s1"})
+    api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"})
     newest = api.get(f"{DEMO}/tree").headers["etag"]
     for answer in (
         api.post(f"{DEMO}/dirs", json={"path": "d"}),
         api.post(f"{DEMO}/restore", json={"generation": 2}),
-        api.post("/api/sessions/s1/commit"),
+        api.post("/api/v1/sessions/s1/commit"),
     ):
         assert (answer.status_code, answer.headers["etag"]) == (200, newest), answer.text
     gone = api.delete(f"{FILES}/a")
@@ -391,7 +391,7 @@ def test_a_client_goes_on_with_the_tag_of_its_last_write(api: Api) -> None:
     tag = api.post(f"{DEMO}/move", json=move, headers={"If-Match": tag}).headers["etag"]
     tag = api.post(f"{DEMO}/restore", json={"generation": 1}, headers={"If-Match": tag}).headers["etag"]
     tag = api.post(f"{DEMO}/dirs", json={"path": "d"}, headers={"If-Match": tag}).headers["etag"]
-    api.post("/api/sessions", json={"project": "demo", "session": "s1"})
-    tag = api.post("/api/sessions/s1/commit", headers={"If-Match": tag}).headers["etag"]
+    api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"})
+    tag = api.post("/api/v1/sessions/s1/commit", headers={"If-Match": tag}).headers["etag"]
     tag = api.patch(DEMO, json={"name": "demo"}, headers={"If-Match": tag}).headers["etag"]
     assert api.delete(DEMO, headers={"If-Match": tag}).status_code == 204

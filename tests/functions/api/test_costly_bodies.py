@@ -21,7 +21,7 @@ from functions.api.json_bound import JsonBound
 from tests.support.api import Api
 from tests.support.memory import traced_memory
 
-P = "/api/projects/demo"
+P = "/api/v1/projects/demo"
 
 
 @pytest.fixture

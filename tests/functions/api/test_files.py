@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.api import Api
 
-FILES = "/api/projects/demo/files"
+FILES = "/api/v1/projects/demo/files"
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def test_a_file_comes_back_as_it_was_sent(api: Api) -> None:
     assert got.headers["content-length"] == str(len(content))
     assert got.headers["manifold-generation"] == "1"
     assert got.headers["manifold-mode"] == "755"
-    assert api.get("/api/projects/demo/commits/1").json()["message"] == "add data"
+    assert api.get("/api/v1/projects/demo/commits/1").json()["message"] == "add data"
 
 
 def test_an_empty_file_is_a_file(api: Api) -> None:
@@ -95,7 +95,7 @@ def test_delete_removes_a_file_and_a_folder_only_when_told_so(api: Api) -> None:
     api.put(f"{FILES}/folder/a", content=b"x")
     assert api.delete(f"{FILES}/folder").status_code == 400
     assert api.delete(f"{FILES}/folder", params={"recursive": True}).json()["paths_total"] == 2
-    assert api.get("/api/projects/demo/tree").json()["items"] == []
+    assert api.get("/api/v1/projects/demo/tree").json()["items"] == []
 
 
 # --- ranges -----------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_a_name_may_hold_any_bytes(api: Api, name: bytes) -> None:
     put = api.raw("PUT", f"{FILES}/dir/{encoded}", body=b"content")
     assert put.status == 201, put.body
     assert api.raw("GET", f"{FILES}/dir/{encoded}").body == b"content"
-    entry = api.get("/api/projects/demo/tree/dir").json()["items"][0]
+    entry = api.get("/api/v1/projects/demo/tree/dir").json()["items"][0]
     exact = base64.b64decode(entry["path_base64"]) if "path_base64" in entry else entry["path"].encode()
     assert exact == b"dir/" + name
 

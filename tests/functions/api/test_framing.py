@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.api import Api
 
-FILE = "/api/projects/demo/files/a.txt"
-SMUGGLED = b"GET /api/projects HTTP/1.1\r\nHost: localhost\r\n\r\n"
+FILE = "/api/v1/projects/demo/files/a.txt"
+SMUGGLED = b"GET /api/v1/projects HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def put(*headers: str, body: bytes = b"", line: str = f"PUT {FILE} HTTP/1.1") -> bytes:
@@ -96,7 +96,7 @@ def test_a_request_that_could_be_two_is_refused_and_ends_the_connection(project:
     ids = re.findall(rb"(?im)^x-(?:request|correlation)-id: (\S+)", head)
     assert [value.decode() for value in ids] == [problem["correlation_id"]] * 2
     assert problem["code"] == "invalid_input" and problem["hint"]
-    assert project.get("/api/projects/demo").json()["generation"] == 0
+    assert project.get("/api/v1/projects/demo").json()["generation"] == 0
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,14 @@ def test_every_command_of_the_guide_works(api: Api, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "304\n" in done.stdout and "412\n" in done.stdout and "generation_mismatch" in done.stdout
-    assert api.get("/api/projects/demo/files/a.txt").text == "changed\n"
-    assert {item["path"] for item in api.get("/api/projects/copy/tree").json()["items"]} >= {"a.txt", "old"}
-    assert api.get("/api/sessions").json()["items"] == []
+    assert api.get("/api/v1/projects/demo/files/a.txt").text == "changed\n"
+    assert {item["path"] for item in api.get("/api/v1/projects/copy/tree").json()["items"]} >= {"a.txt", "old"}
+    assert api.get("/api/v1/sessions").json()["items"] == []
 
 
 def test_the_guide_names_every_status_that_an_error_can_have(api: Api) -> None:
     named = set(re.findall(r"^\| (\d{3}) \|", GUIDE.read_text(), re.MULTILINE))
-    document = api.get("/api/openapi.json").json()
+    document = api.get("/api/v1/openapi.json").json()
     used = {
         status
         for operations in document["paths"].values()

@@ -56,11 +56,11 @@ def test_the_samples_are_answered(function: Function) -> None:
 
 def test_binary_content_comes_and_goes_unchanged(function: Function, project: ProjectId) -> None:
     data = bytes(range(256)) * 41
-    put = function("api", request("PUT", "/api/projects/demo/files/data.bin", data))
+    put = function("api", request("PUT", "/api/v1/projects/demo/files/data.bin", data))
     assert put["statusCode"] == 201, put
-    got = function("api", request("GET", "/api/projects/demo/files/data.bin"))
+    got = function("api", request("GET", "/api/v1/projects/demo/files/data.bin"))
     assert got["isBase64Encoded"] and content(got) == data
-    part = function("api", request("GET", "/api/projects/demo/files/data.bin", range="bytes=10-19"))
+    part = function("api", request("GET", "/api/v1/projects/demo/files/data.bin", range="bytes=10-19"))
     assert (part["statusCode"], content(part)) == (206, data[10:20])
 
 
@@ -72,15 +72,15 @@ def test_binary_content_comes_and_goes_unchanged(function: Function, project: Pr
 def test_a_name_is_decoded_once_whoever_passes_it_on(
     function: Function, project: ProjectId, sent: str, name: str, url: bool
 ) -> None:
-    put = function("api", request("PUT", f"/api/projects/demo/files/{sent}", b"x", url=url))
+    put = function("api", request("PUT", f"/api/v1/projects/demo/files/{sent}", b"x", url=url))
     assert [item["path"] for item in json.loads(put["body"])["paths"]] == [name]
-    got = function("api", request("GET", f"/api/projects/demo/files/{sent}", url=url))
+    got = function("api", request("GET", f"/api/v1/projects/demo/files/{sent}", url=url))
     assert content(got) == b"x"
 
 
 @pytest.mark.parametrize(("sent", "name"), [("%FF%FE", b"\xff\xfe"), ("a%3Fb", b"a?b"), ("%23", b"#")])
 def test_through_a_function_url_names_are_exact(function: Function, project: ProjectId, sent: str, name: bytes) -> None:
-    put = function("api", request("PUT", f"/api/projects/demo/files/{sent}", b"x", url=True))
+    put = function("api", request("PUT", f"/api/v1/projects/demo/files/{sent}", b"x", url=True))
     assert put["statusCode"] == 201
     assert name in function.manifold.history.snapshot(LOCAL_PRINCIPAL, project).tree
 
@@ -89,7 +89,7 @@ def test_through_a_function_url_names_are_exact(function: Function, project: Pro
 def test_through_a_function_url_what_could_be_read_in_two_ways_is_refused_as_by_the_host(
     function: Function, project: ProjectId, sent: str
 ) -> None:
-    answer = function("api", request("PUT", f"/api/projects/demo/files/{sent}", b"x", url=True))
+    answer = function("api", request("PUT", f"/api/v1/projects/demo/files/{sent}", b"x", url=True))
     assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (400, "unsafe_path")
 
 
@@ -98,25 +98,25 @@ def test_through_a_function_url_what_could_be_read_in_two_ways_is_refused_as_by_
 def test_an_encoded_slash_is_a_slash_whoever_passes_it_on(
     function: Function, project: ProjectId, sent: str, name: bytes, url: bool
 ) -> None:
-    put = function("api", request("PUT", f"/api/projects/demo/files/{sent}", b"x", url=url))
+    put = function("api", request("PUT", f"/api/v1/projects/demo/files/{sent}", b"x", url=url))
     assert put["statusCode"] == 201, put
     assert name in function.manifold.history.snapshot(LOCAL_PRINCIPAL, project).tree
 
 
 def test_a_name_that_a_gateway_has_replaced_is_refused(function: Function, project: ProjectId) -> None:
     for event in (
-        request("PUT", "/api/projects/demo/files/a%FF", b"x"),
-        request("GET", "/api/projects/%FF"),
-        {**sample("http-get"), "rawPath": "/api/projects/\ufffd"},
+        request("PUT", "/api/v1/projects/demo/files/a%FF", b"x"),
+        request("GET", "/api/v1/projects/%FF"),
+        {**sample("http-get"), "rawPath": "/api/v1/projects/\ufffd"},
     ):
         answer = function("api", event)
         assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (400, "unsafe_path")
-    replaced = function("api", request("PUT", "/api/projects/demo/files/%EF%BF%BD", b"x", url=True))
+    replaced = function("api", request("PUT", "/api/v1/projects/demo/files/%EF%BF%BD", b"x", url=True))
     assert replaced["statusCode"] == 201, "through a function URL the name is exact"
 
 
 def test_a_query_that_a_gateway_has_decoded_is_read_as_it_was_meant(function: Function, project: ProjectId) -> None:
-    event = request("PUT", "/api/projects/demo/files/a", b"x")
+    event = request("PUT", "/api/v1/projects/demo/files/a", b"x")
     event["rawQueryString"] = "message=café & more%21"
     refused = function("api", event)
     assert refused["statusCode"] == 400 and "' more!'" in json.loads(refused["body"])["detail"]
@@ -125,14 +125,14 @@ def test_a_query_that_a_gateway_has_decoded_is_read_as_it_was_meant(function: Fu
     assert function.manifold.history.commit(LOCAL_PRINCIPAL, project, Generation(1)).message == "café   more"
 
 
-@pytest.mark.parametrize("path", ["/api/projects/demo/files/../../x", "/api/projects/demo/files/a/./b"])
+@pytest.mark.parametrize("path", ["/api/v1/projects/demo/files/../../x", "/api/v1/projects/demo/files/a/./b"])
 def test_a_gateway_that_decoded_dots_is_not_trusted_either(function: Function, project: ProjectId, path: str) -> None:
     answer = function("api", request("PUT", path, b"x"))
     assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (400, "unsafe_path")
 
 
 def test_the_name_of_a_stage_is_not_part_of_the_path(function: Function, project: ProjectId) -> None:
-    event = request("GET", "/dev/api/projects/demo")
+    event = request("GET", "/dev/api/v1/projects/demo")
     event["requestContext"]["stage"] = "dev"
     assert json.loads(function("api", event)["body"])["name"] == "demo"
 
@@ -150,12 +150,12 @@ def test_the_name_of_a_stage_is_not_part_of_the_path(function: Function, project
     ],
 )
 def test_a_host_header_is_checked(function: Function, host: str, status: int) -> None:
-    assert function("api", request("GET", "/api/projects", host=host))["statusCode"] == status
+    assert function("api", request("GET", "/api/v1/projects", host=host))["statusCode"] == status
 
 
 def test_the_public_name_is_this_servers(make_function: MakeFunction) -> None:
     function = make_function(SERVER_PUBLIC_URL="https://manifold.example.com")
-    assert function("api", request("GET", "/api/projects", host="manifold.example.com"))["statusCode"] == 200
+    assert function("api", request("GET", "/api/v1/projects", host="manifold.example.com"))["statusCode"] == 200
 
 
 def test_what_does_not_pass_through_a_function_is_refused_with_what_to_do(
@@ -173,21 +173,25 @@ def test_what_does_not_pass_through_a_function_is_refused_with_what_to_do(
     from manifold_common.services.projects.edits import PutFile
 
     manifold.edits.apply(LOCAL_PRINCIPAL, project, [PutFile(b"large.bin", read)])
-    answer = function("api", request("GET", "/api/projects/demo/files/large.bin"))
+    answer = function("api", request("GET", "/api/v1/projects/demo/files/large.bin"))
     problem = json.loads(answer["body"])
     assert (answer["statusCode"], problem["code"]) == (413, "answer_too_large")
     assert "Range" in problem["hint"] and "plan" in problem["hint"]
-    part = function("api", request("GET", "/api/projects/demo/files/large.bin", range="bytes=0-1048575"))
+    part = function("api", request("GET", "/api/v1/projects/demo/files/large.bin", range="bytes=0-1048575"))
     assert (part["statusCode"], len(content(part))) == (206, 1 << 20)
-    head = function("api", request("HEAD", "/api/projects/demo/files/large.bin"))
+    head = function("api", request("HEAD", "/api/v1/projects/demo/files/large.bin"))
     assert (head["statusCode"], head["headers"]["content-length"]) == (200, str(len(large)))
-    encoded = function("api", request("GET", "/api/projects/demo/files/large.bin", range="bytes=0-5242879"))
+    encoded = function("api", request("GET", "/api/v1/projects/demo/files/large.bin", range="bytes=0-5242879"))
     assert encoded["statusCode"] == 413, "5 MiB become 7 MB in base64"
 
 
 def test_a_request_with_a_key_is_done_once(function: Function, project: ProjectId) -> None:
     event = request(
-        "POST", "/api/projects/demo/dirs", b'{"path": "made"}', content_type="application/json", idempotency_key="k-1"
+        "POST",
+        "/api/v1/projects/demo/dirs",
+        b'{"path": "made"}',
+        content_type="application/json",
+        idempotency_key="k-1",
     )
     first, again = function("api", event), function("api", event)
     assert json.loads(first["body"])["generation"] == json.loads(again["body"])["generation"] == 1
@@ -200,7 +204,7 @@ def test_problems_carry_the_id_of_the_invocation_and_logs_carry_no_path(
         raise RuntimeError("secret-name.txt")
 
     monkeypatch.setattr(type(function.manifold.history), "open_file", broken)
-    answer = function("api", request("GET", "/api/projects/demo/files/secret-name.txt"))
+    answer = function("api", request("GET", "/api/v1/projects/demo/files/secret-name.txt"))
     problem = json.loads(answer["body"])
     assert (answer["statusCode"], problem["code"]) == (500, "internal")
     assert problem["correlation_id"] == sample("http-get")["requestContext"]["requestId"]
@@ -213,7 +217,7 @@ def test_problems_carry_the_id_of_the_invocation_and_logs_carry_no_path(
 def test_a_panic_of_a_native_library_does_not_end_the_container(
     function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    event = request("GET", "/api/projects") if name == "api" else {"project": "demo"}
+    event = request("GET", "/api/v1/projects") if name == "api" else {"project": "demo"}
     with monkeypatch.context() as broken:
         broken.setattr(type(function.manifold.context.catalog), "list_projects", panic)
         broken.setattr(type(function.manifold.context.catalog), "find_project", panic)
@@ -221,7 +225,7 @@ def test_a_panic_of_a_native_library_does_not_end_the_container(
             assert function(name, event)["statusCode"] == 500
         except InvocationError as error:
             assert "went wrong inside Manifold" in str(error)
-    assert function("api", request("GET", "/api/projects"))["statusCode"] == 200
+    assert function("api", request("GET", "/api/v1/projects"))["statusCode"] == 200
 
 
 def test_health_says_that_working_sets_are_not_in_ram_and_who_protects_them(function: Function) -> None:

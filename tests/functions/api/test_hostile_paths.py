@@ -53,23 +53,25 @@ def _project(api: Api) -> None:
 def _refused(api: Api, status: int, code: str | None) -> None:
     assert status == 400
     assert code in (None, "unsafe_path")
-    assert api.get("/api/projects/demo").json()["generation"] == 0
+    assert api.get("/api/v1/projects/demo").json()["generation"] == 0
 
 
 @pytest.mark.parametrize(("method", "body"), FILE_METHODS)
 def test_no_file_route_takes_an_unsafe_path(api: Api, method: str, body: bytes | None) -> None:
     for path in IN_URLS:
-        answer = api.raw(method, f"/api/projects/demo/files/{path}", body=body)
+        answer = api.raw(method, f"/api/v1/projects/demo/files/{path}", body=body)
         _refused(api, answer.status, None if method == "HEAD" else answer.json()["code"])
 
 
 def test_no_tree_route_takes_an_unsafe_path(api: Api) -> None:
     for path in IN_URLS:
-        answer = api.raw("GET", f"/api/projects/demo/tree/{path}")
+        answer = api.raw("GET", f"/api/v1/projects/demo/tree/{path}")
         _refused(api, answer.status, answer.json()["code"])
 
 
-@pytest.mark.parametrize("prefix", ["/api/projects/", "/api/sessions/", "/", "/static/", "/api/projects/demo/commits/"])
+@pytest.mark.parametrize(
+    "prefix", ["/api/v1/projects/", "/api/v1/sessions/", "/", "/static/", "/api/v1/projects/demo/commits/"]
+)
 def test_no_other_route_takes_dots_slashes_or_nul(api: Api, prefix: str) -> None:
     for path in ("../x", "%2e%2e/x", "..%2fx", "x%2fy", "%00", "x%zz"):
         answer = api.raw("GET", prefix + path)
@@ -102,43 +104,43 @@ def test_no_body_takes_an_unsafe_path(api: Api) -> None:
         as_text = {"path": text}
         as_base64 = {"path_base64": base64.b64encode(text.encode()).decode()}
         for route, body in [*_bodies(as_text), *_bodies(as_base64)]:
-            answer = api.post(f"/api/projects/demo/{route}", json=body)
+            answer = api.post(f"/api/v1/projects/demo/{route}", json=body)
             _refused(api, answer.status_code, answer.json()["code"])
 
 
 def test_a_path_is_given_and_only_one(api: Api) -> None:
     for path in ({}, {"path": "a", "path_base64": "Yg=="}, {"path_base64": "%%%"}, {"path": "\ud800"}):
         headers = {"Content-Type": "application/json"}
-        answer = api.raw("POST", "/api/projects/demo/dirs", headers, json.dumps(path).encode())
+        answer = api.raw("POST", "/api/v1/projects/demo/dirs", headers, json.dumps(path).encode())
         assert (answer.status, answer.json()["code"]) == (400, "invalid_input")
 
 
 def test_an_archive_folder_is_a_path_too(api: Api) -> None:
     for path in ("../x", "/x", "a//b"):
-        answer = api.post("/api/projects/demo/archive", params={"folder": path}, content=b"x")
+        answer = api.post("/api/v1/projects/demo/archive", params={"folder": path}, content=b"x")
         _refused(api, answer.status_code, answer.json()["code"])
 
 
 def test_dots_that_are_part_of_a_name_are_no_segments(api: Api) -> None:
     for name in ("...", "..a", "a..", "%2ehidden", "a%2Eb"):
-        assert api.raw("PUT", f"/api/projects/demo/files/{name}", body=b"x").status == 201
+        assert api.raw("PUT", f"/api/v1/projects/demo/files/{name}", body=b"x").status == 201
 
 
 def test_an_encoded_slash_in_a_path_of_a_project_is_a_slash(api: Api) -> None:
     """Clients that were generated from the description of the API send it."""
-    assert api.raw("PUT", "/api/projects/demo/files/src%2Flib%2fa.txt", body=b"x").status == 201
+    assert api.raw("PUT", "/api/v1/projects/demo/files/src%2Flib%2fa.txt", body=b"x").status == 201
     for path in ("src/lib/a.txt", "src%2Flib/a.txt", "src/lib%2Fa.txt", "src%2flib%2Fa.txt"):
-        assert api.raw("GET", f"/api/projects/demo/files/{path}").body == b"x"
-    (entry,) = api.raw("GET", "/api/projects/demo/tree/src%2Flib").json()["items"]
+        assert api.raw("GET", f"/api/v1/projects/demo/files/{path}").body == b"x"
+    (entry,) = api.raw("GET", "/api/v1/projects/demo/tree/src%2Flib").json()["items"]
     assert entry["path"] == "src/lib/a.txt"
-    assert api.raw("DELETE", "/api/projects/demo/files/src%2Flib%2Fa.txt").status == 200
-    assert api.raw("GET", "/api/projects/demo/files/src/lib/a.txt").status == 404
+    assert api.raw("DELETE", "/api/v1/projects/demo/files/src%2Flib%2Fa.txt").status == 200
+    assert api.raw("GET", "/api/v1/projects/demo/files/src/lib/a.txt").status == 404
 
 
 def test_an_encoded_slash_that_is_encoded_again_is_part_of_a_name(api: Api) -> None:
-    assert api.raw("PUT", "/api/projects/demo/files/a%252Fb", body=b"x").status == 201
-    assert [item["path"] for item in api.get("/api/projects/demo/tree").json()["items"]] == ["a%2Fb"]
-    assert api.raw("GET", "/api/projects/demo/files/a%2Fb").status == 404
+    assert api.raw("PUT", "/api/v1/projects/demo/files/a%252Fb", body=b"x").status == 201
+    assert [item["path"] for item in api.get("/api/v1/projects/demo/tree").json()["items"]] == ["a%2Fb"]
+    assert api.raw("GET", "/api/v1/projects/demo/files/a%2Fb").status == 404
 
 
 @pytest.mark.parametrize(
@@ -146,42 +148,42 @@ def test_an_encoded_slash_that_is_encoded_again_is_part_of_a_name(api: Api) -> N
     ["demo%2Ffiles%2Fa", "demo%2Ffiles/a", "demo/files%2Fa", "demo%2F..%2Fdemo/files/a", "x%2Fdemo/files/a", "demo%2F"],
 )
 def test_an_encoded_slash_anywhere_else_separates_nothing(api: Api, target: str) -> None:
-    answer = api.raw("PUT", f"/api/projects/{target}", body=b"x")
+    answer = api.raw("PUT", f"/api/v1/projects/{target}", body=b"x")
     _refused(api, answer.status, answer.json()["code"])
 
 
 def test_a_letter_that_is_encoded_is_that_letter(api: Api) -> None:
     """RFC 3986, 6.2.2.2: to encode what need not be encoded makes no other address."""
-    assert api.raw("PUT", "/api/projects/demo/%66iles/%61.txt", body=b"x").status == 201
+    assert api.raw("PUT", "/api/v1/projects/demo/%66iles/%61.txt", body=b"x").status == 201
     for path in ("files/a.txt", "%66%69%6C%65%73/a.txt", "%66%69%6c%65%73/a%2etxt"):
         assert api.raw("GET", f"/%61pi/project%73/%64emo/{path}").body == b"x"
     assert api.raw("PUT", "/%61pi/projects/demo/%66iles/src%2Fb", body=b"y").status == 201
-    (entry,) = api.raw("GET", "/api/projects/demo/t%72ee/src").json()["items"]
+    (entry,) = api.raw("GET", "/api/v1/projects/demo/t%72ee/src").json()["items"]
     assert entry["path"] == "src/b"
     for path in ("%46iles/a.txt", "%2566iles/a.txt"):
-        assert api.raw("GET", f"/api/projects/demo/{path}").status == 404
+        assert api.raw("GET", f"/api/v1/projects/demo/{path}").status == 404
 
 
 @pytest.mark.parametrize("path", IN_URLS)
 def test_a_letter_that_is_encoded_lets_no_unsafe_path_through(api: Api, path: str) -> None:
-    answer = api.raw("PUT", f"/api/projects/demo/%66iles/{path}", body=b"x")
+    answer = api.raw("PUT", f"/api/v1/projects/demo/%66iles/{path}", body=b"x")
     _refused(api, answer.status, answer.json()["code"])
 
 
 @pytest.mark.parametrize("path", ["%66iles%2Fa", "f%2Files/a", "%%366iles/a", "%2566iles%2Fa", "files%252F/../a"])
 def test_what_is_no_letter_is_not_decoded_before_the_path_of_a_file(api: Api, path: str) -> None:
-    answer = api.raw("PUT", f"/api/projects/demo/{path}", body=b"x")
+    answer = api.raw("PUT", f"/api/v1/projects/demo/{path}", body=b"x")
     _refused(api, answer.status, answer.json()["code"])
 
 
 def test_a_percent_sign_is_decoded_once(api: Api) -> None:
-    assert api.raw("PUT", "/api/projects/demo/files/%252e%252e", body=b"x").status == 201
-    assert [item["path"] for item in api.get("/api/projects/demo/tree").json()["items"]] == ["%2e%2e"]
+    assert api.raw("PUT", "/api/v1/projects/demo/files/%252e%252e", body=b"x").status == 201
+    assert [item["path"] for item in api.get("/api/v1/projects/demo/tree").json()["items"]] == ["%2e%2e"]
 
 
 def test_a_link_is_stored_and_never_followed(api: Api) -> None:
     made = api.post(
-        "/api/projects/demo/commits",
+        "/api/v1/projects/demo/commits",
         json={
             "changes": [
                 {"op": "link", "path": "etc", "target": "/etc"},
@@ -190,7 +192,7 @@ def test_a_link_is_stored_and_never_followed(api: Api) -> None:
         },
     )
     assert made.status_code == 201
-    assert api.get("/api/projects/demo/files/p").json()["code"] == "invalid_input"
-    assert api.get("/api/projects/demo/files/etc/passwd").status_code == 404
-    assert api.put("/api/projects/demo/files/etc/passwd", content=b"x").status_code == 400
-    assert api.get("/api/projects/demo/tree/etc").status_code == 400
+    assert api.get("/api/v1/projects/demo/files/p").json()["code"] == "invalid_input"
+    assert api.get("/api/v1/projects/demo/files/etc/passwd").status_code == 404
+    assert api.put("/api/v1/projects/demo/files/etc/passwd", content=b"x").status_code == 400
+    assert api.get("/api/v1/projects/demo/tree/etc").status_code == 400

@@ -20,16 +20,16 @@ from functions.api.paging import DEFAULT_PAGE, MAX_PAGE
 from functions.api.routes import tree
 from tests.support.api import Api
 
-DEMO = "/api/projects/demo"
+DEMO = "/api/v1/projects/demo"
 COUNT = 7
 LISTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "projects": ("/api/projects", {}),
-    "projects by prefix": ("/api/projects", {"prefix": "demo"}),
+    "projects": ("/api/v1/projects", {}),
+    "projects by prefix": ("/api/v1/projects", {"prefix": "demo"}),
     "commits": (f"{DEMO}/commits", {}),
     "commits of a path": (f"{DEMO}/commits", {"path": "d"}),
     "commits with a fact": (f"{DEMO}/commits", {"provenance": "turn"}),
-    "sessions": ("/api/sessions", {}),
-    "sessions of a project": ("/api/sessions", {"project": "demo"}),
+    "sessions": ("/api/v1/sessions", {}),
+    "sessions of a project": ("/api/v1/sessions", {"project": "demo"}),
     "tree": (f"{DEMO}/tree/d", {}),
     "tree by kind": (f"{DEMO}/tree/d", {"kind": "file"}),
     "diff": (f"{DEMO}/diff", {"before": 0, "after": COUNT}),
@@ -51,7 +51,7 @@ def filled(api: Api) -> Api:
         change = {"op": "put", "path": f"d/f{number}", "text": f"{number}"}
         made = api.post(f"{DEMO}/commits", json={"changes": [change], "provenance": {"turn": number}})
         assert made.status_code == 201, made.text
-        assert api.post("/api/sessions", json={"project": "demo", "session": f"s{number}"}).status_code == 201
+        assert api.post("/api/v1/sessions", json={"project": "demo", "session": f"s{number}"}).status_code == 201
     return api
 
 
@@ -81,7 +81,7 @@ def test_pages_hold_every_item_once_in_the_order_of_the_whole_list(filled: Api) 
 
 
 def test_every_list_has_the_same_parameters_and_the_same_default(api: Api) -> None:
-    spec = api.get("/api/openapi.json").json()
+    spec = api.get("/api/v1/openapi.json").json()
     lists = 0
     for path, operations in spec["paths"].items():
         content = operations.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
@@ -183,10 +183,10 @@ def test_commits_are_found_by_what_is_asked_for(filled: Api) -> None:
 
 
 def test_commits_of_a_session_are_found(filled: Api) -> None:
-    opened = filled.post("/api/sessions", json={"session": "s2"}).json()
+    opened = filled.post("/api/v1/sessions", json={"session": "s2"}).json()
     with open(f"{opened['path']}/d/new", "w", encoding="utf-8") as file:
         file.write("by a session")
-    assert filled.post("/api/sessions/s2/commit", json={}).json()["generation"] == COUNT + 1
+    assert filled.post("/api/v1/sessions/s2/commit", json={}).json()["generation"] == COUNT + 1
     for query in ({"session": "s2"}, {"session": "s2", "path": "d"}):
         found = filled.get(f"{DEMO}/commits", params=query).json()["items"]
         assert [item["generation"] for item in found] == [COUNT + 1]
@@ -233,14 +233,14 @@ def test_a_glob_that_would_take_a_matcher_that_backtracks_for_ever_is_answered(a
 
 def test_projects_are_found_by_prefix_and_time(filled: Api) -> None:
     def names(**query: str) -> list[str]:
-        return [item["name"] for item in filled.get("/api/projects", params=query).json()["items"]]
+        return [item["name"] for item in filled.get("/api/v1/projects", params=query).json()["items"]]
 
     assert names(prefix="demo6") == ["demo6"]
     assert names(prefix="Demo") == []
-    created = filled.get("/api/projects/demo3").json()["created_at"]
+    created = filled.get("/api/v1/projects/demo3").json()["created_at"]
     assert names(created_since=created) == ["demo3", "demo4", "demo5", "demo6"]
     assert names(created_until=created) == ["demo", "demo1", "demo2"]
-    assert names(updated_since=filled.get("/api/projects/demo").json()["updated_at"])[0] == "demo"
+    assert names(updated_since=filled.get("/api/v1/projects/demo").json()["updated_at"])[0] == "demo"
 
 
 def test_a_filter_that_cannot_be_meant_is_refused(api: Api) -> None:

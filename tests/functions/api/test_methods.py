@@ -30,7 +30,7 @@ def taken(manifold: Manifold) -> dict[str, set[str]]:
     """Return the methods of each address, as the routes say them."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     for context in iter_route_contexts(create_app(manifold).routes):
-        assert isinstance(context.original_route, StrictRoute) or context.path == "/api/openapi.json"
+        assert isinstance(context.original_route, StrictRoute) or context.path == "/api/v1/openapi.json"
         address = re.sub(r"{([\w:]+)}", lambda match: VALUES[match[1]], str(context.path))
         found[address] |= set(context.methods or ())
     return {
@@ -74,8 +74,8 @@ def test_a_function_says_the_same(function: Function) -> None:
 def test_head_has_the_headers_of_get_and_no_body(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validators, "_SETTLED", -timedelta(days=1))  # Last-Modified also of what is new
     api.project()
-    api.put("/api/projects/demo/files/a.txt", content=b"x")
-    api.post("/api/sessions", json={"project": "demo", "session": "agent-1"})
+    api.put("/api/v1/projects/demo/files/a.txt", content=b"x")
+    api.post("/api/v1/sessions", json={"project": "demo", "session": "agent-1"})
     volatile = {"date", "x-request-id", "x-correlation-id"}
     for address, methods in taken(api.manifold).items():
         if "GET" not in methods:
@@ -90,7 +90,7 @@ def test_head_has_the_headers_of_get_and_no_body(api: Api, monkeypatch: pytest.M
 
 
 def test_head_on_a_function_has_no_body(function: Function) -> None:
-    for path, status in (("/api/projects", 200), ("/api/projects/absent", 404), ("/api/nothing", 404)):
+    for path, status in (("/api/v1/projects", 200), ("/api/v1/projects/absent", 404), ("/api/nothing", 404)):
         answer = function("api", request("HEAD", path))
         assert (answer["statusCode"], content(answer)) == (status, b"")
         assert int(answer["headers"]["content-length"]) > 0
@@ -100,23 +100,23 @@ def test_head_reads_no_content(make_api: MakeApi) -> None:
     store = CountingStore(MemoryObjectStore(SystemClock()))
     writer, reader = make_api(store=store), make_api(store=store, node="b")
     writer.project()
-    writer.put("/api/projects/demo/files/big", content=random.Random(1).randbytes(3_000_000))
+    writer.put("/api/v1/projects/demo/files/big", content=random.Random(1).randbytes(3_000_000))
     for path in ("files/big", "archive", "archive?format=zip"):
-        answer = reader.head(f"/api/projects/demo/{path}", headers={"Range": "bytes=0-1"})
+        answer = reader.head(f"/api/v1/projects/demo/{path}", headers={"Range": "bytes=0-1"})
         assert answer.status_code == 200 and "content-range" not in answer.headers, path
     assert store.bytes_in["get_ranges"] == 0 and store.bytes_in["get"] < 100_000
-    assert reader.get("/api/projects/demo/files/big").is_success
+    assert reader.get("/api/v1/projects/demo/files/big").is_success
     assert store.bytes_in["get_ranges"] + store.bytes_in["get"] > 3_000_000
 
 
 def test_a_direct_event_over_http_is_a_post(function: Function) -> None:
-    event = request("GET", "/api/sessions/agent-1/plan")
+    event = request("GET", "/api/v1/sessions/agent-1/plan")
     answer = function("checkout", event)
     assert (answer["statusCode"], answer["headers"]["Allow"]) == (405, "POST")
     assert json.loads(answer["body"])["code"] == "method_not_allowed"
 
 
-@pytest.mark.parametrize("path", ["/api/nothing", "/nowhere", "/api/projects/demo/nothing"])
+@pytest.mark.parametrize("path", ["/api/nothing", "/nowhere", "/api/v1/projects/demo/nothing"])
 def test_an_address_that_is_not_there_takes_nothing(api: Api, path: str) -> None:
     for method in ALL:
         assert api.request(method, path).status_code == 404

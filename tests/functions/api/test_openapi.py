@@ -14,7 +14,7 @@ from tests.support.api import Api
 
 @pytest.fixture
 def document(api: Api) -> dict[str, Any]:
-    answer = api.get("/api/openapi.json")
+    answer = api.get("/api/v1/openapi.json")
     assert answer.status_code == 200
     return dict(answer.json())
 
@@ -85,13 +85,14 @@ def test_headers_that_matter_are_declared(document: dict[str, Any]) -> None:
 
 def test_the_answers_are_what_the_description_says(api: Api, document: dict[str, Any]) -> None:
     api.project()
-    api.put("/api/projects/demo/files/a", content=b"x")
+    api.put("/api/v1/projects/demo/files/a", content=b"x")
     schemas = document["components"]["schemas"]
     for path, name in [
-        ("/api/projects/demo", "Project"), ("/api/projects", "ProjectPage"), ("/api/projects/demo/tree", "TreePage"),
-        ("/api/projects/demo/commits", "CommitPage"), ("/api/projects/demo/commits/1", "Commit"),
-        ("/api/projects/demo/diff?before=0&after=1", "DiffPage"), ("/health", "ServerHealth"),
-        ("/api/projects/nothing", "Problem"),
+        ("/api/v1/projects/demo", "Project"), ("/api/v1/projects", "ProjectPage"),
+        ("/api/v1/projects/demo/tree", "TreePage"),
+        ("/api/v1/projects/demo/commits", "CommitPage"), ("/api/v1/projects/demo/commits/1", "Commit"),
+        ("/api/v1/projects/demo/diff?before=0&after=1", "DiffPage"), ("/health", "ServerHealth"),
+        ("/api/v1/projects/nothing", "Problem"),
     ]:  # fmt: skip
         body = api.get(path).json()
         assert body.keys() <= schemas[name]["properties"].keys(), path
@@ -101,19 +102,19 @@ def test_the_answers_are_what_the_description_says(api: Api, document: dict[str,
 def test_the_headers_of_answers_are_those_that_the_description_says(api: Api, document: dict[str, Any]) -> None:
     described = document["components"]["headers"]
     always = {name.lower() for name, header in described.items() if header["required"]}
-    api.post("/api/projects", json={"name": "demo"})
-    api.put("/api/projects/demo/files/a", content=b"x")
-    etag = api.get("/api/projects/demo/files/a").headers["etag"]
-    file, archive = "/api/projects/{project}/files/{path}", "/api/projects/{project}/archive"
+    api.post("/api/v1/projects", json={"name": "demo"})
+    api.put("/api/v1/projects/demo/files/a", content=b"x")
+    etag = api.get("/api/v1/projects/demo/files/a").headers["etag"]
+    file, archive = "/api/v1/projects/{project}/files/{path}", "/api/v1/projects/{project}/archive"
     answers = [
-        ("/api/projects", "post", api.post("/api/projects", json={"name": "other"})),
-        ("/api/projects/{project}/fork", "post", api.post("/api/projects/demo/fork", json={"name": "forked"})),
-        ("/api/projects/{project}", "get", api.get("/api/projects/demo")),
-        (file, "get", api.get("/api/projects/demo/files/a")),
-        (file, "get", api.get("/api/projects/demo/files/a", headers={"Range": "bytes=0-0"})),
-        (file, "get", api.get("/api/projects/demo/files/a", headers={"If-None-Match": etag})),
-        (file, "head", api.head("/api/projects/demo/files/a")),
-        (archive, "get", api.get("/api/projects/demo/archive")),
+        ("/api/v1/projects", "post", api.post("/api/v1/projects", json={"name": "other"})),
+        ("/api/v1/projects/{project}/fork", "post", api.post("/api/v1/projects/demo/fork", json={"name": "forked"})),
+        ("/api/v1/projects/{project}", "get", api.get("/api/v1/projects/demo")),
+        (file, "get", api.get("/api/v1/projects/demo/files/a")),
+        (file, "get", api.get("/api/v1/projects/demo/files/a", headers={"Range": "bytes=0-0"})),
+        (file, "get", api.get("/api/v1/projects/demo/files/a", headers={"If-None-Match": etag})),
+        (file, "head", api.head("/api/v1/projects/demo/files/a")),
+        (archive, "get", api.get("/api/v1/projects/demo/archive")),
     ]
     for place, method, answer in answers:
         said = document["paths"][place][method]["responses"][str(answer.status_code)]["headers"]
@@ -129,9 +130,9 @@ def test_the_headers_of_answers_are_those_that_the_description_says(api: Api, do
 
 def test_what_was_made_is_linked_to_all_that_can_be_done_with_it(api: Api, document: dict[str, Any]) -> None:
     by_id = {one["operationId"]: (path, one["responses"]) for _, path, one in operations(document)}
-    project, session = api.project(), api.post("/api/sessions", json={"project": "demo"}).json()["session"]
-    assert api.get(f"/api/projects/{project}").status_code == 200
-    assert api.get(f"/api/sessions/{session}").status_code == 200
+    project, session = api.project(), api.post("/api/v1/sessions", json={"project": "demo"}).json()["session"]
+    assert api.get(f"/api/v1/projects/{project}").status_code == 200
+    assert api.get(f"/api/v1/sessions/{session}").status_code == 200
     for maker, parameter, where in (
         ("create_project", "project", "$response.body#/id"),
         ("fork_project", "project", "$response.body#/id"),

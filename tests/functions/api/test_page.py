@@ -38,8 +38,8 @@ def read(api: Api) -> _Reader:
 
 def test_the_page_shows_projects_sessions_dependencies_and_what_to_beware_of(api: Api) -> None:
     api.project("demo")
-    api.put("/api/projects/demo/files/a", content=b"x" * 2048)
-    api.post("/api/sessions", json={"project": "demo", "session": "agent-7"})
+    api.put("/api/v1/projects/demo/files/a", content=b"x" * 2048)
+    api.post("/api/v1/sessions", json={"project": "demo", "session": "agent-7"})
     text = read(api).text
     for shown in ("demo", "2.0 KiB", "agent-7", "postgres", "object store", "There is no sign-in", "0.1.0"):
         assert shown in text
@@ -52,7 +52,7 @@ def test_the_page_of_an_empty_server_says_how_to_begin(api: Api) -> None:
 
 def test_every_link_of_the_page_leads_somewhere_on_this_server(api: Api) -> None:
     api.project("demo")
-    api.post("/api/sessions", json={"project": "demo", "session": "s1"})
+    api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"})
     links = read(api).links
     assert len(links) >= 6
     for link in links:

@@ -25,7 +25,7 @@ def _is_problem(answer: Any) -> dict[str, Any]:
 
 def test_an_address_that_is_not_there_is_a_problem(api: Api) -> None:
     body = _is_problem(api.get("/api/nothing"))
-    assert (body["status"], body["code"]) == (404, "not_found")
+    assert (body["status"], body["code"]) == (404, "unknown_address")
 
 
 def test_a_method_that_is_not_taken_is_a_problem_that_names_those_that_are(api: Api) -> None:
@@ -49,13 +49,13 @@ def test_a_method_that_is_not_taken_is_a_problem_that_names_those_that_are(api: 
     ],
 )
 def test_a_body_that_is_not_valid_is_a_problem(api: Api, body: bytes) -> None:
-    answer = api.post("/api/projects", content=body, headers={"Content-Type": "application/json"})
+    answer = api.post("/api/v1/projects", content=body, headers={"Content-Type": "application/json"})
     assert _is_problem(answer)["code"] == "invalid_input"
     assert answer.status_code == 400
 
 
 def test_what_was_sent_is_not_sent_back(api: Api) -> None:
-    answer = api.post("/api/projects", json={"name": 5, "password": "hunter2-secret"})
+    answer = api.post("/api/v1/projects", json={"name": 5, "password": "hunter2-secret"})
     assert answer.status_code == 400
     assert "hunter2" not in answer.text
 
@@ -66,18 +66,18 @@ def test_what_was_sent_is_not_sent_back(api: Api) -> None:
 )
 def test_a_query_that_is_not_valid_is_a_problem(api: Api, query: str) -> None:
     api.project()
-    answer = api.get(f"/api/projects/demo/tree?{query}")
+    answer = api.get(f"/api/v1/projects/demo/tree?{query}")
     assert _is_problem(answer)["code"] == "invalid_input"
 
 
 def test_the_largest_generation_is_an_ordinary_one_that_is_not_there(api: Api) -> None:
     api.project()
-    assert api.get("/api/projects/demo/tree?generation=9007199254740991").status_code == 404
+    assert api.get("/api/v1/projects/demo/tree?generation=9007199254740991").status_code == 404
 
 
 def test_a_body_that_is_too_large_for_its_route_is_refused(api: Api) -> None:
     body = b'{"name": "' + b"x" * (1 << 20) + b'"}'
-    answer = api.post("/api/projects", content=body, headers={"Content-Type": "application/json"})
+    answer = api.post("/api/v1/projects", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, _is_problem(answer)["code"]) == (413, "quota_exceeded")
 
 
@@ -86,15 +86,15 @@ def test_provenance_that_no_json_can_say_is_refused(api: Api, value: object) -> 
     api.project()
     body = {"changes": [{"op": "mkdir", "path": "a"}], "provenance": {"run": {"x": [value]}}}
     headers = {"Content-Type": "application/json"}
-    answer = api.post("/api/projects/demo/commits", content=json.dumps(body).encode(), headers=headers)
+    answer = api.post("/api/v1/projects/demo/commits", content=json.dumps(body).encode(), headers=headers)
     assert (answer.status_code, _is_problem(answer)["code"]) == (400, "invalid_input")
-    assert api.get("/api/projects/demo/commits").json()["items"] == []
+    assert api.get("/api/v1/projects/demo/commits").json()["items"] == []
 
 
 def test_a_conflict_names_paths_of_any_bytes(api: Api) -> None:
     api.project()
-    api.raw("PUT", "/api/projects/demo/files/%FF", body=b"x")
-    answer = api.raw("POST", "/api/projects/demo/files/%FF", body=b"x")
+    api.raw("PUT", "/api/v1/projects/demo/files/%FF", body=b"x")
+    answer = api.raw("POST", "/api/v1/projects/demo/files/%FF", body=b"x")
     assert answer.status == 409
     assert "\\xff" in answer.json()["detail"]
 
@@ -113,7 +113,7 @@ def test_a_bug_says_nothing_about_itself_but_where_to_find_it(
 ) -> None:
     api = make_api(catalog=_Broken(ZeroDivisionError("secret-file.txt")))
     with caplog.at_level(logging.ERROR):
-        answer = api.get("/api/projects")
+        answer = api.get("/api/v1/projects")
     body = _is_problem(answer)
     assert (body["status"], body["code"]) == (500, "internal")
     assert "secret-file" not in answer.text and "ZeroDivision" not in answer.text
@@ -129,7 +129,7 @@ class _Panicking(MemoryCatalog):
 def test_a_panic_of_a_native_library_is_answered_as_a_bug_is(
     make_api: MakeApi, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer = make_api(catalog=_Panicking(clock=SystemClock())).get("/api/projects")
+    answer = make_api(catalog=_Panicking(clock=SystemClock())).get("/api/v1/projects")
     body = _is_problem(answer)
     assert (body["status"], body["code"]) == (500, "internal")
     assert SECRET not in answer.text + caplog.text
@@ -138,13 +138,13 @@ def test_a_panic_of_a_native_library_is_answered_as_a_bug_is(
 def test_without_encryption_the_log_has_a_bugs_text(make_api: MakeApi, caplog: pytest.LogCaptureFixture) -> None:
     api = make_api(catalog=_Broken(ZeroDivisionError("what happened")), PROJECTS_ENCRYPT="false")
     with caplog.at_level(logging.ERROR):
-        api.get("/api/projects")
+        api.get("/api/v1/projects")
     assert "what happened" in caplog.text
 
 
 def test_a_dependency_that_is_down_is_503_with_a_time_to_come_back(make_api: MakeApi) -> None:
     api = make_api(catalog=_Broken(CatalogUnavailable("the database does not answer", hint="start it")))
-    answer = api.get("/api/projects")
+    answer = api.get("/api/v1/projects")
     body = _is_problem(answer)
     assert (answer.status_code, body["code"], body["hint"]) == (503, "catalog_unavailable", "start it")
     assert int(answer.headers["retry-after"]) > 0
@@ -152,4 +152,4 @@ def test_a_dependency_that_is_down_is_503_with_a_time_to_come_back(make_api: Mak
 
 def test_a_dependency_that_said_when_to_come_back_is_quoted(make_api: MakeApi) -> None:
     api = make_api(catalog=_Broken(KeyUnavailable("overloaded", retryable=True, **asked_wait(31.2))))
-    assert api.get("/api/projects").headers["retry-after"] == "32"
+    assert api.get("/api/v1/projects").headers["retry-after"] == "32"

@@ -17,7 +17,7 @@ from manifold_common.services.projects.read_files import MAX_CONTENT_BYTES
 from functions.invocation.size import MAX_ANSWER_BYTES
 from tests.support.api import Api, MakeApi
 
-DEMO = "/api/projects/demo"
+DEMO = "/api/v1/projects/demo"
 ODD = b"caf\xe9"
 
 
@@ -130,7 +130,7 @@ def test_conditions_hold_and_what_is_absent_is_told(api: Api) -> None:
     assert api.post(f"{DEMO}/read", json=asked, headers={"If-Match": '"1"'}).status_code == 200
     assert api.post(f"{DEMO}/read", json=asked, headers={"If-Match": '"0"'}).status_code == 412
     assert api.post(f"{DEMO}/read", json={**asked, "generation": 9}).status_code == 404
-    assert api.post("/api/projects/absent/read", json=asked).status_code == 404
+    assert api.post("/api/v1/projects/absent/read", json=asked).status_code == 404
     assert api.get(DEMO).json()["generation"] == 1
 
 
@@ -139,10 +139,10 @@ def test_small_files_that_share_a_block_take_one_request_of_the_store(make_api: 
     writer, reader = make_api(store=store), make_api(store=store, node="b")
     writer.project("many")
     changes = [{"op": "put", "path": f"f{n}", "text": f"{n} " * 3000} for n in range(100)]
-    assert writer.post("/api/projects/many/commits", json={"changes": changes}).status_code == 201
-    reader.get("/api/projects/many/tree")
+    assert writer.post("/api/v1/projects/many/commits", json={"changes": changes}).status_code == 201
+    reader.get("/api/v1/projects/many/tree")
     before = store.requests["get_ranges"] + store.requests["get"]
     asked = {"paths": [{"path": f"f{n}"} for n in range(100)]}
-    found = reader.post("/api/projects/many/read", json=asked).json()["items"]
+    found = reader.post("/api/v1/projects/many/read", json=asked).json()["items"]
     assert [item["text"] for item in found] == [f"{n} " * 3000 for n in range(100)]
     assert store.requests["get_ranges"] + store.requests["get"] - before <= 2

@@ -18,7 +18,7 @@ from functions.api.app import create_app
 from tests.support.api import Api
 from tests.support.manifold import MakeManifold
 
-DEMO = "/api/projects/demo"
+DEMO = "/api/v1/projects/demo"
 FILES = f"{DEMO}/files"
 NAMED = {"Idempotency-Key": "order-17"}
 
@@ -103,7 +103,7 @@ def test_a_name_is_for_one_address_and_method(api: Api) -> None:
 def test_every_project_has_names_of_its_own(api: Api) -> None:
     api.project("other")
     assert api.put(f"{FILES}/b", content=b"x", headers=NAMED).status_code == 201
-    done = api.put("/api/projects/other/files/b", content=b"y", headers=NAMED)
+    done = api.put("/api/v1/projects/other/files/b", content=b"y", headers=NAMED)
     assert (done.status_code, done.json()["generation"]) == (201, 1)
     assert "idempotency-replayed" not in done.headers
 
@@ -117,8 +117,8 @@ def test_two_users_may_give_one_name(make_manifold: MakeManifold) -> None:
     async def put(user: str, project: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
             client.headers["X-User"] = user
-            await client.post("/api/projects", json={"name": "mine"})
-            return await client.put(f"/api/projects/{project}/files/b", content=b"x", headers=NAMED)
+            await client.post("/api/v1/projects", json={"name": "mine"})
+            return await client.put(f"/api/v1/projects/{project}/files/b", content=b"x", headers=NAMED)
 
     anns, bens = (asyncio.run(put(user, "mine")) for user in ("ann", "ben"))
     assert [done.status_code for done in (anns, bens)] == [201, 201]
@@ -129,11 +129,11 @@ def test_two_users_may_give_one_name(make_manifold: MakeManifold) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("POST", "/api/projects", {"name": "another"}),
+        ("POST", "/api/v1/projects", {"name": "another"}),
         ("PATCH", DEMO, {"name": "another"}),
         ("DELETE", DEMO, None),
         ("POST", f"{DEMO}/fork", {"name": "another"}),
-        ("POST", "/api/sessions", {"project": "demo", "session": "s1"}),
+        ("POST", "/api/v1/sessions", {"project": "demo", "session": "s1"}),
     ],
 )
 def test_a_name_that_would_not_be_kept_is_refused(
@@ -141,8 +141,8 @@ def test_a_name_that_would_not_be_kept_is_refused(
 ) -> None:
     refused = api.request(method, path, json=body, headers=NAMED)
     assert code_of(refused) == (400, "invalid_input") and "Idempotency-Key" in refused.json()["hint"]
-    assert [one["name"] for one in api.get("/api/projects").json()["items"]] == ["demo"]
-    assert api.get("/api/sessions").json()["items"] == []
+    assert [one["name"] for one in api.get("/api/v1/projects").json()["items"]] == ["demo"]
+    assert api.get("/api/v1/sessions").json()["items"] == []
 
 
 def test_of_different_requests_of_one_name_at_once_one_is_done(api: Api) -> None:
@@ -156,16 +156,16 @@ def test_of_different_requests_of_one_name_at_once_one_is_done(api: Api) -> None
 
 
 def test_a_sessions_commit_is_told_by_what_is_said_of_it(api: Api) -> None:
-    work = Path(api.post("/api/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
+    work = Path(api.post("/api/v1/sessions", json={"project": "demo", "session": "s1"}).json()["path"])
     (work / "b").write_bytes(b"b")
-    tag = api.get("/api/sessions/s1").headers["etag"]
-    first = api.post("/api/sessions/s1/commit", json={"message": "m"}, headers={**NAMED, "If-Match": tag})
+    tag = api.get("/api/v1/sessions/s1").headers["etag"]
+    first = api.post("/api/v1/sessions/s1/commit", json={"message": "m"}, headers={**NAMED, "If-Match": tag})
     assert first.json()["generation"] == 2
     (work / "c").write_bytes(b"c")
-    again = api.post("/api/sessions/s1/commit", json={"message": "m"}, headers={**NAMED, "If-Match": tag})
+    again = api.post("/api/v1/sessions/s1/commit", json={"message": "m"}, headers={**NAMED, "If-Match": tag})
     assert again.json()["commit"] == first.json()["commit"]
     assert again.headers["idempotency-replayed"] == "true"
-    other = api.post("/api/sessions/s1/commit", json={"message": "other"}, headers=NAMED)
+    other = api.post("/api/v1/sessions/s1/commit", json={"message": "other"}, headers=NAMED)
     assert code_of(other) == (422, "request_name_reused")
     assert generation(api) == 2
 

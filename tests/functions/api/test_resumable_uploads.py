@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.api import Api, MakeApi
 
-UPLOADS = "/api/projects/demo/resumable-uploads"
+UPLOADS = "/api/v1/projects/demo/resumable-uploads"
 TUS = {"Tus-Resumable": "1.0.0"}
 PART = {**TUS, "Content-Type": "application/offset+octet-stream"}
 CONTENT = os.urandom(3_000_000)
@@ -45,7 +45,7 @@ def offset(api: Api, where: str) -> int:
 
 
 def generation(api: Api) -> int:
-    return int(api.get("/api/projects/demo").json()["generation"])
+    return int(api.get("/api/v1/projects/demo").json()["generation"])
 
 
 def code(answer: httpx.Response) -> str:
@@ -79,10 +79,10 @@ def test_a_file_arrives_in_parts_and_becomes_one_commit(demo: Api) -> None:
     assert generation(demo) == 0
     done = send(demo, where, at, CONTENT[at:])
     assert (done.status_code, done.headers["Manifold-Generation"]) == (204, "1"), done.text
-    file = demo.get("/api/projects/demo/files/docs/big.bin")
+    file = demo.get("/api/v1/projects/demo/files/docs/big.bin")
     assert file.content == CONTENT
     assert (file.headers["ETag"], file.headers["Manifold-Mode"]) == (done.headers["ETag"], "600")
-    (commit,) = demo.get("/api/projects/demo/commits").json()["items"]
+    (commit,) = demo.get("/api/v1/projects/demo/commits").json()["items"]
     assert (commit["message"], commit["provenance"]) == ("a big one", {"agent": "a1"})
     looked = demo.head(where, headers=TUS)
     assert (looked.headers["Upload-Offset"], looked.headers["Manifold-Generation"]) == (str(len(CONTENT)), "1")
@@ -95,14 +95,14 @@ def test_a_file_may_come_with_the_creation(demo: Api, content: bytes) -> None:
     made = demo.post(UPLOADS, content=content, headers={**PART, **about(path="a"), "Upload-Length": str(len(content))})
     assert (made.status_code, made.headers["Upload-Offset"]) == (201, str(len(content))), made.text
     assert made.headers["Manifold-Generation"] == "1"
-    assert demo.get("/api/projects/demo/files/a").content == content
+    assert demo.get("/api/v1/projects/demo/files/a").content == content
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 1 << 20, (1 << 20) + 1, 9_000_000])
 def test_the_result_is_the_same_file_as_one_that_is_put(demo: Api, size: int) -> None:
     """The same tag is the same chunks: however the parts were cut, all of it is found again."""
     content = os.urandom(size)
-    put = demo.put("/api/projects/demo/files/put.bin", content=content)
+    put = demo.put("/api/v1/projects/demo/files/put.bin", content=content)
     where = begin(demo, size, "parts.bin") if size else ""
     at = 0
     for step in (1, 300_000, 1_048_000, 700_001, 2_500_000, 9_000_000):
@@ -113,7 +113,7 @@ def test_the_result_is_the_same_file_as_one_that_is_put(demo: Api, size: int) ->
     if not size:
         answer = demo.post(UPLOADS, headers={**TUS, **about(path="parts.bin"), "Upload-Length": "0"})
     assert answer.headers["ETag"] == put.headers["ETag"]
-    commits = demo.get("/api/projects/demo/commits").json()["items"]
+    commits = demo.get("/api/v1/projects/demo/commits").json()["items"]
     assert [one["new_bytes"] for one in commits] == [0, size]
 
 
@@ -156,7 +156,7 @@ def test_a_checksum_decides_whether_a_part_counts(demo: Api, algorithm: str) -> 
     assert send(demo, where, 0, part, **{"Upload-Checksum": f"{algorithm} {digest}"}).status_code == 204
     assert offset(demo, where) == len(part)
     assert send(demo, where, len(part), CONTENT[len(part) :]).status_code == 204
-    assert demo.get("/api/projects/demo/files/big.bin").content == CONTENT
+    assert demo.get("/api/v1/projects/demo/files/big.bin").content == CONTENT
 
 
 def test_other_digests_of_a_part_are_compared_as_well(demo: Api) -> None:
@@ -179,7 +179,7 @@ def test_what_came_before_a_connection_broke_is_kept(demo: Api) -> None:
         if answer is not None and answer.status_code == 204:
             break
     assert at > 1_000_000, "what is kept lags behind what was sent by what is gathered ahead"
-    assert demo.get("/api/projects/demo/files/big.bin").content == CONTENT
+    assert demo.get("/api/v1/projects/demo/files/big.bin").content == CONTENT
     assert generation(demo) == 1
 
 
@@ -192,7 +192,7 @@ def test_the_length_may_be_told_later(demo: Api) -> None:
     assert generation(demo) == 0
     done = send(demo, where, len(CONTENT), b"", **{"Upload-Length": str(len(CONTENT))})
     assert (done.status_code, done.headers["Manifold-Generation"]) == (204, "1"), done.text
-    assert demo.get("/api/projects/demo/files/big.bin").content == CONTENT
+    assert demo.get("/api/v1/projects/demo/files/big.bin").content == CONTENT
 
 
 def test_a_repeated_last_part_is_answered_and_commits_nothing_again(demo: Api) -> None:
@@ -210,32 +210,32 @@ def test_a_repeated_last_part_is_answered_and_commits_nothing_again(demo: Api) -
 
 
 def test_a_condition_of_the_creation_holds_at_once_and_at_the_commit(demo: Api) -> None:
-    tag = demo.put("/api/projects/demo/files/big.bin", content=b"old").headers["ETag"]
+    tag = demo.put("/api/v1/projects/demo/files/big.bin", content=b"old").headers["ETag"]
     refused = demo.post(UPLOADS, headers={**TUS, **about(path="big.bin"), "Upload-Length": "5", "If-None-Match": "*"})
     assert (refused.status_code, code(refused)) == (412, "precondition_failed")
     where = begin(demo, 5, **{"If-Match": tag})
-    demo.put("/api/projects/demo/files/big.bin", content=b"new")
+    demo.put("/api/v1/projects/demo/files/big.bin", content=b"new")
     refused = send(demo, where, 0, b"hello")
     assert (refused.status_code, code(refused)) == (412, "precondition_failed")
     assert "send that again" in refused.json()["hint"]
     assert refused.json()["details"]["offset"] == offset(demo, where) == 4
-    assert demo.get("/api/projects/demo/files/big.bin").content == b"new"
+    assert demo.get("/api/v1/projects/demo/files/big.bin").content == b"new"
     done = send(demo, where, 4, b"o", **{"If-Match": "*"})
     assert done.status_code == 204, done.text
-    assert demo.get("/api/projects/demo/files/big.bin").content == b"hello"
+    assert demo.get("/api/v1/projects/demo/files/big.bin").content == b"hello"
 
 
 def test_a_refused_file_may_be_given_another_name(demo: Api) -> None:
     where = begin(demo, len(CONTENT), **{"If-None-Match": "*"})
-    demo.put("/api/projects/demo/files/big.bin", content=b"there first")
+    demo.put("/api/v1/projects/demo/files/big.bin", content=b"there first")
     assert send(demo, where, 0, CONTENT[:2_000_000]).status_code == 204
     refused = send(demo, where, 2_000_000, CONTENT[2_000_000:])
     assert (refused.status_code, code(refused)) == (409, "already_exists")
     assert offset(demo, where) == len(CONTENT) - 1
     done = send(demo, where, len(CONTENT) - 1, CONTENT[-1:], **about(path="other.bin"))
     assert done.status_code == 204, done.text
-    assert demo.get("/api/projects/demo/files/other.bin").content == CONTENT
-    assert demo.get("/api/projects/demo/files/big.bin").content == b"there first"
+    assert demo.get("/api/v1/projects/demo/files/other.bin").content == CONTENT
+    assert demo.get("/api/v1/projects/demo/files/big.bin").content == b"there first"
 
 
 def test_an_upload_is_ended(demo: Api) -> None:
@@ -254,14 +254,14 @@ def test_ending_a_complete_one_leaves_the_file(demo: Api) -> None:
     where = begin(demo, 5)
     send(demo, where, 0, b"hello")
     assert demo.delete(where, headers=TUS).status_code == 204
-    assert demo.get("/api/projects/demo/files/big.bin").content == b"hello"
+    assert demo.get("/api/v1/projects/demo/files/big.bin").content == b"hello"
 
 
 def test_a_renamed_project_goes_on_and_a_deleted_one_does_not(demo: Api) -> None:
     where = begin(demo, 5)
-    demo.patch("/api/projects/demo", json={"name": "renamed"})
+    demo.patch("/api/v1/projects/demo", json={"name": "renamed"})
     assert send(demo, where, 0, b"hel").status_code == 204
-    demo.delete("/api/projects/renamed")
+    demo.delete("/api/v1/projects/renamed")
     assert send(demo, where, 3, b"lo").status_code == 404
 
 

@@ -15,7 +15,7 @@ from tests.functions.api.test_handler import request
 from tests.support.api import Api
 from tests.support.functions import Function
 
-FILE = "/api/projects/demo/files/a.txt"
+FILE = "/api/v1/projects/demo/files/a.txt"
 TYPE = {"Content-Type": "application/json"}
 
 
@@ -33,7 +33,7 @@ def tar(padding: int = 0) -> bytes:
 
 
 def generation(api: Api) -> int:
-    return int(api.get("/api/projects/demo").json()["generation"])
+    return int(api.get("/api/v1/projects/demo").json()["generation"])
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +44,11 @@ def _project(api: Api) -> None:
 @pytest.mark.parametrize(
     ("path", "named", "hint"),
     [
-        ("/api/projects?limt=1", "limt", "did you mean 'limit'?"),
-        ("/api/projects/demo/tree?recursiv=true", "recursiv", "did you mean 'recursive'?"),
-        ("/api/projects/demo?generation=1", "generation", "this address takes none"),
+        ("/api/v1/projects?limt=1", "limt", "did you mean 'limit'?"),
+        ("/api/v1/projects/demo/tree?recursiv=true", "recursiv", "did you mean 'recursive'?"),
+        ("/api/v1/projects/demo?generation=1", "generation", "this address takes none"),
         ("/health?x", "x", "this address takes none"),
-        ("/api/projects?Limit=1", "Limit", "did you mean 'limit'?"),
+        ("/api/v1/projects?Limit=1", "Limit", "did you mean 'limit'?"),
     ],
 )
 def test_a_parameter_that_is_not_known_is_refused_with_the_one_that_was_meant(
@@ -62,7 +62,7 @@ def test_a_parameter_that_is_not_known_is_refused_with_the_one_that_was_meant(
 
 def test_a_misspelt_parameter_of_a_write_changes_nothing(api: Api) -> None:
     assert api.put(f"{FILE}?mesage=x", content=b"x").status_code == 400
-    assert api.delete("/api/projects/demo?only_unsed=true").status_code == 400
+    assert api.delete("/api/v1/projects/demo?only_unsed=true").status_code == 400
     assert generation(api) == 0
 
 
@@ -74,27 +74,27 @@ def test_a_misspelt_parameter_of_a_write_changes_nothing(api: Api) -> None:
     + ["after=%FF", "after=%C0%AF", "after=%ED%A0%80", "after=%zz", "after=%"],
 )
 def test_a_parameter_reads_in_one_way_or_is_refused(api: Api, query: str) -> None:
-    answer = api.raw("GET", f"/api/projects/demo/tree?{query}")
+    answer = api.raw("GET", f"/api/v1/projects/demo/tree?{query}")
     assert (answer.status, answer.json()["code"]) == (400, "invalid_input"), query
 
 
 @pytest.mark.parametrize("number", ["+1", "%201", "1.0", "01", "1_0", "1e0"])
 def test_a_number_in_a_path_reads_in_one_way_or_is_refused(api: Api, number: str) -> None:
     api.put(FILE, content=b"x")
-    assert api.raw("GET", f"/api/projects/demo/commits/{number}").status == 400
-    assert api.raw("GET", "/api/projects/demo/commits/1").status == 200
+    assert api.raw("GET", f"/api/v1/projects/demo/commits/{number}").status == 400
+    assert api.raw("GET", "/api/v1/projects/demo/commits/1").status == 200
 
 
 @pytest.mark.parametrize("name", ["%FF", "%C0%AF", "%ED%A0%80", "a%FFb"])
 def test_bytes_that_are_not_text_never_become_another_name(api: Api, name: str) -> None:
     api.project("\ufffd")
-    assert api.raw("GET", "/api/projects/%EF%BF%BD").status == 200
-    for path in (f"/api/projects/{name}", f"/api/sessions/{name}", f"/api/projects/{name}/files/a"):
+    assert api.raw("GET", "/api/v1/projects/%EF%BF%BD").status == 200
+    for path in (f"/api/v1/projects/{name}", f"/api/v1/sessions/{name}", f"/api/v1/projects/{name}/files/a"):
         answer = api.raw("GET", path)
         assert (answer.status, answer.json()["code"]) == (400, "unsafe_path")
-    assert api.raw("PUT", f"/api/projects/demo/files/{name}", body=b"x").status == 201
-    assert api.raw("GET", "/api/projects/demo/files/%EF%BF%BD").status == 404
-    assert api.get("/api/projects/demo/tree").json()["items"][0]["path_base64"]
+    assert api.raw("PUT", f"/api/v1/projects/demo/files/{name}", body=b"x").status == 201
+    assert api.raw("GET", "/api/v1/projects/demo/files/%EF%BF%BD").status == 404
+    assert api.get("/api/v1/projects/demo/tree").json()["items"][0]["path_base64"]
 
 
 @pytest.mark.parametrize(
@@ -108,22 +108,22 @@ def test_bytes_that_are_not_text_never_become_another_name(api: Api, name: str) 
     ],
 )
 def test_json_that_reads_in_two_ways_is_refused(api: Api, body: bytes) -> None:
-    answer = api.post("/api/projects", content=body, headers=TYPE)
+    answer = api.post("/api/v1/projects", content=body, headers=TYPE)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
-    assert [item["name"] for item in api.get("/api/projects").json()["items"]] == ["demo"]
+    assert [item["name"] for item in api.get("/api/v1/projects").json()["items"]] == ["demo"]
 
 
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/api/projects/demo/restore", {"generation": "0"}),
-        ("/api/projects/demo/restore", {"generation": True}),
-        ("/api/projects/demo/dirs", {"path": "a", "expected_generation": "0"}),
-        ("/api/projects/demo/commits", {"changes": [{"op": "put", "path": "a", "text": "", "create_only": 1}]}),
-        ("/api/projects/demo/commits", {"changes": [{"op": "delete", "path": "a", "recursive": "true"}]}),
-        ("/api/projects/demo/move", {"source": {"path": "a"}, "destination": {"path": "b"}, "overwrite": 0}),
-        ("/api/projects/demo/plan", {"first": "0"}),
-        ("/api/sessions", {"project": "demo", "drop_lost_draft": "no"}),
+        ("/api/v1/projects/demo/restore", {"generation": "0"}),
+        ("/api/v1/projects/demo/restore", {"generation": True}),
+        ("/api/v1/projects/demo/dirs", {"path": "a", "expected_generation": "0"}),
+        ("/api/v1/projects/demo/commits", {"changes": [{"op": "put", "path": "a", "text": "", "create_only": 1}]}),
+        ("/api/v1/projects/demo/commits", {"changes": [{"op": "delete", "path": "a", "recursive": "true"}]}),
+        ("/api/v1/projects/demo/move", {"source": {"path": "a"}, "destination": {"path": "b"}, "overwrite": 0}),
+        ("/api/v1/projects/demo/plan", {"first": "0"}),
+        ("/api/v1/sessions", {"project": "demo", "drop_lost_draft": "no"}),
     ],
 )
 def test_text_is_no_number_and_a_number_no_truth_value(api: Api, path: str, body: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ def test_a_name_twice_is_found_at_any_depth_and_in_any_body(api: Api) -> None:
         ("restore", b'{"generation": 0, "generation": 0}'),
         ("plan", b'{"generation": 0, "generation": 0}'),
     ):
-        answer = api.post(f"/api/projects/demo/{route}", content=body, headers=TYPE)
+        answer = api.post(f"/api/v1/projects/demo/{route}", content=body, headers=TYPE)
         assert answer.status_code == 400 and "twice" in answer.json()["detail"], route
     assert generation(api) == 0
 
@@ -201,19 +201,19 @@ def test_what_a_header_says_of_the_content_is_kept_or_refused_on_every_route(
     api: Api, headers: dict[str, str], code: str
 ) -> None:
     json_routes = [
-        ("/api/projects", b'{"name": "x"}'),
-        ("/api/projects/demo/commits", b'{"changes": [{"op": "mkdir", "path": "a"}]}'),
-        ("/api/sessions", b'{"project": "demo"}'),
+        ("/api/v1/projects", b'{"name": "x"}'),
+        ("/api/v1/projects/demo/commits", b'{"changes": [{"op": "mkdir", "path": "a"}]}'),
+        ("/api/v1/sessions", b'{"project": "demo"}'),
     ]
     answers = [
         api.put(FILE, content=b"whole", headers=headers),
         api.put(FILE, content=b"w" * 3_000_000, headers=headers),
         api.post(FILE, content=b"whole", headers=headers),
-        api.post("/api/projects/demo/archive", content=tar(), headers=headers),
+        api.post("/api/v1/projects/demo/archive", content=tar(), headers=headers),
         *(api.post(path, content=body, headers=TYPE | headers) for path, body in json_routes),
     ]
     assert {answer.json()["code"] for answer in answers} == {code}
-    assert generation(api) == 0 and api.get("/api/sessions").json()["items"] == []
+    assert generation(api) == 0 and api.get("/api/v1/sessions").json()["items"] == []
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_what_comes_after_the_content_and_would_count_before_it_is_refused(
     more = f"Trailer: {field.partition(':')[0]}\r\n" if announced else ""
     for path, kind, content in (
         (FILE, "a/b", "whole"),
-        ("/api/projects/demo/dirs", "application/json", '{"path": "d"}'),
+        ("/api/v1/projects/demo/dirs", "application/json", '{"path": "d"}'),
     ):
         method = "PUT" if path == FILE else "POST"
         with api.connect() as client:
@@ -256,9 +256,9 @@ def test_what_comes_after_the_content_and_would_count_before_it_is_refused(
 
 def test_an_archive_is_looked_at_to_its_last_byte_before_it_counts(api: Api) -> None:
     right, wrong = (f"sha-256=:{digest('sha256', data)}:" for data in (tar(1 << 16), tar()))
-    refused = api.post("/api/projects/demo/archive", content=tar(1 << 16), headers={"Content-Digest": wrong})
+    refused = api.post("/api/v1/projects/demo/archive", content=tar(1 << 16), headers={"Content-Digest": wrong})
     assert (refused.status_code, refused.json()["code"], generation(api)) == (400, "bad_digest", 0)
-    assert api.post("/api/projects/demo/archive", content=tar(1 << 16), headers={"Content-Digest": right}).is_success
+    assert api.post("/api/v1/projects/demo/archive", content=tar(1 << 16), headers={"Content-Digest": right}).is_success
 
 
 def test_a_header_in_two_lines_is_looked_at_as_a_whole(api: Api) -> None:
@@ -277,7 +277,7 @@ def test_a_header_in_two_lines_is_looked_at_as_a_whole(api: Api) -> None:
 )
 def test_json_of_another_type_is_415_with_what_to_add(api: Api, media_type: str | None) -> None:
     headers = {} if media_type is None else {"Content-Type": media_type}
-    answer = api.raw("POST", "/api/projects", headers, b'{"name": "x"}')
+    answer = api.raw("POST", "/api/v1/projects", headers, b'{"name": "x"}')
     assert (answer.status, answer.json()["code"]) == (415, "unsupported_media_type")
     assert answer.json()["hint"] == "add -H 'Content-Type: application/json'"
     assert answer.headers["accept"] == "application/json"
@@ -285,13 +285,13 @@ def test_json_of_another_type_is_415_with_what_to_add(api: Api, media_type: str 
 
 @pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=UTF-8"])
 def test_json_that_says_so_is_taken(api: Api, media_type: str) -> None:
-    assert api.raw("POST", "/api/projects", {"Content-Type": media_type}, b'{"name": "x"}').status == 201
+    assert api.raw("POST", "/api/v1/projects", {"Content-Type": media_type}, b'{"name": "x"}').status == 201
 
 
 def test_an_archive_is_no_json_and_no_file_is_a_form(api: Api) -> None:
     for path, media_type in (
-        ("/api/projects/demo/archive", "application/json"),
-        ("/api/projects/demo/archive", "multipart/form-data; boundary=x"),
+        ("/api/v1/projects/demo/archive", "application/json"),
+        ("/api/v1/projects/demo/archive", "multipart/form-data; boundary=x"),
         (FILE, "multipart/form-data; boundary=x"),
     ):
         answer = api.post(path, content=tar(), headers={"Content-Type": media_type})
@@ -304,9 +304,9 @@ def test_an_archive_is_no_json_and_no_file_is_a_form(api: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("DELETE", "/api/projects/demo"),
-        ("POST", "/api/sessions/x/save"),
-        ("GET", "/api/projects"),
+        ("DELETE", "/api/v1/projects/demo"),
+        ("POST", "/api/v1/sessions/x/save"),
+        ("GET", "/api/v1/projects"),
         ("DELETE", f"{FILE}?recursive=true"),
     ],
 )
@@ -319,21 +319,21 @@ def test_a_body_that_nobody_would_read_is_refused(api: Api, method: str, path: s
 
 def test_a_function_is_as_strict_as_the_host(function: Function) -> None:
     json_type = {"content_type": "application/json"}
-    assert function("api", request("POST", "/api/projects", b'{"name": "demo"}', **json_type))["statusCode"] == 201
+    assert function("api", request("POST", "/api/v1/projects", b'{"name": "demo"}', **json_type))["statusCode"] == 201
     wrong = f"sha-256=:{digest('sha256', b'other')}:"
     cases: list[tuple[int, dict[str, Any]]] = [
         (400, request("PUT", FILE, b"x", content_digest=wrong)),
         (400, request("PUT", FILE, b"x", content_range="bytes 1-1/2")),
         (400, request("PUT", f"{FILE}?mesage=x", b"x")),
-        (400, request("GET", "/api/projects?limit=1&limit=2")),
-        (400, request("POST", "/api/projects", b'{"name": "a", "name": "b"}', **json_type)),
+        (400, request("GET", "/api/v1/projects?limit=1&limit=2")),
+        (400, request("POST", "/api/v1/projects", b'{"name": "a", "name": "b"}', **json_type)),
         (400, request("DELETE", FILE, b"x")),
-        (415, request("POST", "/api/projects", b'{"name": "b"}')),
+        (415, request("POST", "/api/v1/projects", b'{"name": "b"}')),
         (415, request("PUT", FILE, b"x", content_encoding="gzip")),
-        (417, request("GET", "/api/projects", expect="something")),
+        (417, request("GET", "/api/v1/projects", expect="something")),
     ]
     for status, event in cases:
         answer = function("api", event)
         assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (status, status), event["rawPath"]
-    answer = function("api", request("GET", "/api/projects/demo"))
+    answer = function("api", request("GET", "/api/v1/projects/demo"))
     assert json.loads(answer["body"])["generation"] == 0

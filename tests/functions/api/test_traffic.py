@@ -171,7 +171,7 @@ def test_a_download_of_a_known_length_asks_for_no_more_room_than_is_left(
 ) -> None:
     api.project()
     content = os.urandom(6 << 20)
-    assert api.raw("PUT", "/api/projects/demo/files/a", body=content).status == 201
+    assert api.raw("PUT", "/api/v1/projects/demo/files/a", body=content).status == 201
     taken: list[int] = []
     take = Room.take
 
@@ -180,7 +180,7 @@ def test_a_download_of_a_known_length_asks_for_no_more_room_than_is_left(
         await take(room, transfer, count, **how)
 
     monkeypatch.setattr(Room, "take", noted)
-    assert api.raw("GET", "/api/projects/demo/files/a").body == content
+    assert api.raw("GET", "/api/v1/projects/demo/files/a").body == content
     assert taken[0] == 4 << 20
     assert 0 < taken[-1] < 4 << 20
     assert taken == sorted(taken, reverse=True)
@@ -228,7 +228,7 @@ def test_reading_for_a_client_that_is_gone_ends_at_its_next_step(api: Api, monke
 
     monkeypatch.setattr(api.manifold.history, "list_tree", long_listing)
     with api.connect() as client:
-        client.sendall(b"GET /api/projects/demo/tree HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.sendall(b"GET /api/v1/projects/demo/tree HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert begun.wait(10)
         assert not given_up.wait(0.2)
     assert given_up.wait(10)
@@ -247,10 +247,10 @@ def test_a_change_whose_client_is_gone_goes_on(api: Api, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(api.manifold.edits, "apply", late)
     with api.connect() as client:
-        client.sendall(b"PUT /api/projects/demo/files/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
+        client.sendall(b"PUT /api/v1/projects/demo/files/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
         assert begun.wait(10)
     gone.set()
-    wait_until(lambda: api.get("/api/projects/demo").json()["generation"] == 1)
+    wait_until(lambda: api.get("/api/v1/projects/demo").json()["generation"] == 1)
 
 
 def test_who_gave_up_waiting_for_room_is_given_none() -> None:

@@ -12,11 +12,11 @@ import pytest
 from tests.support.api import Api, MakeApi
 from tests.support.waiting import wait_until
 
-FILES = "/api/projects/demo/files"
+FILES = "/api/v1/projects/demo/files"
 
 
 def generation(api: Api) -> int:
-    return int(api.get("/api/projects/demo").json()["generation"])
+    return int(api.get("/api/v1/projects/demo").json()["generation"])
 
 
 def head(target: str, *headers: str) -> bytes:
@@ -40,7 +40,7 @@ def test_a_client_that_hangs_up_after_the_last_byte_gets_its_commit(api: Api) ->
         with api.connect() as client:
             client.sendall(head(f"{FILES}/f{number}", "Content-Length: 5") + b"hello")
     wait_until(lambda: generation(api) == 40)
-    assert len(api.get("/api/projects/demo/tree").json()["items"]) == 40
+    assert len(api.get("/api/v1/projects/demo/tree").json()["items"]) == 40
 
 
 def test_the_same_holds_for_chunked_bodies_in_two_pieces(api: Api) -> None:
@@ -73,16 +73,18 @@ def test_a_body_that_ends_early_commits_nothing(api: Api, request_bytes: bytes) 
             pass
     wait_until(no_upload_is_running)
     assert generation(api) == 0
-    assert api.get("/api/projects/demo/tree").json()["items"] == []
+    assert api.get("/api/v1/projects/demo/tree").json()["items"] == []
 
 
 def test_an_archive_that_ends_early_commits_nothing(api: Api) -> None:
     api.project("source")
-    api.put("/api/projects/source/files/a", content=b"x" * 100_000)
-    whole = api.get("/api/projects/source/archive").content
+    api.put("/api/v1/projects/source/files/a", content=b"x" * 100_000)
+    whole = api.get("/api/v1/projects/source/archive").content
     api.project()
     with api.connect() as client:
-        request = f"POST /api/projects/demo/archive HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(whole)}\r\n\r\n"
+        request = (
+            f"POST /api/v1/projects/demo/archive HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(whole)}\r\n\r\n"
+        )
         client.sendall(request.encode() + whole[:-1])
         client.shutdown(socket.SHUT_WR)
         while client.recv(65536):
@@ -143,7 +145,7 @@ def test_slow_uploads_do_not_keep_others_waiting(api: Api) -> None:
     for number, client in enumerate(clients):
         client.sendall(head(f"{FILES}/slow{number}", "Content-Length: 2") + b"a")
     assert api.get("/readyz").status_code == 200
-    assert api.get("/api/projects").status_code == 200
+    assert api.get("/api/v1/projects").status_code == 200
     for client in clients:
         client.sendall(b"b")
     for client in clients:

@@ -74,7 +74,7 @@ def test_a_commit_carries_the_id_and_the_trace_that_its_caller_chose(
     function("api", sample("http-post"))
     headers = {"X-Correlation-Id": "run-17/step-4", "Traceparent": TRACEPARENT}
     change = {"changes": [{"op": "put", "path": "a.txt", "text": "a"}]}
-    event = sample("http-post", rawPath="/api/projects/demo/commits", body=json.dumps(change), isBase64Encoded=False)
+    event = sample("http-post", rawPath="/api/v1/projects/demo/commits", body=json.dumps(change), isBase64Encoded=False)
     capsys.readouterr()
     answer = function("api", {**event, "headers": {**event["headers"], **headers}})
     assert answer["statusCode"] in (200, 201), answer
@@ -140,7 +140,7 @@ def test_a_trace_of_x_ray_is_named_in_the_log() -> None:
 def test_every_problem_document_names_the_id(function: Function) -> None:
     for event, status in (
         (sample("http-get", rawPath="/nowhere", rawQueryString=""), 404),
-        (sample("http-get", rawPath="/api/projects/absent", rawQueryString=""), 404),
+        (sample("http-get", rawPath="/api/v1/projects/absent", rawQueryString=""), 404),
         (sample("http-post", body="{}", isBase64Encoded=False), 400),
         (sample("http-get", version="1.0"), 400),
     ):
@@ -152,11 +152,11 @@ def test_every_problem_document_names_the_id(function: Function) -> None:
 
 
 def test_the_host_takes_the_callers_id_and_gives_one_where_there_is_none(api: Api) -> None:
-    made = api.post("/api/projects", json={"name": "demo"}, headers={"X-Correlation-Id": "run-1"})
+    made = api.post("/api/v1/projects", json={"name": "demo"}, headers={"X-Correlation-Id": "run-1"})
     assert (made.status_code, made.headers["x-correlation-id"]) == (201, "run-1")
     (event,) = api.manifold.events.recent()
     assert event.document["correlationid"] == "run-1"
-    missing = api.get("/api/projects/absent", headers={"X-Correlation-Id": "a b"})
+    missing = api.get("/api/v1/projects/absent", headers={"X-Correlation-Id": "a b"})
     assert re.fullmatch("[0-9a-f]{32}", missing.json()["correlation_id"])
     assert missing.headers["x-correlation-id"] == missing.json()["correlation_id"]
 
@@ -172,7 +172,7 @@ def test_the_host_takes_the_callers_id_and_gives_one_where_there_is_none(api: Ap
 def test_either_header_names_the_request_and_both_are_answered(
     api: Api, function: Function, headers: dict[str, str], found: str
 ) -> None:
-    made = api.post("/api/projects", json={"name": "demo"}, headers=headers)
+    made = api.post("/api/v1/projects", json={"name": "demo"}, headers=headers)
     assert (made.headers["x-request-id"], made.headers["x-correlation-id"]) == (found, found)
     (event,) = api.manifold.events.recent()
     assert event.document["correlationid"] == found
@@ -184,26 +184,26 @@ def test_either_header_names_the_request_and_both_are_answered(
 
 def test_every_answer_names_the_request(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     api.project()
-    api.put("/api/projects/demo/files/a", content=b"x" * 2_000_000)
-    etag = api.head("/api/projects/demo/files/a").headers["etag"]
+    api.put("/api/v1/projects/demo/files/a", content=b"x" * 2_000_000)
+    etag = api.head("/api/v1/projects/demo/files/a").headers["etag"]
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(type(api.manifold.history), "compare", broken)
     for method, path, more, status in (
-        ("GET", "/api/projects/demo/files/a", {}, 200),
-        ("GET", "/api/projects/demo/files/a", {"If-None-Match": etag}, 304),
-        ("OPTIONS", "/api/projects", {}, 204),
-        ("GET", "/api/projects?x=1", {}, 400),
-        ("GET", "/api/projects/%zz", {}, 400),
-        ("GET", "/api/projects", {"Host": "elsewhere.example"}, 403),
+        ("GET", "/api/v1/projects/demo/files/a", {}, 200),
+        ("GET", "/api/v1/projects/demo/files/a", {"If-None-Match": etag}, 304),
+        ("OPTIONS", "/api/v1/projects", {}, 204),
+        ("GET", "/api/v1/projects?x=1", {}, 400),
+        ("GET", "/api/v1/projects/%zz", {}, 400),
+        ("GET", "/api/v1/projects", {"Host": "elsewhere.example"}, 403),
         ("GET", "/api/nothing", {}, 404),
-        ("TRACE", "/api/projects", {}, 405),
-        ("POST", "/api/projects", {"Content-Length": "9999999", "Content-Type": "application/json"}, 413),
-        ("GET", "/api/projects", {"Expect": "more"}, 417),
-        ("GET", "/api/projects/demo/diff?before=0&after=1", {}, 500),
-        ("HEAD", "/api/projects/absent", {}, 404),
+        ("TRACE", "/api/v1/projects", {}, 405),
+        ("POST", "/api/v1/projects", {"Content-Length": "9999999", "Content-Type": "application/json"}, 413),
+        ("GET", "/api/v1/projects", {"Expect": "more"}, 417),
+        ("GET", "/api/v1/projects/demo/diff?before=0&after=1", {}, 500),
+        ("HEAD", "/api/v1/projects/absent", {}, 404),
     ):
         answer = api.raw(method, path, {"X-Request-Id": "mine-1", **more})
         assert (answer.status, answer.headers.get("x-request-id")) == (status, "mine-1"), path

@@ -83,9 +83,11 @@ def test_an_answer_that_tells_a_problem_is_an_error_in_the_metrics(
     make_function: MakeFunction, capsys: pytest.CaptureFixture[str]
 ) -> None:
     function = make_function()
-    assert function("api", sample("http-get", rawPath="/api/projects/absent", rawQueryString=""))["statusCode"] == 404
+    assert (
+        function("api", sample("http-get", rawPath="/api/v1/projects/absent", rawQueryString=""))["statusCode"] == 404
+    )
     assert metrics_of(capsys.readouterr().out)["invocation.errors"] == 1
-    head = sample("http-get", rawPath="/api/projects/absent/files/a", rawQueryString="")
+    head = sample("http-get", rawPath="/api/v1/projects/absent/files/a", rawQueryString="")
     head["requestContext"]["http"]["method"] = "HEAD"
     assert function("api", head)["statusCode"] == 404
     assert metrics_of(capsys.readouterr().out)["invocation.errors"] == 1

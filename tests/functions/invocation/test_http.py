@@ -26,7 +26,7 @@ def test_path_body_and_headers_say_what_a_direct_event_would() -> None:
 
 def test_an_address_is_the_same_however_its_letters_are_written() -> None:
     context = sample("http-plan")["requestContext"] | {"domainName": "x.lambda-url.eu-west-1.on.aws"}
-    event = sample("http-plan", rawPath="/%61pi/sessions/agent%2d1/p%6Can", requestContext=context)
+    event = sample("http-plan", rawPath="/%61pi/v1/sessions/agent%2d1/p%6Can", requestContext=context)
     assert (direct_event(event)["action"], direct_event(event)["session"]) == ("plan", "agent-1")
 
 
@@ -39,11 +39,11 @@ def test_a_body_may_come_as_base64_and_may_be_absent() -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"rawPath": "/api/sessions/agent-1"}, "rawPath"),
-        ({"rawPath": "/api/sessions/a/b/plan"}, "rawPath"),
-        ({"rawPath": "/api/sessions//plan"}, "rawPath"),
-        ({"rawPath": "/api/sessions/agent-1/plan/"}, "rawPath"),
-        ({"rawPath": "/api/sessions/agent-1/%2561"}, "rawPath"),
+        ({"rawPath": "/api/v1/sessions/agent-1"}, "rawPath"),
+        ({"rawPath": "/api/v1/sessions/a/b/plan"}, "rawPath"),
+        ({"rawPath": "/api/v1/sessions//plan"}, "rawPath"),
+        ({"rawPath": "/api/v1/sessions/agent-1/plan/"}, "rawPath"),
+        ({"rawPath": "/api/v1/sessions/agent-1/%2561"}, "rawPath"),
         ({"body": "{"}, ""),
         ({"body": "[]"}, "body"),
         ({"body": {"project": "demo"}}, "body"),
@@ -64,7 +64,7 @@ def test_a_malformed_request_is_refused_with_the_name_of_the_field(changes: dict
 
 def test_a_checkout_can_be_had_over_http_for_the_local_user(function: Function) -> None:
     function.manifold.projects.create(LOCAL_PRINCIPAL, "demo")
-    event = sample("http-plan", rawPath="/api/sessions/agent-1/checkout")
+    event = sample("http-plan", rawPath="/api/v1/sessions/agent-1/checkout")
     found = function("checkout", event)
     assert (found["statusCode"], found["headers"]["Content-Type"]) == (200, "application/json")
     assert json.loads(found["body"])["kind"] == "new"
@@ -73,7 +73,7 @@ def test_a_checkout_can_be_had_over_http_for_the_local_user(function: Function) 
 
 
 def test_a_refusal_over_http_is_a_problem_document(function: Function) -> None:
-    found = function("checkout", sample("http-plan", rawPath="/api/sessions/agent-1/checkout"))
+    found = function("checkout", sample("http-plan", rawPath="/api/v1/sessions/agent-1/checkout"))
     problem = json.loads(found["body"])
     assert (found["statusCode"], found["headers"]["Content-Type"]) == (404, "application/problem+json")
     assert (problem["code"], problem["status"]) == ("not_found", 404)

@@ -20,7 +20,7 @@ def test_a_function_logs_what_its_level_says_and_lambda_drops_none_of_it(
 ) -> None:
     passed = LEVELS[level]["Application"]
     function = make_function(LOG_LEVEL=level, AWS_LAMBDA_LOG_LEVEL=passed)
-    assert function("api", sample("http-get", rawPath="/api/projects", rawQueryString=""))["statusCode"] == 200
+    assert function("api", sample("http-get", rawPath="/api/v1/projects", rawQueryString=""))["statusCode"] == 200
     assert function("commit", {"errors": "return"})["error"]["code"] == "malformed_event"
     out = capsys.readouterr().out
     lines = [line for line in printed(out) if "level" in line]

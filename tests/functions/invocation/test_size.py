@@ -65,7 +65,7 @@ def test_a_commit_of_many_long_paths_is_answered_and_its_paths_are_counted(funct
     assert 1 <= len(done["paths"]) < FOLDERS
 
     body = json.dumps({"changes": [{"op": "delete", "path": LONG, "recursive": True}]})
-    event = sample("http-post", rawPath="/api/projects/demo/commits", body=body, isBase64Encoded=False)
+    event = sample("http-post", rawPath="/api/v1/projects/demo/commits", body=body, isBase64Encoded=False)
     found = function("api", event)
     assert written_bytes(found) <= LAMBDA_BYTES
     assert (found["statusCode"], json.loads(found["body"])["generation"]) == (201, 2)
@@ -83,7 +83,7 @@ def test_a_commit_of_many_long_paths_is_answered_and_its_paths_are_counted(funct
 
 def _page(function: Function, path: str, query: dict[str, str]) -> dict[str, Any]:
     text = "&".join(f"{name}={value}" for name, value in query.items())
-    found = function("api", sample("http-get", rawPath=f"/api/projects/demo/{path}", rawQueryString=text))
+    found = function("api", sample("http-get", rawPath=f"/api/v1/projects/demo/{path}", rawQueryString=text))
     assert found["statusCode"] == 200, found["body"][:500]
     assert written_bytes(found) <= LAMBDA_BYTES
     page: dict[str, Any] = json.loads(found["body"])

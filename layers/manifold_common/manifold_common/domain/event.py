@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from manifold_common.domain.api_address import API
 from manifold_common.domain.correlation import correlation
 from manifold_common.domain.paths import ROOT, to_display
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId
@@ -133,7 +134,7 @@ def _origin() -> dict[str, Any]:
 
 def diff_link(base_url: str, project: ProjectId, generation: Generation) -> str:
     """Return where all changes of a generation can be read; relative when ``base_url`` is empty."""
-    return f"{base_url.rstrip('/')}/api/projects/{project}/diff?before={generation - 1}&after={generation}"
+    return f"{base_url.rstrip('/')}{API}/projects/{project}/diff?before={generation - 1}&after={generation}"
 
 
 def _listed(paths: Collection[bytes], count: int) -> list[str]:

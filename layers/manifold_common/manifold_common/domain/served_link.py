@@ -1,7 +1,7 @@
 """The form of links that lead to the server itself: ``/api/objects/<key>?until=...&signature=...``.
 
-They name no host, since a server does not know by which address its clients reach it: a client puts the address that it
-uses in front.
+No version stands in them, since a client follows them as they are; and no host, since a server does not know by which
+address its clients reach it: a client puts the address that it uses in front.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def test_an_event_is_a_cloud_event_with_a_link_to_what_changed(catalog: MemoryCa
         "sequence": "000000000001",
         "data": {
             "changed_count": 3,
-            "changes_url": f"http://m/api/projects/{made.id}/diff?before=0&after=1",
+            "changes_url": f"http://m/api/v1/projects/{made.id}/diff?before=0&after=1",
         },
     }
 

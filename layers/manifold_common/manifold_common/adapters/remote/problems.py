@@ -19,6 +19,7 @@ from manifold_common.errors import (
     ManifoldError,
     NotFound,
     Unavailable,
+    UnknownAddress,
 )
 from manifold_common.ids import parse_project_id, parse_session_id
 
@@ -115,7 +116,7 @@ def _unnamed(status: int, what: str, retryable: bool) -> ManifoldError:
     if status in _REFUSED:
         return Denied(text, hint="the gateway in front of it wants a sign-in: see docs/functions.md, 'Who may call'")
     if status == 404:
-        return NotFound(text, hint=_ADDRESS)
+        return UnknownAddress(text, hint=_ADDRESS)
     if retryable or status >= 500:
         return Unavailable(text, hint="try again later, and look into the server's log", retryable=retryable)
     moved = 300 <= status < 400

@@ -21,6 +21,7 @@ from manifold_common.adapters.remote.bodies import exchange, words_of
 from manifold_common.adapters.remote.lists import Listed, all_items, said_of_commits, said_of_projects
 from manifold_common.adapters.remote.network import Network
 from manifold_common.adapters.remote.problems import error_of, is_unsure
+from manifold_common.domain.api_address import API
 from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
@@ -125,32 +126,32 @@ class HttpServer:
 
     def project(self, name_or_id: str) -> Project:
         about = asked.project_of(name_or_id)
-        return self._met(self._ask("GET", f"/api/projects/{quote(name_or_id, safe='')}", _PROJECT, about))
+        return self._met(self._ask("GET", f"/projects/{quote(name_or_id, safe='')}", _PROJECT, about))
 
     def projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
-        ask = self._page("/api/projects", said_of_projects(wanted), _PROJECTS)
+        ask = self._page("/projects", said_of_projects(wanted), _PROJECTS)
         found = all_items(ask, "projects", asked.listed_projects(wanted)).items
         return list(map(self._met, found))
 
     def create_project(self, name: str) -> Project:
         about = asked.new_project(name, frozenset(self._known))
-        return self._met(self._ask("POST", "/api/projects", _PROJECT, about, ProjectName(name=name), again=False))
+        return self._met(self._ask("POST", "/projects", _PROJECT, about, ProjectName(name=name), again=False))
 
     def delete_project(self, project: ProjectId, *, only_unused: bool = False) -> None:
         query = "?only_unused=true" if only_unused else ""
         # A server that passes the query over still looks at the generation.
         expected = Generation(0) if only_unused else None
-        path = f"/api/projects/{project}{query}"
+        path = f"/projects/{project}{query}"
         self._ask("DELETE", path, _NOTHING, asked.anything, again=False, expected=expected)
 
     def rename_project(self, project: ProjectId, name: str) -> Project:
         about = asked.renamed_project(project, name)
-        return self._ask("PATCH", f"/api/projects/{project}", _PROJECT, about, ProjectName(name=name), again=False)
+        return self._ask("PATCH", f"/projects/{project}", _PROJECT, about, ProjectName(name=name), again=False)
 
     def commits(
         self, project: ProjectId, wanted: CommitFilter = EVERY_COMMIT, *, limit: int, cursor: str | None = None
     ) -> CommitPage:
-        ask = self._page(f"/api/projects/{project}/commits", said_of_commits(wanted), _COMMITS)
+        ask = self._page(f"/projects/{project}/commits", said_of_commits(wanted), _COMMITS)
         found = all_items(ask, "commits", asked.listed_commits(wanted), limit, cursor)
         return CommitPage(items=found.items, next_cursor=found.next_cursor)
 
@@ -168,7 +169,7 @@ class HttpServer:
         )
         request = intent.request.name if intent.request else parse_request_id(self._randomness.token(16).hex())
         about = asked.restored(project, generation, intent)
-        return self._ask("POST", f"/api/projects/{project}/restore", _EDITED, about, body, request=request)
+        return self._ask("POST", f"/projects/{project}/restore", _EDITED, about, body, request=request)
 
     def _met(self, project: Project) -> Project:
         self._known.add(project.id)
@@ -186,7 +187,7 @@ class HttpServer:
         content: bool = True,
     ) -> Plan:
         body = PlanProject(generation=generation, paths=list(paths), first=first, content=content)
-        return self._ask("POST", f"/api/projects/{project}/plan", _PLAN, asked.plan_of(project, generation), body)
+        return self._ask("POST", f"/projects/{project}/plan", _PLAN, asked.plan_of(project, generation), body)
 
     def plan_session(
         self,
@@ -211,21 +212,21 @@ class HttpServer:
             drop_lost_draft=request.drop_lost_draft,
         )
         about = asked.session_plan_of(session, project)
-        return self._ask("POST", f"/api/sessions/{session}/plan", _SESSION_PLAN, about, body)
+        return self._ask("POST", f"/sessions/{session}/plan", _SESSION_PLAN, about, body)
 
     # --- uploads --------------------------------------------------------------------------------------------------
 
     def open_uploads(self, session: SessionId, base: Seen, packs: int, *, draft: CommitId | None = None) -> UploadSlots:
         body = OpenUploads(base_generation=_wire(base), packs=packs, draft=draft)
-        return self._ask("POST", f"/api/sessions/{session}/uploads", _SLOTS, asked.slots_for(packs, draft), body)
+        return self._ask("POST", f"/sessions/{session}/uploads", _SLOTS, asked.slots_for(packs, draft), body)
 
     def link_uploads(self, session: SessionId, sizes: Mapping[ObjectId, int]) -> list[UploadLink]:
         body = LinkUploads(uploads=[SizedUpload(name, size) for name, size in sizes.items()])
-        return self._ask("POST", f"/api/sessions/{session}/links", _LINKS, asked.links_to(sizes), body).links
+        return self._ask("POST", f"/sessions/{session}/links", _LINKS, asked.links_to(sizes), body).links
 
     def verify(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> int:
         body = VerifyUploads(draft=draft, packs=list(packs))
-        return self._ask("POST", f"/api/sessions/{session}/verify", _VERIFIED, asked.anything, body).checked
+        return self._ask("POST", f"/sessions/{session}/verify", _VERIFIED, asked.anything, body).checked
 
     def publish(
         self,
@@ -239,25 +240,25 @@ class HttpServer:
         body = PublishUploads(draft=draft, packs=list(packs), known_generation=_wire_if(known), **_said(intent))
         request = intent.request and intent.request.name
         about = asked.published(session, intent)
-        return self._ask("POST", f"/api/sessions/{session}/publish", _PUBLISHED, about, body, request=request)
+        return self._ask("POST", f"/sessions/{session}/publish", _PUBLISHED, about, body, request=request)
 
     def keep(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> CommitId | None:
         body = VerifyUploads(draft=draft, packs=list(packs))
         about = asked.session_of(session)
-        return self._ask("POST", f"/api/sessions/{session}/keep", _SAVED, about, body, again=False).draft
+        return self._ask("POST", f"/sessions/{session}/keep", _SAVED, about, body, again=False).draft
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
     def sessions(self, project: ProjectId | None = None) -> list[Session]:
         query = {} if project is None else {"project": str(project)}
         about = asked.listed_sessions(project)
-        return all_items(self._page("/api/sessions", query, _SESSIONS), "sessions", about).items
+        return all_items(self._page("/sessions", query, _SESSIONS), "sessions", about).items
 
     def session(self, session: SessionId) -> Session:
-        return self._ask("GET", f"/api/sessions/{session}", _SESSION, asked.session_of(session))
+        return self._ask("GET", f"/sessions/{session}", _SESSION, asked.session_of(session))
 
     def close_session(self, session: SessionId) -> None:
-        self._ask("DELETE", f"/api/sessions/{session}", _NOTHING_LEFT, asked.anything)
+        self._ask("DELETE", f"/sessions/{session}", _NOTHING_LEFT, asked.anything)
 
     # --- requests -------------------------------------------------------------------------------------------------
 
@@ -280,10 +281,12 @@ class HttpServer:
         """Return the answer.
 
         Args:
+            path: what comes behind ``/api/v1``.
             about: tells whether it is about what was asked for.
             again: the request may be sent again when it is not known what became of it.
             expected: what it is about must be at this generation.
         """
+        path = API + path
         data = b"" if body is None else _encoded(body)
         headers = {"Accept": "application/json"}
         if body is not None:
