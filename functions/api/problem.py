@@ -57,7 +57,7 @@ _MEANINGS = {
     416: "The range lies outside the file.",
     417: "`Expect` asks for something else than `100-continue`.",
     422: "The `Idempotency-Key` was that of another request. Nothing was changed.",
-    423: "Another request is writing to the upload. Nothing of this one was kept.",
+    423: "Another request is writing to the upload. Nothing more of this one is kept.",
     429: "This client has too much under way; try again after `Retry-After`.",
     431: "The request line, or the headers, are longer than the server takes.",
     460: "The part is not the one that `Upload-Checksum` names. Nothing of it was kept.",

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from manifold_common.domain.api_address import API
 from manifold_common.errors import InvalidInput
 
 from functions.invocation.problems import BadDigest, ExpectationFailed, UnsupportedMediaType
@@ -143,8 +144,8 @@ def check_content(headers: Mapping[str, str], *, takes_parts: bool = False) -> D
         if name in headers and not (name == "upload-complete" and headers[name].strip() == "?1"):
             raise InvalidInput(
                 f"{_shown(name)} says that the content is a part, and only a whole is taken",
-                hint="send the whole again, without that header; or in parts, as docs/http-api.md has it under "
-                "'Resumable uploads'",
+                hint="send the whole again, without that header; or in parts, by POST to "
+                f"{API}/projects/<project>/resumable-uploads",
             )
     if "range" in headers:
         raise InvalidInput("Range is for reading", hint="send the whole content, without Range")

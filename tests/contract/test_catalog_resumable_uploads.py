@@ -1,4 +1,4 @@
-"""What every catalog promises of resumable uploads: whose they are, who writes to them, how far they are, how they go."""
+"""What every catalog promises of resumable uploads: whose they are, who writes, how far they are, how they go."""
 
 from __future__ import annotations
 

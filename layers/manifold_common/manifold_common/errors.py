@@ -118,7 +118,7 @@ class SessionBusy(Conflict):
 
 
 class UploadLocked(Conflict):
-    """Another request is writing to the resumable upload, or has taken it over. Nothing of this one was kept."""
+    """Another request is writing to the resumable upload, or has taken it over. Nothing more of this one is kept."""
 
     code = "upload_locked"
 
