@@ -74,6 +74,7 @@ _TRY_LATER = ("429", "503")
 _MADE_BY = {
     "project": ("$response.body#/id", ("create_project", "fork_project")),
     "session": ("$response.body#/session", ("open_session",)),
+    "upload": ("$response.body#/upload", ("create_resumable",)),
 }
 """Where a parameter of other operations stands in the answer of those that make what it names."""
 

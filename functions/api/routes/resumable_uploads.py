@@ -21,6 +21,7 @@ from manifold_common.errors import InvalidInput, ManifoldError, Overloaded
 from manifold_common.ids import ProjectId, UploadId, parse_upload_id
 from manifold_common.services.resumable.records import About
 from manifold_common.services.resumable.uploads import Incoming, UploadState
+from manifold_common.shapes.files import BegunUpload
 from starlette.datastructures import Headers
 
 from functions.api.caller import Call, Caller, ProjectRef
@@ -87,10 +88,9 @@ _PART = {
 _OF_PARTS = (404, 408, 409, 412, 423, 460)
 
 
-@router.options("/resumable-uploads", status_code=204, response_class=Response, responses=responses(404))
-def resumable_options(caller: Caller, project: ProjectRef) -> Response:
+@router.options("/resumable-uploads", status_code=204, response_class=Response, responses=responses())
+def resumable_options(caller: Caller, project: ProjectRef) -> Response:  # noqa: ARG001 - a part of the address
     """Say what of the tus protocol there is."""
-    caller.project_id(project)
     most = caller.manifold.context.policy.limits.max_file_bytes
     headers = {
         "Allow": "OPTIONS, POST",
@@ -104,11 +104,10 @@ def resumable_options(caller: Caller, project: ProjectRef) -> Response:
 @router.post(
     "/resumable-uploads",
     status_code=201,
-    response_class=Response,
     openapi_extra=_CREATION,
     responses=responses(*_OF_PARTS),
 )
-async def create_resumable(request: Request, caller: Caller, project: ProjectRef) -> Response:
+async def create_resumable(request: Request, response: Response, caller: Caller, project: ProjectRef) -> BegunUpload:
     """Begin an upload; the body may be its first part. One that is complete is committed at once."""
     headers = _headers_of(request)
     total, defers = _integer(headers, "upload-length"), headers.get("upload-defer-length")
@@ -121,7 +120,7 @@ async def create_resumable(request: Request, caller: Caller, project: ProjectRef
     if about is None:
         raise _malformed("it does not say what the file is to be called")
 
-    def work(body: Body) -> Response:
+    def work(body: Body) -> BegunUpload:
         found = caller.project_id(project)
         expected_by(caller, request.headers, found, path=about.path)
         uploads = caller.manifold.resumable_uploads
@@ -132,7 +131,15 @@ async def create_resumable(request: Request, caller: Caller, project: ProjectRef
             except ManifoldError:
                 uploads.end(caller.principal, found, state.upload)  # nobody was told of it
                 raise
-        return _answer(state, 201)
+        response.headers.update(_said_of(state))
+        response.headers["Location"] = f"{address_of(state.project)}/resumable-uploads/{state.upload}"
+        return BegunUpload(
+            upload=state.upload,
+            offset=state.offset,
+            total_bytes=state.total_bytes,
+            expires_at=state.expires_at,
+            generation=None if state.outcome is None else state.outcome.generation,
+        )
 
     return await caller.api.bodies.run(request, work, takes_parts=True)
 
@@ -148,12 +155,10 @@ def look_at_resumable(request: Request, caller: Caller, project: ProjectRef, upl
     _headers_of(request)
     found = caller.project_id(project)
     state = caller.manifold.resumable_uploads.look(caller.principal, found, parse_upload_id(upload))
-    answer = _answer(state, 200)
-    if state.about.metadata:
-        answer.headers["Upload-Metadata"] = state.about.metadata
+    headers = {**_said_of(state), "Upload-Metadata": state.about.metadata}
     if state.total_bytes is None:
-        answer.headers["Upload-Defer-Length"] = "1"
-    return answer
+        headers["Upload-Defer-Length"] = "1"
+    return Response(headers=headers)
 
 
 @router.patch(
@@ -177,7 +182,8 @@ async def append_to_resumable(request: Request, caller: Caller, project: Project
 
     def work(body: Body) -> Response:
         found = caller.project_id(project)
-        return _answer(_append(request, caller, found, parse_upload_id(upload), body, offset), 204)
+        state = _append(request, caller, found, parse_upload_id(upload), body, offset)
+        return Response(status_code=204, headers=_said_of(state))
 
     return await caller.api.bodies.run(request, work, takes_parts=True)
 
@@ -277,15 +283,12 @@ def _headers_of(request: Request) -> dict[str, str]:
     return headers
 
 
-def _answer(state: UploadState, status: int) -> Response:
-    address = f"{address_of(state.project)}/resumable-uploads/{state.upload}"
+def _said_of(state: UploadState) -> dict[str, str]:
     headers = {
         "Upload-Offset": str(state.offset),
         "Upload-Expires": format_datetime(state.expires_at, usegmt=True),
         "Cache-Control": "no-store",
     }
-    if status == 201:
-        headers["Location"] = address
     if state.total_bytes is not None:
         headers["Upload-Length"] = str(state.total_bytes)
     outcome = state.outcome
@@ -295,7 +298,7 @@ def _answer(state: UploadState, status: int) -> Response:
             headers["ETag"] = outcome.etag
     if state.repeated:
         headers[REPLAYED] = "true"
-    return Response(status_code=status, headers=headers)
+    return headers
 
 
 def _integer(headers: Mapping[str, str], name: str) -> int | None:
