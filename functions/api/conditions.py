@@ -7,7 +7,7 @@ not hold is 412, but where a read finds that its client has the newest version a
 
 Besides the tag of what it is about, a condition may name a state of the project: ``"7"``, ``"7-<commit id>"``, or
 either with a revision. A generation alone is left to the commit point, which compares and changes in one step. All else
-is looked at before, and the write is then pinned to the generation at which that was seen.
+is looked at before, and the write is then pinned to the state in which that was seen: it is done on that one, or not.
 
 Dates: the time of a generation stands for all that is in it, since a file's own time is whatever its writer says.
 """
@@ -20,18 +20,17 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from manifold_common.domain.arguments import optional_request
-from manifold_common.domain.history import Point, Seen, point_of, require_expected
+from manifold_common.domain.history import Point, Seen, Version, point_of, require_expected
 from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.tree import FILE, etag_of
-from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound
-from manifold_common.ids import ProjectId, RequestId, SessionId
+from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound, PreconditionFailed
+from manifold_common.ids import ProjectId, SessionId
+from manifold_common.shapes.projects import Project
 from starlette.datastructures import Headers, MutableHeaders
 
 from functions.api.caller import Call
-from functions.api.entity_tags import Tag, Tags, Version
+from functions.api.entity_tags import Tag, Tags
 from functions.api.validators import Validators, of_project, of_session
-from functions.invocation.problems import PreconditionFailed
 
 
 class Target(NamedTuple):
@@ -75,6 +74,16 @@ class Conditions:
                 "what If-None-Match names is there",
                 hint="look at what is there; to replace a version that you know, use If-Match",
             )
+
+    def needed(self, found: Version) -> Version | None:
+        """Return what has to be so still when the write is done, for what was required to hold then; ``None``: nothing
+        but that the project is there. Args: ``found``: its state, in which they were."""
+        if self.none_match is None and self.match is not None:
+            if self.match.is_any:
+                return None
+            if any(tag.names_generation() and tag.names(found) for tag in self.match.tags):
+                return found._replace(revision=None)
+        return found
 
     def has_newest(self, target: Target) -> bool:
         """Tell whether a read need not be answered, since its client has that version.
@@ -151,21 +160,31 @@ def creates_only(headers: Headers) -> bool:
     return none_match is not None and none_match.is_any
 
 
-def check_project(caller: Call, headers: Headers, project: ProjectId) -> None:
-    """Hold conditions against a project, just before a change that makes no generation.
+def check_project(headers: Headers, project: Project, *, makes_another: bool = False) -> Version | None:
+    """Hold conditions against a project of which no generation is made.
+
+    Args:
+        makes_another: what is made is another project, which is not there yet, whatever If-None-Match names.
+
+    Returns:
+        The state in which a change of the project has to find it; ``None``: any.
 
     Raises:
-        PreconditionFailed, GenerationMismatch, InvalidInput, NotFound.
+        PreconditionFailed, GenerationMismatch, InvalidInput.
     """
     conditions = Conditions(headers)
-    if conditions.asks_of_writes:
-        conditions.require(_project(caller, project))
+    if makes_another:
+        conditions.none_match = None
+    if not conditions.asks_of_writes:
+        return None
+    conditions.require(_target(project))
+    return conditions.needed(project.version)
 
 
 def expected_by(
     caller: Call,
     headers: Headers,
-    project: ProjectId,
+    project: Project,
     said: Seen | None = None,
     *,
     path: bytes | None = None,
@@ -183,8 +202,8 @@ def expected_by(
         named: if it was done before, it is answered so, whatever has changed since.
 
     Raises:
-        PreconditionFailed, GenerationMismatch: a condition does not hold. NotFound: no such project. InvalidInput: a
-        header is malformed; or header and body name different generations.
+        PreconditionFailed, GenerationMismatch: a condition does not hold. InvalidInput: a header is malformed; or
+        header and body name different generations.
     """
     conditions = Conditions(headers)
     if creates and conditions.none_match is not None and conditions.none_match.is_any:
@@ -194,9 +213,9 @@ def expected_by(
         return _agreed(plain, said)
     if not conditions.asks_of_writes:
         return said
-    if caller.manifold.edits.earlier(caller.principal, project, named) is not None:
+    if caller.manifold.edits.earlier(caller.principal, project.id, named) is not None:
         return None
-    target = _project(caller, project) if path is None else _entry(caller, project, path)
+    target = _target(project) if path is None else _entry(caller, project, path)
     conditions.require(target, None if unless_there is None else _entry(caller, project, unless_there))
     _require_said(target, said)
     if path is None and conditions.match is not None and conditions.match.is_any and conditions.none_match is None:
@@ -213,7 +232,7 @@ def check_session(
     *,
     project: ProjectId | None = None,
     commits: bool = False,
-    name: RequestId | None = None,
+    named: NamedRequest | None = None,
 ) -> Seen | None:
     """Hold conditions against a session, just before it is changed, or against its project.
 
@@ -222,7 +241,7 @@ def check_session(
         project: of a new one.
         said: what the body says of the generation that a commit is to be made on.
         commits: a generation alone is left to the commit point.
-        name: of the request: if a commit was made under it, that is the answer, whatever has changed since.
+        named: if a commit was made for it before, that is the answer, whatever has changed since.
 
     Returns:
         The generation that a commit has to be made on; ``None``: any.
@@ -239,10 +258,10 @@ def check_session(
     target = Target(False) if project is None else _project(caller, project)._replace(exists=False, etag=None)
     if session is not None:
         with suppress(NotFound):
-            row = caller.manifold.sessions.view(caller.principal, session).session
-            if caller.manifold.edits.earlier(caller.principal, row.project, optional_request(name)) is not None:
+            found = caller.manifold.sessions.get(caller.principal, session)
+            if caller.manifold.edits.earlier(caller.principal, found.project, named) is not None:
                 return said
-            target = _project(caller, row.project)._replace(etag=of_session(row).etag)
+            target = _project(caller, found.project)._replace(etag=of_session(found).etag)
     conditions.require(target)
     _require_said(target, said)
     match = conditions.match
@@ -277,18 +296,20 @@ def _require_said(target: Target, said: Seen | None) -> None:
 
 
 def _project(caller: Call, project: ProjectId) -> Target:
-    row = caller.manifold.projects.get(caller.principal, project)
-    found = of_project(row)
+    return _target(caller.manifold.projects.get(caller.principal, project))
+
+
+def _target(project: Project) -> Target:
+    found = of_project(project)
     return Target(True, found.etag, found.version, found.modified_at)
 
 
-def _entry(caller: Call, project: ProjectId, path: bytes) -> Target:
+def _entry(caller: Call, project: Project, path: bytes) -> Target:
     """Return what stands at a path of the newest generation. A folder or link has no tag of its own."""
-    row = caller.manifold.projects.get(caller.principal, project)
-    snapshot = caller.manifold.history.snapshot(caller.principal, project)
+    snapshot = caller.manifold.history.snapshot(caller.principal, project.id)
     entry = snapshot.tree.get(path)
     etag = None if entry is None or entry.kind != FILE else etag_of(entry)
-    return Target(entry is not None, etag, Version(snapshot.head.point, row.revision), snapshot.head.committed_at)
+    return Target(entry is not None, etag, Version(snapshot.head.point, project.revision), snapshot.head.committed_at)
 
 
 def _only_generations(tags: Sequence[Tag]) -> Seen | None:

@@ -6,25 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from manifold_common.domain.history import Point, parse_point
+from manifold_common.domain.history import Point, Version, parse_point
 from manifold_common.errors import InvalidInput
 
 _LIST = re.compile(r'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|\Z)')
 _VERSION = re.compile(r"([0-9]{1,15}(?:-[a-z2-7]{26})?)(?:\.([0-9]{1,15}))?\Z")
 _SHOWN = 80
-
-
-class Version(NamedTuple):
-    """A state of a project. Every commit makes another generation; what else changes it, such as another name, counts
-    its revision up."""
-
-    point: Point
-    revision: int | None
-    """``None``: not known."""
-
-    @property
-    def etag(self) -> str:
-        return f'"{self.point}.{self.revision}"'
 
 
 class Tag(NamedTuple):
@@ -33,23 +20,22 @@ class Tag(NamedTuple):
 
     def names_generation(self) -> Point | None:
         """Return the generation, where it names nothing else: ``"7"``, or ``"7-<commit id>"``."""
-        point, revision = self._state()
-        return None if self.is_weak or revision is not None else point
+        state = self._state()
+        return None if self.is_weak or state is None or state.revision is not None else state.point
 
     def names(self, version: Version) -> bool:
         """Tell whether it is the project's tag, or one of its forms that leave out the commit, the revision or both."""
-        point, revision = self._state()
-        return point is not None and point.is_at(version.point) and revision in (None, version.revision)
+        state = self._state()
+        return state is not None and state.is_at(version)
 
-    def _state(self) -> tuple[Point | None, int | None]:
+    def _state(self) -> Version | None:
         found = _VERSION.match(self.opaque)
         if found is None:
-            return None, None
+            return None
         try:
-            point = parse_point(found[1])
+            return Version(parse_point(found[1]), None if found[2] is None else int(found[2]))
         except InvalidInput:
-            return None, None
-        return point, None if found[2] is None else int(found[2])
+            return None
 
 
 class Tags(NamedTuple):

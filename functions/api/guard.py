@@ -34,7 +34,7 @@ from functions.api.pace import Pace
 from functions.api.paths import check_raw_path, raw_path_of
 from functions.api.problem import internal_problem, problem_of
 from functions.api.request_body import length_of, too_large
-from functions.api.request_names import digested
+from functions.api.request_names import digested, marked
 from functions.api.traffic import Room, Traffic, Transfer
 from functions.invocation.problems import status_of
 
@@ -144,7 +144,8 @@ class Guard:
             with hurried(self._patience_seconds), panics_as_errors(), self._admitted(scope) as transfer, _wanted(scope):
                 transfer.end = scope["state"].get("cut_off")
                 scope["state"]["transfer"] = transfer
-                await self._app(scope, digested(scope, self._received(scope, receive, transfer)), answer)
+                received = digested(scope, self._received(scope, receive, transfer))
+                await self._app(scope, received, marked(scope, answer))
         except ManifoldError as error:
             if status_of(error, request.headers) >= 500 and not isinstance(error, _COUNTED):
                 log_failure(error, correlation_id, discreet=self._discreet)

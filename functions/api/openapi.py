@@ -120,7 +120,7 @@ def _add_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
         parameters += [_header(name, description) for name, description in conditions.items()]
     if "422" in operation["responses"]:
         parameters.append(_header("Idempotency-Key", _IDEMPOTENCY_KEY))
-    if path.endswith("/files/{path}") and method == "get":
+    if "206" in operation["responses"]:
         parameters.append(_header("Range", "One range of bytes, such as `bytes=0-99` or `bytes=-100`."))
         parameters.append(_header("If-Range", "An ETag: take the range only of that version."))
     if parameters:

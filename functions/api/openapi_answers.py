@@ -23,7 +23,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "required": False,
     },
     "Accept-Ranges": {"description": "`bytes`: ranges of bytes may be asked for."},
-    "Content-Range": {"description": "Which part it is, and of how many bytes."},
+    "Content-Range": {"description": "Which part it is, and of how many bytes (`*`: not known)."},
     "Content-Disposition": {"description": "The name for a copy on a disk."},
     "Manifold-Generation": {"description": "The generation that was read.", "schema": {"type": "integer"}},
     "Manifold-Mode": {"description": "The file's permission bits in octal."},
@@ -67,7 +67,7 @@ _ON_SUCCESS = {
     "end_resumable": _OF_UPLOADS,
     "read_file": _OF_FILES,
     "look_at_file": _OF_FILES,
-    "download_archive": ("Content-Disposition", "Manifold-Generation"),
+    "download_archive": ("Accept-Ranges", "Content-Disposition", "Manifold-Generation"),
 }
 _TRY_LATER = ("429", "503")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
 import msgspec
 from manifold_common import shapes
-from manifold_common.shapes.base import Answer
+from manifold_common.shapes.base import Answer, Request
 
 from functions.api.references import SCHEMAS
 
@@ -26,6 +27,10 @@ def schemas_of(document: dict[str, Any]) -> dict[str, Any]:
         shape = known.get(name)
         if shape is not None and issubclass(shape, Answer):
             schema["required"] = [one.encode_name for one in msgspec.structs.fields(shape) if not _may_lack(one)]
+        if shape is not None and issubclass(shape, (Answer, Request)):
+            for names in shape.ONE_OF:
+                is_answer = issubclass(shape, Answer)
+                schema |= _at_most_one(names) if is_answer else _just_one(schema["properties"], names)
         for field in schema.get("properties", {}).values():
             _tell_default(field, is_answer=shape is not None and issubclass(shape, Answer))
     return {name: _portable(schema) for name, schema in schemas.items()}
@@ -50,6 +55,32 @@ def shapes_by_name() -> dict[str, type[msgspec.Struct]]:
 def _may_lack(field: msgspec.structs.FieldInfo) -> bool:
     """Tell whether an answer may come without a field."""
     return field.default is msgspec.UNSET
+
+
+def _at_most_one(names: Sequence[str]) -> dict[str, Any]:
+    return {"not": {"properties": {name: {} for name in names}, "required": list(names)}}
+
+
+def _just_one(fields: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return what says that an object has one of these fields; the others may be null.
+
+    It stands in an ``allOf``: of a bare choice generators make types that have no other field. And it is an ``anyOf``,
+    of which two never hold: that they exclude each other is more than Redocly sees in a ``oneOf``.
+    """
+    choice = [
+        {
+            "type": "object",
+            "required": [name],
+            "properties": {one: _not_null(fields[one]) if one == name else {"type": "null"} for one in names},
+        }
+        for name in names
+    ]
+    return {"allOf": [{"anyOf": choice}]}
+
+
+def _not_null(field: dict[str, Any]) -> dict[str, Any]:
+    (found,) = (one for one in field["anyOf"] if one != {"type": "null"})
+    return dict(found)
 
 
 def _tell_default(field: dict[str, Any], *, is_answer: bool) -> None:

@@ -54,7 +54,7 @@ _MEANINGS = {
     412: "A condition in `If-Match`, `If-None-Match` or `If-Unmodified-Since` does not hold. Nothing was changed.",
     413: "Over a limit. Nothing was changed.",
     415: "The content is of a type or in an encoding that is not taken; `Accept` or `Accept-Encoding` says what is.",
-    416: "The range lies outside the file.",
+    416: "The range lies outside the content.",
     417: "`Expect` asks for something else than `100-continue`.",
     422: "The `Idempotency-Key` was that of another request. Nothing was changed.",
     423: "Another request is writing to the upload. Nothing more of this one is kept.",

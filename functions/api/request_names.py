@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -17,8 +19,8 @@ from manifold_common.domain.api_address import API
 from manifold_common.domain.named_request import NamedRequest
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import RequestId, parse_request_id
-from starlette.datastructures import Headers
-from starlette.types import Message, Receive, Scope
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import Message, Receive, Scope, Send
 
 from functions.api.caller import Call
 from functions.api.paths import raw_path_of
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _HEADER = "idempotency-key"
 _DIGEST = "body_digest"
+_REPLAYED = "replayed"
 _IN_PROJECT = re.compile(rb".*?/projects/[^/]+(?=/)", re.DOTALL)
 _V1 = API.encode()
 _UNVERSIONED = b"/api"
@@ -45,6 +48,12 @@ def request_name(headers: Headers) -> RequestId | None:
     if len(lines) > 1:
         raise InvalidInput("the request has two names", hint="send one Idempotency-Key")
     return parse_request_id(lines[0].strip().strip('"')) if lines else None
+
+
+def request_of_session(request: Request) -> NamedRequest | None:
+    """Return the request's name, where a session's intent tells it from others. Raises InvalidInput."""
+    name = request_name(request.headers)
+    return None if name is None else NamedRequest(name, on_replay=_note(request))
 
 
 def named_request(request: Request, caller: Call) -> NamedRequest | None:
@@ -65,7 +74,7 @@ def named_request(request: Request, caller: Call) -> NamedRequest | None:
         said = (caller.principal.user.encode(), request.method.encode(), address, query, body.digest())
         return hashlib.sha256(b"".join(len(part).to_bytes(8) + part for part in said)).digest()
 
-    return NamedRequest(name, fingerprint)
+    return NamedRequest(name, fingerprint, _note(request))
 
 
 def reading(named: NamedRequest | None, body: ReadInto) -> NamedRequest | None:
@@ -80,6 +89,21 @@ def reading(named: NamedRequest | None, body: ReadInto) -> NamedRequest | None:
         return named.fingerprint()
 
     return named._replace(fingerprint=fingerprint)
+
+
+def _note(request: Request) -> Callable[[], None]:
+    return partial(request.scope["state"].__setitem__, _REPLAYED, True)
+
+
+def marked(scope: Scope, send: Send) -> Send:
+    """Return ``send``, which says of the answer to an earlier request of the same name that it is one."""
+
+    async def through(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] < 300 and scope["state"].get(_REPLAYED):
+            MutableHeaders(scope=message)["Idempotency-Replayed"] = "true"
+        await send(message)
+
+    return through
 
 
 def digested(scope: Scope, receive: Receive) -> Receive:

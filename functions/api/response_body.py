@@ -15,8 +15,8 @@ from urllib.parse import quote_from_bytes
 import anyio
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
-from manifold_common.domain.wording import plural
-from manifold_common.errors import UnsatisfiableRange
+from manifold_common.domain.byte_range import ByteRange
+from starlette.datastructures import Headers
 from starlette.types import Send
 
 from functions.api.methods import is_head
@@ -122,30 +122,25 @@ class _Streamed(StreamingResponse):
         return piece
 
 
-def requested_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return (start, length) of a Range header, or ``None`` for the whole file.
+def requested_range(headers: Headers, etag: str | None = None) -> ByteRange | None:
+    """Return the part that is asked for; ``None``: the whole.
 
-    Anything but one range of bytes is answered with the whole file, as the HTTP specification allows.
-
-    Raises:
-        UnsatisfiableRange: the range begins at or after the end of the file.
+    Anything but one range of bytes is answered with the whole, as the HTTP specification allows; so is a range of
+    another version than the one that ``etag`` stands for (If-Range).
     """
-    match = _ONE_RANGE.match(header.strip()) if header else None
+    if etag is not None and headers.get("if-range", etag) != etag:
+        return None
+    match = _ONE_RANGE.match(headers.get("range", "").strip())
     if match is None or not (match[1] or match[2]):
         return None
-    if not match[1]:
-        length = min(int(match[2]), size)
-        start, end = size - length, size
-    else:
-        start = int(match[1])
-        end = min(int(match[2]) + 1, size) if match[2] else size
-        if match[2] and int(match[2]) < start:
-            return None
-    if start >= size or end <= start:
-        raise UnsatisfiableRange(
-            f"the range lies outside the file's {plural(size, 'byte')}", hint="ask for bytes that exist", size=size
-        )
-    return start, end - start
+    first, last = (int(text) if text else None for text in match.groups())
+    return None if first is not None and last is not None and last < first else ByteRange(first, last)
+
+
+def content_range(start: int, length: int, size: int | None) -> dict[str, str]:
+    """Return the headers of a part. Args: ``size``: of the whole; ``None``: not known."""
+    last = start + length - 1
+    return {"Content-Length": str(length), "Content-Range": f"bytes {start}-{last}/{'*' if size is None else size}"}
 
 
 def media_type_of(path: bytes) -> str:

@@ -4,8 +4,8 @@
 project                ``"<generation>-<commit id>.<revision>"``: every commit and every rename makes another one
 tree, commit, folder   ``"<generation>-<commit id>"``: what a generation holds never changes
 file                   its content's
-archive                ``W/"<generation>-<commit id>"``: the same tree, perhaps compressed otherwise
-session                its row's: base, saved work, end
+archive                ``"<generation>-<commit id>:<digest>"``: the tree, and what makes its bytes of it
+session                all that is said of it: base, saved work, end
 other JSON             the answer's own (``Revalidation``)
 =====================  =========================================================================================
 
@@ -23,21 +23,20 @@ from urllib.parse import quote
 
 from fastapi import Response
 from manifold_common.domain.api_address import API
-from manifold_common.domain.history import Point
+from manifold_common.domain.history import Point, Version
 from manifold_common.domain.tree import etag_of
 from manifold_common.ids import ProjectId
-
-from functions.api.entity_tags import Version
+from msgspec import structs
 
 if TYPE_CHECKING:
-    from manifold_common.services.projects.edits import Edited
+    from manifold_common.services.archive.exported import ExportedArchive
+    from manifold_common.services.projects.edits import Written
     from manifold_common.services.projects.history import OpenFile
-    from manifold_common.services.sessions.commit import Committed
-    from manifold_common.services.sessions.shown import SessionFacts
+    from manifold_common.shapes.changes import Edited
     from manifold_common.shapes.projects import Project
+    from manifold_common.shapes.sessions import Committed, Session
 
 
-REPLAYED = "Idempotency-Replayed"
 UNCHANGED = "There was nothing to change."
 _SETTLED = timedelta(seconds=1)
 
@@ -56,23 +55,23 @@ class Validators(NamedTuple):
 
 
 def of_project(found: Project) -> Validators:
-    version = Version(found.point, found.revision)
-    return Validators(version.etag, version, found.updated_at)
+    return Validators(f'"{found.version}"', found.version, found.updated_at)
 
 
-def of_generation(point: Point, modified_at: datetime | None = None, *, is_weak: bool = False) -> Validators:
-    etag = f'W/"{point}"' if is_weak else f'"{point}"'
-    return Validators(etag, Version(point, None), modified_at)
+def of_generation(point: Point, modified_at: datetime | None = None) -> Validators:
+    return Validators(f'"{point}"', Version(point, None), modified_at)
+
+
+def of_archive(archive: ExportedArchive) -> Validators:
+    return Validators(f'"{archive.version}"', Version(archive.point, None), archive.made_at)
 
 
 def of_file(file: OpenFile) -> Validators:
     return Validators(file.etag, Version(file.point, None), file.made_at)
 
 
-def of_session(row: SessionFacts) -> Validators:
-    saved_at = row.draft.saved_at if row.draft else None
-    facts = (row.session, row.project, row.base_generation, row.base_commit, saved_at, row.created_at, row.expires_at)
-    return Validators(etag_for("\n".join(map(str, facts)).encode()))
+def of_session(found: Session) -> Validators:
+    return Validators(etag_for("\n".join(map(str, structs.astuple(found))).encode()))
 
 
 def etag_for(content: bytes) -> str:
@@ -85,22 +84,22 @@ def tell_project(response: Response, found: Project, *, is_new: bool = False) ->
         response.headers["Location"] = address_of(found.id)
 
 
-def tell_session(response: Response, row: SessionFacts, *, is_new: bool = False) -> None:
-    response.headers.update(of_session(row).headers())
+def tell_session(response: Response, found: Session, *, is_new: bool = False) -> None:
+    response.headers.update(of_session(found).headers())
     if is_new:
         response.status_code = 201
-        response.headers["Location"] = f"{API}/sessions/{quote(row.session)}"
+        response.headers["Location"] = f"{API}/sessions/{quote(found.session)}"
 
 
-def tell_file(response: Response, done: Edited, path: bytes) -> None:
+def tell_file(response: Response, done: Written, path: bytes) -> None:
     """Say what has become of a file that was written: made (201) or replaced (200), and its new tag."""
-    response.headers["ETag"] = etag_of(done.entries[path])
+    response.headers["ETag"] = etag_of(done.entry)
     _tell_made(response, done, path, "files")
 
 
-def tell_folder(response: Response, done: Edited, path: bytes) -> None:
+def tell_folder(response: Response, done: Written, path: bytes) -> None:
     """Say whether a folder was made (201), or was there already (200)."""
-    response.headers["ETag"] = of_generation(done.point).etag
+    response.headers["ETag"] = of_generation(done.answer.point).etag
     _tell_made(response, done, path, "tree")
 
 
@@ -115,21 +114,13 @@ def tell_edits(response: Response, done: Edited, *, is_made: bool = False) -> No
 
 def tell_commit(response: Response, done: Edited | Committed) -> None:
     response.headers["ETag"] = of_generation(done.point).etag
-    tell_repeated(response, done)
-
-
-def tell_repeated(response: Response, done: Edited | Committed) -> None:
-    if done.repeated:
-        response.headers[REPLAYED] = "true"
 
 
 def address_of(project: ProjectId) -> str:
     return f"{API}/projects/{project}"
 
 
-def _tell_made(response: Response, done: Edited, path: bytes, kind: str) -> None:
-    tell_repeated(response, done)
-    is_new = path in done.made
-    response.status_code = 201 if is_new else 200
-    if is_new:
-        response.headers["Location"] = f"{address_of(done.project)}/{kind}/{quote(path, safe='/')}"
+def _tell_made(response: Response, done: Written, path: bytes, kind: str) -> None:
+    response.status_code = 201 if done.is_new else 200
+    if done.is_new:
+        response.headers["Location"] = f"{address_of(done.answer.project)}/{kind}/{quote(path, safe='/')}"

@@ -6,9 +6,7 @@ import time
 from typing import Any
 
 from manifold_common.ids import parse_session_id
-from manifold_common.services.sessions.shown import checked_out_shown
-from manifold_common.shapes.base import Answer, seen_of
-from manifold_common.shapes.requests import CheckoutRequest
+from manifold_common.shapes.base import Answer
 from manifold_common.shapes.sessions import CheckedOut, OpenSession
 
 from functions.invocation import metrics
@@ -48,9 +46,7 @@ def _checkout(event: Any, call: Call) -> CheckedOut:
         principal,
         session,
         project_of(manifold, principal, body.project) if body.project is not None else None,
-        CheckoutRequest(
-            body.generation, tuple(body.paths), body.strategy, seen_of(body.seen_generation), body.drop_lost_draft
-        ),
+        body.request(),
     )
     metrics.milliseconds("workspace.checkout.duration", time.monotonic() - begun)
-    return checked_out_shown(done)
+    return done

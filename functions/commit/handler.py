@@ -9,10 +9,8 @@ from typing import Any
 import msgspec
 from manifold_common.domain.arguments import optional_request
 from manifold_common.services.projects.changes import edit_of
-from manifold_common.services.projects.shown import edited_shown
 from manifold_common.shapes.base import Answer, seen_of
 from manifold_common.shapes.changes import Edited, NewCommit
-from manifold_common.shapes.intent import Intent
 
 from functions.invocation import metrics
 from functions.invocation.decode import action_of, parts_of
@@ -59,10 +57,10 @@ def _commit(event: Any, call: Call) -> Edited:
 
     name = optional_request(asked.request_id)
     request = None if name is None else name._replace(fingerprint=fingerprint)
-    intent = Intent(body.message, body.provenance, seen_of(body.expected_generation), body.strategy, request)
+    intent = body.intent(seen_of(body.expected_generation), request)
     manifold = call.enter(principal)
     project = project_of(manifold, principal, asked.project)
     begun = time.monotonic()
     done = manifold.edits.apply(principal, project, edits, intent)
     metrics.milliseconds("workspace.commit.duration", time.monotonic() - begun)
-    return edited_shown(done)
+    return done

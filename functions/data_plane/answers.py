@@ -9,8 +9,6 @@ from manifold_common.domain.named_request import NamedRequest
 from manifold_common.errors import ManifoldError
 from manifold_common.ids import ProjectId, SessionId
 from manifold_common.services.direct.plans import Wanted
-from manifold_common.services.sessions.commit import Committed
-from manifold_common.services.sessions.shown import committed_shown, saved_shown
 from manifold_common.shapes.access import (
     PlanProject,
     PlanSession,
@@ -22,9 +20,8 @@ from manifold_common.shapes.access import (
 )
 from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.decode import plain
-from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
-from manifold_common.shapes.sessions import Saved
+from manifold_common.shapes.sessions import Committed, Saved
 from msgspec import structs
 
 from functions.invocation.size import MAX_ANSWER_BYTES, written_bytes
@@ -48,13 +45,7 @@ def plan_session(
         principal,
         session,
         project,
-        CheckoutRequest(
-            body.generation,
-            tuple(body.paths),
-            seen_generation=seen_of(body.seen_generation),
-            drop_lost_draft=body.drop_lost_draft,
-            only_new=only_new,
-        ),
+        body.request(only_new=only_new),
         wanted=wanted_by(body),
         restore=body.restore,
     )
@@ -75,15 +66,14 @@ def publish_uploads(
     request: NamedRequest | None,
 ) -> Committed:
     """Raises as ``Uploads.publish``."""
-    intent = Intent(body.message, body.provenance, expected, body.strategy, request)
-    return manifold.uploads.publish(principal, session, body.draft, body.packs, intent)
+    return manifold.uploads.publish(principal, session, body.draft, body.packs, body.intent(expected, request))
 
 
-def published_shown(
+def with_plan(
     manifold: Manifold, principal: Principal, session: SessionId, body: PublishUploads, done: Committed
 ) -> Published:
     """Return what is answered to a publication, with the plan that was asked for if it can be had and fits."""
-    answer = Published(**structs.asdict(committed_shown(done)), plan=_plan_of(manifold, principal, session, body, done))
+    answer = Published(**structs.asdict(done), plan=_plan_of(manifold, principal, session, body, done))
     if answer.plan is not None and written_bytes(plain(answer)) > MAX_ANSWER_BYTES:
         return structs.replace(answer, plan=None)  # what is done is not to be answered by a refusal
     return answer
@@ -107,4 +97,4 @@ def _plan_of(
 
 def keep_uploads(manifold: Manifold, principal: Principal, session: SessionId, body: VerifyUploads) -> Saved:
     """Raises as ``Uploads.save``."""
-    return saved_shown(manifold.uploads.save(principal, session, body.draft, body.packs))
+    return manifold.uploads.save(principal, session, body.draft, body.packs)

@@ -17,8 +17,8 @@ from functions.data_plane.answers import (
     keep_uploads,
     plan_session,
     publish_uploads,
-    published_shown,
     verify_uploads,
+    with_plan,
 )
 from functions.invocation.decode import parts_of
 from functions.invocation.entry import Call
@@ -63,7 +63,7 @@ def publish(event: Any, call: Call) -> Published:
     said = _said(asked, optional_request(asked.request_id))
     manifold, expected = call.enter(said.principal, said.session), seen_of(body.expected_generation)
     done = publish_uploads(manifold, said.principal, said.session, body, expected=expected, request=said.request)
-    return published_shown(manifold, said.principal, said.session, body, done)
+    return with_plan(manifold, said.principal, said.session, body, done)
 
 
 def keep(event: Any, call: Call) -> Saved:

@@ -13,7 +13,6 @@ from manifold_common.domain.retry_after import RETRY_AFTER
 from manifold_common.errors import (
     AlreadyExists,
     ConfigError,
-    Conflict,
     ErrorKind,
     GenerationGone,
     GenerationMismatch,
@@ -21,6 +20,7 @@ from manifold_common.errors import (
     InvalidInput,
     ManifoldError,
     NoSpace,
+    PreconditionFailed,
     QuotaExceeded,
     RequestNameReused,
     StaleStore,
@@ -68,12 +68,6 @@ class UnknownTransferCoding(InvalidInput):
     """The request's ``Transfer-Encoding`` has another coding than ``chunked``. Nothing was changed."""
 
     code = "unknown_transfer_coding"
-
-
-class PreconditionFailed(Conflict):
-    """What a condition in a header names is not what is there. Nothing was changed."""
-
-    code = "precondition_failed"
 
 
 class AnswerTooLarge(InvalidInput):

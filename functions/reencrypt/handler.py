@@ -8,6 +8,8 @@ from manifold_common.domain.keys import KeyCursor
 from manifold_common.domain.wording import plural
 from manifold_common.errors import PartlyDone
 from manifold_common.ids import parse_dek_id, parse_project_id, parse_tenant_id
+from manifold_common.shapes.decode import plain
+from manifold_common.shapes.keys import Rewrapped
 
 from functions.invocation import metrics
 from functions.invocation.decode import refusal_of
@@ -26,7 +28,7 @@ class ReencryptRequest(Job, frozen=True, kw_only=True):
 
 
 @function("reencrypt")
-def handler(event: Any, call: Call) -> dict[str, Any]:
+def handler(event: Any, call: Call) -> Rewrapped:
     """Rewrap until all is done or time runs out; answer how far it came.
 
     Raises:
@@ -36,18 +38,13 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
     after = _cursor_of(request.after) if request.after is not None else None
     done = call.manifold.rewrap.run(after, stop=call.ends_within(_MARGIN_SECONDS))
     metrics.count("keys.rewrapped", done.rewrapped)
-    metrics.count("keys.failed", len(done.failed))
-    answer = {
-        "kek": done.kek._asdict() if done.kek else None,
-        "rewrapped": done.rewrapped,
-        "failed": dict(done.failed),
-        "next": "/".join(done.next) if done.next else None,
-    }
-    if done.failed:
+    metrics.count("keys.failed", len(done.troubles))
+    answer = done.answer()
+    if done.troubles:
         raise PartlyDone(
-            f"not rewrapped: {plural(len(done.failed), 'key')}; rewrapped: {done.rewrapped}",
+            f"not rewrapped: {plural(len(done.troubles), 'key')}; rewrapped: {done.rewrapped}",
             hint="the next run tries them again; the function's log has a line for each",
-            **answer,
+            **plain(answer),
         )
     return answer
 

@@ -192,7 +192,7 @@ def _check_out(demo: Demo, project: ProjectId) -> Path:
     done = demo.timed(
         "checkout, new session",
         lambda: demo.manifold.sessions.checkout(LOCAL_PRINCIPAL, _SESSION, project),
-        lambda result: f"{plural(result.files, 'entry')}, {human_bytes(result.total_bytes)}",
+        lambda result: f"{plural(result.entries, 'entry')}, {human_bytes(result.total_bytes)}",
     )
     demo.say(done.path)
     demo.timed(
@@ -272,7 +272,7 @@ def _restore(demo: Demo, project: ProjectId) -> None:
     demo.timed(
         "export",
         lambda: manifold.transfer.export(LOCAL_PRINCIPAL, project, now),
-        lambda result: f"{plural(result.files, 'entry')}, {human_bytes(result.total_bytes)}",
+        lambda result: f"{plural(result.entries, 'entry')}, {human_bytes(result.total_bytes)}",
     )
     demo.say(f"generation {done.generation} is like generation 1; 2 to {done.generation - 1} are still there")
     demo.must(_identical(first, now), "generations 1 and the newest are identical: content, permissions, times")

@@ -286,7 +286,7 @@ def test_nothing_goes_on_for_a_client_that_has_gone(manifold: Manifold, project:
         manifold.history.snapshot(LOCAL_PRINCIPAL, project)
     exported = manifold.archives.export(LOCAL_PRINCIPAL, project, ArchiveFormat.ZIP)
     with wanted_while(lambda: False), pytest.raises(Abandoned):
-        b"".join(exported.pieces)
+        b"".join(exported.read())
 
 
 # --- zip --------------------------------------------------------------------------------------------------------------

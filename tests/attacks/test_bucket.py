@@ -30,7 +30,7 @@ def keys_of(begun: Begun, kind: str, project: ProjectId | None = None) -> list[s
 def problems(begun: Begun, project: ProjectId) -> set[str]:
     verify: Verify = begun.make().verify
     found = verify.run(LOCAL_PRINCIPAL, project, read_data=True).problems
-    return {problem.object_name for problem in found}
+    return {problem.object for problem in found}
 
 
 @pytest.mark.parametrize("which", ["project", "sealed"])
@@ -93,7 +93,7 @@ def test_content_in_the_clear_that_was_changed_is_refused_whichever_way_it_is_re
     with pytest.raises(CorruptObject):
         node.transfer.export(LOCAL_PRINCIPAL, begun.project, tmp_path / "export")
     with pytest.raises(CorruptObject):
-        list(node.archives.export(LOCAL_PRINCIPAL, begun.project, ArchiveFormat.TAR_GZ).pieces)
+        list(node.archives.export(LOCAL_PRINCIPAL, begun.project, ArchiveFormat.TAR_GZ).read())
     fork = node.forks.fork(LOCAL_PRINCIPAL, begun.project, "fork").id
     with pytest.raises(CorruptObject):
         check_out_all(begun.make(), fork)

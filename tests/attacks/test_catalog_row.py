@@ -273,7 +273,7 @@ def test_a_commit_in_the_clear_is_refused_after_the_encryption_began(begun: Begu
     assert node.history.log(LOCAL_PRINCIPAL, project, before=forged.generation)
     refused(lambda: node.history.log(LOCAL_PRINCIPAL, project))
     found = begun.make().verify.run(LOCAL_PRINCIPAL, project).problems
-    assert forged.key in {problem.object_name for problem in found}
+    assert forged.key in {problem.object for problem in found}
 
 
 @pytest.mark.parametrize("generation", [1, 2, 3])

@@ -13,6 +13,7 @@ from manifold_common.adapters.memory.object_store import MemoryObjectStore
 from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.errors import NotFound
 from manifold_common.ids import ProjectId, SessionId
 
 from tests.support.manifold import MakeManifold
@@ -140,9 +141,17 @@ def test_a_session_that_was_on_another_project_when_the_dump_was_taken_takes_not
 
 
 @pytest.mark.parametrize("how", ["closed", "ended", "deleted"])
-def test_what_is_known_to_have_ended_is_removed_and_not_set_aside(make: MakeManifold, how: str) -> None:
+@pytest.mark.parametrize("own", [False, True], ids=["clean", "dirty"])
+def test_of_what_has_ended_elsewhere_only_work_that_nobody_else_has_is_kept(
+    make: MakeManifold, how: str, own: bool
+) -> None:
     one = make("one")
-    project, work = edited(one)
+    project = new_project(one, a=b"one")
+    work = check_out(one, project)
+    (work / "saved").write_bytes(b"kept as a draft")
+    one.commits.save(LOCAL_PRINCIPAL, S1)
+    if own:
+        (work / "mine").write_bytes(b"not saved yet")
     catalog = one.context.catalog
     if how == "closed":  # on another node
         catalog.close_session(LOCAL_PRINCIPAL.tenant, LOCAL_PRINCIPAL.user, S1)
@@ -152,7 +161,44 @@ def test_what_is_known_to_have_ended_is_removed_and_not_set_aside(make: MakeMani
         one.projects.delete(LOCAL_PRINCIPAL, project)
     assert one.maintenance.sweep_working_sets() == 1
     assert not work.exists()
-    assert one.leftovers.set_aside() == []
+    aside = [(Path(found.folder, "mine").read_bytes(), found.reason) for found in one.leftovers.set_aside()]
+    kept = [(b"not saved yet", "session 's1' has ended elsewhere, without what was changed here")]
+    assert aside == (kept if own and how != "deleted" else [])
+    assert one.maintenance.sweep_working_sets() == 0 and len(one.leftovers.set_aside()) == len(aside)
+
+
+@pytest.mark.parametrize("ask", ["commit", "save", "status"])
+def test_who_goes_on_in_a_session_that_was_closed_elsewhere_loses_nothing(make: MakeManifold, ask: str) -> None:
+    one = make("one")
+    project, _ = edited(one)
+    one.context.catalog.close_session(LOCAL_PRINCIPAL.tenant, LOCAL_PRINCIPAL.user, S1)
+    one.working_sets.forget(one.sessions.owner(LOCAL_PRINCIPAL, S1))
+    act = {"commit": one.commits.commit, "save": one.commits.save, "status": one.sessions.status}[ask]
+    with pytest.raises(NotFound) as refused:
+        act(LOCAL_PRINCIPAL, S1)
+    assert "'manifold leftovers set-aside s1'" in str(refused.value.hint) and "checkout" not in str(refused.value.hint)
+    done = one.leftovers.put_aside(LOCAL_PRINCIPAL, S1)
+    assert Path(done.folder, "mine").read_bytes() == b"not saved yet"
+    assert not (check_out(one, project) / "mine").exists()
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["looked up", "remembered"])
+def test_a_checkout_keeps_what_a_session_of_that_name_left_unsaved(make: MakeManifold, known: bool) -> None:
+    one = make("one")
+    project, _ = edited(one)
+    one.context.catalog.close_session(LOCAL_PRINCIPAL.tenant, LOCAL_PRINCIPAL.user, S1)
+    if known:
+        with pytest.raises(NotFound) as refused:
+            one.commits.commit(LOCAL_PRINCIPAL, S1)
+        assert "'manifold leftovers set-aside s1'" in str(refused.value.hint)
+    assert not (check_out(one, project) / "mine").exists()
+    (aside,) = one.leftovers.set_aside()
+    assert Path(aside.folder, "mine").read_bytes() == b"not saved yet"
+    one.sessions.close(LOCAL_PRINCIPAL, S1)
+    assert [path.name for path in check_out(one, project).iterdir()] == ["a"]
+    one.context.catalog.close_session(LOCAL_PRINCIPAL.tenant, LOCAL_PRINCIPAL.user, S1)
+    check_out(one, project)
+    assert one.leftovers.set_aside() == [aside], "what holds nothing of its own is not kept"
 
 
 def test_a_node_whose_clock_is_ahead_ends_no_living_session(make: MakeManifold) -> None:

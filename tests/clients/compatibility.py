@@ -214,7 +214,7 @@ def _options(schema: Schema, document: Document) -> list[Schema]:
     for several in ("anyOf", "oneOf"):
         if several in schema:
             return [option for one in schema[several] for option in _options(one, document)]
-    if "allOf" in schema:
+    if "allOf" in schema and "properties" not in schema:
         (one,) = schema["allOf"]  # what generators make of a reference with a description of its own
         return _options(one, document)
     if "const" in schema:

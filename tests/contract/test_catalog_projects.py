@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from manifold_common.errors import AlreadyExists, NotFound
-from manifold_common.ids import TenantId, TenantProject
+from manifold_common.domain.history import Point, Version
+from manifold_common.errors import AlreadyExists, Conflict, GenerationMismatch, NotFound, PreconditionFailed
+from manifold_common.ids import CommitId, ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import (
     Catalog,
     OutboxEvent,
@@ -25,10 +28,12 @@ from tests.contract.catalog_fixtures import (
     TENANT,
     TTL,
     USER,
+    Made,
     SettableClock,
     everything,
     key,
     make_project,
+    new_id,
     session,
 )
 
@@ -184,3 +189,105 @@ def test_a_deleted_projects_id_is_not_given_out_again(catalog: Catalog) -> None:
     catalog.delete_project(TENANT, made.id, EVENT)
     with pytest.raises(AlreadyExists):
         make_project(catalog, project=made.id)
+
+
+def _changes(made: Made) -> dict[str, Callable[[Version], object]]:
+    """Return what may depend on the state of a project."""
+    catalog, forked = made.catalog, ProjectId(new_id())
+    row = replace(catalog.get_project(TENANT, made.id), project=forked, name="forked", head=EMPTY_HEAD)
+    keys, source = [key(forked)], (made.id, made.head.generation)
+    return {
+        "rename": lambda expected: catalog.rename_project(TENANT, made.id, "x", EVENT, expected=expected),
+        "fork": lambda expected: catalog.create_project(row, keys, EVENT, fork_of=source, source=expected),
+        "delete": lambda expected: catalog.delete_project(TENANT, made.id, EVENT, expected=expected),
+    }
+
+
+@pytest.mark.parametrize("change", ["rename", "delete", "fork"])
+def test_a_change_of_a_project_in_another_state_changes_nothing(catalog: Catalog, change: str) -> None:
+    made = make_project(catalog)
+    catalog.open_session(session(made), ttl=TTL)
+    first = catalog.get_project(TENANT, made.id).version
+    made.publish()
+    second = catalog.get_project(TENANT, made.id).version
+    catalog.rename_project(TENANT, made.id, "thesis", EVENT)
+    before = everything(catalog, made)
+    point = second.point
+    for expected, error in [
+        (first, GenerationMismatch),
+        (Version(first.point, None), GenerationMismatch),
+        (Version(Point(point.generation, CommitId("z" * 26)), None), GenerationMismatch),
+        (second, PreconditionFailed),
+        (Version(Point(point.generation), 0), PreconditionFailed),
+    ]:
+        with pytest.raises(error):
+            _changes(made)[change](expected)
+        assert everything(catalog, made) == before
+        assert catalog.find_project(TENANT, USER, "forked") is None
+        assert catalog.view_session(TENANT, USER, SESSION) is not None
+
+
+@pytest.mark.parametrize("change", ["rename", "delete", "fork"])
+@pytest.mark.parametrize("known", ["all", "no revision", "only the generation", "nothing committed"])
+def test_a_change_of_a_project_in_the_expected_state_is_made(catalog: Catalog, change: str, known: str) -> None:
+    made = make_project(catalog)
+    catalog.open_session(session(made), ttl=TTL)
+    if known != "nothing committed":
+        made.publish()
+    catalog.rename_project(TENANT, made.id, "thesis", EVENT)
+    found = catalog.get_project(TENANT, made.id).version
+    expected = {
+        "no revision": Version(found.point, None),
+        "only the generation": Version(Point(found.point.generation), None),
+    }.get(known, found)
+    _changes(made)[change](expected)
+    if change == "delete":
+        with pytest.raises(NotFound):
+            catalog.get_project(TENANT, made.id)
+        assert catalog.view_session(TENANT, USER, SESSION) is None
+    elif change == "rename":
+        assert catalog.get_project(TENANT, made.id).name == "x"
+    else:
+        assert catalog.find_project(TENANT, USER, "forked") is not None
+
+
+@pytest.mark.parametrize("change", ["rename", "delete", "fork"])
+def test_a_change_that_waits_for_a_commit_sees_what_it_has_made(catalog: Catalog, change: str) -> None:
+    """Of many that depend on the same state, together with a commit, one at most is made on it."""
+    made = make_project(catalog)
+    catalog.open_session(session(made), ttl=TTL)
+    expected = catalog.get_project(TENANT, made.id).version
+    together = threading.Barrier(3)
+
+    def committing() -> str:
+        together.wait(20)
+        try:
+            made.publish()
+        except (Conflict, NotFound):
+            return "refused"
+        return "committed"
+
+    def changing() -> str:
+        act = _changes(made)[change]
+        together.wait(20)
+        try:
+            act(expected)
+        except (Conflict, NotFound):
+            return "refused"
+        return "changed"
+
+    with ThreadPoolExecutor(3) as pool:
+        found = [pool.submit(one) for one in (committing, changing, changing)]
+        outcomes = sorted(one.result() for one in found)
+    is_there = change != "delete" or "changed" not in outcomes
+    assert outcomes.count("changed") <= 1
+    assert (catalog.view_session(TENANT, USER, SESSION) is not None) is is_there, "sessions end only with their project"
+
+
+def test_a_deleted_project_is_not_forked_where_its_state_matters(catalog: Catalog) -> None:
+    made = make_project(catalog)
+    fork = _changes(made)["fork"]
+    expected = catalog.get_project(TENANT, made.id).version
+    catalog.delete_project(TENANT, made.id, EVENT)
+    with pytest.raises(NotFound):
+        fork(expected)

@@ -16,8 +16,8 @@ import psycopg
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import DEFAULT_TENANT, ProjectId
-from manifold_common.services.sessions.sessions import CheckoutKind
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.sessions import CheckoutKind
 
 from tests.support.enterprise import Enterprise, Node
 from tests.support.load import Acknowledged, Files, Mix, Saw, Tried, digest, files_in, folder_of, session_of

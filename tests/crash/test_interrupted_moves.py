@@ -73,7 +73,7 @@ def test_a_commit_with_a_strategy_goes_on(
 
 def test_the_work_can_be_saved_as_it_is(interrupted: tuple[Manifold, ProjectId, Path]) -> None:
     manifold, _, work = interrupted
-    assert manifold.commits.save(LOCAL_PRINCIPAL, S1).commit is not None
+    assert manifold.commits.save(LOCAL_PRINCIPAL, S1).draft is not None
     lose_ram(work)
     with pytest.raises(CommitConflict):
         check_out(manifold)

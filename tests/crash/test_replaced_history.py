@@ -98,7 +98,7 @@ def test_a_fork_an_archive_a_difference_and_a_restore_are_of_the_present_history
     sizes = [(difference.before.size, difference.after.size) for difference in found if difference.path == b"a"]  # type: ignore[union-attr]
     assert sizes == [(len(NEW[2]), len(NEW[3]))]
     archive = scene.node.archives.export(LOCAL_PRINCIPAL, scene.project, ArchiveFormat.ZIP, Generation(2))
-    assert len(b"".join(map(bytes, archive.pieces))) > 0
+    assert len(b"".join(map(bytes, archive.read()))) > 0
     done = scene.node.edits.restore(LOCAL_PRINCIPAL, scene.project, Generation(3))
     assert done.generation == 5
     assert cat(scene.fresh("c"), scene.project, b"a") == NEW[3]

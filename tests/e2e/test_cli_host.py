@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from manifold_common.domain.api_address import API
 
 from tests.support.cli import Program
+from tests.support.operations import BOTH
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,15 @@ def url(program: Program) -> Iterator[str]:
         yield answer["host"]["url"]
         host.send_signal(signal.SIGTERM)
         assert host.wait(60) == 0
+
+
+def _send(url: str, method: str, body: Any = None) -> Any:
+    """Return the answer to a request with JSON, or with bytes."""
+    data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+    request = urllib.request.Request(url, data, {"Content-Type": kind} if data is not None else {}, method=method)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
 
 
 def _get(url: str) -> Any:
@@ -61,6 +73,53 @@ def test_what_the_command_line_commits_the_host_serves(program: Program, url: st
     assert served["generation"] == 2
 
 
+READ = ("project list", "project show", "log", "show", "diff", "ls", "sessions", "status", "health")
+"""What answers the same more than once: the very documents are compared, and of other operations their form."""
+
+
+def form_of(document: Any) -> Any:
+    """Return a document with its values left out: their types alone."""
+    if isinstance(document, dict):
+        return {name: form_of(value) for name, value in document.items()}
+    if isinstance(document, list):
+        return [form_of(value) for value in document]
+    return type(document).__name__
+
+
+def test_json_of_a_command_that_changes_something_has_the_form_of_the_apis_answer(program: Program, url: str) -> None:
+    """The same is done in two projects, by commands in one and over the API in the other."""
+    mine, theirs = f"{program.project()}-cli", f"{program.project()}-api"
+    compared: set[str] = set()
+
+    def same(command: tuple[str, ...], method: str, path: str, body: Any = None) -> tuple[Any, Any]:
+        said, answered = program.json(*command), _send(f"{url}{API}{path}", method, body)
+        assert form_of(said) == form_of(answered), command
+        compared.update(name for name in BOTH if " ".join(command).startswith(f"{name} "))
+        return said, answered
+
+    same(("project", "create", mine), "POST", "/projects", {"name": theirs})
+    for opened in range(2):  # a new session, and one that is open already
+        if opened:
+            _send(f"{url}{API}/projects/{mine}/files/theirs", "PUT", b"theirs")
+            _send(f"{url}{API}/projects/{theirs}/files/theirs", "PUT", b"theirs")
+        here, there = same(
+            ("checkout", mine, "-s", mine),
+            "POST",
+            "/sessions" if not opened else f"/sessions/{theirs}/checkout",
+            {} if opened else {"project": theirs, "session": theirs},
+        )
+        for one in (here, there):
+            (Path(one["path"]) / "a").write_text(f"{opened}")
+            (Path(one["path"]) / "fifo").exists() or os.mkfifo(Path(one["path"]) / "fifo")
+        same(("save", mine), "POST", f"/sessions/{theirs}/save")
+        same(("commit", mine, "-m", "two"), "POST", f"/sessions/{theirs}/commit", {"message": "two"})
+    same(("commit", mine), "POST", f"/sessions/{theirs}/commit", {})  # nothing
+    same(("restore", mine, "1"), "POST", f"/projects/{theirs}/restore", {"generation": 1})
+    same(("fork", mine, f"{mine}-2"), "POST", f"/projects/{theirs}/fork", {"name": f"{theirs}-2"})
+    same(("project", "rename", f"{mine}-2", f"{mine}-3"), "PATCH", f"/projects/{theirs}-2", {"name": f"{theirs}-3"})
+    assert compared == BOTH.keys() - set(READ)
+
+
 def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Program, url: str) -> None:
     project = program.project({"a.txt": b"one\n", "docs/b.md": b"two\n"})
     session = f"{project}-1"
@@ -69,6 +128,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
     (work / "docs" / "b.md").chmod(0o600)
     (work / "link").symlink_to("a.txt")
     (work / b"caf\xe9".decode("utf-8", "surrogateescape")).write_bytes(b"")
+    compared: set[str] = set()
     status = program.json("status", session)
     assert status == _get(f"{url}/api/v1/sessions/{session}/status")
     assert {one["change"] for one in status["differences"]} == {"added", "modified", "mode"}
@@ -92,6 +152,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
         (("ls", project, "docs", "--generation", "1"), f"{at}/tree/docs?generation=1"),
     ):
         assert program.json(*command) == _get(address), command
+        compared.update(name for name in READ if " ".join(command).startswith(name))
     first = program.json("log", project, "--limit", "1")["next_cursor"]
     assert program.json("log", project, "--cursor", first) == _get(f"{at}/commits?cursor={first}")
     shown, health = program.json("show", project, "2"), program.json("health")
@@ -102,6 +163,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
     for one in sessions["items"]:
         assert (one.pop("project_name"), one.pop("has_working_set_here")) == (project, True)
     assert sessions == _get(f"{url}/api/v1/sessions?project={project}")
+    assert compared | {"status", "show", "health", "sessions"} == set(READ)
 
 
 def test_commands_and_the_host_work_at_the_same_time_and_nothing_is_lost(program: Program, url: str) -> None:

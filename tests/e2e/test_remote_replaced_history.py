@@ -11,9 +11,9 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.history import Point
 from manifold_common.errors import StaleStore
 from manifold_common.ids import Generation
-from manifold_common.services.sessions.sessions import CheckoutKind
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
+from manifold_common.shapes.sessions import CheckoutKind
 
 from tests.support.catalog_backup import in_memory
 from tests.support.remote import MakeClient, MakeServer

@@ -18,13 +18,12 @@ from manifold_common.domain.named_request import NamedRequest
 from manifold_common.errors import AlreadyExists, CommitConflict, GenerationMismatch, NotFound, SessionMoved
 from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, SessionId, TenantId, UserId, parse_request_id
 from manifold_common.services.direct import plans
-from manifold_common.services.sessions.commit import Committed
 from manifold_common.services.sessions.session_files import SessionFiles
-from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind
 from manifold_common.shapes.access import Plan
 from manifold_common.shapes.intent import Intent
-from manifold_common.shapes.path import TreePath
+from manifold_common.shapes.path import TreePath, listed
 from manifold_common.shapes.requests import CheckoutRequest
+from manifold_common.shapes.sessions import CheckedOut, CheckoutKind, Committed
 
 from functions.invocation import size
 from tests.support.remote import MakeClient, RemoteServer, on_every_store
@@ -53,7 +52,7 @@ def test_a_session_is_checked_out_edited_and_committed(server: RemoteServer, cli
     project = new_project(server.manifold, a=b"one", b=b"two")
     found = client.sessions.checkout(S1, project)
     work = Path(found.path)
-    assert (found.kind, found.generation, found.files) == (CheckoutKind.NEW, 1, 2)
+    assert (found.kind, found.generation, found.entries) == (CheckoutKind.NEW, 1, 2)
     assert (work / "a").read_bytes() == b"one"
     (work / "a").write_bytes(b"changed")
     (work / "b").unlink()
@@ -150,9 +149,10 @@ def test_what_was_saved_and_undone_does_not_come_back(
     one, two = make_client("one"), make_client("two")
     new = Path(one.sessions.checkout(S1, project).path) / "new"
     new.write_bytes(b"saved")
-    assert one.sessions.save(S1).commit is not None
+    assert one.sessions.save(S1).draft is not None
     new.unlink()
-    assert getattr(one.sessions, command)(S1).commit is None
+    done = getattr(one.sessions, command)(S1)
+    assert (done.draft if command == "save" else done.commit) is None
     assert one.context.server.session(S1).draft_saved_at is None
     found = two.sessions.checkout(S1)
     assert (found.kind, look(Path(found.path)).keys()) == (CheckoutKind.NEW, {b"a"})
@@ -167,7 +167,7 @@ def test_what_came_back_and_was_undone_does_not_come_back_again(server: RemoteSe
     lose_ram(work)
     there = Path(two.sessions.checkout(S1).path)
     (there / "new").unlink()
-    assert two.sessions.save(S1).commit is None
+    assert two.sessions.save(S1).draft is None
     lose_ram(there)
     assert one.sessions.checkout(S1).kind is CheckoutKind.NEW
 
@@ -183,7 +183,8 @@ def test_what_was_dropped_after_a_conflict_does_not_come_back(
     with pytest.raises(CommitConflict):
         one.sessions.commit(S1)
     one.sessions.checkout(S1, project, CheckoutRequest(strategy=Strategy.THEIRS))
-    assert getattr(one.sessions, command)(S1).commit is None
+    done = getattr(one.sessions, command)(S1)
+    assert (done.draft if command == "save" else done.commit) is None
     found = two.sessions.checkout(S1)
     assert (found.kind, (Path(found.path) / "a").read_bytes()) == (CheckoutKind.NEW, b"theirs")
 
@@ -218,15 +219,15 @@ def test_having_nothing_to_save_takes_nothing_from_what_another_saves_meanwhile(
     def scanned(self: SessionFiles, *arguments: Any, **words: Any) -> Any:
         monkeypatch.setattr(SessionFiles, "survey", scan)
         (there / "new").write_bytes(b"saved there")
-        assert two.sessions.save(S1).commit is not None
+        assert two.sessions.save(S1).draft is not None
         return scan(self, *arguments, **words)
 
     monkeypatch.setattr(SessionFiles, "survey", scanned)
-    assert one.sessions.save(S1).commit is None
+    assert one.sessions.save(S1).draft is None
     lose_ram(there)
     two.sessions.checkout(S1)
     assert (there / "new").read_bytes() == b"saved there"
-    assert one.sessions.save(S1).commit is None
+    assert one.sessions.save(S1).draft is None
     assert one.context.server.session(S1).draft_saved_at is not None
 
 
@@ -236,7 +237,7 @@ def test_saved_work_comes_back_also_where_another_opens_the_session_at_the_same_
     project = new_project(server.manifold, a=b"one")
     one, two = make_client("one"), make_client("two")
     (Path(one.sessions.checkout(S1, project).path) / "a").write_bytes(b"saved")
-    assert one.sessions.save(S1).commit is not None
+    assert one.sessions.save(S1).draft is not None
     not_found_at_first(server.manifold, monkeypatch)
     found = two.sessions.checkout(S1, project)
     assert (found.kind, (Path(found.path) / "a").read_bytes()) == (CheckoutKind.RESTORED, b"saved")
@@ -248,7 +249,7 @@ def test_saved_work_is_brought_to_the_generation_that_was_asked_for(
     project = new_project(server.manifold, a=b"one", b=b"one")
     one, two = make_client("one"), make_client("two")
     (Path(one.sessions.checkout(S1, project).path) / "a").write_bytes(b"saved")
-    assert one.sessions.save(S1).commit is not None
+    assert one.sessions.save(S1).draft is not None
     for content in (b"two", b"three"):
         put(server.manifold, project, b"b", content)
     found = two.sessions.checkout(S1, project, CheckoutRequest(Generation(2)))
@@ -332,7 +333,7 @@ def test_closing_what_is_left_of_an_earlier_session_leaves_the_new_one_alone(
     there = Path(two.sessions.checkout(S1, project).path)
     one.sessions.close(S1)
     assert (work.exists(), there.exists(), [row.session for row in one.sessions.all()]) == (False, True, [S1])
-    assert one.sessions.checkout(S1, project).files == 1
+    assert one.sessions.checkout(S1, project).entries == 1
 
 
 def test_an_export_does_not_go_into_a_folder_with_something_in_it(
@@ -386,7 +387,7 @@ def test_many_objects_come_in_pages(
     assert 1 <= len(server.manifold.plans.plan(LOCAL_PRINCIPAL, project).objects) < 5
     client.transfer.export(project, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"f{number}" for number in range(5)}
-    assert client.sessions.checkout(S1, project).files == 5
+    assert client.sessions.checkout(S1, project).entries == 5
 
 
 def test_a_commit_is_answered_without_its_plan_where_a_function_would_not_pass_that_on(
@@ -492,10 +493,10 @@ def test_what_a_remote_strategy_decides_is_named_and_what_it_drops_is_kept(
         put(server.manifold, project, b"a", b"theirs " + how.encode())
         if how == "commit":
             done = client.sessions.commit(session, Intent(strategy=Strategy.THEIRS))
-            assert (done.conflicts, done.rebased) == ([b"a"], True)
+            assert (done.conflicts, done.rebased) == (listed([b"a"]), True)
         else:
             done = client.sessions.checkout(session, request=CheckoutRequest(strategy=Strategy.THEIRS))
-            assert done.conflicts == [b"a"]
+            assert done.conflicts == listed([b"a"])
         assert (work / "a").read_bytes() == b"theirs " + how.encode()
         kept += done.kept
     assert sorted(row.session for row in client.sessions.all() if row.draft_saved_at) == sorted(kept)

@@ -42,6 +42,7 @@ from manifold_common.errors import CommitConflict, InvalidInput, NotFound, Sessi
 from manifold_common.ids import DEFAULT_TENANT, Generation, SessionId
 from manifold_common.services.projects.edits import Delete, Move, PutFile
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.path import listed
 from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import RAM, settings_for
@@ -326,7 +327,7 @@ class Workspace(RuleBasedStateMachine):
         if tree != self.history[-1]:
             self.history.append(tree)
         assert (done.generation, done.rebased) == (self.head, here.base != self.head - (done.commit is not None))
-        assert done.conflicts == conflicts
+        assert done.conflicts == listed(conflicts)
         known.draft = known.durable[node] = None
         known.base = self.head
         known.sets[node] = WorkingSet(self.head, known.visible(tree))
@@ -343,7 +344,7 @@ class Workspace(RuleBasedStateMachine):
             return
         saved = self.nodes[node].commits.save(LOCAL_PRINCIPAL, session)
         self.saved(known, node)
-        assert (saved.commit is None) == (known.draft is None)
+        assert (saved.draft is None) == (known.draft is None)
 
     def saved(self, known: Session, node: str) -> None:
         here = known.sets[node]

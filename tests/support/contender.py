@@ -131,7 +131,7 @@ class _Contender:
             draft = self._manifold.sessions.view(LOCAL_PRINCIPAL, self._session).session.draft
             report.refused.append(Refused(report.base, head, edits, conflict.paths, draft is not None))
             return False
-        decided = [path.decode() for path in done.conflicts]
+        decided = [path.path for path in done.conflicts]
         is_commit = done.commit is not None
         report.made.append(Made(name, report.base, done.generation, edits, strategy, decided, is_commit))
         report.base = done.generation

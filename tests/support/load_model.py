@@ -93,4 +93,4 @@ class Model:
             assert found == self.trees[generation], f"generation {generation} is not what its commits make"
         report = manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True)
         assert report.ok, report.problems
-        assert (report.head, report.commits) == (newest, newest)
+        assert (report.generation, report.commits) == (newest, newest)

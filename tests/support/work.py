@@ -15,8 +15,9 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.domain.tree import FILE
 from manifold_common.ids import Generation, ProjectId, SessionId, TenantId, UserId
 from manifold_common.ports.catalog import SessionView
-from manifold_common.services.projects.edits import Delete, Edited, PutFile
+from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.projects.edits import reading as reader
+from manifold_common.shapes.changes import Edited
 
 S1, S2 = SessionId("s1"), SessionId("s2")
 MAPPED = b"a" * 9000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +14,6 @@ from manifold_common.errors import InvalidInput
 from manifold_common.shapes import changes, history, projects
 from manifold_common.shapes.decode import Reading
 from manifold_common.shapes.path import LISTED_PATHS, Place, TreePath, listed
-
-from tests.architecture.test_imports import modules
 
 READING = Reading("the request", "see its shape")
 COMMIT = msgspec.json.Decoder(changes.NewCommit)
@@ -98,34 +95,6 @@ def test_an_answer_may_have_fields_of_a_newer_server_and_no_strange_values() -> 
 def test_a_long_list_is_cut_by_number_and_by_bytes() -> None:
     assert len(listed([b"a"] * 5000)) == LISTED_PATHS
     assert len(listed([b"/".join([b"a" * 250] * 16)] * 500)) == 32
-
-
-ONLY_OF_SHAPES = {
-    "paths_total", "differences_total", "skills_generation", "total_bytes", "new_bytes", "modified_at", "path_base64",
-    "target_base64", "not_kept", "head_generation", "latency_ms", "observed_at", "without_it",
-}  # fmt: skip
-"""Fields whose names stand for nothing else."""
-
-
-def test_no_field_of_a_shape_is_spelled_in_a_dictionary_elsewhere() -> None:
-    for name in ONLY_OF_SHAPES:
-        assert any(name in shape.__struct_fields__ for shape in _shapes()), name
-    found = [
-        f"{module}:{node.lineno}: {key.value}"
-        for module, path in modules().items()
-        if module.startswith(("functions.", "manifold_local.cli."))
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Dict)
-        for key in node.keys
-        if isinstance(key, ast.Constant) and key.value in ONLY_OF_SHAPES
-    ]
-    assert found == []
-
-
-def _shapes() -> list[type[msgspec.Struct]]:
-    from functions.api.openapi_schemas import shapes_by_name
-
-    return list(shapes_by_name().values())
 
 
 def test_the_kinds_of_difference_are_told_apart() -> None:

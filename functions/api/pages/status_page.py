@@ -12,9 +12,9 @@ from fastapi import APIRouter, Response
 from manifold_common.domain.keys import Encryption
 from manifold_common.errors import ManifoldError
 from manifold_common.services.projects.projects import MAX_PAGE
-from manifold_common.services.sessions.shown import SessionFacts
 from manifold_common.shapes.health import Dependency, ServerHealth, State
 from manifold_common.shapes.projects import Project
+from manifold_common.shapes.sessions import Session
 
 from functions.api.caller import Call, Caller
 from functions.api.checks import check_all
@@ -139,27 +139,27 @@ def _stored(project: Project) -> str:
 
 def _sessions(caller: Call, now: datetime) -> str:
     try:
-        rows = caller.manifold.sessions.all(caller.principal)
+        found = caller.manifold.sessions.page(caller.principal, limit=_SHOWN_SESSIONS + 1)
         projects = caller.manifold.projects.page(caller.principal, limit=MAX_PAGE)
     except ManifoldError as error:
         return _trouble(error)
-    if not rows:
+    if not found:
         return _nothing("No open sessions.", "manifold checkout my-project")
     names = {one.id: one.name for one in projects}
-    table = "".join(_session(row, names.get(row.project, row.project), now) for row in rows[:_SHOWN_SESSIONS])
-    more = _quiet("There are more: see /api/v1/sessions.") if len(rows) > _SHOWN_SESSIONS else ""
+    table = "".join(_session(one, names.get(one.project, one.project), now) for one in found[:_SHOWN_SESSIONS])
+    more = _quiet("There are more: see /api/v1/sessions.") if len(found) > _SHOWN_SESSIONS else ""
     return _table(("Session and project", "Generation", "Draft", "Opened", "Ends"), table) + more
 
 
-def _session(row: SessionFacts, project: str, now: datetime) -> str:
-    draft = _moment(row.draft.saved_at, now) if row.draft else "none"
+def _session(found: Session, project: str, now: datetime) -> str:
+    draft = _moment(found.draft_saved_at, now) if found.draft_saved_at else "none"
     return (
-        f'<tr><th scope="row"><a href="/api/v1/sessions/{escape(row.session)}">{escape(row.session)}</a>'
+        f'<tr><th scope="row"><a href="/api/v1/sessions/{escape(found.session)}">{escape(found.session)}</a>'
         f"<small>{escape(project)}</small></th>"
-        f'<td data-label="Generation" class="number">{row.base_generation}</td>'
+        f'<td data-label="Generation" class="number">{found.base_generation}</td>'
         f'<td data-label="Draft">{draft}</td>'
-        f'<td data-label="Opened">{_moment(row.created_at, now)}</td>'
-        f'<td data-label="Ends">{_moment(row.expires_at, now)}</td></tr>'
+        f'<td data-label="Opened">{_moment(found.created_at, now)}</td>'
+        f'<td data-label="Ends">{_moment(found.expires_at, now)}</td></tr>'
     )
 
 

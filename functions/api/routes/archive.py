@@ -9,7 +9,6 @@ from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.archive.shown import imported_shown
 from manifold_common.shapes.changes import ImportedArchive
 from manifold_common.shapes.intent import Intent
 
@@ -18,16 +17,22 @@ from functions.api.conditions import check_read, expected_by
 from functions.api.problem import responses
 from functions.api.request_body import Body
 from functions.api.request_names import named_request, reading
-from functions.api.response_body import attachment, stream
+from functions.api.response_body import attachment, content_range, requested_range, stream
 from functions.api.shaped import Router, also
-from functions.api.validators import UNCHANGED, of_generation, tell_edits
+from functions.api.validators import UNCHANGED, of_archive, tell_edits
 
 router = Router(prefix=f"{API}/projects/{{project}}", tags=["archive"])
 
-_MEDIA_TYPES = {ArchiveFormat.TAR_GZ: "application/gzip", ArchiveFormat.ZIP: "application/zip"}
+_MEDIA_TYPES = {
+    ArchiveFormat.TAR_GZ: "application/gzip",
+    ArchiveFormat.ZIP: "application/zip",
+    ArchiveFormat.TAR: "application/x-tar",
+}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_CONTENT = dict.fromkeys(_MEDIA_TYPES.values(), _BINARY)
 _FOUND: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The archive.", "content": dict.fromkeys(_MEDIA_TYPES.values(), _BINARY)}
+    200: {"description": "The archive.", "content": _CONTENT},
+    206: {"description": "The part asked for.", "content": _CONTENT},
 }
 _TAKEN = (
     "application/gzip",
@@ -41,7 +46,7 @@ _TAKEN = (
 _UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys(_TAKEN, _BINARY)}}
 
 
-@router.get("/archive", response_class=Response, responses={**_FOUND, **responses(404)})
+@router.get("/archive", response_class=Response, responses={**_FOUND, **responses(404, 416)})
 def download_archive(
     request: Request,
     caller: Caller,
@@ -49,15 +54,28 @@ def download_archive(
     archive_format: Annotated[ArchiveFormat, Query(alias="format")] = ArchiveFormat.TAR_GZ,
     generation: Annotated[int | None, Query(ge=0, le=MAX_GENERATION)] = None,
 ) -> Response:
-    """Download a generation as one archive: modes, times, links and empty folders included."""
+    """Download a generation as one archive: modes, times, links and empty folders included.
+
+    Takes Range (one range of bytes), If-None-Match and If-Range.
+    """
     known = caller.project(project)
     found = caller.manifold.archives.export(caller.principal, known.id, archive_format, generation_of(generation))
+    validators = of_archive(found)
     headers = {
+        "Accept-Ranges": "bytes",
         "Content-Disposition": attachment(f"{known.name}-{found.generation}.{archive_format.value}".encode()),
         "Manifold-Generation": str(found.generation),
     }
-    check_read(request.headers, of_generation(found.point, found.made_at, is_weak=True), headers)
-    return stream(request, caller.api.room, found.pieces, headers=headers, media_type=_MEDIA_TYPES[archive_format])
+    check_read(request.headers, validators, headers)
+    wanted, status, pieces = requested_range(request.headers, validators.etag), 200, found.read()
+    if wanted is not None:
+        status, part = 206, found.part(wanted)
+        headers |= content_range(part.start, part.length, part.total)
+        pieces = part.pieces
+    elif found.size is not None:
+        headers["Content-Length"] = str(found.size)
+    media_type = _MEDIA_TYPES[archive_format]
+    return stream(request, caller.api.room, pieces, status=status, headers=headers, media_type=media_type)
 
 
 @router.post(
@@ -80,10 +98,17 @@ async def upload_archive(
     below = from_text(folder) if folder else ROOT
 
     def work(body: Body) -> ImportedArchive:
-        found, of_body = caller.project_id(project), reading(named, body)
-        intent = Intent(message, expected=expected_by(caller, request.headers, found, named=of_body), request=of_body)
-        done = caller.manifold.archives.load(caller.principal, found, body, intent, folder=below, replace=replace)
-        tell_edits(response, done.edited, is_made=True)
-        return imported_shown(done)
+        found, of_body = caller.project(project), reading(named, body)
+        done = caller.manifold.archives.load(
+            caller.principal,
+            found.id,
+            body,
+            Intent(message, request=of_body),
+            folder=below,
+            replace=replace,
+            expected=lambda: expected_by(caller, request.headers, found),
+        )
+        tell_edits(response, done, is_made=True)
+        return done
 
     return await caller.api.bodies.run(request, work)

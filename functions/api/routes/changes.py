@@ -7,7 +7,6 @@ from manifold_common.domain.api_address import API
 from manifold_common.domain.paths import check_path
 from manifold_common.services.projects.changes import edit_of, mode_of
 from manifold_common.services.projects.edits import MakeFolder, Move
-from manifold_common.services.projects.shown import edited_shown
 from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.changes import Edited, MovePaths, NewCommit, NewFolder, Restore
 from manifold_common.shapes.intent import Intent
@@ -30,21 +29,21 @@ router = Router(prefix=f"{API}/projects/{{project}}", tags=["changes"])
 def make_folder(request: Request, response: Response, caller: Caller, project: ProjectRef, body: NewFolder) -> Edited:
     """Create a folder, and those above it. One that is there already is left alone."""
     edit = MakeFolder(body.exact, mode_of(body.mode))
-    found, named = caller.project_id(project), named_request(request, caller)
+    found, named = caller.project(project), named_request(request, caller)
     expected = expected_by(
         caller, request.headers, found, seen_of(body.expected_generation), path=check_path(edit.path), named=named
     )
     intent = Intent(body.message, expected=expected, request=named)
-    done = caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+    done = caller.manifold.edits.write(caller.principal, found.id, edit, intent)
     tell_folder(response, done, edit.path)
-    return edited_shown(done)
+    return done.answer
 
 
 @router.post("/move", responses=responses(404, 409, 412, 422))
 def move(request: Request, response: Response, caller: Caller, project: ProjectRef, body: MovePaths) -> Edited:
     """Give a file, link or folder another name. No content is sent again."""
     edit = Move(body.source.exact, body.destination.exact, body.overwrite)
-    found, named = caller.project_id(project), named_request(request, caller)
+    found, named = caller.project(project), named_request(request, caller)
     expected = expected_by(
         caller,
         request.headers,
@@ -55,9 +54,9 @@ def move(request: Request, response: Response, caller: Caller, project: ProjectR
         named=named,
     )
     intent = Intent(body.message, expected=expected, request=named)
-    done = caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+    done = caller.manifold.edits.apply(caller.principal, found.id, [edit], intent)
     tell_edits(response, done)
-    return edited_shown(done)
+    return done
 
 
 @router.post(
@@ -70,21 +69,21 @@ def commit_changes(
 ) -> Edited:
     """Make many changes as one commit: all of them or none. Larger content goes in by file or archive."""
     edits = [edit_of(change) for change in body.changes]
-    found, named = caller.project_id(project), named_request(request, caller)
+    found, named = caller.project(project), named_request(request, caller)
     expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
-    intent = Intent(body.message, body.provenance, expected, body.strategy, named)
-    done = caller.manifold.edits.apply(caller.principal, found, edits, intent)
+    intent = body.intent(expected, named)
+    done = caller.manifold.edits.apply(caller.principal, found.id, edits, intent)
     tell_edits(response, done, is_made=True)
-    return edited_shown(done)
+    return done
 
 
 @router.post("/restore", responses=responses(404, 409, 412, 422))
 def restore(request: Request, response: Response, caller: Caller, project: ProjectRef, body: Restore) -> Edited:
     """Make a new generation in which everything, or some paths, are as they were. Nothing is lost by it."""
-    found, named = caller.project_id(project), named_request(request, caller)
+    found, named = caller.project(project), named_request(request, caller)
     expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
-    intent = Intent(body.message, body.provenance, expected, body.strategy, named)
+    intent = body.intent(expected, named)
     paths = [path.exact for path in body.paths]
-    done = caller.manifold.edits.restore(caller.principal, found, body.generation, paths, intent)
+    done = caller.manifold.edits.restore(caller.principal, found.id, body.generation, paths, intent)
     tell_edits(response, done)
-    return edited_shown(done)
+    return done

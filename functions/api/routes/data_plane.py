@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import Path, Request, Response
 from manifold_common.domain.api_address import API
-from manifold_common.domain.arguments import optional_request
 from manifold_common.ids import parse_session_id
 from manifold_common.shapes.access import (
     LinkUploads,
@@ -28,16 +27,16 @@ from manifold_common.shapes.sessions import Saved
 from functions.api.caller import Caller, ProjectRef
 from functions.api.conditions import check_project, check_session, creates_only
 from functions.api.problem import responses
-from functions.api.request_names import request_name
+from functions.api.request_names import request_of_session
 from functions.api.shaped import Router
 from functions.api.validators import tell_commit
 from functions.data_plane.answers import (
     keep_uploads,
     plan_session,
     publish_uploads,
-    published_shown,
     verify_uploads,
     wanted_by,
+    with_plan,
 )
 
 router = Router(prefix=API, tags=["direct access"])
@@ -49,9 +48,9 @@ SessionRef = Annotated[str, Path(description="Id of a session.", examples=["agen
 def plan_project(request: Request, caller: Caller, project: ProjectRef, body: PlanProject | None = None) -> Plan:
     """Say how to read a generation from the object store: links to its objects, and the key of each."""
     body = body or PlanProject()
-    found = caller.project_id(project)
-    check_project(caller, request.headers, found)
-    return caller.manifold.plans.plan(caller.principal, found, body.generation, wanted_by(body))
+    found = caller.project(project)
+    check_project(request.headers, found)
+    return caller.manifold.plans.plan(caller.principal, found.id, body.generation, wanted_by(body))
 
 
 @router.post("/sessions/{session}/plan", responses=responses(404, 409, 412))
@@ -95,19 +94,19 @@ def publish(
     request: Request, response: Response, caller: Caller, session: SessionRef, body: PublishUploads
 ) -> Published:
     """Publish an uploaded draft as the next generation. All that was uploaded is checked before."""
-    found, name = parse_session_id(session), request_name(request.headers)
+    found, named = parse_session_id(session), request_of_session(request)
     done = publish_uploads(
         caller.manifold,
         caller.principal,
         found,
         body,
         expected=check_session(
-            caller, request.headers, found, seen_of(body.expected_generation), commits=True, name=name
+            caller, request.headers, found, seen_of(body.expected_generation), commits=True, named=named
         ),
-        request=optional_request(name),
+        request=named,
     )
     tell_commit(response, done)
-    return published_shown(caller.manifold, caller.principal, found, body, done)
+    return with_plan(caller.manifold, caller.principal, found, body, done)
 
 
 @router.post("/sessions/{session}/keep", responses=responses(404, 409, 412))

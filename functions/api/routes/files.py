@@ -9,7 +9,6 @@ from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.projects.history import OpenFile
-from manifold_common.services.projects.shown import edited_shown
 from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.files import FileContents, ReadFiles
 from manifold_common.shapes.history import time_text
@@ -21,7 +20,7 @@ from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.request_body import Body
 from functions.api.request_names import named_request, reading
-from functions.api.response_body import attachment, media_type_of, requested_range, stream
+from functions.api.response_body import attachment, content_range, media_type_of, requested_range, stream
 from functions.api.shaped import Router, also
 from functions.api.validators import of_file, tell_commit, tell_file
 
@@ -49,19 +48,14 @@ def read_file(request: Request, caller: Caller, project: ProjectRef, generation:
     file = _open(request, caller, project, generation)
     headers = _headers(file, caller)
     check_read(request.headers, of_file(file), headers)
-    wanted = None
-    if request.headers.get("if-range", file.etag) == file.etag:
-        wanted = requested_range(request.headers.get("range"), file.size)
-    media_type = media_type_of(file.path)
-    if wanted is None:
-        headers["Content-Length"] = str(file.size)
-        return stream(request, caller.api.room, file.read(), headers=headers, media_type=media_type)
-    start, length = wanted
+    wanted = requested_range(request.headers, file.etag)
+    status, start, length = 200, 0, file.size
+    if wanted is not None:
+        status, (start, length) = 206, wanted.within(file.size)
+        headers |= content_range(start, length, file.size)
     headers["Content-Length"] = str(length)
-    headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size}"
-    return stream(
-        request, caller.api.room, file.read(start, length), status=206, headers=headers, media_type=media_type
-    )
+    pieces, media_type = file.read(start, length), media_type_of(file.path)
+    return stream(request, caller.api.room, pieces, status=status, headers=headers, media_type=media_type)
 
 
 @router.head("/files/{path:rest}", response_class=Response, responses={200: _FOUND[200], **responses(404)})
@@ -77,9 +71,9 @@ def look_at_file(request: Request, caller: Caller, project: ProjectRef, generati
 @router.post("/read", responses=responses(404, 412))
 def read_files(request: Request, caller: Caller, project: ProjectRef, body: ReadFiles) -> FileContents:
     """Read many files at once, of one generation: as many of the paths as one answer holds."""
-    found, paths = caller.project_id(project), [path.exact for path in body.paths]
-    check_project(caller, request.headers, found)
-    return caller.manifold.history.read_files(caller.principal, found, paths, body.generation)
+    found, paths = caller.project(project), [path.exact for path in body.paths]
+    check_project(request.headers, found)
+    return caller.manifold.history.read_files(caller.principal, found.id, paths, body.generation)
 
 
 @router.put(
@@ -118,12 +112,12 @@ def delete_path(
 ) -> Edited:
     """Remove a file, a link or a folder."""
     path = trailing_path(request.scope)
-    found, named = caller.project_id(project), named_request(request, caller)
+    found, named = caller.project(project), named_request(request, caller)
     expected = expected_by(caller, request.headers, found, path=path, named=named)
     intent = Intent(message, expected=expected, request=named)
-    done = caller.manifold.edits.apply(caller.principal, found, [Delete(path, recursive)], intent)
+    done = caller.manifold.edits.apply(caller.principal, found.id, [Delete(path, recursive)], intent)
     tell_commit(response, done)
-    return edited_shown(done)
+    return done
 
 
 async def _write(
@@ -133,13 +127,13 @@ async def _write(
     named = named_request(request, caller)
 
     def work(body: Body) -> Edited:
-        found, of_body = caller.project_id(project), reading(named, body)
+        found, of_body = caller.project(project), reading(named, body)
         expected = expected_by(caller, request.headers, found, path=path, creates=only_new, named=of_body)
         intent = Intent(message, expected=expected, request=of_body)
         edit = PutFile(path, body, mode=int(mode, 8) if mode else None, create_only=only_new)
-        done = caller.manifold.edits.apply(caller.principal, found, [edit], intent)
+        done = caller.manifold.edits.write(caller.principal, found.id, edit, intent)
         tell_file(response, done, path)
-        return edited_shown(done)
+        return done.answer
 
     return await caller.api.bodies.run(request, work)
 

@@ -13,7 +13,7 @@ from manifold_common.services.direct.served_objects import Proof, ServedObjects
 
 from functions.api.caller import Api
 from functions.api.request_body import Body, length_of
-from functions.api.response_body import requested_range, stream
+from functions.api.response_body import content_range, requested_range, stream
 from functions.api.strict_route import ANY, StrictRoute
 
 # Not in the description of the API: links are used as they were given.
@@ -38,10 +38,9 @@ def read_object(request: Request, key: str, proof: Proven) -> Response:
     found = objects.open(key, proof)
     headers = {"Accept-Ranges": "bytes"}
     status, start, length = 200, 0, found.size
-    if wanted := requested_range(request.headers.get("range"), found.size):
-        start, length = wanted
-        status = 206
-        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{found.size}"
+    if (wanted := requested_range(request.headers)) is not None:
+        status, (start, length) = 206, wanted.within(found.size)
+        headers |= content_range(start, length, found.size)
     headers["Content-Length"] = str(length)
     return stream(
         request,

@@ -77,9 +77,9 @@ def rename_project(
     request: Request, response: Response, caller: Caller, project: ProjectRef, body: ProjectName
 ) -> Project:
     """Give a project another name."""
-    found = caller.project_id(project)
-    check_project(caller, request.headers, found)
-    renamed = caller.manifold.projects.rename(caller.principal, found, body.name)
+    found = caller.project(project)
+    expected = check_project(request.headers, found)
+    renamed = caller.manifold.projects.rename(caller.principal, found.id, body.name, expected)
     tell_project(response, renamed)
     return renamed
 
@@ -94,19 +94,19 @@ def delete_project(
     ] = False,
 ) -> None:
     """Make a project, its sessions and its history invisible."""
-    found = caller.project_id(project)
-    check_project(caller, request.headers, found)
+    found = caller.project(project)
+    expected = check_project(request.headers, found)
     if not only_unused:
-        caller.manifold.projects.delete(caller.principal, found)
-    elif not caller.manifold.projects.withdraw(caller.principal, found):
+        caller.manifold.projects.delete(caller.principal, found.id, expected)
+    elif not caller.manifold.projects.withdraw(caller.principal, found.id, expected):
         raise Conflict("the project has generations or open sessions", hint="leave out only_unused to delete these too")
 
 
 @router.post("/{project}/fork", status_code=201, responses=responses(404, 409, 412))
 def fork_project(request: Request, response: Response, caller: Caller, project: ProjectRef, body: Fork) -> Project:
     """Make a new project from a generation of this one, without copying its content."""
-    source = caller.project_id(project)
-    check_project(caller, request.headers, source)
-    made = caller.manifold.forks.fork(caller.principal, source, body.name, body.generation)
+    source = caller.project(project)
+    expected = check_project(request.headers, source, makes_another=True)
+    made = caller.manifold.forks.fork(caller.principal, source.id, body.name, body.generation, expected)
     tell_project(response, made, is_new=True)
     return made

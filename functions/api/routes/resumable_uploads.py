@@ -17,7 +17,7 @@ from manifold_common.domain.arguments import checked_text, json_facts
 from manifold_common.domain.history import Seen
 from manifold_common.domain.paths import check_path
 from manifold_common.domain.unknown import unknown_parameter
-from manifold_common.errors import InvalidInput, ManifoldError, Overloaded
+from manifold_common.errors import InvalidInput, ManifoldError, Overloaded, PreconditionFailed
 from manifold_common.ids import ProjectId, UploadId, parse_upload_id
 from manifold_common.services.resumable.records import About
 from manifold_common.services.resumable.uploads import Incoming, UploadState
@@ -30,9 +30,9 @@ from functions.api.guard import TUS
 from functions.api.problem import responses
 from functions.api.request_body import Body, length_of
 from functions.api.shaped import Router
-from functions.api.validators import REPLAYED, address_of
+from functions.api.validators import address_of
 from functions.invocation.content import check_media_type, combined
-from functions.invocation.problems import ChecksumMismatch, IncompleteBody, PreconditionFailed
+from functions.invocation.problems import ChecksumMismatch, IncompleteBody
 
 router = Router(prefix=f"{API}/projects/{{project}}", tags=["resumable uploads"])
 
@@ -121,9 +121,9 @@ async def create_resumable(request: Request, response: Response, caller: Caller,
         raise _malformed("it does not say what the file is to be called")
 
     def work(body: Body) -> BegunUpload:
-        found = caller.project_id(project)
-        expected_by(caller, request.headers, found, path=about.path)
-        uploads = caller.manifold.resumable_uploads
+        in_project = caller.project(project)
+        expected_by(caller, request.headers, in_project, path=about.path)
+        found, uploads = in_project.id, caller.manifold.resumable_uploads
         state = uploads.create(caller.principal, found, about, total)
         if total == 0 or length_of(request.headers) or "transfer-encoding" in request.headers:
             try:
@@ -212,7 +212,8 @@ def _append(
     def settle(about: About) -> tuple[Seen | None, bool]:
         agreed = Headers(about.conditions)
         creates = creates_only(agreed)
-        return expected_by(caller, agreed, project, path=about.path, creates=creates), creates
+        expected = expected_by(caller, agreed, caller.project(project), path=about.path, creates=creates)
+        return expected, creates
 
     incoming = Incoming(
         offset,
@@ -297,7 +298,7 @@ def _said_of(state: UploadState) -> dict[str, str]:
         if outcome.etag is not None:
             headers["ETag"] = outcome.etag
     if state.repeated:
-        headers[REPLAYED] = "true"
+        headers["Idempotency-Replayed"] = "true"
     return headers
 
 

@@ -7,24 +7,14 @@ from typing import Annotated
 import msgspec
 from fastapi import Path, Query, Request, Response
 from manifold_common.domain.api_address import API
-from manifold_common.domain.arguments import optional_request
 from manifold_common.ids import SessionId, parse_session_id
-from manifold_common.services.sessions.sessions import CheckoutKind
-from manifold_common.services.sessions.shown import (
-    checked_out_shown,
-    committed_shown,
-    saved_shown,
-    session_shown,
-    status_shown,
-)
 from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.cursors import Content, Cursors
-from manifold_common.shapes.intent import Intent
-from manifold_common.shapes.requests import CheckoutRequest
 from manifold_common.shapes.sessions import (
     CHECKSUM,
     CheckedOut,
     Checkout,
+    CheckoutKind,
     Closed,
     CommitSession,
     Committed,
@@ -39,7 +29,7 @@ from functions.api.caller import Caller
 from functions.api.conditions import check_read, check_session, creates_only
 from functions.api.paging import DEFAULT_PAGE, After, Limit, page_of
 from functions.api.problem import responses
-from functions.api.request_names import request_name
+from functions.api.request_names import request_of_session
 from functions.api.shaped import Router, also, answered
 from functions.api.validators import of_session, tell_commit, tell_session
 
@@ -63,7 +53,7 @@ def list_sessions(
     list_of = (caller.principal, only)
     after = _CURSORS.read(cursor, *list_of)
     found = caller.manifold.sessions.page(caller.principal, only, after=after, limit=limit + 1)
-    items, more = page_of([session_shown(row) for row in found], limit)
+    items, more = page_of(found, limit)
     return SessionPage(items=items, next_cursor=_CURSORS.write(items[-1].session, *list_of) if more else None)
 
 
@@ -80,26 +70,19 @@ def open_session(request: Request, response: Response, caller: Caller, body: Ope
         caller.principal,
         session,
         project,
-        CheckoutRequest(
-            body.generation,
-            tuple(body.paths),
-            body.strategy,
-            seen_of(body.seen_generation),
-            body.drop_lost_draft,
-            only_new=creates_only(request.headers),
-        ),
+        body.request(only_new=creates_only(request.headers)),
     )
-    row = caller.manifold.sessions.view(caller.principal, done.session).session
-    tell_session(response, row, is_new=done.kind is CheckoutKind.NEW)
-    return checked_out_shown(done)
+    opened = caller.manifold.sessions.get(caller.principal, done.session)
+    tell_session(response, opened, is_new=done.kind is CheckoutKind.NEW)
+    return done
 
 
 @router.get("/{session}", responses=responses(404))
 def get_session(request: Request, response: Response, caller: Caller, session: SessionRef) -> Session:
     """Return one session."""
-    row = caller.manifold.sessions.view(caller.principal, parse_session_id(session)).session
-    check_read(request.headers, of_session(row), response.headers)
-    return session_shown(row)
+    found = caller.manifold.sessions.get(caller.principal, parse_session_id(session))
+    check_read(request.headers, of_session(found), response.headers)
+    return found
 
 
 @router.post("/{session}/checkout", responses=responses(404, 409, 412))
@@ -112,22 +95,16 @@ def checkout(
     done = caller.manifold.sessions.checkout(
         caller.principal,
         parse_session_id(session),
-        request=CheckoutRequest(
-            wanted.generation,
-            strategy=wanted.strategy,
-            seen_generation=seen_of(wanted.seen_generation),
-            drop_lost_draft=wanted.drop_lost_draft,
-        ),
+        request=wanted.request(),
     )
-    tell_session(response, caller.manifold.sessions.view(caller.principal, done.session).session)
-    return checked_out_shown(done)
+    tell_session(response, caller.manifold.sessions.get(caller.principal, done.session))
+    return done
 
 
 @router.get("/{session}/status", responses=responses(404, 409))
 def status(caller: Caller, session: SessionRef, checksum: Checksum = False) -> Status:
     """Say what the session has changed and not committed."""
-    found = caller.manifold.sessions.status(caller.principal, parse_session_id(session), checksum=checksum)
-    return status_shown(found)
+    return caller.manifold.sessions.status(caller.principal, parse_session_id(session), checksum=checksum).answer
 
 
 @router.post("/{session}/save", responses=responses(404, 409, 412))
@@ -138,8 +115,8 @@ def save(
     found = parse_session_id(session)
     check_session(caller, request.headers, found)
     done = caller.manifold.commits.save(caller.principal, found, checksum=checksum)
-    tell_session(response, caller.manifold.sessions.view(caller.principal, found).session)
-    return saved_shown(done)
+    tell_session(response, caller.manifold.sessions.get(caller.principal, found))
+    return done
 
 
 @router.post("/{session}/commit", responses=responses(404, 409, 412, 422))
@@ -148,18 +125,18 @@ def commit(
 ) -> Committed:
     """Publish the session's changes as the next generation."""
     wanted = body or CommitSession()
-    found, name = parse_session_id(session), request_name(request.headers)
+    found, named = parse_session_id(session), request_of_session(request)
     expected = check_session(
-        caller, request.headers, found, seen_of(wanted.expected_generation), commits=True, name=name
+        caller, request.headers, found, seen_of(wanted.expected_generation), commits=True, named=named
     )
     done = caller.manifold.commits.commit(
         caller.principal,
         found,
-        Intent(wanted.message, wanted.provenance, expected, wanted.strategy, optional_request(name)),
+        wanted.intent(expected, named),
         checksum=wanted.checksum,
     )
     tell_commit(response, done)
-    return committed_shown(done)
+    return done
 
 
 @router.delete(
@@ -170,7 +147,5 @@ def commit(
 def close(request: Request, caller: Caller, session: SessionRef) -> Response:
     """Drop the session, its working directory and its draft. Closing a closed one is no error."""
     check_session(caller, request.headers, parse_session_id(session))
-    left = caller.manifold.sessions.close(caller.principal, parse_session_id(session))
-    if left is None:
-        return Response(status_code=204)
-    return answered(Closed(left=left), 202)
+    done = caller.manifold.sessions.close(caller.principal, parse_session_id(session))
+    return answered(done, 202) if done.left else Response(status_code=204)

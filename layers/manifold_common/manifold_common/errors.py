@@ -105,6 +105,12 @@ class GenerationMismatch(Conflict):
     code = "generation_mismatch"
 
 
+class PreconditionFailed(Conflict):
+    """What a condition names is not what is there. Nothing was changed."""
+
+    code = "precondition_failed"
+
+
 class AlreadyExists(Conflict):
     """What the request would make is there already."""
 
@@ -230,7 +236,7 @@ class RequestNameReused(InvalidInput):
 
 
 class UnsatisfiableRange(InvalidInput):
-    """The range lies outside the file."""
+    """The range lies outside the content."""
 
     code = "unsatisfiable_range"
 

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from manifold_common.domain.listing import EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.ids import Generation, ProjectId, SessionId
-from manifold_common.services.projects.transfer import Exported
-from manifold_common.services.sessions.commit import Committed, Saved
-from manifold_common.services.sessions.sessions import CheckedOut, Status
-from manifold_common.shapes.changes import Edited, ImportedFolder
+from manifold_common.services.sessions.sessions import WorkingSetStatus
+from manifold_common.shapes.changes import Edited, ExportedFolder, ImportedFolder
 from manifold_common.shapes.cursors import COMMITS
 from manifold_common.shapes.history import Commit, CommitPage
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
 from manifold_common.shapes.requests import CheckoutRequest
-from manifold_common.shapes.sessions import Session
+from manifold_common.shapes.sessions import CheckedOut, Closed, Committed, Saved, Session
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -61,17 +59,17 @@ class Backend(Protocol):
     ) -> ImportedFolder: ...
     def export(
         self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None
-    ) -> Exported: ...
+    ) -> ExportedFolder: ...
     def checkout(
         self, session: SessionId, project: ProjectId, request: CheckoutRequest, *, progress: Report | None
     ) -> CheckedOut: ...
     def why_unsaved(self) -> str | None:
         """Say why nobody saves what is changed in working sets; ``None``: a host does."""
 
-    def status(self, session: SessionId, *, checksum: bool) -> Status: ...
+    def status(self, session: SessionId, *, checksum: bool) -> WorkingSetStatus: ...
     def save(self, session: SessionId, *, checksum: bool) -> Saved: ...
     def commit(self, session: SessionId, intent: Intent, *, checksum: bool, progress: Report | None) -> Committed: ...
-    def close(self, session: SessionId) -> str | None: ...
+    def close(self, session: SessionId) -> Closed: ...
     def sessions(self, project: ProjectId | None = None) -> list[OpenSession]: ...
 
 
@@ -121,9 +119,7 @@ class LocalBackend:
         return CommitPage(items=found, next_cursor=None if before is None else COMMITS.write(before, *list_of))
 
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
-        from manifold_common.services.projects.shown import edited_shown
-
-        return edited_shown(self._manifold.edits.restore(self._principal, project, generation, paths, intent))
+        return self._manifold.edits.restore(self._principal, project, generation, paths, intent)
 
     def import_folder(
         self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None
@@ -134,7 +130,7 @@ class LocalBackend:
 
     def export(
         self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None
-    ) -> Exported:
+    ) -> ExportedFolder:
         return self._manifold.transfer.export(self._principal, project, destination, generation, progress=progress)
 
     def checkout(
@@ -154,7 +150,7 @@ class LocalBackend:
             return "safety saves are off: nothing is saved but by 'manifold save' and 'manifold commit'"
         return None
 
-    def status(self, session: SessionId, *, checksum: bool) -> Status:
+    def status(self, session: SessionId, *, checksum: bool) -> WorkingSetStatus:
         return self._manifold.sessions.status(self._principal, session, checksum=checksum)
 
     def save(self, session: SessionId, *, checksum: bool) -> Saved:
@@ -163,19 +159,19 @@ class LocalBackend:
     def commit(self, session: SessionId, intent: Intent, *, checksum: bool, progress: Report | None) -> Committed:
         return self._manifold.commits.commit(self._principal, session, intent, checksum=checksum, progress=progress)
 
-    def close(self, session: SessionId) -> str | None:
+    def close(self, session: SessionId) -> Closed:
         return self._manifold.sessions.close(self._principal, session)
 
     def sessions(self, project: ProjectId | None = None) -> list[OpenSession]:
         from manifold_common.services.sessions.session_files import owner_of
-        from manifold_common.services.sessions.shown import session_shown
+        from manifold_common.services.sessions.sessions import session_of
 
         sets = self._manifold.working_sets.folders
         here = {owner.session for owner in sets.found() if owner.principal == self._principal}
         node = self._manifold.standing.node
         return [
             OpenSession(
-                session_shown(row),
+                session_of(row),
                 folder=os.path.realpath(sets.locate(owner_of(row)).work),
                 is_here=row.session in here,
                 elsewhere=None if row.node == node else row.node,
@@ -228,7 +224,7 @@ class RemoteBackend:
 
     def export(
         self, project: ProjectId, destination: Path, generation: Generation | None, *, progress: Report | None
-    ) -> Exported:
+    ) -> ExportedFolder:
         return self._remote.transfer.export(project, destination, generation, progress=progress)
 
     def checkout(
@@ -239,7 +235,7 @@ class RemoteBackend:
     def why_unsaved(self) -> str | None:
         return "the server does not see this folder: nothing is saved but by 'manifold save' and 'manifold commit'"
 
-    def status(self, session: SessionId, *, checksum: bool) -> Status:
+    def status(self, session: SessionId, *, checksum: bool) -> WorkingSetStatus:
         return self._remote.sessions.status(session, checksum=checksum)
 
     def save(self, session: SessionId, *, checksum: bool) -> Saved:
@@ -248,7 +244,7 @@ class RemoteBackend:
     def commit(self, session: SessionId, intent: Intent, *, checksum: bool, progress: Report | None) -> Committed:
         return self._remote.sessions.commit(session, intent, checksum=checksum, progress=progress)
 
-    def close(self, session: SessionId) -> str | None:
+    def close(self, session: SessionId) -> Closed:
         return self._remote.sessions.close(session)
 
     def sessions(self, project: ProjectId | None = None) -> list[OpenSession]:

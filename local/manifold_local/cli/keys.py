@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.wording import plural
@@ -73,22 +73,7 @@ def status(
             )
         _say_troubles(found.unreadable, "cannot be opened")
 
-    call.answer(
-        {
-            "current": _kek_json(found.current),
-            "current_error": found.current_trouble.message if found.current_trouble else None,
-            "opened": found.opened,
-            "master_keys": [
-                {**use.kek._asdict(), "keys": use.keys, "projects": use.projects, "current": use.is_current}
-                for use in found.uses
-            ],
-            "not_current": len(found.pending),
-            "retirable": [key._asdict() for key in found.retirable],
-            "unreadable": list(map(_trouble_json, found.unreadable)),
-            "keys": list(map(_key_json, found.keys)),
-        },
-        say,
-    )
+    call.answer(found.answer(), say)
     _exit(found.unreadable, found.current_trouble)
 
 
@@ -102,6 +87,8 @@ def rewrap(
     The data itself stays as it is. Interrupted anywhere, run it again: it goes on with what is left. Others may work
     meanwhile, and several may run at once.
     """
+    from manifold_common.shapes.keys import DataKey, MasterKey, RewrapPlan
+
     with call.manifold() as manifold:
         only = call.resolve(manifold, project)
         current = manifold.rewrap.kek()
@@ -112,8 +99,10 @@ def rewrap(
             )
         if dry_run:
             pending = list(manifold.rewrap.pending(only=only))
-            document = {"dry_run": True, "current": _kek_json(current), "would_rewrap": list(map(_key_json, pending))}
-            call.answer(document, lambda: _say_pending(pending, call, shown=True))
+            plan = RewrapPlan(
+                dry_run=True, current=MasterKey.of(current), would_rewrap=list(map(DataKey.of_record, pending))
+            )
+            call.answer(plan, lambda: _say_pending(pending, call, shown=True))
             return
         with call.progress("re-wrapping keys", thing="key") as bar:
             done = manifold.rewrap.run(only=only, report=_each(bar))
@@ -122,15 +111,7 @@ def rewrap(
         print_line(f"{plural(done.rewrapped, 'data key')} wrapped under {_kek_text(current)}")
         _say_troubles(done.troubles, "stays as it was")
 
-    call.answer(
-        {
-            "dry_run": False,
-            "current": _kek_json(current),
-            "rewrapped": done.rewrapped,
-            "failed": list(map(_trouble_json, done.troubles)),
-        },
-        say,
-    )
+    call.answer(done.answer(), say)
     _exit(done.troubles)
 
 
@@ -187,26 +168,6 @@ def _kek_text(kek: Kek) -> str:
 
 def _kek_cells(kek: Kek) -> tuple[str, str, str]:
     return kek.provider, safe(kek.key_name), str(kek.key_version or "-")
-
-
-def _kek_json(kek: Kek | None) -> dict[str, Any] | None:
-    return kek._asdict() if kek is not None else None
-
-
-def _key_json(key: KeyRecord) -> dict[str, Any]:
-    return {
-        "tenant": key.tenant,
-        "project": key.project,
-        "key": key.dek,
-        "epoch": key.epoch,
-        "created_at": key.created_at.isoformat(),
-        **key.wrapped.kek._asdict(),
-    }
-
-
-def _trouble_json(trouble: KeyTrouble) -> dict[str, Any]:
-    error = trouble.error
-    return {**_key_json(trouble.record), "error": error.code, "message": error.message, "hint": error.hint}
 
 
 def add_to(app: typer.Typer) -> None:

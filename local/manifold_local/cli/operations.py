@@ -111,7 +111,7 @@ def verify(
     def say() -> None:
         for problem in found.problems:
             since = f" (since generation {problem.first_generation})" if problem.first_generation else ""
-            print_line(f"DAMAGED {safe(problem.object_name)}: {safe(problem.reason)}{since}")
+            print_line(f"DAMAGED {safe(problem.object)}: {safe(problem.reason)}{since}")
             for session in problem.sessions:
                 print_line(f"    affects the saved work of session {safe(session)}")
             for path in problem.paths:
@@ -122,40 +122,14 @@ def verify(
             f"{plural(found.drafts, 'draft')}, {plural(found.objects, 'object')}, {plural(found.chunks, 'chunk')}, "
             f"{human_bytes(found.bytes_read)} read ({what})"
         )
-        if found.plain_objects:
+        if found.unencrypted_objects:
             since = "" if known.encryption is Encryption.NONE else " from before the project was"
             print_line(
-                f"not encrypted: {plural(found.plain_objects, 'object')}{since}, {human_bytes(found.plain_bytes)}"
+                f"not encrypted: {plural(found.unencrypted_objects, 'object')}{since}, "
+                f"{human_bytes(found.unencrypted_bytes)}"
             )
 
-    call.answer(
-        {
-            "project": found.project,
-            "ok": found.ok,
-            "generation": found.head,
-            "commits": found.commits,
-            "checkpoints": found.checkpoints,
-            "drafts": found.drafts,
-            "objects": found.objects,
-            "chunks": found.chunks,
-            "bytes_read": found.bytes_read,
-            "unreferenced_objects": found.unreferenced_objects,
-            "unreferenced_bytes": found.unreferenced_bytes,
-            "unencrypted_objects": found.plain_objects,
-            "unencrypted_bytes": found.plain_bytes,
-            "problems": [
-                {
-                    "object": problem.object_name,
-                    "reason": problem.reason,
-                    "first_generation": problem.first_generation,
-                    "sessions": list(problem.sessions),
-                    "paths": list(problem.paths),
-                }
-                for problem in found.problems
-            ],
-        },
-        say,
-    )
+    call.answer(found, say)
     if not found.ok:
         raise typer.Exit(EXIT_CODES[ErrorKind.CORRUPT])
 

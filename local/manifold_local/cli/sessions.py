@@ -82,9 +82,8 @@ def checkout(
     For instance: cd "$(manifold checkout PROJECT)". Without --session, a new session is opened. Changes that are not
     committed are kept, and merged with what others committed.
     """
-    from manifold_common.services.sessions.sessions import CheckoutKind
-    from manifold_common.services.sessions.shown import checked_out_shown
     from manifold_common.shapes.requests import CheckoutRequest
+    from manifold_common.shapes.sessions import CheckoutKind
 
     request = CheckoutRequest(
         None if generation is None else Generation(generation), tuple(patterns or ()), strategy, seen, drop_lost_draft
@@ -99,13 +98,12 @@ def checkout(
             report = stack.enter_context(call.progress("checking out", total_bytes=total))
             done = backend.checkout(chosen, known.id, request, progress=report)
         unsaved = backend.why_unsaved()
-    shown = checked_out_shown(done)
 
     if done.dropped_draft is not None:
         call.warn(f"the saved work of session {done.session}, draft {done.dropped_draft}, could not be read: given up")
     call.note(
         f"session {done.session}: generation {done.generation} of {safe(known.name)}, "
-        f"{plural(done.files, 'entry')}, {human_bytes(done.total_bytes)} ({done.kind.value})"
+        f"{plural(done.entries, 'entry')}, {human_bytes(done.total_bytes)} ({done.kind.value})"
     )
     if done.missing is not None:
         since = human_time(done.missing.since)
@@ -118,11 +116,11 @@ def checkout(
             )
     if unsaved is not None and done.kind in (CheckoutKind.NEW, CheckoutKind.RESTORED):
         call.note(unsaved)
-    say_decided(call, done.project, shown.conflicts, done.kept, strategy)
+    say_decided(call, done.project, done.conflicts, done.kept, strategy)
     if done.generation < done.head_generation:
         call.note(f"the newest generation is {done.head_generation}")
     try:
-        call.answer(shown, lambda: print_path(done.path))
+        call.answer(done, lambda: print_path(done.path))
     except OutputLost as lost:
         again = call.command("checkout", known.id, "--session", done.session)
         lost.hint = f"session {done.session} is open, and its folder is {safe(done.path)}; to print that again: {again}"
@@ -131,7 +129,7 @@ def checkout(
 
 def _closed_again(call: Call, backend: Backend, session: SessionId) -> AbstractContextManager[None]:
     return taken_back(
-        lambda: backend.close(session) is None,
+        lambda: not backend.close(session).left,
         f"session {session} may be open\n  to end it:  {call.command('close', session, '--discard')}",
     )
 
@@ -145,40 +143,36 @@ def status(
     checksum: ChecksumOption = False,
 ) -> None:
     """Show what a session's working set has changed."""
-    from manifold_common.services.sessions.shown import status_shown
-
     from manifold_local.cli.views import print_differences, summary
 
     with call.backend() as backend:
-        found = backend.status(_session(backend, session), checksum=checksum)
+        found, differences = backend.status(_session(backend, session), checksum=checksum)
 
     def say() -> None:
         behind = found.head_generation - found.base_generation
         lag = f", {plural(behind, 'generation')} behind the newest" if behind > 0 else ""
-        call.note(f"session {found.session} at generation {found.base_generation}{lag}: {summary(found.differences)}")
-        print_differences(found.differences)
+        call.note(f"session {found.session} at generation {found.base_generation}{lag}: {summary(differences)}")
+        print_differences(differences)
 
     for path in found.skipped:
-        call.warn(f"{safe_path(path)} is not a file, a folder or a link: it is never committed")
-    call.answer(status_shown(found), say)
-    if exit_code and found.differences:
+        call.warn(f"{safe_path(path.exact)} is not a file, a folder or a link: it is never committed")
+    call.answer(found, say)
+    if exit_code and differences:
         raise typer.Exit(DIFFERENT)
 
 
 def save(call: Call, session: SessionArgument = None, checksum: ChecksumOption = False) -> None:
     """Store a session's changes durably, as a draft."""
-    from manifold_common.services.sessions.shown import saved_shown
-
     with call.backend() as backend:
         done = backend.save(_session(backend, session), checksum=checksum)
 
     def say() -> None:
-        if done.commit is None:
+        if done.draft is None:
             print_line("nothing to save")
         else:
             print_line(f"saved {plural(done.changed, 'changed path')} of session {done.session} as a draft")
 
-    call.answer(saved_shown(done), say)
+    call.answer(done, say)
 
 
 def commit(
@@ -191,7 +185,6 @@ def commit(
     checksum: ChecksumOption = False,
 ) -> None:
     """Publish a session's changes as a new generation."""
-    from manifold_common.services.sessions.shown import committed_shown
     from manifold_common.shapes.intent import Intent
 
     from manifold_local.cli.views import loss_sentences
@@ -206,7 +199,6 @@ def commit(
         chosen = _session(backend, session)
         with call.progress("committing") as report:
             done = backend.commit(chosen, intent, checksum=checksum, progress=report)
-    shown = committed_shown(done)
 
     def say() -> None:
         if done.commit is None:
@@ -219,17 +211,17 @@ def commit(
         if done.rebased:
             call.note("others had committed meanwhile; their changes are in the working set now")
 
-    say_decided(call, done.project, shown.conflicts, done.kept, strategy)
+    say_decided(call, done.project, done.conflicts, done.kept, strategy)
     for path in done.skipped:
-        call.warn(f"{safe_path(path)} is not a file, a folder or a link: it was not committed")
-    for sentence in loss_sentences(shown.not_kept):
+        call.warn(f"{safe_path(path.exact)} is not a file, a folder or a link: it was not committed")
+    for sentence in loss_sentences(done.not_kept):
         call.warn(sentence)
     for path in done.unstable:
-        call.warn(f"{safe_path(path)} was being written to while it was read")
+        call.warn(f"{safe_path(path.exact)} was being written to while it was read")
     if done.behind is not None:
         again = call.command("checkout", done.project, "--session", chosen)
         call.warn(f"it is committed, and the working set could not follow ({done.behind}): {again}")
-    call.answer(shown, say)
+    call.answer(done, say)
 
 
 def close(
@@ -242,12 +234,12 @@ def close(
         chosen = _session(backend, session)
         if not discard:
             _refuse_loss(backend, chosen)
-        left = backend.close(chosen)
-    if left is not None:
-        call.warn(f"a process still works in its folder, and puts plaintext there: {safe(left)}; end that process")
+        done = backend.close(chosen)
+    if done.left:
+        call.warn(f"a process still works in its folder, and puts plaintext there: {safe(done.left)}; end that process")
     if _is_in_a_removed_folder():
         call.note("this shell is in its folder, which is gone now: cd ~")
-    call.answer({"session": chosen, "closed": True, "left": left}, lambda: print_line(f"closed {chosen}"))
+    call.answer(done, lambda: print_line(f"closed {chosen}"))
 
 
 def show_all(

@@ -128,7 +128,6 @@ def export_folder(
     """Write a generation into a new folder."""
     from manifold_common.errors import AlreadyExists
     from manifold_common.ids import Generation
-    from manifold_common.shapes.changes import ExportedFolder
 
     if os.path.lexists(destination) and not destination.is_dir():
         raise AlreadyExists(f"{destination} is there already, and is not a folder", hint="name a new folder")
@@ -140,18 +139,11 @@ def export_folder(
         with call.progress("exporting", total_bytes=total) as report:
             done = backend.export(known.id, destination, wanted, progress=report)
         seconds = time.perf_counter() - started
-    shown = ExportedFolder(
-        project=known.id,
-        generation=done.generation,
-        path=str(destination.absolute()),
-        entries=done.files,
-        total_bytes=done.total_bytes,
-    )
     call.answer(
-        shown,
+        done,
         lambda: print_line(
-            f"exported {plural(done.files, 'entry')}, {human_bytes(done.total_bytes)} of generation {done.generation} "
-            f"to {safe(str(destination))} in {seconds:.2f} s"
+            f"exported {plural(done.entries, 'entry')}, {human_bytes(done.total_bytes)} of generation "
+            f"{done.generation} to {safe(str(destination))} in {seconds:.2f} s"
         ),
     )
 

@@ -13,7 +13,7 @@ LEFT_OUT = (
     "engine/granted_keys.py",
     "ports/remote.py",
     "services/remote",
-    "shapes/asked.py",  # what clients hold answers against
+    "shapes/answer_checks.py",  # what clients hold answers against
     "services/upkeep/store_check.py",  # for operators, at the command line
     "settings/__main__.py",
 )

@@ -4,6 +4,15 @@ import type { components, paths } from "./api.js";
 
 type Problem = components["schemas"]["Problem"];
 
+type Put = components["schemas"]["PutFileChange"];
+type Link = components["schemas"]["PutLinkChange"];
+// @ts-expect-error: the content is either text or any bytes
+export const twice: Put = { op: "put", path: "a", text: "x", content_base64: "eA==" };
+// @ts-expect-error: and it is one of the two
+export const empty: Put = { op: "put", path: "a" };
+// @ts-expect-error: so is what a link points to
+export const loose: Link = { op: "link", path: "a" };
+
 declare const process: { argv: string[] };
 
 const url = process.argv[2];

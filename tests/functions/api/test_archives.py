@@ -121,7 +121,7 @@ def test_unzip_unpacks_an_exported_zip_to_the_same_tree(api: Api, source: Path, 
         assert stat.S_ISLNK(archive.getinfo("link").external_attr >> 16)
 
 
-@pytest.mark.parametrize(("form", "unit_ns"), [("tar.gz", 1), ("zip", 1_000_000_000)])
+@pytest.mark.parametrize(("form", "unit_ns"), [("tar.gz", 1), ("tar", 1), ("zip", 1_000_000_000)])
 def test_an_exported_archive_comes_back_as_the_same_tree(api: Api, source: Path, form: str, unit_ns: int) -> None:
     load(api, source)
     archive = api.get(ARCHIVE, params={"format": form}).content
@@ -210,6 +210,31 @@ def test_an_archive_with_an_old_generation_changes_nothing(api: Api) -> None:
     api.put("/api/v1/projects/demo/files/a", content=b"x")
     answer = api.post(ARCHIVE, content=tar_of(("b", b"x", {})), headers={"If-Match": '"0"'})
     assert (answer.status_code, answer.json()["code"]) == (412, "generation_mismatch")
+
+
+@pytest.mark.parametrize("headers", [{}, {"If-Match": '"1", "x"'}, {"If-Match": '"1"'}])
+@pytest.mark.parametrize("form", ["tar", "tar.gz", "zip"])
+def test_an_archive_that_is_sent_again_is_answered_as_before(api: Api, headers: dict[str, str], form: str) -> None:
+    api.project()
+    api.put("/api/v1/projects/demo/files/before", content=b"x")
+    if form == "zip":
+        archive = zip_of(("a", b"content", 0o104755), ("d/b", b"more", 0o100644))
+    else:
+        members: list[tuple[str, bytes, dict[str, Any]]] = [
+            ("a", b"content", {"mode": 0o4755}),
+            ("b", b"", {"type": tarfile.LNKTYPE, "linkname": "a"}),
+            ("fifo", b"", {"type": tarfile.FIFOTYPE}),
+        ]
+        archive = tar_of(*members, gzipped=form == "tar.gz")
+    named = {"Idempotency-Key": "archive-1", **headers}
+    first, again = (api.post(f"{ARCHIVE}?folder=f", content=archive, headers=named) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201), again.text
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.json() == first.json() and first.json()["entries"] == 2
+    other = tar_of(("a", b"other", {}))
+    for body in (other, b"no archive", archive[:-200]):
+        refused = api.post(f"{ARCHIVE}?folder=f", content=body, headers=named)
+        assert (refused.status_code, refused.json()["code"]) == (422, "request_name_reused")
 
 
 def test_a_hard_link_is_a_copy_and_a_device_is_left_out_and_reported(api: Api) -> None:

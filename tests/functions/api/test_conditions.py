@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from manifold_common.domain.history import Point
 from manifold_common.ids import CommitId, Generation
-from manifold_common.services.projects.edits import Edited, Edits
+from manifold_common.services.publish import Published, Publisher
 
 from functions.api import conditions
 from functions.api.validators import of_generation
@@ -292,13 +293,13 @@ def test_of_several_that_create_a_file_at_once_one_makes_it_and_the_others_hear_
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(3)
-    publish = Edits.publish
+    publish = Publisher.publish
 
-    def published(*given: Any, **named: Any) -> Edited:
+    def published(*given: Any, **named: Any) -> Published:
         together.wait(20)
         return publish(*given, **named)
 
-    monkeypatch.setattr(Edits, "publish", published)
+    monkeypatch.setattr(Publisher, "publish", published)
     for header, status in (({"If-None-Match": "*"}, 412), ({}, 409)):
         path, send = f"{FILES}/new-{status}", api.put if header else api.post
         with ThreadPoolExecutor(3) as pool:
@@ -306,6 +307,102 @@ def test_of_several_that_create_a_file_at_once_one_makes_it_and_the_others_hear_
             answers = sorted((one.result() for one in sent), key=lambda one: one.status_code)
         assert [one.status_code for one in answers] == [201, status, status]
         assert {code_of(one)[1] for one in answers[1:]} == {"already_exists"}
+
+
+CHANGES: list[tuple[str, str, dict[str, Any]]] = [
+    ("PATCH", DEMO, {"json": {"name": "other"}}),
+    ("DELETE", DEMO, {}),
+    ("POST", f"{DEMO}/fork", {"json": {"name": "forked"}}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES)
+@pytest.mark.parametrize("meanwhile", ["commit", "rename"])
+def test_what_comes_between_a_condition_and_the_change_is_seen(
+    api: Api, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: dict[str, Any], meanwhile: str
+) -> None:
+    check = conditions.Conditions.require
+
+    def require(self: conditions.Conditions, target: conditions.Target, free: conditions.Target | None = None) -> None:
+        check(self, target, free)
+        with monkeypatch.context() as patch:
+            patch.setattr(conditions.Conditions, "require", check)
+            if meanwhile == "commit":
+                assert api.put(f"{FILES}/a", content=os.urandom(8)).status_code == 200
+            else:
+                assert api.patch(DEMO, json={"name": "demo"}).status_code == 200
+
+    for form in ("exact", "list", "generation", "date", "none"):
+        found = api.get(DEMO)
+        tag, now = found.headers["etag"], found.json()["generation"]
+        headers = {
+            "exact": {"If-Match": tag},
+            "list": {"If-Match": f'"x", {tag}, "y"'},
+            "generation": {"If-Match": f'"x", "{now}"'},
+            "date": {"If-Unmodified-Since": LATER},
+            "none": {"If-None-Match": '"x"'},
+        }[form]
+        if (form, meanwhile) == ("generation", "rename") or (form == "none" and "fork" in path):
+            continue  # it holds still
+        monkeypatch.setattr(conditions.Conditions, "require", require)
+        answer = api.request(method, path, headers=headers, **body)
+        monkeypatch.setattr(conditions.Conditions, "require", check)
+        expected = "generation_mismatch" if meanwhile == "commit" else "precondition_failed"
+        assert code_of(answer) == (412, expected), form
+        assert [one["name"] for one in api.get("/api/v1/projects").json()["items"]] == ["demo"], form
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES)
+@pytest.mark.parametrize("form", ['"{generation}"', '"x", "{generation}-{commit}.{revision}"', "*"])
+def test_what_a_condition_does_not_name_may_come_between(
+    api: Api, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: dict[str, Any], form: str
+) -> None:
+    found = api.get(DEMO).json()
+    check = conditions.Conditions.require
+
+    def require(self: conditions.Conditions, target: conditions.Target, free: conditions.Target | None = None) -> None:
+        check(self, target, free)
+        monkeypatch.setattr(conditions.Conditions, "require", check)
+        if "revision" not in form:
+            assert api.patch(DEMO, json={"name": "demo"}).status_code == 200
+
+    monkeypatch.setattr(conditions.Conditions, "require", require)
+    assert api.request(method, path, headers={"If-Match": form.format(**found)}, **body).is_success
+
+
+def test_a_fork_claims_a_name_that_nobody_has(api: Api) -> None:
+    claims = {"If-None-Match": "*"}
+    assert api.post(f"{DEMO}/fork", json={"name": "forked"}, headers=claims).status_code == 201
+    again = api.post(f"{DEMO}/fork", json={"name": "forked"}, headers=claims)
+    assert code_of(again) == (412, "already_exists")
+    assert code_of(api.post(f"{DEMO}/fork", json={"name": "forked"})) == (409, "already_exists")
+
+
+def test_a_condition_costs_no_look_of_its_own(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project that the address names is looked up once, whatever is asked of it."""
+    looks = []
+    catalog = type(api.manifold.context.catalog)
+    for name in ("get_project", "find_project"):
+        real = getattr(catalog, name)
+        monkeypatch.setattr(catalog, name, lambda *given, real=real: [looks.append(1), real(*given)][1])
+
+    def counted(method: str, path: str, body: dict[str, Any], **headers: str) -> int:
+        looks.clear()
+        assert api.request(method, path, headers=headers, **body).is_success, path
+        return len(looks)
+
+    for method, path, body in [
+        ("PATCH", DEMO, {"json": {"name": "demo"}}),
+        ("PUT", f"{FILES}/a", {"content": b"2"}),
+        ("POST", f"{DEMO}/commits", {"json": {"changes": [{"op": "mkdir", "path": "d"}]}}),
+        ("POST", f"{DEMO}/fork", {"json": {"name": "forked"}}),
+    ]:
+        bare = counted(method, path, body)
+        if path.endswith("fork"):
+            body = {"json": {"name": "another"}}
+        of_entry = 1 if path.startswith(FILES) else 0  # the tree that holds it is looked up, its owner asked for
+        tag = api.get(DEMO).headers["etag"]
+        assert counted(method, path, body, **{"If-Match": tag}) == bare + of_entry, path
 
 
 def test_a_generation_in_the_body_counts_beside_headers_that_hold(api: Api) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from manifold_common.domain.history import Point
+from manifold_common.domain.history import Point, Version
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import CommitId, Generation
 
-from functions.api.entity_tags import Tag, Tags, Version
+from functions.api.entity_tags import Tag, Tags
 
 COMMIT = CommitId("a" * 26)
 AT_7 = Version(Point(Generation(7), COMMIT), 2)

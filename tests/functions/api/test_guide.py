@@ -25,7 +25,12 @@ def test_every_command_of_the_guide_works(api: Api, tmp_path: Path) -> None:
         ["bash", "-e", "-u", "-o", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "304\n" in done.stdout and "412\n" in done.stdout and "generation_mismatch" in done.stdout
+    assert (
+        "304\n" in done.stdout
+        and "412\n" in done.stdout
+        and "206\n" in done.stdout
+        and "generation_mismatch" in done.stdout
+    )
     assert api.get("/api/v1/projects/demo/files/a.txt").text == "changed\n"
     assert {item["path"] for item in api.get("/api/v1/projects/copy/tree").json()["items"]} >= {"a.txt", "old"}
     assert api.get("/api/v1/sessions").json()["items"] == []

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import copy
+import io
 import json
+import random
+import tarfile
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,6 +15,7 @@ import pytest
 from manifold_common.adapters.postgres.migrations import known_migrations
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import Generation, ProjectId
+from manifold_common.services.projects.edits import PutFile
 
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, printed, sample
@@ -170,8 +174,6 @@ def test_what_does_not_pass_through_a_function_is_refused_with_what_to_do(
         into[: len(piece)] = piece
         return len(piece)
 
-    from manifold_common.services.projects.edits import PutFile
-
     manifold.edits.apply(LOCAL_PRINCIPAL, project, [PutFile(b"large.bin", read)])
     answer = function("api", request("GET", "/api/v1/projects/demo/files/large.bin"))
     problem = json.loads(answer["body"])
@@ -183,6 +185,31 @@ def test_what_does_not_pass_through_a_function_is_refused_with_what_to_do(
     assert (head["statusCode"], head["headers"]["content-length"]) == (200, str(len(large)))
     encoded = function("api", request("GET", "/api/v1/projects/demo/files/large.bin", range="bytes=0-5242879"))
     assert encoded["statusCode"] == 413, "5 MiB become 7 MB in base64"
+
+
+@pytest.mark.parametrize("form", ["tar", "tar.gz"])
+def test_an_archive_that_does_not_pass_through_a_function_comes_in_parts(
+    function: Function, project: ProjectId, form: str
+) -> None:
+    content_of_file = random.Random(7).randbytes(7 << 20)
+    function.manifold.edits.apply(LOCAL_PRINCIPAL, project, [PutFile(b"large", io.BytesIO(content_of_file).readinto)])
+
+    def fetch(**headers: str) -> dict[str, Any]:
+        event = request("GET", "/api/v1/projects/demo/archive", **headers)
+        return function("api", {**event, "rawQueryString": f"format={form}"})
+
+    refused = fetch()
+    problem = json.loads(refused["body"])
+    assert (refused["statusCode"], problem["code"]) == (413, "answer_too_large")
+    assert "a part with the Range header" in problem["hint"]
+    parts: list[bytes] = []
+    step = 4 << 20
+    while (part := fetch(range=f"bytes={len(parts) * step}-{len(parts) * step + step - 1}"))["statusCode"] == 206:
+        parts.append(content(part))
+    assert part["statusCode"] == 416
+    with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as archive:
+        member = archive.extractfile("large")
+        assert member is not None and member.read() == content_of_file
 
 
 def test_a_request_with_a_key_is_done_once(function: Function, project: ProjectId) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tests.contract.test_routes import DESCRIBED
 from tests.support.api import Api
@@ -169,3 +170,38 @@ def test_nothing_is_loaded_from_elsewhere(api: Api) -> None:
             r"""(?:src|href|srcset|action)\s*=\s*["']?([^"'\s>]+)|url\(([^)]*)\)|@import\s+(\S+)""", api.get(path).text
         )
         assert not [place for places in named for place in places if "//" in place]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_one"),
+    [
+        ({"text": "x"}, True),
+        ({"text": ""}, True),
+        ({"content_base64": "eA=="}, True),
+        ({"text": "x", "content_base64": None}, True),
+        ({"text": None, "content_base64": "eA=="}, True),
+        ({}, False),
+        ({"text": None}, False),
+        ({"text": "x", "content_base64": "eA=="}, False),
+    ],
+)
+def test_the_description_says_which_content_a_change_may_have(
+    api: Api, document: dict[str, Any], change: dict[str, Any], is_one: bool
+) -> None:
+    asked = {"op": "put", "path": "a", **change}
+    taken = Draft202012Validator({**document, "$ref": "#/components/schemas/PutFileChange"})
+    assert taken.is_valid(asked) is is_one
+    api.project()
+    answer = api.post("/api/v1/projects/demo/commits", json={"changes": [asked]})
+    assert answer.is_success is is_one, "the server takes just what the description says"
+
+
+def test_the_description_says_that_a_file_comes_with_one_content(api: Api, document: dict[str, Any]) -> None:
+    api.project()
+    for path, content in (("a", b"text"), ("b", b"\xff")):
+        api.put(f"/api/v1/projects/demo/files/{path}", content=content)
+    wanted = {"paths": [{"path": "a"}, {"path": "b"}]}
+    told = Draft202012Validator({**document, "$ref": "#/components/schemas/FileContent"})
+    items = api.post("/api/v1/projects/demo/read", json=wanted).json()["items"]
+    assert [told.is_valid(item) for item in items] == [True, True]
+    assert not told.is_valid({**items[0], "content_base64": "eA=="})

@@ -236,16 +236,16 @@ def test_reading_for_a_client_that_is_gone_ends_at_its_next_step(api: Api, monke
 
 def test_a_change_whose_client_is_gone_goes_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     api.project()
-    apply, begun, gone = api.manifold.edits.apply, threading.Event(), threading.Event()
+    write, begun, gone = api.manifold.edits.write, threading.Event(), threading.Event()
 
     def late(*arguments: Any, **words: Any) -> Any:
         begun.set()
         assert gone.wait(10)
         time.sleep(0.2)
         check_wanted()
-        return apply(*arguments, **words)
+        return write(*arguments, **words)
 
-    monkeypatch.setattr(api.manifold.edits, "apply", late)
+    monkeypatch.setattr(api.manifold.edits, "write", late)
     with api.connect() as client:
         client.sendall(b"PUT /api/v1/projects/demo/files/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
         assert begun.wait(10)

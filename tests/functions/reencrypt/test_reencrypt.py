@@ -44,7 +44,8 @@ def test_all_keys_go_on_to_the_key_of_the_settings(
     assert names_of(function, projects) == {"default"}
     answer = function("reencrypt", sample("schedule"))
     assert answer == {
-        "kek": {"provider": "file", "key_name": "second", "key_version": 1}, "rewrapped": 3, "failed": {}, "next": None
+        "current": {"provider": "file", "key_name": "second", "key_version": 1},
+        "rewrapped": 3, "failed": [], "failed_total": 0, "next": None,
     }  # fmt: skip
     assert names_of(function, projects) == {"second"}
     assert metrics_of(capsys.readouterr().out)["keys.rewrapped"] == 3
@@ -98,7 +99,9 @@ def test_the_sample_is_taken(make_function: MakeFunction, projects: list[Project
 def test_without_encryption_there_is_nothing_to_do(make_function: MakeFunction) -> None:
     function = make_function(PROJECTS_ENCRYPT="false")
     function.manifold.projects.create(LOCAL_PRINCIPAL, "plain")
-    assert function("reencrypt", {}) == {"kek": None, "rewrapped": 0, "failed": {}, "next": None}
+    assert function("reencrypt", {}) == {
+        "current": None, "rewrapped": 0, "failed": [], "failed_total": 0, "next": None
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.losses import Loss
 from manifold_common.errors import Unavailable
+from manifold_common.shapes.path import listed
 
 from tests.support.manifold import MakeManifold
 from tests.support.privileges import ignores_permissions
@@ -55,9 +56,9 @@ def test_fifos_sockets_and_devices_are_skipped_and_reported(
     work = check_out(manifold, project)
     with planted(work / "d") as names:
         expected = sorted(b"d/" + name for name in names)
-        assert sorted(manifold.sessions.status(LOCAL_PRINCIPAL, S1).skipped) == expected
+        assert sorted(path.exact for path in manifold.sessions.status(LOCAL_PRINCIPAL, S1).answer.skipped) == expected
         (work / "d" / "file").write_bytes(b"two")
-        assert sorted(manifold.commits.commit(LOCAL_PRINCIPAL, S1).skipped) == expected
+        assert sorted(path.exact for path in manifold.commits.commit(LOCAL_PRINCIPAL, S1).skipped) == expected
         put(manifold, project, b"theirs", b"theirs")
         assert look_at_names(check_out(manifold)) == {"d", "d/file", "theirs", *map(os.fsdecode, expected)}
         imported = manifold.transfer.import_folder(LOCAL_PRINCIPAL, project, work)
@@ -76,7 +77,7 @@ def test_a_fifo_in_the_place_of_a_file_counts_as_its_deletion(manifold: Manifold
     (work / "a").unlink()
     os.mkfifo(work / "a")
     done = manifold.commits.commit(LOCAL_PRINCIPAL, S1)
-    assert (done.deleted, done.skipped) == (1, [b"a"])
+    assert (done.deleted, done.skipped) == (1, listed([b"a"]))
     assert paths(manifold, project) == {b"b"}
 
 
@@ -321,17 +322,17 @@ def test_a_commit_says_once_what_it_does_not_keep(manifold: Manifold) -> None:
     (work / "program").chmod(0o4755)
     os.link(work / "a", work / "same")
     os.utime(work / "program", (0, 1 << 34))
-    said = manifold.commits.commit(LOCAL_PRINCIPAL, S1).losses
-    assert {loss: lost.paths for loss, lost in said.items()} == {
+    said = manifold.commits.commit(LOCAL_PRINCIPAL, S1).not_kept
+    assert {lost.kind: lost.count for lost in said} == {
         Loss.SPECIAL_BITS: 2,
         Loss.HARD_LINKS: 1,
         Loss.TIMES: 1,
     }
-    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).losses == {}
+    assert manifold.commits.commit(LOCAL_PRINCIPAL, S1).not_kept == []
     for number in range(2):
         (work / "folder" / f"file-{number}").write_bytes(b"x")
         done = manifold.commits.commit(LOCAL_PRINCIPAL, S1)
-        assert (done.added, done.losses) == (1, {})
+        assert (done.added, done.not_kept) == (1, [])
 
 
 def test_a_large_file_is_counted_while_it_is_read_or_written_and_not_only_at_its_end(

@@ -20,6 +20,7 @@ from manifold_common.services.context import Policy
 from manifold_common.services.direct.plans import Wanted
 from manifold_common.services.projects.edits import Copy, Delete, MakeFolder, Move, PutFile, PutLink
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.path import listed
 from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.support.manifold import MakeManifold
@@ -50,7 +51,7 @@ def test_a_strategy_may_be_named_as_the_command_line_names_it(make_manifold: Mak
     manifold, project = _with_conflict(make_manifold)
     named: Any = "ours"
     done = manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(strategy=named))
-    assert done.conflicts == [b"a"]
+    assert done.conflicts == listed([b"a"])
     assert cat(manifold, project, b"a") == b"mine"
 
 
@@ -72,7 +73,7 @@ def test_a_checkout_with_no_strategy_that_there_is_touches_nothing(make_manifold
 def check_out_folder(manifold: Manifold) -> Any:
     from pathlib import Path
 
-    return Path(manifold.sessions.status(LOCAL_PRINCIPAL, S1).path)
+    return Path(manifold.sessions.status(LOCAL_PRINCIPAL, S1).answer.path)
 
 
 def test_the_rules_themselves_take_no_string_for_a_side() -> None:
@@ -151,8 +152,8 @@ def test_a_list_of_patterns_is_as_good_as_a_tuple(make_manifold: MakeManifold) -
     manifold = make_manifold()
     project = new_project(manifold, a=b"one", b=b"two")
     done = manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=["/a"]))
-    assert done.files == 1
-    assert manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=["/a"])).files == 1
+    assert done.entries == 1
+    assert manifold.sessions.checkout(LOCAL_PRINCIPAL, S1, project, CheckoutRequest(paths=["/a"])).entries == 1
 
 
 @pytest.mark.parametrize("value", ["src", b"src", {b"src": 1}, None, 3, ["a"], [None], [b"../a"], [b"/a"]], ids=repr)
@@ -252,7 +253,7 @@ def test_an_archive_has_a_format_that_there_is(make_manifold: MakeManifold) -> N
     manifold = make_manifold()
     project = new_project(manifold, a=b"one")
     named: Any = "zip"
-    assert b"".join(manifold.archives.export(LOCAL_PRINCIPAL, project, named).pieces).startswith(b"PK")
+    assert b"".join(manifold.archives.export(LOCAL_PRINCIPAL, project, named).read()).startswith(b"PK")
     for value in ("tar", "ZIP", None, Strategy.FAIL):
         with pytest.raises(InvalidInput, match=r"'tar\.gz', 'zip'"):
             manifold.archives.export(LOCAL_PRINCIPAL, project, value)  # type: ignore[arg-type]

@@ -16,9 +16,10 @@ from manifold_common.errors import CommitConflict, GenerationMismatch, QuotaExce
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.services.kept_work import kept_id
 from manifold_common.services.projects.edits import Delete, PutFile
-from manifold_common.services.sessions.sessions import CheckedOut
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.path import listed
 from manifold_common.shapes.requests import CheckoutRequest
+from manifold_common.shapes.sessions import CheckedOut
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, look, lose_ram, new_project, paths, put, reader, remove
@@ -62,7 +63,7 @@ def changed_in(manifold: Manifold, session: SessionId) -> list[bytes]:
 def test_a_commit_names_and_keeps_what_it_drops(manifold: Manifold, project: ProjectId) -> None:
     both_edit(manifold, project)
     done = manifold.commits.commit(LOCAL_PRINCIPAL, S1, THEIRS)
-    assert (done.generation, done.conflicts) == (3, [b"a"])
+    assert (done.generation, done.conflicts) == (3, listed([b"a"]))
     (kept,) = done.kept
     assert files(check_out(manifold, project, kept)) == {"a": b"mine", "b": b"mine too", "c": b"base"}
     assert changed_in(manifold, kept) == [b"a"]  # what went in is not told to be missing
@@ -73,7 +74,7 @@ def test_a_commit_names_and_keeps_what_it_drops(manifold: Manifold, project: Pro
 def test_a_checkout_names_and_keeps_what_it_drops(manifold: Manifold, project: ProjectId) -> None:
     work = both_edit(manifold, project)
     done = take_theirs(manifold)
-    assert (done.generation, done.conflicts) == (2, [b"a"])
+    assert (done.generation, done.conflicts) == (2, listed([b"a"]))
     assert files(work) == {"a": b"theirs", "b": b"mine too", "c": b"base"}
     (kept,) = done.kept
     assert files(check_out(manifold, project, kept)) == {"a": b"mine", "b": b"base", "c": b"base"}
@@ -135,7 +136,7 @@ def test_a_large_file_and_every_kind_of_entry_are_kept(manifold: Manifold, proje
     for name in (b"a", b"b", b"c"):
         put(manifold, project, name, b"theirs")
     done = take_theirs(manifold)
-    assert done.conflicts == [b"a", b"b", b"c"]
+    assert done.conflicts == listed([b"a", b"b", b"c"])
     assert {path: node.content for path, node in look(work).items()} == dict.fromkeys((b"a", b"b", b"c"), b"theirs")
     kept = check_out(manifold, project, done.kept[0])
     assert (kept / "a").read_bytes() == large
@@ -211,7 +212,7 @@ def test_when_all_is_dropped_all_is_kept(manifold: Manifold, project: ProjectId)
     (work / "a").write_bytes(b"mine")
     put(manifold, project, b"a", b"theirs")
     done = manifold.commits.commit(LOCAL_PRINCIPAL, S1, THEIRS)
-    assert (done.commit, done.generation, done.conflicts) == (None, 2, [b"a"])
+    assert (done.commit, done.generation, done.conflicts) == (None, 2, listed([b"a"]))
     assert (work / "a").read_bytes() == b"theirs"
     assert (check_out(manifold, project, done.kept[0]) / "a").read_bytes() == b"mine"
 
@@ -239,7 +240,7 @@ def test_edits_keep_what_they_drop(manifold: Manifold, project: ProjectId) -> No
     done: list[object] = []
     edits = [PutFile(b"a", late), PutFile(b"new", reader(b"mine"))]
     edited = manifold.edits.apply(LOCAL_PRINCIPAL, project, edits, Intent(strategy=Strategy.THEIRS))
-    assert (edited.generation, edited.paths, edited.conflicts) == (3, [b"new"], [b"a"])
+    assert (edited.generation, edited.paths, edited.conflicts) == (3, listed([b"new"]), listed([b"a"]))
     assert cat(manifold, project, b"a") == b"theirs"
     (kept,) = edited.kept
     assert (check_out(manifold, project, kept) / "a").read_bytes() == b"mine"
@@ -310,7 +311,7 @@ def test_a_checkout_that_was_cut_off_is_finished_and_all_that_it_drops_is_kept(
     again = make_manifold()
     done = again.sessions.checkout(LOCAL_PRINCIPAL, S1)
     assert files(work) == {"a": b"theirs", "b": b"theirs", "c": b"base"}
-    assert done.conflicts == [b"b"]
+    assert done.conflicts == listed([b"b"])
     (second,) = done.kept
     assert files(check_out(again, project, first)) == {"a": b"mine", "b": b"mine", "c": b"base"}
     assert files(check_out(again, project, second)) == {"a": b"theirs", "b": b"mine, later", "c": b"base"}
@@ -328,7 +329,7 @@ def test_what_a_session_saved_elsewhere_does_not_drop_what_was_left_here(
         check_out(manifold)
     done = take_theirs(manifold)
     assert (first / "a").read_bytes() == b"saved there"
-    assert done.conflicts == [b"a"]
+    assert done.conflicts == listed([b"a"])
     assert (check_out(manifold, project, done.kept[0]) / "a").read_bytes() == b"left here"
 
 
@@ -407,7 +408,7 @@ def test_expected_does_not_decide_conflicts(manifold: Manifold, project: Project
     with pytest.raises(CommitConflict):
         manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(expected=Generation(2)))
     done = manifold.commits.commit(LOCAL_PRINCIPAL, S1, Intent(expected=Generation(2), strategy=Strategy.OURS))
-    assert (done.generation, done.conflicts) == (3, [b"a"])
+    assert (done.generation, done.conflicts) == (3, listed([b"a"]))
 
 
 def test_an_edit_expects_the_newest_generation_until_it_is_published(manifold: Manifold, project: ProjectId) -> None:

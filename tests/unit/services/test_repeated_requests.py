@@ -10,7 +10,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.arguments import optional_request
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import Generation, parse_request_id
-from manifold_common.services.projects.edits import Delete, Edited, PutFile
+from manifold_common.services.projects.edits import Delete, PutFile
+from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.intent import Intent
 
 from tests.support.manifold import MakeManifold

@@ -145,7 +145,7 @@ def read_everything(repository: Repository) -> set[str]:
 
 def verified(repository: Repository) -> set[str]:
     report = repository.make().verify.run(LOCAL_PRINCIPAL, repository.project, read_data=True)
-    return {problem.object_name for problem in report.problems}
+    return {problem.object for problem in report.problems}
 
 
 Harm = Callable[[Repository, str, str], bytes | None]

@@ -175,7 +175,7 @@ def assemble(
     )
     if mode is WorkspaceMode.EPHEMERAL and (aside := len(folders.retired.aside())):
         warnings.append(f"working sets are set aside: {aside}; 'manifold leftovers list' shows them")
-    return Manifold(
+    made = Manifold(
         settings,
         context,
         WorkingSets(
@@ -183,6 +183,7 @@ def assemble(
             lock_timeout_seconds=policy.lock_timeout_seconds,
             was_ended=lambda owner: catalog.was_ended(owner.tenant, owner.user, owner.session, owner.opened_at),
             is_open=lambda owner: _is_open(catalog, owner),
+            holds_work=lambda left: made.relocation.has_own_changes(left),
         ),
         standing,
         installations,
@@ -193,6 +194,7 @@ def assemble(
         caches=cache_bytes > 0,
         warnings=warnings,
     )
+    return made
 
 
 def _is_open(catalog: Catalog, owner: Owner) -> bool:

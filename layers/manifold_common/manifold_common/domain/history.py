@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, TypeAlias
 
-from manifold_common.errors import GenerationMismatch, InvalidInput, StaleStore
+from manifold_common.errors import GenerationMismatch, InvalidInput, PreconditionFailed, StaleStore
 from manifold_common.ids import CommitId, Generation, parse_commit_id
 
 _POINT = re.compile(r"([0-9]{1,15})(?:-([a-z2-7]{26}))?\Z")
@@ -26,6 +26,22 @@ class Point(NamedTuple):
     def __str__(self) -> str:
         """The spelling everywhere: in entity tags, on the command line, in JSON, in the names of stored objects."""
         return f"{self.generation}" if self.commit is None else f"{self.generation}-{self.commit}"
+
+
+class Version(NamedTuple):
+    """A state of a project. Every commit makes another generation; what else changes it, such as another name, counts
+    its revision up."""
+
+    point: Point
+    revision: int | None
+    """``None``: not known, so that it may be any."""
+
+    def is_at(self, other: Version) -> bool:
+        """Tell whether ``other``, of which all is known, is this version as far as it is known."""
+        return self.point.is_at(other.point) and self.revision in (None, other.revision)
+
+    def __str__(self) -> str:
+        return f"{self.point}.{self.revision}"
 
 
 Seen: TypeAlias = Generation | Point
@@ -58,6 +74,18 @@ def require_expected(head: Point, expected: Seen | None) -> None:
         expected=point.generation,
         head_generation=head.generation,
     )
+
+
+def require_version(found: Version, expected: Version | None) -> None:
+    """Raises GenerationMismatch, PreconditionFailed: a project is not (any more) what a change of it depends on."""
+    if expected is None:
+        return
+    require_expected(found.point, expected.point)
+    if not expected.is_at(found):
+        raise PreconditionFailed(
+            f"the project was changed, at generation {found.point.generation}, since its conditions were looked at",
+            hint="read it again, and decide anew",
+        )
 
 
 def history_replaced(seen: Point, head: Generation) -> StaleStore:

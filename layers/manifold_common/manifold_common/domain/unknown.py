@@ -21,6 +21,14 @@ def unknown_session(session: SessionId, open_ones: Iterable[SessionId] = ()) -> 
     )
 
 
+def closed_session(session: SessionId) -> NotFound:
+    """The session is not there, and its working set still is."""
+    return NotFound(
+        f"there is no session '{session}' any more, and its working set is still on this machine",
+        hint=f"'manifold leftovers set-aside {session}' keeps it under a name, 'manifold leftovers list' shows where",
+    )
+
+
 def not_here(session: SessionId, hint: str) -> NotFound:
     """Args: ``hint``: how to bring it here, or what is here."""
     return NotFound(f"session '{session}' has no working set on this machine", hint=hint)

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from manifold_common.domain.paths import to_display
-from manifold_common.domain.tree import Entry, chunk_ids
+from manifold_common.domain.tree import FILE, Entry, chunk_ids
+from manifold_common.domain.wording import plural
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.errors import CorruptObject
 from manifold_common.format.buffers import Buffer
@@ -22,26 +23,52 @@ Entries: TypeAlias = Sequence[tuple[bytes, Entry]]
 
 
 class Contents:
-    """Gives the files' content in the order of ``entries``. Ask for each file once, in that order."""
+    """Gives the files' content in the order of ``entries``. Ask for each file once, in that order.
 
-    def __init__(self, entries: Entries, places: Places, reader: BlockReader) -> None:
+    Args: ``start``, ``end``: what is wanted of all the contents, one after another. Of the rest nothing is given, and
+    no chunk is read.
+    """
+
+    def __init__(
+        self, entries: Entries, places: Places, reader: BlockReader, *, start: int = 0, end: int | None = None
+    ) -> None:
         self._reader = reader
         self._known = places
-        self._pieces = self._all(self._places(entries, places))
+        self._start = start
+        self._end = end
+        self._at = 0
+        self._pieces = self._all(self._wanted(entries, places))
 
     def of(self, entry: Entry) -> Iterator[Buffer]:
-        """Yield the content of the next file."""
-        for _ in chunk_ids(entry):
-            yield next(self._pieces)
+        """Yield the content of the next file, as far as it is wanted. Raises CorruptObject."""
+        first, last = self._overlap(self._at, entry.size if entry.kind == FILE else 0)
+        self._at += entry.size if entry.kind == FILE else 0
+        left = last - first
+        while left > 0:
+            piece = next(self._pieces)
+            left -= len(piece)
+            yield piece
 
-    @staticmethod
-    def _places(entries: Entries, places: Places) -> Iterator[Place]:
+    def _overlap(self, at: int, size: int) -> tuple[int, int]:
+        """Return what is wanted of ``size`` bytes that begin at ``at``, counted from there."""
+        return max(0, self._start - at), size if self._end is None else min(size, self._end - at)
+
+    def _wanted(self, entries: Entries, places: Places) -> Iterator[Place]:
+        at = 0
         for path, entry in entries:
+            end = at + (entry.size if entry.kind == FILE else 0)
             for chunk in chunk_ids(entry):
                 place = places.get(chunk)
                 if place is None:
                     raise CorruptObject(to_display(path), "no object is known to hold its content")
-                yield place
+                first, last = self._overlap(at, place.length)
+                at += place.length
+                if first < last:
+                    yield place._replace(offset=place.offset + first, length=last - first)
+            if at != end:
+                raise CorruptObject(
+                    to_display(path), f"its content has not the {plural(entry.size, 'byte')} it is said to"
+                )
 
     def _all(self, places: Iterator[Place]) -> Iterator[Buffer]:
         window: list[Place] = []

@@ -2,8 +2,9 @@
 
 The types are the API's own shapes (docs/http-api.md); bytes are base64 on the wire. Nothing of an answer is taken on
 trust: ids, keys, names, links and times are of types that refuse what could not be one when they are decoded, and an
-answer about something else than was asked for is refused (``shapes/asked.py``). Every method may raise ``Unavailable``
-(the request was repeated where that is safe), ``BadAnswer``, and what the server answers, as the error that it names.
+answer about something else than was asked for is refused (``shapes/answer_checks.py``). Every method may raise
+``Unavailable`` (the request was repeated where that is safe), ``BadAnswer``, and what the server answers, as the error
+that it names.
 """
 
 from __future__ import annotations

@@ -122,6 +122,7 @@ class Publisher:
             )
         log = self._context.log
         changes = log.read_commit(tenant, project, row).changes
+        request.on_replay()
         return Published(log.load(tenant, project, row.generation), row, changes, False, [], [], repeated=True)
 
     def is_contended(self, tenant: TenantId, project: ProjectId) -> bool:

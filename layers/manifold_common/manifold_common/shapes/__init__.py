@@ -1,6 +1,6 @@
-"""What the world says to Manifold and hears from it, each thing once.
+"""The requests that Manifold takes and the answers that it gives, each defined once.
 
-Services take and return these; HTTP, events, the client of another server and ``--json`` of the commands use the same
-ones, and the description of the API is made from them. ``base`` says what all are made of, ``decode`` how what somebody
-sent becomes one.
+Services take and return these types. HTTP routes, direct events, the client of a server and ``--json`` of the commands
+use the same ones, and the OpenAPI document is generated from them. ``base`` has the base classes and common types,
+``decode`` turns received bytes into a request.
 """

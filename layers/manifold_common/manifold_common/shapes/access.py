@@ -1,7 +1,7 @@
 """Clients that read and store content past a server: plans and uploads (docs/direct-access.md).
 
 Keys and bytes are base64; nothing of them is ever logged. Whether an answer is about what was asked for is seen to in
-``shapes/asked.py``.
+``shapes/answer_checks.py``.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.served_link import SERVED_LINK
 from manifold_common.ids import CommitId, DekId, Generation, ObjectId, ProjectId, SessionId, TenantId, UserId
-from manifold_common.shapes.base import Answer, Count, Dated, Message, Moment, Provenance, Request, SeenGeneration
-from manifold_common.shapes.changes import Expected
+from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request, SeenGeneration, seen_of
+from manifold_common.shapes.changes import ChangeRequest
 from manifold_common.shapes.projects import GENERATION
+from manifold_common.shapes.requests import CheckoutRequest
 from manifold_common.shapes.sessions import DROP_LOST_DRAFT, DROPPED_DRAFT, SEEN, Committed, Patterns
 
 MAX_SLOTS = 64
@@ -134,6 +134,15 @@ class PlanSession(PlanProject, frozen=True):
     seen_generation: Annotated[SeenGeneration | None, Meta(description=SEEN)] = None
     drop_lost_draft: Annotated[bool, Meta(description=DROP_LOST_DRAFT)] = False
 
+    def request(self, *, only_new: bool = False) -> CheckoutRequest:
+        return CheckoutRequest(
+            generation=self.generation,
+            paths=tuple(self.paths),
+            seen_generation=seen_of(self.seen_generation),
+            drop_lost_draft=self.drop_lost_draft,
+            only_new=only_new,
+        )
+
 
 class OpenUploads(Request, frozen=True):
     base_generation: Annotated[SeenGeneration, Meta(description="What the draft is made on.")]
@@ -187,20 +196,21 @@ class UploadReceipt(Request, frozen=True):
     blake3: Annotated[Annotated[bytes, Meta(max_length=64)], Meta(description="BLAKE3-256 of them.")]
 
 
+Receipts = Annotated[list[UploadReceipt], Meta(max_length=10_000)]
+
+
 class VerifyUploads(Request, frozen=True):
     draft: UploadReceipt
-    packs: Annotated[list[UploadReceipt], Meta(max_length=10_000)] = []
+    packs: Receipts = []
 
 
 class Verified(Answer, frozen=True):
     checked: Annotated[Count, Meta(description="Packs that were read back by this call.")]
 
 
-class PublishUploads(VerifyUploads, frozen=True):
-    message: Message = ""
-    provenance: Provenance = {}
-    strategy: Strategy = Strategy.FAIL
-    expected_generation: Expected = None
+class PublishUploads(ChangeRequest, frozen=True, kw_only=True):
+    draft: UploadReceipt
+    packs: Receipts = []
     known_generation: Annotated[
         SeenGeneration | None,
         Meta(
@@ -215,3 +225,6 @@ class Published(Committed, frozen=True):
         SessionPlan | None,
         Meta(description="Null where none was asked for, or none could be had: ask for it by itself."),
     ] = None
+
+    def without_plan(self) -> Committed:
+        return Committed(**{name: getattr(self, name) for name in Committed.__struct_fields__})

@@ -8,7 +8,7 @@ when they are decoded, what could not be one. Bytes are base64 in JSON.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -21,10 +21,16 @@ from manifold_common.ids import Generation
 class Request(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, kw_only=True):
     """Base of what is asked for. What is left at its default is not sent: a server of before may not know it."""
 
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Fields of which there has to be just one, for the description of the API."""
+
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Base of what is answered. A field whose type has ``UnsetType`` is left out where there is nothing to say; every
     other one is always sent, whether or not it has a default for servers of before."""
+
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Fields of which there is one at most, for the description of the API."""
 
 
 class Dated(Answer, frozen=True, kw_only=True):

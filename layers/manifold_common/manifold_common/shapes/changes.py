@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 from msgspec import Meta
 
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point, Seen
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.shapes.base import Answer, Count, Message, Mode, Provenance, Request, SeenGeneration
+from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.losses import NOT_KEPT, NotKept
 from manifold_common.shapes.path import LISTED_PATHS, Place, TreePath
 
@@ -20,6 +23,7 @@ KEPT = (
     "Sessions that keep, as their drafts, what the strategy `theirs` dropped. Check one out to see it, commit it to "
     "bring it back, or close it."
 )
+GENERATION_COMMIT = "Commit of that generation, also where nothing was changed. Null at generation 0."
 EXPECTED = "As If-Match: do it only on top of this generation; a mismatch is answered by 409."
 STRATEGY = "What to do where others changed the same paths."
 
@@ -34,9 +38,15 @@ class Edited(Answer, frozen=True):
     paths_total: Count
     conflicts: Annotated[list[TreePath], Meta(description=DECIDED)]
     kept: Annotated[list[SessionId], Meta(description=KEPT)]
+    generation_commit: Annotated[CommitId | None, Meta(description=GENERATION_COMMIT)] = None
+
+    @property
+    def point(self) -> Point:
+        """The generation, with its commit."""
+        return Point(self.generation, self.generation_commit or self.commit)
 
 
-class ImportedArchive(Edited, frozen=True):
+class ImportedArchive(Edited, frozen=True, kw_only=True):
     entries: Annotated[Count, Meta(description="Files, folders and links taken from the archive.")]
     total_bytes: Annotated[Count, Meta(description="Bytes of all files in the archive.")]
     skipped: Annotated[list[TreePath], Meta(description="Devices and FIFOs, which no project holds.")]
@@ -71,6 +81,19 @@ class ExportedFolder(Answer, frozen=True):
 Expected: TypeAlias = Annotated[SeenGeneration | None, Meta(description=EXPECTED)]
 
 
+class ChangeRequest(Request, frozen=True, kw_only=True):
+    """What a request says of the change that it asks for."""
+
+    message: Message = ""
+    provenance: Provenance = {}
+    expected_generation: Expected = None
+    strategy: Annotated[Strategy, Meta(description=STRATEGY)] = Strategy.FAIL
+
+    def intent(self, expected: Seen | None, request: NamedRequest | None) -> Intent:
+        """Return what is meant. Args: ``expected``: what this and the headers ask for; ``request``: its name."""
+        return Intent(self.message, self.provenance, expected, self.strategy, request)
+
+
 class NewFolder(Place, frozen=True, kw_only=True):
     mode: Mode | None = None
     message: Message = ""
@@ -87,6 +110,8 @@ class MovePaths(Request, frozen=True):
 
 class PutFileChange(Place, frozen=True, kw_only=True, tag_field="op", tag="put"):
     """Create or replace a file: with `text`, or with `content_base64`."""
+
+    ONE_OF: ClassVar = (("text", "content_base64"),)
 
     text: Annotated[str | None, Meta(description="The content, as UTF-8.")] = None
     content_base64: Annotated[bytes | None, Meta(description="The content, as any bytes.")] = None
@@ -105,6 +130,8 @@ class PutFileChange(Place, frozen=True, kw_only=True, tag_field="op", tag="put")
 
 class PutLinkChange(Place, frozen=True, kw_only=True, tag_field="op", tag="link"):
     """Create or replace a symbolic link: to `target`, or to `target_base64`."""
+
+    ONE_OF: ClassVar = (("target", "target_base64"),)
 
     target: Annotated[str | None, Meta(description="Where it points to, as text.")] = None
     target_base64: Annotated[bytes | None, Meta(description="The same, as any bytes.")] = None
@@ -148,7 +175,7 @@ class CopyChange(_FromTo, frozen=True, tag_field="op", tag="copy"):
 TreeChange: TypeAlias = PutFileChange | PutLinkChange | MakeFolderChange | DeleteChange | MoveChange | CopyChange
 
 
-class NewCommit(Request, frozen=True):
+class NewCommit(ChangeRequest, frozen=True, kw_only=True):
     """Changes that become one commit: all of them or none."""
 
     changes: Annotated[
@@ -162,13 +189,9 @@ class NewCommit(Request, frozen=True):
             ],
         ),
     ]
-    message: Message = ""
-    provenance: Provenance = {}
-    expected_generation: Expected = None
-    strategy: Annotated[Strategy, Meta(description=STRATEGY)] = Strategy.FAIL
 
 
-class Restore(Request, frozen=True):
+class Restore(ChangeRequest, frozen=True, kw_only=True):
     generation: Annotated[Generation, Meta(description="The generation to bring back.", examples=[3])]
     paths: Annotated[
         list[Place],
@@ -178,7 +201,3 @@ class Restore(Request, frozen=True):
             examples=[[{"path": "src"}]],
         ),
     ] = []
-    message: Message = ""
-    provenance: Provenance = {}
-    expected_generation: Expected = None
-    strategy: Annotated[Strategy, Meta(description=STRATEGY)] = Strategy.FAIL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -20,6 +20,8 @@ class ReadFiles(Request, frozen=True):
 
 class FileContent(TreeEntry, frozen=True, kw_only=True):
     """A file with its content; without it what is no file, and what is too large for an answer: read that by itself."""
+
+    ONE_OF: ClassVar = (("text", "content_base64"),)
 
     etag: Annotated[str, Meta(description="Of a file, for conditions.")] | UnsetType = UNSET
     text: Annotated[str, Meta(description="The content, if it is UTF-8 without NUL.")] | UnsetType = UNSET

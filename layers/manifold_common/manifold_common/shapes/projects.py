@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from manifold_common.domain.history import Point
+from manifold_common.domain.history import Point, Version
 from manifold_common.domain.keys import Encryption
 from manifold_common.domain.project_name import MAX_NAME_BYTES, NAME_PATTERN, check_project_name
 from manifold_common.errors import InvalidInput
@@ -74,6 +74,10 @@ class Project(Dated, frozen=True):
     def point(self) -> Point:
         """The newest generation, with its commit."""
         return Point(self.generation, self.commit)
+
+    @property
+    def version(self) -> Version:
+        return Version(self.point, self.revision)
 
 
 class ProjectPage(Page, frozen=True):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from enum import Enum
+from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point
 from manifold_common.ids import SLUG, CommitId, Generation, ProjectId, SessionId
-from manifold_common.shapes.base import Answer, Count, Dated, Message, Moment, Provenance, Request, SeenGeneration
-from manifold_common.shapes.changes import DECIDED, KEPT, STRATEGY
+from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request, SeenGeneration, seen_of
+from manifold_common.shapes.changes import DECIDED, GENERATION_COMMIT, KEPT, STRATEGY, ChangeRequest
 from manifold_common.shapes.history import TreeDifference
 from manifold_common.shapes.losses import NOT_KEPT, NotKept
 from manifold_common.shapes.page import Page
 from manifold_common.shapes.path import LISTED_PATHS, TreePath
 from manifold_common.shapes.projects import GENERATION
+from manifold_common.shapes.requests import CheckoutRequest
 
 SEEN = (
     "The highest generation seen before, best with its commit id: `7-<commit id>`. A store that has less, or another "
@@ -35,6 +38,15 @@ class Checkout(Request, frozen=True):
     seen_generation: Seen = None
     drop_lost_draft: Annotated[bool, Meta(description=DROP_LOST_DRAFT)] = False
 
+    def request(self, *, only_new: bool = False) -> CheckoutRequest:
+        return CheckoutRequest(
+            generation=self.generation,
+            strategy=self.strategy,
+            seen_generation=seen_of(self.seen_generation),
+            drop_lost_draft=self.drop_lost_draft,
+            only_new=only_new,
+        )
+
 
 class OpenSession(Checkout, frozen=True):
     project: Annotated[str | None, Meta(description="Name or id; needed for a new session.", examples=["demo"])] = None
@@ -44,11 +56,11 @@ class OpenSession(Checkout, frozen=True):
     ] = None
     paths: Annotated[Patterns, Meta(description="Restrict a new session to these (gitignore syntax).")] = []
 
+    def request(self, *, only_new: bool = False) -> CheckoutRequest:
+        return structs.replace(super().request(only_new=only_new), paths=tuple(self.paths))
 
-class CommitSession(Request, frozen=True):
-    message: Message = ""
-    provenance: Provenance = {}
-    strategy: Annotated[Strategy, Meta(description=STRATEGY)] = Strategy.FAIL
+
+class CommitSession(ChangeRequest, frozen=True, kw_only=True):
     expected_generation: Annotated[
         SeenGeneration | None,
         Meta(description="As If-Match: the project's newest, whichever one the session is based on."),
@@ -62,11 +74,26 @@ class Missing(Dated, frozen=True):
     since: Annotated[Moment, Meta(description="What was changed in it after that, and not saved, is not restored.")]
 
 
-class CheckedOut(Dated, frozen=True):
+class CheckoutKind(Enum):
+    NEW = "new"
+    WARM = "warm"
+    """The generation had not changed: nothing was touched."""
+    REFRESHED = "refreshed"
+    RESTORED = "restored"
+    """Built again from its base and its draft, on this or another machine."""
+
+
+class CheckedOut(Dated, frozen=True, kw_only=True):
     session: SessionId
     project: ProjectId
     path: Annotated[str, Meta(description="The working directory, on the server's machine.")]
-    kind: Literal["new", "warm", "refreshed", "restored"]
+    kind: Annotated[
+        CheckoutKind,
+        Meta(
+            description="`warm`: nothing was touched, since the generation had not changed. `restored`: built again "
+            "from its base and its draft, on this or another machine."
+        ),
+    ]
     generation: Generation
     commit: Annotated[CommitId | None, Meta(description="Of that generation. Null at generation 0.")]
     head_generation: Generation
@@ -75,16 +102,18 @@ class CheckedOut(Dated, frozen=True):
     expires_at: Moment
     missing: Annotated[
         Missing | None, Meta(description="The working set that it was restored without, if there was one.")
-    ]
-    dropped_draft: Annotated[CommitId | None, Meta(description=DROPPED_DRAFT)]
+    ] = None
+    dropped_draft: Annotated[CommitId | None, Meta(description=DROPPED_DRAFT)] = None
     conflicts: Annotated[list[TreePath], Meta(description=DECIDED)]
     kept: Annotated[list[SessionId], Meta(description=KEPT)]
 
 
 class Closed(Answer, frozen=True):
+    session: SessionId
     left: Annotated[
-        str, Meta(description="What a process that works in the directory puts there; its removal goes on.")
-    ]
+        str,
+        Meta(description="What a process that works in the directory puts there; its removal goes on. Empty: nothing."),
+    ] = ""
 
 
 class Session(Dated, frozen=True):
@@ -140,3 +169,16 @@ class Committed(Answer, frozen=True):
         list[TreePath], Meta(description="Files that were being written to; committed as they were read.")
     ]
     not_kept: Annotated[list[NotKept], Meta(description=NOT_KEPT)]
+    generation_commit: Annotated[CommitId | None, Meta(description=GENERATION_COMMIT)] = None
+    behind: Annotated[
+        Annotated[str, Meta(pattern=r"\A[a-z_]{1,64}\Z")] | None,
+        Meta(
+            description="Code of the error for which the working set could not follow. The commit is made all the "
+            "same, and the session's next checkout brings the working set there."
+        ),
+    ] = None
+
+    @property
+    def point(self) -> Point:
+        """The generation, with its commit."""
+        return Point(self.generation, self.generation_commit or self.commit)

@@ -18,7 +18,7 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import StoreUnavailable, Unavailable
 from manifold_common.ids import DEFAULT_TENANT, Generation, ProjectId, TenantId
 from manifold_common.ports.generation_cache import Generations, Invalidation, Listener, NoGenerationCache
-from manifold_common.services.sessions.sessions import CheckoutKind
+from manifold_common.shapes.sessions import CheckoutKind
 from manifold_local.host.following import following
 
 from tests.support.manifold import MakeManifold

@@ -55,7 +55,7 @@ def test_after_a_rotation_every_key_goes_on_to_the_new_version(manifold: Manifol
     assert manifold.rewrap.run().rewrapped == 0
     assert provider_of(manifold).rotate() == 2
     done = manifold.rewrap.run()
-    assert (done.kek, done.rewrapped, done.failed, done.next) == (Kek("file", "default", 2), 2, {}, None)
+    assert (done.kek, done.rewrapped, done.troubles, done.next) == (Kek("file", "default", 2), 2, [], None)
     assert {kek for project in projects for kek in keks(manifold, project)} == {Kek("file", "default", 2)}
     other = make_manifold(node="b")
     for project in projects:
@@ -91,7 +91,7 @@ def test_cut_off_between_store_and_catalog_the_next_run_does_it_again(
         raise CatalogUnavailable("killed here")
 
     monkeypatch.setattr(manifold.context.catalog, "replace_wrapped_key", away)
-    assert list(manifold.rewrap.run().failed.values()) == ["catalog_unavailable"]
+    assert [trouble.error.code for trouble in manifold.rewrap.run().troubles] == ["catalog_unavailable"]
     assert [kek.key_version for kek in keks(manifold, project)] == [1, 2], "never is the catalog ahead of the store"
     monkeypatch.undo()
     assert manifold.rewrap.run().rewrapped == 1
@@ -108,7 +108,7 @@ def test_where_the_store_does_not_take_it_the_catalog_keeps_what_the_store_has(
         raise StoreUnavailable("the store is away")
 
     monkeypatch.setattr(manifold.context.store, "put", away)
-    assert list(manifold.rewrap.run().failed.values()) == ["store_unavailable"]
+    assert [trouble.error.code for trouble in manifold.rewrap.run().troubles] == ["store_unavailable"]
     monkeypatch.undo()
     assert [kek.key_version for kek in keks(manifold, project)] == [1, 1]
 
@@ -184,6 +184,6 @@ def test_keys_of_a_provider_that_is_no_longer_there_hold_up_no_others(
 
     monkeypatch.setattr(manifold.providers["file"], "unwrap", away)
     done = rewrap.run()
-    assert (done.rewrapped, len(done.failed), done.next) == (0, 8, None)
-    assert set(done.failed.values()) == {"key_unavailable"}
+    assert (done.rewrapped, len(done.troubles), done.next) == (0, 8, None)
+    assert {trouble.error.code for trouble in done.troubles} == {"key_unavailable"}
     assert len(asked) == 5, "after some, it is not asked any more"

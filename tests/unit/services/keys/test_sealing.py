@@ -55,7 +55,7 @@ def test_reading_changes_nothing_and_the_first_write_begins_the_encryption(
     before = in_the_clear(node.context.store)
     assert cat(node, project, b"a") == b"one"
     check_out(node, project)
-    assert node.verify.run(LOCAL_PRINCIPAL, project, read_data=True).plain_objects == 2
+    assert node.verify.run(LOCAL_PRINCIPAL, project, read_data=True).unencrypted_objects == 2
     assert state(node, project) is Encryption.NONE
     put(node, project, b"c", b"three")
     assert in_the_clear(node.context.store) == before
@@ -96,7 +96,7 @@ def test_nothing_that_is_made_afterwards_is_in_the_clear_whichever_way_it_comes(
     source.mkdir()
     (source / word).write_bytes(text)
     node.transfer.import_folder(LOCAL_PRINCIPAL, project, source, keep=True)
-    rest = b"".join(node.archives.export(LOCAL_PRINCIPAL, project, ArchiveFormat.TAR_GZ).pieces)
+    rest = b"".join(node.archives.export(LOCAL_PRINCIPAL, project, ArchiveFormat.TAR_GZ).read())
 
     def read(into: memoryview) -> int:
         nonlocal rest
@@ -289,9 +289,9 @@ def test_old_objects_are_counted(plain: Manifold, make_manifold: MakeManifold) -
     assert found.unencrypted is not None
     assert found.unencrypted.objects == 2
     report = node.verify.run(LOCAL_PRINCIPAL, project)
-    assert report.plain_objects == 3, "the pack too"
+    assert report.unencrypted_objects == 3, "the pack too"
     old = [key for key in in_the_clear(node.context.store) if "/keys/" not in key]
-    assert report.plain_bytes == sum(len(node.context.store.get(key, max_bytes=1 << 30)) for key in old)
+    assert report.unencrypted_bytes == sum(len(node.context.store.get(key, max_bytes=1 << 30)) for key in old)
     assert node.context.catalog.count_plain_projects() == 1
 
 

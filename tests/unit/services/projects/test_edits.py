@@ -11,6 +11,7 @@ from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError, N
 from manifold_common.ids import Generation
 from manifold_common.services.projects.edits import Copy, Delete, Edit, MakeFolder, Move, PutFile, PutLink
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.path import listed
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, new_project, paths, put, reader
@@ -149,7 +150,7 @@ def test_a_restore_never_moves_the_head_back(make_manifold: MakeManifold) -> Non
     assert done.generation == 3
     assert [cat(manifold, project, b"a", n) for n in (1, 2, 3)] == [b"one", b"two", b"one"]
     done = manifold.edits.restore(LOCAL_PRINCIPAL, project, Generation(0))
-    assert (done.generation, done.paths, paths(manifold, project)) == (4, [b"a"], set())
+    assert (done.generation, done.paths, paths(manifold, project)) == (4, listed([b"a"]), set())
 
 
 def test_a_restore_of_the_empty_generation_leaves_a_project_that_can_be_read(make_manifold: MakeManifold) -> None:

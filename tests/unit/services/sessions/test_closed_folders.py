@@ -119,7 +119,7 @@ def test_after_a_crash_they_are_closed_and_nobody_takes_them_for_changed(
         with pytest.raises(Killed):
             check_out(manifold)
     assert mode(work / "d") == 0o755
-    assert manifold.commits.save(LOCAL_PRINCIPAL, S1).commit is None
+    assert manifold.commits.save(LOCAL_PRINCIPAL, S1).draft is None
     assert look(work) == before
     check_out(manifold)
     assert (work / "d/g").read_bytes() == b"theirs" and mode(work / "d") == 0o555

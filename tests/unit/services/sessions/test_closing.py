@@ -83,8 +83,8 @@ def test_nothing_is_left_of_a_session_that_is_closed_while_a_process_renames_its
     for _ in range(10):
         work = check_out(manifold, project)
         with at_work(_RENAMING, work):
-            left = manifold.sessions.close(LOCAL_PRINCIPAL, S1)
-        assert left is None
+            done = manifold.sessions.close(LOCAL_PRINCIPAL, S1)
+        assert not done.left
         assert plaintext(manifold) == []
         assert manifold.leftovers.being_removed() == []
 
@@ -103,9 +103,7 @@ def test_what_a_process_goes_on_to_write_is_told_and_removed_later(
         return (remove(folder) and None) or f"{folder}: directory not empty"
 
     monkeypatch.setattr(retired, "remove_tree", and_a_file_comes_back)
-    left = manifold.sessions.close(LOCAL_PRINCIPAL, S1)
-    assert left is not None
-    assert "not empty" in left
+    assert "not empty" in manifold.sessions.close(LOCAL_PRINCIPAL, S1).left
     assert len(manifold.leftovers.being_removed()) == 1
     assert not work.exists(), "its place is free, and the session is closed"
     assert check_out(manifold, project) == work
@@ -186,7 +184,7 @@ def test_housekeeping_that_tidies_up_at_the_same_moment_does_not_get_in_the_way(
             manifold.working_sets.folders.retired.remove_rest()
 
     monkeypatch.setattr(os, "mkdir", tidy_after)
-    assert manifold.sessions.close(LOCAL_PRINCIPAL, S1) is None
+    assert manifold.sessions.close(LOCAL_PRINCIPAL, S1).left == ""
     assert tidied
     assert not work.exists()
 

@@ -18,10 +18,10 @@ from manifold_common.errors import CommitConflict, NotFound
 from manifold_common.format.layout import project_prefix
 from manifold_common.ids import DEFAULT_TENANT, ProjectId
 from manifold_common.ports.catalog import SessionView
-from manifold_common.services.sessions.sessions import CheckoutKind
 from manifold_common.services.upkeep.superseded import Superseded
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
+from manifold_common.shapes.sessions import CheckoutKind
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, cat, check_out, look, lose_ram, new_project, paths, put, remove
@@ -79,7 +79,7 @@ def test_saved_work_comes_back_as_it_was(
     edit(work)
     expected = look(work)
     saved = manifold.commits.save(LOCAL_PRINCIPAL, S1)
-    assert saved.commit is not None
+    assert saved.draft is not None
     lose_ram(work)
     there = make_manifold(node=node)
     done = there.sessions.checkout(LOCAL_PRINCIPAL, S1)
@@ -202,7 +202,7 @@ def test_work_that_was_undone_is_not_brought_back(manifold: Manifold, project: P
     assert manifold.commits.save(LOCAL_PRINCIPAL, S1).changed == 1
     (work / "a").write_bytes(b"one")
     os.utime(work / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert manifold.commits.save(LOCAL_PRINCIPAL, S1).commit is None
+    assert manifold.commits.save(LOCAL_PRINCIPAL, S1).draft is None
     lose_ram(work)
     assert (check_out(manifold) / "a").read_bytes() == b"one"
     assert len(kept_objects(manifold, project)) == 1

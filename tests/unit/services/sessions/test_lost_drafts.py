@@ -13,8 +13,8 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.errors import CorruptObject, DraftLost
 from manifold_common.format.layout import commit_key, project_prefix
 from manifold_common.ids import DEFAULT_TENANT, CommitId, Generation, ProjectId, UserId
-from manifold_common.services.projects.verify import VerifyReport
 from manifold_common.shapes.requests import CheckoutRequest
+from manifold_common.shapes.verification import VerifyReport
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, check_out, lose_ram, new_project, not_found_at_first, put
@@ -39,7 +39,7 @@ def saved(manifold: Manifold, project: ProjectId) -> CommitId:
     work = check_out(manifold, project)
     (work / "a").write_bytes(b"edited")
     (work / "big").write_bytes(os.urandom(PACKED_BYTES))
-    draft = manifold.commits.save(LOCAL_PRINCIPAL, S1).commit
+    draft = manifold.commits.save(LOCAL_PRINCIPAL, S1).draft
     assert draft is not None
     lose_ram(work)
     return draft
@@ -107,7 +107,7 @@ def test_a_verification_names_the_session_whose_saved_work_is_damaged(
     check_out(manifold, project, S2)
     found = verify(manifold, project)
     assert not found.ok
-    assert [(problem.object_name, problem.sessions) for problem in found.problems] == [(key, (S1,))]
+    assert [(problem.object, problem.sessions) for problem in found.problems] == [(key, (S1,))]
 
 
 def test_drafts_of_other_users_are_looked_at_too(manifold: Manifold, project: ProjectId) -> None:
@@ -119,7 +119,7 @@ def test_drafts_of_other_users_are_looked_at_too(manifold: Manifold, project: Pr
     catalog.close_session(LOCAL_PRINCIPAL.tenant, LOCAL_PRINCIPAL.user, S1)
     catalog.open_session(replace(view.session, user=other.user), ttl=manifold.context.policy.session_ttl)
     key = lose_object(manifold, project, draft)
-    assert [problem.object_name for problem in verify(manifold, project).problems] == [key]
+    assert [problem.object for problem in verify(manifold, project).problems] == [key]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -165,7 +165,7 @@ def test_a_working_set_that_was_left_behind_is_told_of_a_lost_draft_and_keeps_it
     there = make_manifold(node="b")
     work = check_out(there, project)
     (work / "b").write_bytes(b"saved there")
-    draft = there.commits.save(LOCAL_PRINCIPAL, S1).commit
+    draft = there.commits.save(LOCAL_PRINCIPAL, S1).draft
     assert draft is not None
     (left / "mine").write_bytes(b"of here")
     for node in (manifold, there):
@@ -201,7 +201,7 @@ def test_a_working_set_elsewhere_keeps_what_it_took_for_saved_when_that_was_give
 ) -> None:
     work = check_out(manifold, project)
     (work / "a").write_bytes(b"the last copy")
-    draft = manifold.commits.save(LOCAL_PRINCIPAL, S1).commit
+    draft = manifold.commits.save(LOCAL_PRINCIPAL, S1).draft
     assert draft is not None
     lose_object(manifold, project, draft)
     there = make_manifold(node="there", PROJECTS_WORKSPACE_CACHE_MAX_BYTES=str(2**24))

@@ -7,7 +7,7 @@ from manifold_common.adapters.memory.clock import ManualClock
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import ProjectId
-from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind
+from manifold_common.shapes.sessions import CheckedOut, CheckoutKind
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, check_out, lose_ram, new_project

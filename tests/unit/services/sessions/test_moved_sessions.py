@@ -16,9 +16,9 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import CommitConflict, NotFound, SessionMoved
 from manifold_common.ids import ProjectId, SessionId
-from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind
 from manifold_common.services.upkeep.maintenance import DRAFT_KEPT
 from manifold_common.shapes.requests import CheckoutRequest
+from manifold_common.shapes.sessions import CheckedOut, CheckoutKind
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, look, lose_ram, new_project, put
@@ -43,7 +43,7 @@ def project(here: Manifold) -> ProjectId:
 
 
 def save(manifold: Manifold) -> None:
-    assert manifold.commits.save(LOCAL_PRINCIPAL, S1).commit is not None
+    assert manifold.commits.save(LOCAL_PRINCIPAL, S1).draft is not None
 
 
 @pytest.mark.parametrize("own", [None, b"on the first node"], ids=["clean", "dirty"])

@@ -43,7 +43,7 @@ def row(manifold: Manifold) -> SessionRow:
 
 def save(manifold: Manifold, work: Path, content: bytes) -> None:
     (work / "a").write_bytes(content)
-    assert manifold.commits.save(LOCAL_PRINCIPAL, S1).commit is not None
+    assert manifold.commits.save(LOCAL_PRINCIPAL, S1).draft is not None
 
 
 def save_again(manifold: Manifold, work: Path) -> None:

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from manifold_common.domain.listing import CommitFilter, ProjectFilter
 from manifold_common.errors import BadAnswer
-from manifold_common.shapes.asked import Check
+from manifold_common.shapes.answer_checks import Check
 from manifold_common.shapes.page import Page
 from manifold_common.shapes.path import text_of
 

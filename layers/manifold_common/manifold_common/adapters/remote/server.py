@@ -5,7 +5,7 @@ publication because it has a name (``Idempotency-Key``), so that it happens once
 it is said that its outcome is not known (``OutcomeUnknown``), and not that it failed. Redirects are not followed:
 nothing is to be sent to an address that the user has not named. An answer is bounded in length and in time, and decoded
 into types that hold nothing but what such an answer can hold. None is taken before a check has found that it is about
-what was asked for (``shapes/asked.py``).
+what was asked for (``shapes/answer_checks.py``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from manifold_common.errors import BadAnswer, InvalidInput, ManifoldError, NotFo
 from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, RequestId, SessionId, parse_request_id
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.retry import Rest, RetryPolicy, retry
-from manifold_common.shapes import asked
+from manifold_common.shapes import answer_checks
 from manifold_common.shapes.access import (
     LinkUploads,
     OpenUploads,
@@ -47,13 +47,14 @@ from manifold_common.shapes.access import (
     Verified,
     VerifyUploads,
 )
+from manifold_common.shapes.base import Answer
 from manifold_common.shapes.changes import Edited, Restore
 from manifold_common.shapes.history import Commit, CommitPage
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.path import Place
 from manifold_common.shapes.projects import Project, ProjectName
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
-from manifold_common.shapes.sessions import Closed, Saved, Session
+from manifold_common.shapes.sessions import Saved, Session
 
 T = TypeVar("T")
 
@@ -80,8 +81,8 @@ _EDITED = msgspec.json.Decoder(Edited)
 _SAVED = msgspec.json.Decoder(Saved)
 _VERIFIED = msgspec.json.Decoder(Verified)
 _NOTHING = msgspec.json.Decoder(None)
-_NOTHING_LEFT = msgspec.json.Decoder(Closed | None)
-"""A server's own working set may not be gone yet, which is no concern of a client."""
+_CLOSED = msgspec.json.Decoder(Answer | None)
+"""What may be left of a server's own working set is no concern of a client."""
 
 
 class HttpServer:
@@ -125,16 +126,16 @@ class HttpServer:
     # --- projects -------------------------------------------------------------------------------------------------
 
     def project(self, name_or_id: str) -> Project:
-        about = asked.project_of(name_or_id)
+        about = answer_checks.project_of(name_or_id)
         return self._met(self._ask("GET", f"/projects/{quote(name_or_id, safe='')}", _PROJECT, about))
 
     def projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
         ask = self._page("/projects", said_of_projects(wanted), _PROJECTS)
-        found = all_items(ask, "projects", asked.listed_projects(wanted)).items
+        found = all_items(ask, "projects", answer_checks.listed_projects(wanted)).items
         return list(map(self._met, found))
 
     def create_project(self, name: str) -> Project:
-        about = asked.new_project(name, frozenset(self._known))
+        about = answer_checks.new_project(name, frozenset(self._known))
         return self._met(self._ask("POST", "/projects", _PROJECT, about, ProjectName(name=name), again=False))
 
     def delete_project(self, project: ProjectId, *, only_unused: bool = False) -> None:
@@ -142,17 +143,17 @@ class HttpServer:
         # A server that passes the query over still looks at the generation.
         expected = Generation(0) if only_unused else None
         path = f"/projects/{project}{query}"
-        self._ask("DELETE", path, _NOTHING, asked.anything, again=False, expected=expected)
+        self._ask("DELETE", path, _NOTHING, answer_checks.anything, again=False, expected=expected)
 
     def rename_project(self, project: ProjectId, name: str) -> Project:
-        about = asked.renamed_project(project, name)
+        about = answer_checks.renamed_project(project, name)
         return self._ask("PATCH", f"/projects/{project}", _PROJECT, about, ProjectName(name=name), again=False)
 
     def commits(
         self, project: ProjectId, wanted: CommitFilter = EVERY_COMMIT, *, limit: int, cursor: str | None = None
     ) -> CommitPage:
         ask = self._page(f"/projects/{project}/commits", said_of_commits(wanted), _COMMITS)
-        found = all_items(ask, "commits", asked.listed_commits(wanted), limit, cursor)
+        found = all_items(ask, "commits", answer_checks.listed_commits(wanted), limit, cursor)
         return CommitPage(items=found.items, next_cursor=found.next_cursor)
 
     def restore(
@@ -162,13 +163,9 @@ class HttpServer:
         paths: Sequence[bytes],
         intent: Intent,
     ) -> Edited:
-        body = Restore(
-            generation=generation,
-            paths=list(map(Place.of, paths)),
-            **_said(intent),
-        )
+        body = _asking(Restore, intent, generation=generation, paths=list(map(Place.of, paths)))
         request = intent.request.name if intent.request else parse_request_id(self._randomness.token(16).hex())
-        about = asked.restored(project, generation, intent)
+        about = answer_checks.restored(project, generation, intent)
         return self._ask("POST", f"/projects/{project}/restore", _EDITED, about, body, request=request)
 
     def _met(self, project: Project) -> Project:
@@ -187,7 +184,7 @@ class HttpServer:
         content: bool = True,
     ) -> Plan:
         body = PlanProject(generation=generation, paths=list(paths), first=first, content=content)
-        return self._ask("POST", f"/projects/{project}/plan", _PLAN, asked.plan_of(project, generation), body)
+        return self._ask("POST", f"/projects/{project}/plan", _PLAN, answer_checks.plan_of(project, generation), body)
 
     def plan_session(
         self,
@@ -211,22 +208,22 @@ class HttpServer:
             seen_generation=_wire_if(request.seen_generation),
             drop_lost_draft=request.drop_lost_draft,
         )
-        about = asked.session_plan_of(session, project)
+        about = answer_checks.session_plan_of(session, project)
         return self._ask("POST", f"/sessions/{session}/plan", _SESSION_PLAN, about, body)
 
     # --- uploads --------------------------------------------------------------------------------------------------
 
     def open_uploads(self, session: SessionId, base: Seen, packs: int, *, draft: CommitId | None = None) -> UploadSlots:
         body = OpenUploads(base_generation=_wire(base), packs=packs, draft=draft)
-        return self._ask("POST", f"/sessions/{session}/uploads", _SLOTS, asked.slots_for(packs, draft), body)
+        return self._ask("POST", f"/sessions/{session}/uploads", _SLOTS, answer_checks.slots_for(packs, draft), body)
 
     def link_uploads(self, session: SessionId, sizes: Mapping[ObjectId, int]) -> list[UploadLink]:
         body = LinkUploads(uploads=[SizedUpload(name, size) for name, size in sizes.items()])
-        return self._ask("POST", f"/sessions/{session}/links", _LINKS, asked.links_to(sizes), body).links
+        return self._ask("POST", f"/sessions/{session}/links", _LINKS, answer_checks.links_to(sizes), body).links
 
     def verify(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> int:
         body = VerifyUploads(draft=draft, packs=list(packs))
-        return self._ask("POST", f"/sessions/{session}/verify", _VERIFIED, asked.anything, body).checked
+        return self._ask("POST", f"/sessions/{session}/verify", _VERIFIED, answer_checks.anything, body).checked
 
     def publish(
         self,
@@ -237,41 +234,41 @@ class HttpServer:
         *,
         known: Seen | None = None,
     ) -> Published:
-        body = PublishUploads(draft=draft, packs=list(packs), known_generation=_wire_if(known), **_said(intent))
+        body = _asking(PublishUploads, intent, draft=draft, packs=list(packs), known_generation=_wire_if(known))
         request = intent.request and intent.request.name
-        about = asked.published(session, intent)
+        about = answer_checks.published(session, intent)
         return self._ask("POST", f"/sessions/{session}/publish", _PUBLISHED, about, body, request=request)
 
     def keep(self, session: SessionId, draft: UploadReceipt, packs: Sequence[UploadReceipt]) -> CommitId | None:
         body = VerifyUploads(draft=draft, packs=list(packs))
-        about = asked.session_of(session)
+        about = answer_checks.session_of(session)
         return self._ask("POST", f"/sessions/{session}/keep", _SAVED, about, body, again=False).draft
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
     def sessions(self, project: ProjectId | None = None) -> list[Session]:
         query = {} if project is None else {"project": str(project)}
-        about = asked.listed_sessions(project)
+        about = answer_checks.listed_sessions(project)
         return all_items(self._page("/sessions", query, _SESSIONS), "sessions", about).items
 
     def session(self, session: SessionId) -> Session:
-        return self._ask("GET", f"/sessions/{session}", _SESSION, asked.session_of(session))
+        return self._ask("GET", f"/sessions/{session}", _SESSION, answer_checks.session_of(session))
 
     def close_session(self, session: SessionId) -> None:
-        self._ask("DELETE", f"/sessions/{session}", _NOTHING_LEFT, asked.anything)
+        self._ask("DELETE", f"/sessions/{session}", _CLOSED, answer_checks.anything)
 
     # --- requests -------------------------------------------------------------------------------------------------
 
     def _page(self, path: str, query: Mapping[str, str], shape: msgspec.json.Decoder[T]) -> Callable[..., T]:
         """Return what asks for a page of a list, given what leads to it. Whoever puts pages together looks at them."""
-        return lambda more: self._ask("GET", f"{path}?{urlencode({**query, **more})}", shape, asked.anything)
+        return lambda more: self._ask("GET", f"{path}?{urlencode({**query, **more})}", shape, answer_checks.anything)
 
     def _ask(
         self,
         method: str,
         path: str,
         shape: msgspec.json.Decoder[T],
-        about: asked.Check[T],
+        about: answer_checks.Check[T],
         body: Any = None,
         *,
         again: bool = True,
@@ -394,14 +391,15 @@ def _unknown(what: str, why: str, again: bool, asked_seconds: float | None = Non
     return OutcomeUnknown(text, hint=hint, **({"retryable": True} if again else {}), **asked_wait(asked_seconds))
 
 
-def _said(intent: Intent) -> dict[str, Any]:
-    """Return how the API spells it, apart from the request's name, which is a header."""
-    return {
-        "message": intent.message,
-        "provenance": dict(intent.provenance),
-        "strategy": intent.strategy,
-        "expected_generation": _wire_if(intent.expected),
-    }
+def _asking(kind: Callable[..., T], intent: Intent, **facts: Any) -> T:
+    """Return a request of this kind, with what the caller says of the change. Its name is a header."""
+    return kind(
+        message=intent.message,
+        provenance=dict(intent.provenance),
+        strategy=intent.strategy,
+        expected_generation=_wire_if(intent.expected),
+        **facts,
+    )
 
 
 def _wire(seen: Seen) -> Generation | str:

@@ -70,6 +70,7 @@ class WorkingSets:
     Args:
         was_ended: tells whether the session that a working set belongs to is known to have ended.
         is_open: tells whether that session is open.
+        holds_work: tells whether the working set of a session that has ended holds what was saved nowhere.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class WorkingSets:
         lock_timeout_seconds: float,
         was_ended: Callable[[Owner], bool] = lambda _: False,
         is_open: Callable[[Owner], bool] = lambda _: True,
+        holds_work: Callable[[OpenWorkingSet], bool] = lambda _: True,
     ) -> None:
         self.folders = folders
         self._was_ended = was_ended
         self._is_open = is_open
+        self._holds_work = holds_work
         self._timeout_seconds = lock_timeout_seconds
         self._states: OrderedDict[str, tuple[tuple[int, int], WorkingState]] = OrderedDict()
         self._owners: OrderedDict[tuple[Principal, SessionId], Owner] = OrderedDict()
@@ -117,8 +120,8 @@ class WorkingSets:
     def open(self, owner: Owner, *, timeout_seconds: float | None = None) -> Iterator[OpenWorkingSet]:
         """Lock a working set and load its state.
 
-        What another session of that name left there goes first: it is removed if that session has ended, and set
-        aside if nobody knows of it, as after the catalog was restored.
+        What another session of that name left there goes first: it is removed if that session has ended and nothing in
+        it is unsaved, and else set aside; so it is if nobody knows of that session, as after the catalog was restored.
 
         Raises SessionBusy: another process has it, or the session was opened anew since the caller looked it up.
         """
@@ -128,20 +131,24 @@ class WorkingSets:
                 earlier = self.folders.left_behind(owner)
                 if earlier is None:
                     close_again(location)
-                    state, stored = self._load(owner, location)
-                    yield OpenWorkingSet(owner, location, state, stored, load_step(location.step), read_id(location))
+                    yield self._opened(owner, location)
                     return
                 if earlier.opened_at > owner.opened_at and self._is_open(earlier):
                     self.forget(owner)
                     raise reopened(owner.session)
-                left = OpenWorkingSet(owner, location, None, None)  # which goes away, and with it the lock
+                left = self._opened(earlier, location)  # which goes away, and with it the lock
+                reason = f"another session '{owner.session}' is open, and the one that had this is not known"
                 if self._was_ended(earlier):
-                    self.wipe(left)
-                else:
-                    done = self.set_aside(
-                        left, f"another session '{owner.session}' is open, and the one that had this is not known"
-                    )
-                    _log.warning("a working set was set aside as %s: %s", done.name, done.reason)
+                    if not self._holds_work(left):
+                        self.wipe(left)
+                        continue
+                    reason = ended_elsewhere(owner.session)
+                done = self.set_aside(left, reason)
+                _log.warning("a working set was set aside as %s: %s", done.name, done.reason)
+
+    def _opened(self, owner: Owner, location: Location) -> OpenWorkingSet:
+        state, stored = self._load(owner, location)
+        return OpenWorkingSet(owner, location, state, stored, load_step(location.step), read_id(location))
 
     def begin(self, opened: OpenWorkingSet, step: Step) -> None:
         """Note a step that is about to change more than one thing. Raises NoSpace, Unavailable."""
@@ -204,6 +211,11 @@ class WorkingSets:
         if known is not None and known[0] == stamp:
             return known[1], None
         return None, load_state(path, owner.tenant, owner.project)
+
+
+def ended_elsewhere(session: SessionId) -> str:
+    """Return why a working set is set aside that holds what was saved nowhere."""
+    return f"session '{session}' has ended elsewhere, without what was changed here"
 
 
 def _stamp(path: str) -> tuple[int, int]:

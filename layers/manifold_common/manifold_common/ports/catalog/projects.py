@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from manifold_common.domain.history import Version
 from manifold_common.domain.keys import Encryption, KeyRecord
 from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.ids import Generation, ProjectId, TenantId, TenantProject, UserId
@@ -36,6 +37,10 @@ class ProjectRow:
     revision: int = 0
     """Counts the changes to this row that make no generation: renames, and the beginning of encryption."""
 
+    @property
+    def version(self) -> Version:
+        return Version(self.head.point, self.revision)
+
 
 class Projects(Protocol):
     def create_project(
@@ -45,17 +50,20 @@ class Projects(Protocol):
         event: OutboxEvent,
         *,
         fork_of: tuple[ProjectId, Generation] | None = None,
+        source: Version | None = None,
         first: Publication | None = None,
     ) -> None:
         """Add an empty project (its head is generation 0) with its keys, oldest first.
 
         With ``fork_of``, also record that this project refers to objects of another one of its tenant (alive or
-        deleted), which keeps those from being collected. With ``first``, a publication on the empty project that
+        deleted), which keeps those from being collected; with ``source``, only if that project is alive and in this
+        state. With ``first``, a publication on the empty project that
         moves no session, its first commit becomes visible together with it, as if it had been published right after.
 
         Raises:
             AlreadyExists: the owner has a project of that name, or the project id is taken.
             NotFound: the tenant has no project ``fork_of``, or that project never reached the generation.
+            GenerationMismatch, PreconditionFailed: the project ``fork_of`` is in another state than ``source``.
             InternalError: the key of the first commit is not one of ``keys``.
         """
 
@@ -80,19 +88,34 @@ class Projects(Protocol):
     def all_projects(self, *, after: TenantProject | None = None, limit: int = 100) -> list[ProjectRow]:
         """Return living projects of every tenant, by tenant and id (for the host's housekeeping)."""
 
-    def rename_project(self, tenant: TenantId, project: ProjectId, name: str, event: OutboxEvent) -> ProjectRow:
-        """Raises NotFound; AlreadyExists: the owner has another project of that name."""
+    def rename_project(
+        self, tenant: TenantId, project: ProjectId, name: str, event: OutboxEvent, *, expected: Version | None = None
+    ) -> ProjectRow:
+        """Args: ``expected``: only if it is in this state.
+
+        Raises:
+            NotFound. AlreadyExists: the owner has another project of that name. GenerationMismatch, PreconditionFailed:
+            it is in another state than ``expected``.
+        """
 
     def delete_project(
-        self, tenant: TenantId, project: ProjectId, event: OutboxEvent, *, only_unused: bool = False
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        event: OutboxEvent,
+        *,
+        expected: Version | None = None,
+        only_unused: bool = False,
     ) -> None:
         """Make the project, its sessions and its history invisible; its name is free again at once.
 
         Args:
+            expected: only if it is in this state.
             only_unused: only if it is at generation 0 and has no session.
 
         Raises:
             NotFound: no such project, or it is deleted already; or it is used, and was to be unused.
+            GenerationMismatch, PreconditionFailed: it is in another state than ``expected``.
         """
 
     def forks_of(self, tenant: TenantId, source: ProjectId) -> list[tuple[ProjectId, Generation]]:

@@ -1,42 +1,37 @@
 """Whole trees in and out as one stream: tar, tar.gz, zip. Memory stays bounded however large the tree.
 
-Out: entries by path, content read as the receiver takes it. In: one commit or nothing. What an archive may hold is
-checked by what it declares, and again by what it really brings.
+Out: entries by path, content read as the receiver takes it (``exported``). In: one commit or nothing. What an archive
+may hold is checked by what it declares, and again by what it really brings.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import Enum
 
 from msgspec import structs
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_bytes, checked_flag, member_of
-from manifold_common.domain.history import Point
+from manifold_common.domain.history import Seen
 from manifold_common.domain.losses import Loss, Losses
+from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.paths import ROOT, check_path, parent_of, to_display
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Tree
-from manifold_common.engine.contents import Contents
-from manifold_common.errors import QuotaExceeded
+from manifold_common.errors import InvalidInput, ManifoldError, QuotaExceeded
 from manifold_common.ids import Generation, ProjectId
+from manifold_common.services.archive.exported import ArchiveFormat, ExportedArchive, KnownSizes
 from manifold_common.services.archive.limits import ArchiveLimits
 from manifold_common.services.archive.read_tar import read_tar
 from manifold_common.services.archive.read_zip import read_zip
 from manifold_common.services.archive.source import Item, ItemKind, Source, gunzip
-from manifold_common.services.archive.write_tar import write_tar_gz
-from manifold_common.services.archive.write_zip import write_zip
 from manifold_common.services.context import Context
 from manifold_common.services.projects.edits import (
     Copy,
     Delete,
     Edit,
-    Edited,
     Edits,
     MakeFolder,
     PutFile,
@@ -44,7 +39,10 @@ from manifold_common.services.projects.edits import (
     ReadInto,
 )
 from manifold_common.services.projects.history import History
+from manifold_common.shapes.changes import Edited, ImportedArchive
 from manifold_common.shapes.intent import NO_INTENT, Intent
+from manifold_common.shapes.losses import not_kept
+from manifold_common.shapes.path import listed
 
 _SNIFFED_BYTES = 512
 MAX_SKIPPED_BYTES = 16 << 20
@@ -52,39 +50,6 @@ MAX_SKIPPED_BYTES = 16 << 20
 _SHOWN = 80
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-
-
-class ArchiveFormat(Enum):
-    TAR_GZ = "tar.gz"
-    ZIP = "zip"
-
-
-_WRITERS = {ArchiveFormat.TAR_GZ: write_tar_gz, ArchiveFormat.ZIP: write_zip}
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedArchive:
-    point: Point
-    made_at: datetime | None
-    """When that generation was; ``None`` for generation 0."""
-    pieces: Iterator[bytes]
-    """The archive, read from the store as it is taken."""
-
-    @property
-    def generation(self) -> Generation:
-        return self.point.generation
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedArchive:
-    edited: Edited
-    entries: int
-    total_bytes: int
-    """Of all files in the archive."""
-    skipped: list[bytes]
-    """Devices and FIFOs."""
-    losses: Losses = field(default_factory=Losses)
-    """What of the archive no project keeps."""
 
 
 class Archives:
@@ -95,6 +60,7 @@ class Archives:
         self._history = history
         self._edits = edits
         self._spool_folder = spool_folder
+        self._sizes = KnownSizes()
 
     def export(
         self,
@@ -103,17 +69,11 @@ class Archives:
         archive_format: ArchiveFormat,
         generation: Generation | None = None,
     ) -> ExportedArchive:
-        """Return a generation (``None``: the head) as an archive.
-
-        Raises NotFound, InvalidInput; while read: CorruptObject.
-        """
+        """Return a generation (``None``: the head) as an archive. Raises NotFound, InvalidInput."""
         archive_format = member_of(ArchiveFormat, archive_format, "archive_format")
         snapshot = self._history.snapshot(principal, project, generation)
-        entries = sorted((path, entry) for path, entry in snapshot.tree.items() if path != ROOT)
         reader = self._context.block_reader(snapshot.tenant, snapshot.project)
-        contents = Contents(entries, snapshot.places, reader)
-        write = _WRITERS[archive_format]
-        return ExportedArchive(snapshot.head.point, snapshot.head.committed_at, write(entries, contents))
+        return ExportedArchive(snapshot, reader, archive_format, self._sizes)
 
     def load(
         self,
@@ -124,12 +84,15 @@ class Archives:
         *,
         folder: bytes = ROOT,
         replace: bool = False,
+        expected: Callable[[], Seen | None] | None = None,
     ) -> ImportedArchive:
         """Put what a tar, tar.gz or zip holds into the project, as one commit.
 
         Args:
             folder: put it below this folder.
             replace: remove what stands there and is not in the archive.
+            expected: says what the commit has to be made on, where ``intent`` does not; asked unless a request of that
+                name was done before. Such a one is answered from the archive, which is read once more.
 
         Raises:
             InvalidInput: not such an archive, damaged, or holding what no project can. UnsafePath: a path in it leaves
@@ -139,12 +102,17 @@ class Archives:
         checked_flag(replace, "replace")
         if checked_bytes(folder, "folder") != ROOT:
             check_path(folder)
-        done = self._edits.earlier(principal, project, intent.request)
-        if done is not None:
-            return ImportedArchive(done, 0, 0, [])
-        base = self._edits.base(principal, project, intent.expected)
         limits = ArchiveLimits.of(self._context.policy.limits)
         extraction = _Extraction(limits, folder)
+        if intent.request is not None:
+            replay = _Replay(intent.request, extraction, lambda: self._items(principal, project, Source(read), limits))
+            done = self._edits.earlier(principal, project, replay.request)
+            if done is not None:
+                replay.finish()
+                return extraction.answer(done)
+        if expected is not None:
+            intent = structs.replace(intent, expected=expected())
+        base = self._edits.base(principal, project, intent.expected)
         intent = intent.or_message("import an archive")
         if replace:
             intent = structs.replace(intent, expected=base.head.generation)
@@ -153,10 +121,7 @@ class Archives:
             closing(self._items(principal, project, Source(read), limits)) as items,
             closing(extraction.edits(items, making_way)) as edits,
         ):
-            edited = self._edits.apply(principal, project, edits, intent)
-        return ImportedArchive(
-            edited, extraction.entries, extraction.total_bytes, extraction.skipped, extraction.losses
-        )
+            return extraction.answer(self._edits.apply(principal, project, edits, intent))
 
     def _items(
         self, principal: Principal, project: ProjectId, source: Source, limits: ArchiveLimits
@@ -218,6 +183,16 @@ class _Extraction:
         # Again, for their times: whatever was put into a folder changed them.
         yield from folders.values()
 
+    def answer(self, edited: Edited) -> ImportedArchive:
+        """Return the answer to an import. Call it after the last item."""
+        return ImportedArchive(
+            **structs.asdict(edited),
+            entries=self.entries,
+            total_bytes=self.total_bytes,
+            skipped=listed(self.skipped),
+            not_kept=not_kept(self.losses),
+        )
+
     def _note_losses(self, path: bytes, item: Item) -> None:
         if item.kind is ItemKind.HARD_LINK:
             self.losses.note(Loss.HARD_LINKS, path)  # its bits and its time are those of the file
@@ -247,6 +222,40 @@ class _Extraction:
 
     def _below(self, path: bytes) -> bytes:
         return self._folder + b"/" + path if self._folder else path
+
+
+class _Replay:
+    """An archive that may have come before: what it holds is counted on the way to its fingerprint."""
+
+    def __init__(
+        self, request: NamedRequest, extraction: _Extraction, items: Callable[[], Generator[Item, None, None]]
+    ) -> None:
+        self.request = request._replace(fingerprint=self._fingerprint)
+        self._named = request
+        self._extraction = extraction
+        self._items = items
+        self._is_read = False
+        self._failed: ManifoldError | None = None
+
+    def finish(self) -> None:
+        """Count it, if that was not done. Raises what ``Archives.load`` does: it cannot be read, or not any more."""
+        if not self._is_read:
+            self._read()
+        if self._failed is not None:
+            raise self._failed
+
+    def _fingerprint(self) -> bytes:
+        self._read()
+        return self._named.fingerprint()
+
+    def _read(self) -> None:
+        self._is_read = True
+        try:
+            with closing(self._items()) as items, closing(self._extraction.edits(items, [])) as edits:
+                for _ in edits:
+                    pass
+        except (InvalidInput, QuotaExceeded) as error:
+            self._failed = error  # it may be another archive, which its fingerprint shows
 
 
 def _standing(tree: Tree, folder: bytes) -> list[bytes]:

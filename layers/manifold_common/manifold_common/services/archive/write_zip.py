@@ -9,14 +9,13 @@ from __future__ import annotations
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 
 from manifold_common.domain.tree import DIRECTORY, FILE, Entry
 from manifold_common.engine.contents import Contents, Entries
+from manifold_common.services.archive.deflate import raw_deflater
 
-_LEVEL = 4
-_RAW_DEFLATE = -15
 _LIMIT32 = 0xFFFFFFFF
 _LIMIT16 = 0xFFFF
 _ZIP64_FROM_BYTES = 0xF0000000  # leaves room for data that grows when it is compressed
@@ -28,7 +27,7 @@ _FIRST_DOS_TIME = 315_532_800  # 1980-01-01
 _LAST_DOS_TIME = 4_354_819_199  # 2107-12-31
 
 
-def write_zip(entries: Entries, contents: Contents) -> Iterator[bytes]:
+def write_zip(entries: Entries, contents: Contents) -> Generator[bytes, None, None]:
     """Yield the archive."""
     directory: list[bytes] = []
     at = 0
@@ -65,7 +64,7 @@ class _Member:
             yield self._local_header() + data
             return
         yield self._local_header()
-        deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE)
+        deflater = raw_deflater()
         for piece in contents.of(entry):
             self._crc = zlib.crc32(piece, self._crc)
             self._raw_bytes += len(piece)

@@ -41,10 +41,11 @@ from manifold_common.services.direct.inspection import (
 )
 from manifold_common.services.direct.plans import Plans
 from manifold_common.services.publish import Hooks, Publisher
-from manifold_common.services.sessions.commit import Commits, Committed, Saved, committed
+from manifold_common.services.sessions.commit import Commits, committed, saved
 from manifold_common.services.sessions.sessions import Sessions
 from manifold_common.shapes.access import MAX_SLOTS, UploadLink, UploadReceipt, UploadSlot, UploadSlots
 from manifold_common.shapes.intent import NO_INTENT, Intent
+from manifold_common.shapes.sessions import Committed, Saved
 
 _MARGIN = timedelta(hours=1)
 _SWEPT_AT_ONCE = 100
@@ -241,11 +242,10 @@ class Uploads:
         found, pending = self._prepare(principal, session, draft, packs, NO_INTENT)
         if not is_significant(pending.base.tree, pending.changes):
             self._take_off(principal, session, found)
-            return Saved(session, pending.base.project, pending.base.head.generation, None, 0)
+            return saved(session, pending.base, None)
         stored = self._publisher.store(pending)
         self._keep(principal, session, found, stored)
-        changed = len(pending.changes.upserts) + len(pending.changes.deletes)
-        return Saved(session, pending.base.project, pending.base.head.generation, stored.row.commit, changed)
+        return saved(session, pending.base, stored.row.commit, pending.changes)
 
     def sweep(self, *, stop: Callable[[], bool] = lambda: False) -> int:
         """Remove uploads whose time is over and that nothing came to refer to. Returns how many rows went. ``stop`` is

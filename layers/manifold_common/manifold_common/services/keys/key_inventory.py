@@ -12,6 +12,7 @@ from manifold_common.errors import ManifoldError
 from manifold_common.ids import TenantProject
 from manifold_common.services.context import Context
 from manifold_common.services.keys.rewrap import Gate, KeyTrouble, Rewrap, keys_not_under
+from manifold_common.shapes.keys import DataKey, FailedKey, KeyStatus, MasterKey, MasterKeyUse, RetirableVersions
 
 _NO_KEK: Final = Kek("", "", -1)
 """Nothing is wrapped under it."""
@@ -24,15 +25,6 @@ class KekUse(NamedTuple):
     projects: int
     is_current: bool
     """New data keys are wrapped under it."""
-
-
-class Retirable(NamedTuple):
-    """Versions of a master key that no data key names any more."""
-
-    provider: str
-    key_name: str
-    below: int
-    """All versions below this one; 0 of a key that has no versions here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +50,7 @@ class KeyInventory:
         return [key for key in self.keys if self.current is not None and key.wrapped.kek != self.current]
 
     @property
-    def retirable(self) -> list[Retirable]:
+    def retirable(self) -> list[RetirableVersions]:
         """Versions that nothing needs, of the current key and of those in use: known only when all keys were seen."""
         if self.only is not None:
             return []
@@ -66,7 +58,26 @@ class KeyInventory:
         for kek in [use.kek for use in self.uses] + ([self.current] if self.current is not None else []):
             name = kek.provider, kek.key_name
             lowest[name] = min(lowest.get(name, kek.key_version), kek.key_version)
-        return [Retirable(*name, below=version) for name, version in sorted(lowest.items()) if version > 1]
+        return [
+            RetirableVersions(provider=provider, key_name=name, below=version)
+            for (provider, name), version in sorted(lowest.items())
+            if version > 1
+        ]
+
+    def answer(self) -> KeyStatus:
+        return KeyStatus(
+            current=MasterKey.of(self.current),
+            current_error=self.current_trouble.message if self.current_trouble else None,
+            opened=self.opened,
+            master_keys=[
+                MasterKeyUse(**use.kek._asdict(), keys=use.keys, projects=use.projects, current=use.is_current)
+                for use in self.uses
+            ],
+            not_current=len(self.pending),
+            retirable=self.retirable,
+            unreadable=[FailedKey.with_error(*trouble) for trouble in self.unreadable],
+            keys=list(map(DataKey.of_record, self.keys)),
+        )
 
 
 class KeyInventories:

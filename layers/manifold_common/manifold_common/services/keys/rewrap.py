@@ -22,6 +22,7 @@ from manifold_common.ids import DekId, TenantProject
 from manifold_common.ports.catalog.keys import Keys
 from manifold_common.ports.key_provider import KeyProvider
 from manifold_common.services.context import Context
+from manifold_common.shapes.keys import MasterKey, Rewrapped, listed_failures
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class KeyTrouble(NamedTuple):
 
 @dataclass(slots=True)
 class RewrapSlice:
-    """What one run did."""
+    """What one run did, with the errors themselves: their kinds decide what becomes of the caller."""
 
     kek: Kek | None
     """Under which keys were wrapped; ``None``: new projects are not encrypted, so there is none."""
@@ -49,10 +50,14 @@ class RewrapSlice:
     next: KeyCursor | None = None
     """Where to go on; ``None``: the end was reached. A run from the beginning tries again what failed."""
 
-    @property
-    def failed(self) -> dict[DekId, str]:
-        """Codes of the errors."""
-        return {trouble.record.dek: trouble.error.code for trouble in self.troubles}
+    def answer(self) -> Rewrapped:
+        return Rewrapped(
+            current=MasterKey.of(self.kek),
+            rewrapped=self.rewrapped,
+            failed=listed_failures(self.troubles),
+            failed_total=len(self.troubles),
+            next="/".join(self.next) if self.next else None,
+        )
 
 
 class Rewrap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manifold_common.services.projects.tree_editor import (
+from manifold_common.services.projects.edits import (
     Copy,
     Delete,
     Edit,

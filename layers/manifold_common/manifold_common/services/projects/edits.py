@@ -6,13 +6,12 @@ Each call is one commit. New content streams through in bounded memory; what exi
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_generation, listed_paths
-from manifold_common.domain.history import Point, Seen, require_expected
+from manifold_common.domain.history import Seen, require_expected
 from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
@@ -27,7 +26,7 @@ from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CommitConflict, NotFound
 from manifold_common.format.places import Places
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
+from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
@@ -45,7 +44,9 @@ from manifold_common.services.projects.tree_editor import (
     reading,
 )
 from manifold_common.services.publish import NO_HOOKS, Hooks, Published, Publisher
+from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.intent import NO_INTENT, Intent
+from manifold_common.shapes.path import listed
 
 __all__ = [
     "Edits",
@@ -53,29 +54,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Edited:
-    project: ProjectId
-    point: Point
-    """Where the project is now."""
-    commit: CommitId | None
-    """``None`` when the edits changed nothing."""
-    paths: list[bytes]
-    """What changed, sorted; without the root folder, whose time changes with what is in it."""
-    conflicts: list[bytes]
-    """Paths on which the strategy decided, sorted."""
-    kept: list[SessionId]
-    """Sessions that keep, as their drafts, what it dropped of the edits."""
-    entries: Mapping[bytes, Entry] = field(default_factory=dict, repr=False)
-    """What stands at changed paths now; those that were deleted are left out."""
-    made: Set[bytes] = field(default_factory=frozenset, repr=False)
-    """Those of ``entries`` where nothing stood before."""
-    repeated: bool = field(default=False, compare=False)
-    """Done by an earlier request of the same name, and not again."""
+class Written(NamedTuple):
+    """A file or folder that was written, with what response headers need."""
 
-    @property
-    def generation(self) -> Generation:
-        return self.point.generation
+    answer: Edited
+    entry: Entry
+    """What stands at its path now."""
+    is_new: bool
+    """Nothing stood there before."""
 
 
 class Stored(NamedTuple):
@@ -101,20 +87,43 @@ class Edits:
         project: ProjectId,
         edits: Iterable[Edit],
         intent: Intent = NO_INTENT,
-        *,
-        stored: Stored = NOTHING_STORED,
-        hooks: Hooks = NO_HOOKS,
     ) -> Edited:
         """Make the edits, in order, as one commit: all of them or none.
-
-        Args:
-            stored: what ``PlaceFile`` refers to.
 
         Raises:
             NotFound: no such project, or a path to delete or move is not there. AlreadyExists. InvalidInput.
             UnsafePath. QuotaExceeded. GenerationMismatch. CommitConflict.
         """
-        done = self.earlier(principal, project, intent.request)
+        return _answer(self._apply(principal, project, edits, intent))
+
+    def write(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        edit: PutFile | PlaceFile | MakeFolder,
+        intent: Intent = NO_INTENT,
+        *,
+        stored: Stored = NOTHING_STORED,
+        hooks: Hooks = NO_HOOKS,
+    ) -> Written:
+        """Write one file, or make one folder, as a commit. Raises as ``apply``.
+
+        Args:
+            stored: what ``PlaceFile`` refers to.
+        """
+        done = self._apply(principal, project, [edit], intent, stored, hooks)
+        return Written(_answer(done), done.after.tree[edit.path], edit.path not in done.before)
+
+    def _apply(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        edits: Iterable[Edit],
+        intent: Intent,
+        stored: Stored = NOTHING_STORED,
+        hooks: Hooks = NO_HOOKS,
+    ) -> _Made:
+        done = self._earlier(principal, project, intent.request)
         if done is not None:
             return done
         base = self.base(principal, project, intent.expected)
@@ -125,9 +134,7 @@ class Edits:
             content = writer.finish()
         try:
             new_bytes = writer.new_bytes + stored.new_bytes
-            return self.publish(
-                principal, base, draft.changes(), content, intent, new_bytes, known=stored.places, hooks=hooks
-            )
+            return self._publish(principal, base, draft.changes(), content, intent, new_bytes, stored.places, hooks)
         except CommitConflict:
             draft.refuse_taken(self._context.log.load(principal.tenant, project).tree)
             raise
@@ -177,21 +184,38 @@ class Edits:
         new_bytes: int,
         *,
         known: Places | None = None,
-        hooks: Hooks = NO_HOOKS,
     ) -> Edited:
         """Publish changes made to ``base``.
 
         Args:
             known: where content is that ``base`` does not know of.
         """
+        return _answer(self._publish(principal, base, changes, content, intent, new_bytes, known))
+
+    def _publish(
+        self,
+        principal: Principal,
+        base: Snapshot,
+        changes: Changes,
+        content: NewContent,
+        intent: Intent,
+        new_bytes: int,
+        known: Places | None = None,
+        hooks: Hooks = NO_HOOKS,
+    ) -> _Made:
         if not changes:
-            return Edited(base.project, base.head.point, None, [], [], [])
+            return _Made(base.tree, base, None)
         known = {**known, **base.places} if known else base.places
         pending = PendingCommit(base, changes, content, known, principal.user, intent=intent, new_bytes=new_bytes)
-        return _edited(self._publisher.publish(pending, hooks), base.tree)
+        published = self._publisher.publish(pending, hooks)
+        return _Made(base.tree, published.head, published)
 
     def earlier(self, principal: Principal, project: ProjectId, request: NamedRequest | None) -> Edited | None:
         """Return what this request was answered before. Raises NotFound: no such project; RequestNameReused."""
+        done = self._earlier(principal, project, request)
+        return None if done is None else _answer(done)
+
+    def _earlier(self, principal: Principal, project: ProjectId, request: NamedRequest | None) -> _Made | None:
         if request is None:
             return None
         self._projects.get(principal, project)
@@ -199,21 +223,30 @@ class Edits:
         if done is None:
             return None
         before = Generation(done.head.head.generation - 1)
-        return _edited(done, self._context.log.load(principal.tenant, project, before).tree)
+        return _Made(self._context.log.load(principal.tenant, project, before).tree, done.head, done)
 
 
-def _edited(published: Published, before: Tree) -> Edited:
-    upserts = published.changes.upserts
+class _Made(NamedTuple):
+    """What came of edits."""
+
+    before: Tree
+    after: Snapshot
+    published: Published | None
+    """``None``: they changed nothing."""
+
+
+def _answer(made: _Made) -> Edited:
+    head, published = made.after.head, made.published
+    paths = sorted(published.changes.paths() - {ROOT}) if published else []
     return Edited(
-        published.head.project,
-        published.head.head.point,
-        published.commit.commit if published.commit else None,
-        sorted(published.changes.paths() - {ROOT}),
-        published.conflicts,
-        published.kept,
-        upserts,
-        frozenset(path for path in upserts if path not in before),
-        published.repeated,
+        project=made.after.project,
+        generation=head.generation,
+        commit=published.commit.commit if published and published.commit else None,
+        paths=listed(paths),
+        paths_total=len(paths),
+        conflicts=listed(published.conflicts) if published else [],
+        kept=published.kept if published else [],
+        generation_commit=head.commit,
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.history import Version
 from manifold_common.domain.project_name import check_project_name
 from manifold_common.domain.tree import Changes, totals
 from manifold_common.engine.pack_writer import NewContent
@@ -34,11 +35,19 @@ class Forks:
         self._history = history
         self._commit_point = CommitPoint(context)
 
-    def fork(self, principal: Principal, source: ProjectId, name: str, generation: Generation | None = None) -> Project:
+    def fork(
+        self,
+        principal: Principal,
+        source: ProjectId,
+        name: str,
+        generation: Generation | None = None,
+        expected: Version | None = None,
+    ) -> Project:
         """Make a project ``name`` whose generation 1 is the source's ``generation`` (``None``: its head).
 
         Raises:
             NotFound: no such project or generation. AlreadyExists, InvalidInput: the name. QuotaExceeded.
+            GenerationMismatch, PreconditionFailed: the source is in another state than ``expected``.
         """
         check_project_name(name)
         context = self._context
@@ -49,10 +58,10 @@ class Forks:
         keys = [key for key in adopted if key.dek != own.dek] + [own]
         fork_of = (source, snapshot.head.generation)
         if not snapshot.tree:
-            return self._projects.register(principal, project, name, keys, fork_of=fork_of)
+            return self._projects.register(principal, project, name, keys, fork_of=fork_of, source=expected)
         with context.keys.introduced(keys):
             first = self._first_commit(principal, project, source, snapshot)
-        return self._projects.register(principal, project, name, keys, fork_of=fork_of, first=first)
+        return self._projects.register(principal, project, name, keys, fork_of=fork_of, source=expected, first=first)
 
     def _first_commit(
         self, principal: Principal, project: ProjectId, source: ProjectId, snapshot: Snapshot

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.event import PROJECT_CREATED, PROJECT_DELETED, PROJECT_RENAMED, project_event
+from manifold_common.domain.history import Version
 from manifold_common.domain.keys import Encryption, KeyRecord
 from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.domain.patience import patience
@@ -62,6 +63,7 @@ class Projects:
         keys: Sequence[KeyRecord],
         *,
         fork_of: tuple[ProjectId, Generation] | None = None,
+        source: Version | None = None,
         first: Publication | None = None,
     ) -> Project:
         """Add a project with its keys, oldest first: to the bucket (so that it can be opened without the catalog),
@@ -86,7 +88,7 @@ class Projects:
                 if attempt:
                     context.clock.sleep(_ACKNOWLEDGEMENT_PAUSE_SECONDS * 2**attempt)
                 try:
-                    context.catalog.create_project(row, keys, event, fork_of=fork_of, first=first)
+                    context.catalog.create_project(row, keys, event, fork_of=fork_of, source=source, first=first)
                 except Unavailable as error:
                     failed = not isinstance(error, CatalogUnavailable)  # this try did nothing; one before it may have
                     if failed and unknown is None:
@@ -100,7 +102,7 @@ class Projects:
                     if unknown is None or not self._exists(row):
                         raise
                 context.nudge.give()
-                return _shown(_with_first(row, first))
+                return _project_of(_with_first(row, first))
         except ManifoldError:
             if unknown is None:  # else an earlier try might still get through
                 with suppress(ManifoldError):
@@ -127,7 +129,7 @@ class Projects:
             raise unknown_project(project) from None
         if row.owner != principal.user:
             raise unknown_project(project)
-        return _shown(row)
+        return _project_of(row)
 
     def resolve(self, principal: Principal, name_or_id: str) -> Project:
         """Return the user's project of that id, or else of that name. Raises NotFound."""
@@ -136,7 +138,7 @@ class Projects:
         row = self._context.catalog.find_project(principal.tenant, principal.user, name_or_id)
         if row is None:
             raise unknown_project(name_or_id, self._like(principal, name_or_id))
-        return _shown(row)
+        return _project_of(row)
 
     def resolve_even_deleted(self, principal: Principal, name_or_id: str) -> TenantProject:
         """Return which project is meant by a name or an id; by its id also one that was deleted. Raises NotFound."""
@@ -167,7 +169,7 @@ class Projects:
         rows = self._context.catalog.list_projects(
             principal.tenant, principal.user, wanted=wanted, after_name=after_name, limit=limit
         )
-        return list(map(_shown, rows))
+        return list(map(_project_of, rows))
 
     def with_plain_objects(self, principal: Principal, projects: Sequence[Project]) -> list[Project]:
         """Return the projects, those that are partly encrypted with a count of what they have stored in the clear."""
@@ -179,39 +181,51 @@ class Projects:
             for project in projects
         ]
 
-    def rename(self, principal: Principal, project: ProjectId, name: str) -> Project:
-        """Raises InvalidInput, AlreadyExists, NotFound."""
+    def rename(self, principal: Principal, project: ProjectId, name: str, expected: Version | None = None) -> Project:
+        """Raises InvalidInput, AlreadyExists, NotFound. GenerationMismatch, PreconditionFailed: it is in another state
+        than ``expected``."""
         check_project_name(name)
         self.get(principal, project)
         event = project_event(principal.tenant, project, principal.user, self._context.clock.now())
-        row = self._context.catalog.rename_project(principal.tenant, project, name, OutboxEvent(PROJECT_RENAMED, event))
+        row = self._context.catalog.rename_project(
+            principal.tenant, project, name, OutboxEvent(PROJECT_RENAMED, event), expected=expected
+        )
         self._context.nudge.give()
-        return _shown(row)
+        return _project_of(row)
 
-    def delete(self, principal: Principal, project: ProjectId) -> None:
-        """Make the project and its history invisible. What it stored is collected later. Raises NotFound."""
-        self._delete(principal, project, only_unused=False)
+    def delete(self, principal: Principal, project: ProjectId, expected: Version | None = None) -> None:
+        """Make the project and its history invisible. What it stored is collected later.
 
-    def withdraw(self, principal: Principal, project: ProjectId) -> bool:
-        """Delete a project if it is empty, and no session is open on it. Returns whether it was deleted."""
+        Raises NotFound. GenerationMismatch, PreconditionFailed: it is in another state than ``expected``.
+        """
+        self._delete(principal, project, expected, only_unused=False)
+
+    def withdraw(self, principal: Principal, project: ProjectId, expected: Version | None = None) -> bool:
+        """Delete a project if it is empty, and no session is open on it. Returns whether it was deleted.
+
+        Raises GenerationMismatch, PreconditionFailed: it is in another state than ``expected``.
+        """
         try:
-            self._delete(principal, project, only_unused=True)
+            self._delete(principal, project, expected, only_unused=True)
         except NotFound:
             return False
         return True
 
-    def _delete(self, principal: Principal, project: ProjectId, *, only_unused: bool) -> None:
+    def _delete(self, principal: Principal, project: ProjectId, expected: Version | None, *, only_unused: bool) -> None:
         self.get(principal, project)
         event = OutboxEvent(
             PROJECT_DELETED, project_event(principal.tenant, project, principal.user, self._context.clock.now())
         )
-        self._context.catalog.delete_project(principal.tenant, project, event, only_unused=only_unused)
+        self._context.catalog.delete_project(
+            principal.tenant, project, event, expected=expected, only_unused=only_unused
+        )
         self._context.nudge.give()
         self._context.keys.forget(principal.tenant, project)
         self._context.log.forget(principal.tenant, project)
 
 
-def _shown(row: ProjectRow) -> Project:
+def _project_of(row: ProjectRow) -> Project:
+    """Return a project as callers see it: its row without what is internal to the catalog."""
     return Project(
         id=row.project,
         name=row.name,

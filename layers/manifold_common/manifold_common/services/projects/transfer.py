@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,26 +27,19 @@ from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.services.context import Context
 from manifold_common.services.projects.edits import Edits
 from manifold_common.services.projects.history import History
-from manifold_common.shapes.changes import ImportedFolder
+from manifold_common.shapes.changes import ExportedFolder, ImportedFolder
 from manifold_common.shapes.intent import NO_INTENT, Intent
 from manifold_common.shapes.losses import not_kept
 from manifold_common.shapes.path import TreePath, listed
 
 
 class Publication(NamedTuple):
-    """What became of an import's changes."""
+    """How an import's changes were published."""
 
     generation: Generation
     commit: CommitId | None
     conflicts: list[TreePath]
     kept: list[SessionId]
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    generation: Generation
-    files: int
-    total_bytes: int
 
 
 class Transfer:
@@ -93,7 +85,7 @@ class Transfer:
                 intent.or_message(f"import {folder.name}"),
                 incoming.new_bytes,
             )
-            done = Publication(edited.generation, edited.commit, listed(edited.conflicts), edited.kept)
+            done = Publication(edited.generation, edited.commit, edited.conflicts, edited.kept)
         return imported(incoming, done)
 
     def export(
@@ -104,7 +96,7 @@ class Transfer:
         generation: Generation | None = None,
         *,
         progress: Progress | None = None,
-    ) -> Exported:
+    ) -> ExportedFolder:
         """Write a generation into a folder that is empty or does not exist.
 
         This leaves Manifold: the folder is plaintext, wherever it lies.
@@ -113,11 +105,22 @@ class Transfer:
             AlreadyExists: the folder has something in it. NoSpace: it would not fit; nothing was written.
         """
         snapshot = self._history.snapshot(principal, project, generation)
-        size, files = totals(snapshot.tree)
         with new_folder(destination, snapshot.tree) as root:
             reader = self._context.block_reader(snapshot.tenant, snapshot.project)
             materialise(root, snapshot.tree, snapshot.places, reader, progress)
-        return Exported(snapshot.head.generation, files, size)
+        return exported(snapshot, destination)
+
+
+def exported(snapshot: Snapshot, destination: Path) -> ExportedFolder:
+    """Return the answer to an export."""
+    size, files = totals(snapshot.tree)
+    return ExportedFolder(
+        project=snapshot.project,
+        generation=snapshot.head.generation,
+        path=str(destination.absolute()),
+        entries=files,
+        total_bytes=size,
+    )
 
 
 class Incoming(NamedTuple):
@@ -155,7 +158,7 @@ def read_source(
 
 
 def imported(incoming: Incoming, done: Publication) -> ImportedFolder:
-    """Return what is to be said of a folder that was read, and published."""
+    """Return the answer to an import. Args: ``done``: how the folder's changes were published."""
     base, found = incoming.base, incoming.found
     size = sum(entry.size for entry in found.changes.upserts.values())
     size += sum(base.tree[path].size for path in found.seen if path not in found.changes.upserts)

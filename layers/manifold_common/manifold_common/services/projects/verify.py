@@ -12,8 +12,9 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import structs
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.paths import to_display
@@ -33,51 +34,13 @@ from manifold_common.ports.catalog import CheckpointRow, CommitRow
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
 from manifold_common.shapes.projects import Project
+from manifold_common.shapes.verification import Damage, VerifyReport
 
 _PAGE = 1000
 _NAMED_PATHS = 10
 
 Progress = Callable[[int, int], None]
 """Called with (objects looked at, bytes opened) since the last call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    object_name: str
-    reason: str
-    first_generation: Generation | None = None
-    """The first generation that refers to it."""
-    sessions: tuple[SessionId, ...] = ()
-    """Those whose saved work cannot be read because of it."""
-    paths: tuple[str, ...] = ()
-    """Some of the paths that cannot be read because of it."""
-
-
-@dataclass(slots=True)
-class VerifyReport:
-    project: ProjectId
-    head: Generation
-    commits: int = 0
-    checkpoints: int = 0
-    drafts: int = 0
-    """Saved work of sessions, of every user."""
-    objects: int = 0
-    """Packs and commit objects that some generation or draft refers to."""
-    chunks: int = 0
-    bytes_read: int = 0
-    """Raw bytes of blocks that were opened; 0 without ``read_data``."""
-    unreferenced_objects: int = 0
-    """Stored objects of the project that no commit or draft refers to: superseded drafts, which stay for a while, and
-    what failed attempts left."""
-    unreferenced_bytes: int = 0
-    plain_objects: int = 0
-    """Objects in use that are not encrypted: all of a project that is not, and what is older of one that is by now."""
-    plain_bytes: int = 0
-    problems: list[Problem] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
 
 
 class Verify:
@@ -105,7 +68,7 @@ class _Verification:
         self._objects = SealedObjects(self._store, no_cache)
         self._log = TreeLog(context.catalog, context.keys, self._objects, context.workers)
         self._keys: ProjectKeys = context.keys.of(tenant, project.id)
-        self._report = VerifyReport(project.id, project.generation)
+        self._report = VerifyReport(project=project.id, generation=project.generation)
         self._seen: dict[Container, dict[int, Block]] = defaultdict(dict)
         self._first_seen: dict[Container, Generation] = {}
         self._chunks: dict[ChunkId, Place] = {}
@@ -125,7 +88,8 @@ class _Verification:
         if read_data:
             self._check_data()
         self._count_unreferenced()
-        self._report.plain_objects, self._report.plain_bytes = len(self._plain_keys), sum(self._plain_keys.values())
+        self._report.unencrypted_objects = len(self._plain_keys)
+        self._report.unencrypted_bytes = sum(self._plain_keys.values())
         self._name_paths()
         return self._report
 
@@ -133,7 +97,10 @@ class _Verification:
         self, error: CorruptObject, generation: Generation | None = None, sessions: tuple[SessionId, ...] = ()
     ) -> None:
         with self._lock:
-            found = Problem(error.object_name, error.reason, generation, sessions)
+            self._report.ok = False
+            found = Damage(
+                object=error.object_name, reason=error.reason, first_generation=generation, sessions=sessions
+            )
             if found not in self._report.problems:
                 self._report.problems.append(found)
 
@@ -280,7 +247,7 @@ class _Verification:
         self._report.chunks = len(self._chunks)
 
     def _check_data(self) -> None:
-        damaged = {problem.object_name for problem in self._report.problems}
+        damaged = {problem.object for problem in self._report.problems}
         sound = [container for container in self._seen if container.seal().key not in damaged]
         by_block: dict[Block, list[tuple[ChunkId, Place]]] = defaultdict(list)
         for chunk, place in self._chunks.items():
@@ -322,7 +289,7 @@ class _Verification:
 
     def _name_paths(self) -> None:
         """Add to each problem some paths of the head that cannot be read because of it."""
-        names = {problem.object_name for problem in self._report.problems}
+        names = {problem.object for problem in self._report.problems}
         bad = {chunk for chunk, place in self._chunks.items() if place.block.container.seal().key in names}
         if not bad:
             return
@@ -338,5 +305,5 @@ class _Verification:
                     paths[place.block.container.seal().key].append(to_display(path))
                     break
         self._report.problems = [
-            replace(p, paths=tuple(sorted(paths[p.object_name])[:_NAMED_PATHS])) for p in self._report.problems
+            structs.replace(p, paths=tuple(sorted(paths[p.object])[:_NAMED_PATHS])) for p in self._report.problems
         ]

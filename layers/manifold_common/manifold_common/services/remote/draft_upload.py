@@ -31,7 +31,7 @@ from manifold_common.ports.object_store import Buffer
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
 from manifold_common.shapes.access import Published, UploadReceipt, UploadSlot
-from manifold_common.shapes.asked import check_expected
+from manifold_common.shapes.answer_checks import check_expected
 from manifold_common.shapes.intent import Intent
 
 _FIRST_SLOTS = 1

@@ -29,7 +29,7 @@ from manifold_common.ports.object_store import Buffer
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.sessions.generation_source import SessionBase
 from manifold_common.shapes.access import GrantedDraft, ObjectGrant, Plan, SessionPlan
-from manifold_common.shapes.asked import check_plan, session_of
+from manifold_common.shapes.answer_checks import check_plan, session_of
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 from manifold_common.shapes.sessions import Session
 
@@ -69,9 +69,8 @@ class PlannedGenerationSource:
             raise history_replaced(Point(plan.generation, commit), plan.head_generation)
         return self.take(plan)
 
-    def head(self, tenant: TenantId, project: ProjectId) -> Head:  # noqa: ARG002
-        found = self._context.server.project(project)
-        return Head(found.generation, found.commit, b"", found.skills_generation)
+    def head(self, tenant: TenantId, project: ProjectId) -> Point:  # noqa: ARG002
+        return self._context.server.project(project).point
 
     def keys(self, tenant: TenantId, project: ProjectId) -> GrantedKeys:  # noqa: ARG002
         """Raises InternalError: no session of that project was entered."""
@@ -131,7 +130,7 @@ class PlannedGenerationSource:
             raise BadAnswer("the server brings saved work that was not asked for")
         if request.paths and tuple(found.paths) != request.paths:
             raise BadAnswer("the server has opened the session with other paths than it was asked to")
-        refuse_stale(head_of(found.plan).point, request.seen_generation)
+        refuse_stale(newest_of(found.plan), request.seen_generation)
         return self.enter(found, session, project, None if found.draft else request.generation)
 
     def enter(
@@ -260,7 +259,6 @@ def _check_fit(base: Snapshot, changes: Changes, own: Container) -> None:
         raise CorruptObject(own.seal().key, "it puts a path where there is no folder")
 
 
-def head_of(plan: Plan) -> Head:
-    """Return what a plan says of the project's newest generation."""
-    newest = plan.generation == plan.head_generation
-    return Head(plan.head_generation, plan.commit if newest else None, b"", plan.skills_generation)
+def newest_of(plan: Plan) -> Point:
+    """Return the project's newest generation, with its commit where that is the one planned."""
+    return Point(plan.head_generation, plan.commit if plan.generation == plan.head_generation else None)

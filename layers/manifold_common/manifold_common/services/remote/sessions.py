@@ -11,7 +11,7 @@ lacks what was just committed, the files stay as they are.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec import structs
 
 from manifold_common.domain.arguments import checked_flag, checked_session
 from manifold_common.domain.conflict import Strategy
@@ -30,14 +30,14 @@ from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.draft_upload import DraftUpload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
 from manifold_common.services.remote.kept_work import RemoteKeptWork
-from manifold_common.services.sessions.commit import Committed, Saved, nothing_committed
+from manifold_common.services.sessions.commit import nothing_committed, of_working_set, saved
 from manifold_common.services.sessions.lost_drafts import blaming_draft, own_blocks
 from manifold_common.services.sessions.session_files import SessionFiles, Survey, standing_on, working_conflict
-from manifold_common.services.sessions.sessions import CheckedOut, CheckoutKind, Status, checked_out
+from manifold_common.services.sessions.sessions import WorkingSetStatus, checked_out, status_of
 from manifold_common.shapes.access import Published, SessionPlan
 from manifold_common.shapes.intent import NO_INTENT, Intent
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
-from manifold_common.shapes.sessions import Session
+from manifold_common.shapes.sessions import CheckedOut, CheckoutKind, Closed, Committed, Saved, Session
 
 
 class RemoteSessions:
@@ -99,7 +99,7 @@ class RemoteSessions:
                 found = plan(built, False)
                 generations.complete(found, built)
                 self._bring(opened, found, strategy, progress)
-            return replace(
+            return structs.replace(
                 checked_out(opened, kind, found.plan.head_generation, found.expires_at), dropped_draft=dropped
             )
 
@@ -189,27 +189,11 @@ class RemoteSessions:
                     raise  # of a server that contradicts itself, nobody knows what it has made
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
                 behind = error.code
-            return Committed(
-                project=done.project,
-                point=Point(done.generation, done.commit),
-                commit=done.commit,
-                added=done.added,
-                modified=done.modified,
-                deleted=done.deleted,
-                new_bytes=done.new_bytes,
-                rebased=done.rebased,
-                conflicts=sorted({*(path.exact for path in done.conflicts), *opened.decided}),
-                kept=[*done.kept, *opened.kept],
-                skipped=found.skipped,
-                unstable=found.unstable,
-                losses=found.losses,
-                behind=behind,
-            )
+            return of_working_set(done.without_plan(), opened, found, behind)
 
     def _check_expected(self, project: ProjectId, expected: Seen) -> None:
         """For work that there is nothing of. Raises GenerationMismatch: the head is not ``expected``."""
-        found = self._context.server.project(project)
-        require_expected(Point(found.generation, found.commit), expected)
+        require_expected(self._context.server.project(project).point, expected)
 
     def save(self, session: SessionId, *, checksum: bool = False) -> Saved:
         """Store what the working set has changed on the server, without publishing it. Raises as ``commit``."""
@@ -217,14 +201,12 @@ class RemoteSessions:
         owner = self._owner(session)
         with self._working_sets.open(owner) as opened:
             upload, seen, content = self._prepare(opened, checksum, None)
-            base, changes = seen.state.base.head, seen.changes
             if not seen.is_significant:
                 self._take_off_draft(opened, upload, seen, content)
-                return Saved(session, owner.project, base.generation, None, 0)
-            upload.store(changes, content)
+                return saved(session, seen.state.base, None)
+            upload.store(seen.changes, content)
             self._note_draft(opened, seen)
-            changed = len(changes.upserts) + len(changes.deletes)
-            return Saved(session, owner.project, base.generation, upload.keep(), changed)
+            return saved(session, seen.state.base, upload.keep(), seen.changes)
 
     def _note_draft(self, opened: OpenWorkingSet, seen: Survey) -> None:
         """Note that what was found may become the session's draft, before that is asked for."""
@@ -288,7 +270,7 @@ class RemoteSessions:
 
     # --- status and close -----------------------------------------------------------------------------------------
 
-    def status(self, session: SessionId, *, checksum: bool = False) -> Status:
+    def status(self, session: SessionId, *, checksum: bool = False) -> WorkingSetStatus:
         """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy."""
         checked_flag(checksum, "checksum")
         owner = self._owner(session)
@@ -297,34 +279,26 @@ class RemoteSessions:
                 raise _not_here(session)
             plan = self._generations.plan_session(session, owner.project, content=False).plan
             seen = self._survey(opened, checksum=checksum)
-            return Status(
-                session=session,
-                project=owner.project,
-                path=opened.location.work,
-                base_generation=seen.state.base.head.generation,
-                head_generation=plan.head_generation,
-                differences=seen.differences(),
-                skipped=seen.found.skipped,
-            )
+            return status_of(opened, seen, plan.head_generation)
 
     def _survey(self, opened: OpenWorkingSet, *, checksum: bool) -> Survey:
         return self._files.survey(opened, self._files.standing_state(opened), checksum=checksum)
 
-    def close(self, session: SessionId) -> str | None:
+    def close(self, session: SessionId) -> Closed:
         """Drop the session, on the server and here. Closing one that is closed already is no error.
 
-        Where the server has another one of that name by now, opened since, that one stays. Returns as
-        ``Sessions.close``; here nobody goes on with what is left but the next command.
+        Where the server has another one of that name by now, opened since, that one stays. What is left here
+        nobody goes on to remove but the next command.
         """
         session = checked_session(session)
         local = self._find(session)
         if local is None:
             self._context.server.close_session(session)
-            return None
+            return Closed(session=session)
         with self._working_sets.open(local) as opened:
             if not self._is_anothers(local):
                 self._context.server.close_session(session)
-            return self._working_sets.wipe(opened)
+            return Closed(session=session, left=self._working_sets.wipe(opened) or "")
 
     def _is_anothers(self, local: Owner) -> bool:
         try:

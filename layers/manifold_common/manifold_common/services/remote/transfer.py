@@ -9,15 +9,14 @@ from pathlib import Path
 
 from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.history import Point, require_expected
-from manifold_common.domain.tree import totals
 from manifold_common.engine.working_set.materialise import materialise
 from manifold_common.engine.working_set.scan import Progress
 from manifold_common.errors import CommitConflict, ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId, parse_project_id, parse_session_id
 from manifold_common.services.projects.transfer import (
-    Exported,
     Publication,
     Source,
+    exported,
     imported,
     new_folder,
     opened_source,
@@ -26,7 +25,7 @@ from manifold_common.services.projects.transfer import (
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.draft_upload import DraftUpload
 from manifold_common.services.remote.generation_source import PlannedGenerationSource
-from manifold_common.shapes.changes import ImportedFolder
+from manifold_common.shapes.changes import ExportedFolder, ImportedFolder
 from manifold_common.shapes.intent import Intent
 
 _SESSION = "import-"
@@ -125,15 +124,14 @@ class RemoteTransfer:
         generation: Generation | None = None,
         *,
         progress: Progress | None = None,
-    ) -> Exported:
+    ) -> ExportedFolder:
         """Write a generation into a folder that is empty or does not exist. Raises as ``Transfer.export``."""
         context = self._context
         generations = PlannedGenerationSource(context)
         plan = generations.plan(parse_project_id(project), generation)
         snapshot = generations.take(plan)
         generations.turn_pages(plan, lambda start: generations.plan(project, snapshot.head.generation, first=start))
-        size, files = totals(snapshot.tree)
         with new_folder(destination, snapshot.tree) as root:
             reader = generations.block_reader(snapshot.tenant, snapshot.project)
             materialise(root, snapshot.tree, snapshot.places, reader, progress)
-        return Exported(snapshot.head.generation, files, size)
+        return exported(snapshot, destination)

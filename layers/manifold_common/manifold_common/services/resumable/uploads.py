@@ -45,7 +45,7 @@ from manifold_common.ids import (
 )
 from manifold_common.ports.catalog import CommitRow, ResumableUpload, encrypted_meanwhile
 from manifold_common.services.context import Context
-from manifold_common.services.projects.edits import Edited, Edits, PlaceFile, ReadInto, Stored
+from manifold_common.services.projects.edits import Edits, PlaceFile, ReadInto, Stored
 from manifold_common.services.projects.projects import Projects
 from manifold_common.services.publish import Hooks
 from manifold_common.services.resumable.intake import LEASE, Intake, Taken, check_total, locked, new_names
@@ -285,14 +285,15 @@ class ResumableUploads:
                 raise encrypted_meanwhile(row.project)
             intake.announce()
 
-        about = intake.about
+        about, replays = intake.about, []
+        request = _request_of(row)._replace(on_replay=lambda: replays.append(True))
         try:
             expected, creates = settle(about)
-            done = self._edits.apply(
+            done = self._edits.write(
                 principal,
                 row.project,
-                [PlaceFile(about.path, total, b"".join(one.chunk for one in chunks), about.mode, creates)],
-                Intent(about.message, about.provenance, expected=expected, request=_request_of(row)),
+                PlaceFile(about.path, total, b"".join(one.chunk for one in chunks), about.mode, creates),
+                Intent(about.message, about.provenance, expected=expected, request=request),
                 stored=Stored(places, sum(place.length for place in ours)),
                 hooks=Hooks(announce=announce),
             )
@@ -301,13 +302,14 @@ class ResumableUploads:
                 intake.withdraw()
             _keep_refused(intake, taken, total, error)
             raise
-        if done.repeated:
+        if replays:
             before = self._committed_before(principal, intake.row)
             assert before is not None
             intake.is_over = True
             return before
-        used = packs if done.commit is not None else set()
-        outcome = Outcome(done.generation, done.commit, _etag_of(done, about))
+        made = done.answer
+        used = packs if made.commit is not None else set()
+        outcome = Outcome(made.generation, made.commit, etag_of(done.entry))
         garbage = [pack for pack in {*intake.row.spare, *packs} if pack not in used]
         self._settle(intake.row, records, outcome, total, garbage)
         intake.is_over = True
@@ -356,8 +358,8 @@ class ResumableUploads:
             return None
         records = Records(self._context, row.tenant, row.project, row.upload)
         about, total = records.about(row), row.total_bytes
-        outcome = Outcome(done.generation, done.commit, _etag_of(done, about))
-        entry = done.entries.get(about.path)
+        entry = self._context.log.load(row.tenant, row.project, done.generation).tree.get(about.path)
+        outcome = Outcome(done.generation, done.commit, None if entry is None else etag_of(entry))
         size = entry.size if entry is not None else total or row.received_bytes
         commit = self._context.catalog.find_request(row.tenant, row.project, _request_of(row).name)
         garbage = self._unused(row, commit) if commit is not None else []
@@ -424,8 +426,3 @@ def _keep_refused(intake: Intake, taken: Taken, total: int, error: ManifoldError
 def _request_of(row: ResumableUpload) -> NamedRequest:
     """Return the name that all attempts to commit an upload share, so that one of them is the only one."""
     return NamedRequest(parse_request_id(f"resumable-upload:{row.upload}"), lambda: _FINGERPRINT)
-
-
-def _etag_of(done: Edited, about: About) -> str | None:
-    entry = done.entries.get(about.path)
-    return None if entry is None else etag_of(entry)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+
+from msgspec import structs
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_flag
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point
-from manifold_common.domain.losses import Losses
-from manifold_common.domain.tree import tally
+from manifold_common.domain.tree import Changes, tally
 from manifold_common.engine.commit_writer import StoredCommit, decode_note
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scan import Progress, ScanResult
 from manifold_common.engine.working_set.state import NO_TRUST, Step, WorkingState
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
 from manifold_common.errors import CatalogUnavailable, ManifoldError, NotFound
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
+from manifold_common.ids import CommitId, SessionId
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.publish import Hooks, Published, Publisher
@@ -25,51 +25,11 @@ from manifold_common.services.sessions.drafts import Drafts, SavedDraft
 from manifold_common.services.sessions.session_files import SessionFiles, Survey, standing_on
 from manifold_common.services.sessions.sessions import Sessions
 from manifold_common.shapes.intent import NO_INTENT, Intent
+from manifold_common.shapes.losses import not_kept
+from manifold_common.shapes.path import listed
+from manifold_common.shapes.sessions import Committed, Saved
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    project: ProjectId
-    point: Point
-    """The new generation; or the working set's base, when there was nothing to commit."""
-    commit: CommitId | None
-    """``None`` when there was nothing to commit."""
-    added: int
-    modified: int
-    deleted: int
-    new_bytes: int
-    """Raw bytes of content that was not stored before."""
-    rebased: bool
-    conflicts: list[bytes]
-    """Paths on which the strategy decided."""
-    kept: list[SessionId]
-    """Sessions that keep, as their drafts, what it dropped of the working set."""
-    skipped: list[bytes]
-    """Sockets, FIFOs and devices."""
-    unstable: list[bytes]
-    """Files that were being written to; committed as they were read."""
-    losses: Losses = field(default_factory=Losses)
-    """What of changed files and new folders no project keeps."""
-    repeated: bool = False
-    """Done by an earlier request of the same name, and not again."""
-    behind: str | None = None
-    """Code of the error for which a client's working set could not follow. Its next checkout brings it there."""
-
-    @property
-    def generation(self) -> Generation:
-        return self.point.generation
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    session: SessionId
-    project: ProjectId
-    base_generation: Generation
-    commit: CommitId | None
-    """The draft's id, or ``None`` when there was nothing to save."""
-    changed: int
 
 
 class Commits:
@@ -130,18 +90,20 @@ class Commits:
                 self._working_sets.settle(opened)
                 if isinstance(error, NotFound):
                     self._working_sets.forget(owner)
+                    self._sessions.view(principal, session)  # which says what is here of one that is closed
                 raise
             if published.commit is None:
                 self._rest_on(opened, published.head)
             else:
                 self._drafts.published(opened)
+            behind = None
             try:
                 self._advance(opened, seen, published)
             except ManifoldError as error:
                 # The commit is made and stays made. The working set finds its place again at the next checkout.
                 _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
-            done = committed(published, pending, seen.found)
-            return replace(done, conflicts=sorted({*done.conflicts, *opened.decided}), kept=[*done.kept, *opened.kept])
+                behind = error.code
+            return of_working_set(committed(published, pending), opened, seen.found, behind)
 
     def answer_again(self, earlier: Published) -> Committed:
         """Return what the request that published this was answered, as far as that was kept."""
@@ -150,7 +112,7 @@ class Commits:
         note = decode_note(self._context.keys.of(head.tenant, head.project), head.tenant, head.project, row)
         return Committed(
             project=head.project,
-            point=Point(row.generation, row.commit),
+            generation=row.generation,
             commit=row.commit,
             added=note.added,
             modified=note.modified,
@@ -161,7 +123,8 @@ class Commits:
             kept=[],
             skipped=[],
             unstable=[],
-            repeated=True,
+            not_kept=[],
+            generation_commit=row.commit,
         )
 
     def save(self, principal: Principal, session: SessionId, *, checksum: bool = False) -> Saved:
@@ -183,15 +146,14 @@ class Commits:
         last = self._drafts.last(opened)
         pending, seen = self._prepare(opened, state, last, NO_INTENT, checksum, None)
         base, changes = pending.base.head, pending.changes
-        changed = len(changes.upserts) + len(changes.deletes)
         if not seen.is_significant:
             self._drafts.forget(opened)
-            return Saved(session, opened.owner.project, base.generation, None, 0)
+            return saved(session, pending.base, None)
         if last is not None and (last.base, last.changes) == (base.point, changes):
-            return Saved(session, opened.owner.project, base.generation, last.commit, changed)
+            return saved(session, pending.base, last.commit, changes)
         stored = self._publisher.store(pending)
         self._drafts.save(opened, stored, changes)
-        return Saved(session, opened.owner.project, base.generation, stored.row.commit, changed)
+        return saved(session, pending.base, stored.row.commit, changes)
 
     def _prepare(
         self,
@@ -256,40 +218,65 @@ class Commits:
 
 
 def nothing_committed(opened: OpenWorkingSet, base: Point, found: ScanResult) -> Committed:
-    """Return what is to be said of a working set that has changed nothing."""
+    """Return the answer to a commit of a working set without changes. Args: ``base``: the generation that it is at."""
     return Committed(
         project=opened.owner.project,
-        point=base,
+        generation=base.generation,
         commit=None,
         added=0,
         modified=0,
         deleted=0,
         new_bytes=0,
         rebased=False,
-        conflicts=sorted(set(opened.decided)),
+        conflicts=listed(sorted(set(opened.decided))),
         kept=list(opened.kept),
-        skipped=found.skipped,
-        unstable=found.unstable,
-        losses=found.losses,
+        skipped=listed(found.skipped),
+        unstable=listed(found.unstable),
+        not_kept=not_kept(found.losses),
+        generation_commit=base.commit,
     )
 
 
-def committed(published: Published, pending: PendingCommit, found: ScanResult | None = None) -> Committed:
-    """Return what is to be said of a publication."""
+def of_working_set(done: Committed, opened: OpenWorkingSet, found: ScanResult, behind: str | None) -> Committed:
+    """Return the answer to a commit, with what only its working set knows. Args: ``behind``: as in the answer."""
+    return structs.replace(
+        done,
+        conflicts=listed(sorted({*(path.exact for path in done.conflicts), *opened.decided})),
+        kept=[*done.kept, *opened.kept],
+        skipped=listed(found.skipped),
+        unstable=listed(found.unstable),
+        not_kept=not_kept(found.losses),
+        behind=behind,
+    )
+
+
+def committed(published: Published, pending: PendingCommit) -> Committed:
+    """Return the answer to a commit, without what only a working set knows."""
     counted = tally(pending.base.tree, published.changes)
     return Committed(
         project=pending.base.project,
-        point=published.head.head.point,
+        generation=published.head.head.generation,
         commit=published.commit.commit if published.commit else None,
         added=counted.added,
         modified=counted.modified,
         deleted=counted.deleted,
         new_bytes=pending.new_bytes,
         rebased=published.rebased,
-        conflicts=published.conflicts,
+        conflicts=listed(published.conflicts),
         kept=published.kept,
-        skipped=found.skipped if found else [],
-        unstable=found.unstable if found else [],
-        losses=found.losses if found else Losses(),
-        repeated=published.repeated,
+        skipped=[],
+        unstable=[],
+        not_kept=[],
+        generation_commit=published.head.head.commit,
+    )
+
+
+def saved(session: SessionId, base: Snapshot, draft: CommitId | None, changes: Changes | None = None) -> Saved:
+    """Return the answer to a save. Args: ``changes``: those that were saved, to ``base``; ``None``: there were none."""
+    return Saved(
+        session=session,
+        project=base.project,
+        base_generation=base.head.generation,
+        draft=draft,
+        changed=len(changes.upserts) + len(changes.deletes) if changes else 0,
     )

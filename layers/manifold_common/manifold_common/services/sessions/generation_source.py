@@ -15,7 +15,6 @@ from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.owner import Owner
 from manifold_common.ids import CommitId, Generation, ProjectId, TenantId
-from manifold_common.ports.catalog import Head
 from manifold_common.services.context import Context
 
 
@@ -52,8 +51,8 @@ class GenerationSource(Protocol):
             NotFound. StaleStore: the generation has another ``commit``, or ``start`` is not in the history any more.
         """
 
-    def head(self, tenant: TenantId, project: ProjectId) -> Head:
-        """Raises NotFound."""
+    def head(self, tenant: TenantId, project: ProjectId) -> Point:
+        """Return where the project is. Raises NotFound."""
 
     def keys(self, tenant: TenantId, project: ProjectId) -> Keyring:
         """Raises NotFound."""
@@ -75,11 +74,13 @@ class LogGenerationSource:
         self.limits = context.policy.limits
         self.objects = context.objects
         self.load = context.log.load
-        self.head = context.catalog.head
         self.block_reader = context.block_reader
 
     def refuse_on_disk(self, owner: Owner, folder: str) -> None:
         self._context.plaintext.refuse_folder(owner.tenant, owner.project, folder, session=owner.session)
+
+    def head(self, tenant: TenantId, project: ProjectId) -> Point:
+        return self._context.catalog.head(tenant, project).point
 
     def keys(self, tenant: TenantId, project: ProjectId) -> Keyring:
         return self._context.keys.of(tenant, project)

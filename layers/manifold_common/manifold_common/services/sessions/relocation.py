@@ -16,6 +16,7 @@ from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress
+from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.refresh import refresh
 from manifold_common.engine.working_set.state import NO_TRUST, DurableChanges, Trust, WorkingState, load_durable
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
@@ -86,22 +87,33 @@ class Relocation:
         if opened.id is not None and row.is_at(opened.id):
             self._context.catalog.take_session(row, WorkingSetId(self._context.new_id()), None)
 
-    def has_own_changes(self, opened: OpenWorkingSet, row: SessionRow) -> bool:
+    def has_own_changes(self, opened: OpenWorkingSet, row: SessionRow | None = None) -> bool:
         """Tell whether a working set that its session has left holds more than what it had then.
 
-        Where that cannot be told, it does.
+        Where that cannot be told, it does. Where its project was deleted, and all work on it, it does not.
+
+        Args:
+            row: ``None``: the session has ended.
         """
-        if not opened.location.exists():
+        owner = opened.owner
+        if not opened.location.exists() or self._is_deleted(owner):
             return False
         try:
-            state = None if opened.base is None else self._files.state_of(opened)
+            state = None if opened.base is None else self._files.standing_state(opened)
             left = self._as_left(opened, row, state)
             at = left.base.head.point
             # Of a generation that the history has no more, this working set may hold the only copy.
-            self._context.log.load(row.tenant, row.project, at.generation, commit=at.commit)
+            self._context.log.load(owner.tenant, owner.project, at.generation, commit=at.commit)
             return self._files.survey(opened, left, checksum=True).is_significant
         except ManifoldError:
             return True
+
+    def _is_deleted(self, owner: Owner) -> bool:
+        try:
+            self._context.catalog.head(owner.tenant, owner.project)
+        except NotFound:
+            return True
+        return False
 
     def _restore(self, opened: OpenWorkingSet, row: SessionRow, progress: Progress | None) -> None:
         base, durable, draft = self._durable(row)
@@ -153,16 +165,18 @@ class Relocation:
         if fitted:
             self._files.keep_dropped(opened, left, base, fitted, root)
 
-    def _as_left(self, opened: OpenWorkingSet, row: SessionRow, state: WorkingState | None) -> WorkingState:
+    def _as_left(self, opened: OpenWorkingSet, row: SessionRow | None, state: WorkingState | None) -> WorkingState:
         """Return the state of a working set as if it stood on what was durable when its session left it."""
+        tenant, project = opened.owner.tenant, opened.owner.project
         if state is None:
             # Nobody knows what it was made from: what differs from the session is a conflict, as in legacy mode.
-            return WorkingState(empty_snapshot(row.tenant, row.project), NO_TRUST, scope_of(self._context.keys, row))
+            scope = () if row is None else scope_of(self._context.keys, row)
+            return WorkingState(empty_snapshot(tenant, project), NO_TRUST, scope)
         noted = load_durable(opened.location.durable)
-        if noted is None or row.gave_up_draft:
+        if noted is None or (row is not None and row.gave_up_draft):
             return state
         try:
-            known = self._context.log.load(row.tenant, row.project, noted.generation, commit=noted.commit)
+            known = self._context.log.load(tenant, project, noted.generation, commit=noted.commit)
         except (NotFound, StaleStore):  # it was noted of a history that the catalog has no more
             return state
         trust, tree = state.trust, known.with_changes(noted.changes).tree

@@ -51,7 +51,7 @@ class Survey(NamedTuple):
         return is_significant(self.state.base.tree, self.changes)
 
     def differences(self) -> list[Difference]:
-        """Return, by path, what there is to be said of the changes."""
+        """Return the differences from the base, by path."""
         tree = self.state.base.tree
         return differences(tree, self.state.base.with_changes(self.changes).tree)
 
@@ -121,7 +121,7 @@ class SessionFiles:
         try:
             return generations.load(owner.tenant, owner.project, seen.generation, commit=seen.commit, start=start)
         except NotFound:
-            refuse_stale(generations.head(owner.tenant, owner.project).point, seen)
+            refuse_stale(generations.head(owner.tenant, owner.project), seen)
             raise
 
     def _finish_step(self, opened: OpenWorkingSet, state: WorkingState, step: Step, strategy: Strategy) -> WorkingState:

@@ -7,10 +7,11 @@ a session whose working set the next checkout builds again from its base and dra
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from enum import Enum
 from typing import NamedTuple
+
+from msgspec import structs
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_flag, checked_session
@@ -18,7 +19,7 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.tree import Difference, totals
-from manifold_common.domain.unknown import unknown_session
+from manifold_common.domain.unknown import closed_session, unknown_session
 from manifold_common.engine.session_scope import scope_of
 from manifold_common.engine.staleness import refuse_replaced, refuse_stale
 from manifold_common.engine.tree_log import Snapshot
@@ -28,71 +29,23 @@ from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
+from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.catalog import SessionRow, SessionView
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
 from manifold_common.services.sessions.lost_drafts import drop_if_lost
 from manifold_common.services.sessions.relocation import Relocation
-from manifold_common.services.sessions.session_files import SessionFiles, owner_of, working_conflict
+from manifold_common.services.sessions.session_files import SessionFiles, Survey, owner_of, working_conflict
+from manifold_common.shapes.history import listed_differences
+from manifold_common.shapes.path import listed
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
+from manifold_common.shapes.sessions import CheckedOut, CheckoutKind, Closed, Missing, Session, Status
 
 
-class CheckoutKind(Enum):
-    NEW = "new"
-    WARM = "warm"
-    """The generation had not changed: nothing was touched."""
-    REFRESHED = "refreshed"
-    RESTORED = "restored"
-    """Built again from its base and its draft, on this or another machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A working set that a restored session had before, and that is not there to be gone on with."""
-
-    node: str
-    """The machine that it was on."""
-    is_lost: bool
-    """It was on this one, and is gone, as after a restart of the machine. Otherwise it may still be there."""
-    since: datetime
-    """What was changed in it after that is not restored."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedOut:
-    session: SessionId
-    project: ProjectId
-    path: str
-    """The plaintext folder."""
-    kind: CheckoutKind
-    generation: Generation
-    commit: CommitId | None
-    """Of that generation; ``None`` at 0. What to say that was seen, next time, is both."""
-    head_generation: Generation
-    files: int
-    """Entries of the working set's base, as far as they are in scope."""
-    total_bytes: int
-    expires_at: datetime
-    conflicts: list[bytes]
-    """Paths on which the strategy decided."""
-    kept: list[SessionId]
-    """Sessions that keep, as their drafts, what it dropped of the working set."""
-    missing: Missing | None = None
-    dropped_draft: CommitId | None = None
-    """Saved work that could not be read and was given up, as the caller had asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    session: SessionId
-    project: ProjectId
-    path: str
-    base_generation: Generation
-    head_generation: Generation
+class WorkingSetStatus(NamedTuple):
+    answer: Status
     differences: list[Difference]
-    skipped: list[bytes]
-    """Sockets, FIFOs and devices, which are never committed."""
+    """All of them, by path. The answer lists only the first."""
 
 
 class NewSession(NamedTuple):
@@ -118,11 +71,17 @@ class Sessions:
         """Raises NotFound: the user has no such session."""
         found = self._context.catalog.view_session(principal.tenant, principal.user, session)
         if found is None:
+            if any((one.principal, one.session) == (principal, session) for one in self._working_sets.folders.found()):
+                raise closed_session(session)
             raise unknown_session(session, (row.session for row in self.all(principal)))
         return found
 
+    def get(self, principal: Principal, session: SessionId) -> Session:
+        """Raises as ``view``."""
+        return session_of(self.view(principal, session).session)
+
     def all(self, principal: Principal, project: ProjectId | None = None) -> list[SessionRow]:
-        """Return the user's sessions, by id."""
+        """Return the rows of the user's sessions, by id."""
         return self._context.catalog.list_sessions(principal.tenant, principal.user, project)
 
     def page(
@@ -132,9 +91,10 @@ class Sessions:
         *,
         after: SessionId | None = None,
         limit: int = 100,
-    ) -> list[SessionRow]:
+    ) -> list[Session]:
         """Return up to ``limit`` of the user's sessions by id, those after ``after``."""
-        return self._context.catalog.list_sessions(principal.tenant, principal.user, project, after=after, limit=limit)
+        rows = self._context.catalog.list_sessions(principal.tenant, principal.user, project, after=after, limit=limit)
+        return list(map(session_of, rows))
 
     def owner(self, principal: Principal, session: SessionId) -> Owner:
         """Return whose working set it is, without the catalog where this process knows. Raises NotFound."""
@@ -182,7 +142,7 @@ class Sessions:
         self.check_same(row, project, request)
         if request.drop_lost_draft and (dropped := drop_if_lost(self._context, row)) is not None:
             done = self.checkout(principal, session, project, request, progress=progress)
-            return replace(done, dropped_draft=dropped)
+            return structs.replace(done, dropped_draft=dropped)
         self._files.refuse_on_disk(owner_of(row))
         with self._working_sets.open(owner_of(row)) as opened:
             if opened.base is None or opened.base.generation > head.generation:
@@ -214,7 +174,7 @@ class Sessions:
             if opened.location.exists() and self._working_sets.folders.mode is WorkspaceMode.EPHEMERAL:
                 # Someone else found the session, and was here first.
                 done = self._go_on(opened, self.view(principal, session), request, progress)
-                return replace(done, kind=CheckoutKind.NEW)
+                return structs.replace(done, kind=CheckoutKind.NEW)
             try:
                 if opened.location.exists():
                     self._bring(opened, row, base.head.point, request.strategy)
@@ -257,7 +217,7 @@ class Sessions:
         if project is not None and row.project != project:
             raise InvalidInput(
                 f"session '{row.session}' works on another project",
-                hint="choose another session id, or close that session",
+                hint="choose another session id, or commit what that session has, and close it",
             )
         if request.paths and request.paths != scope_of(self._context.keys, row):
             raise InvalidInput(
@@ -282,12 +242,12 @@ class Sessions:
         target = head.point if generation is None or generation == head.generation else Point(generation)
         moved = self._bring(opened, row, target, request.strategy)
         kind = CheckoutKind.RESTORED if arrived else CheckoutKind.REFRESHED if moved else CheckoutKind.WARM
-        return replace(self._result(opened, kind, head.generation, expires_at), missing=missing)
+        return structs.replace(self._result(opened, kind, head.generation, expires_at), missing=missing)
 
     def _missing(self, row: SessionRow) -> Missing | None:
         if row.working_set is None or row.node is None or row.durable_at is None:
             return None
-        return Missing(row.node, row.node == self._context.node, row.durable_at)
+        return Missing(node=row.node, is_lost=row.node == self._context.node, since=row.durable_at)
 
     def _bring(self, opened: OpenWorkingSet, row: SessionRow, target: Point, strategy: Strategy) -> bool:
         """Make the working set be at ``target``; tell whether it was not. Its lock is held.
@@ -333,7 +293,7 @@ class Sessions:
 
     # --- status and close -----------------------------------------------------------------------------------------
 
-    def status(self, principal: Principal, session: SessionId, *, checksum: bool = False) -> Status:
+    def status(self, principal: Principal, session: SessionId, *, checksum: bool = False) -> WorkingSetStatus:
         """Say what the working set has changed. Stores nothing. Raises NotFound, SessionBusy.
 
         Args:
@@ -344,34 +304,53 @@ class Sessions:
         with self._working_sets.open(owner_of(view.session)) as opened:
             state = self._files.standing_state(opened)
             seen = self._files.survey(opened, state, checksum=checksum)
-            return Status(
-                session=session,
-                project=view.session.project,
-                path=opened.location.work,
-                base_generation=state.base.head.generation,
-                head_generation=view.head.generation,
-                differences=seen.differences(),
-                skipped=seen.found.skipped,
-            )
+            return status_of(opened, seen, view.head.generation)
 
-    def close(self, principal: Principal, session: SessionId) -> str | None:
+    def close(self, principal: Principal, session: SessionId) -> Closed:
         """Drop the session, its working set and its draft. Closing one that is closed already is no error.
 
-        Returns:
-            ``None`` when nothing is left; otherwise which plaintext is, and why: a process that works in the folder
-            puts it there as fast as it goes. Housekeeping then goes on to remove it.
+        What a process in the folder writes while it is removed may be left; housekeeping goes on to remove it.
         """
         view = self._context.catalog.view_session(principal.tenant, principal.user, session)
         if view is None:
-            return None
+            return Closed(session=session)
         row = view.session
         with self._working_sets.open(owner_of(row)) as opened:
             self._context.catalog.close_session(principal.tenant, principal.user, session)
-            return self._working_sets.wipe(opened)
+            return Closed(session=session, left=self._working_sets.wipe(opened) or "")
+
+
+def session_of(row: SessionRow) -> Session:
+    """Return a session as callers see it: its row without what is internal to the catalog."""
+    return Session(
+        session=row.session,
+        project=row.project,
+        base_generation=row.base_generation,
+        base_commit=row.base_commit,
+        draft_saved_at=row.draft.saved_at if row.draft else None,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+    )
+
+
+def status_of(opened: OpenWorkingSet, seen: Survey, head: Generation) -> WorkingSetStatus:
+    """Return the status of a working set after a survey. Args: ``head``: the project's newest generation."""
+    found = seen.differences()
+    answer = Status(
+        session=opened.owner.session,
+        project=opened.owner.project,
+        path=opened.location.work,
+        base_generation=seen.state.base.head.generation,
+        head_generation=head,
+        differences=listed_differences(found),
+        differences_total=len(found),
+        skipped=listed(seen.found.skipped),
+    )
+    return WorkingSetStatus(answer, found)
 
 
 def checked_out(opened: OpenWorkingSet, kind: CheckoutKind, head: Generation, expires_at: datetime) -> CheckedOut:
-    """Return what is to be said of a working set that was brought to where it is."""
+    """Return the answer to a checkout that is done. Args: ``head``: the project's newest generation."""
     assert opened.state is not None
     base, scope = opened.state.base, Scope(opened.state.scope)
     size, files = base.tree_bytes, len(base.tree) - (ROOT in base.tree)
@@ -385,9 +364,9 @@ def checked_out(opened: OpenWorkingSet, kind: CheckoutKind, head: Generation, ex
         generation=base.head.generation,
         commit=base.head.commit,
         head_generation=head,
-        files=files,
+        entries=files,
         total_bytes=size,
         expires_at=expires_at,
-        conflicts=sorted(set(opened.decided)),
+        conflicts=listed(sorted(set(opened.decided))),
         kept=list(opened.kept),
     )

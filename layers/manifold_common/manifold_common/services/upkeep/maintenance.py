@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from manifold_common.engine.working_set.location import Location, WorkspaceMode
 from manifold_common.engine.working_set.owner import Owner
-from manifold_common.engine.working_set.working_sets import OpenWorkingSet, WorkingSets
+from manifold_common.engine.working_set.working_sets import OpenWorkingSet, WorkingSets, ended_elsewhere
 from manifold_common.errors import ManifoldError, NotFound, PartlyDone, SessionBusy, SessionMoved
 from manifold_common.ids import ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import ProjectRow, ReadPlan, SessionView
@@ -108,7 +108,7 @@ class Maintenance:
             try:
                 with self._working_sets.open(owner, timeout_seconds=0) as opened:
                     if opened.location.exists():
-                        saved += self._commits.save_open(opened).commit is not None
+                        saved += self._commits.save_open(opened).draft is not None
             except (NotFound, SessionBusy, SessionMoved):
                 continue  # over: the sweep sees to it; being worked on: the next round; or not here any more
             except ManifoldError as error:
@@ -120,8 +120,9 @@ class Maintenance:
     def sweep_working_sets(self, *, stop: Stop = never) -> int:
         """Remove the working sets on this machine whose session is closed or over. Changes are saved first.
 
-        One whose session the catalog does not know is set aside, and so is what a session has left behind here if that
-        holds changes of its own. What could not be removed before is tried again. ``stop`` is asked before each.
+        One whose session the catalog does not know is set aside. So is what a session has left behind here, or had here
+        when it was closed elsewhere, if that holds changes of its own. What could not be removed before is tried again.
+        ``stop`` is asked before each.
 
         Returns how many are gone from their place.
         """
@@ -149,10 +150,12 @@ class Maintenance:
         catalog = self._context.catalog
         view = catalog.view_session(owner.tenant, owner.user, owner.session)
         if view is None or owner_of(view.session) != owner:
-            if self._was_ended(owner):
-                self._wipe(opened)
-            else:
+            if not self._was_ended(owner):
                 self._set_aside(opened, _unknown(owner))
+            elif self._relocation.has_own_changes(opened):
+                self._set_aside(opened, ended_elsewhere(owner.session))
+            else:
+                self._wipe(opened)
             return True
         if view.left > timedelta(0):
             return False
@@ -164,7 +167,7 @@ class Maintenance:
             return True
         draft = None
         if opened.location.exists():
-            draft = self._commits.save_open(opened, checksum=True).commit
+            draft = self._commits.save_open(opened, checksum=True).draft
         if draft is None and view.session.draft is None:
             self._wipe(opened)
             catalog.end_session(view.session)

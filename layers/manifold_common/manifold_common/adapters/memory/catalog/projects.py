@@ -8,6 +8,7 @@ from dataclasses import replace
 from manifold_common.adapters.memory.catalog.commits import publish
 from manifold_common.adapters.memory.catalog.state import State
 from manifold_common.adapters.memory.catalog.tables import Project
+from manifold_common.domain.history import Version, require_version
 from manifold_common.domain.keys import Encryption, KeyRecord
 from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.errors import AlreadyExists, NotFound
@@ -25,12 +26,15 @@ class Projects:
         event: OutboxEvent,
         *,
         fork_of: tuple[ProjectId, Generation] | None = None,
+        source: Version | None = None,
         first: Publication | None = None,
     ) -> None:
         with self.state.lock:
             if fork_of is not None:
-                source = self.state.projects.get((row.tenant, fork_of[0]))
-                if source is None or source.row.head.generation < fork_of[1]:
+                if source is not None:
+                    require_version(self.state.living(row.tenant, fork_of[0]).row.version, source)
+                forked = self.state.projects.get((row.tenant, fork_of[0]))
+                if forked is None or forked.row.head.generation < fork_of[1]:
                     raise NotFound(f"there is no generation {fork_of[1]} of project {fork_of[0]} to fork")
             if (row.tenant, row.project) in self.state.projects:
                 raise AlreadyExists(f"project {row.project} exists already")
@@ -72,9 +76,12 @@ class Projects:
             keys = sorted(key for key, p in self.state.projects.items() if p.alive and (after is None or key > after))
             return [self.state.projects[key].row for key in keys[:limit]]
 
-    def rename_project(self, tenant: TenantId, project: ProjectId, name: str, event: OutboxEvent) -> ProjectRow:
+    def rename_project(
+        self, tenant: TenantId, project: ProjectId, name: str, event: OutboxEvent, *, expected: Version | None = None
+    ) -> ProjectRow:
         with self.state.lock:
             found = self.state.living(tenant, project)
+            require_version(found.row.version, expected)
             if found.row.name != name:
                 self._refuse_taken_name(tenant, found.row.owner, name)
             now = self.state.clock.now()
@@ -84,10 +91,17 @@ class Projects:
             return found.row
 
     def delete_project(
-        self, tenant: TenantId, project: ProjectId, event: OutboxEvent, *, only_unused: bool = False
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        event: OutboxEvent,
+        *,
+        expected: Version | None = None,
+        only_unused: bool = False,
     ) -> None:
         with self.state.lock:
             found = self.state.living(tenant, project)
+            require_version(found.row.version, expected)
             open_sessions = self.state.sessions_of(tenant, project)
             if only_unused and (found.row.head.generation or open_sessions):
                 raise NotFound(f"project {project} is used")

@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from manifold_common.adapters.postgres.catalog import rows
 from manifold_common.adapters.postgres.database import Database
+from manifold_common.domain.history import Version, require_version
 from manifold_common.domain.keys import KeyRecord
 from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter, past_prefix
 from manifold_common.errors import NotFound
@@ -16,11 +17,17 @@ from manifold_common.ids import Generation, ProjectId, TenantId, TenantProject, 
 from manifold_common.ports.catalog import OutboxEvent, ProjectRow, Publication
 from manifold_common.ports.clock import Clock
 
-_CREATE = """
+_IS_EXPECTED = """(NOT %(has_to_be)s OR p.deleted_at IS NULL AND p.generation = %(at_generation)s
+       AND (%(at_commit)s::text IS NULL OR p.head_commit_id = %(at_commit)s)
+       AND (%(at_revision)s::bigint IS NULL OR p.revision = %(at_revision)s))"""
+"""The project's row ``p`` is in the state that ``_state`` gives the parameters of."""
+
+_CREATE = f"""
 WITH allowed AS (
     SELECT WHERE %(fork)s::text IS NULL OR EXISTS (
-        SELECT FROM projects
-        WHERE tenant_id = %(tenant)s AND project_id = %(fork)s AND generation >= %(fork_generation)s)
+        SELECT FROM projects AS p
+        WHERE p.tenant_id = %(tenant)s AND p.project_id = %(fork)s AND p.generation >= %(fork_generation)s
+          AND {_IS_EXPECTED})
 ), t AS (
     INSERT INTO tenants (tenant_id, created_at) SELECT %(tenant)s, %(now)s FROM allowed ON CONFLICT DO NOTHING
 ), u AS (
@@ -64,6 +71,7 @@ _RENAME = f"""
 WITH p AS (
     UPDATE projects AS p SET name = %(name)s, updated_at = greatest(p.updated_at, %(now)s), revision = p.revision + 1
     WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
+      AND {_IS_EXPECTED}
     RETURNING p.*
 ), o AS (
     INSERT INTO outbox (tenant_id, project_id, type, generation, data, created_at)
@@ -72,20 +80,24 @@ WITH p AS (
 SELECT {rows.PROJECT} FROM p
 """
 
-# Sessions first, then the project: the order in which a commit locks them, so that the two never wait in a circle.
+# Sessions are locked first, then the project: the order in which a commit locks them, so that the two never wait in a
+# circle. They end only where the project does.
 _DELETE = f"""
-WITH ended AS (
-    DELETE FROM sessions
+WITH locked AS (
+    SELECT session_id FROM sessions
     WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND NOT %(only_unused)s
-    RETURNING *
-), {rows.NOTE_ENDED}, p AS (
+    FOR UPDATE
+), p AS (
     UPDATE projects AS p SET deleted_at = %(now)s
     WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
-      AND (SELECT count(*) FROM ended) >= 0
+      AND (SELECT count(*) FROM locked) >= 0 AND {_IS_EXPECTED}
       AND NOT (%(only_unused)s AND (p.generation > 0 OR EXISTS (
           SELECT FROM sessions AS s WHERE s.tenant_id = p.tenant_id AND s.project_id = p.project_id)))
     RETURNING p.tenant_id, p.project_id, p.generation
-), o AS (
+), ended AS (
+    DELETE FROM sessions AS s USING p WHERE s.tenant_id = p.tenant_id AND s.project_id = p.project_id
+    RETURNING s.*
+), {rows.NOTE_ENDED}, o AS (
     INSERT INTO outbox (tenant_id, project_id, type, generation, data, created_at)
     SELECT p.tenant_id, p.project_id, %(type)s, p.generation, %(data)s, %(now)s FROM p
 )
@@ -146,11 +158,13 @@ class Projects:
         event: OutboxEvent,
         *,
         fork_of: tuple[ProjectId, Generation] | None = None,
+        source: Version | None = None,
         first: Publication | None = None,
     ) -> None:
         commit = first.commit if first else None
         events = [(event, row.created_at)] + ([(first.event, first.commit.created_at)] if first else [])
         params = {
+            **_state(source),
             "tenant": row.tenant,
             "project": row.project,
             "owner": row.owner,
@@ -185,6 +199,7 @@ class Projects:
         }
         if not self._db.write(_CREATE, params):
             assert fork_of is not None
+            self._require(row.tenant, fork_of[0], source)
             raise NotFound(f"there is no generation {fork_of[1]} of project {fork_of[0]} to fork")
 
     def get_project(self, tenant: TenantId, project: ProjectId) -> ProjectRow:
@@ -220,25 +235,50 @@ class Projects:
         tenant, project = after or ("", "")
         return [rows.project(row) for row in self._db.read(_ALL, (tenant, project, limit))]
 
-    def rename_project(self, tenant: TenantId, project: ProjectId, name: str, event: OutboxEvent) -> ProjectRow:
-        found = self._db.write(_RENAME, {**self._change(tenant, project, event), "name": name})
+    def rename_project(
+        self, tenant: TenantId, project: ProjectId, name: str, event: OutboxEvent, *, expected: Version | None = None
+    ) -> ProjectRow:
+        found = self._db.write(_RENAME, {**self._change(tenant, project, event), **_state(expected), "name": name})
         if not found:
+            self._require(tenant, project, expected)
             raise no_project(project)
         return rows.project(found[0])
 
     def delete_project(
-        self, tenant: TenantId, project: ProjectId, event: OutboxEvent, *, only_unused: bool = False
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        event: OutboxEvent,
+        *,
+        expected: Version | None = None,
+        only_unused: bool = False,
     ) -> None:
-        if not self._db.write(_DELETE, {**self._change(tenant, project, event), "only_unused": only_unused}):
+        params = {**self._change(tenant, project, event), **_state(expected), "only_unused": only_unused}
+        if not self._db.write(_DELETE, params):
+            self._require(tenant, project, expected)
             raise no_project(project)
 
     def forks_of(self, tenant: TenantId, source: ProjectId) -> list[tuple[ProjectId, Generation]]:
         found = self._db.read(_FORKS, {"tenant": tenant, "source": source})
         return [(project, generation) for project, generation in found]
 
+    def _require(self, tenant: TenantId, project: ProjectId, expected: Version | None) -> None:
+        """Say why nothing was changed, if that is the state of the project: it never comes back to one that it left."""
+        if expected is not None:
+            require_version(self.get_project(tenant, project).version, expected)
+
     def _change(self, tenant: TenantId, project: ProjectId, event: OutboxEvent) -> dict[str, object]:
         now = self._clock.now()
         return {"tenant": tenant, "project": project, "now": now, "type": event.type, "data": Jsonb(event.data)}
+
+
+def _state(expected: Version | None) -> dict[str, object]:
+    return {
+        "has_to_be": expected is not None,
+        "at_generation": expected.point.generation if expected else None,
+        "at_commit": expected.point.commit if expected else None,
+        "at_revision": expected.revision if expected else None,
+    }
 
 
 def no_project(project: ProjectId) -> NotFound:

@@ -1,8 +1,8 @@
-"""Whether an answer is about what was asked for. A client takes no answer that none of these checks has passed.
+"""Checks that a server's answer fits the request. A client uses no answer before one of these has passed.
 
-A server decides what its projects hold. It does not decide which of them a client works on: an answer that could not
-have come of the request is refused whole. Names are compared exactly, as servers keep and compare them. What an answer
-means for a working set or a draft is looked at by whoever has these (``services/remote``).
+A server decides what its projects contain, but not which project a client works on: an answer that cannot belong to the
+request is refused as a whole. Names are compared exactly, as servers store and compare them. What an answer means for a
+working set or a draft is checked where those are (``services/remote``).
 """
 
 from __future__ import annotations

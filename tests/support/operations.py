@@ -1,0 +1,85 @@
+"""Which command and which operation of the API do the same, and so answer the same document. Each one there is stands
+in one of these tables."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from manifold_common.domain.api_address import API
+
+
+class Operation(NamedTuple):
+    method: str
+    path: str
+
+
+def _of(method: str, path: str) -> Operation:
+    return Operation(method, f"{API}{path}")
+
+
+BOTH = {
+    "project create": _of("post", "/projects"),
+    "project list": _of("get", "/projects"),
+    "project show": _of("get", "/projects/{project}"),
+    "project rename": _of("patch", "/projects/{project}"),
+    "fork": _of("post", "/projects/{project}/fork"),
+    "log": _of("get", "/projects/{project}/commits"),
+    "show": _of("get", "/projects/{project}/commits/{generation}"),
+    "diff": _of("get", "/projects/{project}/diff"),
+    "ls": _of("get", "/projects/{project}/tree"),
+    "restore": _of("post", "/projects/{project}/restore"),
+    "sessions": _of("get", "/sessions"),
+    "checkout": _of("post", "/sessions"),
+    "status": _of("get", "/sessions/{session}/status"),
+    "save": _of("post", "/sessions/{session}/save"),
+    "commit": _of("post", "/sessions/{session}/commit"),
+    "health": Operation("get", "/health"),
+}
+"""Commands whose document is the answer of an operation."""
+
+SAME_DOCUMENT = {
+    _of("get", "/projects/{project}/tree/{path}"): "ls",
+    _of("post", "/sessions/{session}/checkout"): "checkout",
+}
+"""Further operations that do what a command does."""
+
+NO_DOCUMENT = {
+    "project delete": _of("delete", "/projects/{project}"),
+    "close": _of("delete", "/sessions/{session}"),
+    "cat": _of("get", "/projects/{project}/files/{path}"),
+}
+"""The API answers with nothing, or with the bytes of a file."""
+
+DIRECT_EVENTS = {"keys rewrap": "reencrypt"}
+"""Commands whose document a function answers. The very documents are told in the tests of both."""
+
+COMMANDS_ALONE = {
+    "up", "stop", "database", "migrate-db", "config check", "config show", "store check", "store prepare", "adopt",
+    "leftovers list", "leftovers remove", "leftovers set-aside", "keys status", "events tail", "events list",
+    "events redrive", "verify", "import", "export",
+}  # fmt: skip
+"""What is about this machine, its folders, or the installation: no operation does it."""
+
+OPERATIONS_ALONE = {
+    _of("head", "/projects/{project}/files/{path}"),
+    _of("put", "/projects/{project}/files/{path}"),
+    _of("post", "/projects/{project}/files/{path}"),
+    _of("delete", "/projects/{project}/files/{path}"),
+    _of("post", "/projects/{project}/read"),
+    _of("get", "/projects/{project}/archive"),
+    _of("post", "/projects/{project}/archive"),
+    _of("post", "/projects/{project}/dirs"),
+    _of("post", "/projects/{project}/move"),
+    _of("post", "/projects/{project}/commits"),
+    _of("get", "/sessions/{session}"),
+    _of("post", "/projects/{project}/plan"),
+    _of("post", "/sessions/{session}/plan"),
+    _of("post", "/sessions/{session}/uploads"),
+    _of("post", "/sessions/{session}/links"),
+    _of("post", "/sessions/{session}/verify"),
+    _of("post", "/sessions/{session}/publish"),
+    _of("post", "/sessions/{session}/keep"),
+    Operation("get", "/readyz"),
+    Operation("get", "/livez"),
+}
+"""What no command does by itself."""
