@@ -16,6 +16,7 @@ AREAS = {
     "functions.api.routes.projects": ("projects", "fork"),
     "functions.api.routes.tree": ("tree",),
     "functions.api.routes.files": ("files", "read"),
+    "functions.api.routes.resumable_uploads": ("resumable-uploads",),
     "functions.api.routes.archive": ("archive",),
     "functions.api.routes.changes": ("dirs", "move", "commits", "restore"),
     "functions.api.routes.history": ("commits", "diff"),

@@ -44,7 +44,8 @@ _COUNTED = (Overloaded, Abandoned)
 """What ``Traffic`` sums up in the log, and what nobody is there to hear."""
 _ALWAYS_ANSWERED = frozenset({"/health", "/livez", "/readyz"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_STREAMED = re.compile(rf"{API}/projects/[^/]+/(files/|archive\Z)|{PATH}")
+_RESUMABLE = re.compile(rf"{API}/projects/[^/]+/resumable-uploads(/|\Z)")
+_STREAMED = re.compile(rf"{API}/projects/[^/]+/(files/|archive\Z)|{_RESUMABLE.pattern}|{PATH}")
 _MANY_CHANGES = re.compile(rf"{API}/projects/[^/]+/commits\Z")
 _JSON_BYTES = 1 << 20
 MANY_CHANGES_BYTES = 64 << 20
@@ -55,6 +56,8 @@ _ANSWER_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
+TUS = {"Tus-Resumable": "1.0.0", "Tus-Version": "1.0.0"}
+"""What every answer about resumable uploads says, errors included: which version of the protocol is spoken here."""
 _NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; sandbox"
 
 HostRule = Callable[[str], bool]
@@ -127,6 +130,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _add_headers(MutableHeaders(scope=message), correlation_id)
+                if _RESUMABLE.match(scope["path"]):
+                    MutableHeaders(scope=message).update(TUS)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
             await send(message)

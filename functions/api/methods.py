@@ -48,7 +48,7 @@ def is_head(scope: Scope) -> bool:
 
 def refused_method(request: Request) -> Response:
     """Return the answer to a method that no route of the address takes; to OPTIONS, that is which ones do."""
-    taken = [method for method in _METHODS if _takes(request.scope, method)]
+    taken = [method for method in (*_METHODS, "HEAD") if _takes(request.scope, method)]
     if request.method == "OPTIONS":
         return _told(taken)
     return problem_of(MethodNotAllowed("HEAD" if is_head(request.scope) else request.method, _all_of(taken)), request)

@@ -70,6 +70,7 @@ _SERVERS = [{"url": "/", "description": "The server that this description comes 
 _TAGS = [
     {"name": "projects", "description": "Make, list, rename, fork and delete projects."},
     {"name": "files", "description": "Read and write single files; list folders."},
+    {"name": "resumable uploads", "description": "Files in parts, over several requests (tus 1.0.0)."},
     {"name": "archive", "description": "A whole tree as one archive, out and in."},
     {"name": "changes", "description": "Many changes as one commit; old generations brought back."},
     {"name": "history", "description": "Commits, and what differs between two generations."},
@@ -114,8 +115,8 @@ def _add_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
     declared = {parameter["name"] for parameter in parameters}
     if "{path}" in path and "path" not in declared:
         parameters.append(_PATH)
-    is_read = method in ("get", "head") and path.startswith("/api/")
-    if is_read or "412" in operation["responses"]:
+    is_read = _is_conditional_read(path, method)
+    if is_read or ("412" in operation["responses"] and not _is_about_an_upload(path, method)):
         conditions = _CONDITIONS_OF_READS if is_read else _CONDITIONS
         parameters += [_header(name, description) for name, description in conditions.items()]
     if "422" in operation["responses"]:
@@ -129,9 +130,18 @@ def _add_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
 
 def _add_answers(path: str, method: str, operation: dict[str, Any]) -> None:
     """Declare what conditions make of a read."""
-    if path.startswith("/api/") and method in ("get", "head"):
+    if _is_conditional_read(path, method):
         seen = {"304": {"description": "The client has this version already."}}
         operation["responses"] = dict(sorted({**seen, **_CONDITION_FAILED, **operation["responses"]}.items()))
+
+
+def _is_conditional_read(path: str, method: str) -> bool:
+    return path.startswith("/api/") and method in ("get", "head") and not _is_about_an_upload(path, method)
+
+
+def _is_about_an_upload(path: str, method: str) -> bool:
+    """Tell whether an operation has no conditions because what it is about has no versions."""
+    return path.endswith("/resumable-uploads/{upload}") and method in ("head", "delete")
 
 
 def _header(name: str, description: str) -> dict[str, Any]:

@@ -28,12 +28,43 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Manifold-Generation": {"description": "The generation that was read.", "schema": {"type": "integer"}},
     "Manifold-Mode": {"description": "The file's permission bits in octal."},
     "Manifold-Modified-At": {"description": "The file's modification time, to the nanosecond."},
+    "Committed-Generation": {
+        "description": "The generation with the file in it, once it is committed.",
+        "required": False,
+        "schema": {"type": "integer"},
+    },
+    "Tus-Resumable": {"description": "`1.0.0`."},
+    "Tus-Version": {"description": "Versions of the protocol that are spoken: `1.0.0`."},
+    "Tus-Extension": {"description": "Parts of the protocol that are there."},
+    "Tus-Checksum-Algorithm": {"description": "Algorithms of `Upload-Checksum`."},
+    "Tus-Max-Size": {"description": "Bytes that a file may have.", "required": False, "schema": {"type": "integer"}},
+    "Upload-Offset": {"description": "How many bytes of the file are stored.", "schema": {"type": "integer"}},
+    "Upload-Length": {
+        "description": "Bytes of the whole file, if that is known.",
+        "required": False,
+        "schema": {"type": "integer"},
+    },
+    "Upload-Defer-Length": {"description": "`1`: it is not known how long the file is.", "required": False},
+    "Upload-Metadata": {"description": "As it was sent."},
+    "Upload-Expires": {"description": "When the upload is removed, if nobody goes on with it."},
 }
 
 _OF_FILES = (
     "Accept-Ranges", "Content-Disposition", "Manifold-Generation", "Manifold-Mode", "Manifold-Modified-At",
 )  # fmt: skip
+_NAMES = {"Committed-Generation": "Manifold-Generation"}
+"""Headers that are not called like what describes them."""
+_OF_UPLOADS = ("Tus-Resumable", "Tus-Version")
+_OF_PARTS = (
+    *_OF_UPLOADS, "Upload-Offset", "Upload-Length", "Upload-Expires", "Committed-Generation",
+    "Idempotency-Replayed",
+)  # fmt: skip
 _ON_SUCCESS = {
+    "resumable_options": (*_OF_UPLOADS, "Tus-Extension", "Tus-Checksum-Algorithm", "Tus-Max-Size"),
+    "create_resumable": _OF_PARTS,
+    "look_at_resumable": (*_OF_PARTS, "Upload-Defer-Length", "Upload-Metadata"),
+    "append_to_resumable": (*_OF_PARTS, "ETag"),
+    "end_resumable": _OF_UPLOADS,
     "read_file": _OF_FILES,
     "look_at_file": _OF_FILES,
     "download_archive": ("Accept-Ranges", "Content-Disposition", "Manifold-Generation"),
@@ -43,6 +74,7 @@ _TRY_LATER = ("429", "503")
 _MADE_BY = {
     "project": ("$response.body#/id", ("create_project", "fork_project")),
     "session": ("$response.body#/session", ("open_session",)),
+    "upload": ("$response.body#/upload", ("create_resumable",)),
 }
 """Where a parameter of other operations stands in the answer of those that make what it names."""
 
@@ -61,7 +93,7 @@ def add_headers(operations: Operations) -> None:
             if status in _TRY_LATER and MEDIA_TYPE in answer["content"]:
                 declared = ("Retry-After",)
             if declared:
-                answer["headers"] = {one: {"$ref": f"#/components/headers/{one}"} for one in declared}
+                answer["headers"] = {_NAMES.get(one, one): {"$ref": f"#/components/headers/{one}"} for one in declared}
 
 
 def _validators(status: str, answers: dict[str, Any]) -> tuple[str, ...]:

@@ -47,9 +47,11 @@ _DRAIN_SECONDS = 1.0
 class Body:
     """The body of one request: a ``ReadInto``, to be called from one thread other than the event loop's."""
 
-    def __init__(self, request: Request, limit_bytes: int, turns: threading.Semaphore, room: Room) -> None:
+    def __init__(
+        self, request: Request, limit_bytes: int, turns: threading.Semaphore, room: Room, *, takes_parts: bool
+    ) -> None:
         """Raises QuotaExceeded: the body says that it is too large. Others as ``check_content``."""
-        self._digests = check_content(combined(request.scope["headers"]))
+        self._digests = check_content(combined(request.scope["headers"]), takes_parts=takes_parts)
         if limit_bytes and (length_of(request.headers) or 0) > limit_bytes:
             raise too_large(limit_bytes)
         self._receive: Receive = request.receive
@@ -89,6 +91,11 @@ class Body:
         into[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+    @property
+    def has_digest(self) -> bool:
+        """Whether only the whole body can be held against what its headers say."""
+        return bool(self._digests)
 
     async def begun(self) -> None:
         """Wait until the whole body is here, or as much as is gathered ahead, or an error."""
@@ -224,9 +231,13 @@ class RequestBodies:
         self._turns = threading.Semaphore(at_once)
         self._threads = anyio.CapacityLimiter(most)
 
-    async def run(self, request: Request, work: Callable[[Body], T]) -> T:
-        """Return what ``work`` makes of the request's body, in a thread of its own."""
-        body = Body(request, self.max_upload_bytes, self._turns, self._room)
+    async def run(self, request: Request, work: Callable[[Body], T], *, takes_parts: bool = False) -> T:
+        """Return what ``work`` makes of the request's body, in a thread of its own.
+
+        Args:
+            takes_parts: the body may be a part of a resumable upload.
+        """
+        body = Body(request, self.max_upload_bytes, self._turns, self._room, takes_parts=takes_parts)
         gathering = asyncio.create_task(body.gather())
 
         def in_turn() -> T:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from manifold_common.domain.api_address import API
 from manifold_common.errors import InvalidInput
 
 from functions.invocation.problems import BadDigest, ExpectationFailed, UnsupportedMediaType
@@ -31,6 +32,7 @@ _OF_A_PART = (
     "x-upload-content-length",
 )
 """Headers that say that the content is only a part of what it is about, or that more will come."""
+_OF_TUS = frozenset({"upload-offset", "tus-resumable"})
 _IN_PLACE_OF_THE_METHOD = ("x-http-method-override", "x-http-method", "x-method-override")
 _AS_IT_IS = ("", "7bit", "8bit", "binary", "identity")
 _DIGESTS = ("content-digest", "repr-digest", "digest", "content-md5")
@@ -80,6 +82,9 @@ class Digests:
         for one in self._hashes.values():
             one.update(data)
 
+    def __bool__(self) -> bool:
+        return bool(self._wanted)
+
     def verify(self) -> None:
         """Raises BadDigest: the content that was seen is another than a header says."""
         for header, algorithm, digest in self._wanted:
@@ -125,18 +130,22 @@ def check_trailer(names: Iterable[str]) -> None:
             )
 
 
-def check_content(headers: Mapping[str, str]) -> Digests:
+def check_content(headers: Mapping[str, str], *, takes_parts: bool = False) -> Digests:
     """Return the digests that the content has to have.
+
+    Args:
+        takes_parts: the content is a part of a resumable upload, and its headers say which.
 
     Raises:
         UnsupportedMediaType: the content is encoded. InvalidInput: it is only a part, a digest is malformed, or what
             ``check_trailer`` refuses is announced. (That it does not come is for the server to see.)
     """
-    for name in _OF_A_PART:
+    for name in set(_OF_A_PART) - (_OF_TUS if takes_parts else frozenset()):
         if name in headers and not (name == "upload-complete" and headers[name].strip() == "?1"):
             raise InvalidInput(
                 f"{_shown(name)} says that the content is a part, and only a whole is taken",
-                hint="send the whole again, without that header",
+                hint="send the whole again, without that header; or in parts, by POST to "
+                f"{API}/projects/<project>/resumable-uploads",
             )
     if "range" in headers:
         raise InvalidInput("Range is for reading", hint="send the whole content, without Range")

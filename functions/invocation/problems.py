@@ -27,6 +27,7 @@ from manifold_common.errors import (
     StaleStore,
     TooManyRequests,
     UnsatisfiableRange,
+    UploadLocked,
 )
 from manifold_common.shapes.path import first_of
 
@@ -103,6 +104,12 @@ class BadDigest(InvalidInput):
     code = "bad_digest"
 
 
+class ChecksumMismatch(InvalidInput):
+    """The part that has arrived is not the one whose checksum ``Upload-Checksum`` names. Nothing of it was kept."""
+
+    code = "checksum_mismatch"
+
+
 class ExpectationFailed(InvalidInput):
     """The request's ``Expect`` asks for something else than ``100-continue``. Nothing was changed."""
 
@@ -124,6 +131,8 @@ STATUS_OF_CLASS: Mapping[type[ManifoldError], int] = {
     RequestNameReused: 422,
     TooManyRequests: 429,
     HeadersTooLarge: 431,
+    UploadLocked: 423,
+    ChecksumMismatch: 460,
     UnknownTransferCoding: 501,
     StaleStore: 409,  # what was seen is the caller's own word, which may be wrong
     NoSpace: 507,

@@ -16,6 +16,7 @@ from manifold_common.domain.object_key import ObjectKey
 from manifold_common.engine import commit_writer, node_record
 from manifold_common.engine.working_set import owner, retired, state
 from manifold_common.format import commit_object, key_record
+from manifold_common.services.resumable import records
 from manifold_common.shapes import cursors
 from msgspec import inspect
 
@@ -69,6 +70,7 @@ def test_what_is_parsed_and_what_is_decoded_are_the_same() -> None:
                 "IncarnationId": ids.parse_incarnation_id,
                 "WorkingSetId": ids.parse_working_set_id,
                 "RequestId": ids.parse_request_id,
+                "UploadId": ids.parse_upload_id,
             }[name]
             assert _is_taken(parse, text) == _is_taken(lambda text, kind=TYPES[name]: msgspec.convert(text, kind), text)
 
@@ -113,6 +115,9 @@ RAW_TEXT = {
     "headers",
     # Anything may stand there.
     "provenance", "details",
+    # What a client has said of an upload, and is told again; and what a client is told of its file.
+    "metadata", "conditions",
+    "etag",
 }  # fmt: skip
 HELD_AGAINST_THE_OBJECT = {
     # Compared with the id that the object was asked for by; ``author`` and ``session`` are shown.
@@ -138,6 +143,7 @@ def decoders() -> Iterator[tuple[str, Any]]:
         commit_object,
         key_record,
         cursors,
+        records,
     ):
         for name, found in vars(module).items():
             if isinstance(found, msgspec.json.Decoder | msgspec.msgpack.Decoder):

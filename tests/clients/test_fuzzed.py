@@ -28,4 +28,5 @@ def test_schemathesis_finds_nothing(make_host: MakeHost, clients: Clients, tmp_p
     clients.run(
         "schemathesis", "--config-file", config, "run", url, "--url", str(host.base_url), *amount,
         "--workers", "2", "--suppress-health-check", "all", cwd=tmp_path, is_shown=EXAMPLES is not None,
+        SCHEMATHESIS_HOOKS=str(Path(__file__).parent / "schemathesis_hooks.py"),
     )  # fmt: skip

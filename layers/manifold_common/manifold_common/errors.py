@@ -123,6 +123,18 @@ class SessionBusy(Conflict):
     code = "session_busy"
 
 
+class UploadLocked(Conflict):
+    """Another request is writing to the resumable upload, or has taken it over. Nothing more of this one is kept."""
+
+    code = "upload_locked"
+
+
+class UploadOffsetMismatch(Conflict):
+    """The content does not begin where the resumable upload is. ``details``: ``offset``, where that is."""
+
+    code = "upload_offset_mismatch"
+
+
 class SessionMoved(Conflict):
     """The session has gone on in another working set since this one was checked out."""
 

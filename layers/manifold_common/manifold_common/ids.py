@@ -36,6 +36,8 @@ DekId = NewType("DekId", Annotated[str, Meta(pattern=_ENCODED)])
 """A data key. ``PLAIN`` stands for "no key": the object is unsealed."""
 ObjectId = NewType("ObjectId", Annotated[str, Meta(pattern=_ENCODED)])
 """Salt of one stored object's key. Never used twice for different bytes."""
+UploadId = NewType("UploadId", Annotated[str, Meta(pattern=_ENCODED)])
+"""A file that arrives in parts."""
 WorkingSetId = NewType("WorkingSetId", Annotated[str, Meta(pattern=_ENCODED)])
 """One plaintext folder of a session, which may have left others behind on other machines."""
 CatalogId = NewType("CatalogId", Annotated[str, Meta(pattern=_ENCODED)])
@@ -105,6 +107,12 @@ def parse_object_id(text: str) -> ObjectId:
     """Raises InvalidInput unless ``text`` is a random id."""
     decode_id(text)
     return ObjectId(text)
+
+
+def parse_upload_id(text: str) -> UploadId:
+    """Raises InvalidInput unless ``text`` is a random id."""
+    decode_id(text)
+    return UploadId(text)
 
 
 def parse_working_set_id(text: str) -> WorkingSetId:

@@ -39,6 +39,13 @@ from manifold_client.api.projects import (
     list_projects,
     rename_project,
 )
+from manifold_client.api.resumable_uploads import (
+    append_to_resumable,
+    create_resumable,
+    end_resumable,
+    look_at_resumable,
+    resumable_options,
+)
 from manifold_client.api.sessions import (
     checkout,
     close,
@@ -177,6 +184,30 @@ def archives(client: Client) -> None:
     assert told(read_file.sync("copy", "from/demo/run.sh", client=client)).payload.read() == b"#!/bin/sh\n"
 
 
+def parts(client: Client) -> None:
+    tus = "1.0.0"
+    assert "creation" in resumable_options.sync_detailed("demo", client=client).headers["tus-extension"]
+    about = f"path {base64.b64encode(b'parts.bin').decode()}"
+    made = create_resumable.sync_detailed(
+        "demo", client=client, body=content(b""), tus_resumable=tus, upload_length=len(CONTENT), upload_metadata=about
+    )
+    assert made.status_code == 201, made.content
+    upload = made.headers["location"].rpartition("/")[2]
+    for start, end in ((0, 3), (3, len(CONTENT))):
+        looked = look_at_resumable.sync_detailed("demo", upload, client=client, tus_resumable=tus)
+        assert looked.headers["upload-offset"] == str(start)
+        part = append_to_resumable.sync_detailed(
+            "demo", upload, client=client, body=content(CONTENT[start:end]), tus_resumable=tus, upload_offset=start
+        )
+        assert part.status_code == 204, part.content
+    assert told(read_file.sync("demo", "parts.bin", client=client)).payload.read() == CONTENT
+    late = append_to_resumable.sync(
+        "demo", upload, client=client, body=content(b"more"), tus_resumable=tus, upload_offset=3
+    )
+    refused(late, 409, "upload_offset_mismatch")
+    assert end_resumable.sync_detailed("demo", upload, client=client, tus_resumable=tus).status_code == 204
+
+
 def sessions(client: Client) -> None:
     opened = told(open_session.sync(client=client, body=OpenSession(project="demo", session="agent-1")))
     folder = Path(opened.path)
@@ -216,7 +247,7 @@ def missed() -> set[str]:
 
 def main(url: str) -> None:
     with Client(base_url=url, raise_on_unexpected_status=True, timeout=httpx.Timeout(60)) as client:
-        for part in (files, preconditions, history, events, archives, sessions, projects):
+        for part in (files, preconditions, history, events, archives, parts, sessions, projects):
             part(client)
     assert missed() == set()
 

@@ -168,6 +168,36 @@ async function archives(): Promise<void> {
   check(told(read) === "#!/bin/sh\n", "with what was in it");
 }
 
+async function parts(): Promise<void> {
+  const project = { project: "demo" };
+  const version = { "Tus-Resumable": "1.0.0" };
+  const uploads = "/api/v1/projects/{project}/resumable-uploads";
+  const told = await api.OPTIONS(uploads, { params: { path: project } });
+  check(told.response.headers.get("tus-version") === "1.0.0", "the server speaks tus");
+  const header = { ...version, "Upload-Length": CONTENT.length, "Upload-Metadata": `path ${btoa("parts.txt")}` };
+  const made = await api.POST(uploads, { params: { path: project, header } });
+  const id = made.response.headers.get("location")?.split("/").pop();
+  check(id !== undefined, "an upload has an address");
+  const path = { ...project, upload: id };
+  const body = (text: string) => text;
+  const sent = { headers: { "Content-Type": "application/offset+octet-stream" }, bodySerializer: body };
+  const ascii = CONTENT.replace(/[^\x00-\x7f]/g, "u");
+  for (const [at, part] of [[0, ascii.slice(0, 3)], [3, ascii.slice(3)]] as const) {
+    const looked = await api.HEAD(`${uploads}/{upload}`, { params: { path, header: version } });
+    check(looked.response.headers.get("upload-offset") === String(at), "it is known how far an upload is");
+    const params = { path, header: { ...version, "Upload-Offset": at } };
+    const answer = await api.PATCH(`${uploads}/{upload}`, { params, ...sent, body: part });
+    check(answer.response.status === 204, `a part is taken: ${JSON.stringify(answer.error)}`);
+  }
+  const read = await api.GET("/api/v1/projects/{project}/files/{path}", {
+    params: file("demo", "parts.txt"),
+    parseAs: "text",
+  });
+  check(read.data === ascii, "parts become a file");
+  const ended = await api.DELETE(`${uploads}/{upload}`, { params: { path, header: version } });
+  check(ended.response.status === 204, "an upload is ended");
+}
+
 async function sessions(): Promise<void> {
   const session = { path: { session: "agent-1" } };
   const opened = told(await api.POST("/api/v1/sessions", { body: { project: "demo", session: "agent-1" } }));
@@ -197,4 +227,4 @@ async function projects(): Promise<void> {
   check(told(await api.GET("/health")).status !== "failed", "the server is well");
 }
 
-for (const part of [files, preconditions, history, events, archives, sessions, projects]) await part();
+for (const part of [files, preconditions, history, events, archives, parts, sessions, projects]) await part();

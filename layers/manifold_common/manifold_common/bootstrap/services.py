@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from manifold_common.services.projects.transfer import Transfer
     from manifold_common.services.projects.verify import Verify
     from manifold_common.services.publish import Publisher
+    from manifold_common.services.resumable.uploads import ResumableUploads
     from manifold_common.services.sessions.commit import Commits
     from manifold_common.services.sessions.drafts import Drafts
     from manifold_common.services.sessions.eviction import Eviction
@@ -239,6 +241,16 @@ class Manifold:
         from manifold_common.services.direct.uploads import Uploads
 
         return Uploads(self.context, self.sessions, self.commits, self.publisher, self.plans)
+
+    # --- files that arrive in parts ---------------------------------------------------------------------------------
+
+    @wired
+    def resumable_uploads(self) -> ResumableUploads:
+        from manifold_common.services.resumable.uploads import ResumableUploads, Rules
+
+        chosen = self.settings.projects.resumable_uploads
+        rules = Rules(timedelta(days=chosen.kept_days), chosen.max_per_project, chosen.max_per_tenant)
+        return ResumableUploads(self.context, self.projects, self.edits, rules)
 
     # --- upkeep -----------------------------------------------------------------------------------------------------
 

@@ -133,7 +133,7 @@ def _origin() -> dict[str, Any]:
 
 
 def linked(data: Mapping[str, Any], base_url: str, project: ProjectId, generation: Generation) -> dict[str, Any]:
-    """Return the data of a commit's event with where all its changes can be read; relative when ``base_url`` is empty."""
+    """Return the data of a commit's event with a link to all its changes; relative when ``base_url`` is empty."""
     link = f"{base_url.rstrip('/')}{API}/projects/{project}/diff?before={generation - 1}&after={generation}"
     return {**data, "changes_url": link}
 

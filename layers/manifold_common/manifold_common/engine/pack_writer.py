@@ -44,10 +44,20 @@ class NewContent(NamedTuple):
 
     def places(self, own: Container) -> Places:
         """Return the chunks' places, given the commit object that will hold the inline blocks."""
-        blocks = self.packed or {
-            number: Block(own, FIRST_INLINE_FRAME + number, 0, payload.stored_bytes, payload.raw_bytes)
-            for number, payload in enumerate(self.inline)
-        }
+        return self._places(
+            self.packed
+            or {
+                number: Block(own, FIRST_INLINE_FRAME + number, 0, payload.stored_bytes, payload.raw_bytes)
+                for number, payload in enumerate(self.inline)
+            }
+        )
+
+    @property
+    def packed_places(self) -> Places:
+        """The chunks' places, where none of the blocks are inline."""
+        return self._places(self.packed)
+
+    def _places(self, blocks: Mapping[int, Block]) -> Places:
         return {chunk: Place(blocks[number], at, length) for chunk, (number, at, length) in self.chunks.items()}
 
 
@@ -122,11 +132,15 @@ class PackWriter:
         self._gathered_bytes += size
         return chunk
 
-    def finish(self) -> NewContent:
-        """Store what is left and return where everything is. Nothing may be added afterwards."""
+    def finish(self, inline_bytes: int = INLINE_BYTES) -> NewContent:
+        """Store what is left and return where everything is. Nothing may be added afterwards.
+
+        Args:
+            inline_bytes: up to so many are left to travel in a commit object, where no pack was needed; 0: none.
+        """
         self._close_block()
         self._drain(0)
-        if self._packed or self._open_bytes > INLINE_BYTES:
+        if self._packed or self._open_bytes > inline_bytes:
             self._close_pack()
         self._await_uploads(0)
         return NewContent(self._chunks, self._packed, [payload for _, payload in self._open])

@@ -261,6 +261,14 @@ class Quotas(Section):
     max_session_ram_bytes: Bytes = setting(4 * 2**30, "RAM for the working set of one session, in bytes.", ge=0)
 
 
+class ResumableUploads(Section):
+    """Files that clients send in parts, over several requests."""
+
+    kept_days: int = setting(7, "How long an unfinished one is kept after its last part, in days.", ge=1, le=365)
+    max_per_project: int = setting(100, "Most that are open at once in one project.", ge=1)
+    max_per_tenant: int = setting(1000, "Most that are open at once in all projects of a tenant.", ge=1)
+
+
 class Retention(Section):
     """How long history is kept. With `generations` and `days` both 0, everything is kept; with both set, a generation
     stays while either keeps it.
@@ -323,5 +331,6 @@ class Projects(Section):
     redis: Redis = section(Redis, env="REDIS")
     events: Events = section(Events, env="KAFKA")
     quotas: Quotas = section(Quotas)
+    resumable_uploads: ResumableUploads = section(ResumableUploads)
     retention: Retention = section(Retention, unserved=_KEEPS_ALL)
     maintenance: Maintenance = section(Maintenance)

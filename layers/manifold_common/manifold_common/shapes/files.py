@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
 
-from manifold_common.ids import CommitId, Generation
-from manifold_common.shapes.base import Answer, Request
+from manifold_common.ids import CommitId, Generation, UploadId
+from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request
 from manifold_common.shapes.history import TreeEntry
 from manifold_common.shapes.path import Place, TreePath
 from manifold_common.shapes.projects import GENERATION
@@ -34,3 +34,13 @@ class FileContents(Answer, frozen=True):
     items: Annotated[list[FileContent], Meta(description="What is there, in the order in which it was asked for.")]
     absent: Annotated[list[TreePath], Meta(description="What is not there.")]
     left: Annotated[list[TreePath], Meta(description="What did not fit: ask for it next, at this generation.")]
+
+
+class BegunUpload(Dated, frozen=True):
+    """A file that arrives in parts."""
+
+    upload: UploadId
+    offset: Annotated[Count, Meta(description="How many bytes of the file are stored.")]
+    total_bytes: Annotated[Count | None, Meta(description="Null while it is not known.")]
+    expires_at: Annotated[Moment, Meta(description="When it is removed, if nobody goes on with it.")]
+    generation: Annotated[Generation | None, Meta(description="With the file in it. Null until it is complete.")]

@@ -41,6 +41,8 @@ GRANTS: Final[Mapping[str, tuple[LiteralString, LiteralString]]] = {
     "sessions": ("SELECT, INSERT, UPDATE, DELETE", ""),
     "ended_sessions": ("SELECT, INSERT", "DELETE"),
     "uploads": ("SELECT, INSERT, UPDATE, DELETE", ""),
+    "resumable_uploads": ("SELECT, INSERT, UPDATE, DELETE", ""),
+    "resumable_parts": ("SELECT, INSERT, UPDATE, DELETE", ""),
     "superseded_objects": ("SELECT, INSERT, UPDATE", "DELETE"),
     "outbox": ("SELECT, INSERT", "UPDATE, DELETE"),
     "removed_events": ("SELECT", "INSERT, UPDATE"),

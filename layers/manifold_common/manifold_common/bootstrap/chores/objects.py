@@ -13,6 +13,13 @@ CHORES = (
         lambda manifold, stop: manifold.uploads.sweep(stop=stop),
     ),
     Chore(
+        "remove_expired_uploads",
+        "Removes resumable uploads that nobody went on with for `projects.resumableUploads.keptDays`.",
+        UPKEEP,
+        "maintenance",
+        lambda manifold, stop: manifold.resumable_uploads.sweep(stop=stop),
+    ),
+    Chore(
         "remove_superseded_objects",
         "Removes objects that nothing has referred to for `projects.maintenance.garbageGraceSeconds`.",
         UPKEEP,

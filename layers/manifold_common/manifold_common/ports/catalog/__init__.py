@@ -24,6 +24,12 @@ from manifold_common.ports.catalog.installation import DatabaseIdentity, Install
 from manifold_common.ports.catalog.keys import Keys, PlainObjects, encrypted_meanwhile
 from manifold_common.ports.catalog.outbox import EventClaim, EventReport, EventStream, Outbox, OutboxEvent, OutboxRow
 from manifold_common.ports.catalog.projects import ProjectRow, Projects
+from manifold_common.ports.catalog.resumable_uploads import (
+    HeldResumable,
+    ResumableUpload,
+    ResumableUploads,
+    UploadPart,
+)
 from manifold_common.ports.catalog.sessions import SessionRow, Sessions, SessionView
 from manifold_common.ports.catalog.sinks import Condition, SinkReport, Sinks, SinkState
 from manifold_common.ports.catalog.superseded import Superseded, SupersededObject
@@ -43,6 +49,7 @@ __all__ = [
     "EventsPage",
     "Head",
     "Held",
+    "HeldResumable",
     "InstallationRow",
     "OutboxEvent",
     "OutboxRow",
@@ -50,12 +57,14 @@ __all__ = [
     "ProjectRow",
     "Publication",
     "ReadPlan",
+    "ResumableUpload",
     "SessionRow",
     "SessionView",
     "SinkReport",
     "SinkState",
     "SupersededObject",
     "Upload",
+    "UploadPart",
     "encrypted_meanwhile",
 ]
 
@@ -77,6 +86,7 @@ class Catalog(
     Sessions,
     Drafts,
     Uploads,
+    ResumableUploads,
     Outbox,
     EventFeed,
     Sinks,

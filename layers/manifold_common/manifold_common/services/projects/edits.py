@@ -25,6 +25,7 @@ from manifold_common.domain.tree import (
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CommitConflict, NotFound
+from manifold_common.format.places import Places
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
@@ -35,20 +36,21 @@ from manifold_common.services.projects.tree_editor import (
     Edit,
     MakeFolder,
     Move,
+    PlaceFile,
     PutFile,
     PutLink,
     ReadInto,
     TreeEditor,
     reading,
 )
-from manifold_common.services.publish import Published, Publisher
+from manifold_common.services.publish import NO_HOOKS, Hooks, Published, Publisher
 from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.intent import NO_INTENT, Intent
 from manifold_common.shapes.path import listed
 
 __all__ = [
     "Edits",
-    "Copy", "Delete", "Edit", "MakeFolder", "Move", "PutFile", "PutLink", "ReadInto", "reading",
+    "Copy", "Delete", "Edit", "MakeFolder", "Move", "PlaceFile", "PutFile", "PutLink", "ReadInto", "reading",
 ]  # fmt: skip
 
 
@@ -62,6 +64,17 @@ class Written(NamedTuple):
     """Nothing stood there before."""
 
 
+class Stored(NamedTuple):
+    """Content that is stored, and that no commit refers to yet."""
+
+    places: Places
+    new_bytes: int
+    """Raw bytes of it that were not stored before."""
+
+
+NOTHING_STORED = Stored({}, 0)
+
+
 class Edits:
     def __init__(self, context: Context, projects: Projects, publisher: Publisher) -> None:
         self._context = context
@@ -69,7 +82,11 @@ class Edits:
         self._publisher = publisher
 
     def apply(
-        self, principal: Principal, project: ProjectId, edits: Iterable[Edit], intent: Intent = NO_INTENT
+        self,
+        principal: Principal,
+        project: ProjectId,
+        edits: Iterable[Edit],
+        intent: Intent = NO_INTENT,
     ) -> Edited:
         """Make the edits, in order, as one commit: all of them or none.
 
@@ -80,13 +97,32 @@ class Edits:
         return _answer(self._apply(principal, project, edits, intent))
 
     def write(
-        self, principal: Principal, project: ProjectId, edit: PutFile | MakeFolder, intent: Intent = NO_INTENT
+        self,
+        principal: Principal,
+        project: ProjectId,
+        edit: PutFile | PlaceFile | MakeFolder,
+        intent: Intent = NO_INTENT,
+        *,
+        stored: Stored = NOTHING_STORED,
+        hooks: Hooks = NO_HOOKS,
     ) -> Written:
-        """Write one file, or make one folder, as a commit. Raises as ``apply``."""
-        done = self._apply(principal, project, [edit], intent)
+        """Write one file, or make one folder, as a commit. Raises as ``apply``.
+
+        Args:
+            stored: what ``PlaceFile`` refers to.
+        """
+        done = self._apply(principal, project, [edit], intent, stored, hooks)
         return Written(_answer(done), done.after.tree[edit.path], edit.path not in done.before)
 
-    def _apply(self, principal: Principal, project: ProjectId, edits: Iterable[Edit], intent: Intent) -> _Made:
+    def _apply(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        edits: Iterable[Edit],
+        intent: Intent,
+        stored: Stored = NOTHING_STORED,
+        hooks: Hooks = NO_HOOKS,
+    ) -> _Made:
         done = self._earlier(principal, project, intent.request)
         if done is not None:
             return done
@@ -97,7 +133,8 @@ class Edits:
                 draft.edit(edit)
             content = writer.finish()
         try:
-            return self._publish(principal, base, draft.changes(), content, intent, writer.new_bytes)
+            new_bytes = writer.new_bytes + stored.new_bytes
+            return self._publish(principal, base, draft.changes(), content, intent, new_bytes, stored.places, hooks)
         except CommitConflict:
             draft.refuse_taken(self._context.log.load(principal.tenant, project).tree)
             raise
@@ -128,7 +165,7 @@ class Edits:
             changes = _restrict(changes, [check_path(path) for path in paths], base.tree, old.tree)
         intent = intent.or_message(f"restore generation {generation}")
         nothing_new = NewContent({}, {}, [])
-        return self.publish(principal, base, changes, nothing_new, intent, 0, known_in=old)
+        return self.publish(principal, base, changes, nothing_new, intent, 0, known=old.places)
 
     def base(self, principal: Principal, project: ProjectId, expected: Seen | None) -> Snapshot:
         """Return the head to work on. Raises NotFound; GenerationMismatch: it is not ``expected``."""
@@ -146,14 +183,14 @@ class Edits:
         intent: Intent,
         new_bytes: int,
         *,
-        known_in: Snapshot | None = None,
+        known: Places | None = None,
     ) -> Edited:
         """Publish changes made to ``base``.
 
         Args:
-            known_in: a snapshot that knows where the content is, where ``base`` does not.
+            known: where content is that ``base`` does not know of.
         """
-        return _answer(self._publish(principal, base, changes, content, intent, new_bytes, known_in))
+        return _answer(self._publish(principal, base, changes, content, intent, new_bytes, known))
 
     def _publish(
         self,
@@ -163,13 +200,14 @@ class Edits:
         content: NewContent,
         intent: Intent,
         new_bytes: int,
-        known_in: Snapshot | None = None,
+        known: Places | None = None,
+        hooks: Hooks = NO_HOOKS,
     ) -> _Made:
         if not changes:
             return _Made(base.tree, base, None)
-        known = base.places if known_in is None else {**known_in.places, **base.places}
+        known = {**known, **base.places} if known else base.places
         pending = PendingCommit(base, changes, content, known, principal.user, intent=intent, new_bytes=new_bytes)
-        published = self._publisher.publish(pending)
+        published = self._publisher.publish(pending, hooks)
         return _Made(base.tree, published.head, published)
 
     def earlier(self, principal: Principal, project: ProjectId, request: NamedRequest | None) -> Edited | None:

@@ -65,6 +65,19 @@ class PutFile:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceFile:
+    """Create or replace a file whose content is stored already; missing folders are made."""
+
+    path: bytes
+    size: int
+    chunks: bytes
+    """The ids of its chunks, one after another."""
+    mode: int | None = None
+    """As of ``PutFile``."""
+    create_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PutLink:
     path: bytes
     target: bytes
@@ -119,7 +132,7 @@ class Copy:
         checked_flag(self.overwrite, "overwrite")
 
 
-Edit: TypeAlias = PutFile | PutLink | MakeFolder | Delete | Move | Copy
+Edit: TypeAlias = PutFile | PlaceFile | PutLink | MakeFolder | Delete | Move | Copy
 """Making one raises InvalidInput where a field is not what it is said to be. Its paths are checked when it is made to a
 tree."""
 
@@ -210,7 +223,7 @@ class TreeEditor:
 
     def edit(self, edit: Edit) -> None:
         match edit:
-            case PutFile():
+            case PutFile() | PlaceFile():
                 self._put_file(edit)
             case PutLink():
                 self._put_link(edit)
@@ -228,7 +241,7 @@ class TreeEditor:
                     hint="use PutFile, PutLink, MakeFolder, Delete, Move or Copy",
                 )
 
-    def _put_file(self, edit: PutFile) -> None:
+    def _put_file(self, edit: PutFile | PlaceFile) -> None:
         path = check_path(edit.path)
         before = self._tree.get(path)
         if edit.create_only:
@@ -236,11 +249,16 @@ class TreeEditor:
         if before is not None and before.kind == DIRECTORY:
             raise InvalidInput(f"{to_display(path)!r} is a folder", hint="delete it first, or choose another path")
         self._make_parents(path)
-        size, content = self._content(path, edit.read)
+        mtime_ns = self._now_ns
+        if isinstance(edit, PlaceFile):
+            self._limits.check_file(to_display(path), edit.size)
+            size, content = edit.size, edit.chunks
+        else:
+            size, content = self._content(path, edit.read)
+            mtime_ns = self._now_ns if edit.mtime_ns is None else kept_time(edit.mtime_ns)
         mode = edit.mode
         if mode is None:
             mode = before.mode if before is not None and before.kind == FILE else DEFAULT_FILE_MODE
-        mtime_ns = self._now_ns if edit.mtime_ns is None else kept_time(edit.mtime_ns)
         self._tree.put(path, Entry(FILE, mode & MODE_MASK, mtime_ns, size, content))
         self._touch(parent_of(path), before is None)
 

@@ -15,6 +15,7 @@ from manifold_common.adapters.memory.catalog.installation import Installation
 from manifold_common.adapters.memory.catalog.keys import Keys
 from manifold_common.adapters.memory.catalog.outbox import Outbox
 from manifold_common.adapters.memory.catalog.projects import Projects
+from manifold_common.adapters.memory.catalog.resumable_uploads import ResumableUploads
 from manifold_common.adapters.memory.catalog.sessions import Sessions
 from manifold_common.adapters.memory.catalog.sinks import Sinks
 from manifold_common.adapters.memory.catalog.state import State
@@ -33,6 +34,7 @@ class MemoryCatalog(
     Sessions,
     Drafts,
     Uploads,
+    ResumableUploads,
     Outbox,
     EventFeed,
     Sinks,

@@ -21,6 +21,7 @@ from manifold_common.ids import (
     SessionId,
     TenantId,
     TenantProject,
+    UploadId,
     UserId,
     WorkingSetId,
     encode_id,
@@ -29,16 +30,19 @@ from manifold_common.ports.catalog import (
     DatabaseIdentity,
     InstallationRow,
     OutboxEvent,
+    ResumableUpload,
     SessionRow,
     SinkState,
     SupersededObject,
     Upload,
+    UploadPart,
     encrypted_meanwhile,
 )
 from manifold_common.ports.clock import Clock
 
 CommitKey = tuple[TenantId, ProjectId, CommitId]
 UploadKey = tuple[TenantId, ProjectId, str]
+ResumableKey = tuple[TenantId, ProjectId, UploadId]
 
 
 class State:
@@ -54,6 +58,8 @@ class State:
         self.superseded: dict[CommitKey, tuple[datetime, SupersededObject]] = {}
         self.uploads: dict[UploadKey, Upload] = {}
         self.removing: set[UploadKey] = set()
+        self.resumable: dict[ResumableKey, ResumableUpload] = {}
+        self.resumable_parts: dict[ResumableKey, dict[int, UploadPart]] = {}
         self.written: list[Written] = []
         self.last_sequence = 0
         self.removed: dict[TenantProject, Written] = {}

@@ -19,6 +19,7 @@ from manifold_common.adapters.postgres.catalog.installation import Installation
 from manifold_common.adapters.postgres.catalog.keys import Keys
 from manifold_common.adapters.postgres.catalog.outbox import Outbox
 from manifold_common.adapters.postgres.catalog.projects import Projects
+from manifold_common.adapters.postgres.catalog.resumable_uploads import ResumableUploads
 from manifold_common.adapters.postgres.catalog.sessions import Sessions
 from manifold_common.adapters.postgres.catalog.sinks import Sinks
 from manifold_common.adapters.postgres.catalog.superseded import Superseded
@@ -50,6 +51,7 @@ class PostgresCatalog(
     Sessions,
     Drafts,
     Uploads,
+    ResumableUploads,
     Outbox,
     EventFeed,
     Sinks,

@@ -17,6 +17,7 @@ from manifold_common.ports.catalog import (
     Head,
     OutboxRow,
     ProjectRow,
+    ResumableUpload,
     SessionRow,
     SessionView,
     SinkState,
@@ -58,6 +59,10 @@ VIEW: Final = f"{SESSION}, {HEAD}, now()"
 UPLOAD: Final = (
     "u.tenant_id, u.project_id, u.user_id, u.session_id, u.kind, u.name, u.object_id, u.draft_id, u.generation, "
     "u.dek_id, u.created_at, u.expires_at, u.stored_bytes, u.proof, u.commits"
+)
+RESUMABLE: Final = (
+    "u.tenant_id, u.project_id, u.upload_id, u.user_id, u.dek_id, u.about, u.progress, u.received_bytes, "
+    "u.total_bytes, u.spare, u.created_at, u.expires_at, u.stage, u.announced_at, u.writer, u.writing_until"
 )
 OUTBOX: Final = "o.sequence, o.tenant_id, o.project_id, o.type, o.generation, o.data, o.created_at"
 
@@ -142,6 +147,14 @@ def draft_params(draft: DraftRef | None) -> Mapping[str, Any]:
 def upload(row: Row) -> Upload:
     *fields, created_at, expires_at, stored_bytes, proof, commits = row
     return Upload(*[*fields, utc(created_at), utc(expires_at), stored_bytes, proof, tuple(commits)])
+
+
+def resumable(row: Row) -> ResumableUpload:
+    *fields, spare, created_at, expires_at, stage, announced_at, writer, writing_until = row
+    times = utc(created_at), utc(expires_at)
+    return ResumableUpload(
+        *[*fields, tuple(spare), *times, stage, utc_or_none(announced_at), writer, utc_or_none(writing_until)]
+    )
 
 
 def outbox(row: Row) -> OutboxRow:
