@@ -222,4 +222,4 @@ def test_what_a_store_answers_falsely_is_refused_and_leaves_nothing(
             client.sessions.checkout(S1, project)
     assert not any(Path(client.sessions.folder_of(owner)).exists() for owner in client.sessions.here())
     lying_server.lie = truth
-    assert client.sessions.checkout(S1, project).files == 1
+    assert client.sessions.checkout(S1, project).entries == 1

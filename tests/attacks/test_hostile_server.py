@@ -70,7 +70,7 @@ def test_what_could_lead_elsewhere_is_no_id(
                 client.sessions.checkout(S1, project)
     assert client.sessions.here() == []
     lying_server.lie = truth
-    assert client.sessions.checkout(S1, project).files == 3
+    assert client.sessions.checkout(S1, project).entries == 3
 
 
 @pytest.mark.usefixtures("new_file")

@@ -170,7 +170,7 @@ class Workspace(RuleBasedStateMachine):
             assert on_disk(out) == self.history[generation], generation
         report = fresh.verify.run(LOCAL_PRINCIPAL, self.project, read_data=True)
         assert report.ok, report.problems
-        assert report.head == self.head
+        assert report.generation == self.head
 
     # --- work in a session ------------------------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ class Workspace(RuleBasedStateMachine):
         known, here = found
         shown = self.nodes[node].sessions.status(LOCAL_PRINCIPAL, session)
         base = known.visible(self.history[here.base])
-        assert shown.base_generation == here.base
+        assert shown.answer.base_generation == here.base
         assert {one.path for one in shown.differences} - {ROOT} == between(base, here.tree).paths()
 
     @rule(node=NODES, session=SESSIONS)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from email.utils import format_datetime
 from typing import Annotated, Any, Protocol
 
+import msgspec
 from fastapi import Path, Request, Response
 from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import checked_text, json_facts
@@ -21,6 +21,7 @@ from manifold_common.errors import InvalidInput, ManifoldError, Overloaded, Prec
 from manifold_common.ids import ProjectId, UploadId, parse_upload_id
 from manifold_common.services.resumable.records import About
 from manifold_common.services.resumable.uploads import Incoming, UploadState
+from manifold_common.shapes.decode import Reading
 from manifold_common.shapes.files import BegunUpload
 from starlette.datastructures import Headers
 
@@ -44,6 +45,12 @@ _CONDITIONS = ("if-match", "if-none-match", "if-unmodified-since")
 _INTEGER = re.compile(r"(?:0|[1-9][0-9]{0,15})\Z")
 _MODE = re.compile(r"0?[0-7]{3}\Z")
 _KEPT = "what has arrived is kept: ask with HEAD how far the upload is, and go on from there"
+
+_METADATA_HINT = (
+    "write it as 'path <base64>,mode <base64>,message <base64>,provenance <base64 of JSON>'; path is needed"
+)
+_PROVENANCE = Reading("the provenance in Upload-Metadata", _METADATA_HINT)
+_FACTS = msgspec.json.Decoder(Mapping[str, Any])
 
 UploadRef = Annotated[str, Path(description="Id of an upload.", examples=["a" * 26])]
 
@@ -335,15 +342,11 @@ def _about_of(request: Request) -> About | None:
     mode = _text(said.get("mode", b""))
     if mode and not _MODE.match(mode):
         raise _malformed("the mode is none")
-    try:
-        provenance = json.loads(said.get("provenance", b"{}"))
-    except (ValueError, RecursionError):
-        raise _malformed("the provenance is no JSON") from None
     return About(
         path=check_path(said["path"]),
         mode=int(mode, 8) if mode else None,
         message=checked_text(_text(said.get("message", b"")), "message"),
-        provenance=json_facts(provenance, "provenance"),
+        provenance=json_facts(_PROVENANCE.json(_FACTS, said.get("provenance", b"{}")), "provenance"),
         conditions=_conditions_of(headers),
         metadata=text,
     )
@@ -366,5 +369,5 @@ def _decoded(text: str, name: str) -> bytes:
 def _malformed(what: str) -> InvalidInput:
     return InvalidInput(
         f"Upload-Metadata cannot be used: {what}",
-        hint="write it as 'path <base64>,mode <base64>,message <base64>,provenance <base64 of JSON>'; path is needed",
+        hint=_METADATA_HINT,
     )

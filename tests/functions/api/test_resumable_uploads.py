@@ -283,6 +283,8 @@ UNUSABLE: tuple[dict[str, str], ...] = (
     {**about(path="a", filename="b"), "Upload-Length": "5"},
     {**about(path="a", provenance="["), "Upload-Length": "5"},
     {**about(path="a", provenance="[]"), "Upload-Length": "5"},
+    {**about(path="a", provenance='{"a": 1, "a": 2}'), "Upload-Length": "5"},
+    {**about(path="a", provenance='{"a": NaN}'), "Upload-Length": "5"},
     {**about(path="a", message=b"\xff"), "Upload-Length": "5"},
     {"Upload-Metadata": "path !!!", "Upload-Length": "5"},
     {"Upload-Metadata": "path YQ==,path Yg==", "Upload-Length": "5"},

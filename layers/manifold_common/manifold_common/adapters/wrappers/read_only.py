@@ -18,6 +18,8 @@ CATALOG_READS = frozenset(
         "ended_resumable",
         "ended_uploads",
         "event_streams",
+        "events_end",
+        "events_page",
         "expired_sessions",
         "find_commit",
         "find_project",
@@ -37,6 +39,7 @@ CATALOG_READS = frozenset(
         "list_commits",
         "list_projects",
         "list_sessions",
+        "newest_event",
         "plain_objects",
         "project_drafts",
         "project_keys",
@@ -49,6 +52,7 @@ CATALOG_READS = frozenset(
         "superseded_objects",
         "view_session",
         "was_ended",
+        "with_news",
     }
 )
 STORE_READS = frozenset({"get", "get_ranges", "head", "health", "list"})
