@@ -13,8 +13,8 @@ from manifold_common.domain.tree import FILE, Entry
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.contents import MOST_HELD_BYTES, Contents, Entries, held_bytes
 from manifold_common.format.buffers import Buffer
-from manifold_common.format.places import Block, Place, Places
-from manifold_common.ids import ChunkId, CommitId
+from manifold_common.format.places import Block, Container, Place, Places
+from manifold_common.ids import ChunkId
 from manifold_common.services.archive.deflate import gzipped
 from manifold_common.services.archive.write_tar import write_tar
 from manifold_common.services.archive.write_zip import write_zip
@@ -50,7 +50,7 @@ def files(count: int) -> tuple[Entries, Places]:
     chunks = [ChunkId(b"%032d" % number) for number in range(count)]
     entries = [(b"%05d" % number, Entry(FILE, 0o644, 0, BLOCK_BYTES, chunk)) for number, chunk in enumerate(chunks)]
     places = {
-        chunk: Place(Block(CommitId("a" * 26), 2, number, 10, BLOCK_BYTES), 0, BLOCK_BYTES)
+        chunk: Place(Block(cast(Container, "a"), 2, number, 10, BLOCK_BYTES), 0, BLOCK_BYTES)
         for number, chunk in enumerate(chunks)
     }
     return entries, places
