@@ -55,7 +55,7 @@ def create_app(
     app = FastAPI(
         title="Manifold",
         version=manifold_common.__version__,
-        openapi_url=DESCRIPTION,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,

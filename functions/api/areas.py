@@ -24,6 +24,7 @@ AREAS = {
     "functions.api.routes.sessions": ("sessions", "checkout", "status", "save", "commit"),
     "functions.api.routes.data_plane": ("plan", "uploads", "links", "verify", "publish", "keep"),
     "functions.api.routes.objects": ("objects",),
+    "functions.api.routes.description": ("openapi.json",),
     "functions.api.routes.health": ("health", "livez", "readyz"),
     "functions.api.pages.status_page": ("", "static"),
 }

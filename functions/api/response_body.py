@@ -8,8 +8,8 @@ from __future__ import annotations
 import mimetypes
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import aclosing, suppress
 from typing import TypeAlias
 from urllib.parse import quote_from_bytes
 
@@ -25,7 +25,9 @@ from functions.api.traffic import Room, Transfer
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-_ONE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*\Z", re.IGNORECASE)
+_ONE_RANGE = re.compile(r"bytes\s*=\s*(?:([0-9]+)\s*)?-\s*(?:([0-9]+)\s*)?\Z", re.IGNORECASE)
+_MOST_DIGITS = 18
+"""Of a position. One that has more lies behind everything."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]")
 _TEXT_APPLICATIONS = frozenset(
     {"application/json", "application/javascript", "application/xml", "application/x-sh", "application/toml",
@@ -50,15 +52,25 @@ def stream(
     status: int = 200,
     headers: Mapping[str, str],
     media_type: str,
+    is_held: bool = False,
 ) -> Response:
     """Return a streamed answer. What goes wrong before the first piece still gets a problem document.
 
     Nothing is read where only the headers are wanted.
+
+    Args: ``is_held``: the room for all that is in memory at once was taken with ``hold``. Else it is taken for each
+    piece, and nothing may be kept from one to the next.
     """
     if is_head(request.scope):
         return _Headers(status_code=status, headers=dict(headers), media_type=media_type)
     untaken = request.scope["state"].get("untaken")  # where the server can tell
-    return _Streamed(request.state.transfer, room, iter(pieces), status, headers, media_type, untaken)
+    kind = _StreamedInItsRoom if is_held else _Streamed
+    return kind(request.state.transfer, room, iter(pieces), status, headers, media_type, untaken)
+
+
+async def hold(request: Request, room: Room, count: int) -> None:
+    """Take room for ``count`` bytes, until the request ends. Raises Overloaded."""
+    await room.take(request.state.transfer, count, large=count > _SLICE_BYTES)
 
 
 def stream_as_it_comes(
@@ -105,6 +117,14 @@ class _Streamed(StreamingResponse):
         return None if left is None else self._sent_bytes - left
 
     async def stream_response(self, send: Send) -> None:
+        try:
+            await self._send_pieces(send)
+        finally:
+            if isinstance(self._pieces, Generator):
+                with suppress(ValueError):  # a thread that outlives the request is still in it, and is the last
+                    self._pieces.close()
+
+    async def _send_pieces(self, send: Send) -> None:
         piece = await self._next()
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         while piece is not None:
@@ -117,7 +137,7 @@ class _Streamed(StreamingResponse):
                     self._transfer.has_begun = True
             keeps_up = time.monotonic() - self._transfer.waits_since < _KEEPS_UP_SECONDS
             self._transfer.waits_since = piece = None
-            self._room.give_back(self._transfer)
+            self._has_gone()
             piece = await self._next(keeps_up=keeps_up)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -131,6 +151,18 @@ class _Streamed(StreamingResponse):
         if self._left_bytes is not None:
             self._left_bytes = max(self._left_bytes - len(piece or b""), 0)
         return piece
+
+    def _has_gone(self) -> None:
+        """Give back the room of a piece."""
+        self._room.give_back(self._transfer)
+
+
+class _StreamedInItsRoom(_Streamed):
+    async def _next(self, *, keeps_up: bool = False) -> Buffer | None:  # noqa: ARG002 - there is no queue
+        return await anyio.to_thread.run_sync(next, self._pieces, None)
+
+    def _has_gone(self) -> None:
+        pass
 
 
 class _StreamedAsItComes(_Streamed):
@@ -160,13 +192,18 @@ def requested_range(headers: Headers, etag: str | None = None) -> ByteRange | No
     Anything but one range of bytes is answered with the whole, as the HTTP specification allows; so is a range of
     another version than the one that ``etag`` stands for (If-Range).
     """
-    if etag is not None and headers.get("if-range", etag) != etag:
+    if etag is not None and headers.getlist("if-range") not in ([], [etag]):
         return None
-    match = _ONE_RANGE.match(headers.get("range", "").strip())
+    match = _ONE_RANGE.match(", ".join(headers.getlist("range")).strip())
     if match is None or not (match[1] or match[2]):
         return None
-    first, last = (int(text) if text else None for text in match.groups())
+    first, last = (None if text is None else _position(text) for text in match.groups())
     return None if first is not None and last is not None and last < first else ByteRange(first, last)
+
+
+def _position(text: str) -> int:
+    digits = text.lstrip("0")
+    return int(digits or "0") if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS
 
 
 def content_range(start: int, length: int, size: int | None) -> dict[str, str]:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import Query, Request, Response
 from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
-from manifold_common.services.archive import ArchiveFormat
+from manifold_common.services.archive import ArchiveFormat, ExportedArchive
 from manifold_common.shapes.changes import ImportedArchive
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.projects import Project
 
-from functions.api.caller import Caller, ProjectRef, generation_of
+from functions.api.caller import Call, Caller, ProjectRef, generation_of
 from functions.api.conditions import check_read, expected_by
+from functions.api.methods import is_head
 from functions.api.problem import responses
 from functions.api.request_body import Body
 from functions.api.request_names import named_request, reading
-from functions.api.response_body import attachment, content_range, requested_range, stream
+from functions.api.response_body import attachment, content_range, hold, requested_range, stream
 from functions.api.shaped import Router, also
 from functions.api.validators import UNCHANGED, of_archive, tell_edits
 
@@ -47,7 +50,7 @@ _UPLOAD = {"requestBody": {"required": True, "content": dict.fromkeys(_TAKEN, _B
 
 
 @router.get("/archive", response_class=Response, responses={**_FOUND, **responses(404, 416)})
-def download_archive(
+async def download_archive(
     request: Request,
     caller: Caller,
     project: ProjectRef,
@@ -58,8 +61,7 @@ def download_archive(
 
     Takes Range (one range of bytes), If-None-Match and If-Range.
     """
-    known = caller.project(project)
-    found = caller.manifold.archives.export(caller.principal, known.id, archive_format, generation_of(generation))
+    known, found = await to_thread.run_sync(_found, caller, project, archive_format, generation)
     validators = of_archive(found)
     headers = {
         "Accept-Ranges": "bytes",
@@ -68,14 +70,24 @@ def download_archive(
     }
     check_read(request.headers, validators, headers)
     wanted, status, pieces = requested_range(request.headers, validators.etag), 200, found.read()
+    if wanted is not None or not is_head(request.scope):
+        await hold(request, caller.api.room, await to_thread.run_sync(found.held_bytes, wanted))
     if wanted is not None:
-        status, part = 206, found.part(wanted)
+        status, part = 206, await to_thread.run_sync(found.part, wanted)
         headers |= content_range(part.start, part.length, part.total)
         pieces = part.pieces
     elif found.size is not None:
         headers["Content-Length"] = str(found.size)
     media_type = _MEDIA_TYPES[archive_format]
-    return stream(request, caller.api.room, pieces, status=status, headers=headers, media_type=media_type)
+    return stream(request, caller.api.room, pieces, status=status, headers=headers, media_type=media_type, is_held=True)
+
+
+def _found(
+    caller: Call, project: str, archive_format: ArchiveFormat, generation: int | None
+) -> tuple[Project, ExportedArchive]:
+    known = caller.project(project)
+    number = generation_of(generation)
+    return known, caller.manifold.archives.export(caller.principal, known.id, archive_format, number)
 
 
 @router.post(

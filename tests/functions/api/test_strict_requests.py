@@ -48,6 +48,7 @@ def _project(api: Api) -> None:
         ("/api/v1/projects/demo/tree?recursiv=true", "recursiv", "did you mean 'recursive'?"),
         ("/api/v1/projects/demo?generation=1", "generation", "this address takes none"),
         ("/health?x", "x", "this address takes none"),
+        ("/api/v1/openapi.json?x=1&x=2", "x", "this address takes none"),
         ("/api/v1/projects?Limit=1", "Limit", "did you mean 'limit'?"),
     ],
 )

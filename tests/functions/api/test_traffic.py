@@ -6,15 +6,23 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import Request
+from fastapi.responses import StreamingResponse
 from manifold_common.domain.patience import check_wanted
+from manifold_common.engine import contents
+from manifold_common.engine.block_reader import BlockReader
 from manifold_common.errors import Abandoned, ConfigError, Overloaded, TooManyRequests
+from manifold_common.format.places import MAX_BLOCK_RAW_BYTES
+from manifold_common.services.archive import exported
 from manifold_common.settings import load_settings
 
 from functions.api import traffic as traffic_module
+from functions.api.response_body import stream
 from functions.api.traffic import Room, Traffic, Transfer
 from tests.support.api import Api
 from tests.support.waiting import wait_until
@@ -265,5 +273,70 @@ def test_who_gave_up_waiting_for_room_is_given_none() -> None:
             await waiting
         await asyncio.sleep(0.01)
         assert (late.held_bytes, found.room.held_bytes) == (0, 0)
+
+    asyncio.run(scene())
+
+
+def test_what_an_archive_reads_ahead_counts_while_its_client_takes_its_time(api: Api) -> None:
+    api.project()
+    assert api.raw("PUT", "/api/v1/projects/demo/files/a", body=os.urandom(24 << 20)).status == 201
+
+    def buffered() -> int:
+        return int(api.get("/health").json()["traffic"]["buffered_bytes"])
+
+    with api.connect() as client:
+        client.sendall(b"GET /api/v1/projects/demo/archive?format=tar HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(16)
+        for _ in range(5):
+            time.sleep(0.05)
+            assert buffered() == contents.MOST_HELD_BYTES
+    wait_until(lambda: buffered() == 0)
+
+
+@pytest.mark.parametrize("form", ["tar.gz", "zip"])
+def test_a_part_that_is_kept_counts_before_it_is_made(api: Api, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.project()
+    assert api.raw("PUT", "/api/v1/projects/demo/files/a", body=os.urandom(24 << 20)).status == 201
+    held, most = Transfer(""), 0
+    take, read_all = Room.take, BlockReader.read_all
+
+    async def noted(room: Room, transfer: Transfer, count: int, **how: bool) -> None:
+        nonlocal held
+        held = transfer
+        await take(room, transfer, count, **how)
+
+    def reading(*arguments: Any) -> None:
+        nonlocal most
+        most = max(most, held.held_bytes)
+        read_all(*arguments)
+
+    monkeypatch.setattr(Room, "take", noted)
+    monkeypatch.setattr(BlockReader, "read_all", reading)
+    part = api.raw("GET", f"/api/v1/projects/demo/archive?format={form}", {"Range": "bytes=0-999"})
+    assert (part.status, len(part.body)) == (206, 1000)
+    assert most == contents.MOST_HELD_BYTES + MAX_BLOCK_RAW_BYTES + exported._HELD_BYTES
+
+
+def test_what_an_answer_reads_ahead_goes_with_its_end_and_not_with_its_last_reference() -> None:
+    is_closed = False
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal is_closed
+        try:
+            yield b"x"
+            yield b"y"
+        finally:
+            is_closed = True
+
+    async def send(_: object) -> None:
+        raise ConnectionResetError
+
+    async def scene() -> None:
+        request = Request({"type": "http", "method": "GET", "state": {"transfer": Transfer("a")}})
+        answer = stream(request, Scene().room, pieces(), headers={}, media_type="text/plain")
+        assert isinstance(answer, StreamingResponse)
+        with pytest.raises(ConnectionResetError):
+            await answer.stream_response(send)
+        assert is_closed
 
     asyncio.run(scene())

@@ -18,9 +18,10 @@ from manifold_common.domain.byte_range import ByteRange
 from manifold_common.domain.paths import ROOT
 from manifold_common.domain.patience import check_wanted
 from manifold_common.engine.block_reader import BlockReader
-from manifold_common.engine.contents import Contents, Entries
+from manifold_common.engine.contents import Contents, Entries, held_bytes
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.format.buffers import Buffer
+from manifold_common.format.places import MAX_BLOCK_RAW_BYTES
 from manifold_common.ids import Generation
 from manifold_common.services.archive.deflate import compressor, gzipped
 from manifold_common.services.archive.write_tar import tar_bytes, write_tar
@@ -92,6 +93,14 @@ class ExportedArchive:
         """In bytes; ``None``: nobody has counted them."""
         return self._sizes.get(self.version) if self._known_bytes is None else self._known_bytes
 
+    def held_bytes(self, wanted: ByteRange | None) -> int:
+        """Return how much memory is held at most, from before what is ``wanted`` is made until it is read."""
+        held = held_bytes(self._entries, self._snapshot.places)
+        if self._known_bytes is None:
+            held += MAX_BLOCK_RAW_BYTES  # of one, compressed
+            held += _HELD_BYTES if wanted is not None and self.size is None else 0
+        return held
+
     def read(self) -> Iterator[Buffer]:
         """Yield the archive, read from the store as it is taken. Raises CorruptObject."""
         if self._known_bytes is not None:
@@ -121,14 +130,14 @@ class ExportedArchive:
 
     def _bounded_part(self, start: int, end: int) -> ArchivePart:
         """Return what there is from ``start`` up to ``end`` of an archive whose size is not known."""
-        held: list[Buffer] = []
+        held: list[bytes] = []
         at = 0
         is_held = end - start <= _HELD_BYTES
         with closing(self._compressed()) as pieces:
             for piece in pieces:
                 check_wanted()
                 if is_held:
-                    held += _cut(at, piece, start, end)
+                    held += map(bytes, _cut(at, piece, start, end))
                 at += len(piece)
                 if at >= end:
                     pieces_of_part = iter(held) if is_held else self._between(start, end)
