@@ -16,7 +16,8 @@ def weights_of(header: str) -> dict[str, float]:
     whose weight is malformed is left out."""
     found: dict[str, float] = {}
     for member in _MEMBERS.findall(header.lower()):
-        weight, kept = "1", []
+        weight = "1"
+        kept: list[str] = []
         for part in _PARTS.findall(member):
             name, _, value = part.partition("=")
             if kept and name.strip() == "q":
