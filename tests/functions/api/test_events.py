@@ -291,7 +291,8 @@ def test_those_who_wait_leave_room_for_others_and_are_forgotten_when_they_hang_u
         return count(self, peer, **more)
 
     monkeypatch.setattr(Traffic, "waiting", counted)
-    waiting = [ask(api, target), ask(api, target), ask(api, target), ask(api, target, accept="text/event-stream")]
+    waiting = [ask(api, target), ask(api, target), ask(api, target)]
+    waiting.append(ask(api, f"{DEMO}/events?since={begun}", accept="text/event-stream"))
     wait_until(lambda: len(entered) == 4)
     told = api.get(target).json()
     assert (told["code"], "maxRequestsPerPeer" in told["hint"]) == ("too_many_requests", True)
