@@ -20,6 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions.api.areas import AREAS, word_of
+from functions.api.weights import weights_of
 
 _JSON: Final = "application/json"
 _SMALL_BYTES: Final = 1024
@@ -34,7 +35,6 @@ _AS_IT_IS: Final = frozenset(
 """What addresses are about whose answers are secret, or content."""
 _MARK: Final = re.compile(rb'-(?:gzip|zstd)"')
 _CONDITIONS: Final = (b"if-match", b"if-none-match")
-_WEIGHTED: Final = re.compile(r"\s*([a-z*]+)\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?\Z", re.IGNORECASE)
 
 
 def _gzip(data: bytes) -> bytes:
@@ -54,10 +54,7 @@ _ENCODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {"zstd": _zstd, "gzip":
 
 def encoding_of(accepted: str) -> str | None:
     """Return the best encoding that an Accept-Encoding header takes; ``None``: as it is."""
-    weights: dict[str, float] = {}
-    for part in accepted.split(","):
-        if match := _WEIGHTED.match(part):
-            weights[match[1].lower()] = float(match[2] or 1)
+    weights = weights_of(accepted)
     weighed = {name: weights.get(name, weights.get("*", 0.0)) for name in _ENCODINGS}
     best = max(weighed, key=lambda name: weighed[name])
     return best if weighed[best] > 0 else None

@@ -123,14 +123,20 @@ class Conditions:
         return target.exists if found.is_any else found.match(target.etag, target.version, strong=False)
 
 
-def check_read(headers: Headers, validators: Validators, answered: MutableHeaders | dict[str, str]) -> None:
-    """Hold a read's conditions against what would be answered. Args: ``answered``: its headers, which get validators.
+def check_read(headers: Headers, validators: Validators | None, answered: MutableHeaders | dict[str, str]) -> None:
+    """Hold a read's conditions against what would be answered.
+
+    Args:
+        validators: ``None``: it is there, and has none, as a stream that goes on.
+        answered: its headers, which get the validators.
 
     Raises:
         NotModified: the client has it. PreconditionFailed, GenerationMismatch. InvalidInput.
     """
-    answered.update(validators.headers())
-    target = Target(True, validators.etag, validators.version, validators.modified_at)
+    target = Target(True)
+    if validators is not None:
+        answered.update(validators.headers())
+        target = Target(True, validators.etag, validators.version, validators.modified_at)
     if Conditions(headers).has_newest(target):
         raise NotModified(dict(answered))
 

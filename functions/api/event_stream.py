@@ -15,13 +15,17 @@ from manifold_common.errors import ManifoldError
 from manifold_common.services.events.feed import FeedPage
 
 from functions.api.caller import Api
+from functions.api.conditions import check_read
 from functions.api.response_body import stream_as_it_comes
+from functions.api.weights import weights_of
 
 _log = logging.getLogger("manifold.api")
 
 MEDIA_TYPE: Final = "text/event-stream"
 HEADERS: Final = {"Vary": "Accept", "X-Accel-Buffering": "no"}
 """The second keeps a proxy from holding back what is to arrive now."""
+_JSON_RANGES: Final = ("application/json", "application/*", "*/*")
+"""What JSON is among, from the closest on."""
 _RETRY_MILLISECONDS: Final = 3000
 _HEARTBEAT: Final = b":\n\n"
 _HEARTBEAT_SECONDS: Final = 15.0
@@ -39,31 +43,44 @@ Read = Callable[[EventPlace | None, int, int], Awaitable[FeedPage]]
 
 
 def is_asked_for(request: Request) -> bool:
-    """Tell whether a request's Accept header wants a stream, and not JSON."""
-    ranges = [part.split(";") for part in ",".join(request.headers.getlist("accept")).lower().split(",")]
-    wanted = {name.strip() for name, *more in ranges if not any(one.strip() in ("q=0", "q=0.0") for one in more)}
-    return MEDIA_TYPE in wanted and "application/json" not in wanted
+    """Tell whether a request's Accept header names streams, and would not as well, or rather, have JSON."""
+    weights: dict[str, float] = {}
+    for found, weight in weights_of(", ".join(request.headers.getlist("accept"))).items():
+        name = found.partition(";")[0]
+        weights[name] = max(weight, weights.get(name, 0.0))
+    wanted = weights.get(MEDIA_TYPE, 0.0)
+    of_json = next((weights[name] for name in _JSON_RANGES if name in weights), 0.0)
+    return wanted > of_json or (wanted == of_json > 0 and _JSON_RANGES[0] not in weights)
 
 
-def finite(page: FeedPage, after: EventPlace | None, cursor_of: Write) -> bytes:
-    """Return all of a stream of what there is, for a platform that sends an answer as a whole."""
-    return _opening(after, cursor_of) + _written(page, cursor_of)
+def finite(request: Request, page: FeedPage, after: EventPlace | None, cursor_of: Write) -> Response:
+    """Return all of a stream of what there is, for a platform that sends an answer as a whole.
+
+    Raises:
+        NotModified, PreconditionFailed, InvalidInput: by the request's conditions.
+    """
+    check_read(request.headers, None, dict(HEADERS))
+    return Response(_opening(after, cursor_of) + _written(page, cursor_of), media_type=MEDIA_TYPE, headers=HEADERS)
 
 
-def streamed(
+async def streamed(
     request: Request, api: Api, followed: Followed, after: EventPlace | None, read: Read, cursor_of: Write
 ) -> Response:
-    """Return an answer that goes on for as long as its client takes it."""
+    """Return an answer that goes on for as long as its client takes it.
+
+    Raises:
+        EventsGone: it cannot begin there. Overloaded, TooManyRequests: too many wait. As ``finite``.
+    """
     pieces = _pieces(request, api, followed, after, read, cursor_of)
-    return stream_as_it_comes(request, api.room, pieces, headers=HEADERS, media_type=MEDIA_TYPE)
+    return await stream_as_it_comes(request, api.room, pieces, headers=HEADERS, media_type=MEDIA_TYPE)
 
 
 async def _pieces(
     request: Request, api: Api, followed: Followed, after: EventPlace | None, read: Read, cursor_of: Write
 ) -> AsyncGenerator[bytes]:
     transfer, begun, ends_at = request.state.transfer, False, time.monotonic() + _LONGEST_SECONDS
-    with api.traffic.waiting(transfer.peer) as wait:
-        while not wait.is_over:
+    with api.traffic.waiting(transfer.peer, cut_off=transfer.end) as wait:
+        while not (begun and wait.is_over):
             nudges = api.watch.nudges
             await api.room.take(transfer, _HELD_BYTES - transfer.held_bytes)
             try:
@@ -73,6 +90,8 @@ async def _pieces(
                     raise
                 _log.debug("a stream of events ends, and whoever takes it up again is told why: %s", error.code)
                 return
+            if not begun:
+                check_read(request.headers, None, dict(HEADERS))
             piece = (b"" if begun else _opening(after, cursor_of)) + _written(page, cursor_of)
             api.room.give_back(transfer, _HELD_BYTES - len(piece))
             if piece:

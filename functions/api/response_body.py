@@ -18,7 +18,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from manifold_common.domain.byte_range import ByteRange
 from starlette.datastructures import Headers
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from functions.api.methods import is_head
 from functions.api.traffic import Room, Transfer
@@ -73,14 +73,19 @@ async def hold(request: Request, room: Room, count: int) -> None:
     await room.take(request.state.transfer, count, large=count > _SLICE_BYTES)
 
 
-def stream_as_it_comes(
+async def stream_as_it_comes(
     request: Request, room: Room, pieces: AsyncGenerator[bytes], *, headers: Mapping[str, str], media_type: str
 ) -> Response:
-    """Return a streamed answer whose pieces come when there is something to say, and take their memory themselves."""
+    """Return a streamed answer whose pieces come when there is something to say, and take their memory themselves.
+
+    The first one is made before, also where only the headers are wanted: what goes wrong in it is raised.
+    """
+    first = await anext(pieces)
     if is_head(request.scope):
+        await pieces.aclose()
         return _Headers(status_code=200, headers=dict(headers), media_type=media_type)
     untaken = request.scope["state"].get("untaken")
-    return _StreamedAsItComes(request.state.transfer, room, pieces, headers, media_type, untaken)
+    return _StreamedAsItComes(request.state.transfer, room, first, pieces, headers, media_type, untaken)
 
 
 class _Headers(Response):
@@ -170,20 +175,23 @@ class _StreamedAsItComes(_Streamed):
         self,
         transfer: Transfer,
         room: Room,
+        first: bytes,
         pieces: AsyncGenerator[bytes],
         headers: Mapping[str, str],
         media_type: str,
         untaken: Callable[[], int | None] | None,
     ) -> None:
         super().__init__(transfer, room, iter(()), 200, headers, media_type, untaken)
+        self._first: bytes | None = first
         self._coming = pieces
 
-    async def stream_response(self, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._coming):
-            await super().stream_response(send)
+            await super().__call__(scope, receive, send)
 
     async def _next(self, *, keeps_up: bool = False) -> Buffer | None:  # noqa: ARG002 - there is no queue
-        return await anext(self._coming, None)
+        first, self._first = self._first, None
+        return await anext(self._coming, None) if first is None else first
 
 
 def requested_range(headers: Headers, etag: str | None = None) -> ByteRange | None:

@@ -34,6 +34,8 @@ GETS_ON_BYTES = 64 << 10
 """What a client has sent or taken at least in that time, if it does not stand still."""
 _QUEUES_SECONDS = 2.0
 _LOOK_SECONDS = 0.1
+_END_SECONDS = 0.5
+"""What a client has to take the end of an answer that goes on, when the server ends."""
 _SHARE_OF_LARGE = 0.75
 """What is large leaves room for what is small."""
 _LOG_SECONDS = 10.0
@@ -66,10 +68,15 @@ class Wait:
     """The server ends: whoever waits is answered now."""
     wake: Callable[[], None] = lambda: None
     """Set by whoever sleeps."""
+    cut_off: Callable[[], None] | None = None
+    """Ends an answer that goes on, taken or not: its client takes it up again. ``None``: it is short, or it cannot be
+    ended from outside."""
 
     def end(self) -> None:
         self.is_over = True
         self.wake()
+        if self.cut_off is not None:
+            asyncio.get_running_loop().call_later(_END_SECONDS, self.cut_off)
 
 
 @dataclass(slots=True, eq=False)
@@ -257,11 +264,14 @@ class Traffic:
                 del self._requests[peer]
 
     @contextmanager
-    def waiting(self, peer: str) -> Iterator[Wait]:
+    def waiting(self, peer: str, *, cut_off: Callable[[], None] | None = None) -> Iterator[Wait]:
         """Count a request, which counts already, as one that waits, for as long as it may.
 
         Those that wait get half of the places for requests, so that they keep nobody from being served. Raises
         Overloaded, TooManyRequests: that many wait, of all clients or of this one.
+
+        Args:
+            cut_off: ends its answer soon after the server was to end, where that goes on.
         """
         most, most_of_peer = self.limits.max_requests // 2, self.limits.max_requests_per_peer // 2
         if len(self._waits) >= most:
@@ -277,7 +287,9 @@ class Traffic:
                 hint="follow all projects by one request, or ask without wait; the operator may raise "
                 "server.maxRequestsPerPeer, half of which may wait",
             )
-        wait = Wait(is_over=self._is_ending)
+        wait = Wait(cut_off=cut_off)
+        if self._is_ending:
+            wait.end()
         self._waits.add(wait)
         self._waiting_of_peer[peer] += 1
         try:

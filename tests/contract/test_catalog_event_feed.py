@@ -127,8 +127,10 @@ def test_what_was_kept_longer_than_what_came_after_it_is_not_shown_as_if_all_wer
     assert len(shown(catalog, of(slow))) == 1
     begun = catalog.events_page(ALL, None, limit=5)
     assert list(begun.rows) == []
+    assert catalog.events_end(ALL) == begun.place
     slow.publish()
     assert len(shown(catalog, ALL, begun.place)) == 1
+    assert catalog.events_end(ALL).sequence > begun.place.sequence
 
 
 def test_a_place_of_another_history_is_refused(catalog: Catalog) -> None:

@@ -115,6 +115,14 @@ def test_a_cursor_is_of_one_list(api: Api) -> None:
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_cursor"), (path, answer.text)
 
 
+def refusal(api: Api, path: str = f"{DEMO}/events", method: str = "GET", **request: Any) -> httpx.Response:
+    """Return an answer that is to be no stream, which would be read for ever."""
+    with api.stream(method, path, **request) as answer:
+        assert answer.status_code != 200
+        answer.read()
+    return answer
+
+
 def remove(api: Api) -> None:
     catalog = api.manifold.context.catalog
     catalog.settle_events([])
@@ -152,6 +160,20 @@ def test_a_deletion_is_told_to_who_has_followed_the_project_and_then_it_is_not_t
     assert (after.status_code, after.json()["code"]) == (404, "not_found")
     assert api.get(f"{DEMO}/events", params={"since": seen}).status_code == 404
     assert kinds(page(api, "/api/v1/events", since=everything)) == ["deleted"]
+
+
+def test_whose_project_was_deleted_and_its_name_taken_anew_is_told_so(api: Api) -> None:
+    api.project()
+    seen = page(api)["next_cursor"]
+    api.project("other")
+    of_other = page(api, "/api/v1/projects/other/events")["next_cursor"]
+    assert api.delete(DEMO).status_code == 204
+    again = api.project()
+    for ways in ({"params": {"since": seen}}, {"headers": {"Accept": "text/event-stream", "Last-Event-ID": seen}}):
+        gone = refusal(api, **ways)
+        assert (gone.status_code, gone.json()["code"]) == (410, "events_gone"), gone.text
+    for path, cursor in ((f"/api/v1/projects/{again}/events", seen), (f"{DEMO}/events", of_other)):
+        assert api.get(path, params={"since": cursor}).json()["code"] == "invalid_cursor"
 
 
 def test_names_of_files_are_in_events_only_if_that_is_allowed(make_api: MakeApi) -> None:
@@ -264,12 +286,13 @@ def test_those_who_wait_leave_room_for_others_and_are_forgotten_when_they_hang_u
     entered: list[str] = []
     count = Traffic.waiting
 
-    def counted(self: Traffic, peer: str) -> AbstractContextManager[Wait]:
+    def counted(self: Traffic, peer: str, **more: Any) -> AbstractContextManager[Wait]:
         entered.append(peer)
-        return count(self, peer)
+        return count(self, peer, **more)
 
     monkeypatch.setattr(Traffic, "waiting", counted)
-    waiting = [ask(api, target), ask(api, target), ask(api, target), ask(api, target, accept="text/event-stream")]
+    waiting = [ask(api, target), ask(api, target), ask(api, target)]
+    waiting.append(ask(api, f"{DEMO}/events?since={begun}", accept="text/event-stream"))
     wait_until(lambda: len(entered) == 4)
     told = api.get(target).json()
     assert (told["code"], "maxRequestsPerPeer" in told["hint"]) == ("too_many_requests", True)
@@ -295,6 +318,22 @@ def test_the_end_of_the_server_ends_waits_at_once(make_manifold: MakeManifold) -
         answer = b"".join(iter(lambda: waiting.recv(1 << 16), b""))
         assert answer.startswith(b"HTTP/1.1 200") and begun.encode() in answer
         assert b"".join(iter(lambda: streaming.recv(1 << 16), b"")).endswith(b"0\r\n\r\n")
+
+
+def test_a_stream_whose_reader_takes_nothing_ends_with_the_server(
+    make_manifold: MakeManifold, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(make_manifold(KAFKA_INCLUDE_PATHS="true")) as api:
+        project, catalog = ProjectId(api.project()), api.manifold.context.catalog
+        large = OutboxEvent("manifold.project.renamed", {"user_id": "local", "filler": "x" * (200 << 10)})
+        for number in range(60):
+            catalog.rename_project(LOCAL_PRINCIPAL.tenant, project, f"n{number}", large)
+        connection = ask(api, f"/api/v1/projects/{project}/events", accept="text/event-stream")
+        time.sleep(0.5)
+        started = time.monotonic()
+    assert time.monotonic() - started < 3
+    connection.close()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 # --- streams --------------------------------------------------------------------------------------------------------
@@ -361,6 +400,73 @@ def test_a_stream_from_now_on_says_where_it_begins(api: Api) -> None:
         assert stream.next()["event"] == "manifold.project.commit"
 
 
+def test_the_last_id_counts_for_pages_alike_and_is_said_once(api: Api) -> None:
+    api.project()
+    first = page(api)["next_cursor"]
+    commit(api)
+    for accept in ("application/json", "text/event-stream"):
+        refused = refusal(api, headers={"Accept": accept, "Last-Event-ID": "garbage"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "invalid_cursor")
+        twice = [("Accept", accept), ("Last-Event-ID", first), ("Last-Event-ID", first)]
+        refused = refusal(api, headers=twice)
+        assert (refused.status_code, refused.json()["code"]) == (400, "invalid_input")
+        assert "twice" in refused.json()["detail"]
+    found = api.get(f"{DEMO}/events", params={"since": "now"}, headers={"Last-Event-ID": first}).json()
+    assert kinds(found) == ["commit"]
+    assert kinds(api.get(f"{DEMO}/events", headers={"Last-Event-ID": ""}).json()) == ["created", "commit"]
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        ("If-Match", '"x"', 412),
+        ("If-Match", '"1"', 412),
+        ("If-Match", "*", 200),
+        ("If-Match", "zzz", 400),
+        ("If-None-Match", "*", 304),
+        ("If-None-Match", '"x"', 200),
+        ("If-None-Match", "zzz", 400),
+        ("If-Modified-Since", "Sat, 01 Jan 2050 00:00:00 GMT", 200),
+    ],
+)
+def test_conditions_hold_for_streams(api: Api, header: str, value: str, status: int) -> None:
+    api.project()
+    headers = {"Accept": "text/event-stream", header: value}
+    for method in ("GET", "HEAD"):
+        with api.stream(method, f"{DEMO}/events", headers=headers) as answer:
+            assert answer.status_code == status
+    begun = page(api)["next_cursor"]
+    remove(api)
+    commit(api)
+    remove(api)  # what cannot begin is that, whatever its conditions
+    assert refusal(api, params={"since": begun}, headers=headers).status_code == 410
+
+
+def test_head_of_a_stream_is_answered_as_get_is(make_api: MakeApi) -> None:
+    api = make_api(SERVER_MAX_REQUESTS_PER_PEER="4")
+    api.project()
+    begun = page(api)["next_cursor"]
+    headers = {"Accept": "text/event-stream"}
+    for _ in range(5):  # more than may wait at once
+        assert api.head(f"{DEMO}/events", headers=headers).status_code == 200
+    commit(api)
+    remove(api)
+    assert api.head(f"{DEMO}/events", params={"since": begun}, headers=headers).status_code == 410
+    with streaming(api), streaming(api):
+        for method in ("GET", "HEAD"):
+            assert refusal(api, method=method, headers=headers).status_code == 429
+
+
+@pytest.mark.parametrize("name", ["limit", "wait"])
+def test_a_stream_that_goes_on_is_not_told_when_to_end(api: Api, name: str) -> None:
+    api.project()
+    for method in ("GET", "HEAD"):
+        refused = refusal(api, method=method, params={name: 5}, headers={"Accept": "text/event-stream"})
+        assert refused.status_code == 400
+    refused = refusal(api, "/api/v1/events", params={name: 5}, headers={"Accept": "text/event-stream"}).json()
+    assert (refused["code"], refused["details"]["parameter"], name in refused["hint"]) == ("invalid_input", name, True)
+
+
 def test_a_stream_in_which_nothing_happens_shows_that_it_is_alive(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "_HEARTBEAT_SECONDS", 0.1)
     api.project()
@@ -414,7 +520,16 @@ def test_a_stream_has_a_bound(api: Api, monkeypatch: pytest.MonkeyPatch) -> None
         ("text/event-stream", True),
         ("Text/Event-Stream;q=0.9, */*;q=0.1", True),
         ("application/json, text/event-stream", False),
+        ("text/event-stream, application/json;q=0.1", True),
+        ("application/json;q=0.5, text/event-stream;q=0.4", False),
+        ("text/event-stream, */*", True),
+        ("text/event-stream;q=0.1, */*", False),
+        ("text/event-stream; charset=utf-8 ; Q=0.5", True),
+        ('text/plain; a="b, text/event-stream"', False),
+        ("text/*, */*;q=0.1", False),  # what goes on is only for who names it
         ("text/event-stream;q=0, */*", False),
+        ("text/event-stream;q=0.00", False),
+        ("text/event-stream;q=x", False),
         ("*/*", False),
         ("", False),
     ],

@@ -70,6 +70,21 @@ class Cursors(Generic[K]):
         """Return the key; ``None`` where there is no cursor. Raises InvalidCursor."""
         if cursor is None:
             return None
+        found = self._content(cursor)
+        if found.binding != self._binding(of):
+            raise InvalidCursor(
+                "the cursor belongs to another list, or to this one with other parameters",
+                hint=f"repeat the parameters of the page before, all but limit, {_AGAIN}",
+            )
+        if self.write(found.key, *of) != cursor:  # one spelling for each
+            raise InvalidCursor("the cursor was changed on its way", hint=f"give next_cursor as it is, {_AGAIN}")
+        return found.key
+
+    def key_of(self, cursor: str) -> K:
+        """Return what a cursor says, whatever list it is of. Raises InvalidCursor."""
+        return self._content(cursor).key
+
+    def _content(self, cursor: str) -> Content[K]:
         try:
             if len(cursor) > MAX_CURSOR_CHARACTERS:
                 raise ValueError(cursor)
@@ -81,14 +96,7 @@ class Cursors(Generic[K]):
             raise InvalidCursor(
                 "the cursor was not made by this server", hint=f"give next_cursor of the page before, {_AGAIN}"
             ) from None
-        if found.binding != self._binding(of):
-            raise InvalidCursor(
-                "the cursor belongs to another list, or to this one with other parameters",
-                hint=f"repeat the parameters of the page before, all but limit, {_AGAIN}",
-            )
-        if self.write(found.key, *of) != cursor:  # one spelling for each
-            raise InvalidCursor("the cursor was changed on its way", hint=f"give next_cursor as it is, {_AGAIN}")
-        return found.key
+        return found
 
     def _binding(self, of: tuple[object, ...]) -> bytes:
         return hashlib.blake2b(msgspec.msgpack.encode([self._name, *of]), digest_size=_BINDING_BYTES).digest()

@@ -37,7 +37,7 @@ class EventFeed(Protocol):
         """
 
     def events_end(self, followed: Followed) -> EventPlace:
-        """Return the place behind all that is shown by now."""
+        """Return the place behind all that has been shown by now, removed since or not."""
 
     def newest_event(self, followed: Followed) -> OutboxRow | None:
         """Return the newest event that has not been removed, if there is any."""

@@ -24,8 +24,8 @@ class EventFeed:
 
     def events_end(self, followed: Followed) -> EventPlace:
         with self.state.lock:
-            found = self._of(followed)
-            return _behind(found[-1]) if found else self._removed(followed) or BEGINNING
+            shown = [_behind(written) for written in self._of(followed)[-1:]]
+            return max(*shown, self._removed(followed) or BEGINNING, BEGINNING)
 
     def newest_event(self, followed: Followed) -> OutboxRow | None:
         with self.state.lock:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from manifold_common.adapters.postgres.catalog import rows
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.adapters.postgres.event_horizon import EventHorizon
-from manifold_common.domain.event_place import EventPlace, Followed
+from manifold_common.domain.event_place import BEGINNING, EventPlace, Followed
 from manifold_common.ports.catalog import EventsPage, OutboxRow
 from manifold_common.ports.catalog.event_feed import checked_place
 
@@ -45,6 +45,20 @@ FROM (
     ORDER BY sequence LIMIT %(limit)s
 ) AS o ON true
 ORDER BY o.sequence
+"""
+
+END_OF_PROJECT: Final = f"""
+(SELECT sequence, created_at FROM outbox WHERE {_IN_PROJECT} ORDER BY sequence DESC LIMIT 1)
+UNION ALL
+(SELECT sequence, created_at FROM removed_events WHERE {_IN_PROJECT})
+ORDER BY sequence DESC LIMIT 1
+"""
+
+END_OF_TENANT: Final = f"""
+(SELECT sequence, created_at FROM outbox WHERE {_IN_TENANT} ORDER BY sequence DESC LIMIT 1)
+UNION ALL
+(SELECT sequence, created_at FROM removed_events WHERE {_REMOVED_OF_TENANT} ORDER BY sequence DESC LIMIT 1)
+ORDER BY sequence DESC LIMIT 1
 """
 
 _NEWEST_OF_PROJECT: Final = f"""
@@ -83,10 +97,9 @@ class EventFeed:
         return EventsPage(shown, EventPlace.behind(shown[-1].sequence, shown[-1].created_at) if shown else place)
 
     def events_end(self, followed: Followed) -> EventPlace:
-        newest = self.newest_event(followed)
-        if newest is not None:
-            return EventPlace.behind(newest.sequence, newest.created_at)
-        return self.events_page(followed, None, limit=0).place
+        statement = END_OF_TENANT if followed.project is None else END_OF_PROJECT
+        found = self._db.read(statement, self._scope(followed))
+        return EventPlace.behind(found[0][0], rows.utc(found[0][1])) if found else BEGINNING
 
     def newest_event(self, followed: Followed) -> OutboxRow | None:
         statement = _NEWEST_OF_TENANT if followed.project is None else _NEWEST_OF_PROJECT
