@@ -28,7 +28,7 @@ from manifold_common.services.resumable import intake
 from manifold_common.services.resumable.uploads import UploadState
 
 from tests.support.manifold import MakeManifold
-from tests.support.resumable import begin, look, packs, packs_in_use, send
+from tests.support.resumable import begin, look, packs, packs_in_use, send, tidy
 from tests.support.work import cat, new_project, put
 
 CONTENT = os.urandom(6_000_000)
@@ -69,7 +69,9 @@ def test_each_part_may_be_taken_by_another_process(make_manifold: MakeManifold, 
     assert cat(nodes[1], project, b"big") == CONTENT
 
 
-def test_content_that_repeats_itself_or_is_there_already_is_stored_once(manifold: Manifold, project: ProjectId) -> None:
+def test_content_that_repeats_itself_or_is_there_already_is_stored_once(
+    manifold: Manifold, project: ProjectId, clock: ManualClock
+) -> None:
     put(manifold, project, b"there", CONTENT)
     before = packs(manifold)
     twice = CONTENT + os.urandom(2_000_000)
@@ -77,6 +79,7 @@ def test_content_that_repeats_itself_or_is_there_already_is_stored_once(manifold
     at = begin(manifold, project, len(twice))
     for start in range(0, len(twice), 3_000_000):
         at = send(manifold, at, start, twice[start : start + 3_000_000])
+    tidy(manifold, clock)
     assert cat(manifold, project, b"big") == twice
     places = manifold.history.snapshot(LOCAL_PRINCIPAL, project).places
     new = [place.length for place in places.values() if place.block.container.seal().key in packs(manifold) - before]
@@ -85,15 +88,19 @@ def test_content_that_repeats_itself_or_is_there_already_is_stored_once(manifold
     assert stored < len(twice) / 2
 
 
-def test_when_it_is_complete_what_nothing_refers_to_is_gone(manifold: Manifold, project: ProjectId) -> None:
+def test_when_it_is_complete_the_chore_removes_what_nothing_refers_to(
+    manifold: Manifold, project: ProjectId, clock: ManualClock
+) -> None:
     at = begin(manifold, project, len(CONTENT))
     for start in range(0, len(CONTENT), 700_000):
         at = send(manifold, at, start, CONTENT[start : start + 700_000])
+    tidy(manifold, clock)
+    assert look(manifold, at).outcome == at.outcome
     assert packs(manifold) == packs_in_use(manifold, project)
 
 
 def test_a_long_part_is_noted_while_it_comes(
-    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+    manifold: Manifold, project: ProjectId, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "SEGMENT_BYTES", 1 << 20)
     seen = []
@@ -111,6 +118,7 @@ def test_a_long_part_is_noted_while_it_comes(
     assert seen == sorted(seen)
     send(manifold, at, len(long), b"!")
     assert cat(manifold, project, b"big") == long + b"!"
+    tidy(manifold, clock)
     assert packs(manifold) == packs_in_use(manifold, project)
 
 
@@ -170,7 +178,7 @@ def test_a_slow_part_keeps_the_upload_for_its_writer(
 
 
 def test_a_part_that_does_not_hold_what_it_should_leaves_nothing(
-    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+    manifold: Manifold, project: ProjectId, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "SEGMENT_BYTES", 1 << 20)
 
@@ -184,6 +192,7 @@ def test_a_part_that_does_not_hold_what_it_should_leaves_nothing(
     assert look(manifold, at).offset == 100_000
     assert send(manifold, at, 100_000, CONTENT[100_000:], verify=lambda: None).outcome is not None
     assert cat(manifold, project, b"big") == CONTENT
+    tidy(manifold, clock)
     assert packs(manifold) == packs_in_use(manifold, project)
 
 
@@ -218,7 +227,9 @@ def test_of_a_complete_one_only_the_record_is_removed(
     assert cat(manifold, project, b"big") == CONTENT
 
 
-def test_what_a_deleted_project_had_open_is_removed(manifold: Manifold, project: ProjectId, clock: ManualClock) -> None:
+def test_what_a_deleted_project_had_open_ends_and_leaves_its_objects_to_those_of_the_project(
+    manifold: Manifold, project: ProjectId, clock: ManualClock
+) -> None:
     at = begin(manifold, project, len(CONTENT))
     send(manifold, at, 0, CONTENT[:3_000_000])
     manifold.projects.delete(LOCAL_PRINCIPAL, project)
@@ -226,7 +237,8 @@ def test_what_a_deleted_project_had_open_is_removed(manifold: Manifold, project:
         look(manifold, at)
     clock.advance(8 * DAY)
     assert manifold.resumable_uploads.sweep() == 1
-    assert packs(manifold) == set()
+    assert state_of(manifold).resumable == {}
+    assert packs(manifold)
 
 
 def test_ending_one_that_is_written_to_stops_the_writer_and_removes_what_it_stored(
@@ -296,13 +308,14 @@ def leave_in_doubt(manifold: Manifold, project: ProjectId) -> UploadState:
     return at
 
 
-def test_a_commit_whose_answer_was_lost_is_found_and_not_made_again(doubtful: Manifold) -> None:
+def test_a_commit_whose_answer_was_lost_is_found_and_not_made_again(doubtful: Manifold, clock: ManualClock) -> None:
     project = new_project(doubtful)
     at = leave_in_doubt(doubtful, project)
     assert generation(doubtful, project) == 1
     found = look(doubtful, at)
     assert found.outcome is not None
     assert (found.offset, found.outcome.generation, found.repeated) == (len(CONTENT), 1, True)
+    tidy(doubtful, clock)
     assert packs(doubtful) == packs_in_use(doubtful, project)
     again = send(doubtful, at, 4_000_000, CONTENT[4_000_000:])
     assert (again.outcome, again.repeated, generation(doubtful, project)) == (found.outcome, True, 1)
