@@ -16,15 +16,19 @@ from manifold_common.errors import (
     CatalogUnavailable,
     CorruptObject,
     InvalidInput,
+    KeyUnavailable,
     ManifoldError,
     NotFound,
     QuotaExceeded,
+    StoreUnavailable,
     UploadLocked,
     UploadOffsetMismatch,
 )
 from manifold_common.ids import DEFAULT_TENANT, ProjectId, UserId
+from manifold_common.ports.catalog import UploadPart
 from manifold_common.services.projects.edits import reading
 from manifold_common.services.resumable import intake
+from manifold_common.services.resumable.records import Records
 from manifold_common.services.resumable.uploads import UploadState
 
 from tests.support.manifold import MakeManifold
@@ -382,7 +386,7 @@ def test_one_that_was_begun_in_the_clear_does_not_go_on_once_the_project_is_encr
     for node in (sealed, plain):
         with pytest.raises(ManifoldError) as refused:
             send(node, at, 3_000_000, CONTENT[3_000_000:])
-        assert refused.value.hint
+        assert isinstance(refused.value, BadUpload | KeyUnavailable)
     with pytest.raises(BadUpload):
         look(sealed, at)
     sealed.resumable_uploads.end(LOCAL_PRINCIPAL, project, at.upload)
@@ -429,3 +433,118 @@ def test_a_length_is_said_once(manifold: Manifold, project: ProjectId) -> None:
     with pytest.raises(InvalidInput):
         send(manifold, begin(manifold, project, None), 0, b"hello", total_bytes=4)
     assert send(manifold, at, 5, b"world").outcome is not None
+
+
+def test_what_is_committed_or_ended_takes_no_room_where_the_store_refuses_removal(
+    make_manifold: MakeManifold, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifold = make_manifold(clock=clock, PROJECTS_RESUMABLE_UPLOADS_MAX_PER_PROJECT="1")
+    project = new_project(manifold)
+
+    def refuse(*_: Any) -> None:
+        raise StoreUnavailable("access denied")
+
+    monkeypatch.setattr(manifold.context.store, "delete", refuse)
+    at = begin(manifold, project, len(CONTENT))
+    send(manifold, at, 0, CONTENT[:3_000_000])
+    send(manifold, at, 3_000_000, CONTENT[3_000_000:])
+    ended = begin(manifold, project, len(CONTENT), b"other")
+    send(manifold, ended, 0, os.urandom(3_000_000))
+    for one in (at, ended):
+        manifold.resumable_uploads.end(LOCAL_PRINCIPAL, project, one.upload)
+        assert look_or_none(manifold, one) is None
+    begin(manifold, project, 1, b"third")
+    clock.advance(2 * 3600)
+    with pytest.raises(StoreUnavailable):
+        manifold.resumable_uploads.sweep()
+    monkeypatch.undo()
+    assert packs(manifold) > packs_in_use(manifold, project)
+    assert manifold.resumable_uploads.sweep() == 2
+    assert packs(manifold) == packs_in_use(manifold, project)
+    assert cat(manifold, project, b"big") == CONTENT
+
+
+def test_what_many_small_parts_leave_is_removed_while_the_upload_goes_on(
+    manifold: Manifold, project: ProjectId, clock: ManualClock
+) -> None:
+    at = begin(manifold, project, 20)
+    for number in range(19):
+        at = send(manifold, at, number, b"%d" % (number % 10))
+    assert len(packs(manifold)) == 19
+    tidy(manifold, clock)
+    assert len(packs(manifold)) == 1
+    assert send(manifold, at, 19, b"9").outcome is not None
+    assert cat(manifold, project, b"big") == b"0123456789" * 2
+
+
+@pytest.mark.parametrize("way", ["DELETE", "chore"])
+@pytest.mark.parametrize("forged", ["spare", "parts", "its own, which is opened again"])
+def test_no_row_has_a_committed_pack_removed(
+    manifold: Manifold, project: ProjectId, clock: ManualClock, way: str, forged: str
+) -> None:
+    done = begin(manifold, project, len(CONTENT), b"done")
+    send(manifold, done, 0, CONTENT)
+    committed = tuple(key.rsplit("/", 1)[1] for key in packs_in_use(manifold, project))
+    at = done if forged.startswith("its own") else begin(manifold, project, 100)
+    state, key = state_of(manifold), (DEFAULT_TENANT, project, at.upload)
+    if forged == "parts":
+        send(manifold, at, 0, b"x")
+        part = UploadPart(0, state.resumable[key].dek, cast(Any, committed), b"")
+        state.resumable_parts[key] = {0: part}
+    else:
+        state.resumable[key] = replace(state.resumable[key], spare=committed, stage="open", announced_at=None)
+    if way == "DELETE":
+        manifold.resumable_uploads.end(LOCAL_PRINCIPAL, project, at.upload)
+        clock.advance(2 * 3600)
+    else:
+        clock.advance(8 * DAY)
+    assert manifold.resumable_uploads.sweep() >= 1
+    assert key not in state.resumable
+    assert cat(manifold, project, b"done") == CONTENT
+    assert manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
+
+
+def test_a_turn_that_fails_at_its_start_leaves_nobody_locked_out(
+    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = begin(manifold, project, len(CONTENT))
+    for name in ("about", "progress"):
+        for failures in (0, 1):  # before the upload is held, and after
+            calls: list[int] = []
+            real = getattr(Records, name)
+
+            def fail(*arguments: Any, calls: list[int] = calls, real: Any = real, failures: int = failures) -> Any:
+                calls.append(1)
+                if len(calls) > failures:
+                    raise KeyUnavailable("the keystore is away")
+                return real(*arguments)
+
+            monkeypatch.setattr(Records, name, fail)
+            with pytest.raises(KeyUnavailable):
+                send(manifold, at, 0, CONTENT)
+            monkeypatch.undo()
+            (row,) = state_of(manifold).resumable.values()
+            assert row.writer is None
+    assert send(manifold, at, 0, CONTENT).outcome is not None
+
+
+def test_a_writer_that_has_lost_its_lease_and_is_complete_is_told_so(
+    manifold: Manifold, project: ProjectId, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake.Intake, "renew", lambda self: None)
+    at = begin(manifold, project, len(CONTENT))
+    send(manifold, at, 0, CONTENT[:1_000])
+    slow = reading(CONTENT[1_000:])
+    other: list[UploadState] = []
+
+    def stalled(into: memoryview) -> int:
+        if not other:
+            clock.advance(intake.LEASE.total_seconds() + 1)
+            other.append(send(manifold, at, 1_000, CONTENT[1_000:5_000_000]))
+        return slow(into)
+
+    with pytest.raises(UploadLocked):
+        send(manifold, at, 1_000, stalled)
+    assert generation(manifold, project) == 0
+    assert send(manifold, at, 5_000_000, CONTENT[5_000_000:]).outcome is not None
+    assert cat(manifold, project, b"big") == CONTENT

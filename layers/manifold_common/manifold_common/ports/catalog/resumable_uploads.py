@@ -23,7 +23,6 @@ from typing import Literal, NamedTuple, Protocol
 
 from manifold_common.ids import DekId, ObjectId, ProjectId, TenantId, UploadId, UserId
 
-
 SPARE_KEPT = 16
 """So many spare names an upload that is open may have before it is worth a turn to remove what they stand for."""
 

@@ -77,9 +77,7 @@ class ResumableUploads:
     def settle_resumable(self, upload: ResumableUpload) -> None:
         with self.state.lock:
             if _key(upload) in self.state.resumable:
-                self.state.resumable[_key(upload)] = replace(
-                    upload, stage="done", writer=None, writing_until=None
-                )
+                self.state.resumable[_key(upload)] = replace(upload, stage="done", writer=None, writing_until=None)
                 self.state.resumable_parts[_key(upload)] = {}
 
     def resumable_parts(
