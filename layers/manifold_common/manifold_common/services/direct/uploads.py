@@ -31,7 +31,15 @@ from manifold_common.engine.data_keys import ProjectKeys
 from manifold_common.engine.owned_names import is_owned, owned_name
 from manifold_common.errors import BadUpload, InvalidInput, ManifoldError, NotFound, QuotaExceeded
 from manifold_common.format.layout import project_prefix
-from manifold_common.ids import CommitId, Generation, ObjectId, SessionId, TenantProject, parse_object_id
+from manifold_common.ids import (
+    CommitId,
+    Generation,
+    ObjectId,
+    SessionId,
+    TenantProject,
+    parse_commit_id,
+    parse_object_id,
+)
 from manifold_common.ports.catalog import Upload
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
@@ -126,7 +134,7 @@ class Uploads:
                 created_at=view.now,
                 expires_at=now + UPLOAD_KEPT,
             )
-            name = CommitId(self._new_name(keys, root))
+            name = parse_commit_id(self._new_name(keys, root))
             root = replace(root, name=name, draft=name)
         else:
             root = self._inspector.find_draft(principal, session, draft)
