@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -359,3 +360,34 @@ def failing(error: Exception) -> Callable[..., NoReturn]:
         raise error
 
     return fail
+
+
+@pytest.mark.parametrize("forged", ["another's pack", "its own, given back", "a commit"])
+def test_no_row_has_an_object_of_a_commit_removed(
+    server: RemoteServer, liar: Liar, project: ProjectId, sweep_tomorrow: Sweep, make_client: MakeClient, forged: str
+) -> None:
+    """Whoever may change rows of uploads may not remove what is committed."""
+    liar.packed(noise(1))
+    liar.upload._receipts()
+    own = {row.kind: row for row in rows(server)}
+    assert liar.publish() == 2
+    catalog: Any = server.manifold.context.catalog
+    if forged == "its own, given back":
+        row = replace(own["pack"], commits=())
+    else:
+        left = make_liar(make_client(), project, S2)
+        left.packed(noise(2))
+        left.upload._receipts()
+        last = catalog.list_commits(DEFAULT_TENANT, project)[0]
+        theirs = {one.kind: one for one in rows(server)}
+        row = (
+            replace(theirs["draft"], name=last.commit, draft=last.commit, generation=last.generation)
+            if forged == "a commit"
+            else replace(theirs["pack"], name=own["pack"].name, object_id=own["pack"].object_id)
+        )
+    assert row.stored_bytes is not None
+    catalog.add_uploads([row])
+    catalog.link_uploads([row])
+    assert sweep_tomorrow() >= 1
+    assert rows(server) == []
+    assert server.manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok

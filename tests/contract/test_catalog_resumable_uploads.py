@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from manifold_common.errors import InternalError, KeyUnavailable, NotFound
 from manifold_common.ids import DekId, ObjectId, UploadId, UserId
-from manifold_common.ports.catalog import Catalog, HeldResumable, ResumableUpload, UploadPart
+from manifold_common.ports.catalog import SPARE_KEPT, Catalog, HeldResumable, ResumableUpload, UploadPart
 
 from tests.contract.catalog_fixtures import (
     EVENT,
@@ -139,13 +139,33 @@ def test_a_done_upload_takes_no_more_and_has_no_parts(catalog: Catalog, made: Ma
     catalog.add_resumable(one)
     hold(catalog, one)
     catalog.advance_resumable(replace(one, announced_at=NOW), "w1", [part(made, 0, ObjectId(new_id()))], LEASE)
-    done = replace(one, progress=b"done", received_bytes=100, expires_at=LATER + LEASE)
+    spare = (ObjectId(new_id()),)
+    done = replace(
+        one, progress=b"done", received_bytes=100, expires_at=LATER + LEASE, announced_at=NOW, spare=spare
+    )  # fmt: skip
     for _ in range(2):
         catalog.settle_resumable(done)
         assert find(catalog, one) == replace(done, stage="done")
         assert parts(catalog, one) == []
     assert not catalog.advance_resumable(one, "w1", [], LEASE)
     assert hold(catalog, one) is None
+
+
+def test_those_with_packs_to_be_removed_are_listed_where_nobody_is_at_work(catalog: Catalog, made: Made) -> None:
+    many, few = (tuple(ObjectId(new_id()) for _ in range(count)) for count in (SPARE_KEPT + 1, SPARE_KEPT))
+    cluttered, done = upload(made, spare=many), upload(made, spare=few[:1], announced_at=NOW, expires_at=LATER + LEASE)
+    held, announced = upload(made, spare=many), upload(made, spare=many)
+    for one in (cluttered, done, held, announced, upload(made, spare=few)):
+        catalog.add_resumable(one)
+    hold(catalog, held)
+    hold(catalog, announced)
+    catalog.advance_resumable(replace(announced, announced_at=NOW), "w1", [], None)
+    catalog.settle_resumable(done)
+    assert catalog.cluttered_resumable(NOW) == [cluttered]
+    assert catalog.cluttered_resumable(LATER) == [cluttered, replace(done, stage="done")]
+    assert catalog.cluttered_resumable(LATER, limit=1) == [cluttered]
+    catalog.settle_resumable(replace(done, spare=()))
+    assert catalog.cluttered_resumable(LATER) == [cluttered]
 
 
 def test_what_is_open_is_counted_by_project_and_by_tenant(catalog: Catalog, made: Made) -> None:

@@ -19,7 +19,7 @@ from manifold_common.services.resumable.uploads import UploadState
 
 from tests.support.faulty_store import Crash, Fault, FaultyStore
 from tests.support.manifold import MakeManifold
-from tests.support.resumable import begin, look, packs, packs_in_use, send
+from tests.support.resumable import begin, look, packs, packs_in_use, send, tidy
 from tests.support.work import cat, new_project
 
 CONTENT = os.urandom(4_200_000)
@@ -99,6 +99,7 @@ def check(world: World, at: UploadState, why: object) -> None:
     go_on(fresh, at)
     assert cat(fresh, at.project, b"big") == CONTENT, why
     assert fresh.projects.get(LOCAL_PRINCIPAL, at.project).generation == 1, why
+    tidy(fresh, world.clock)
     mine = {key for key in packs(fresh) if f"/{at.project}/" in key}
     assert mine == packs_in_use(fresh, at.project), why
     assert fresh.verify.run(LOCAL_PRINCIPAL, at.project, read_data=True).ok, why
@@ -113,6 +114,7 @@ def test_the_process_dies_at_each_request_to_the_store(world: World, kind: Any) 
         world.store.plan(Fault(kind, at=number))
         try:
             upload(manifold, at)
+            tidy(manifold, world.clock)
         except Crash:
             world.revive()
             check(world, at, number)
@@ -132,6 +134,7 @@ def test_the_process_dies_at_each_change_of_the_catalog(world: World, after: boo
         world.catalog.at, world.catalog.after = number, after
         try:
             upload(manifold, at)
+            tidy(manifold, world.clock)
         except Crash:
             world.revive()
             check(world, at, number)
@@ -152,4 +155,5 @@ def test_what_a_dead_process_left_goes_with_the_upload(world: World) -> None:
     fresh = world.node()
     assert packs(fresh)
     fresh.resumable_uploads.end(LOCAL_PRINCIPAL, at.project, at.upload)
+    tidy(fresh, world.clock)
     assert packs(fresh) == set()

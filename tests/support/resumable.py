@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from manifold_common.adapters.memory.clock import ManualClock
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import ProjectId
@@ -25,6 +26,12 @@ def send(manifold: Manifold, to: UploadState, offset: int, part: bytes | ReadInt
 
 def look(manifold: Manifold, at: UploadState) -> UploadState:
     return manifold.resumable_uploads.look(LOCAL_PRINCIPAL, at.project, at.upload)
+
+
+def tidy(manifold: Manifold, clock: ManualClock) -> None:
+    """Let the time pass in which a writer may still be at work, and the chore run."""
+    clock.advance(2 * 3600)
+    manifold.resumable_uploads.sweep()
 
 
 def packs(manifold: Manifold) -> set[str]:

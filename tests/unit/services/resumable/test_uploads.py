@@ -16,19 +16,23 @@ from manifold_common.errors import (
     CatalogUnavailable,
     CorruptObject,
     InvalidInput,
+    KeyUnavailable,
     ManifoldError,
     NotFound,
     QuotaExceeded,
+    StoreUnavailable,
     UploadLocked,
     UploadOffsetMismatch,
 )
 from manifold_common.ids import DEFAULT_TENANT, ProjectId, UserId
+from manifold_common.ports.catalog import UploadPart
 from manifold_common.services.projects.edits import reading
 from manifold_common.services.resumable import intake
+from manifold_common.services.resumable.records import Records
 from manifold_common.services.resumable.uploads import UploadState
 
 from tests.support.manifold import MakeManifold
-from tests.support.resumable import begin, look, packs, packs_in_use, send
+from tests.support.resumable import begin, look, packs, packs_in_use, send, tidy
 from tests.support.work import cat, new_project, put
 
 CONTENT = os.urandom(6_000_000)
@@ -69,7 +73,9 @@ def test_each_part_may_be_taken_by_another_process(make_manifold: MakeManifold, 
     assert cat(nodes[1], project, b"big") == CONTENT
 
 
-def test_content_that_repeats_itself_or_is_there_already_is_stored_once(manifold: Manifold, project: ProjectId) -> None:
+def test_content_that_repeats_itself_or_is_there_already_is_stored_once(
+    manifold: Manifold, project: ProjectId, clock: ManualClock
+) -> None:
     put(manifold, project, b"there", CONTENT)
     before = packs(manifold)
     twice = CONTENT + os.urandom(2_000_000)
@@ -77,6 +83,7 @@ def test_content_that_repeats_itself_or_is_there_already_is_stored_once(manifold
     at = begin(manifold, project, len(twice))
     for start in range(0, len(twice), 3_000_000):
         at = send(manifold, at, start, twice[start : start + 3_000_000])
+    tidy(manifold, clock)
     assert cat(manifold, project, b"big") == twice
     places = manifold.history.snapshot(LOCAL_PRINCIPAL, project).places
     new = [place.length for place in places.values() if place.block.container.seal().key in packs(manifold) - before]
@@ -85,15 +92,19 @@ def test_content_that_repeats_itself_or_is_there_already_is_stored_once(manifold
     assert stored < len(twice) / 2
 
 
-def test_when_it_is_complete_what_nothing_refers_to_is_gone(manifold: Manifold, project: ProjectId) -> None:
+def test_when_it_is_complete_the_chore_removes_what_nothing_refers_to(
+    manifold: Manifold, project: ProjectId, clock: ManualClock
+) -> None:
     at = begin(manifold, project, len(CONTENT))
     for start in range(0, len(CONTENT), 700_000):
         at = send(manifold, at, start, CONTENT[start : start + 700_000])
+    tidy(manifold, clock)
+    assert look(manifold, at).outcome == at.outcome
     assert packs(manifold) == packs_in_use(manifold, project)
 
 
 def test_a_long_part_is_noted_while_it_comes(
-    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+    manifold: Manifold, project: ProjectId, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "SEGMENT_BYTES", 1 << 20)
     seen = []
@@ -111,6 +122,7 @@ def test_a_long_part_is_noted_while_it_comes(
     assert seen == sorted(seen)
     send(manifold, at, len(long), b"!")
     assert cat(manifold, project, b"big") == long + b"!"
+    tidy(manifold, clock)
     assert packs(manifold) == packs_in_use(manifold, project)
 
 
@@ -170,7 +182,7 @@ def test_a_slow_part_keeps_the_upload_for_its_writer(
 
 
 def test_a_part_that_does_not_hold_what_it_should_leaves_nothing(
-    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+    manifold: Manifold, project: ProjectId, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "SEGMENT_BYTES", 1 << 20)
 
@@ -184,6 +196,7 @@ def test_a_part_that_does_not_hold_what_it_should_leaves_nothing(
     assert look(manifold, at).offset == 100_000
     assert send(manifold, at, 100_000, CONTENT[100_000:], verify=lambda: None).outcome is not None
     assert cat(manifold, project, b"big") == CONTENT
+    tidy(manifold, clock)
     assert packs(manifold) == packs_in_use(manifold, project)
 
 
@@ -218,7 +231,9 @@ def test_of_a_complete_one_only_the_record_is_removed(
     assert cat(manifold, project, b"big") == CONTENT
 
 
-def test_what_a_deleted_project_had_open_is_removed(manifold: Manifold, project: ProjectId, clock: ManualClock) -> None:
+def test_what_a_deleted_project_had_open_ends_and_leaves_its_objects_to_those_of_the_project(
+    manifold: Manifold, project: ProjectId, clock: ManualClock
+) -> None:
     at = begin(manifold, project, len(CONTENT))
     send(manifold, at, 0, CONTENT[:3_000_000])
     manifold.projects.delete(LOCAL_PRINCIPAL, project)
@@ -226,7 +241,8 @@ def test_what_a_deleted_project_had_open_is_removed(manifold: Manifold, project:
         look(manifold, at)
     clock.advance(8 * DAY)
     assert manifold.resumable_uploads.sweep() == 1
-    assert packs(manifold) == set()
+    assert state_of(manifold).resumable == {}
+    assert packs(manifold)
 
 
 def test_ending_one_that_is_written_to_stops_the_writer_and_removes_what_it_stored(
@@ -296,13 +312,14 @@ def leave_in_doubt(manifold: Manifold, project: ProjectId) -> UploadState:
     return at
 
 
-def test_a_commit_whose_answer_was_lost_is_found_and_not_made_again(doubtful: Manifold) -> None:
+def test_a_commit_whose_answer_was_lost_is_found_and_not_made_again(doubtful: Manifold, clock: ManualClock) -> None:
     project = new_project(doubtful)
     at = leave_in_doubt(doubtful, project)
     assert generation(doubtful, project) == 1
     found = look(doubtful, at)
     assert found.outcome is not None
     assert (found.offset, found.outcome.generation, found.repeated) == (len(CONTENT), 1, True)
+    tidy(doubtful, clock)
     assert packs(doubtful) == packs_in_use(doubtful, project)
     again = send(doubtful, at, 4_000_000, CONTENT[4_000_000:])
     assert (again.outcome, again.repeated, generation(doubtful, project)) == (found.outcome, True, 1)
@@ -369,7 +386,7 @@ def test_one_that_was_begun_in_the_clear_does_not_go_on_once_the_project_is_encr
     for node in (sealed, plain):
         with pytest.raises(ManifoldError) as refused:
             send(node, at, 3_000_000, CONTENT[3_000_000:])
-        assert refused.value.hint
+        assert isinstance(refused.value, BadUpload | KeyUnavailable)
     with pytest.raises(BadUpload):
         look(sealed, at)
     sealed.resumable_uploads.end(LOCAL_PRINCIPAL, project, at.upload)
@@ -416,3 +433,118 @@ def test_a_length_is_said_once(manifold: Manifold, project: ProjectId) -> None:
     with pytest.raises(InvalidInput):
         send(manifold, begin(manifold, project, None), 0, b"hello", total_bytes=4)
     assert send(manifold, at, 5, b"world").outcome is not None
+
+
+def test_what_is_committed_or_ended_takes_no_room_where_the_store_refuses_removal(
+    make_manifold: MakeManifold, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifold = make_manifold(clock=clock, PROJECTS_RESUMABLE_UPLOADS_MAX_PER_PROJECT="1")
+    project = new_project(manifold)
+
+    def refuse(*_: Any) -> None:
+        raise StoreUnavailable("access denied")
+
+    monkeypatch.setattr(manifold.context.store, "delete", refuse)
+    at = begin(manifold, project, len(CONTENT))
+    send(manifold, at, 0, CONTENT[:3_000_000])
+    send(manifold, at, 3_000_000, CONTENT[3_000_000:])
+    ended = begin(manifold, project, len(CONTENT), b"other")
+    send(manifold, ended, 0, os.urandom(3_000_000))
+    for one in (at, ended):
+        manifold.resumable_uploads.end(LOCAL_PRINCIPAL, project, one.upload)
+        assert look_or_none(manifold, one) is None
+    begin(manifold, project, 1, b"third")
+    clock.advance(2 * 3600)
+    with pytest.raises(StoreUnavailable):
+        manifold.resumable_uploads.sweep()
+    monkeypatch.undo()
+    assert packs(manifold) > packs_in_use(manifold, project)
+    assert manifold.resumable_uploads.sweep() == 2
+    assert packs(manifold) == packs_in_use(manifold, project)
+    assert cat(manifold, project, b"big") == CONTENT
+
+
+def test_what_many_small_parts_leave_is_removed_while_the_upload_goes_on(
+    manifold: Manifold, project: ProjectId, clock: ManualClock
+) -> None:
+    at = begin(manifold, project, 20)
+    for number in range(19):
+        at = send(manifold, at, number, b"%d" % (number % 10))
+    assert len(packs(manifold)) == 19
+    tidy(manifold, clock)
+    assert len(packs(manifold)) == 1
+    assert send(manifold, at, 19, b"9").outcome is not None
+    assert cat(manifold, project, b"big") == b"0123456789" * 2
+
+
+@pytest.mark.parametrize("way", ["DELETE", "chore"])
+@pytest.mark.parametrize("forged", ["spare", "parts", "its own, which is opened again"])
+def test_no_row_has_a_committed_pack_removed(
+    manifold: Manifold, project: ProjectId, clock: ManualClock, way: str, forged: str
+) -> None:
+    done = begin(manifold, project, len(CONTENT), b"done")
+    send(manifold, done, 0, CONTENT)
+    committed = tuple(key.rsplit("/", 1)[1] for key in packs_in_use(manifold, project))
+    at = done if forged.startswith("its own") else begin(manifold, project, 100)
+    state, key = state_of(manifold), (DEFAULT_TENANT, project, at.upload)
+    if forged == "parts":
+        send(manifold, at, 0, b"x")
+        part = UploadPart(0, state.resumable[key].dek, cast(Any, committed), b"")
+        state.resumable_parts[key] = {0: part}
+    else:
+        state.resumable[key] = replace(state.resumable[key], spare=committed, stage="open", announced_at=None)
+    if way == "DELETE":
+        manifold.resumable_uploads.end(LOCAL_PRINCIPAL, project, at.upload)
+        clock.advance(2 * 3600)
+    else:
+        clock.advance(8 * DAY)
+    assert manifold.resumable_uploads.sweep() >= 1
+    assert key not in state.resumable
+    assert cat(manifold, project, b"done") == CONTENT
+    assert manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
+
+
+def test_a_turn_that_fails_at_its_start_leaves_nobody_locked_out(
+    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = begin(manifold, project, len(CONTENT))
+    for name in ("about", "progress"):
+        for failures in (0, 1):  # before the upload is held, and after
+            calls: list[int] = []
+            real = getattr(Records, name)
+
+            def fail(*arguments: Any, calls: list[int] = calls, real: Any = real, failures: int = failures) -> Any:
+                calls.append(1)
+                if len(calls) > failures:
+                    raise KeyUnavailable("the keystore is away")
+                return real(*arguments)
+
+            monkeypatch.setattr(Records, name, fail)
+            with pytest.raises(KeyUnavailable):
+                send(manifold, at, 0, CONTENT)
+            monkeypatch.undo()
+            (row,) = state_of(manifold).resumable.values()
+            assert row.writer is None
+    assert send(manifold, at, 0, CONTENT).outcome is not None
+
+
+def test_a_writer_that_has_lost_its_lease_and_is_complete_is_told_so(
+    manifold: Manifold, project: ProjectId, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake.Intake, "renew", lambda self: None)
+    at = begin(manifold, project, len(CONTENT))
+    send(manifold, at, 0, CONTENT[:1_000])
+    slow = reading(CONTENT[1_000:])
+    other: list[UploadState] = []
+
+    def stalled(into: memoryview) -> int:
+        if not other:
+            clock.advance(intake.LEASE.total_seconds() + 1)
+            other.append(send(manifold, at, 1_000, CONTENT[1_000:5_000_000]))
+        return slow(into)
+
+    with pytest.raises(UploadLocked):
+        send(manifold, at, 1_000, stalled)
+    assert generation(manifold, project) == 0
+    assert send(manifold, at, 5_000_000, CONTENT[5_000_000:]).outcome is not None
+    assert cat(manifold, project, b"big") == CONTENT

@@ -12,6 +12,7 @@ CATALOG_READS = frozenset(
     {
         "all_projects",
         "close",
+        "cluttered_resumable",
         "commit_at",
         "count_plain_projects",
         "drafted_sessions",

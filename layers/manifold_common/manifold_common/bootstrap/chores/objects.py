@@ -14,7 +14,8 @@ CHORES = (
     ),
     Chore(
         "remove_expired_uploads",
-        "Removes resumable uploads that nobody went on with for `projects.resumableUploads.keptDays`.",
+        "Removes resumable uploads that nobody went on with for `projects.resumableUploads.keptDays`, and packs that "
+        "uploads need no more.",
         UPKEEP,
         "maintenance",
         lambda manifold, stop: manifold.resumable_uploads.sweep(stop=stop),

@@ -25,6 +25,7 @@ from manifold_common.ports.catalog.keys import Keys, PlainObjects, encrypted_mea
 from manifold_common.ports.catalog.outbox import EventClaim, EventReport, EventStream, Outbox, OutboxEvent, OutboxRow
 from manifold_common.ports.catalog.projects import ProjectRow, Projects
 from manifold_common.ports.catalog.resumable_uploads import (
+    SPARE_KEPT,
     HeldResumable,
     ResumableUpload,
     ResumableUploads,
@@ -36,6 +37,7 @@ from manifold_common.ports.catalog.superseded import Superseded, SupersededObjec
 from manifold_common.ports.catalog.uploads import Held, Upload, Uploads
 
 __all__ = [
+    "SPARE_KEPT",
     "Catalog",
     "CatalogHealth",
     "CheckpointRow",

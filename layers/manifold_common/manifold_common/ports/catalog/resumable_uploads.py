@@ -8,7 +8,8 @@ An upload's whole life, and what is left at each instant if everything stops the
 2. *announced*: a commit that refers to its objects may be published at any moment, or has been. Nothing of it is
    removed for a day; whether there is such a commit is asked of the commits, by the name that all its attempts share.
 3. *done*: the commit is there, and what the commit refers to lives as long as that. The row says what came of it
-   until its time is over.
+   until its time is over. ``spare`` has the names of all that was stored for it, until what the commit does not refer
+   to is removed.
 
 A row that is being *removed* is found by nobody any more; its objects go next, then the row.
 """
@@ -21,6 +22,9 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
 from manifold_common.ids import DekId, ObjectId, ProjectId, TenantId, UploadId, UserId
+
+SPARE_KEPT = 16
+"""So many spare names an upload that is open may have before it is worth a turn to remove what they stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,12 @@ class ResumableUpload:
     total_bytes: int | None
     """``None``: its length is not known yet."""
     spare: tuple[ObjectId, ...]
-    """Names of packs that may be stored, and that no part refers to."""
+    """Names of packs that may be stored, and that no part refers to; of a *done* one, of all its packs."""
     created_at: datetime
     expires_at: datetime
     stage: Literal["open", "done", "removing"] = "open"
     announced_at: datetime | None = None
-    """Since when a commit may refer to its objects. ``None``: none does."""
+    """Since when a commit may refer to its objects; once *done*, since when it is. ``None``: none does."""
     writer: str | None = None
     writing_until: datetime | None = None
 
@@ -112,7 +116,8 @@ class ResumableUploads(Protocol):
         """
 
     def settle_resumable(self, upload: ResumableUpload) -> None:
-        """Note that an upload is done, and its progress, time and key; forget its parts, spare names and writer."""
+        """Note that an upload is done, and its progress, spare names, announcement, time and key; forget its parts and
+        writer."""
 
     def resumable_parts(
         self, tenant: TenantId, project: ProjectId, upload: UploadId, *, first: int = 0
@@ -129,3 +134,8 @@ class ResumableUploads(Protocol):
     def ended_resumable(self, before: datetime, *, limit: int = 100) -> list[ResumableUpload]:
         """Return uploads of every tenant whose time was over before then, oldest first; also those whose removal was
         begun."""
+
+    def cluttered_resumable(self, done_before: datetime, *, limit: int = 100) -> list[ResumableUpload]:
+        """Return uploads of every tenant that have spare packs to be removed, though their time is not over: those that
+        were done before then; and those that are open, with more than ``SPARE_KEPT`` spare names, and neither written
+        to nor announced."""

@@ -16,18 +16,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_seen
 from manifold_common.domain.history import Seen, point_of
+from manifold_common.domain.listing import CommitFilter
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.tree import is_significant
 from manifold_common.domain.wording import plural
 from manifold_common.engine.commit_writer import StoredCommit
+from manifold_common.engine.data_keys import ProjectKeys
+from manifold_common.engine.owned_names import is_owned, owned_name
 from manifold_common.errors import BadUpload, InvalidInput, ManifoldError, NotFound, QuotaExceeded
-from manifold_common.ids import CommitId, Generation, SessionId, parse_commit_id, parse_object_id
+from manifold_common.format.layout import project_prefix
+from manifold_common.ids import (
+    CommitId,
+    Generation,
+    ObjectId,
+    SessionId,
+    TenantProject,
+    parse_commit_id,
+    parse_object_id,
+)
 from manifold_common.ports.catalog import Upload
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
@@ -108,34 +120,33 @@ class Uploads:
         if draft is None:
             snapshot = context.log.load(principal.tenant, row.project, at.generation, commit=at.commit)
             plan = self._plans.of_tree(principal, snapshot, snapshot.head.generation, ())
-            name = parse_commit_id(context.new_id())
             root = Upload(
                 tenant=principal.tenant,
                 project=row.project,
                 user=principal.user,
                 session=session,
                 kind="draft",
-                name=name,
+                name="",
                 object_id=parse_object_id(context.new_id()),
-                draft=name,
+                draft=CommitId(""),
                 generation=Generation(at.generation + 1),
                 dek=keys.write_dek,
                 created_at=view.now,
                 expires_at=now + UPLOAD_KEPT,
             )
+            name = parse_commit_id(self._new_name(keys, root))
+            root = replace(root, name=name, draft=name)
         else:
             root = self._inspector.find_draft(principal, session, draft)
             if root.generation != at.generation + 1:
                 raise BadUpload(f"draft {draft} is made on generation {root.generation - 1}, not on {base}")
         self._check_room(principal, session, slots=packs + (draft is None))
-        names = [parse_object_id(context.new_id()) for _ in range(packs)]
-        more = [
-            replace(
-                root, kind="pack", name=name, object_id=name, generation=Generation(0), created_at=view.now,
-                expires_at=now + UPLOAD_KEPT, stored_bytes=None,
-            )
-            for name in names
-        ]  # fmt: skip
+        slot = replace(
+            root, kind="pack", generation=Generation(0), created_at=view.now, expires_at=now + UPLOAD_KEPT,
+            stored_bytes=None,
+        )  # fmt: skip
+        names = [self._new_name(keys, slot) for _ in range(packs)]
+        more = [replace(slot, name=name, object_id=name) for name in names]
         with context.keys.writing(principal.tenant, row.project):
             context.catalog.add_uploads(more if draft else [root, *more])
         return UploadSlots(
@@ -251,24 +262,38 @@ class Uploads:
         """Remove uploads whose time is over and that nothing came to refer to. Returns how many rows went. ``stop`` is
         asked before each."""
         catalog, swept = self._context.catalog, 0
+        in_commits = _PacksInCommits(self._context)
         while True:
             ended = catalog.ended_uploads(self._context.clock.now() - _MARGIN, limit=_SWEPT_AT_ONCE)
             for one in ended:
                 if stop():
                     return swept
-                swept += self._sweep(one)
+                swept += self._sweep(one, in_commits)
             if len(ended) < _SWEPT_AT_ONCE:
                 return swept
 
-    def _sweep(self, upload: Upload) -> bool:
+    def _sweep(self, upload: Upload, in_commits: _PacksInCommits) -> bool:
         catalog = self._context.catalog
         if not self._is_referred_to(upload):
             if not catalog.remove_upload(upload):
                 return False  # it came into use at this very moment
-            if upload.stored_bytes is not None:
-                self._context.objects.discard([container_of(upload).seal().key])
+            if upload.kind == "draft" or not in_commits.have(upload):
+                self._discard(upload)
         catalog.forget_uploads(upload.tenant, upload.project, [upload.name])
         return True
+
+    def _discard(self, upload: Upload) -> None:
+        """Remove the object of an upload, unless its row was changed to name one that is not its own."""
+        try:
+            keys = self._context.keys.of(upload.tenant, upload.project)
+            self._context.catalog.get_project(upload.tenant, upload.project)
+        except NotFound:
+            return  # deleted: its objects are those of the project
+        if upload.stored_bytes is not None and is_owned(keys, upload.name, _owner_of(upload)):
+            self._context.objects.discard([container_of(upload).seal().key])
+
+    def _new_name(self, keys: ProjectKeys, upload: Upload) -> ObjectId:
+        return owned_name(keys, self._context.randomness, _owner_of(upload))
 
     def _is_referred_to(self, upload: Upload) -> bool:
         if not upload.commits:
@@ -365,5 +390,43 @@ class Uploads:
         with suppress(ManifoldError):
             catalog.forget_uploads(upload.tenant, upload.project, used, slots_of=upload.draft)
         with suppress(ManifoldError):
-            self._context.objects.discard([container_of(upload).seal().key])
+            self._discard(upload)
             catalog.forget_uploads(upload.tenant, upload.project, [upload.name])
+
+
+def _owner_of(upload: Upload) -> str:
+    """Return whose an upload's name is: all that tells since when, and from where, something may refer to it."""
+    place = f"{project_prefix(upload.tenant, upload.project)}/uploads/{upload.user}/{upload.session}"
+    begun = upload.created_at.timestamp()
+    if upload.kind == "draft":
+        return f"{place}/{begun}/draft/{upload.generation}"
+    return f"{place}/{begun}/packs/{upload.draft}"
+
+
+class _PacksInCommits:
+    """Knows which packs the commits of a project refer to, from the catalog and the store alone: rows of uploads are
+    changed by more than those who may remove objects."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._known: dict[TenantProject, tuple[datetime, set[str]]] = {}
+
+    def have(self, upload: Upload) -> bool:
+        """Whether a commit made since ``upload`` was begun refers to its object, or that cannot be told any more."""
+        project, since = (upload.tenant, upload.project), upload.created_at - _MARGIN
+        known = self._known.get(project)
+        if known is None or known[0] > since:
+            try:
+                known = self._known[project] = since, self._read(project, since)
+            except NotFound:
+                return True
+        return upload.name in known[1]
+
+    def _read(self, project: TenantProject, since: datetime) -> set[str]:
+        found: set[str] = set()
+        wanted, before = CommitFilter(since=since), None
+        while rows := self._context.catalog.list_commits(*project, wanted=wanted, before=before, limit=_SWEPT_AT_ONCE):
+            for commit in self._context.log.read_commits(*project, rows):
+                found.update(place.block.container.object_id for place in commit.places.values())
+            before = rows[-1].generation
+        return found

@@ -20,19 +20,18 @@ from manifold_common.domain.paths import to_display
 from manifold_common.engine.pack_writer import PackWriter
 from manifold_common.errors import InvalidInput, ManifoldError, NotFound, UploadLocked
 from manifold_common.format.chunker import WHOLE_FILE_BYTES
-from manifold_common.format.layout import pack_key
 from manifold_common.format.places import Place
-from manifold_common.ids import ChunkId, ObjectId, parse_object_id
+from manifold_common.ids import ChunkId, ObjectId
 from manifold_common.ports.catalog import ResumableUpload, UploadPart
 from manifold_common.services.context import Context
 from manifold_common.services.projects.edits import ReadInto, reading
-from manifold_common.services.resumable.records import About, PlacedChunk, Progress, Records, Run, run_of
+from manifold_common.services.resumable.records import About, PlacedChunk, Progress, Records, Run, packs_of, run_of
 
 SEGMENT_BYTES = 64 << 20
 """After so much of one request, what has come is noted. A crash costs at most that, and a chunk."""
 LEASE = timedelta(seconds=120)
 """How long a writer that died keeps others away."""
-_NAMES = 8
+NAMES = 8
 """Packs that a segment may take: four full ones, and a chunk; and one for the tail."""
 _KNOWN_PARTS = 256
 """Content that repeats itself is found among so many of the newest parts: more would have to be read anew each time."""
@@ -55,7 +54,7 @@ class Taken(NamedTuple):
 
 
 class Intake:
-    """One writer's turn at an upload.
+    """One writer's turn at an upload. ``open`` it first.
 
     Args:
         held: the row as it was when the turn began.
@@ -64,12 +63,16 @@ class Intake:
     """
 
     def __init__(
-        self, context: Context, held: ResumableUpload, writer: str, names: list[ObjectId], kept: timedelta
+        self,
+        context: Context,
+        records: Records,
+        held: ResumableUpload,
+        writer: str,
+        names: list[ObjectId],
+        kept: timedelta,
     ) -> None:
         self._context = context
-        self.records = Records(context, held.tenant, held.project, held.upload)
-        self.about: About = self.records.about(held)
-        self.progress: Progress = self.records.progress(held)
+        self.records = records
         self.row = held
         self._described = held.about
         self._writer = writer
@@ -83,17 +86,21 @@ class Intake:
         """Nothing more is noted: the turn has ended, or another writer has taken the upload over."""
         self._noted_at = context.clock.monotonic()
 
+    def open(self) -> None:
+        """Raises CorruptObject; BadUpload: it cannot go on; KeyUnavailable."""
+        self.records.check_sealed(self.row)
+        self.about: About = self.records.about(self.row)
+        self.progress: Progress = self.records.progress(self.row)
+
     def clear(self) -> None:
         """Remove what requests before have left, where none of these can be at work still."""
-        rest = [pack for pack in self._spare if pack not in self._tail_packs()]
-        if rest and self.row.writer is None and self.row.announced_at is None:
-            with suppress(ManifoldError):
-                self.discard(rest)
-                self._spare = [pack for pack in self._spare if pack not in rest]
-
-    def discard(self, packs: list[ObjectId]) -> None:
-        row = self.row
-        self._context.objects.discard([pack_key(row.tenant, row.project, pack) for pack in packs])
+        if self.row.writer is None and self.row.announced_at is None:
+            row = self.row
+            parts = self._context.catalog.resumable_parts(row.tenant, row.project, row.upload)
+            in_use = self._tail_packs() | packs_of(self.records.chunks(parts))
+            rest = [pack for pack in self._spare if pack not in in_use]
+            self.records.discard(rest)
+            self._spare = [pack for pack in self._spare if pack in in_use]
 
     # --- taking ------------------------------------------------------------------------------------------------------
 
@@ -226,7 +233,7 @@ class Intake:
 
     def _tail_packs(self) -> set[ObjectId]:
         tail = self.progress.tail
-        return {one.place.block.container.object_id for one in self.records.placed(tail)} if tail else set()
+        return packs_of(self.records.placed(tail)) if tail else set()
 
     def announce(self) -> None:
         """Note that a commit may refer to what is stored from now on. Raises UploadLocked, NotFound."""
@@ -243,20 +250,25 @@ class Intake:
         self.row = replace(self.row, about=self.records.seal_about(about))
 
     def end(self) -> None:
-        """End the turn, if it is not over, with what is noted. Where this fails, the lease ends it."""
+        """End the turn, if it is not over, with what is noted; it takes no key. Where this fails, the lease ends it."""
         if not self.is_over:
-            self.row = replace(self.row, about=self._described)
+            last = replace(self.row, about=self._described, spare=(*self._spare, *self._used))
             with suppress(ManifoldError):
-                self._note([], self.progress, ends=True)
+                self._context.catalog.advance_resumable(last, self._writer, [], None)
+
+    def check_held(self) -> None:
+        """Raises UploadLocked, NotFound: another writer has taken the upload over, or it was ended."""
+        self._note([], self.progress)
 
     def renew(self) -> None:
         """Keep the upload for this writer, if that is due."""
         if self._context.clock.monotonic() - self._noted_at > LEASE.total_seconds() / 4:
-            self._note([], self.progress)
+            self.check_held()
 
     def _note(self, parts: list[UploadPart], progress: Progress, *, ends: bool = False) -> None:
         row, records, context = self.row, self.records, self._context
-        names = [] if ends else self._names + new_names(context, _NAMES - len(self._names))
+        records.check_sealed(row)
+        names = [] if ends else self._names + records.new_names(NAMES - len(self._names))
         new = replace(
             row,
             dek=records.dek,
@@ -320,10 +332,6 @@ def check_total(size: int, total_bytes: int | None) -> None:
             f"the upload would have {size} bytes, and its Upload-Length is {total_bytes}",
             hint="send no more than is missing; HEAD says how far the upload is",
         )
-
-
-def new_names(context: Context, count: int = _NAMES) -> list[ObjectId]:
-    return [parse_object_id(context.new_id()) for _ in range(count)]
 
 
 def locked() -> UploadLocked:

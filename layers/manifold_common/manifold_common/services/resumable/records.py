@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from manifold_common.engine.commit_writer import open_note
+from manifold_common.engine.owned_names import is_owned, owned_name
 from manifold_common.errors import BadUpload, CorruptObject
-from manifold_common.format.layout import note_key
+from manifold_common.format.layout import note_key, pack_key
 from manifold_common.format.places import Block, Container, Place
 from manifold_common.format.sealed import ObjectKind
 from manifold_common.ids import (
@@ -140,6 +141,19 @@ class Records:
                 hint="end it with DELETE, and upload the file anew",
             )
 
+    def new_names(self, count: int) -> list[ObjectId]:
+        return [owned_name(self._keys, self._context.randomness, self._owner) for _ in range(count)]
+
+    def discard(self, packs: Iterable[ObjectId]) -> None:
+        """Remove packs, but for those that were never named for this upload, whatever its row says."""
+        own = [pack for pack in packs if is_owned(self._keys, pack, self._owner)]
+        if own:
+            self._context.objects.discard([pack_key(self._tenant, self._project, pack) for pack in own])
+
+    @property
+    def _owner(self) -> str:
+        return self._name("packs")
+
     def seal_about(self, about: About) -> bytes:
         return self._seal("about", about)
 
@@ -203,6 +217,11 @@ class Records:
 
     def _name(self, subject: str) -> str:
         return note_key(self._tenant, self._project, self._subject(subject))
+
+
+def packs_of(chunks: Iterable[PlacedChunk]) -> set[ObjectId]:
+    containers = {one.place.block.container for one in chunks}
+    return {one.object_id for one in containers if one.kind == ObjectKind.PACK}
 
 
 def run_of(start: int, chunks: Sequence[PlacedChunk]) -> Run:

@@ -32,9 +32,7 @@ from manifold_common.errors import (
     QuotaExceeded,
     UploadOffsetMismatch,
 )
-from manifold_common.format.layout import pack_key
 from manifold_common.format.places import Places
-from manifold_common.format.sealed import ObjectKind
 from manifold_common.ids import (
     PLAIN,
     ObjectId,
@@ -43,12 +41,12 @@ from manifold_common.ids import (
     parse_request_id,
     parse_upload_id,
 )
-from manifold_common.ports.catalog import CommitRow, ResumableUpload, encrypted_meanwhile
+from manifold_common.ports.catalog import ResumableUpload, encrypted_meanwhile
 from manifold_common.services.context import Context
 from manifold_common.services.projects.edits import Edits, PlaceFile, ReadInto, Stored
 from manifold_common.services.projects.projects import Projects
 from manifold_common.services.publish import Hooks
-from manifold_common.services.resumable.intake import LEASE, Intake, Taken, check_total, locked, new_names
+from manifold_common.services.resumable.intake import LEASE, NAMES, Intake, Taken, check_total, locked
 from manifold_common.services.resumable.records import About, Outcome, Progress, Records
 from manifold_common.shapes.intent import Intent
 
@@ -57,6 +55,7 @@ DOUBT = timedelta(days=1)
 _MARGIN = timedelta(hours=1)
 """Clocks of nodes differ."""
 _SWEPT_AT_ONCE = 100
+_TIDIED_AT_ONCE = 1000
 _FINGERPRINT = b"resumable upload"
 
 
@@ -184,45 +183,82 @@ class ResumableUploads:
         if done is not None:
             return self._repeat(done, incoming)
         self._check(row, incoming)
-        context, writer, names = self._context, self._context.new_id(), new_names(self._context)
-        held = context.catalog.hold_resumable(principal.tenant, project, upload, writer, LEASE, names)
-        if held is None:
+        self._state(row)
+        intake = self._turn(row, NAMES)
+        if intake is None:
             raise locked()
-        return self._write(principal, Intake(context, held, writer, names, self._rules.kept), incoming)
+        return self._write(principal, intake, incoming)
 
     def end(self, principal: Principal, project: ProjectId, upload: UploadId) -> None:
-        """End an upload and remove what has arrived; of a complete one, only the record. Raises NotFound; UploadLocked:
-        a request is just committing it."""
+        """End an upload. The sweep removes what has arrived; of a complete one, what its commit does not refer to.
+
+        Raises NotFound; UploadLocked: a request is just committing it."""
         row = self._find(principal, project, upload)
-        if row.stage == "done" or self._committed_before(principal, row) is not None:
-            self._context.catalog.forget_resumable(row.tenant, row.project, row.upload)
-            return
-        now = self._context.clock.now()
-        until = max(now, row.writing_until or now, (row.announced_at or now - DOUBT) + DOUBT)
+        until = now = self._context.clock.now()
+        if row.stage == "open":
+            until = max(now, row.writing_until or now, (row.announced_at or now - DOUBT) + DOUBT)
         if not self._context.catalog.remove_resumable(row, until):
             raise locked()
-        if until <= now:
-            with suppress(ManifoldError):  # else the sweep does it
-                self._clear(row)
-                self._context.catalog.forget_resumable(row.tenant, row.project, row.upload)
 
     def sweep(self, *, stop: Callable[[], bool] = lambda: False) -> int:
-        """Remove uploads whose time is over, and what has arrived of those that are not complete. Returns how many rows
-        went. ``stop`` is asked before each."""
+        """Remove uploads whose time is over, and packs that are of no use any more. Returns how many rows went.
+
+        ``stop`` is asked before each. One that cannot be seen to holds up no other; its error is raised at the end.
+        """
         catalog, swept = self._context.catalog, 0
+        before = self._context.clock.now() - _MARGIN
+        failure: ManifoldError | None = None
         while True:
-            ended = catalog.ended_resumable(self._context.clock.now() - _MARGIN, limit=_SWEPT_AT_ONCE)
+            ended = catalog.ended_resumable(before, limit=_SWEPT_AT_ONCE)
             for one in ended:
                 if stop():
                     return swept
-                if one.stage == "open" and not catalog.remove_resumable(one, one.expires_at):
-                    continue  # it came into use at this very moment
-                if one.stage != "done":
-                    self._clear(one)
-                catalog.forget_resumable(one.tenant, one.project, one.upload)
-                swept += 1
-            if len(ended) < _SWEPT_AT_ONCE:
+                try:
+                    swept += self._remove(one)
+                except ManifoldError as error:
+                    failure = error
+            if failure is not None or len(ended) < _SWEPT_AT_ONCE:
+                break
+        for one in catalog.cluttered_resumable(before, limit=_TIDIED_AT_ONCE):
+            if stop():
                 return swept
+            try:
+                self._tidy(one)
+            except ManifoldError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        return swept
+
+    def _remove(self, row: ResumableUpload) -> bool:
+        catalog = self._context.catalog
+        if row.stage != "removing" and not catalog.remove_resumable(row, row.expires_at):
+            return False  # it came into use at this very moment
+        self._discard_unused(row)
+        catalog.forget_resumable(row.tenant, row.project, row.upload)
+        return True
+
+    def _tidy(self, row: ResumableUpload) -> None:
+        """Remove packs of no use before the upload's time is over."""
+        if row.stage == "done":
+            self._discard_unused(row)
+            self._context.catalog.settle_resumable(replace(row, spare=()))
+            return
+        intake = self._turn(row, 0)
+        if intake is not None:
+            try:
+                intake.open()
+                intake.clear()
+            finally:
+                intake.end()
+
+    def _turn(self, row: ResumableUpload, count: int) -> Intake | None:
+        """Begin a turn at an upload, with so many names for packs. ``None``: another writer has it, or it has ended."""
+        context, writer = self._context, self._context.new_id()
+        records = Records(context, row.tenant, row.project, row.upload)
+        names = records.new_names(count)
+        held = context.catalog.hold_resumable(row.tenant, row.project, row.upload, writer, LEASE, names)
+        return None if held is None else Intake(context, records, held, writer, names, self._rules.kept)
 
     # --- one request -------------------------------------------------------------------------------------------------
 
@@ -246,9 +282,8 @@ class ResumableUploads:
 
     def _write(self, principal: Principal, intake: Intake, incoming: Incoming) -> UploadState:
         try:
-            intake.records.check_sealed(intake.row)
+            intake.open()
             self._check(intake.row, incoming)
-            intake.clear()
             about = intake.about
             if incoming.about is not None:
                 about = msgspec.structs.replace(incoming.about, conditions=about.conditions)
@@ -272,9 +307,13 @@ class ResumableUploads:
         """Commit a file that is complete. Where that is refused, what was taken is kept, but for its last byte."""
         row, records, was_announced = intake.row, intake.records, intake.row.announced_at is not None
         parts = [*self._context.catalog.resumable_parts(row.tenant, row.project, row.upload), *taken.parts]
-        chunks = [*records.chunks(parts), *taken.chunks]
-        if sum(one.place.length for one in chunks) != total:
-            raise CorruptObject(f"resumable upload {row.upload}", "parts of it are missing")
+        try:
+            chunks = [*records.chunks(parts), *taken.chunks]
+            if sum(one.place.length for one in chunks) != total:
+                raise CorruptObject(f"resumable upload {row.upload}", "parts of it are missing")
+        except CorruptObject:
+            intake.check_held()  # else these are parts of another writer
+            raise
         places: Places = {one.chunk: one.place for one in chunks}
         packs = {pack for part in parts for pack in part.objects}.union(taken.packs)
         ours = [place for place in places.values() if place.block.container.object_id in packs]
@@ -308,10 +347,8 @@ class ResumableUploads:
             intake.is_over = True
             return before
         made = done.answer
-        used = packs if made.commit is not None else set()
         outcome = Outcome(made.generation, made.commit, etag_of(done.entry))
-        garbage = [pack for pack in {*intake.row.spare, *packs} if pack not in used]
-        self._settle(intake.row, records, outcome, total, garbage)
+        self._settle(intake.row, records, outcome, total, packs)
         intake.is_over = True
         return UploadState(row.project, row.upload, total, total, about, intake.row.expires_at, outcome)
 
@@ -361,53 +398,45 @@ class ResumableUploads:
         entry = self._context.log.load(row.tenant, row.project, done.generation).tree.get(about.path)
         outcome = Outcome(done.generation, done.commit, None if entry is None else etag_of(entry))
         size = entry.size if entry is not None else total or row.received_bytes
-        commit = self._context.catalog.find_request(row.tenant, row.project, _request_of(row).name)
-        garbage = self._unused(row, commit) if commit is not None else []
-        self._settle(row, records, outcome, size, garbage)
+        self._settle(row, records, outcome, size, self._packs(row))
         return UploadState(row.project, row.upload, size, size, about, row.expires_at, outcome, True)
 
     def _settle(
-        self, row: ResumableUpload, records: Records, outcome: Outcome, total: int, garbage: list[ObjectId]
+        self, row: ResumableUpload, records: Records, outcome: Outcome, total: int, packs: Iterable[ObjectId]
     ) -> None:
         """Note what came of an upload. Where this fails, whoever looks next, or the sweep, makes up for it."""
         progress = Progress(cut_bytes=total, total_bytes=total, outcome=outcome)
+        now = self._context.clock.now()
         with suppress(ManifoldError):
-            self._discard(row, garbage)
             done = replace(
                 row,
                 dek=records.dek,
                 progress=records.seal_progress(progress),
                 received_bytes=total,
                 total_bytes=total,
-                expires_at=self._context.clock.now() + self._rules.kept,
+                spare=tuple(sorted({*row.spare, *packs})),
+                announced_at=now,
+                expires_at=now + self._rules.kept,
             )
             self._context.catalog.settle_resumable(done)
 
-    def _clear(self, row: ResumableUpload) -> None:
-        """Remove the objects of an upload that ends, but for what a commit refers to."""
-        commit = None
-        if row.announced_at is not None:
-            try:
-                self._context.catalog.get_project(row.tenant, row.project)
-            except NotFound:
-                return  # deleted: a fork may refer to what it had
-            commit = self._context.catalog.find_request(row.tenant, row.project, _request_of(row).name)
-        self._discard(row, self._unused(row, commit))
-
-    def _unused(self, row: ResumableUpload, commit: CommitRow | None) -> list[ObjectId]:
-        """Return the packs of an upload that ``commit`` does not refer to."""
+    def _packs(self, row: ResumableUpload) -> set[ObjectId]:
         parts = self._context.catalog.resumable_parts(row.tenant, row.project, row.upload)
-        packs = {*row.spare, *(pack for part in parts for pack in part.objects)}
+        return {*row.spare, *(pack for part in parts for pack in part.objects)}
+
+    def _discard_unused(self, row: ResumableUpload) -> None:
+        """Remove the packs of an upload that ends or is done, but for what a commit refers to, whatever the row says of
+        there being one. Those of a deleted project stay: a fork may refer to what it had."""
+        try:
+            self._context.catalog.get_project(row.tenant, row.project)
+        except NotFound:
+            return
+        packs = self._packs(row)
+        commit = self._context.catalog.find_request(row.tenant, row.project, _request_of(row).name)
         if commit is not None:
             places = self._context.log.read_commit(row.tenant, row.project, commit).places.values()
-            containers = {place.block.container for place in places}
-            packs -= {one.object_id for one in containers if one.kind == ObjectKind.PACK}
-        return sorted(packs)
-
-    def _discard(self, row: ResumableUpload, packs: Iterable[ObjectId]) -> None:
-        keys = [pack_key(row.tenant, row.project, pack) for pack in packs]
-        if keys:
-            self._context.objects.discard(keys)
+            packs -= {place.block.container.object_id for place in places}
+        Records(self._context, row.tenant, row.project, row.upload).discard(sorted(packs))
 
 
 def _keep_refused(intake: Intake, taken: Taken, total: int, error: ManifoldError) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from manifold_common.adapters.memory.catalog.state import ResumableKey, State
 from manifold_common.ids import ObjectId, ProjectId, TenantId, UploadId, UserId
-from manifold_common.ports.catalog import HeldResumable, ResumableUpload, UploadPart
+from manifold_common.ports.catalog import SPARE_KEPT, HeldResumable, ResumableUpload, UploadPart
 
 
 class ResumableUploads:
@@ -77,9 +77,7 @@ class ResumableUploads:
     def settle_resumable(self, upload: ResumableUpload) -> None:
         with self.state.lock:
             if _key(upload) in self.state.resumable:
-                self.state.resumable[_key(upload)] = replace(
-                    upload, stage="done", spare=(), announced_at=None, writer=None, writing_until=None
-                )
+                self.state.resumable[_key(upload)] = replace(upload, stage="done", writer=None, writing_until=None)
                 self.state.resumable_parts[_key(upload)] = {}
 
     def resumable_parts(
@@ -107,12 +105,24 @@ class ResumableUploads:
             over = [one for one in self.state.resumable.values() if one.expires_at < before]
         return sorted(over, key=lambda one: one.expires_at)[:limit]
 
+    def cluttered_resumable(self, done_before: datetime, *, limit: int = 100) -> list[ResumableUpload]:
+        with self.state.lock:
+            found = [one for one in self.state.resumable.values() if _is_cluttered(one, done_before)]
+        return sorted(found, key=lambda one: one.expires_at)[:limit]
+
     def _living(self, key: ResumableKey) -> ResumableUpload | None:
         return self.state.resumable.get(key) if self.state.living_or_none(key[0], key[1]) is not None else None
 
 
 def _key(upload: ResumableUpload) -> ResumableKey:
     return upload.tenant, upload.project, upload.upload
+
+
+def _is_cluttered(upload: ResumableUpload, done_before: datetime) -> bool:
+    if upload.stage == "done":
+        return bool(upload.spare) and upload.announced_at is not None and upload.announced_at < done_before
+    is_idle = upload.stage == "open" and upload.writer is None and upload.announced_at is None
+    return is_idle and len(upload.spare) > SPARE_KEPT
 
 
 def _removable(upload: ResumableUpload) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from manifold_common.adapters.postgres.catalog.keys import refuses_plain
 from manifold_common.adapters.postgres.catalog.projects import no_project
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.ids import PLAIN, ObjectId, ProjectId, TenantId, UploadId, UserId
-from manifold_common.ports.catalog import HeldResumable, ResumableUpload, UploadPart, encrypted_meanwhile
+from manifold_common.ports.catalog import SPARE_KEPT, HeldResumable, ResumableUpload, UploadPart, encrypted_meanwhile
 
 _HELD = """
 SELECT count(*) FILTER (WHERE project_id = %(project)s),
@@ -83,7 +83,8 @@ _SETTLE = """
 WITH u AS (
     UPDATE resumable_uploads
     SET dek_id = %(dek)s, progress = %(progress)s, received_bytes = %(received)s, total_bytes = %(total)s,
-        expires_at = %(expires)s, stage = 'done', spare = '{}', announced_at = NULL, writer = NULL, writing_until = NULL
+        expires_at = %(expires)s, stage = 'done', spare = %(spare)s, announced_at = %(announced)s, writer = NULL,
+        writing_until = NULL
     WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND upload_id = %(upload)s
 ), gone AS (
     DELETE FROM resumable_parts
@@ -110,6 +111,13 @@ DELETE FROM resumable_uploads WHERE tenant_id = %s AND project_id = %s AND uploa
 
 _ENDED = f"""
 SELECT {rows.RESUMABLE} FROM resumable_uploads AS u WHERE u.expires_at < %s ORDER BY u.expires_at LIMIT %s
+"""
+
+_CLUTTERED = f"""
+SELECT {rows.RESUMABLE} FROM resumable_uploads AS u
+WHERE (u.stage = 'done' AND u.spare <> '{{}}' AND u.announced_at < %s)
+   OR (u.stage = 'open' AND cardinality(u.spare) > {SPARE_KEPT} AND u.writer IS NULL AND u.announced_at IS NULL)
+ORDER BY u.expires_at LIMIT %s
 """
 
 
@@ -152,7 +160,6 @@ class ResumableUploads:
     ) -> bool:
         params = {
             **_params(upload),
-            "announced": upload.announced_at,
             "writer": writer,
             "lease": lease,
             "numbers": [part.number for part in parts],
@@ -187,6 +194,9 @@ class ResumableUploads:
     def ended_resumable(self, before: datetime, *, limit: int = 100) -> list[ResumableUpload]:
         return [rows.resumable(row) for row in self._db.read(_ENDED, (before, limit))]
 
+    def cluttered_resumable(self, done_before: datetime, *, limit: int = 100) -> list[ResumableUpload]:
+        return [rows.resumable(row) for row in self._db.read(_CLUTTERED, (done_before, limit))]
+
 
 def _params(upload: ResumableUpload) -> dict[str, Any]:
     return {
@@ -201,5 +211,6 @@ def _params(upload: ResumableUpload) -> dict[str, Any]:
         "total": upload.total_bytes,
         "spare": list(upload.spare),
         "expires": upload.expires_at,
+        "announced": upload.announced_at,
         "stage": upload.stage,
     }
