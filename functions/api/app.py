@@ -64,7 +64,7 @@ def create_app(
     )
     app.state.api = Api(
         manifold=manifold,
-        bodies=RequestBodies(settings.server.max_upload_bytes, traffic.room, most=settings.server.max_requests),
+        bodies=RequestBodies(settings.server.max_upload_bytes, traffic, most=settings.server.max_requests),
         traffic=traffic,
         watch=EventWatch(lambda: manifold.feed, manifold.context.nudge),
         principal_of=principal_of,

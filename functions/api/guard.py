@@ -44,8 +44,8 @@ _COUNTED = (Overloaded, Abandoned)
 """What ``Traffic`` sums up in the log, and what nobody is there to hear."""
 _ALWAYS_ANSWERED = frozenset({"/health", "/livez", "/readyz"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_RESUMABLE = re.compile(rf"{API}/projects/[^/]+/resumable-uploads(/|\Z)")
-_STREAMED = re.compile(rf"{API}/projects/[^/]+/(files/|archive\Z)|{_RESUMABLE.pattern}|{PATH}")
+RESUMABLE = re.compile(rf"{API}/projects/[^/]+/resumable-uploads(/|\Z)")
+_STREAMED = re.compile(rf"{API}/projects/[^/]+/(files/|archive\Z)|{RESUMABLE.pattern}|{PATH}")
 _MANY_CHANGES = re.compile(rf"{API}/projects/[^/]+/commits\Z")
 _JSON_BYTES = 1 << 20
 MANY_CHANGES_BYTES = 64 << 20
@@ -130,7 +130,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _add_headers(MutableHeaders(scope=message), correlation_id)
-                if _RESUMABLE.match(scope["path"]):
+                if RESUMABLE.match(scope["path"]):
                     MutableHeaders(scope=message).update(TUS)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}

@@ -5,8 +5,9 @@ a slow store. As many workers run at once as there are turns, and none keeps its
 small bodies have arrived whole before their worker starts, and where a larger one lets its worker wait, the turn goes
 to another until enough has come to go on with.
 
-A body that ends early never looks like one that ended: the worker gets an error, so nothing is committed. Once the
-whole body has arrived the work goes on to its end, whether or not the client still listens.
+A body that ends early never looks like one that ended: the worker gets an error, so nothing is committed; where it is
+a part of a resumable upload, after all that came before. Once the whole body has arrived the work goes on to its end,
+whether or not the client still listens.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TypeVar
 
 import anyio
@@ -27,7 +28,7 @@ from manifold_common.errors import ManifoldError, Overloaded, QuotaExceeded
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from functions.api.traffic import GETS_ON_BYTES, Room, Transfer
+from functions.api.traffic import GETS_ON_BYTES, Room, Traffic, Transfer
 from functions.invocation.content import check_content, combined
 from functions.invocation.problems import IncompleteBody
 
@@ -54,6 +55,7 @@ class Body:
         self._digests = check_content(combined(request.scope["headers"]), takes_parts=takes_parts)
         if limit_bytes and (length_of(request.headers) or 0) > limit_bytes:
             raise too_large(limit_bytes)
+        self._takes_parts = takes_parts
         self._receive: Receive = request.receive
         self._waits_for_go_ahead = "expect" in request.headers
         self._limit_bytes = limit_bytes
@@ -80,7 +82,8 @@ class Body:
 
         Raises:
             IncompleteBody: the client went away, or was too slow. QuotaExceeded: the body is too large.
-            Overloaded: it had to make way for others. BadDigest: at the end, it is another than its headers say.
+            Overloaded: it had to make way for others, or the server ends. BadDigest: at the end, it is another than its
+                headers say.
         """
         if not self._rest:
             self._rest = memoryview(self._next())
@@ -122,6 +125,10 @@ class Body:
     def abort(self) -> None:
         """Make the worker's next or present read fail, unless everything has arrived."""
         self._fail(IncompleteBody("the request was given up", hint="send it again"))
+
+    def end(self) -> None:
+        """Take in nothing more: the server ends."""
+        self._fail(Overloaded("this server is stopping", hint="send it again in a moment"))
 
     async def drain(self) -> None:
         """Read on for a moment after an early answer: a client that is still sending would not see it otherwise."""
@@ -179,7 +186,8 @@ class Body:
         with self._changed:
             if self._more and self._error is None:
                 self._error = _anew(error)
-                self._pieces.clear()
+                if not self._takes_parts:
+                    self._pieces.clear()
             self._changed.notify()
         self._wanted.set()
         self._has_begun.set()
@@ -199,7 +207,7 @@ class Body:
             finally:
                 self._turns.acquire()
         with self._changed:
-            if self._error is not None:
+            if self._error is not None and not self._pieces:
                 raise _anew(self._error)
             data = b"".join(self._pieces)
             self._pieces.clear()
@@ -225,9 +233,9 @@ def _anew(error: ManifoldError) -> ManifoldError:
 class RequestBodies:
     """Runs the work that bodies are for. Args: ``at_once``: so many run, the others wait their turn."""
 
-    def __init__(self, max_upload_bytes: int, room: Room, *, most: int, at_once: int = 16) -> None:
+    def __init__(self, max_upload_bytes: int, traffic: Traffic, *, most: int, at_once: int = 16) -> None:
         self.max_upload_bytes = max_upload_bytes
-        self._room = room
+        self._traffic = traffic
         self._turns = threading.Semaphore(at_once)
         self._threads = anyio.CapacityLimiter(most)
 
@@ -235,9 +243,10 @@ class RequestBodies:
         """Return what ``work`` makes of the request's body, in a thread of its own.
 
         Args:
-            takes_parts: the body may be a part of a resumable upload.
+            takes_parts: the body may be a part of a resumable upload: of one that breaks off, or that is cut off since
+                the server ends, the worker gets all that came.
         """
-        body = Body(request, self.max_upload_bytes, self._turns, self._room, takes_parts=takes_parts)
+        body = Body(request, self.max_upload_bytes, self._turns, self._traffic.room, takes_parts=takes_parts)
         gathering = asyncio.create_task(body.gather())
 
         def in_turn() -> T:
@@ -251,8 +260,9 @@ class RequestBodies:
                 raise
 
         try:
-            await body.begun()
-            return await anyio.to_thread.run_sync(in_turn, limiter=self._threads, abandon_on_cancel=True)
+            with self._traffic.ending(body.end) if takes_parts else nullcontext():
+                await body.begun()
+                return await anyio.to_thread.run_sync(in_turn, limiter=self._threads, abandon_on_cancel=True)
         except asyncio.CancelledError:
             body.abort()
             raise

@@ -220,6 +220,7 @@ class Traffic:
         self._under_way = 0
         self._waits: set[Wait] = set()
         self._waiting_of_peer: Counter[str] = Counter()
+        self._ends: set[Callable[[], None]] = set()
         self._is_ending = False
         self.room = Room(server.max_buffered_bytes, server.stall_seconds, on_ended=partial(self.refused, "stood_still"))
         self.refusals: Counter[str] = Counter()
@@ -300,11 +301,25 @@ class Traffic:
             if not self._waiting_of_peer[peer]:
                 del self._waiting_of_peer[peer]
 
-    def end_waits(self) -> None:
-        """Have everybody answered who waits, and who comes to wait: the server ends."""
+    @contextmanager
+    def ending(self, end: Callable[[], None]) -> Iterator[None]:
+        """Have ``end`` called once the server ends, or now if it does already."""
+        if self._is_ending:
+            end()
+        self._ends.add(end)
+        try:
+            yield
+        finally:
+            self._ends.remove(end)
+
+    def end(self) -> None:
+        """Have everybody answered who waits, and who comes to wait, and cut off what can go on elsewhere: the server
+        ends."""
         self._is_ending = True
         for wait in list(self._waits):
             wait.end()
+        for end in list(self._ends):
+            end()
 
     def refused(self, reason: str) -> None:
         """Count something that a client was refused, or ended for; now and then a line of the log sums it up."""

@@ -48,7 +48,8 @@ STATUS_OF_KIND = {
 
 
 class IncompleteBody(InvalidInput):
-    """The request's body stopped before its end. Nothing was changed."""
+    """The request's body stopped before its end. Nothing was changed, but that a part of a resumable upload is kept as
+    far as it came."""
 
     code = "incomplete_body"
 

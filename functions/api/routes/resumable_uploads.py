@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import format_datetime
 from typing import Annotated, Any, Protocol
 
@@ -16,9 +17,9 @@ from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import checked_text, json_facts
 from manifold_common.domain.history import Seen
 from manifold_common.domain.paths import check_path
-from manifold_common.domain.unknown import unknown_parameter
 from manifold_common.errors import InvalidInput, ManifoldError, Overloaded, PreconditionFailed
 from manifold_common.ids import ProjectId, UploadId, parse_upload_id
+from manifold_common.nearest import did_you_mean, nearest
 from manifold_common.services.resumable.records import About
 from manifold_common.services.resumable.uploads import Incoming, UploadState
 from manifold_common.shapes.decode import Reading
@@ -26,14 +27,14 @@ from manifold_common.shapes.files import BegunUpload
 from starlette.datastructures import Headers
 
 from functions.api.caller import Call, Caller, ProjectRef
-from functions.api.conditions import creates_only, expected_by
+from functions.api.conditions import Conditions, creates_only, expected_by
 from functions.api.guard import TUS
 from functions.api.problem import responses
 from functions.api.request_body import Body, length_of
 from functions.api.shaped import Router
 from functions.api.validators import address_of
 from functions.invocation.content import check_media_type, combined
-from functions.invocation.problems import ChecksumMismatch, IncompleteBody
+from functions.invocation.problems import ChecksumMismatch, IncompleteBody, status_of
 
 router = Router(prefix=f"{API}/projects/{{project}}", tags=["resumable uploads"])
 
@@ -41,11 +42,16 @@ CONTENT = "application/offset+octet-stream"
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination"
 _ALGORITHMS = ("sha1", "sha256", "sha512")
 _METADATA = ("path", "mode", "message", "provenance")
+_INFORMATION = ("filename", "filetype")
+"""What clients of tus say by themselves. It is given back by HEAD, and means nothing here."""
+_OF_CREATION = ("upload-length", "upload-defer-length", "upload-metadata", "upload-checksum")
+_OF_A_PART = ("upload-offset", "upload-length", "upload-metadata", "upload-checksum")
 _CONDITIONS = ("if-match", "if-none-match", "if-unmodified-since")
 _INTEGER = re.compile(r"(?:0|[1-9][0-9]{0,15})\Z")
 _MODE = re.compile(r"0?[0-7]{3}\Z")
 _KEPT = "what has arrived is kept: ask with HEAD how far the upload is, and go on from there"
 
+_CONTENT_HINT = f"add -H 'Content-Type: {CONTENT}'"
 _METADATA_HINT = (
     "write it as 'path <base64>,mode <base64>,message <base64>,provenance <base64 of JSON>'; path is needed"
 )
@@ -56,6 +62,8 @@ UploadRef = Annotated[str, Path(description="Id of an upload.", examples=["a" * 
 
 
 class _Hash(Protocol):
+    @property
+    def digest_size(self) -> int: ...
     def update(self, data: memoryview, /) -> None: ...
     def digest(self) -> bytes: ...
 
@@ -69,7 +77,9 @@ _VERSION = _header("Tus-Resumable", "`1.0.0`.", required=True)
 _LENGTH = _header("Upload-Length", "Bytes of the whole file.", kind="integer")
 _CHECKSUM = _header("Upload-Checksum", f"Of the part: an algorithm ({', '.join(_ALGORITHMS)}) and a digest in base64.")
 _ABOUT = _header(
-    "Upload-Metadata", f"Of {', '.join(_METADATA)}: a name and a value in base64 each, with commas between."
+    "Upload-Metadata",
+    f"Of {', '.join(_METADATA)}: a name and a value in base64 each, with commas between. "
+    f"{' and '.join(_INFORMATION)} are kept, and given back by HEAD.",
 )
 _BODY = {"requestBody": {"content": {CONTENT: {"schema": {"type": "string", "format": "binary"}}}}}
 _CREATION = {
@@ -116,7 +126,7 @@ def resumable_options(caller: Caller, project: ProjectRef) -> Response:  # noqa:
 )
 async def create_resumable(request: Request, response: Response, caller: Caller, project: ProjectRef) -> BegunUpload:
     """Begin an upload; the body may be its first part. One that is complete is committed at once."""
-    headers = _headers_of(request)
+    headers = _headers_of(request, _OF_CREATION)
     total, defers = _integer(headers, "upload-length"), headers.get("upload-defer-length")
     if (total is None) == (defers is None) or defers not in (None, "1"):
         raise InvalidInput(
@@ -126,17 +136,23 @@ async def create_resumable(request: Request, response: Response, caller: Caller,
     about = _about_of(request)
     if about is None:
         raise _malformed("it does not say what the file is to be called")
+    has_body = bool(length_of(request.headers)) or "transfer-encoding" in headers
+    if has_body:
+        check_media_type(headers, (CONTENT,), _CONTENT_HINT)
 
     def work(body: Body) -> BegunUpload:
         in_project = caller.project(project)
         expected_by(caller, request.headers, in_project, path=about.path)
         found, uploads = in_project.id, caller.manifold.resumable_uploads
         state = uploads.create(caller.principal, found, about, total)
-        if total == 0 or length_of(request.headers) or "transfer-encoding" in request.headers:
+        if total == 0 or has_body:
             try:
-                state = _append(request, caller, found, state.upload, body, 0)
-            except ManifoldError:
-                uploads.end(caller.principal, found, state.upload)  # nobody was told of it
+                state = _append(request, caller, found, state.upload, body, 0, is_all=True)
+            except ManifoldError as error:
+                with suppress(ManifoldError):  # else it ends by itself: nobody was told of it
+                    uploads.end(caller.principal, found, state.upload)
+                error.details.pop("offset", None)
+                error.hint = "; ".join(filter(None, (error.hint, "nothing of the upload is kept: begin another")))
                 raise
         response.headers.update(_said_of(state))
         response.headers["Location"] = f"{address_of(state.project)}/resumable-uploads/{state.upload}"
@@ -181,8 +197,8 @@ async def append_to_resumable(request: Request, caller: Caller, project: Project
     Where the commit is refused, all but that byte is kept. Conditions and `Upload-Metadata` count in place of those
     that were given before.
     """
-    headers = _headers_of(request)
-    check_media_type(headers, (CONTENT,), f"add -H 'Content-Type: {CONTENT}'")
+    headers = _headers_of(request, _OF_A_PART)
+    check_media_type(headers, (CONTENT,), _CONTENT_HINT)
     offset = _integer(headers, "upload-offset")
     if offset is None:
         raise InvalidInput("the request has no Upload-Offset", hint="say where the part begins in the file")
@@ -210,13 +226,24 @@ def end_resumable(request: Request, caller: Caller, project: ProjectRef, upload:
 
 
 def _append(
-    request: Request, caller: Call, project: ProjectId, upload: UploadId, body: Body, offset: int
+    request: Request,
+    caller: Call,
+    project: ProjectId,
+    upload: UploadId,
+    body: Body,
+    offset: int,
+    *,
+    is_all: bool = False,
 ) -> UploadState:
+    """Args: ``is_all``: the request has begun the upload, and nobody goes on with it where this is refused."""
     headers = combined(request.scope["headers"])
     conditions = _conditions_of(headers)
+    Conditions(Headers(conditions))
     part = _Part(body, headers.get("upload-checksum"))
+    agreed = Headers()
 
     def settle(about: About) -> tuple[Seen | None, bool]:
+        nonlocal agreed
         agreed = Headers(about.conditions)
         creates = creates_only(agreed)
         expected = expected_by(caller, agreed, caller.project(project), path=about.path, creates=creates)
@@ -228,13 +255,19 @@ def _append(
         settle,
         length=length_of(request.headers),
         total_bytes=_integer(headers, "upload-length"),
-        about=_about_of(request) if offset else None,
+        about=None if is_all else _about_of(request),
         conditions=conditions or None,
         verify=part.verify if part.is_checked else None,
+        is_all=is_all,
     )
-    state = caller.manifold.resumable_uploads.append(caller.principal, project, upload, incoming)
+    try:
+        state = caller.manifold.resumable_uploads.append(caller.principal, project, upload, incoming)
+    except ManifoldError as error:
+        if status_of(error, agreed) == 412 != status_of(error, request.headers):  # a request before has given it
+            raise PreconditionFailed(error.message, hint=error.hint, **error.details) from None
+        raise
     if part.broken is not None:
-        raise IncompleteBody(part.broken.message, hint=_KEPT, offset=state.offset)
+        raise type(part.broken)(part.broken.message, hint=_KEPT, offset=state.offset)
     return state
 
 
@@ -254,6 +287,10 @@ class _Part:
                 )
             self._hash = hashlib.new(name, usedforsecurity=False)
             self._wanted = _decoded(digest, "Upload-Checksum")
+            if len(self._wanted) != self._hash.digest_size:
+                raise InvalidInput(
+                    f"Upload-Checksum has no digest of {name}", hint=f"write it as Upload-Checksum: {name} <base64>"
+                )
         self.is_checked = self._hash is not None or body.has_digest
         self.broken: ManifoldError | None = None
 
@@ -280,14 +317,22 @@ class _Part:
             )
 
 
-def _headers_of(request: Request) -> dict[str, str]:
-    """Return the headers of a request that speaks the right version. Raises PreconditionFailed."""
+def _headers_of(request: Request, known: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the headers of a request that speaks the right version. Args: ``known``: those that may say something of
+    the upload. Raises PreconditionFailed; InvalidInput: another one does."""
     headers = combined(request.scope["headers"])
     if headers.get("tus-resumable", "").strip() != TUS["Tus-Resumable"]:
         raise PreconditionFailed(
             "the request is not of the protocol that is spoken here",
             hint=f"add -H 'Tus-Resumable: {TUS['Tus-Resumable']}'",
         )
+    for name in headers:
+        if name.startswith("upload-") and name not in known:
+            taken = ", ".join(one.title() for one in known)
+            raise InvalidInput(
+                f"{name[:40].title()} is not taken here",
+                hint=f"send the request without it; of an upload it may say {taken}" if known else "leave it out",
+            )
     return headers
 
 
@@ -332,8 +377,9 @@ def _about_of(request: Request) -> About | None:
     said: dict[str, bytes] = {}
     for pair in text.split(","):
         name, _, value = pair.strip().partition(" ")
-        if name not in _METADATA:
-            raise unknown_parameter(name, _METADATA)
+        if name not in (*_METADATA, *_INFORMATION):
+            hint = did_you_mean(nearest(name, _METADATA), f"it may have {', '.join((*_METADATA, *_INFORMATION))}")
+            raise InvalidInput(f"there is no {name[:40]!r} in Upload-Metadata", hint=hint)
         if name in said:
             raise _malformed(f"it says {name!r} twice")
         said[name] = _decoded(value, "Upload-Metadata")

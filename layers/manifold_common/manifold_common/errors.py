@@ -289,7 +289,7 @@ class Abandoned(ManifoldError):
 
 
 class Overloaded(Unavailable):
-    """All clients together have more under way than this process takes on."""
+    """All clients together have more under way than this process takes on; or it is stopping."""
 
     code = "overloaded"
 

@@ -39,6 +39,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from functions.api.guard import RESUMABLE
 from functions.invocation.content import check_trailer
 from functions.invocation.problems import (
     MEDIA_TYPE,
@@ -232,7 +233,7 @@ class HostProtocol(H11Protocol):
     """A request that has arrived whole is handed over even when the client has hung up meanwhile.
 
     Otherwise the same bytes would be a commit, or none, depending on which of two events the loop saw first: a closed
-    browser tab would cancel the commit that it had sent.
+    browser tab would cancel the commit that it had sent. So is what has arrived of a part of a resumable upload.
     """
 
     conn: _BoundedConnection
@@ -277,7 +278,12 @@ class HostProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         cycle = self.cycle
-        if cycle is not None and cycle.body and not cycle.more_body and not cycle.response_complete:
+        if (
+            cycle is not None
+            and cycle.body
+            and not cycle.response_complete
+            and (not cycle.more_body or RESUMABLE.match(cycle.scope["path"]))
+        ):
             self.loop.call_later(_RETRY_SECONDS, self.connection_lost, exc)
             return
         if not self._has_left:

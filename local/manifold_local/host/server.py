@@ -19,7 +19,8 @@ _BACKLOG = 1024
 
 
 class HostServer(uvicorn.Server):
-    """A server that leaves signals alone; set ``should_exit`` to stop it. Requests that wait for events end then."""
+    """A server that leaves signals alone; set ``should_exit`` to stop it. Requests that wait for events, and
+    parts of resumable uploads, end then."""
 
     def __init__(self, app: ASGIApp, traffic: Traffic, *, shutdown_seconds: float) -> None:
         self._traffic = traffic
@@ -44,5 +45,5 @@ class HostServer(uvicorn.Server):
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._traffic.end_waits()
+        self._traffic.end()
         await super().shutdown(sockets)

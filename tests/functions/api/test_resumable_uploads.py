@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
+import json
+import logging
 import os
+import socket
+import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -13,7 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.api import Api, MakeApi
+from tests.support.api import Api, MakeApi, serving
+from tests.support.manifold import MakeManifold
 
 UPLOADS = "/api/v1/projects/demo/resumable-uploads"
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -171,21 +177,76 @@ def test_other_digests_of_a_part_are_compared_as_well(demo: Api) -> None:
     assert (refused.status_code, code(refused), offset(demo, where)) == (400, "bad_digest", 0)
 
 
-def test_what_came_before_a_connection_broke_is_kept(demo: Api) -> None:
+def send_some(api: Api, where: str, part: bytes, *, says: int = len(CONTENT)) -> socket.socket:
+    """Send the beginning of a part. Returns the connection, on which the rest would come."""
+    client = api.connect()
+    lines = (f"PATCH {where} HTTP/1.1", "Host: localhost", f"Content-Length: {says}", "Upload-Offset: 0")
+    head = "\r\n".join((*lines, *(f"{name}: {value}" for name, value in PART.items()), "", ""))
+    client.sendall(head.encode() + part)
+    return client
+
+
+def arrived(api: Api, where: str, count: int) -> int:
+    """Wait until so much of an upload has arrived, and return how much has."""
+    deadline = time.monotonic() + 10
+    while (at := offset(api, where)) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return at
+
+
+@pytest.mark.parametrize("size", [1, 900_000, 2_500_000])
+def test_all_that_came_before_a_connection_broke_is_kept(demo: Api, size: int) -> None:
     where = begin(demo)
+    send_some(demo, where, CONTENT[:size]).close()
+    assert arrived(demo, where, size) == size
+
+
+def test_what_came_before_a_client_stood_still_is_kept(make_api: MakeApi) -> None:
+    api = make_api(SERVER_STALL_SECONDS="1", SERVER_MIN_BYTES_PER_SECOND="1000000")
+    api.project()
+    where = begin(api)
+    with send_some(api, where, CONTENT[:900_000]) as client:
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, json.load(answer)["details"]["offset"], offset(api, where)) == (408, 900_000, 900_000)
+
+
+def test_of_a_part_with_a_checksum_nothing_is_kept_that_came_before_a_connection_broke(demo: Api) -> None:
+    where = begin(demo)
+    digest = base64.b64encode(bytes(32)).decode()
+    lines = (f"PATCH {where} HTTP/1.1", "Host: localhost", "Content-Length: 1000", "Upload-Offset: 0")
+    said = {**PART, "Upload-Checksum": f"sha256 {digest}"}
     with demo.connect() as client:
-        lines = (f"PATCH {where} HTTP/1.1", "Host: localhost", f"Content-Length: {len(CONTENT)}", "Upload-Offset: 0")
-        head = "\r\n".join((*lines, *(f"{name}: {value}" for name, value in PART.items()), "", ""))
-        client.sendall(head.encode() + CONTENT[:2_500_000])
-    for _ in range(100):
-        found = demo.head(where, headers=TUS)
-        at = int(found.headers["Upload-Offset"])
-        answer = send(demo, where, at, CONTENT[at:]) if at else None
-        if answer is not None and answer.status_code == 204:
-            break
-    assert at > 1_000_000, "what is kept lags behind what was sent by what is gathered ahead"
-    assert demo.get("/api/v1/projects/demo/files/big.bin").content == CONTENT
-    assert generation(demo) == 1
+        client.sendall("\r\n".join((*lines, *(f"{name}: {value}" for name, value in said.items()), "", "ab")).encode())
+    while (sent := send(demo, where, 0, CONTENT[:10])).status_code == 423:
+        time.sleep(0.01)
+    assert (sent.status_code, offset(demo, where)) == (204, 10)
+
+
+def test_when_the_server_stops_what_has_come_is_kept_and_the_upload_is_free(
+    make_manifold: MakeManifold, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifold = make_manifold()
+    with serving(manifold) as api:
+        api.project()
+        where = begin(api)
+        idle = send_some(api, other := begin(api, path="other.bin"), CONTENT[:900_000])
+        client = send_some(api, where, CONTENT[:1_500_000])
+        state: Any = manifold.context.catalog
+        while not any(row.writer for row in state.state.resumable.values()):
+            time.sleep(0.01)
+    answer = http.client.HTTPResponse(client)
+    answer.begin()
+    assert answer.status == 503
+    at = json.load(answer)["details"]["offset"]
+    client.close()
+    idle.close()
+    assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
+    with serving(manifold) as api:
+        assert offset(api, where) == at >= 1 << 20
+        assert offset(api, other) > 0
+        assert send(api, where, at, CONTENT[at:]).status_code == 204
+        assert api.get("/api/v1/projects/demo/files/big.bin").content == CONTENT
 
 
 def test_the_length_may_be_told_later(demo: Api) -> None:
@@ -235,7 +296,7 @@ def test_a_refused_file_may_be_given_another_name(demo: Api) -> None:
     demo.put("/api/v1/projects/demo/files/big.bin", content=b"there first")
     assert send(demo, where, 0, CONTENT[:2_000_000]).status_code == 204
     refused = send(demo, where, 2_000_000, CONTENT[2_000_000:])
-    assert (refused.status_code, code(refused)) == (409, "already_exists")
+    assert (refused.status_code, code(refused)) == (412, "precondition_failed")
     assert offset(demo, where) == len(CONTENT) - 1
     done = send(demo, where, len(CONTENT) - 1, CONTENT[-1:], **about(path="other.bin"))
     assert done.status_code == 204, done.text
@@ -280,7 +341,10 @@ UNUSABLE: tuple[dict[str, str], ...] = (
     {**about(path="../a"), "Upload-Length": "5"},
     {**about(mode="644"), "Upload-Length": "5"},
     {**about(path="a", mode="999"), "Upload-Length": "5"},
-    {**about(path="a", filename="b"), "Upload-Length": "5"},
+    {**about(path="a", name="b"), "Upload-Length": "5"},
+    {**about(path="a"), "Upload-Length": "5", "Upload-Concat": "partial"},
+    {**about(path="a"), "Upload-Length": "5", "Upload-Complete": "?1"},
+    {**about(path="a"), "Upload-Length": "5", "Upload-Offset": "0"},
     {**about(path="a", provenance="["), "Upload-Length": "5"},
     {**about(path="a", provenance="[]"), "Upload-Length": "5"},
     {**about(path="a", provenance='{"a": 1, "a": 2}'), "Upload-Length": "5"},
@@ -305,6 +369,89 @@ def test_more_than_the_file_is_to_have_is_refused(demo: Api) -> None:
     chunked = demo.patch(where, content=iter([b"hel", b"lo!"]), headers={**PART, "Upload-Offset": "0"})
     assert (chunked.status_code, generation(demo)) == (400, 0)
     assert send(demo, where, 0, b"he", **{"Upload-Length": "6"}).status_code == 400
+
+
+def test_a_part_says_nothing_that_is_not_known(demo: Api) -> None:
+    where = begin(demo, 5)
+    for name in ("Upload-Concat", "Upload-Complete", "Upload-Draft-Interop-Version", "Upload-Defer-Length"):
+        refused = send(demo, where, 0, b"hello", **{name: "1"})
+        assert (refused.status_code, name in refused.json()["detail"]) == (400, True), refused.text
+        assert demo.delete(where, headers={**TUS, name: "1"}).status_code == 400
+    assert offset(demo, where) == 0
+
+
+def test_a_length_that_is_told_later_is_held_against_the_limits(make_api: MakeApi) -> None:
+    api = make_api(PROJECTS_QUOTAS_MAX_FILE_BYTES="1000", PROJECTS_QUOTAS_MAX_PROJECT_BYTES="1500")
+    api.project()
+    where = begin(api, None)
+    begin(api, 700)
+    for length in ("9999999999999999", "1001", "801"):
+        refused = send(api, where, 0, b"hello", **{"Upload-Length": length})
+        assert (refused.status_code, code(refused), offset(api, where)) == (413, "quota_exceeded", 0)
+    assert send(api, where, 0, b"x" * 801).status_code == 413
+    assert send(api, where, 0, b"x" * 700).status_code == 204
+    assert send(api, where, 700, b"x" * 101).status_code == 413
+    assert send(api, where, 700, b"x" * 100, **{"Upload-Length": "800"}).status_code == 204
+
+
+def test_a_file_of_one_byte_may_be_given_another_name(demo: Api) -> None:
+    demo.put("/api/v1/projects/demo/files/folder/a", content=b"x")
+    where = begin(demo, 1, "folder")
+    assert code(send(demo, where, 0, b"!")) == "invalid_input"
+    assert offset(demo, where) == 0
+    assert send(demo, where, 0, b"!", **about(path="other")).status_code == 204
+    assert demo.get("/api/v1/projects/demo/files/other").content == b"!"
+
+
+def test_of_a_creation_that_is_refused_with_its_body_nothing_is_kept_and_that_is_said(demo: Api) -> None:
+    demo.put("/api/v1/projects/demo/files/folder/a", content=b"x")
+    refused = demo.post(UPLOADS, content=b"hello", headers={**PART, **about(path="folder"), "Upload-Length": "5"})
+    assert (refused.status_code, code(refused)) == (400, "invalid_input")
+    assert "nothing of the upload is kept" in refused.json()["hint"]
+    assert "last byte" not in refused.json()["hint"]
+    assert "offset" not in refused.json()["details"]
+    assert not demo.manifold.context.catalog.ended_resumable(datetime.max.replace(tzinfo=UTC))
+    assert generation(demo) == 1
+
+
+def test_a_creation_says_what_its_body_is(demo: Api) -> None:
+    headers = {**TUS, **about(path="a"), "Upload-Length": "5"}
+    refused = demo.post(UPLOADS, content=b"hello", headers=headers)
+    assert (refused.status_code, code(refused)) == (415, "unsupported_media_type")
+    assert demo.post(UPLOADS, headers=headers).status_code == 201
+
+
+def test_a_condition_that_is_malformed_is_refused_where_it_is_given(demo: Api) -> None:
+    where = begin(demo, 5)
+    refused = send(demo, where, 0, b"he", **{"If-Match": "nonsense"})
+    assert (refused.status_code, offset(demo, where)) == (400, 0)
+    assert send(demo, where, 0, b"hello").status_code == 204
+
+
+def test_a_condition_that_was_given_before_fails_as_one_that_is_given_now(demo: Api) -> None:
+    where = begin(demo, 5)
+    first = send(demo, where, 0, b"hello", **{"If-Match": '"7"'})
+    assert (first.status_code, offset(demo, where)) == (412, 4)
+    again = send(demo, where, 4, b"o")
+    assert (again.status_code, again.json()["details"]["offset"]) == (412, 4)
+    assert send(demo, where, 4, b"o", **{"If-Match": '"0"'}).status_code == 204
+
+
+def test_what_clients_say_of_a_file_by_themselves_is_given_back(demo: Api) -> None:
+    said = about(path="a", filename="b", filetype="text/plain")
+    made = demo.post(UPLOADS, headers={**TUS, **said, "Upload-Length": "5"})
+    assert made.status_code == 201, made.text
+    assert demo.head(made.headers["Location"], headers=TUS).headers["Upload-Metadata"] == said["Upload-Metadata"]
+    refused = demo.post(UPLOADS, headers={**TUS, **about(path="a", mesage="b"), "Upload-Length": "5"})
+    assert "Upload-Metadata" in refused.json()["detail"]
+    assert "'message'" in refused.json()["hint"]
+
+
+def test_a_checksum_without_a_digest_is_malformed(demo: Api) -> None:
+    where = begin(demo, 5)
+    for malformed in ("sha256", "sha256 AAAA", ""):
+        assert send(demo, where, 0, b"he", **{"Upload-Checksum": malformed}).status_code == 400, malformed
+    assert offset(demo, where) == 0
 
 
 def test_a_part_of_another_type_is_refused(demo: Api) -> None:

@@ -27,7 +27,7 @@ from manifold_common.services.context import Context
 from manifold_common.services.projects.edits import ReadInto, reading
 from manifold_common.services.resumable.records import About, PlacedChunk, Progress, Records, Run, packs_of, run_of
 
-SEGMENT_BYTES = 64 << 20
+SEGMENT_BYTES = 16 << 20
 """After so much of one request, what has come is noted. A crash costs at most that, and a chunk."""
 LEASE = timedelta(seconds=120)
 """How long a writer that died keeps others away."""
@@ -85,6 +85,7 @@ class Intake:
         self.is_over = False
         """Nothing more is noted: the turn has ended, or another writer has taken the upload over."""
         self._noted_at = context.clock.monotonic()
+        self._others_bytes: int | None = None
 
     def open(self) -> None:
         """Raises CorruptObject; BadUpload: it cannot go on; KeyUnavailable."""
@@ -288,10 +289,19 @@ class Intake:
             raise locked()
         self.row, self.progress, self.is_over, self._names = new, progress, ends, names
         self._noted_at = context.clock.monotonic()
+        self._others_bytes = None
 
     def check_size(self, size: int) -> None:
-        """Raises QuotaExceeded."""
-        self._context.policy.limits.check_file(to_display(self.about.path), size)
+        """Raises QuotaExceeded: a file of so many bytes is too large, for itself or, where that was not known when the
+        upload began, together with what else the project has open."""
+        context, row = self._context, self.row
+        limits = context.policy.limits
+        limits.check_file(to_display(self.about.path), size)
+        if row.total_bytes is None and limits.max_project_bytes:
+            if self._others_bytes is None:
+                held = context.catalog.held_resumable(row.tenant, row.project, context.clock.now())
+                self._others_bytes = held.project_bytes - row.received_bytes
+            limits.check_project(self._others_bytes + size, 0)
 
 
 class _Segment(NamedTuple):

@@ -110,6 +110,8 @@ class Incoming:
     verify: Callable[[], None] | None = None
     """Raises an error where what was read is not as it should be: then nothing of it counts. ``None``: what arrives
     counts, piece by piece."""
+    is_all: bool = False
+    """Nobody goes on with the upload where this is refused, so nothing is kept for another try."""
 
 
 class ResumableUploads:
@@ -292,18 +294,22 @@ class ResumableUploads:
             if about is not intake.about:
                 intake.describe(about)
             total = incoming.total_bytes if intake.row.total_bytes is None else intake.row.total_bytes
+            if total is not None:
+                intake.check_size(total)
             taken = intake.take(incoming.read, total, at_once=incoming.verify is not None)
             if incoming.verify is not None:
                 incoming.verify()
             if taken.is_complete:
                 assert total is not None
-                return self._commit(principal, intake, taken, total, incoming.settle)
+                return self._commit(principal, intake, taken, total, incoming)
             intake.keep(taken, total)
             return self._state(intake.row)
         finally:
             intake.end()
 
-    def _commit(self, principal: Principal, intake: Intake, taken: Taken, total: int, settle: Settle) -> UploadState:
+    def _commit(
+        self, principal: Principal, intake: Intake, taken: Taken, total: int, incoming: Incoming
+    ) -> UploadState:
         """Commit a file that is complete. Where that is refused, what was taken is kept, but for its last byte."""
         row, records, was_announced = intake.row, intake.records, intake.row.announced_at is not None
         parts = [*self._context.catalog.resumable_parts(row.tenant, row.project, row.upload), *taken.parts]
@@ -327,7 +333,7 @@ class ResumableUploads:
         about, replays = intake.about, []
         request = _request_of(row)._replace(on_replay=lambda: replays.append(True))
         try:
-            expected, creates = settle(about)
+            expected, creates = incoming.settle(about)
             done = self._edits.write(
                 principal,
                 row.project,
@@ -339,7 +345,8 @@ class ResumableUploads:
         except ManifoldError as error:
             if not (was_announced or isinstance(error, CatalogUnavailable)):
                 intake.withdraw()
-            _keep_refused(intake, taken, total, error)
+            if not incoming.is_all:
+                _keep_refused(intake, taken, total, error)
             raise
         if replays:
             before = self._committed_before(principal, intake.row)
