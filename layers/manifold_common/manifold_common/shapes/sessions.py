@@ -122,6 +122,9 @@ class Closed(Answer, frozen=True):
             "saved nowhere: it was set aside. Empty: nothing was."
         ),
     ] = ""
+    has_newer: Annotated[
+        bool, Meta(description="Another session of that name was opened meanwhile, and stays. Only a client says so.")
+    ] = False
 
 
 class Session(Dated, frozen=True):

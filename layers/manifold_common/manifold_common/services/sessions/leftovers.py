@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -9,7 +10,9 @@ from typing import NamedTuple
 from manifold_common.domain.access import Principal
 from manifold_common.domain.installation import Standing
 from manifold_common.domain.unknown import not_here
+from manifold_common.engine.working_set.location import Location
 from manifold_common.engine.working_set.retired import SetAside
+from manifold_common.engine.working_set.state import StoredState, load_state
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet, WorkingSets
 from manifold_common.errors import NotFound, Unavailable
 from manifold_common.ids import SessionId
@@ -35,6 +38,12 @@ class Leftovers:
     def set_aside(self) -> list[SetAside]:
         """Return what is set aside, by name."""
         return self._working_sets.folders.retired.aside()
+
+    def origin(self, one: SetAside) -> StoredState | None:
+        """Return what a working set that is set aside was made from, with its paths; ``None`` where nobody knows."""
+        if one.owner is None:
+            return None
+        return load_state(Location(one.folder, os.path.dirname(one.folder)).state, one.owner.tenant, one.owner.project)
 
     def being_removed(self) -> list[str]:
         """Return the folders whose removal has not come to its end."""

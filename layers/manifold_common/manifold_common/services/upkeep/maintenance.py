@@ -14,7 +14,12 @@ from datetime import timedelta
 
 from manifold_common.engine.working_set.location import Location, WorkspaceMode
 from manifold_common.engine.working_set.owner import Owner
-from manifold_common.engine.working_set.working_sets import OpenWorkingSet, WorkingSets, ended_elsewhere, went_on_elsewhere
+from manifold_common.engine.working_set.working_sets import (
+    OpenWorkingSet,
+    WorkingSets,
+    ended_elsewhere,
+    went_on_elsewhere,
+)
 from manifold_common.errors import ManifoldError, NotFound, PartlyDone, SessionBusy, SessionMoved
 from manifold_common.ids import ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import ProjectRow, ReadPlan, SessionView
