@@ -157,7 +157,6 @@ class RemoteSessions:
 
         Raises SessionMoved: it was changed since its base, as far as can be told.
         """
-        can_hash = found is not None  # chunks are named with a key that comes with an open session
         changed = found is not None and (local.principal, local.project) != (
             _owner(found).principal,
             found.plan.project,
@@ -166,7 +165,7 @@ class RemoteSessions:
             if not opened.location.exists():
                 return
             try:
-                changed = changed or bool(self._survey(opened, checksum=can_hash).differences())
+                changed = changed or bool(self._survey(opened, checksum=True).differences())
             except ManifoldError:
                 changed = True
             if changed:
@@ -380,9 +379,10 @@ def _has(tree: Tree, base: Tree, changes: Changes) -> bool:
 
 def _left_here(session: SessionId, folder: str, is_anew: bool) -> SessionMoved:
     error, what = SessionMoved(session), "opened anew" if is_anew else "closed"
+    holds = "holds" if is_anew else "may hold"
     error.message = (
-        f"the server says that session '{session}' was {what} since it was checked out here, where {folder} holds "
-        "changes of the earlier one"
+        f"the server says that session '{session}' was {what} since it was checked out here, where {folder} "
+        f"{holds} changes of the earlier one"
     )
     error.hint = (
         f"copy what is needed from there; then {_removal(session)}, and a checkout with the project's name brings a "
