@@ -45,7 +45,14 @@ def test_a_redirection_is_not_followed(client: RemoteManifold, lying_server: Lyi
     assert not any("elsewhere" in asked for asked in lying_server.asked)
 
 
-@pytest.mark.parametrize("body", [b"<html>no such page</html>", b'{"code": "unknown_address", "detail": "none"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>no such page</html>",
+        b'{"code": "unknown_address", "detail": "none"}',
+        b'{"code": "not_found", "detail": "none", "hint": "see /api/openapi.json for what there is"}',  # before v1
+    ],
+)
 def test_an_address_that_is_not_there_says_nothing_of_a_project(
     client: RemoteManifold, lying_server: LyingServer, project: ProjectId, body: bytes
 ) -> None:

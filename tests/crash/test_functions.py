@@ -171,7 +171,8 @@ def test_a_checkout_that_times_out_while_content_is_on_its_way_leaves_nothing_ha
 
 def impatient(emulated: MakeEmulated, first: dict[str, Any], **variables: str) -> tuple[EmulatedFunction, int]:
     """Return a checkout function that has started and answered ``first``, and its time-out in seconds: twice what a
-    start takes on this machine, at its work, or more."""
+    start takes on this machine, at its work, or more. It waits for the database for longer than it may run."""
+    variables = {"DATABASE_TIMEOUT_SECONDS": "60", **variables}
     for seconds in (3, 9, 27):
         function: EmulatedFunction = emulated(
             "checkout", container=f"of-{seconds}", timeout_seconds=seconds, **variables

@@ -30,4 +30,4 @@ def test_each_sample_is_served(make_function: MakeFunction, s3_endpoint: S3Endpo
     assert len(json.loads(answers["http-plan"]["body"])["plan"]["objects"]) <= 1
     assert answers["sqs-nudges"] == answers["kafka-commits"] == {"batchItemFailures": []}
     assert all("done" in outcome for outcome in answers["maintenance-direct"]["chores"].values())
-    assert answers["reencrypt-direct"]["failed"] == {}
+    assert answers["reencrypt-direct"]["failed"] == []

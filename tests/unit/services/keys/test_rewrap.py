@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +61,18 @@ def test_after_a_rotation_every_key_goes_on_to_the_new_version(manifold: Manifol
     other = make_manifold(node="b")
     for project in projects:
         assert other.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"made later")]).generation == 1
+
+
+def test_a_key_that_its_first_wrapping_has_made_is_named_as_it_is_then(manifold: Manifold, tmp_path: Path) -> None:
+    (project,) = make_projects(manifold, 1)
+    context = manifold.context
+    renamed = FileKeyProvider(
+        tmp_path / "keystore", key_name="another", clock=context.clock, randomness=context.randomness
+    )
+    rewrap = Rewrap(context, {"file": renamed}, "file")
+    assert rewrap.kek() == Kek("file", "another", 0)
+    assert rewrap.run().kek == Kek("file", "another", 1)
+    assert keks(manifold, project)[0] == Kek("file", "another", 1)
 
 
 def test_a_process_that_holds_the_keys_works_on(manifold: Manifold) -> None:

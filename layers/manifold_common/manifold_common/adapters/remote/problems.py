@@ -50,6 +50,8 @@ _BY_STATUS: dict[int, type[ManifoldError]] = {
 }
 """What an error is whose code is not known here. Others from 500 are ``Unavailable``, from 400 ``InvalidInput``."""
 _ADDRESS = "check the address: it is what stands before /api"
+_HINT_BEFORE_V1 = "see /api/openapi.json for what there is"
+"""What a server of before API v1 says of every address that is asked for here."""
 
 
 def error_of(status: int, body: bytes, what: str, asked_seconds: float | None = None) -> ManifoldError:
@@ -89,6 +91,11 @@ def _named(status: int, problem: _Problem, retryable: bool) -> ManifoldError:
     message = _line(problem.detail) or f"the server answered {problem.code}"
     hint = None if problem.hint is None else _line(problem.hint)
     details = {**problem.details, **({"retryable": True} if retryable else {})}
+    if problem.code == NotFound.code and problem.hint == _HINT_BEFORE_V1:
+        return UnknownAddress(
+            "the server is of a release before API v1, of which this program asks",
+            hint="upgrade the server, or use the program of its release",
+        )
     if problem.code == CommitConflict.code:
         return CommitConflict(
             message,

@@ -118,6 +118,8 @@ class Rewrap:
                 done.troubles.append(KeyTrouble(record, error))
             else:
                 done.rewrapped += 1
+                if kek.key_version == 0:  # by wrapping, its provider has made the first version
+                    done.kek = kek = self.kek() or kek
             done.next = (record.tenant, record.project, record.dek)
             report()
         done.next = None
