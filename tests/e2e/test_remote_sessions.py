@@ -334,7 +334,7 @@ def test_a_session_that_was_closed_elsewhere_is_opened_again_only_once_nothing_i
         with pytest.raises(NotFound, match="its working set is still here") as refused:
             action(S1)
         assert f"close {S1} --discard" in (refused.value.hint or "")
-    with pytest.raises(SessionMoved, match="was closed since .* may hold"):
+    with pytest.raises(SessionMoved, match=r"was closed since .* may hold"):
         one.sessions.checkout(S1, project)
     assert (work / "left").read_bytes() == b"behind"
     assert two.sessions.all() == [], "looking at it opens none"
