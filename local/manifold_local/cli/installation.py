@@ -14,8 +14,7 @@ from manifold_local.cli.call import Call, command
 from manifold_local.cli.output import human_time, print_line, print_table, safe, shell_words
 
 if TYPE_CHECKING:
-    from manifold_common.engine.working_set.retired import SetAside
-    from manifold_common.engine.working_set.state import StoredState
+    from manifold_common.services.sessions.leftovers import Origin
 
 
 def adopt(
@@ -58,7 +57,7 @@ def leftovers(call: Call) -> None:
     with call.manifold() as manifold:
         found = manifold.leftovers
         aside, others, removing = found.set_aside(), found.strangers(), found.being_removed()
-        ways_back = {one.name: _way_back(call, one, found.origin(one)) for one in aside}
+        ways_back = {one.name: _way_back(call, found.origin(one)) for one in aside}
 
     def say() -> None:
         if not (aside or others or removing):
@@ -110,17 +109,17 @@ def leftovers(call: Call) -> None:
     )
 
 
-def _way_back(call: Call, one: SetAside, origin: StoredState | None) -> str | None:
+def _way_back(call: Call, origin: Origin | None) -> str | None:
     """Return a command that makes a session of what is set aside: on the generation that it was made from, and with the
     same paths. Otherwise what others changed since, or what it never had, would be taken for changes of its own."""
-    if one.owner is None or origin is None:
+    if origin is None:
         return None
     base = origin.base
     seen = str(base.generation) if base.commit is None else str(base)
-    paths = [word for pattern in origin.scope for word in ("--path", pattern)]
+    paths = [word for pattern in origin.paths for word in ("--path", pattern)]
     where = ["--generation", str(base.generation), "--seen-generation", seen, *paths]
-    made = call.command("checkout", one.owner.project, *where)
-    return f'work="$({made})" && {shell_words("cp", "-a", "--remove-destination", f"{one.folder}/.")} "$work"'
+    made = call.command("checkout", origin.project, *where)
+    return f'work="$({made})" && {shell_words("cp", "-a", "--remove-destination", f"{origin.folder}/.")} "$work"'
 
 
 def remove(
