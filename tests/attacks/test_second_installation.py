@@ -105,6 +105,20 @@ def test_a_catalog_that_does_not_know_a_session_has_its_working_set_set_aside_an
     assert not Path(aside.folder).exists()
 
 
+def test_what_was_set_aside_stays_when_its_session_is_known_again_and_closed(make: MakeManifold) -> None:
+    one = make("one")
+    edited(one)
+    catalog = one.context.catalog
+    newer = dict(catalog.state.sessions)  # type: ignore[attr-defined]
+    catalog.state.sessions.clear()  # type: ignore[attr-defined]
+    one.maintenance.sweep_working_sets()
+    catalog.state.sessions.update(newer)  # type: ignore[attr-defined]
+    one.sessions.close(LOCAL_PRINCIPAL, S1)
+    one.maintenance.sweep_working_sets()
+    (aside,) = one.leftovers.set_aside()
+    assert Path(aside.folder, "mine").read_bytes() == b"not saved yet"
+
+
 def test_a_session_opened_anew_where_an_unknown_one_was_does_not_empty_its_folder(make: MakeManifold) -> None:
     clock = ManualClock()
     one = make("one", clock=clock)

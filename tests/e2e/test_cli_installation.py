@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from manifold_common.errors import ErrorKind
 from manifold_local.cli.exit_codes import EXIT_CODES
 
-from tests.support.cli import Program
+from tests.support.cli import EXECUTABLE, Program
 from tests.support.shown import run_shown
 from tests.support.zygote import Zygote
 
@@ -31,6 +33,24 @@ def test_a_working_set_is_set_aside_listed_brought_back_and_removed(program: Pro
     assert program.json("leftovers", "remove", found["name"])["removed"] == [found["name"]]
     assert program.json("leftovers", "list")["set_aside"] == []
     assert program.error("leftovers", "remove", found["name"], code=EXIT_CODES[ErrorKind.NOT_FOUND])
+
+
+def test_the_way_back_that_the_list_shows_brings_only_what_was_changed(program: Program) -> None:
+    name = program.project({"a": b"one", "b": b"two", "d/x": b"three"})
+    (program.checkout(name, "sparse-1", "--path", "/d") / "d" / "x").write_bytes(b"mine")
+    (program.checkout(name, "old-1") / "new").write_bytes(b"mine too")
+    (program.checkout(name, "other-1") / "b").write_bytes(b"of others")
+    program("commit", "other-1")
+    for session in ("sparse-1", "old-1"):
+        program("leftovers", "set-aside", session)
+    for one in program.json("leftovers", "list")["set_aside"]:
+        assert one["bring_back"] in program("leftovers", "list").stderr.decode()
+        script = f'set -e\n{one["bring_back"]}\ncd "$work"\nmanifold commit'
+        environ = program.environ(PATH=f"{EXECUTABLE.parent}:{os.environ['PATH']}")
+        subprocess.run(["bash", "-c", script], check=True, env=environ, cwd=program.folder, timeout=60)
+        program("leftovers", "remove", one["name"])
+    found = {path: program("cat", name, path).stdout for path in ("a", "b", "d/x", "new")}
+    assert found == {"a": b"one", "b": b"of others", "d/x": b"mine", "new": b"mine too"}
 
 
 def test_leftovers_are_removed_only_when_it_is_said_which(program: Program) -> None:
@@ -78,10 +98,15 @@ def test_a_session_that_went_on_on_another_machine_is_not_closed_unasked(
         nodes.append(Program(tmp_path / name, ram_folder / name, zygote, variables))
     left, there = nodes
     project = left.project({"a": b"one"})
-    left.checkout(project, "s1")
+    work = left.checkout(project, "s1")
     (there.checkout(project, "s1") / "mine").write_bytes(b"not saved")
     error = left.error("close", "s1", code=EXIT_CODES[ErrorKind.CONFLICT])
     assert "has gone on on" in error["message"]
+    assert "left behind" in left.text("sessions")
+    (work / "own").write_bytes(b"not saved either")
+    error = left.error("close", "s1", code=EXIT_CODES[ErrorKind.CONFLICT])
+    assert "has gone on on" in error["message"]
+    assert str(work) in error["message"]
     assert there.json("commit", "s1")["added"] == 1
     there("close", "s1")
     assert there.json("sessions")["items"] == []

@@ -322,6 +322,29 @@ def test_a_session_that_was_reopened_elsewhere_starts_anew_once_nothing_is_lost_
     assert [path.name for path in Path(found.path).iterdir()] == ["a"]
 
 
+def test_a_session_that_was_closed_elsewhere_is_opened_again_only_once_nothing_is_lost_by_that(
+    server: RemoteServer, make_client: MakeClient
+) -> None:
+    project = new_project(server.manifold, a=b"one")
+    one, two = make_client("one"), make_client("two")
+    work = Path(one.sessions.checkout(S1, project).path)
+    (work / "left").write_bytes(b"behind")
+    two.sessions.close(S1)
+    for action in (one.sessions.status, one.sessions.save, one.sessions.commit):
+        with pytest.raises(NotFound, match="its working set is still here") as refused:
+            action(S1)
+        assert f"close {S1} --discard" in (refused.value.hint or "")
+    with pytest.raises(SessionMoved, match=r"was closed since .* may hold"):
+        one.sessions.checkout(S1, project)
+    assert (work / "left").read_bytes() == b"behind"
+    assert two.sessions.all() == [], "looking at it opens none"
+    (work / "left").unlink()
+    with pytest.raises(SessionMoved, match="may hold"):  # a new process has no key to hold content against
+        make_client("one").sessions.checkout(S1, project)
+    assert one.sessions.checkout(S1, project).kind is CheckoutKind.NEW
+    assert [path.name for path in work.iterdir()] == ["a"]
+
+
 def test_closing_what_is_left_of_an_earlier_session_leaves_the_new_one_alone(
     server: RemoteServer, make_client: MakeClient
 ) -> None:
@@ -331,7 +354,7 @@ def test_closing_what_is_left_of_an_earlier_session_leaves_the_new_one_alone(
     (work / "left").write_bytes(b"behind")
     two.sessions.close(S1)
     there = Path(two.sessions.checkout(S1, project).path)
-    one.sessions.close(S1)
+    assert one.sessions.close(S1).has_newer
     assert (work.exists(), there.exists(), [row.session for row in one.sessions.all()]) == (False, True, [S1])
     assert one.sessions.checkout(S1, project).entries == 1
 

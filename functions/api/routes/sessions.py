@@ -142,10 +142,10 @@ def commit(
 @router.delete(
     "/{session}",
     status_code=204,
-    responses={**responses(409, 412), **also(202, Closed, "Closed, and not yet gone.")},
+    responses={**responses(409, 412), **also(202, Closed, "Closed, and some of it is still there.")},
 )
 def close(request: Request, caller: Caller, session: SessionRef) -> Response:
     """Drop the session, its working directory and its draft. Closing a closed one is no error."""
     check_session(caller, request.headers, parse_session_id(session))
     done = caller.manifold.sessions.close(caller.principal, parse_session_id(session))
-    return answered(done, 202) if done.left else Response(status_code=204)
+    return answered(done, 202) if done.left or done.set_aside else Response(status_code=204)

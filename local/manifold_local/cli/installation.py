@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.wording import plural
@@ -11,7 +11,10 @@ from manifold_common.ids import parse_session_id
 
 from manifold_local.cli.arguments import SessionArgument
 from manifold_local.cli.call import Call, command
-from manifold_local.cli.output import human_time, print_line, print_table, safe
+from manifold_local.cli.output import human_time, print_line, print_table, safe, shell_words
+
+if TYPE_CHECKING:
+    from manifold_common.services.sessions.leftovers import Origin
 
 
 def adopt(
@@ -54,6 +57,7 @@ def leftovers(call: Call) -> None:
     with call.manifold() as manifold:
         found = manifold.leftovers
         aside, others, removing = found.set_aside(), found.strangers(), found.being_removed()
+        ways_back = {one.name: _way_back(call, found.origin(one)) for one in aside}
 
     def say() -> None:
         if not (aside or others or removing):
@@ -72,7 +76,13 @@ def leftovers(call: Call) -> None:
                     for one in aside
                 ],
             )
-            call.note("'manifold leftovers remove NAME' removes one; 'manifold import PROJECT FOLDER' brings it back")
+            call.note("'manifold leftovers remove NAME' removes one for good")
+            for name, way in ways_back.items():
+                what = safe(name)
+                if way is None:
+                    call.note(f"nobody knows what {what} was made from: copy from its folder what is needed")
+                else:
+                    call.note(f"to have the files of {what} in a new session, where 'commit' merges them:\n  {way}")
         for folder, count in others:
             print_line(f"{safe(folder)}: {plural(count, 'working set')} of another installation or an older release")
         for path in removing:
@@ -88,6 +98,7 @@ def leftovers(call: Call) -> None:
                     "since": one.at.isoformat(),
                     "reason": one.reason,
                     "path": one.folder,
+                    "bring_back": ways_back[one.name],
                 }
                 for one in aside
             ],
@@ -96,6 +107,19 @@ def leftovers(call: Call) -> None:
         },
         say,
     )
+
+
+def _way_back(call: Call, origin: Origin | None) -> str | None:
+    """Return a command that makes a session of what is set aside: on the generation that it was made from, and with the
+    same paths. Otherwise what others changed since, or what it never had, would be taken for changes of its own."""
+    if origin is None:
+        return None
+    base = origin.base
+    seen = str(base.generation) if base.commit is None else str(base)
+    paths = [word for pattern in origin.paths for word in ("--path", pattern)]
+    where = ["--generation", str(base.generation), "--seen-generation", seen, *paths]
+    made = call.command("checkout", origin.project, *where)
+    return f'work="$({made})" && {shell_words("cp", "-a", "--remove-destination", f"{origin.folder}/.")} "$work"'
 
 
 def remove(

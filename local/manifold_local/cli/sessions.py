@@ -45,7 +45,7 @@ from manifold_local.cli.output import (
 from manifold_local.streams import OutputLost
 
 if TYPE_CHECKING:
-    from manifold_local.cli.backend import Backend
+    from manifold_local.cli.backend import Backend, OpenSession
 
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 _NAME_PART_CHARS = 40
@@ -107,7 +107,12 @@ def checkout(
     )
     if done.missing is not None:
         since = human_time(done.missing.since)
-        if done.missing.is_lost:
+        if done.missing.set_aside:
+            call.warn(
+                f"its working set here was set aside: what was changed there after {since} and not saved is in "
+                f"{safe(done.missing.set_aside)}; 'manifold leftovers list' says how to bring it back"
+            )
+        elif done.missing.is_lost:
             call.warn(f"its working set here is gone: what was changed there after {since} and not saved is lost")
         else:
             call.warn(
@@ -237,8 +242,16 @@ def close(
         done = backend.close(chosen)
     if done.left:
         call.warn(f"a process still works in its folder, and puts plaintext there: {safe(done.left)}; end that process")
+    if done.set_aside:
+        call.warn(
+            f"what was changed here and saved nowhere is set aside in {safe(done.set_aside)}; "
+            "'manifold leftovers list' says how to bring it back"
+        )
     if _is_in_a_removed_folder():
         call.note("this shell is in its folder, which is gone now: cd ~")
+    if done.has_newer:
+        again = call.command("close", chosen, "--discard")
+        call.warn(f"only what was here is gone: session {chosen} was opened anew elsewhere, and is open: {again}")
     call.answer(done, lambda: print_line(f"closed {chosen}"))
 
 
@@ -282,7 +295,7 @@ def show_all(
                     safe(names[row.shown.project]),
                     str(row.shown.base_generation),
                     human_time(row.shown.draft_saved_at) if row.shown.draft_saved_at else "-",
-                    "yes" if row.is_here else "no",
+                    _where(row),
                     human_time(row.shown.expires_at),
                 )
                 for row in rows
@@ -292,6 +305,12 @@ def show_all(
         )
 
     call.answer(SessionPage(items=items, next_cursor=None), say)
+
+
+def _where(row: OpenSession) -> str:
+    if not row.is_here:
+        return "no"
+    return "yes" if row.elsewhere is None else "left behind"
 
 
 def _session(backend: Backend, named: str | None) -> SessionId:
@@ -313,19 +332,20 @@ def _session(backend: Backend, named: str | None) -> SessionId:
 
 def _refuse_loss(backend: Backend, session: SessionId) -> None:
     """Raises Conflict: the session has changes that are not committed, or may have them on another machine."""
-    rows = [row for row in backend.sessions() if row.session == session]
-    if rows and rows[0].elsewhere is not None:
-        raise Conflict(
-            f"session '{session}' has gone on on {safe(rows[0].elsewhere)}: what was changed there and not saved would "
-            "be lost",
-            hint="close it there, check it out here first, or close it with --discard",
-        )
+    row = next((row for row in backend.sessions() if row.session == session), None)
     try:
         changed = len(backend.status(session, checksum=True).differences)
     except NotFound:
-        if not rows:
+        if row is None:
             raise
-        changed = int(rows[0].shown.draft_saved_at is not None)
+        changed = int(row.elsewhere is None and row.shown.draft_saved_at is not None)
+    if row is not None and row.elsewhere is not None:
+        raise Conflict(
+            f"session '{session}' has gone on on {safe(row.elsewhere)}: what was changed there and not committed would "
+            "be lost" + (f"; what it left here, in {safe(row.folder or '')}, has changes too" if changed else ""),
+            hint="close it there, check it out here first, or close it with --discard"
+            + (": that sets aside what is here and saved nowhere" if changed else ""),
+        )
     if changed:
         raise Conflict(
             f"session '{session}' has changes that are not committed",

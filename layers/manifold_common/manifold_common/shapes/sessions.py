@@ -72,6 +72,7 @@ class Missing(Dated, frozen=True):
     node: Annotated[str, Meta(description="The machine that it was on.")]
     is_lost: Annotated[bool, Meta(description="It was on this machine, and is gone. Otherwise it may still be there.")]
     since: Annotated[Moment, Meta(description="What was changed in it after that, and not saved, is not restored.")]
+    set_aside: Annotated[str, Meta(description="Its directory, if it was set aside on this machine. Else empty.")] = ""
 
 
 class CheckoutKind(Enum):
@@ -114,6 +115,16 @@ class Closed(Answer, frozen=True):
         str,
         Meta(description="What a process that works in the directory puts there; its removal goes on. Empty: nothing."),
     ] = ""
+    set_aside: Annotated[
+        str,
+        Meta(
+            description="The directory of what was left on this machine when the session went on elsewhere, and was "
+            "saved nowhere: it was set aside. Empty: nothing was."
+        ),
+    ] = ""
+    has_newer: Annotated[
+        bool, Meta(description="Another session of that name was opened meanwhile, and stays. Only a client says so.")
+    ] = False
 
 
 class Session(Dated, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from manifold_common.adapters.memory.clock import ManualClock
 from manifold_common.bootstrap import Manifold
@@ -94,3 +96,16 @@ def test_a_working_set_that_was_saved_and_removed_when_its_time_was_over_is_not_
 
 def test_a_new_session_misses_nothing(here: Manifold, project: ProjectId) -> None:
     assert here.sessions.checkout(LOCAL_PRINCIPAL, S1, project).missing is None
+
+
+def test_a_working_set_that_was_set_aside_is_not_said_to_be_lost(here: Manifold, project: ProjectId) -> None:
+    (check_out(here, project) / "mine").write_bytes(b"not saved")
+    catalog = here.context.catalog
+    dumped = dict(catalog.state.sessions)  # type: ignore[attr-defined]
+    catalog.state.sessions.clear()  # type: ignore[attr-defined]
+    here.maintenance.sweep_working_sets()
+    catalog.state.sessions.update(dumped)  # type: ignore[attr-defined]
+    done = come_back(here)
+    assert done.missing is not None
+    assert not done.missing.is_lost
+    assert (Path(done.missing.set_aside) / "mine").read_bytes() == b"not saved"

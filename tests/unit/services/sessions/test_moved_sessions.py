@@ -240,3 +240,18 @@ def test_where_nobody_knows_what_a_left_working_set_was_made_from_what_differs_i
     assert look(left) == before
     make_manifold(node="a").sessions.checkout(LOCAL_PRINCIPAL, S1, request=CheckoutRequest(strategy=Strategy.THEIRS))
     assert (left / "a").read_bytes() == b"saved"
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["clean", "dirty"])
+def test_what_is_only_here_of_a_session_that_went_on_elsewhere_is_set_aside_when_it_is_closed_here(
+    here: Manifold, there: Manifold, project: ProjectId, own: bool
+) -> None:
+    left = check_out(here, project)
+    check_out(there)
+    if own:
+        (left / "mine").write_bytes(b"only here")
+    done = here.sessions.close(LOCAL_PRINCIPAL, S1)
+    assert not left.exists()
+    assert [one.folder for one in here.leftovers.set_aside()] == ([done.set_aside] if own else [])
+    if own:
+        assert (Path(done.set_aside) / "mine").read_bytes() == b"only here"

@@ -32,12 +32,10 @@ from manifold_common.ids import (
     parse_session_id,
     parse_tenant_id,
     parse_user_id,
-    parse_working_set_id,
 )
 from manifold_common.ports.clock import Clock
 
 _LOCK_POLL_SECONDS = 0.02
-_ID_CHARACTERS = 26
 
 
 class WorkspaceMode(Enum):
@@ -87,6 +85,16 @@ class Location:
 
     def exists(self) -> bool:
         return os.path.isdir(self.work)
+
+    def is_empty(self) -> bool:
+        """Tell whether it holds nothing. One that cannot be read may hold something."""
+        try:
+            with os.scandir(self.work) as entries:
+                return next(entries, None) is None
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
 
 class WorkingSetFolders:
@@ -345,12 +353,3 @@ def _try_lock(location: Location) -> int | None:
         pass
     os.close(fd)
     return None
-
-
-def read_id(location: Location) -> WorkingSetId | None:
-    """Return what a working set is called, or ``None`` where that is not known."""
-    try:
-        with open(location.id, encoding="ascii") as file:
-            return parse_working_set_id(file.read(_ID_CHARACTERS))
-    except (OSError, UnicodeDecodeError, InvalidInput):
-        return None

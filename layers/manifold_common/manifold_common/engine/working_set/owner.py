@@ -10,17 +10,22 @@ from typing import Annotated
 import msgspec
 
 from manifold_common.domain.access import Principal
+from manifold_common.errors import InvalidInput
 from manifold_common.ids import (
     IncarnationId,
     ProjectId,
     SessionId,
     TenantId,
     UserId,
+    WorkingSetId,
     parse_project_id,
     parse_session_id,
     parse_tenant_id,
     parse_user_id,
+    parse_working_set_id,
 )
+
+_ID_CHARACTERS = 26
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -79,6 +84,15 @@ def read_owner(meta: str, incarnation: IncarnationId | None = None) -> Owner | N
     if incarnation is not None and record.incarnation != incarnation:
         return None
     return Owner(record.tenant, record.user, record.session, record.project, record.opened_at)
+
+
+def read_id(meta: str) -> WorkingSetId | None:
+    """Return what a working set is called, or ``None`` where that is not known."""
+    try:
+        with open(f"{meta}/id", encoding="ascii") as file:
+            return parse_working_set_id(file.read(_ID_CHARACTERS))
+    except (OSError, UnicodeDecodeError, InvalidInput):
+        return None
 
 
 def write_new(path: str, data: bytes) -> None:

@@ -20,9 +20,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from manifold_common.engine.working_set.folders import translate
-from manifold_common.engine.working_set.owner import Owner, read_owner, write_new
+from manifold_common.engine.working_set.owner import Owner, read_id, read_owner, write_new
 from manifold_common.engine.working_set.removal import remove_tree
 from manifold_common.errors import NotFound
+from manifold_common.ids import WorkingSetId
 from manifold_common.ports.clock import Clock
 
 ASIDE, GONE = ".aside", ".gone"
@@ -93,6 +94,13 @@ class RetiredSets:
     def aside(self) -> list[SetAside]:
         """Return what is set aside, by name."""
         return [found for path in _entries(self._aside) if (found := _look(path)) is not None]
+
+    def find(self, working_set: WorkingSetId) -> SetAside | None:
+        """Return the working set of that name, if it is set aside."""
+        for path in _entries(self._aside):
+            if read_id(path) == working_set:
+                return _look(path)
+        return None
 
     def drop(self, name: str) -> str | None:
         """Remove what was set aside under this name. Returns as ``remove``. Raises NotFound."""

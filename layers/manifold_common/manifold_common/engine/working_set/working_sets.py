@@ -16,8 +16,8 @@ from manifold_common.domain.patience import patience
 from manifold_common.domain.unknown import reopened
 from manifold_common.engine.working_set.closed_folders import close_again
 from manifold_common.engine.working_set.folders import translate
-from manifold_common.engine.working_set.location import Location, WorkingSetFolders, read_id
-from manifold_common.engine.working_set.owner import Owner
+from manifold_common.engine.working_set.location import Location, WorkingSetFolders
+from manifold_common.engine.working_set.owner import Owner, read_id
 from manifold_common.engine.working_set.retired import SetAside
 from manifold_common.engine.working_set.state import (
     DurableChanges,
@@ -148,7 +148,7 @@ class WorkingSets:
 
     def _opened(self, owner: Owner, location: Location) -> OpenWorkingSet:
         state, stored = self._load(owner, location)
-        return OpenWorkingSet(owner, location, state, stored, load_step(location.step), read_id(location))
+        return OpenWorkingSet(owner, location, state, stored, load_step(location.step), read_id(location.meta))
 
     def begin(self, opened: OpenWorkingSet, step: Step) -> None:
         """Note a step that is about to change more than one thing. Raises NoSpace, Unavailable."""
@@ -216,6 +216,11 @@ class WorkingSets:
 def ended_elsewhere(session: SessionId) -> str:
     """Return why a working set is set aside that holds what was saved nowhere."""
     return f"session '{session}' has ended elsewhere, without what was changed here"
+
+
+def went_on_elsewhere(session: SessionId) -> str:
+    """Return why a working set is set aside that its session has left, and that was changed since."""
+    return f"session '{session}' went on elsewhere, without what was changed here"
 
 
 def _stamp(path: str) -> tuple[int, int]:

@@ -11,6 +11,9 @@ lacks what was just committed, the files stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from msgspec import structs
 
 from manifold_common.domain.arguments import checked_flag, checked_session
@@ -78,10 +81,21 @@ class RemoteSessions:
         local = self._find(session)
         known = None if local is None else self._base_of(local)
 
-        def plan(known: Point | None, restore: bool) -> SessionPlan:
+        def plan(known: Point | None, restore: bool, project: ProjectId | None = project) -> SessionPlan:
             return generations.plan_session(session, project, request, known=known, restore=restore)
 
-        found = plan(known, local is None)
+        if local is not None:
+            try:
+                found = plan(known, False, None)  # which opens none
+                if project not in (None, found.plan.project):
+                    found = plan(known, False)
+            except NotFound:
+                if not self._is_closed(session):
+                    raise
+                self._refuse_if_changed(local, None)
+                local = known = None
+        if local is None:
+            found = plan(None, True)
         owner, dropped = _owner(found), found.dropped_draft
         if local is not None and local != owner:
             # An earlier session of that name, which was closed elsewhere, or so the server says.
@@ -136,9 +150,17 @@ class RemoteSessions:
         self._working_sets.note_durable(opened, DurableChanges.of(base.head.point, draft.changes))
         return CheckoutKind.RESTORED
 
-    def _refuse_if_changed(self, local: Owner, found: SessionPlan) -> None:
-        """Raises SessionMoved: what is here of an earlier session was changed since its base, as far as can be told."""
-        changed = (local.principal, local.project) != (_owner(found).principal, found.plan.project)
+    def _refuse_if_changed(self, local: Owner, found: SessionPlan | None) -> None:
+        """Look before what is here of an earlier session is replaced.
+
+        Args: ``found``: the session that is open now, if one is.
+
+        Raises SessionMoved: it was changed since its base, as far as can be told.
+        """
+        changed = found is not None and (local.principal, local.project) != (
+            _owner(found).principal,
+            found.plan.project,
+        )
         with self._working_sets.open(local) as opened:
             if not opened.location.exists():
                 return
@@ -147,7 +169,7 @@ class RemoteSessions:
             except ManifoldError:
                 changed = True
             if changed:
-                raise _left_here(local.session, opened.location.work)
+                raise _left_here(local.session, opened.location.work, found is not None)
 
     # --- commit ---------------------------------------------------------------------------------------------------
 
@@ -167,7 +189,7 @@ class RemoteSessions:
         """
         checked_flag(checksum, "checksum")
         owner = self._owner(session)
-        with self._working_sets.open(owner) as opened:
+        with self._working_sets.open(owner) as opened, self._saying_if_closed(opened):
             self._finish_step(opened, intent.strategy)
             upload, seen, content = self._prepare(opened, checksum, progress)
             state, found = seen.state, seen.found
@@ -199,7 +221,7 @@ class RemoteSessions:
         """Store what the working set has changed on the server, without publishing it. Raises as ``commit``."""
         checked_flag(checksum, "checksum")
         owner = self._owner(session)
-        with self._working_sets.open(owner) as opened:
+        with self._working_sets.open(owner) as opened, self._saying_if_closed(opened):
             upload, seen, content = self._prepare(opened, checksum, None)
             if not seen.is_significant:
                 self._take_off_draft(opened, upload, seen, content)
@@ -277,7 +299,10 @@ class RemoteSessions:
         with self._working_sets.open(owner) as opened:
             if not opened.location.exists():
                 raise _not_here(session)
-            plan = self._generations.plan_session(session, owner.project, content=False).plan
+            with self._saying_if_closed(opened):
+                plan = self._generations.plan_session(session, content=False).plan  # by its project, it may be opened
+            if plan.project != owner.project:
+                raise _left_here(session, opened.location.work, True)
             seen = self._survey(opened, checksum=checksum)
             return status_of(opened, seen, plan.head_generation)
 
@@ -287,8 +312,8 @@ class RemoteSessions:
     def close(self, session: SessionId) -> Closed:
         """Drop the session, on the server and here. Closing one that is closed already is no error.
 
-        Where the server has another one of that name by now, opened since, that one stays. What is left here
-        nobody goes on to remove but the next command.
+        Where the server has another one of that name by now, opened since, that one stays, and the answer says so. What
+        is left here nobody goes on to remove but the next command.
         """
         session = checked_session(session)
         local = self._find(session)
@@ -296,9 +321,27 @@ class RemoteSessions:
             self._context.server.close_session(session)
             return Closed(session=session)
         with self._working_sets.open(local) as opened:
-            if not self._is_anothers(local):
+            has_newer = self._is_anothers(local)
+            if not has_newer:
                 self._context.server.close_session(session)
-            return Closed(session=session, left=self._working_sets.wipe(opened) or "")
+            return Closed(session=session, left=self._working_sets.wipe(opened) or "", has_newer=has_newer)
+
+    def _is_closed(self, session: SessionId) -> bool:
+        try:
+            self._generations.session(session)
+        except NotFound:
+            return True
+        return False
+
+    @contextmanager
+    def _saying_if_closed(self, opened: OpenWorkingSet) -> Iterator[None]:
+        """Raises NotFound, with where its files are, when what was not found is the session."""
+        try:
+            yield
+        except NotFound:
+            if self._is_closed(opened.owner.session):
+                raise _closed_there(opened.owner.session, opened.location.work) from None
+            raise
 
     def _is_anothers(self, local: Owner) -> bool:
         try:
@@ -334,17 +377,29 @@ def _has(tree: Tree, base: Tree, changes: Changes) -> bool:
     ) and not any(path in tree for path in changes.deletes if path in base and base[path].kind != DIRECTORY)
 
 
-def _left_here(session: SessionId, folder: str) -> SessionMoved:
-    error = SessionMoved(session)
+def _left_here(session: SessionId, folder: str, is_anew: bool) -> SessionMoved:
+    error, what = SessionMoved(session), "opened anew" if is_anew else "closed"
+    holds = "holds" if is_anew else "may hold"
     error.message = (
-        f"the server says that session '{session}' was opened anew since it was checked out here, where {folder} holds "
-        "changes of the earlier one"
+        f"the server says that session '{session}' was {what} since it was checked out here, where {folder} "
+        f"{holds} changes of the earlier one"
     )
     error.hint = (
-        f"copy what is needed from there; then 'manifold --remote URL close {session}' removes what is here, and a "
-        "checkout brings the new one"
+        f"copy what is needed from there; then {_removal(session)}, and a checkout with the project's name brings a "
+        "new one"
     )
     return error
+
+
+def _closed_there(session: SessionId, folder: str) -> NotFound:
+    return NotFound(
+        f"there is no session '{session}' any more on the server, and its working set is still here, in {folder}",
+        hint=f"copy what is needed from there; then {_removal(session)}",
+    )
+
+
+def _removal(session: SessionId) -> str:
+    return f"'manifold --remote URL close {session} --discard' removes what is here"
 
 
 def _not_here(session: SessionId) -> NotFound:

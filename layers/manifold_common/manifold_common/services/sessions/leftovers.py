@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.history import Point
 from manifold_common.domain.installation import Standing
 from manifold_common.domain.unknown import not_here
+from manifold_common.engine.working_set.location import Location
 from manifold_common.engine.working_set.retired import SetAside
+from manifold_common.engine.working_set.state import load_state
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet, WorkingSets
 from manifold_common.errors import NotFound, Unavailable
-from manifold_common.ids import SessionId
+from manifold_common.ids import ProjectId, SessionId
 from manifold_common.nearest import did_you_mean, nearest
 
 
@@ -21,6 +25,15 @@ class Stranger(NamedTuple):
 
     folder: str
     working_sets: int
+
+
+class Origin(NamedTuple):
+    """What a working set was made from."""
+
+    folder: str
+    project: ProjectId
+    base: Point
+    paths: list[str]
 
 
 class Leftovers:
@@ -35,6 +48,13 @@ class Leftovers:
     def set_aside(self) -> list[SetAside]:
         """Return what is set aside, by name."""
         return self._working_sets.folders.retired.aside()
+
+    def origin(self, one: SetAside) -> Origin | None:
+        """Return what a working set that is set aside was made from; ``None`` where nobody knows."""
+        if one.owner is None:
+            return None
+        found = load_state(Location(one.folder, os.path.dirname(one.folder)).state, one.owner.tenant, one.owner.project)
+        return None if found is None else Origin(one.folder, found.project, found.base, found.scope)
 
     def being_removed(self) -> list[str]:
         """Return the folders whose removal has not come to its end."""

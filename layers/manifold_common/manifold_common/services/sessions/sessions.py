@@ -27,7 +27,7 @@ from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.materialise import Progress
 from manifold_common.engine.working_set.owner import Owner
 from manifold_common.engine.working_set.scope import Scope
-from manifold_common.engine.working_set.working_sets import OpenWorkingSet
+from manifold_common.engine.working_set.working_sets import OpenWorkingSet, went_on_elsewhere
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.catalog import SessionRow, SessionView
@@ -247,7 +247,13 @@ class Sessions:
     def _missing(self, row: SessionRow) -> Missing | None:
         if row.working_set is None or row.node is None or row.durable_at is None:
             return None
-        return Missing(node=row.node, is_lost=row.node == self._context.node, since=row.durable_at)
+        aside = self._working_sets.folders.retired.find(row.working_set)
+        return Missing(
+            node=row.node,
+            is_lost=aside is None and row.node == self._context.node,
+            since=row.durable_at,
+            set_aside="" if aside is None else aside.folder,
+        )
 
     def _bring(self, opened: OpenWorkingSet, row: SessionRow, target: Point, strategy: Strategy) -> bool:
         """Make the working set be at ``target``; tell whether it was not. Its lock is held.
@@ -309,6 +315,9 @@ class Sessions:
     def close(self, principal: Principal, session: SessionId) -> Closed:
         """Drop the session, its working set and its draft. Closing one that is closed already is no error.
 
+        If the session has gone on elsewhere, what was changed here and saved nowhere is set aside: nobody who looked at
+        the session has seen it.
+
         What a process in the folder writes while it is removed may be left; housekeeping goes on to remove it.
         """
         view = self._context.catalog.view_session(principal.tenant, principal.user, session)
@@ -316,7 +325,11 @@ class Sessions:
             return Closed(session=session)
         row = view.session
         with self._working_sets.open(owner_of(row)) as opened:
+            was_left = not row.is_at(opened.id) and self._relocation.has_own_changes(opened, row)
             self._context.catalog.close_session(principal.tenant, principal.user, session)
+            if was_left:
+                done = self._working_sets.set_aside(opened, went_on_elsewhere(session))
+                return Closed(session=session, set_aside=done.folder)
             return Closed(session=session, left=self._working_sets.wipe(opened) or "")
 
 

@@ -14,7 +14,12 @@ from datetime import timedelta
 
 from manifold_common.engine.working_set.location import Location, WorkspaceMode
 from manifold_common.engine.working_set.owner import Owner
-from manifold_common.engine.working_set.working_sets import OpenWorkingSet, WorkingSets, ended_elsewhere
+from manifold_common.engine.working_set.working_sets import (
+    OpenWorkingSet,
+    WorkingSets,
+    ended_elsewhere,
+    went_on_elsewhere,
+)
 from manifold_common.errors import ManifoldError, NotFound, PartlyDone, SessionBusy, SessionMoved
 from manifold_common.ids import ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import ProjectRow, ReadPlan, SessionView
@@ -129,7 +134,7 @@ class Maintenance:
         sets = self._working_sets.folders
         if sets.mode is WorkspaceMode.LEGACY:
             return 0  # the plaintext folders are the users'
-        removed, failed = self._sweep_ownerless(stop) + self._sweep_aside(stop), Failures("remove the working set of")
+        removed, failed = self._sweep_ownerless(stop), Failures("remove the working set of")
         for left in sets.retired.remove_rest():
             _log.warning("plaintext of a working set that has ended is still there: %s", left)
         for owner in sets.found():
@@ -151,7 +156,7 @@ class Maintenance:
         view = catalog.view_session(owner.tenant, owner.user, owner.session)
         if view is None or owner_of(view.session) != owner:
             if not self._was_ended(owner):
-                self._set_aside(opened, _unknown(owner))
+                self._set_aside(opened, f"the catalog does not know of session '{owner.session}'")
             elif self._relocation.has_own_changes(opened):
                 self._set_aside(opened, ended_elsewhere(owner.session))
             else:
@@ -161,7 +166,7 @@ class Maintenance:
             return False
         if not view.session.is_at(opened.id):
             if self._relocation.has_own_changes(opened, view.session):
-                self._set_aside(opened, f"session '{owner.session}' went on elsewhere, without what was changed here")
+                self._set_aside(opened, went_on_elsewhere(owner.session))
             else:
                 self._wipe(opened)  # the session has ended elsewhere, with all that was saved since
             return True
@@ -192,7 +197,8 @@ class Maintenance:
         return self._context.catalog.was_ended(owner.tenant, owner.user, owner.session, owner.opened_at)
 
     def _sweep_ownerless(self, stop: Stop) -> int:
-        """Remove what lies in the place of a session that has ended, or holds no files; set aside what nobody knows."""
+        """Remove the places that hold no files, and set the others aside: without the record, nobody can tell what of
+        them is saved."""
         sets, removed = self._working_sets.folders, 0
         for location in sets.ownerless():
             if stop():
@@ -200,7 +206,7 @@ class Maintenance:
             with sets.held(location) as ours:
                 if not ours or self._is_alive(location):
                     continue
-                if not location.exists() or self._has_ended(location):
+                if location.is_empty():
                     sets.wipe(location)
                 else:
                     done = sets.set_aside(location, "its owner's record is lost")
@@ -211,24 +217,6 @@ class Maintenance:
     def _is_alive(self, location: Location) -> bool:
         session = location.session
         return session is not None and self._context.catalog.view_session(*session) is not None
-
-    def _has_ended(self, location: Location) -> bool:
-        session = location.session
-        return session is not None and self._context.catalog.was_ended(*session, opened_at=None)
-
-    def _sweep_aside(self, stop: Stop) -> int:
-        """Remove what was set aside because nobody knew its session, where it is known by now that this has ended.
-
-        What was set aside for another reason holds work that the session does not have, and outlives it.
-        """
-        retired, removed = self._working_sets.folders.retired, 0
-        for one in retired.aside():
-            if stop():
-                break
-            if one.owner is not None and one.reason == _unknown(one.owner) and self._was_ended(one.owner):
-                retired.drop(one.name)
-                removed += 1
-        return removed
 
     def sweep_sessions(self, *, stop: Stop = never) -> int:
         """Close sessions that are over and whose machine did not do it: it has been gone for a whole time to live.
@@ -307,7 +295,3 @@ class Maintenance:
             if len(rows) < _PAGE:
                 return
             after = (rows[-1].tenant, rows[-1].project)
-
-
-def _unknown(owner: Owner) -> str:
-    return f"the catalog does not know of session '{owner.session}'"
