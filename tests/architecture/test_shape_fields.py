@@ -19,6 +19,7 @@ SOMETHING_ELSE = {
     "manifold_common.adapters.remote.problems": {"base_generation", "head_generation"},  # details of an error
     "manifold_common.services.remote.transfer": {"head_generation"},
     "manifold_local.cli.conflicts": {"head_generation"},
+    "manifold_local.cli.installation": {"set_aside"},  # a list of what was, not the answer to a close
     "manifold_common.services.keys.rewrap": {"key_name", "key_version"},  # what a provider says of itself
     "manifold_local.host.logs": {"correlation_id"},  # a line of a log
     "functions.invocation.ids": {"correlation_id"},

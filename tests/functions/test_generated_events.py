@@ -35,7 +35,7 @@ def test_an_api_event_reaches_its_route(function: Function, generated: dict[str,
     function.manifold.projects.create(LOCAL_PRINCIPAL, "demo")
     event = generated[f"apigateway {kind}"]
     answer = function("api", event)
-    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (404, "not_found")
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (404, "unknown_address")
 
     listed = function("api", addressed(event, "GET", "/api/v1/projects", {"limit": "10"}))
     assert (listed["statusCode"], [one["name"] for one in json.loads(listed["body"])["items"]]) == (200, ["demo"])

@@ -17,9 +17,9 @@ from manifold_common.domain.api_address import API
 from manifold_common.domain.arguments import checked_text, json_facts
 from manifold_common.domain.history import Seen
 from manifold_common.domain.paths import check_path
+from manifold_common.domain.unknown import unknown_metadata
 from manifold_common.errors import InvalidInput, ManifoldError, Overloaded, PreconditionFailed
 from manifold_common.ids import ProjectId, UploadId, parse_upload_id
-from manifold_common.nearest import did_you_mean, nearest
 from manifold_common.services.resumable.records import About
 from manifold_common.services.resumable.uploads import Incoming, UploadState
 from manifold_common.shapes.decode import Reading
@@ -378,8 +378,7 @@ def _about_of(request: Request) -> About | None:
     for pair in text.split(","):
         name, _, value = pair.strip().partition(" ")
         if name not in (*_METADATA, *_INFORMATION):
-            hint = did_you_mean(nearest(name, _METADATA), f"it may have {', '.join((*_METADATA, *_INFORMATION))}")
-            raise InvalidInput(f"there is no {name[:40]!r} in Upload-Metadata", hint=hint)
+            raise unknown_metadata(name, (*_METADATA, *_INFORMATION))
         if name in said:
             raise _malformed(f"it says {name!r} twice")
         said[name] = _decoded(value, "Upload-Metadata")

@@ -418,7 +418,7 @@ def test_of_a_creation_that_is_refused_with_its_body_nothing_is_kept_and_that_is
     assert "nothing of the upload is kept" in refused.json()["hint"]
     assert "last byte" not in refused.json()["hint"]
     assert "offset" not in refused.json()["details"]
-    assert not demo.manifold.context.catalog.ended_resumable(datetime.max.replace(tzinfo=UTC))
+    assert are_open(demo) == 0
     assert generation(demo) == 1
 
 

@@ -56,3 +56,11 @@ def unknown_parameter(name: str, known: Collection[str]) -> InvalidInput:
         hint=did_you_mean(nearest(name, known), taken),
         parameter=name[:_SHOWN],
     )
+
+
+def unknown_metadata(name: str, known: Collection[str]) -> InvalidInput:
+    """Args: ``known``: what Upload-Metadata may have."""
+    return InvalidInput(
+        f"there is no {name[:_SHOWN]!r} in Upload-Metadata",
+        hint=did_you_mean(nearest(name, known), f"it may have {', '.join(known)}"),
+    )
