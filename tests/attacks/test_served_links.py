@@ -304,7 +304,7 @@ def test_a_planted_link_is_no_secret(tmp_path: Path) -> None:
         ("bytes=2-4", 206, b"234"), ("bytes=-3", 206, b"789"), ("bytes=8-999999999999", 206, b"89"),
         ("bytes=10-", 416, None), ("bytes=999999999999999999-", 416, None), ("bytes=-0", 416, None),
         ("bytes=5-2", 200, DATA), ("bytes=0-0,1-1,2-2" + ",0-" * 1000, 200, DATA), ("bytes=--1", 200, DATA),
-        ("lines=0-1", 200, DATA), ("bytes=" + "9" * 4000 + "-", 200, DATA),
+        ("lines=0-1", 200, DATA), ("bytes=" + "9" * 4000 + "-", 416, None),
     ],
 )  # fmt: skip
 def test_ranges_have_no_more_than_the_object(

@@ -134,7 +134,7 @@ def lives(openbao: OpenBao, approle: str) -> Lives:
     limited = make_role(openbao, approle, policy, "limited", token_ttl="4s", token_max_ttl="6s")
     batch = make_role(openbao, approle, policy, "batch", token_type="batch", token_ttl="4s")
     providers = {
-        "given": provider_for(openbao, openbao.make_token(policy, period="4s"), mount),
+        "given": provider_for(openbao, openbao.make_token(policy, period="7s"), mount),
         "limited": provider_for(openbao, limited, mount),
         "batch": provider_for(openbao, batch, mount),
     }

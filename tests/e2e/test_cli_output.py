@@ -57,7 +57,8 @@ def test_every_command_answers_in_json(program: Program, tmp_path: Path) -> None
     assert program.json("project", "delete", "json-fork-2", "-y")["name"] == "json-fork-2"
     verified = program.json("verify", name, "--read-data")
     assert (verified["ok"], verified["problems"], verified["commits"]) == (True, [], 3)
-    assert program.json("close", "json-1") == {"session": "json-1", "left": ""}
+    closed = {"session": "json-1", "left": "", "set_aside": "", "has_newer": False}
+    assert program.json("close", "json-1") == closed
     assert program.json("migrate-db") == {"applied": []}
     assert "CREATE ROLE" in program.json("migrate-db", "--print-roles")["script"]
     assert program.json("config", "check")["ok"] is True
