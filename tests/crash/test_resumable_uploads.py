@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -105,13 +105,12 @@ def check(world: World, at: UploadState, why: object) -> None:
     assert fresh.verify.run(LOCAL_PRINCIPAL, at.project, read_data=True).ok, why
 
 
-@pytest.mark.parametrize("kind", ["crash", "crash_after"])
-def test_the_process_dies_at_each_request_to_the_store(world: World, kind: Any) -> None:
+def steps_to_die_at(world: World, plan: Callable[[int], None]) -> int:
+    """Let the process die at the step that ``plan`` is told, from the first on. Returns the first that is not there."""
     for number in itertools.count(1):
         manifold = world.node()
-        project = new_project(manifold, f"p{number}")
-        at = begin(manifold, project, len(CONTENT))
-        world.store.plan(Fault(kind, at=number))
+        at = begin(manifold, new_project(manifold, f"p{number}"), len(CONTENT))
+        plan(number)
         try:
             upload(manifold, at)
             tidy(manifold, world.clock)
@@ -122,27 +121,20 @@ def test_the_process_dies_at_each_request_to_the_store(world: World, kind: Any) 
         break
     world.revive()
     check(world, at, "without a fault")
-    assert number > 5
+    return number
+
+
+@pytest.mark.parametrize("kind", ["crash", "crash_after"])
+def test_the_process_dies_at_each_request_to_the_store(world: World, kind: Any) -> None:
+    assert steps_to_die_at(world, lambda number: world.store.plan(Fault(kind, at=number))) > 5
 
 
 @pytest.mark.parametrize("after", [False, True])
 def test_the_process_dies_at_each_change_of_the_catalog(world: World, after: bool) -> None:
-    for number in itertools.count(1):
-        manifold = world.node()
-        project = new_project(manifold, f"p{number}")
-        at = begin(manifold, project, len(CONTENT))
+    def plan(number: int) -> None:
         world.catalog.at, world.catalog.after = number, after
-        try:
-            upload(manifold, at)
-            tidy(manifold, world.clock)
-        except Crash:
-            world.revive()
-            check(world, at, number)
-            continue
-        break
-    world.revive()
-    check(world, at, "without a fault")
-    assert number > 8
+
+    assert steps_to_die_at(world, plan) > 8
 
 
 def test_what_a_dead_process_left_goes_with_the_upload(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from manifold_common.adapters.postgres.catalog import rows
 from manifold_common.adapters.postgres.database import Database
@@ -14,60 +14,50 @@ from manifold_common.domain.event_place import BEGINNING, EventPlace, Followed
 from manifold_common.ports.catalog import EventsPage, OutboxRow
 from manifold_common.ports.catalog.event_feed import checked_place
 
-# Whether a project or a tenant is followed is said in the statement's text: each has an index of its own.
+
+class _Statements(NamedTuple):
+    page: str
+    end: str
+    newest: str
+
+
+def _statements(followed: str, shown: str, last_removed: str) -> _Statements:
+    """Return what is asked of a project or of a tenant. It is said in the text, since each has an index of its own.
+
+    Args:
+        followed: the condition for events of it. shown: for those that are shown. last_removed: for what was removed,
+            down to the last of it.
+    """
+    removed = f"FROM removed_events WHERE {last_removed}"
+    page = f"""
+SELECT k.removed, k.removed_at, k.there_at, {rows.OUTBOX}
+FROM (
+    SELECT
+        (SELECT sequence {removed}) AS removed,
+        (SELECT created_at {removed}) AS removed_at,
+        (SELECT created_at FROM outbox WHERE {followed} AND sequence = %(after)s) AS there_at
+) AS k LEFT JOIN LATERAL (
+    SELECT * FROM outbox WHERE {shown} AND sequence > coalesce(%(after)s::bigint, k.removed, 0)
+    ORDER BY sequence LIMIT %(limit)s
+) AS o ON true
+ORDER BY o.sequence
+"""
+    end = f"""
+(SELECT sequence, created_at FROM outbox WHERE {shown} ORDER BY sequence DESC LIMIT 1)
+UNION ALL
+(SELECT sequence, created_at {removed})
+ORDER BY sequence DESC LIMIT 1
+"""
+    newest = f"SELECT {rows.OUTBOX} FROM outbox AS o WHERE {shown} ORDER BY sequence DESC LIMIT 1"
+    return _Statements(page, end, newest)
+
+
 _IN_PROJECT: Final = "project_id = %(project)s AND tenant_id = %(tenant)s"
-_IN_TENANT: Final = "tenant_id = %(tenant)s AND sequence <= %(horizon)s"
-_REMOVED_OF_TENANT: Final = "tenant_id = %(tenant)s"
-
-PAGE_OF_PROJECT: Final = f"""
-SELECT k.removed, k.removed_at, k.there_at, {rows.OUTBOX}
-FROM (
-    SELECT
-        (SELECT sequence FROM removed_events WHERE {_IN_PROJECT}) AS removed,
-        (SELECT created_at FROM removed_events WHERE {_IN_PROJECT}) AS removed_at,
-        (SELECT created_at FROM outbox WHERE {_IN_PROJECT} AND sequence = %(after)s) AS there_at
-) AS k LEFT JOIN LATERAL (
-    SELECT * FROM outbox WHERE {_IN_PROJECT} AND sequence > coalesce(%(after)s::bigint, k.removed, 0)
-    ORDER BY sequence LIMIT %(limit)s
-) AS o ON true
-ORDER BY o.sequence
-"""
-
-PAGE_OF_TENANT: Final = f"""
-SELECT k.removed, k.removed_at, k.there_at, {rows.OUTBOX}
-FROM (
-    SELECT
-        (SELECT sequence FROM removed_events WHERE {_REMOVED_OF_TENANT} ORDER BY sequence DESC LIMIT 1) AS removed,
-        (SELECT created_at FROM removed_events WHERE {_REMOVED_OF_TENANT} ORDER BY sequence DESC LIMIT 1) AS removed_at,
-        (SELECT created_at FROM outbox WHERE tenant_id = %(tenant)s AND sequence = %(after)s) AS there_at
-) AS k LEFT JOIN LATERAL (
-    SELECT * FROM outbox WHERE {_IN_TENANT} AND sequence > coalesce(%(after)s::bigint, k.removed, 0)
-    ORDER BY sequence LIMIT %(limit)s
-) AS o ON true
-ORDER BY o.sequence
-"""
-
-END_OF_PROJECT: Final = f"""
-(SELECT sequence, created_at FROM outbox WHERE {_IN_PROJECT} ORDER BY sequence DESC LIMIT 1)
-UNION ALL
-(SELECT sequence, created_at FROM removed_events WHERE {_IN_PROJECT})
-ORDER BY sequence DESC LIMIT 1
-"""
-
-END_OF_TENANT: Final = f"""
-(SELECT sequence, created_at FROM outbox WHERE {_IN_TENANT} ORDER BY sequence DESC LIMIT 1)
-UNION ALL
-(SELECT sequence, created_at FROM removed_events WHERE {_REMOVED_OF_TENANT} ORDER BY sequence DESC LIMIT 1)
-ORDER BY sequence DESC LIMIT 1
-"""
-
-_NEWEST_OF_PROJECT: Final = f"""
-SELECT {rows.OUTBOX} FROM outbox AS o WHERE {_IN_PROJECT} ORDER BY sequence DESC LIMIT 1
-"""
-
-_NEWEST_OF_TENANT: Final = f"""
-SELECT {rows.OUTBOX} FROM outbox AS o WHERE {_IN_TENANT} ORDER BY sequence DESC LIMIT 1
-"""
+_IN_TENANT: Final = "tenant_id = %(tenant)s"
+_OF_PROJECT: Final = _statements(_IN_PROJECT, _IN_PROJECT, _IN_PROJECT)
+_OF_TENANT: Final = _statements(
+    _IN_TENANT, f"{_IN_TENANT} AND sequence <= %(horizon)s", f"{_IN_TENANT} ORDER BY sequence DESC LIMIT 1"
+)
 
 WITH_NEWS: Final = """
 SELECT k.position - 1
@@ -87,9 +77,8 @@ class EventFeed:
     _horizon: EventHorizon
 
     def events_page(self, followed: Followed, after: EventPlace | None, *, limit: int) -> EventsPage:
-        statement = PAGE_OF_TENANT if followed.project is None else PAGE_OF_PROJECT
         params = {**self._scope(followed), "after": after.sequence if after else None, "limit": limit}
-        found = self._db.read(statement, params)
+        found = self._db.read(_asked_of(followed).page, params)
         removed, removed_at, there_at = found[0][:3]
         there = _behind(after.sequence if after else None, there_at)
         place = checked_place(after, _behind(removed, removed_at), there)
@@ -97,13 +86,11 @@ class EventFeed:
         return EventsPage(shown, EventPlace.behind(shown[-1].sequence, shown[-1].created_at) if shown else place)
 
     def events_end(self, followed: Followed) -> EventPlace:
-        statement = END_OF_TENANT if followed.project is None else END_OF_PROJECT
-        found = self._db.read(statement, self._scope(followed))
+        found = self._db.read(_asked_of(followed).end, self._scope(followed))
         return EventPlace.behind(found[0][0], rows.utc(found[0][1])) if found else BEGINNING
 
     def newest_event(self, followed: Followed) -> OutboxRow | None:
-        statement = _NEWEST_OF_TENANT if followed.project is None else _NEWEST_OF_PROJECT
-        found = self._db.read(statement, self._scope(followed))
+        found = self._db.read(_asked_of(followed).newest, self._scope(followed))
         return rows.outbox(found[0]) if found else None
 
     def with_news(self, places: Sequence[tuple[Followed, int]]) -> list[int]:
@@ -118,6 +105,10 @@ class EventFeed:
         if followed.project is None:
             return {"tenant": followed.tenant, "horizon": self._horizon.reach()}
         return {"tenant": followed.tenant, "project": followed.project}
+
+
+def _asked_of(followed: Followed) -> _Statements:
+    return _OF_TENANT if followed.project is None else _OF_PROJECT
 
 
 def _behind(sequence: int | None, created_at: datetime | None) -> EventPlace | None:
