@@ -74,6 +74,11 @@ def etag_of(file: Entry) -> str:
     return f'"{hashlib.sha256(file.content).hexdigest()[:32]}"'
 
 
+def content_bytes(entry: Entry) -> int:
+    """Return the size of a file; 0 for anything else."""
+    return entry.size if entry.kind == FILE else 0
+
+
 def chunk_ids(entry: Entry) -> list[ChunkId]:
     """Return the chunk ids of a file, in order; none for anything else."""
     if entry.kind != FILE:

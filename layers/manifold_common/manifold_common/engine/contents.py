@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from manifold_common.domain.paths import to_display
-from manifold_common.domain.tree import FILE, Entry, chunk_ids
+from manifold_common.domain.tree import Entry, chunk_ids, content_bytes
 from manifold_common.domain.wording import plural
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.errors import CorruptObject
@@ -57,8 +57,8 @@ class Contents:
 
     def of(self, entry: Entry) -> Iterator[Buffer]:
         """Yield the content of the next file, as far as it is wanted. Raises CorruptObject."""
-        first, last = self._wanted.of(self._at, entry.size if entry.kind == FILE else 0)
-        self._at += entry.size if entry.kind == FILE else 0
+        first, last = self._wanted.of(self._at, content_bytes(entry))
+        self._at += content_bytes(entry)
         left = last - first
         while left > 0:
             piece = next(self._pieces)
@@ -78,7 +78,7 @@ class _Wanted(NamedTuple):
 def _places_of(entries: Entries, places: Places, wanted: _Wanted) -> Iterator[Place]:
     at = 0
     for path, entry in entries:
-        end = at + (entry.size if entry.kind == FILE else 0)
+        end = at + content_bytes(entry)
         for chunk in chunk_ids(entry):
             place = places.get(chunk)
             if place is None:

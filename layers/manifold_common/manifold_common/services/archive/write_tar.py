@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from manifold_common.domain.tree import DIRECTORY, FILE, Entry
+from manifold_common.domain.tree import DIRECTORY, FILE, Entry, content_bytes
 from manifold_common.engine.contents import Contents, Entries
 from manifold_common.format.buffers import Buffer
 
@@ -69,7 +69,7 @@ class _Chosen(NamedTuple):
         less than the whole."""
         if not self.entries:
             return 0, 0
-        sizes = [_content_bytes(entry) for _, entry in self.entries]
+        sizes = [content_bytes(entry) for _, entry in self.entries]
         before = self.start - self.at - _header_bytes(*self.entries[0])
         behind = self.after - (-sizes[-1] % _RECORD_BYTES) - self.end
         return max(0, min(before, sizes[0])), sum(sizes) - max(0, min(behind, sizes[-1]))
@@ -87,19 +87,15 @@ def _members(chosen: _Chosen, contents_of: GetContents) -> Iterator[tuple[int, B
         for piece in contents.of(entry):
             yield of_piece, piece
             of_piece += len(piece)
-        at += (size := _content_bytes(entry))
+        at += (size := content_bytes(entry))
         yield at, bytes(-size % _RECORD_BYTES)
         at += -size % _RECORD_BYTES
     yield at, _END
 
 
 def _member_bytes(path: bytes, entry: Entry) -> int:
-    size = _content_bytes(entry)
+    size = content_bytes(entry)
     return _header_bytes(path, entry) + size + -size % _RECORD_BYTES
-
-
-def _content_bytes(entry: Entry) -> int:
-    return entry.size if entry.kind == FILE else 0
 
 
 def _header_bytes(path: bytes, entry: Entry) -> int:
