@@ -178,7 +178,7 @@ def impatient(emulated: MakeEmulated, first: dict[str, Any], **variables: str) -
             "checkout", container=f"of-{seconds}", timeout_seconds=seconds, **variables
         )
         answer = function.invoke(first)
-        if "timed out after" not in str(answer.payload) and answer.seconds < seconds / 2:
+        if not answer.out_of_time and answer.seconds < seconds / 2:
             return function, seconds
     raise AssertionError(function.log())
 
@@ -186,10 +186,10 @@ def impatient(emulated: MakeEmulated, first: dict[str, Any], **variables: str) -
 def answered(function: EmulatedFunction, event: dict[str, Any]) -> Any:
     """Return the first answer: a container that starts anew on a machine at work may take longer than its time."""
     for _ in range(5):
-        found = function.invoke(event).payload
-        if "timed out after" not in str(found):
+        answer = function.invoke(event)
+        if not answer.out_of_time:
             break
-    return found
+    return answer.payload
 
 
 def assert_whole(checked_out: dict[str, Any], *more: str) -> None:

@@ -3,7 +3,8 @@
 The emulator comes with the SAM CLI (``make tools``). It keeps one container: one invocation at a time, and a container
 that was killed or timed out is started again with the next one, over the same folders. When a container dies between
 invocations, whatever runs in it, the emulator notices with the next one: it does not pass that on, and answers
-``Runtime.ExitError``.
+``Runtime.ExitError``. A container whose time is over while it starts is answered with ``Task timed out`` or, rarely,
+with a ``Sandbox.Failure`` of ``ErrGateCanceled``: the emulator's own word for a start that it waits for no longer.
 """
 
 from __future__ import annotations
@@ -63,6 +64,11 @@ class Answer:
         if isinstance(self.payload, dict) and "errorType" in self.payload:
             return str(self.payload["errorType"])
         return None
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the emulator ended the container for its time, be it at work or still starting."""
+        return any(words in str(self.payload) for words in ("timed out after", "ErrGateCanceled"))
 
 
 class EmulatedFunction:
