@@ -20,6 +20,7 @@ from manifold_common.services.projects.edits import Delete, MakeFolder
 from manifold_common.shapes.events import Event
 from manifold_common.shapes.intent import Intent
 
+from functions.api.asyncapi import page
 from tests.support.manifold import MakeManifold
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -74,7 +75,7 @@ def test_an_event_that_a_request_made_says_which_as_the_schema_has_it(make_manif
         documents = sent(make_manifold())
     for document in documents:
         validator(document["type"]).validate(document)
-        assert set(document) == set(DOCUMENT["components"]["schemas"]["cloudEvent"]["properties"])
+        assert set(document) == set(DOCUMENT["components"]["schemas"]["Event"]["properties"])
         assert set(document["data"]) <= described_fields(document["type"])
 
 
@@ -97,7 +98,7 @@ def test_every_event_that_is_sent_is_as_the_schema_has_it(
     assert len(documents) == 10
     for document in documents:
         validator(document["type"]).validate(document)
-        described = set(DOCUMENT["components"]["schemas"]["cloudEvent"]["properties"])
+        described = set(DOCUMENT["components"]["schemas"]["Event"]["properties"])
         assert described - set(document) == {"correlationid", "traceparent"}, "nobody's request made it"
         assert set(document["data"]) == described_fields(document["type"])
     commits = [document["data"] for document in documents if document["type"] == "manifold.project.commit"]
@@ -142,6 +143,10 @@ def test_the_schema_refuses_what_is_not_an_event(make_manifold: MakeManifold, ch
     check.validate(document)
     with pytest.raises(jsonschema.ValidationError):
         check.validate({**document, **change})
+
+
+def test_the_document_is_what_the_shapes_say() -> None:
+    assert (DOCS / "asyncapi.yaml").read_text() == page()
 
 
 def test_every_type_of_event_has_a_message_on_every_channel() -> None:

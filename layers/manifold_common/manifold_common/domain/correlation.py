@@ -16,12 +16,15 @@ from typing import Final, NamedTuple
 ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._~:/=+-]{0,127}$"
 """Of an id that is taken. The ids of AWS, UUIDs and names such as ``run-17/step-4`` are such."""
 
+TRACEPARENT_PATTERN: Final = r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$"
+"""Of a trace that is taken."""
+
 ID_HEADERS: Final = ("X-Request-Id", "X-Correlation-Id")
 """What may name a request over HTTP: the first that is well-formed does. An answer says its id in each of them, since
 what stands between reads the one or the other."""
 
 _ID: Final = re.compile(ID_PATTERN[:-1] + r"\Z")
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_TRACEPARENT: Final = re.compile(TRACEPARENT_PATTERN[:-1] + r"\Z")
 
 
 class Correlation(NamedTuple):

@@ -1,7 +1,7 @@
 """What is said to the outside world when something has happened: CloudEvents 1.0. The names are stable.
 
-docs/events.md explains them and docs/asyncapi.yaml has their JSON schemas. Whoever changes what an event carries, other
-than by adding to it, gives it a new version.
+docs/events.md explains them; ``shapes/events.py`` describes them for readers. Whoever changes what an event carries,
+other than by adding to it, gives it a new version.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class CloudEvent:
             "type": self.type,
             "time": self.time.isoformat(),
             "datacontenttype": "application/json",
-            "dataschema": f"urn:manifold:event:{self.type.removeprefix('manifold.')}:{_SCHEMA_VERSION}",
+            "dataschema": data_schema(self.type),
             "partitionkey": self.project,
             "sequence": f"{self.generation:012d}",
             **self.origin,
@@ -74,6 +74,11 @@ class CloudEvent:
     def encode(self) -> bytes:
         """Return the document as UTF-8."""
         return json.dumps(self.document(), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def data_schema(type_: str) -> str:
+    """Return what names the shape of the data of a type of event, and its version."""
+    return f"urn:manifold:event:{type_.removeprefix('manifold.')}:{_SCHEMA_VERSION}"
 
 
 def project_event(

@@ -7,10 +7,12 @@ from typing import Annotated, Literal, cast
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from manifold_common.domain.correlation import ID_PATTERN
+from manifold_common.domain.correlation import ID_PATTERN, TRACEPARENT_PATTERN
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId
 from manifold_common.shapes.base import Answer, Count
 from manifold_common.shapes.page import Cursor
+
+_SEQUENCE = "The project's generation after the event, so that sequences order as text. Only commits raise it."
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
@@ -22,10 +24,15 @@ class EventData(Answer, frozen=True, kw_only=True):
     project_id: ProjectId
     user_id: UserId
     timestamp: Time
-    session_id: Annotated[SessionId | None, Meta(description="That committed, if one did.")] | UnsetType = UNSET
+    session_id: (
+        Annotated[SessionId | None, Meta(description="The session that committed, if it was one.")] | UnsetType
+    ) = UNSET
     generation: Generation | UnsetType = UNSET
     skills_generation: (
-        Annotated[Generation, Meta(description="The last that changed something in a skills folder; 0 for none.")]
+        Annotated[
+            Generation,
+            Meta(description="The last generation that changed something in a skills folder; 0 for none."),
+        ]
         | UnsetType
     ) = UNSET
     commit_id: CommitId | UnsetType = UNSET
@@ -33,30 +40,67 @@ class EventData(Answer, frozen=True, kw_only=True):
     changed_paths: (
         Annotated[
             list[str] | None,
-            Meta(description="The first of them; null where events may not name paths."),
+            Meta(
+                description="The first of the changed paths, in order; fewer than `changed_count` when there are many. "
+                r"Null where events may not name paths. Bytes that are not UTF-8 read as \xNN."
+            ),
         ]
         | UnsetType
     ) = UNSET
-    changes_url: Annotated[str, Meta(description="Where all changes can be read.")] | UnsetType = UNSET
+    changes_url: (
+        Annotated[
+            str,
+            Meta(description="Where all changes can be read. Relative unless server.publicUrl is set."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Event(Answer, frozen=True, kw_only=True):
     """A CloudEvent. Fields are added without a new version, so readers leave aside what they do not know."""
 
     specversion: Literal["1.0"]
-    id: Annotated[str, Meta(description="The same each time that the event is sent or shown.")]
-    source: str
+    id: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="The same each time that the event is sent or shown, and of no other event of its source.",
+        ),
+    ]
+    source: Annotated[str, Meta(pattern=r"\A/tenants/[^/]+/projects/[a-z2-7]{26}\Z")]
     type: Annotated[str, Meta(examples=["manifold.project.commit"])]
     time: Time
     datacontenttype: Literal["application/json"]
-    dataschema: Annotated[str, Meta(description="Names the shape of `data`, and its version.")]
+    dataschema: Annotated[
+        str,
+        Meta(
+            description="Names the shape of `data`, and its version, which changes only when a field is taken away or "
+            "changed."
+        ),
+    ]
     partitionkey: ProjectId
-    sequence: Annotated[str, Meta(pattern=r"\A[0-9]{12}\Z", description="The project's generation after it.")]
+    sequence: Annotated[str, Meta(pattern=r"\A[0-9]{12}\Z", description=_SEQUENCE)]
     correlationid: (
-        Annotated[str, Meta(pattern=ID_PATTERN, description="`X-Request-Id` of the request that it came from.")]
+        Annotated[
+            str,
+            Meta(
+                pattern=ID_PATTERN,
+                description="`X-Request-Id` of the request that it came from, as logs and error answers have it. "
+                "Absent where no request made it.",
+            ),
+        ]
         | UnsetType
     ) = UNSET
-    traceparent: str | UnsetType = UNSET
+    traceparent: (
+        Annotated[
+            str,
+            Meta(
+                pattern=TRACEPARENT_PATTERN,
+                description="Of the trace that the request belonged to, if it said so.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     data: EventData
 
 
