@@ -81,8 +81,8 @@ def _deliver(call: Call) -> dict[str, Any]:
         done = drain(relay, clock, call.ends_within(min(relay.send_seconds + _REPORT_SECONDS, half)))
         sinks[relay.sink] = done._asdict()
     backlog = call.manifold.events.backlog()
-    for news in backlog.sinks:
-        sinks[news.state.sink]["state"] = news.condition
+    for sink in backlog.sinks:
+        sinks[sink.sink]["state"] = sink.state
     metrics.count("events.relayed", sum(done["taken"] for done in sinks.values()))
     away = [done for done in sinks.values() if done["failed"] or done.get("state", "ok") not in ("ok", "unused")]
     metrics.count("events.failed_sinks", len(away))

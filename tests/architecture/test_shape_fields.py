@@ -6,12 +6,14 @@ import ast
 from collections.abc import Iterator
 
 import pytest
+from manifold_local.cli import documents
 
 from functions.api.openapi_schemas import shapes_by_name
 from tests.architecture.test_imports import modules
 
 LOOKED_AT = ("functions.", "manifold_local.", "manifold_common.services.", "manifold_common.adapters.remote.")
-FIELDS = {name for shape in shapes_by_name().values() for name in shape.__struct_fields__ if "_" in name}
+SHAPES = {**vars(documents), **shapes_by_name()}.values()
+FIELDS = {name for shape in SHAPES for name in getattr(shape, "__struct_fields__", ()) if "_" in name}
 """Those of two words: one word may stand for anything."""
 
 SOMETHING_ELSE = {
@@ -19,7 +21,6 @@ SOMETHING_ELSE = {
     "manifold_common.adapters.remote.problems": {"base_generation", "head_generation"},  # details of an error
     "manifold_common.services.remote.transfer": {"head_generation"},
     "manifold_local.cli.conflicts": {"head_generation"},
-    "manifold_local.cli.installation": {"set_aside"},  # a list of what was, not the answer to a close
     "manifold_common.services.keys.rewrap": {"key_name", "key_version"},  # what a provider says of itself
     "manifold_local.host.logs": {"correlation_id"},  # a line of a log
     "functions.invocation.ids": {"correlation_id"},

@@ -79,6 +79,13 @@ def test_it_stands_on_the_page_of_the_command_line(words: Words) -> None:
     assert re.search(rf"^### `manifold {re.escape(' '.join(words))}[ `]", page, re.MULTILINE)
 
 
+@every_command
+def test_it_is_said_what_it_answers(words: Words) -> None:
+    page = (ROOT / "docs" / "cli-documents.md").read_text()
+    if words != ("database",):  # another program's output
+        assert f"| `manifold {' '.join(words)}` | [" in page
+
+
 @pytest.mark.parametrize(
     "words",
     [words for words, one in ALL.items() if not one.context_settings.get("ignore_unknown_options")],

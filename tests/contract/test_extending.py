@@ -69,8 +69,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, made / name)
     for block in blocks():
         put(block, made)
-    printed = run(made, "-m", "manifold_local.cli.reference")
-    (made / "docs" / "cli.md").write_text(printed)
+    for page, program in (("cli.md", "reference"), ("cli-documents.md", "document_reference")):
+        (made / "docs" / page).write_text(run(made, "-m", f"manifold_local.cli.{program}"))
     return made
 
 

@@ -114,6 +114,19 @@ def test_command_lines_that_mean_nothing_are_refused(program: Program, project: 
     assert "Traceback" not in error["message"]
 
 
+def test_whoever_is_asked_about_the_end_of_a_project_hears_of_its_sessions(program: Program) -> None:
+    project = program.project()
+    asked = program.error("project", "delete", project, code=2)["message"]
+    assert "session" not in asked
+    for number in range(7):
+        program.checkout(project, f"of-{project}-{number}")
+    asked = program.error("project", "delete", project, code=2)["message"]
+    assert "its 7 open sessions" in asked
+    assert f"of-{project}-0" in asked
+    assert "not committed" in asked
+    assert program.json("project", "show", project)["name"] == project
+
+
 def test_empty_and_impossible_patterns_are_refused(program: Program, project: str) -> None:
     for pattern in ("", "   ", "x" * 20_000):
         program.error("checkout", project, "--path", pattern, code=2)

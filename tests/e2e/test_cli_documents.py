@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from manifold_local.cli import document_reference
 from manifold_local.cli.reference import reference
 from manifold_local.embedded.postgres import ensure_embedded
 
@@ -73,6 +74,10 @@ def test_the_database_roles_are_made_by_the_commands_that_the_page_shows(
 
 def test_the_command_line_page_is_up_to_date() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == reference().rstrip("\n") + "\n"
+
+
+def test_the_page_of_the_documents_of_commands_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "cli-documents.md").read_text() == document_reference.page().rstrip("\n") + "\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

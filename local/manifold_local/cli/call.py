@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from manifold_common.domain.access import Principal
     from manifold_common.ids import SessionId, TenantProject
     from manifold_common.settings import Settings
+    from msgspec import Struct
 
     from manifold_local.cli.backend import Backend
 
@@ -72,6 +73,8 @@ class Call:
     remote: str | None = None
     changes: bool = False
     """The command is there for what it changes, not for what it prints."""
+    answers: tuple[str, ...] = ()
+    """Names of the shapes that it answers."""
 
     @cached_property
     def settings(self) -> Settings:
@@ -196,11 +199,12 @@ class Call:
         ]
         return shell_words("manifold", *where, *words)
 
-    def answer(self, document: Any, say: Callable[[], None]) -> None:
+    def answer(self, document: Struct, say: Callable[[], None]) -> None:
         """Print ``document`` where JSON was asked for, and what ``say`` prints otherwise.
 
         A command that changes something has done so by then: that it cannot be told is no failure.
         """
+        assert any(kind.__name__ in self.answers for kind in type(document).__mro__), "not what it is said to answer"
         try:
             if self.json:
                 print_json(document)
@@ -234,14 +238,16 @@ class Call:
 
 
 def command(
-    app: typer.Typer, name: str, *, changes: bool, passes_options: bool = False
+    app: typer.Typer, name: str, *, changes: bool, answers: str | tuple[str, ...] = (), passes_options: bool = False
 ) -> Callable[[Callable[Concatenate[Call, P], None]], Callable[..., None]]:
     """Register a function as a command that also takes the common options, and gets them as its first argument.
 
     Args:
         changes: it is there for what it changes, not for what it prints: its exit code says what became of that.
+        answers: name of the shape of its document, or of each that it may answer (docs/cli-documents.md).
         passes_options: what follows its first argument is another program's, options too.
     """
+    shapes = (answers,) if isinstance(answers, str) else answers
     parsing = {"ignore_unknown_options": True, "allow_interspersed_args": False} if passes_options else None
 
     def register(function: Callable[Concatenate[Call, P], None]) -> Callable[..., None]:
@@ -253,7 +259,7 @@ def command(
             given = {option: values.pop(option) for option in COMMON_OPTIONS}
             before: Call = ctx.find_root().obj or Call()
             try:
-                function(_merged(before, given, changes), **values)  # type: ignore[call-arg]
+                function(_merged(before, given, changes, shapes), **values)  # type: ignore[call-arg]
             except KeyboardInterrupt as error:
                 # Here, because typer makes the same of all of them.
                 drop_output()  # the buffer may still hold what was just written
@@ -263,6 +269,7 @@ def command(
 
         run.__doc__ = function.__doc__
         run.__name__ = function.__name__
+        run.answers = shapes  # type: ignore[attr-defined]
         run.__annotations__ = {"ctx": typer.Context, **hints, **COMMON_OPTIONS}
         keyword = inspect.Parameter.KEYWORD_ONLY
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -281,7 +288,7 @@ def command(
     return register
 
 
-def _merged(before: Call, given: dict[str, Any], changes: bool) -> Call:
+def _merged(before: Call, given: dict[str, Any], changes: bool, answers: tuple[str, ...]) -> Call:
     """Return the options of a command, with those given before its name."""
     return Call(
         json=before.json or given["json"],
@@ -290,6 +297,7 @@ def _merged(before: Call, given: dict[str, Any], changes: bool) -> Call:
         config=before.config if given["config"] is None else given["config"],
         remote=before.remote if given["remote"] is None else given["remote"],
         changes=changes,
+        answers=answers,
     )
 
 

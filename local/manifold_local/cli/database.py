@@ -24,6 +24,7 @@ def stop(call: Call) -> None:
     It would otherwise outlive the last command by half a minute. A copy of WORKDIR that is made then is whole. Refused
     while something uses the database: stop the host first.
     """
+    from manifold_local.cli.documents import DatabaseStopped
     from manifold_local.runtime import stop_database
 
     stopped = stop_database(call.require_installation())
@@ -31,7 +32,7 @@ def stop(call: Call) -> None:
     def say() -> None:
         print_line("the database is stopped" if stopped else "DATABASE_URL is set: there is no embedded database")
 
-    call.answer({"stopped": stopped}, say)
+    call.answer(DatabaseStopped(stopped=stopped), say)
 
 
 def database(
@@ -65,5 +66,5 @@ def database(
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "stop", changes=True)(stop)
+    command(app, "stop", changes=True, answers="DatabaseStopped")(stop)
     command(app, "database", changes=False, passes_options=True)(database)

@@ -21,7 +21,7 @@ from manifold_local.cli.output import flush, human_time, print_line, print_table
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.ids import TenantProject
-    from manifold_common.services.events.events import SinkNews, WaitingStream
+    from manifold_common.shapes.delivery import WaitingStream
 
 _LOOK_SECONDS = 0.5
 
@@ -52,11 +52,13 @@ def tail(
     With --follow none is missed, and each is shown once. Programs elsewhere follow them over the HTTP API, which has
     the same documents.
     """
+    from manifold_common.shapes.events import RecentEvents
+
     with call.manifold() as manifold:
         only = call.resolve(manifold, project)
         if not follow:
             found = [event.document for event in manifold.events.recent(only, limit=count)]
-            call.answer({"events": found}, lambda: _print(call, found))
+            call.answer(RecentEvents.of(found), lambda: _print(call, found))
             return
         _follow(call, manifold, only, count)
 
@@ -92,8 +94,10 @@ def show_waiting(call: Call, sink: SinkOption = None) -> None:
     One line of the second table is one project's events on their way to one sink. Nothing overtakes there: what is
     parked, or fails, holds back what came after it in that project.
     """
+    from manifold_common.shapes.delivery import Delivery
+
     with call.manifold() as manifold:
-        sinks = manifold.events.sink_news(sink)
+        sinks = manifold.events.sink_status(sink)
         streams = manifold.events.streams(sink)
 
     def say() -> None:
@@ -102,7 +106,7 @@ def show_waiting(call: Call, sink: SinkOption = None) -> None:
             return
         print_table(
             ("SINK", "STATE", "DETAIL"),
-            [(safe(news.state.sink), news.condition, safe(news.detail)) for news in sinks],
+            [(safe(one.sink), one.state, safe(one.detail)) for one in sinks],
         )
         print_line("")
         if not streams:
@@ -125,7 +129,7 @@ def show_waiting(call: Call, sink: SinkOption = None) -> None:
                 title=1,
             )
 
-    call.answer({"sinks": list(map(_sink_json, sinks)), "streams": list(map(_stream_json, streams))}, say)
+    call.answer(Delivery(sinks=sinks, streams=streams), say)
 
 
 def redrive(
@@ -144,15 +148,15 @@ def redrive(
         raise InvalidInput("--skip needs a PROJECT", hint="'manifold events list' shows which ones are parked")
     with call.manifold() as manifold:
         done = manifold.events.redrive(sink=sink, project=call.resolve(manifold, project), skip=skip)
-        idle = [news for news in manifold.events.sink_news(sink) if news.condition in ("parked", "resting")]
+        idle = [one for one in manifold.events.sink_status(sink) if one.state in ("parked", "resting")]
 
     def say() -> None:
-        print_line(f"{plural(done.streams, 'stream')} and {plural(done.sinks, 'sink')} let go on")
-        for news in idle:
-            name = safe(news.state.sink)
-            call.note(f"{name} gets nothing for now ({safe(news.detail)}): manifold events redrive --sink {name}")
+        print_line(f"{plural(done.redriven, 'stream')} and {plural(done.redriven_sinks, 'sink')} let go on")
+        for one in idle:
+            name = safe(one.sink)
+            call.note(f"{name} gets nothing for now ({safe(one.detail)}): manifold events redrive --sink {name}")
 
-    call.answer({"redriven": done.streams, "redriven_sinks": done.sinks}, say)
+    call.answer(done, say)
 
 
 def _state(stream: WaitingStream) -> str:
@@ -161,37 +165,9 @@ def _state(stream: WaitingStream) -> str:
     return "waits to be sent again" if stream.error else "waits"
 
 
-def _sink_json(news: SinkNews) -> dict[str, Any]:
-    state = news.state
-    times = {name: getattr(state, name) for name in ("since", "ok_at", "failed_at", "retry_at", "parked_at")}
-    return {
-        "sink": state.sink,
-        "state": news.condition,
-        "detail": news.detail,
-        "failures": state.failures,
-        **{name: moment.isoformat() if moment else None for name, moment in times.items()},
-        "error": state.error,
-    }
-
-
-def _stream_json(stream: WaitingStream) -> dict[str, Any]:
-    return {
-        "sink": stream.sink,
-        "tenant": stream.tenant,
-        "project": stream.project,
-        "next_sequence": stream.next_sequence,
-        "waiting": stream.waiting,
-        "oldest_at": stream.oldest_at.isoformat(),
-        "refusals": stream.refusals,
-        "retry_at": stream.retry_at.isoformat() if stream.retry_at else None,
-        "parked_at": stream.parked_at.isoformat() if stream.parked_at else None,
-        "error": stream.error,
-    }
-
-
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="Show events, and what waits to be delivered.")
-    command(group, "tail", changes=False)(tail)
-    command(group, "list", changes=False)(show_waiting)
-    command(group, "redrive", changes=True)(redrive)
+    command(group, "tail", changes=False, answers="RecentEvents")(tail)
+    command(group, "list", changes=False, answers="Delivery")(show_waiting)
+    command(group, "redrive", changes=True, answers="Redriven")(redrive)
     app.add_typer(group, name="events")

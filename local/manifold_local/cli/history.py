@@ -299,9 +299,9 @@ def _print_changes(
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "log", changes=False)(log)
-    command(app, "show", changes=False)(show)
-    command(app, "diff", changes=False)(diff)
-    command(app, "ls", changes=False)(list_folder)
-    command(app, "cat", changes=False)(cat)
-    command(app, "restore", changes=True)(restore)
+    command(app, "log", changes=False, answers="CommitPage")(log)
+    command(app, "show", changes=False, answers="CommitWithDifferences")(show)
+    command(app, "diff", changes=False, answers="DiffPage")(diff)
+    command(app, "ls", changes=False, answers="TreePage")(list_folder)
+    command(app, "cat", changes=False, answers="FileFacts")(cat)
+    command(app, "restore", changes=True, answers="Edited")(restore)

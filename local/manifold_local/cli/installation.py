@@ -28,6 +28,7 @@ def adopt(
     """
     from manifold_common.services.upkeep.installation import Adoption
 
+    from manifold_local.cli.documents import Adopted
     from manifold_local.host_lock import HostLock
     from manifold_local.runtime import open_manifold
 
@@ -49,11 +50,13 @@ def adopt(
             call.warn(f"{plural(left, 'working set')} in {safe(own.own)} stay with the installation of before")
         print_line(f"this is installation {done.incarnation} now, and this machine its node {safe(done.node)}")
 
-    call.answer({"catalog": done.catalog, "incarnation": done.incarnation, "node": done.node}, say)
+    call.answer(Adopted(catalog=done.catalog, incarnation=done.incarnation, node=done.node), say)
 
 
 def leftovers(call: Call) -> None:
     """List working sets on this machine that are no session's: set aside, or of other installations."""
+    from manifold_local.cli.documents import Leftovers, StrangeFolder, WorkingSetAside
+
     with call.manifold() as manifold:
         found = manifold.leftovers
         aside, others, removing = found.set_aside(), found.strangers(), found.being_removed()
@@ -89,22 +92,22 @@ def leftovers(call: Call) -> None:
             print_line(f"{safe(path)}: is being removed")
 
     call.answer(
-        {
-            "set_aside": [
-                {
-                    "name": one.name,
-                    "session": one.owner.session if one.owner else None,
-                    "project": one.owner.project if one.owner else None,
-                    "since": one.at.isoformat(),
-                    "reason": one.reason,
-                    "path": one.folder,
-                    "bring_back": ways_back[one.name],
-                }
+        Leftovers(
+            set_aside=[
+                WorkingSetAside(
+                    name=one.name,
+                    session=one.owner.session if one.owner else None,
+                    project=one.owner.project if one.owner else None,
+                    since=one.at,
+                    reason=one.reason,
+                    path=one.folder,
+                    bring_back=ways_back[one.name],
+                )
                 for one in aside
             ],
-            "others": [{"path": folder, "working_sets": count} for folder, count in others],
-            "being_removed": removing,
-        },
+            others=[StrangeFolder(path=folder, working_sets=count) for folder, count in others],
+            being_removed=removing,
+        ),
         say,
     )
 
@@ -128,30 +131,35 @@ def remove(
     every: Annotated[bool, typer.Option("--all", help="All that are set aside.")] = False,
 ) -> None:
     """Remove working sets that were set aside, for good."""
+    from manifold_local.cli.documents import LeftoversRemoved
+
     if bool(names) == every:
         raise InvalidInput("name what to remove, or say --all", hint="'manifold leftovers list' shows what there is")
     with call.manifold() as manifold:
         chosen = [one.name for one in manifold.leftovers.set_aside()] if every else list(names or ())
         for name in chosen:
             manifold.leftovers.remove(name)
-    call.answer({"removed": chosen}, lambda: print_line(f"removed {plural(len(chosen), 'working set')}"))
+    call.answer(LeftoversRemoved(removed=chosen), lambda: print_line(f"removed {plural(len(chosen), 'working set')}"))
 
 
 def set_aside(call: Call, session: SessionArgument = None) -> None:
     """Put the working set of a session aside, as it is. Its next checkout begins anew from what is stored."""
+    from manifold_local.cli.documents import SetAside
+
     if session is None:
         raise InvalidInput("no session is named", hint="'manifold sessions' lists them")
     with call.manifold() as manifold:
         done = manifold.leftovers.put_aside(call.principal, parse_session_id(session))
     call.answer(
-        {"name": done.name, "path": done.folder}, lambda: print_line(f"set aside as {done.name}: {safe(done.folder)}")
+        SetAside(name=done.name, path=done.folder),
+        lambda: print_line(f"set aside as {done.name}: {safe(done.folder)}"),
     )
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "adopt", changes=True)(adopt)
+    command(app, "adopt", changes=True, answers="Adopted")(adopt)
     group = typer.Typer(help="Working sets that are no session's: list, remove, set aside.")
-    command(group, "list", changes=False)(leftovers)
-    command(group, "remove", changes=True)(remove)
-    command(group, "set-aside", changes=True)(set_aside)
+    command(group, "list", changes=False, answers="Leftovers")(leftovers)
+    command(group, "remove", changes=True, answers="LeftoversRemoved")(remove)
+    command(group, "set-aside", changes=True, answers="SetAside")(set_aside)
     app.add_typer(group, name="leftovers")

@@ -172,6 +172,6 @@ def _kek_cells(kek: Kek) -> tuple[str, str, str]:
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="Look after the keys of encrypted projects.")
-    command(group, "status", changes=False)(status)
-    command(group, "rewrap", changes=True)(rewrap)
+    command(group, "status", changes=False, answers="KeyStatus")(status)
+    command(group, "rewrap", changes=True, answers=("Rewrapped", "RewrapPlan"))(rewrap)
     app.add_typer(group, name="keys")

@@ -65,6 +65,7 @@ def up(
 
 def _running_stack(call: Call, settings: Settings, stack: ExitStack) -> Stack:
     """Start the servers of enterprise mode, and say where they are."""
+    from manifold_local.cli.documents import RunningServer, RunningServers
     from manifold_local.embedded.stack.stack import running_stack
 
     call.note("starting S3, Redis, Kafka and Vault servers ...")
@@ -82,13 +83,13 @@ def _running_stack(call: Call, settings: Settings, stack: ExitStack) -> Stack:
         print_line(f"  set -a; . {shlex.quote(str(servers.clients))}")
 
     call.answer(
-        {
-            "servers": [
-                {"server": one.what, "address": one.address, "pid": one.pid, "log": str(one.log)} for one in running
+        RunningServers(
+            servers=[
+                RunningServer(server=one.what, address=one.address, pid=one.pid, log=str(one.log)) for one in running
             ],
-            "config": str(servers.config),
-            "clients": str(servers.clients),
-        },
+            config=str(servers.config),
+            clients=str(servers.clients),
+        ),
         say,
     )
     return servers
@@ -142,6 +143,8 @@ def config_check(call: Call) -> None:
     from manifold_common.bootstrap import find_faults
     from manifold_common.errors import ConfigError
 
+    from manifold_local.cli.documents import ConfigChecked, SettingWarning
+
     settings = call.settings
     faults = find_faults(settings)
     if faults:
@@ -155,7 +158,8 @@ def config_check(call: Call) -> None:
             print_line(f"warning: {safe(str(warning))}")
         print_line(f"the configuration is valid; {plural(count, 'setting')} given")
 
-    call.answer({"ok": True, "set": count, "warnings": [one._asdict() for one in settings.warnings]}, say)
+    warnings = [SettingWarning(**one._asdict()) for one in settings.warnings]
+    call.answer(ConfigChecked(ok=True, set=count, warnings=warnings), say)
 
 
 def config_show(
@@ -165,9 +169,11 @@ def config_show(
     """Show each setting in force and where it comes from. Secrets are masked; what has no effect yet is left out."""
     from manifold_common.settings import describe_settings, masked
 
+    from manifold_local.cli.documents import ConfigShown, SettingInForce
+
     settings = call.settings
     values = masked(settings)
-    shown: dict[str, dict[str, Any]] = {}
+    shown: dict[str, SettingInForce] = {}
     for setting in describe_settings():
         if setting.unserved is not None:
             continue
@@ -176,14 +182,14 @@ def config_show(
             value = value[part]
         source = settings.sources.get(setting.key, "default")
         if not changed or source != "default":
-            shown[setting.key] = {"value": value, "source": source}
+            shown[setting.key] = SettingInForce(value=value, source=source)
 
     def say() -> None:
-        rows = [(key, safe(_as_text(item["value"])), safe(item["source"])) for key, item in shown.items()]
+        rows = [(key, safe(_as_text(item.value)), safe(item.source)) for key, item in shown.items()]
         if rows:
             print_table(("SETTING", "VALUE", "FROM"), rows)
 
-    call.answer({"settings": shown}, say)
+    call.answer(ConfigShown(settings=shown), say)
 
 
 def migrate_database(
@@ -201,11 +207,14 @@ def migrate_database(
 ) -> None:
     """Bring the database's schema up to date."""
     from manifold_common import bootstrap
+    from msgspec import UNSET
+
+    from manifold_local.cli.documents import Migrated, RoleScript
 
     call.refuse_remote()
     if print_roles:
         script = bootstrap.role_script()
-        replace(call, changes=False).answer({"script": script}, lambda: print_line(script.rstrip()))
+        replace(call, changes=False).answer(RoleScript(script=script), lambda: print_line(script.rstrip()))
         return
     with call.database(makes=True) as dsn:
         done = bootstrap.migrate_catalog(dsn, keep_catalog=keep_catalog)
@@ -219,7 +228,7 @@ def migrate_database(
         if found:
             print_line(f"roles: {', '.join(found)}")
 
-    call.answer({"applied": done, **({"roles": found} if roles else {})}, say)
+    call.answer(Migrated(applied=done, roles=found if roles else UNSET), say)
 
 
 def store_check(call: Call) -> None:
@@ -228,6 +237,7 @@ def store_check(call: Call) -> None:
     With a small object of its own, which is removed again.
     """
     from manifold_common.services.upkeep.store_check import check_store
+    from manifold_common.shapes.store import StoreChecked
 
     with call.manifold() as manifold:
         found = check_store(manifold.context.store, manifold.context.randomness)
@@ -238,7 +248,7 @@ def store_check(call: Call) -> None:
             [(one.name, one.permission, safe(one.problem) or "ok") for one in found.abilities],
         )
 
-    call.answer({"ok": found.ok, "abilities": [one._asdict() for one in found.abilities]}, say)
+    call.answer(StoreChecked(ok=found.ok, abilities=found.abilities), say)
     if not found.ok:
         raise typer.Exit(EXIT_CODES[ErrorKind.UNAVAILABLE])
 
@@ -250,6 +260,8 @@ def store_prepare(call: Call) -> None:
     """
     from manifold_common.bootstrap import prepare_store
 
+    from manifold_local.cli.documents import StorePrepared
+
     call.refuse_remote()
     done = prepare_store(call.settings)
 
@@ -257,7 +269,7 @@ def store_prepare(call: Call) -> None:
         for sentence in done:
             print_line(sentence)
 
-    call.answer({"done": done}, say)
+    call.answer(StorePrepared(done=done), say)
 
 
 def health(call: Call) -> None:
@@ -306,15 +318,15 @@ def _as_text(value: Any) -> str:
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "up", changes=True)(up)
-    command(app, "verify", changes=False)(verify)
+    command(app, "up", changes=True, answers="RunningServers")(up)
+    command(app, "verify", changes=False, answers="VerifyReport")(verify)
     group = typer.Typer(help="Check and show the configuration.")
-    command(group, "check", changes=False)(config_check)
-    command(group, "show", changes=False)(config_show)
+    command(group, "check", changes=False, answers="ConfigChecked")(config_check)
+    command(group, "show", changes=False, answers="ConfigShown")(config_show)
     app.add_typer(group, name="config")
     store = typer.Typer(help="Check and prepare the object store.")
-    command(store, "check", changes=False)(store_check)
-    command(store, "prepare", changes=True)(store_prepare)
+    command(store, "check", changes=False, answers="StoreChecked")(store_check)
+    command(store, "prepare", changes=True, answers="StorePrepared")(store_prepare)
     app.add_typer(store, name="store")
-    command(app, "migrate-db", changes=True)(migrate_database)
-    command(app, "health", changes=False)(health)
+    command(app, "migrate-db", changes=True, answers=("Migrated", "RoleScript"))(migrate_database)
+    command(app, "health", changes=False, answers="HealthHere")(health)

@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.domain.wording import plural
-from manifold_common.shapes.projects import ProjectPage
+from manifold_common.ids import SessionId
+from manifold_common.shapes.projects import Project, ProjectPage
 
 from manifold_local.cli.arguments import GenerationOption, ProjectArgument, time_option
 from manifold_local.cli.asking import ask
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
+
+_NAMED = 5
+"""Sessions that a question names."""
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the new project.")]
 
@@ -108,12 +112,17 @@ def delete(
     with call.backend() as backend:
         found = backend.project(project)
         if not yes:
-            ask(
-                f"delete the project {safe(found.name)} with its {plural(found.generation, 'generation')}?",
-                "add --yes",
-            )
+            ask(_what_goes(found, [one.session for one in backend.sessions(found.id)]), "add --yes")
         backend.delete(found.id)
     call.answer(found, lambda: print_line(f"deleted {safe(found.name)}"))
+
+
+def _what_goes(project: Project, sessions: list[SessionId]) -> str:
+    question = f"delete the project {safe(project.name)} with its {plural(project.generation, 'generation')}"
+    if not sessions:
+        return f"{question}?"
+    named = ", ".join(sessions[:_NAMED]) + (", ..." if len(sessions) > _NAMED else "")
+    return f"{question}, its {plural(len(sessions), 'open session')} ({named}), and what is not committed there?"
 
 
 def fork(call: Call, project: ProjectArgument, name: NameArgument, generation: GenerationOption = None) -> None:
@@ -132,10 +141,10 @@ def fork(call: Call, project: ProjectArgument, name: NameArgument, generation: G
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="Make, list, show, rename and delete projects.", no_args_is_help=False)
-    command(group, "create", changes=True)(create)
-    command(group, "list", changes=False)(show_all)
-    command(group, "show", changes=False)(show)
-    command(group, "rename", changes=True)(rename)
-    command(group, "delete", changes=True)(delete)
+    command(group, "create", changes=True, answers="Project")(create)
+    command(group, "list", changes=False, answers="ProjectPage")(show_all)
+    command(group, "show", changes=False, answers="Project")(show)
+    command(group, "rename", changes=True, answers="Project")(rename)
+    command(group, "delete", changes=True, answers="Project")(delete)
     app.add_typer(group, name="project")
-    command(app, "fork", changes=True)(fork)
+    command(app, "fork", changes=True, answers="Project")(fork)

@@ -265,17 +265,13 @@ def show_all(
     ] = None,
 ) -> None:
     """List the open sessions."""
-    from manifold_common.shapes.sessions import Session, SessionPage
-
-    class Listed(Session, frozen=True):
-        project_name: str
-        has_working_set_here: bool
+    from manifold_local.cli.documents import SessionHere, SessionsHere
 
     with call.backend() as backend:
         rows = backend.sessions(None if project is None else backend.project(project).id)
         names = {found: backend.project(found).name for found in {row.shown.project for row in rows}}
-    items: list[Session] = [
-        Listed(
+    items = [
+        SessionHere(
             **msgspec.structs.asdict(row.shown),
             project_name=names[row.shown.project],
             has_working_set_here=row.is_here,
@@ -304,7 +300,7 @@ def show_all(
             spare=(5,),
         )
 
-    call.answer(SessionPage(items=items, next_cursor=None), say)
+    call.answer(SessionsHere(items=items, next_cursor=None), say)
 
 
 def _where(row: OpenSession) -> str:
@@ -368,9 +364,9 @@ def _new_session_id(project_name: str) -> SessionId:
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "checkout", changes=False)(checkout)
-    command(app, "status", changes=False)(status)
-    command(app, "save", changes=True)(save)
-    command(app, "commit", changes=True)(commit)
-    command(app, "close", changes=True)(close)
-    command(app, "sessions", changes=False)(show_all)
+    command(app, "checkout", changes=False, answers="CheckedOut")(checkout)
+    command(app, "status", changes=False, answers="Status")(status)
+    command(app, "save", changes=True, answers="Saved")(save)
+    command(app, "commit", changes=True, answers="Committed")(commit)
+    command(app, "close", changes=True, answers="Closed")(close)
+    command(app, "sessions", changes=False, answers="SessionsHere")(show_all)

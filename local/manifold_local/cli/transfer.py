@@ -149,5 +149,5 @@ def export_folder(
 
 
 def add_to(app: typer.Typer) -> None:
-    command(app, "import", changes=True)(import_folder)
-    command(app, "export", changes=True)(export_folder)
+    command(app, "import", changes=True, answers="ImportedFolder")(import_folder)
+    command(app, "export", changes=True, answers="ExportedFolder")(export_folder)

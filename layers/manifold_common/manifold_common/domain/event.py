@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from manifold_common.domain.api_address import API
 from manifold_common.domain.correlation import correlation
@@ -22,6 +22,9 @@ PROJECT_CREATED: Final = "manifold.project.created"
 PROJECT_RENAMED: Final = "manifold.project.renamed"
 PROJECT_DELETED: Final = "manifold.project.deleted"
 PROJECT_COMMIT: Final = "manifold.project.commit"
+
+SinkCondition: TypeAlias = Literal["ok", "resting", "failing", "parked", "unused"]
+"""How a sink of events does. ``resting``: nothing is sent for now; ``failing``: it is about to be tried again."""
 
 MEDIA_TYPE: Final = "application/cloudevents+json"
 DEFAULT_LISTED_PATHS: Final = 200

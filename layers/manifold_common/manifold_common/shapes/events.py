@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Literal, cast
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, cast
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
@@ -102,6 +102,17 @@ class Event(Answer, frozen=True, kw_only=True):
         | UnsetType
     ) = UNSET
     data: EventData
+
+
+class RecentEvents(Answer, frozen=True, kw_only=True):
+    """The newest events."""
+
+    events: Annotated[list[Event], Meta(description="Oldest first.")]
+
+    @classmethod
+    def of(cls, documents: Iterable[Mapping[str, Any]]) -> RecentEvents:
+        """Return events exactly as they are sent, whatever wrote them."""
+        return cls(events=cast(list[Event], list(documents)))
 
 
 class EventPage(Answer, frozen=True, kw_only=True):

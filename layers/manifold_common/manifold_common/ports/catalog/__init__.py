@@ -32,7 +32,7 @@ from manifold_common.ports.catalog.resumable_uploads import (
     UploadPart,
 )
 from manifold_common.ports.catalog.sessions import SessionRow, Sessions, SessionView
-from manifold_common.ports.catalog.sinks import Condition, SinkReport, Sinks, SinkState
+from manifold_common.ports.catalog.sinks import SinkReport, Sinks, SinkState
 from manifold_common.ports.catalog.superseded import Superseded, SupersededObject
 from manifold_common.ports.catalog.uploads import Held, Upload, Uploads
 
@@ -42,7 +42,6 @@ __all__ = [
     "CatalogHealth",
     "CheckpointRow",
     "CommitRow",
-    "Condition",
     "DatabaseIdentity",
     "DraftRef",
     "EventClaim",

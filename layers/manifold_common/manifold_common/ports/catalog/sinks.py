@@ -7,10 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
-Condition: TypeAlias = Literal["ok", "resting", "failing", "parked", "unused"]
-"""Of a sink. ``resting``: nothing is sent for now; ``failing``: it is about to be tried again."""
+from manifold_common.domain.event import SinkCondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class SinkState:
     error: str | None = None
     """Why it does not work."""
 
-    def condition(self, now: datetime) -> Condition:
+    def condition(self, now: datetime) -> SinkCondition:
         if self.parked_at is not None:
             return "parked"
         if self.failures:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
+from manifold_common.domain.event import SinkCondition
 from manifold_common.errors import NotFound
 from manifold_common.ids import TenantProject
-from manifold_common.ports.catalog import Condition, EventStream, OutboxRow, SinkState
+from manifold_common.ports.catalog import EventStream, OutboxRow, SinkState
 from manifold_common.services.context import Context
 from manifold_common.services.events.relay import cloud_event
-
-WaitingStream: TypeAlias = EventStream
+from manifold_common.shapes.delivery import Redriven, SinkStatus, WaitingStream
 
 _LATE_SECONDS = 60.0
 _LOOKED_AT = 1000
@@ -32,18 +32,8 @@ class Backlog:
     """For how long; 0 when nothing waits."""
     trouble: str
     """A sink and its error, when the last attempt for a stream failed."""
-    sinks: list[SinkNews]
+    sinks: list[SinkStatus]
     """How each does."""
-
-
-@dataclass(frozen=True, slots=True)
-class SinkNews:
-    """How a sink does."""
-
-    state: SinkState
-    condition: Condition
-    detail: str
-    """For people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +43,6 @@ class WrittenEvent:
     sequence: int
     document: Mapping[str, Any]
     """As it is sent: a CloudEvent."""
-
-
-class Redriven(NamedTuple):
-    streams: int
-    sinks: int
 
 
 class Events:
@@ -84,21 +69,19 @@ class Events:
     def streams(self, sink: str | None = None, *, limit: int = 1000) -> list[WaitingStream]:
         """Return what waits for a sink, or for all: parked streams first, then by age. Raises NotFound: no such sink is
         configured."""
-        return self._context.catalog.event_streams(self.sinks if sink is None else [self._known(sink)], limit=limit)
+        sinks = self.sinks if sink is None else [self._known(sink)]
+        return list(map(_waiting, self._context.catalog.event_streams(sinks, limit=limit)))
 
-    def sink_news(self, sink: str | None = None) -> list[SinkNews]:
+    def sink_status(self, sink: str | None = None) -> list[SinkStatus]:
         """Return how a sink does, or each. Raises NotFound: no such sink is configured."""
         now = self._context.clock.now()
         sinks = self.sinks if sink is None else [self._known(sink)]
-        return [
-            SinkNews(state, condition := state.condition(now), _told(state, condition))
-            for state in self._context.catalog.sink_states(sinks)
-        ]
+        return [_status(state, state.condition(now)) for state in self._context.catalog.sink_states(sinks)]
 
     def backlog(self) -> Backlog:
         streams = self.streams(limit=_LOOKED_AT)
-        sinks = self.sink_news()
-        parked = {news.state.sink for news in sinks if news.condition == "parked"}
+        sinks = self.sink_status()
+        parked = {one.sink for one in sinks if one.state == "parked"}
         now = self._context.clock.now()
         oldest = max(((now - stream.oldest_at).total_seconds() for stream in streams), default=0.0)
         return Backlog(
@@ -122,7 +105,7 @@ class Events:
         sinks = catalog.redrive_sinks(sink) if project is None and not skip else 0
         streams = catalog.redrive_events(sink=sink, project=project, skip=skip)
         self._context.nudge.give()
-        return Redriven(streams, sinks)
+        return Redriven(redriven=streams, redriven_sinks=sinks)
 
     def settle(self, *, stop: Callable[[], bool] = lambda: False) -> int:
         """Note which events all sinks have. Returns how many. ``stop`` is asked before each step."""
@@ -147,7 +130,37 @@ class Events:
         return total
 
 
-def _told(state: SinkState, condition: Condition) -> str:
+def _waiting(stream: EventStream) -> WaitingStream:
+    return WaitingStream(
+        sink=stream.sink,
+        tenant=stream.tenant,
+        project=stream.project,
+        next_sequence=stream.next_sequence,
+        waiting=stream.waiting,
+        oldest_at=stream.oldest_at,
+        refusals=stream.refusals,
+        retry_at=stream.retry_at,
+        parked_at=stream.parked_at,
+        error=stream.error,
+    )
+
+
+def _status(state: SinkState, condition: SinkCondition) -> SinkStatus:
+    return SinkStatus(
+        sink=state.sink,
+        state=condition,
+        detail=_told(state, condition),
+        failures=state.failures,
+        since=state.since,
+        ok_at=state.ok_at,
+        failed_at=state.failed_at,
+        retry_at=state.retry_at,
+        parked_at=state.parked_at,
+        error=state.error,
+    )
+
+
+def _told(state: SinkState, condition: SinkCondition) -> str:
     said = f"last took an event at {_at(state.ok_at)}" if state.ok_at is not None else "has taken no event yet"
     if condition in ("ok", "unused"):
         return said

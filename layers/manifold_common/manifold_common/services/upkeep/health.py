@@ -264,12 +264,11 @@ def _sink_look(
     def noted() -> tuple[bool, str, Sighting]:
         try:
             with hurried(_NOTES_SECONDS):
-                (news,) = events.sink_news(sink)
+                (status,) = events.sink_status(sink)
         except CatalogUnavailable:
             return False, "what deliveries have found cannot be told without the database", Sighting(None, None, None)
-        state = news.state
-        seen = Sighting(state.ok_at, state.since, _latest(state.ok_at, state.failed_at))
-        return news.condition in ("ok", "unused"), news.detail, seen
+        seen = Sighting(status.ok_at, status.since, _latest(status.ok_at, status.failed_at))
+        return status.state in ("ok", "unused"), status.detail, seen
 
     def look() -> Observation:
         trouble = probe() if probe is not None else ""

@@ -8,28 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from manifold_common.errors import AlreadyExists, ConfigError, ManifoldError
 from manifold_common.ids import encode_id
 from manifold_common.ports.clock import Randomness
 from manifold_common.ports.object_store import ObjectStore
+from manifold_common.shapes.store import Ability
 
 FOLDER = "store-check"
 _FIRST, _SECOND = bytes(range(256)) * 16, b"another"
-
-
-class Ability(NamedTuple):
-    """One thing that was tried."""
-
-    name: str
-    permission: str
-    """What policies in the manner of S3 call it."""
-    ok: bool
-    problem: str
-    """Empty when all is well."""
-    passing: bool
-    """The problem may go away by itself: the store could not be reached, or was too busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +57,7 @@ def check_store(store: ObjectStore, randomness: Randomness) -> StoreReport:
             problem = action()
         except ManifoldError as error:
             problem, passing = str(error), bool(error.details.get("retryable"))
-        found.append(Ability(name, permission, not problem, problem, passing))
+        found.append(Ability(name=name, permission=permission, ok=not problem, problem=problem, passing=passing))
         return not problem
 
     def list_folder() -> str:

@@ -1,0 +1,117 @@
+"""Prints ``docs/cli-documents.md``: ``python -m manifold_local.cli.document_reference > docs/cli-documents.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import msgspec
+import typer
+from manifold_common import shapes
+
+from manifold_local import cli
+from manifold_local.cli.app import app
+from manifold_local.cli.output import print_line
+
+_INTRODUCTION = """\
+# Documents of the command line
+
+<!-- Generated from the shapes by `python -m manifold_local.cli.document_reference`. Do not edit. -->
+
+What commands print with `--json`: one document each. `events tail --follow` prints an [Event](#event) a line, as it
+happens. The [HTTP API](http-api.md) answers the same documents where it does the same. Fields are added without a new
+version, so ignore those you do not know. A field that says *may be absent* is left out where there is nothing to say.
+
+| Command | Document |
+|---|---|
+"""
+_PAGES = (shapes, cli)
+"""Packages whose modules have shapes."""
+
+
+def page() -> str:
+    """Return the page."""
+    answers = dict(_answers(typer.main.get_command(app), ("manifold",)))
+    known = _shapes_by_name()
+    rows = [f"| `{name}` | {' or '.join(map(_link, names))} |\n" for name, names in answers.items()]
+    named = sorted({name for names in answers.values() for name in names})
+    _, found = msgspec.json.schema_components([known[name] for name in named], ref_template="{name}")
+    return (
+        _INTRODUCTION + "".join(rows) + "".join(_section(known[name], found) for name in sorted(found, key=str.lower))
+    )
+
+
+def _answers(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each command that answers a document, with the names of the shapes that it may be."""
+    if not hasattr(command, "commands"):
+        if command.callback.answers:
+            yield " ".join(words), command.callback.answers
+        return
+    for name in command.list_commands(typer.Context(command)):
+        yield from _answers(command.commands[name], (*words, name))
+
+
+def _shapes_by_name() -> dict[str, type]:
+    """Return all that a schema may be of, by name."""
+    modules = [
+        import_module(f"{package.__name__}.{module.name}")
+        for package in _PAGES
+        for module in iter_modules(package.__path__)
+    ]
+    return {name: value for module in modules for name, value in vars(module).items() if isinstance(value, type)}
+
+
+def _section(shape: type, found: Mapping[str, Any]) -> str:
+    schema = found[shape.__name__]
+    about = f"\n\n{schema['description']}" if "description" in schema else ""
+    if "properties" not in schema:
+        return f"\n## {shape.__name__}{about}\n\nOne of {_values(schema['enum'])}.\n"
+    may_lack = {field.encode_name for field in msgspec.structs.fields(shape) if field.default is msgspec.UNSET}
+    rows = "".join(
+        f"| `{name}` | {_kind(field)} | {_meaning(field, may_lack=name in may_lack)} |\n"
+        for name, field in schema["properties"].items()
+    )
+    return f"\n## {shape.__name__}{about}\n\n| Field | Type | Meaning |\n|---|---|---|\n{rows}"
+
+
+def _meaning(field: Mapping[str, Any], *, may_lack: bool) -> str:
+    said = field.get("description", "")
+    return (f"{said} " if said else "") + "*May be absent.*" if may_lack else said
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """Return what may stand in a field, in the words of JSON."""
+    match schema:
+        case {"$ref": name}:
+            return _link(name)
+        case {"anyOf": choice}:
+            return " or ".join(map(_kind, choice))
+        case {"enum": values}:
+            return _values(values)
+        case {"const": value}:
+            return _values([value])
+        case {"type": "array", "items": items}:
+            return f"array of {_kind(items)}"
+        case {"type": "object", "additionalProperties": values}:
+            return f"object of {_kind(values)}"
+        case {"type": "string", "format": "date-time"}:
+            return "time"
+        case {"type": "string", "contentEncoding": encoding}:
+            return str(encoding)
+        case {"type": str(kind)}:
+            return kind
+    return "any"
+
+
+def _values(values: Iterable[Any]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+def _link(name: str) -> str:
+    return f"[{name}](#{name.lower()})"
+
+
+if __name__ == "__main__":
+    print_line(page().rstrip("\n"))
