@@ -105,7 +105,8 @@ class Commits(Protocol):
         """Advance the head, add the commit, write the outbox row and move the session, in one statement.
 
         Returns:
-            The new head, or ``None`` when the head is no longer ``publication.base`` (nothing was changed).
+            The new head, or ``None`` when the head is no longer ``publication.base``, as also where the project is
+            deleted at the same moment (nothing was changed).
 
         Raises:
             NotFound: the project is gone, or the named session is, or it works on another project.
