@@ -27,8 +27,8 @@ version, so ignore those you do not know. A field that says *may be absent* is l
 | Command | Document |
 |---|---|
 """
-_PAGES = (shapes, cli)
-"""Packages whose modules have shapes."""
+_PACKAGES = (shapes, cli)
+"""Those whose modules have shapes."""
 
 
 def page() -> str:
@@ -57,7 +57,7 @@ def _shapes_by_name() -> dict[str, type]:
     """Return all that a schema may be of, by name."""
     modules = [
         import_module(f"{package.__name__}.{module.name}")
-        for package in _PAGES
+        for package in _PACKAGES
         for module in iter_modules(package.__path__)
     ]
     return {name: value for module in modules for name, value in vars(module).items() if isinstance(value, type)}
