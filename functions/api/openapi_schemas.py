@@ -24,6 +24,8 @@ def schemas_of(document: dict[str, Any]) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(referred, ref_template=SCHEMAS + "{name}")
     for name, schema in schemas.items():
         schema.pop("title", None)
+        if "description" in schema:
+            schema["description"] = schema["description"].replace("``", "`")
         shape = known.get(name)
         if shape is not None and issubclass(shape, Answer):
             schema["required"] = [one.encode_name for one in msgspec.structs.fields(shape) if not _may_lack(one)]

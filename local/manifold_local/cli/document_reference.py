@@ -20,9 +20,16 @@ _INTRODUCTION = """\
 
 <!-- Generated from the shapes by `python -m manifold_local.cli.document_reference`. Do not edit. -->
 
-What commands print with `--json`: one document each. `events tail --follow` prints an [Event](#event) a line, as it
-happens. The [HTTP API](http-api.md) answers the same documents where it does the same. Fields are added without a new
-version, so ignore those you do not know. A field that says *may be absent* is left out where there is nothing to say.
+What commands print with `--json`: one document each. `events tail --follow` prints an [Event](#event) a line instead:
+the newest ones that there are, then each new one as it happens. The [HTTP API](http-api.md) answers the same documents
+where it does the same. Fields are added without a new version, so ignore those you do not know.
+
+Two commands have a document of its own for an option: `keys rewrap --dry-run` and `migrate-db --print-roles`. `cat`
+tells what file it is, without its content, and `--patch` changes no document. Only `log` ends early, and takes
+`--cursor`; in all other lists `next_cursor` is null.
+
+A *time* is a string as RFC 3339 has it, in UTC, with `Z` or `+00:00`; *base64* a string that stands for bytes; *any*
+whatever JSON can say. A field that *may be absent* is left out where there is nothing to say.
 
 | Command | Document |
 |---|---|
@@ -65,7 +72,7 @@ def _shapes_by_name() -> dict[str, type]:
 
 def _section(shape: type, found: Mapping[str, Any]) -> str:
     schema = found[shape.__name__]
-    about = f"\n\n{schema['description']}" if "description" in schema else ""
+    about = f"\n\n{schema['description']}".replace("``", "`") if "description" in schema else ""
     if "properties" not in schema:
         return f"\n## {shape.__name__}{about}\n\nOne of {_values(schema['enum'])}.\n"
     may_lack = {field.encode_name for field in msgspec.structs.fields(shape) if field.default is msgspec.UNSET}
@@ -87,7 +94,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
         case {"$ref": name}:
             return _link(name)
         case {"anyOf": choice}:
-            return " or ".join(map(_kind, choice))
+            kinds = list(map(_kind, choice))
+            return " or ".join(f"({kind})" if kind.startswith(("array", "object of")) else kind for kind in kinds)
         case {"enum": values}:
             return _values(values)
         case {"const": value}:

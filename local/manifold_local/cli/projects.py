@@ -118,11 +118,15 @@ def delete(
 
 
 def _what_goes(project: Project, sessions: list[SessionId]) -> str:
-    question = f"delete the project {safe(project.name)} with its {plural(project.generation, 'generation')}"
-    if not sessions:
-        return f"{question}?"
-    named = ", ".join(sessions[:_NAMED]) + (", ..." if len(sessions) > _NAMED else "")
-    return f"{question}, its {plural(len(sessions), 'open session')} ({named}), and what is not committed there?"
+    name, goes = safe(project.name), []
+    if project.generation:
+        goes.append(f"its {plural(project.generation, 'generation')}")
+    if sessions:
+        named = ", ".join(sessions[:_NAMED]) + (", ..." if len(sessions) > _NAMED else "")
+        goes.append(f"its {plural(len(sessions), 'open session')} ({named}), and what is not committed there")
+    return (
+        f"delete the project {name} with {', '.join(goes)}?" if goes else f"delete the project {name}, which is empty?"
+    )
 
 
 def fork(call: Call, project: ProjectArgument, name: NameArgument, generation: GenerationOption = None) -> None:

@@ -73,7 +73,7 @@ class ImportedFolder(Answer, frozen=True):
 class ExportedFolder(Answer, frozen=True):
     project: ProjectId
     generation: Generation
-    path: Annotated[str, Meta(description="The folder on the machine.")]
+    path: Annotated[str, Meta(description="The folder, on the machine that was told to write it.")]
     entries: Annotated[Count, Meta(description="Files, folders and links in it.")]
     total_bytes: Annotated[Count, Meta(description="Bytes of all files in it.")]
 

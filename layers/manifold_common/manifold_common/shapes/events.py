@@ -67,7 +67,7 @@ class Event(Answer, frozen=True, kw_only=True):
             description="The same each time that the event is sent or shown, and of no other event of its source.",
         ),
     ]
-    source: Annotated[str, Meta(pattern=r"\A/tenants/[^/]+/projects/[a-z2-7]{26}\Z")]
+    source: Annotated[str, Meta(pattern=r"\A/tenants/[^/]+/projects/[a-z2-7]{26}\Z", description="The project.")]
     type: Annotated[str, Meta(examples=["manifold.project.commit"])]
     time: Time
     datacontenttype: Literal["application/json"]
@@ -78,7 +78,7 @@ class Event(Answer, frozen=True, kw_only=True):
             "changed."
         ),
     ]
-    partitionkey: ProjectId
+    partitionkey: Annotated[ProjectId, Meta(description="The project: its events stay in order.")]
     sequence: Annotated[str, Meta(pattern=r"\A[0-9]{12}\Z", description=_SEQUENCE)]
     correlationid: (
         Annotated[

@@ -81,13 +81,13 @@ class TreePage(Page, frozen=True):
 class Commit(Dated, frozen=True):
     generation: Generation
     id: CommitId
-    parent: CommitId | None
+    parent: Annotated[CommitId | None, Meta(description="Null for generation 1.")]
     author: UserId
-    session: SessionId | None
+    session: Annotated[SessionId | None, Meta(description="The session that committed, if it was one.")]
     created_at: Moment
     message: Text
-    provenance: dict[str, Any]
-    added: Count
+    provenance: Annotated[dict[str, Any], Meta(description="What made the change, as whoever committed has said.")]
+    added: Annotated[Count, Meta(description="Paths that were not there before.")]
     modified: Count
     deleted: Count
     new_bytes: Annotated[Count, Meta(description="Raw bytes of content that was not stored before.")]
@@ -120,8 +120,8 @@ class TreeDifference(TreePath, frozen=True, kw_only=True, gc=False):
             "nothing but the permissions, or the modification time."
         ),
     ]
-    before: TreeEntry | None
-    after: TreeEntry | None
+    before: Annotated[TreeEntry | None, Meta(description="Null: it was not there.")]
+    after: Annotated[TreeEntry | None, Meta(description="Null: it is not there any more.")]
 
     @classmethod
     def between(cls, difference: tree.Difference) -> TreeDifference:

@@ -81,9 +81,9 @@ class KeyStatus(Answer, frozen=True):
     ]
     current_error: Annotated[str | None, Meta(description="Why that is not known.")]
     opened: Annotated[bool, Meta(description="Whether each key was tried.")]
-    master_keys: list[MasterKeyUse]
+    master_keys: Annotated[list[MasterKeyUse], Meta(description="Those that wrap data keys, in each version.")]
     not_current: Annotated[Count, Meta(description="Data keys that a rewrap would wrap anew.")]
-    retirable: list[RetirableVersions]
+    retirable: Annotated[list[RetirableVersions], Meta(description="What no data key needs any more.")]
     unreadable: Annotated[list[FailedKey], Meta(description="Data keys that could not be opened.")]
     keys: Annotated[list[DataKey], Meta(description="By tenant, project and id.")]
 

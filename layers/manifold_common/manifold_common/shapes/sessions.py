@@ -26,6 +26,7 @@ SEEN = (
 CHECKSUM = "Find changes by content, not by times: also what was written through a shared memory map."
 DROP_LOST_DRAFT = "Give up saved work of the session if it cannot be read. What can be read is kept."
 DROPPED_DRAFT = "Id of saved work that could not be read and was given up, as was asked."
+WORKING_DIRECTORY = "The working directory, on the machine that works in it: a server's, or that of a client of one."
 SPECIAL = "Sockets, FIFOs and devices, which are never committed."
 
 Patterns = Annotated[list[str], Meta(max_length=1000)]
@@ -87,7 +88,7 @@ class CheckoutKind(Enum):
 class CheckedOut(Dated, frozen=True, kw_only=True):
     session: SessionId
     project: ProjectId
-    path: Annotated[str, Meta(description="The working directory, on the server's machine.")]
+    path: Annotated[str, Meta(description=WORKING_DIRECTORY)]
     kind: Annotated[
         CheckoutKind,
         Meta(
@@ -144,7 +145,7 @@ class SessionPage(Page, frozen=True):
 class Status(Answer, frozen=True):
     session: SessionId
     project: ProjectId
-    path: str
+    path: Annotated[str, Meta(description=WORKING_DIRECTORY)]
     base_generation: Generation
     head_generation: Generation
     differences: Annotated[list[TreeDifference], Meta(description=f"What is not committed; at most {LISTED_PATHS}.")]

@@ -12,7 +12,7 @@ from manifold_common.shapes.base import Answer
 class Ability(Answer, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="What was tried.", examples=["create an object"])]
     permission: Annotated[str, Meta(description="What policies in the manner of S3 call it.")]
-    ok: bool
+    ok: Annotated[bool, Meta(description="It works.")]
     problem: Annotated[str, Meta(description="Empty when all is well.")]
     passing: Annotated[
         bool,
