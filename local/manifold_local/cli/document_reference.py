@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
 import msgspec
-import typer
 from manifold_common import shapes
 
 from manifold_local import cli
-from manifold_local.cli.app import app
 from manifold_local.cli.output import print_line
+from manifold_local.cli.reference import each_command
 
 _INTRODUCTION = """\
 # Documents of the command line
@@ -40,7 +39,7 @@ _PACKAGES = (shapes, cli)
 
 def page() -> str:
     """Return the page."""
-    answers = dict(_answers(typer.main.get_command(app), ("manifold",)))
+    answers = {words: command.callback.answers for words, command in each_command() if command.callback.answers}
     known = _shapes_by_name()
     rows = [f"| `{name}` | {' or '.join(map(_link, names))} |\n" for name, names in answers.items()]
     named = sorted({name for names in answers.values() for name in names})
@@ -48,16 +47,6 @@ def page() -> str:
     return (
         _INTRODUCTION + "".join(rows) + "".join(_section(known[name], found) for name in sorted(found, key=str.lower))
     )
-
-
-def _answers(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield each command that answers a document, with the names of the shapes that it may be."""
-    if not hasattr(command, "commands"):
-        if command.callback.answers:
-            yield " ".join(words), command.callback.answers
-        return
-    for name in command.list_commands(typer.Context(command)):
-        yield from _answers(command.commands[name], (*words, name))
 
 
 def _shapes_by_name() -> dict[str, type]:

@@ -159,19 +159,25 @@ def _common() -> str:
 
 def _commands() -> Iterator[str]:
     yield "## Commands\n"
+    for words, command in each_command():
+        usage = command.collect_usage_pieces(typer.Context(command))[1:]
+        pieces = [piece.replace("{", "").replace("}", "") for piece in usage]
+        rows = _rows(command, lambda parameter: parameter.name not in COMMON_OPTIONS)
+        table = f"\n| | |\n|---|---|\n{rows}" if rows else ""
+        yield f"### `{' '.join((words, *pieces))}`\n\n{command.help}\n{table}"
+
+
+def each_command() -> Iterator[tuple[str, Any]]:
+    """Yield each command, with the words that a shell is given for it."""
     yield from _below(typer.main.get_command(app), ("manifold",))
 
 
-def _below(command: Any, words: tuple[str, ...]) -> Iterator[str]:
-    context = typer.Context(command)
-    if hasattr(command, "commands"):
-        for name in command.list_commands(context):
-            yield from _below(command.commands[name], (*words, name))
+def _below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield " ".join(words), command
         return
-    pieces = [piece.replace("{", "").replace("}", "") for piece in command.collect_usage_pieces(context)[1:]]
-    rows = _rows(command, lambda parameter: parameter.name not in COMMON_OPTIONS)
-    table = f"\n| | |\n|---|---|\n{rows}" if rows else ""
-    yield f"### `{' '.join((*words, *pieces))}`\n\n{command.help}\n{table}"
+    for name in command.list_commands(typer.Context(command)):
+        yield from _below(command.commands[name], (*words, name))
 
 
 def _rows(command: Any, wanted: Callable[[Any], bool]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -79,7 +79,7 @@ class Events:
         return [_status(state, state.condition(now)) for state in self._context.catalog.sink_states(sinks)]
 
     def backlog(self) -> Backlog:
-        streams = self.streams(limit=_LOOKED_AT)
+        streams = self._context.catalog.event_streams(self.sinks, limit=_LOOKED_AT)
         sinks = self.sink_status()
         parked = {one.sink for one in sinks if one.state == "parked"}
         now = self._context.clock.now()
@@ -131,33 +131,11 @@ class Events:
 
 
 def _waiting(stream: EventStream) -> WaitingStream:
-    return WaitingStream(
-        sink=stream.sink,
-        tenant=stream.tenant,
-        project=stream.project,
-        next_sequence=stream.next_sequence,
-        waiting=stream.waiting,
-        oldest_at=stream.oldest_at,
-        refusals=stream.refusals,
-        retry_at=stream.retry_at,
-        parked_at=stream.parked_at,
-        error=stream.error,
-    )
+    return WaitingStream(**asdict(stream))
 
 
 def _status(state: SinkState, condition: SinkCondition) -> SinkStatus:
-    return SinkStatus(
-        sink=state.sink,
-        state=condition,
-        detail=_told(state, condition),
-        failures=state.failures,
-        since=state.since,
-        ok_at=state.ok_at,
-        failed_at=state.failed_at,
-        retry_at=state.retry_at,
-        parked_at=state.parked_at,
-        error=state.error,
-    )
+    return SinkStatus(**asdict(state), state=condition, detail=_told(state, condition))
 
 
 def _told(state: SinkState, condition: SinkCondition) -> str:
