@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -44,8 +45,13 @@ def schema_of(kind: Any) -> dict[str, Any]:
     return found
 
 
-def shapes_by_name() -> dict[str, type[msgspec.Struct]]:
-    modules = [import_module(f"{shapes.__name__}.{module.name}") for module in iter_modules(shapes.__path__)]
+def shapes_by_name(*more: ModuleType) -> dict[str, type[msgspec.Struct]]:
+    """Return the shapes of the world, and those in the modules of further packages."""
+    modules = [
+        import_module(f"{package.__name__}.{module.name}")
+        for package in (shapes, *more)
+        for module in iter_modules(package.__path__)
+    ]
     return {
         name: value
         for module in modules

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any
 
 import msgspec
-from manifold_common import shapes
 
+from functions.api.openapi_schemas import shapes_by_name
 from manifold_local import cli
 from manifold_local.cli.output import print_line
 from manifold_local.cli.reference import each_command
@@ -33,43 +31,30 @@ whatever JSON can say. A field that *may be absent* is left out where there is n
 | Command | Document |
 |---|---|
 """
-_PACKAGES = (shapes, cli)
-"""Those whose modules have shapes."""
 
 
 def page() -> str:
     """Return the page."""
     answers = {words: command.callback.answers for words, command in each_command() if command.callback.answers}
-    known = _shapes_by_name()
+    known = shapes_by_name(cli)
     rows = [f"| `{name}` | {' or '.join(map(_link, names))} |\n" for name, names in answers.items()]
     named = sorted({name for names in answers.values() for name in names})
     _, found = msgspec.json.schema_components([known[name] for name in named], ref_template="{name}")
-    return (
-        _INTRODUCTION + "".join(rows) + "".join(_section(known[name], found) for name in sorted(found, key=str.lower))
-    )
+    sections = [_section(name, found[name], known.get(name)) for name in sorted(found, key=str.lower)]
+    return _INTRODUCTION + "".join(rows) + "".join(sections)
 
 
-def _shapes_by_name() -> dict[str, type]:
-    """Return all that a schema may be of, by name."""
-    modules = [
-        import_module(f"{package.__name__}.{module.name}")
-        for package in _PACKAGES
-        for module in iter_modules(package.__path__)
-    ]
-    return {name: value for module in modules for name, value in vars(module).items() if isinstance(value, type)}
-
-
-def _section(shape: type, found: Mapping[str, Any]) -> str:
-    schema = found[shape.__name__]
+def _section(name: str, schema: Mapping[str, Any], shape: type[msgspec.Struct] | None) -> str:
+    """Return the section of a schema. Args: ``shape``: what it is of; ``None``: a choice of values."""
     about = f"\n\n{schema['description']}".replace("``", "`") if "description" in schema else ""
-    if "properties" not in schema:
-        return f"\n## {shape.__name__}{about}\n\nOne of {_values(schema['enum'])}.\n"
+    if shape is None:
+        return f"\n## {name}{about}\n\nOne of {_values(schema['enum'])}.\n"
     may_lack = {field.encode_name for field in msgspec.structs.fields(shape) if field.default is msgspec.UNSET}
     rows = "".join(
-        f"| `{name}` | {_kind(field)} | {_meaning(field, may_lack=name in may_lack)} |\n"
-        for name, field in schema["properties"].items()
+        f"| `{key}` | {_kind(field)} | {_meaning(field, may_lack=key in may_lack)} |\n"
+        for key, field in schema["properties"].items()
     )
-    return f"\n## {shape.__name__}{about}\n\n| Field | Type | Meaning |\n|---|---|---|\n{rows}"
+    return f"\n## {name}{about}\n\n| Field | Type | Meaning |\n|---|---|---|\n{rows}"
 
 
 def _meaning(field: Mapping[str, Any], *, may_lack: bool) -> str:
