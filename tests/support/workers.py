@@ -35,7 +35,7 @@ class Turns:
         self._alone: IO[bytes] | None = None
 
     @contextmanager
-    def writer_lease(self, *, alone: bool, next_is_alone: bool) -> Iterator[None]:
+    def turn(self, *, alone: bool, next_is_alone: bool) -> Iterator[None]:
         """Wait for a test's turn. One that is alone hands its turn to the next of this worker that is alone, too."""
         held = self._alone or self._wait(fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         self._alone = None
@@ -86,7 +86,7 @@ class Worker:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
         next_is_alone = nextitem is not None and _is_alone(nextitem)
-        with self._turns.writer_lease(alone=_is_alone(item), next_is_alone=next_is_alone):
+        with self._turns.turn(alone=_is_alone(item), next_is_alone=next_is_alone):
             return (yield)
 
 

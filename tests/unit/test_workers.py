@@ -27,7 +27,7 @@ class TestOfAWorker:
         self._thread.start()
 
     def _run(self, alone: bool, next_is_alone: bool) -> None:
-        with self.turns.writer_lease(alone=alone, next_is_alone=next_is_alone):
+        with self.turns.turn(alone=alone, next_is_alone=next_is_alone):
             self.runs.set()
             assert self.may_end.wait(60)
 
