@@ -19,7 +19,6 @@ from functions.api.areas import OnDemand, load
 from functions.api.caller import Api, PrincipalOf, local_principal
 from functions.api.compressed import Compressed
 from functions.api.conditions import NotModified
-from functions.api.event_watch import EventWatch
 from functions.api.guard import Guard, HostRule
 from functions.api.methods import EveryMethod, refused_method
 from functions.api.openapi import describe
@@ -28,6 +27,7 @@ from functions.api.request_body import RequestBodies
 from functions.api.revalidation import Revalidation
 from functions.api.traffic import Traffic
 from functions.api.versions import Versions
+from functions.api.watch import Watch
 
 _NAMED_FAULTS = 20
 
@@ -66,7 +66,8 @@ def create_app(
         manifold=manifold,
         bodies=RequestBodies(settings.server.max_upload_bytes, traffic, most=settings.server.max_requests),
         traffic=traffic,
-        watch=EventWatch(lambda: manifold.feed, manifold.context.nudge),
+        watch=Watch(lambda places: manifold.feed.with_news(places), manifold.context.nudge),
+        job_watch=Watch(lambda seen: manifold.jobs.changed(seen), manifold.context.nudge),
         principal_of=principal_of,
         is_buffered=is_buffered,
     )

@@ -22,6 +22,7 @@ AREAS = {
     "functions.api.routes.history": ("commits", "diff"),
     "functions.api.routes.events": ("events",),
     "functions.api.routes.sessions": ("sessions", "checkout", "status", "save", "commit"),
+    "functions.api.routes.jobs": ("jobs", "items", "pause", "resume", "cancel", "retry"),
     "functions.api.routes.data_plane": ("plan", "uploads", "links", "verify", "publish", "keep"),
     "functions.api.routes.objects": ("objects",),
     "functions.api.routes.description": ("openapi.json",),

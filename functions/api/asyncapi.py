@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 from manifold_common.domain.event import (
+    JOB_EVENTS,
     MEDIA_TYPE,
     PROJECT_COMMIT,
     PROJECT_CREATED,
@@ -17,6 +18,7 @@ from manifold_common.domain.event import (
     PROJECT_RENAMED,
     data_schema,
 )
+from manifold_common.domain.job import JobState
 from manifold_common.shapes.events import Event, EventData
 
 from functions.api.openapi_schemas import schemas_of
@@ -33,7 +35,7 @@ class _Kind(NamedTuple):
     data: str
 
 
-_PROJECT_DATA, _COMMIT_DATA = "ProjectData", "CommitData"
+_PROJECT_DATA, _COMMIT_DATA, _JOB_DATA = "ProjectData", "CommitData", "JobData"
 _KINDS: Final = (
     _Kind(PROJECT_CREATED, "projectCreated", "A project was created, or came to be as a fork", _PROJECT_DATA),
     _Kind(
@@ -44,10 +46,23 @@ _KINDS: Final = (
     ),
     _Kind(PROJECT_RENAMED, "projectRenamed", "A project has another name", _PROJECT_DATA),
     _Kind(PROJECT_DELETED, "projectDeleted", "A project was deleted", _PROJECT_DATA),
+    *(
+        _Kind(JOB_EVENTS + state.value, f"job{state.value.capitalize()}", title, _JOB_DATA)
+        for state, title in {
+            JobState.RUNNING: "A job was started, resumed or retried",
+            JobState.PAUSED: "A job is held up",
+            JobState.DONE: "Every item of a job is done",
+            JobState.FAILED: "Every item of a job was tried, and some failed",
+            JobState.CANCELLED: "Somebody has ended a job",
+        }.items()
+    ),
 )
+_FIRST_OF_A_JOB: Final = "job_id"
+"""From this one on the fields of an event's data are a job's."""
 _ABOUT: Final = (
-    "What Manifold says when a project has changed: CloudEvents 1.0 in their JSON format, to a Kafka topic and to "
-    "webhooks. Delivery is at least once and in order within a project. See events.md."
+    "What Manifold says when a project has changed, or a job has come into another state: CloudEvents 1.0 in their "
+    "JSON format, to a Kafka topic and to webhooks. Delivery is at least once and in order within a project, and "
+    "within a job. See events.md."
 )
 
 
@@ -89,7 +104,7 @@ def document() -> dict[str, Any]:
 _KAFKA_KEY: Final = {
     "key": {
         "type": "string",
-        "description": "`tenant:project`: the events of one project are in one partition.",
+        "description": "`tenant:partitionkey`: the events of one project, or of one job, are in one partition.",
     },
     "bindingVersion": "0.5.0",
 }
@@ -131,14 +146,20 @@ def _message(kind: _Kind) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    """Return the schemas of an event and of both kinds of data. The API has one shape for both kinds."""
+    """Return the schemas of an event and of each kind of data. The API has one shape for all kinds."""
     found = schemas_of({"$ref": SCHEMAS + Event.__name__})
     data = found.pop(EventData.__name__)
     del data["description"]
-    of_every_event = {name: data["properties"][name] for name in data["required"]}
     found[Event.__name__]["properties"]["data"] = {"type": "object"}
-    found[_PROJECT_DATA] = {**data, "properties": of_every_event}
-    found[_COMMIT_DATA] = {**data, "required": list(data["properties"])}
+    names, of_all = list(data["properties"]), data["required"]
+    of_a_job = names[names.index(_FIRST_OF_A_JOB) :]
+    for kind, left_out in (
+        (_PROJECT_DATA, {*names} - {*of_all}),
+        (_COMMIT_DATA, {*of_a_job}),
+        (_JOB_DATA, {*names} - {*of_all, *of_a_job}),
+    ):
+        fields = {name: field for name, field in data["properties"].items() if name not in left_out}
+        found[kind] = {**data, "properties": fields, "required": list(fields)}
     return found
 
 

@@ -12,9 +12,9 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.shapes.projects import Project
 
-from functions.api.event_watch import EventWatch
 from functions.api.request_body import RequestBodies
 from functions.api.traffic import Room, Traffic
+from functions.api.watch import EventWatch, JobWatch
 
 PrincipalOf = Callable[[Request], Principal]
 
@@ -32,6 +32,7 @@ class Api:
     bodies: RequestBodies
     traffic: Traffic
     watch: EventWatch
+    job_watch: JobWatch
     principal_of: PrincipalOf
     is_buffered: bool
     """The platform sends an answer as a whole, when it has ended."""

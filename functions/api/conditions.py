@@ -24,13 +24,13 @@ from manifold_common.domain.history import Point, Seen, Version, point_of, requi
 from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.tree import FILE, etag_of
 from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound, PreconditionFailed
-from manifold_common.ids import ProjectId, SessionId
+from manifold_common.ids import JobId, ProjectId, SessionId
 from manifold_common.shapes.projects import Project
 from starlette.datastructures import Headers, MutableHeaders
 
 from functions.api.caller import Call
 from functions.api.entity_tags import Tag, Tags
-from functions.api.validators import Validators, of_project, of_session
+from functions.api.validators import Validators, of_job, of_project, of_session
 
 
 class Target(NamedTuple):
@@ -136,9 +136,14 @@ def check_read(headers: Headers, validators: Validators | None, answered: Mutabl
     target = Target(True)
     if validators is not None:
         answered.update(validators.headers())
-        target = Target(True, validators.etag, validators.version, validators.modified_at)
+        target = target_of(validators)
     if Conditions(headers).has_newest(target):
         raise NotModified(dict(answered))
+
+
+def target_of(validators: Validators) -> Target:
+    """Return what is there, of which these are the validators."""
+    return Target(True, validators.etag, validators.version, validators.modified_at)
 
 
 class NotModified(Exception):
@@ -273,6 +278,16 @@ def check_session(
     match = conditions.match
     by_generation = match is not None and match.match(None, target.version, strong=True)
     return target.version.point if by_generation and target.version is not None else said
+
+
+def check_job(caller: Call, headers: Headers, job: JobId) -> None:
+    """Hold a write's conditions against a job as it is now. Raises PreconditionFailed, InvalidInput."""
+    conditions = Conditions(headers)
+    if conditions.asks_of_writes:
+        target = Target(False)
+        with suppress(NotFound):
+            target = target_of(of_job(caller.manifold.jobs.get(caller.principal, job)))
+        conditions.require(target)
 
 
 def _agreed(plain: Point, said: Seen | None) -> Point:

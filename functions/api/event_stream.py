@@ -103,7 +103,7 @@ async def _pieces(
                 seconds = min(_HEARTBEAT_SECONDS, ends_at - time.monotonic())
                 if seconds <= 0:
                     return
-                if await api.watch.news(wait, followed, after.sequence, nudges=nudges, seconds=seconds):
+                if await api.watch.news(wait, (followed, after.sequence), nudges=nudges, seconds=seconds):
                     break
                 yield _HEARTBEAT
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from manifold_common.ids import RequestId, SessionId
+from manifold_common.ids import JobId, RequestId, SessionId
 
 from functions.api.areas import load
 from functions.api.openapi_answers import add_headers, add_links, header_components
@@ -76,6 +76,7 @@ _TAGS = [
     {"name": "history", "description": "Commits, and what differs between two generations."},
     {"name": "events", "description": "What has happened, and a wait for what happens next."},
     {"name": "sessions", "description": "Working directories on the server's machine."},
+    {"name": "jobs", "description": "Work on many items, which goes on by itself."},
     {"name": "direct access", "description": "Clients that read and store content by themselves."},
     {"name": "health", "description": "How the server is."},
 ]
@@ -105,7 +106,7 @@ _IDEMPOTENCY_KEY = (
     "A name for this request, unique in the project. Sent again under that name, it changes nothing and is answered "
     "with the commit that it made."
 )
-_IDS = {"session": SessionId, "Idempotency-Key": RequestId}
+_IDS = {"session": SessionId, "job": JobId, "Idempotency-Key": RequestId}
 """Parameters that routes take as text and read as an id, so that whoever writes a wrong one is told the rule."""
 
 

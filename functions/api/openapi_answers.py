@@ -75,6 +75,7 @@ _MADE_BY = {
     "project": ("$response.body#/id", ("create_project", "fork_project")),
     "session": ("$response.body#/session", ("open_session",)),
     "upload": ("$response.body#/upload", ("create_resumable",)),
+    "job": ("$response.body#/id", ("start_job",)),
 }
 """Where a parameter of other operations stands in the answer of those that make what it names."""
 

@@ -47,7 +47,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _MEANINGS = {
     400: "The request is wrong; `detail` and `hint` say how.",
     403: "Refused: another site's page, or a Host header that is not this server's.",
-    404: "No such project, generation, path or session.",
+    404: "No such project, generation, path, session or job.",
     408: "The body stopped before its end. Nothing was changed.",
     409: "The state moved on: see `code`.",
     410: "What the cursor goes through is not there any more: see `code`. Begin again without a cursor.",

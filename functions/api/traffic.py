@@ -278,13 +278,13 @@ class Traffic:
         if len(self._waits) >= most:
             self.refused("overloaded")
             raise Overloaded(
-                f"{plural(len(self._waits), 'request')} wait for events here, and no more may",
+                f"{plural(len(self._waits), 'request')} wait here, and no more may",
                 hint="ask later, or without wait; the operator may raise server.maxRequests, half of which may wait",
             )
         if self._waiting_of_peer[peer] >= most_of_peer:
             self.refused("too_many_requests")
             raise TooManyRequests(
-                f"{plural(most_of_peer, 'request')} of {peer} wait for events, as many as one client may have",
+                f"{plural(most_of_peer, 'request')} of {peer} wait, as many as one client may have",
                 hint="follow all projects by one request, or ask without wait; the operator may raise "
                 "server.maxRequestsPerPeer, half of which may wait",
             )

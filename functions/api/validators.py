@@ -6,6 +6,7 @@ tree, commit, folder   ``"<generation>-<commit id>"``: what a generation holds n
 file                   its content's
 archive                ``"<generation>-<commit id>:<digest>"``: the tree, and what makes its bytes of it
 session                all that is said of it: base, saved work, end
+job                    ``W/"<id>-<state>-<revision>"``: weak, since its speed goes on changing between two revisions
 other JSON             the answer's own (``Revalidation``)
 =====================  =========================================================================================
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from manifold_common.services.projects.edits import Written
     from manifold_common.services.projects.history import OpenFile
     from manifold_common.shapes.changes import Edited
+    from manifold_common.shapes.jobs import Job
     from manifold_common.shapes.projects import Project
     from manifold_common.shapes.sessions import Committed, Session
 
@@ -74,6 +76,10 @@ def of_session(found: Session) -> Validators:
     return Validators(etag_for("\n".join(map(str, structs.astuple(found))).encode()))
 
 
+def of_job(found: Job) -> Validators:
+    return Validators(f'W/"{found.id}-{found.state.value}-{found.revision}"')
+
+
 def etag_for(content: bytes) -> str:
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
@@ -89,6 +95,13 @@ def tell_session(response: Response, found: Session, *, is_new: bool = False) ->
     if is_new:
         response.status_code = 201
         response.headers["Location"] = f"{API}/sessions/{quote(found.session)}"
+
+
+def tell_job(response: Response, found: Job, *, is_new: bool = False) -> None:
+    response.headers.update(of_job(found).headers())
+    if is_new:
+        response.status_code = 201
+        response.headers["Location"] = f"{API}/jobs/{found.id}"
 
 
 def tell_file(response: Response, done: Written, path: bytes) -> None:

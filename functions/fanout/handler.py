@@ -19,13 +19,13 @@ from functions.invocation.batch import each_message, kind_of
 from functions.invocation.decode import CorrelationId, json_of, refusal_of, request_of
 from functions.invocation.entry import Call, function
 from functions.invocation.logs import logger
-from functions.invocation.schedule import Job, scheduled
+from functions.invocation.schedule import ScheduledRequest, scheduled
 
 _PUBLISH_SECONDS = 5.0
 _REPORT_SECONDS = 2.0
 
 
-class FanoutRequest(Job, frozen=True, kw_only=True):
+class FanoutRequest(ScheduledRequest, frozen=True, kw_only=True):
     """Deliver what waits. There is nothing to choose."""
 
 

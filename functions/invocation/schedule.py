@@ -11,7 +11,7 @@ from functions.invocation.decode import CorrelationId, request_of
 OF_THE_TEMPLATE = {"source": "manifold.schedule"}
 
 
-class Job(Request, frozen=True, kw_only=True):
+class ScheduledRequest(Request, frozen=True, kw_only=True):
     """Base of what schedules ask for."""
 
     correlation_id: CorrelationId | None = None
@@ -20,7 +20,7 @@ class Job(Request, frozen=True, kw_only=True):
     ``{"error": ...}`` in the answer, with what was done and what was not in its details."""
 
 
-R = TypeVar("R", bound=Job)
+R = TypeVar("R", bound=ScheduledRequest)
 
 
 def scheduled(kind: type[R], event: object) -> R:

@@ -15,7 +15,7 @@ from functions.invocation.batch import KafkaRecord, each_record, kind_of
 from functions.invocation.decode import refusal_of
 from functions.invocation.entry import Call, function
 from functions.invocation.logs import logger, where_of
-from functions.invocation.schedule import Job, scheduled
+from functions.invocation.schedule import ScheduledRequest, scheduled
 from functions.maintenance.commits import commit_of
 
 _MARGIN_SECONDS = 15.0
@@ -24,7 +24,7 @@ _MARGIN_SECONDS = 15.0
 NAMES = chores_of("maintenance")
 
 
-class MaintenanceRequest(Job, frozen=True, kw_only=True):
+class MaintenanceRequest(ScheduledRequest, frozen=True, kw_only=True):
     """Do what is due."""
 
     chores: tuple[str, ...] = tuple(NAMES)

@@ -1,57 +1,89 @@
-"""Wraps a slice of the data keys anew, under the key of the settings."""
+"""Rotates the master key when its time has come, starts a rewrap where data keys are not under it, and works on jobs
+about keys: by the clock, by hand, and woken by the queue when a job has something to do."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from manifold_common.domain.keys import KeyCursor
+from manifold_common.bootstrap import Manifold
+from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.wording import plural
-from manifold_common.errors import PartlyDone
-from manifold_common.ids import parse_dek_id, parse_project_id, parse_tenant_id
+from manifold_common.errors import AlreadyExists, PartlyDone
 from manifold_common.shapes.decode import plain
-from manifold_common.shapes.keys import Rewrapped
+from manifold_common.shapes.jobs import Job
+from manifold_common.shapes.keys import MasterKey, Reencrypted
 
 from functions.invocation import metrics
+from functions.invocation.batch import kind_of
 from functions.invocation.decode import refusal_of
 from functions.invocation.entry import Call, function
-from functions.invocation.schedule import Job, scheduled
+from functions.invocation.schedule import ScheduledRequest, scheduled
+from functions.invocation.work import Worked, each_turn, work_on_jobs
 
 _MARGIN_SECONDS = 10.0
 """One key takes a few seconds at most."""
+_FUNCTION = "reencrypt"
 
 
-class ReencryptRequest(Job, frozen=True, kw_only=True):
+class ReencryptRequest(ScheduledRequest, frozen=True, kw_only=True):
     """Rewrap keys that are not under the newest version of the key of the settings."""
 
-    after: str | None = None
-    """Go on there: ``next`` of an earlier answer. The beginning by default, which also tries again what failed."""
+    project: str | None = None
+    """Only keys of this one: its name or id."""
 
 
-@function("reencrypt")
-def handler(event: Any, call: Call) -> Rewrapped:
-    """Rewrap until all is done or time runs out; answer how far it came.
+@function(_FUNCTION)
+def handler(event: Any, call: Call) -> Any:
+    """Work until there is nothing to do or time runs out; answer how far the rewrap is. The next invocation goes on.
+
+    A message of the queue starts no rewrap and is answered by those that failed: keys that did are no reason.
 
     Raises:
-        PartlyDone: keys failed. The others are done, and the next run from the beginning tries these again.
+        PartlyDone: keys failed, or something that they need is away. The others are done, or will be.
     """
-    request = scheduled(ReencryptRequest, event)
-    after = _cursor_of(request.after) if request.after is not None else None
-    done = call.manifold.rewrap.run(after, stop=call.ends_within(_MARGIN_SECONDS))
-    metrics.count("keys.rewrapped", done.rewrapped)
-    metrics.count("keys.failed", len(done.troubles))
-    answer = done.answer()
-    if done.troubles:
+    kind = kind_of(event)
+    if kind == "kafka":
+        raise refusal_of("eventSource", "this function takes nothing from a topic")
+    if kind == "sqs":
+        return each_turn(event, lambda: _work(call))
+    return _rewrap(scheduled(ReencryptRequest, event), call)
+
+
+def _rewrap(request: ReencryptRequest, call: Call) -> Reencrypted:
+    manifold = call.manifold
+    manifold.rotation.rotate_if_due()
+    kek, begun = manifold.rewrap.kek(), None
+    if kek is not None:
+        only = None
+        if request.project is not None:
+            only = manifold.projects.resolve_even_deleted(LOCAL_PRINCIPAL, request.project)
+        if next(manifold.rewrap.pending(only=only), None) is not None:
+            begun = _begun(manifold, request.project)
+    worked = _work(call)
+    job = None if begun is None else manifold.jobs.get(LOCAL_PRINCIPAL, begun.id)
+    # By the first wrapping, its provider may have made the first version.
+    current = MasterKey.of(manifold.rewrap.kek() if worked.finished else kek)
+    answer = Reencrypted(current=current, job=job, finished=worked.finished)
+    failed = max(job.failed, len(job.troubles)) if job is not None else 0
+    if failed:
         raise PartlyDone(
-            f"not rewrapped: {plural(len(done.troubles), 'key')}; rewrapped: {done.rewrapped}",
+            f"not rewrapped: {plural(failed, 'key')}; rewrapped: {job.done if job is not None else 0}",
             hint="the next run tries them again; the function's log has a line for each",
             **plain(answer),
         )
     return answer
 
 
-def _cursor_of(text: str) -> KeyCursor:
-    parts = text.split("/")
-    if len(parts) != 3:
-        raise refusal_of("after", "expected <tenant>/<project>/<key>, as an answer's next has it")
-    tenant, project, dek = parts
-    return parse_tenant_id(tenant), parse_project_id(project), parse_dek_id(dek)
+def _begun(manifold: Manifold, project: str | None) -> Job:
+    """Start a rewrap. One that is under way goes on as it is: its workers were woken when it was started."""
+    try:
+        return manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {"project": project}, only_new=True).job
+    except AlreadyExists as error:
+        return manifold.jobs.get(LOCAL_PRINCIPAL, error.details["job"])
+
+
+def _work(call: Call) -> Worked:
+    worked = work_on_jobs(call, _FUNCTION, _MARGIN_SECONDS)
+    metrics.count("keys.rewrapped", worked.done["rewrap"])
+    metrics.count("keys.failed", worked.failed["rewrap"])
+    return worked

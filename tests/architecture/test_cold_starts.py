@@ -79,7 +79,7 @@ SERVICES = {
     "checkout": {"sessions.sessions", "projects.projects"},
     "commit": {"projects.edits", "projects.projects", "publish"},
     "fanout": {"events.events", "events.relay"},
-    "reencrypt": {"keys.rewrap"},
+    "reencrypt": {"jobs.jobs", "jobs.worker", "keys.rewrap", "keys.rotation", "projects.projects"},
 }
 
 
@@ -91,7 +91,8 @@ def test_a_function_loads_the_services_that_it_uses_and_no_others(name: str, pos
         _SERVE, f"functions.{name}.handler", json.dumps(EVENTS[name]), **function_variables(folder, postgres_dsn)
     )
     services = {"direct.plans", "direct.session_plans", "direct.uploads", "events.events", "events.relay",
-                "keys.rewrap", "projects.edits", "projects.forks", "projects.history", "projects.projects",
+                "jobs.jobs", "jobs.worker", "keys.rewrap", "keys.rotation",
+                "projects.edits", "projects.forks", "projects.history", "projects.projects",
                 "projects.transfer", "projects.verify", "publish", "remote", "sessions.commit", "sessions.sessions",
                 "upkeep.maintenance"}  # fmt: skip
     assert {one for one in services if f"manifold_common.services.{one}" in loaded} == SERVICES[name]

@@ -49,6 +49,11 @@ def test_codes_are_unique_and_snake_case() -> None:
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", code) for code in codes)
 
 
+def test_a_stored_code_tells_the_kind_of_its_error() -> None:
+    assert {cls.code: errors.kind_of_code(cls.code) for cls in CLASSES} == {cls.code: cls.kind for cls in CLASSES}
+    assert errors.kind_of_code("of_a_newer_release") is ErrorKind.INTERNAL
+
+
 def test_kinds_are_unique_snake_case_words() -> None:
     assert len({kind.value for kind in ErrorKind}) == len(ErrorKind) == 7
 

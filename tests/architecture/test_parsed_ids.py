@@ -71,6 +71,7 @@ def test_what_is_parsed_and_what_is_decoded_are_the_same() -> None:
                 "WorkingSetId": ids.parse_working_set_id,
                 "RequestId": ids.parse_request_id,
                 "UploadId": ids.parse_upload_id,
+                "JobId": ids.parse_job_id,
             }[name]
             assert _is_taken(parse, text) == _is_taken(lambda text, kind=TYPES[name]: msgspec.convert(text, kind), text)
 

@@ -218,12 +218,14 @@ def test_whatever_is_not_known_to_read_is_refused_while_it_is_in_doubt() -> None
     """A method that is added to a port is a change until somebody has said that it is none, and has to be said so:
     what health and the status page ask can be asked of a copy, too."""
     changes = {
-        "add_checkpoint", "add_resumable", "add_uploads", "advance_resumable", "begin_epoch", "claim_events",
-        "close_session", "commit_lease", "create_project", "delete_project", "drop_draft", "end_session",
-        "forget_ended", "forget_resumable", "forget_superseded", "forget_uploads", "hold_resumable", "link_uploads",
-        "move_session", "open_session", "prolong_session", "prove_uploads", "prune_events", "publish_commit",
+        "add_checkpoint", "add_job", "add_resumable", "add_uploads", "advance_resumable", "begin_epoch",
+        "claim_events", "claim_items", "close_session", "commit_lease", "create_project", "delete_project",
+        "drop_draft", "end_session", "extend_items", "forget_ended", "forget_jobs", "forget_resumable",
+        "forget_superseded", "forget_uploads", "hold_resumable", "link_uploads", "move_job", "move_session",
+        "open_session", "plan_items", "prolong_session", "prove_uploads", "prune_events", "publish_commit",
         "redrive_events", "redrive_sinks", "refer_uploads", "remove_resumable", "remove_upload", "rename_project",
-        "replace_wrapped_key", "report_events", "save_draft", "settle_events", "settle_resumable", "take_session",
+        "replace_wrapped_key", "report_events", "report_items", "rest_job", "retry_job", "save_draft",
+        "settle_events", "settle_resumable", "take_session",
     }  # fmt: skip
     public = {name for name in dir(Catalog) if not name.startswith("_")}
     assert (public - CATALOG_READS, CATALOG_READS - public) == (changes, set())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -10,9 +12,10 @@ import pytest
 from manifold_common.adapters.postgres.catalog import PostgresCatalog
 from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.domain.event_place import EventPlace, Followed
+from manifold_common.domain.job import ItemState, JobFilter, JobPlace
 from manifold_common.domain.listing import CommitFilter
-from manifold_common.ids import ProjectId, SessionId, TenantId, UserId
-from manifold_common.ports.catalog import Catalog
+from manifold_common.ids import JobId, ProjectId, SessionId, TenantId, UserId
+from manifold_common.ports.catalog import Catalog, ItemReport
 
 from tests.contract.catalog_fixtures import NOW
 from tests.support.postgres import direct_dsn
@@ -33,6 +36,19 @@ INSERT INTO commits (tenant_id, project_id, generation, commit_id, parent_id, re
 SELECT 't1', rpad('p1', 26, 'a'), n, lpad(n::text, 26, 'a'), CASE WHEN n > 1 THEN 'x' END, '', 'k', 0, 'u' || n % 1000,
        's' || n % 1000, '', now()
 FROM generate_series(1, 20000) AS n;
+INSERT INTO jobs (tenant_id, job_id, kind, params, user_id, state, measured_at, created_at, running_since, ended_at)
+SELECT 't' || n % 50, lpad(n::text, 26, 'a'), 'verify', n, 'ann', 'done', now(), now() - n * interval '1 minute', now(),
+       now() - n * interval '1 minute'
+FROM generate_series(1, 20000) AS n;
+INSERT INTO jobs (tenant_id, job_id, kind, params, user_id, state, is_planned, pending, measured_at, created_at,
+                  running_since)
+SELECT 't1', rpad('j' || n, 26, 'a'), 'verify', n, 'ann', 'running', true, 9900, now(), now(), now()
+FROM generate_series(1, 2) AS n;
+INSERT INTO job_items (tenant_id, job_id, number, item, state, error_code, lease, leased_until, changed_at)
+SELECT 't1', rpad('j' || j, 26, 'a'), n, 'x', CASE WHEN n <= 100 THEN 'failed' ELSE 'pending' END,
+       CASE WHEN n <= 100 THEN 'x' END, CASE WHEN n BETWEEN 101 AND 150 THEN 'held' END,
+       CASE WHEN n BETWEEN 101 AND 150 THEN now() + interval '1 hour' END, now()
+FROM generate_series(1, 2) AS j, generate_series(1, 10000) AS n;
 """
 
 
@@ -51,13 +67,13 @@ def filled(postgres_dsn: str) -> Iterator[psycopg.Connection[Any]]:
 def plan_of(catalog: PostgresCatalog, connection: psycopg.Connection[Any], call: Callable[[Catalog], object]) -> str:
     """Return how the last statement of a call goes about it."""
     seen: list[tuple[Any, Any]] = []
-    read = catalog._db.read
+    run = catalog._db._run
 
-    def watched(statement: Any, params: Any, **more: Any) -> Any:
+    def watched(statement: Any, params: Any, *more: Any, **others: Any) -> Any:
         seen.append((statement, params))
-        return read(statement, params, **more)
+        return run(statement, params, *more, **others)
 
-    catalog._db.read = watched  # type: ignore[method-assign]
+    catalog._db._run = watched  # type: ignore[method-assign]
     call(catalog)
     statement, params = seen[-1]
     return "\n".join(row[0] for row in connection.execute(f"EXPLAIN ANALYZE {statement}", params))
@@ -71,6 +87,7 @@ def _page(followed: Followed, after: EventPlace | None) -> Callable[[Catalog], o
 
 
 OF_PROJECT = ProjectId("p1".ljust(26, "a"))
+JOB = JobId("j1".ljust(26, "a"))
 STATEMENTS: dict[str, tuple[Callable[[Catalog], object], str, str]] = {
     "events of a project": (lambda c: c.newest_event(IN_PROJECT), "outbox_of_project", "outbox"),
     "events of a tenant": (lambda c: c.newest_event(IN_TENANT), "outbox_of_tenant", "outbox"),
@@ -90,6 +107,33 @@ STATEMENTS: dict[str, tuple[Callable[[Catalog], object], str, str]] = {
         "commits_by_session",
         "commits",
     ),
+    "jobs at work": (lambda c: c.jobs_at_work(["verify"]), "jobs_running", "jobs"),
+    "items of jobs at work": (lambda c: c.jobs_at_work(["verify"]), "job_items_pending", "job_items"),
+    "newest jobs": (lambda c: c.list_jobs(TENANT, JobFilter(), limit=10), "jobs_by_time", "jobs"),
+    "jobs from a place on": (
+        lambda c: c.list_jobs(TENANT, JobFilter(), after=JobPlace(datetime.now(UTC), JOB), limit=10),
+        "jobs_by_time",
+        "jobs",
+    ),
+    "jobs that ended long ago": (lambda c: c.forget_jobs(1e6, limit=10), "jobs_ended", "jobs"),
+    "items to claim": (
+        lambda c: c.claim_items(TENANT, JOB, "mine", seconds=60, limit=10),
+        "job_items_pending",
+        "job_items",
+    ),
+    "items that somebody holds": (lambda c: c.is_under_way(TENANT, JOB), "job_items_held", "job_items"),
+    "items of a claim": (lambda c: c.extend_items(TENANT, JOB, "held", seconds=60), "job_items_held", "job_items"),
+    "items that are reported": (
+        lambda c: c.report_items(TENANT, JOB, "held", [ItemReport(number, ItemState.DONE) for number in (101, 102)]),
+        "job_items_pkey",
+        "job_items",
+    ),
+    "items with an error": (
+        lambda c: c.job_items(TENANT, JOB, only_troubled=True, after=50),
+        "job_items_troubled",
+        "job_items",
+    ),
+    "items from a place on": (lambda c: c.job_items(TENANT, JOB, after=5000, limit=10), "job_items_pkey", "job_items"),
 }
 
 
@@ -114,3 +158,15 @@ def test_a_page_from_a_place_on_reads_no_more_than_its_rows(postgres_dsn: str, f
             assert "Rows Removed by Filter" not in plan, plan
     finally:
         catalog.close()
+
+
+def test_a_claim_goes_through_no_more_items_than_it_takes_and_others_hold(
+    postgres_dsn: str, filled: psycopg.Connection[Any]
+) -> None:
+    catalog = PostgresCatalog(postgres_dsn, clock=SystemClock())
+    try:
+        plan = plan_of(catalog, filled, lambda c: c.claim_items(TENANT, JOB, "mine", seconds=60, limit=10))
+    finally:
+        catalog.close()
+    assert "Sort Key: i.rests_until" not in plan, plan
+    assert max(int(count) for count in re.findall(r"Rows Removed by Filter: (\d+)", plan)) <= 100, plan

@@ -124,3 +124,26 @@ def test_keys_of_a_deleted_project_are_replaced_too(catalog: Catalog) -> None:
     catalog.delete_project(TENANT, gone.id, EVENT)
     assert catalog.replace_wrapped_key(gone.keys[0], WRAPPED) == WRAPPED
     assert catalog.keys_not_under(NEW) == []
+
+
+def test_keys_are_found_by_name_whoever_has_them_and_once(catalog: Catalog) -> None:
+    one, other, gone = make(catalog, name="a"), make(catalog, tenant=OTHER_TENANT), make(catalog, name="gone")
+    plain = make_plain(catalog)
+    second = key(one.id, wrapped=WRAPPED, epoch=1)
+    assert catalog.begin_epoch(second, one.head)
+    catalog.delete_project(TENANT, gone.id, EVENT)
+    wanted = [one.keys[0], second, other.keys[0], gone.keys[0], plain.keys[0]]
+    names = [(record.tenant, record.project, record.dek) for record in wanted]
+    found = catalog.find_keys([*names, names[0]])
+    assert sorted(found, key=lambda record: record.context) == sorted(wanted, key=lambda record: record.context)
+    assert catalog.find_keys(names[1:2]) == [second]
+
+
+def test_a_key_whose_name_is_right_in_part_is_not_found(catalog: Catalog) -> None:
+    one, other = make(catalog, name="a"), make(catalog, tenant=OTHER_TENANT)
+    wrong = [
+        (OTHER_TENANT, one.id, one.keys[0].dek),
+        (TENANT, other.id, one.keys[0].dek),
+        (TENANT, one.id, other.keys[0].dek),
+    ]
+    assert catalog.find_keys(wrong) == catalog.find_keys([]) == []

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from manifold_common.adapters.memory.catalog import MemoryCatalog
@@ -20,7 +20,7 @@ from manifold_common.ids import ProjectId
 from manifold_common.ports.catalog import Catalog
 from manifold_local.host.tasks import chores as of_host
 
-from tests.support.faulty_store import Crash, Fault, FaultyStore
+from tests.support.faulty_store import Crash, CutOff, Fault, FaultyStore
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, S2, check_out, committed, lose_ram, new_project, put
 
@@ -41,23 +41,6 @@ def never() -> bool:
 
 def at_once() -> bool:
     return True
-
-
-class CutOff:
-    """A catalog that dies at a call, as does the store beside it: one count for both."""
-
-    def __init__(self, inner: Catalog, store: FaultyStore) -> None:
-        self._inner = inner
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._store.head(f"catalog/{name}")
-            return found(*args, **kwargs)
-
-        return call if callable(found) else found
 
 
 @dataclass

@@ -22,6 +22,7 @@ KINDS = {
     "A route": ("test_routes.py", "/size"),
     "A command": ("test_commands.py", "size or line_for_each"),
     "A chore": ("test_chores.py", "warn_of_quotas"),
+    "A kind of job": ("test_job_kinds.py", "checkpoint"),
     "A sink of events": ("test_event_publisher.py", "publisher-"),
 }
 

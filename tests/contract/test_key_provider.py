@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import zlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -18,7 +19,7 @@ from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.adapters.vault.options import TokenSignIn, VaultOptions
 from manifold_common.adapters.vault.provider import VaultKeyProvider
 from manifold_common.domain.keys import KeyContext, WrappedKey
-from manifold_common.errors import CorruptObject, InvalidInput, KeyUnavailable
+from manifold_common.errors import ConfigError, CorruptObject, InvalidInput, KeyUnavailable
 from manifold_common.ids import DekId, ProjectId, TenantId
 from manifold_common.ports.credentials import Fixed
 from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyProvider
@@ -45,6 +46,9 @@ class KeyServer(Protocol):
     def named(self, key_name: str) -> str:
         """Return what records call the key."""
 
+    def called(self, key_name: str) -> str:
+        """Return what settings call the key."""
+
     def version(self, count: int) -> int:
         """Return what records call the version that is the ``count``-th."""
 
@@ -54,6 +58,9 @@ class KeyServer(Protocol):
 
 class VersionsThatCount:
     def named(self, key_name: str) -> str:
+        return key_name
+
+    def called(self, key_name: str) -> str:
         return key_name
 
     def version(self, count: int) -> int:
@@ -136,6 +143,9 @@ class KmsKeyServer:
 
     def named(self, key_name: str) -> str:
         return self.service.key(key_name)
+
+    def called(self, key_name: str) -> str:
+        return f"alias/{key_name}"
 
     def version(self, count: int) -> int:
         return 0
@@ -296,6 +306,36 @@ def test_every_cut_and_addition_is_noticed(provider: KeyProvider) -> None:
 
 
 # --- rotation and renaming --------------------------------------------------------------------------------------------
+
+
+def test_a_provider_rotates_its_key_itself(key_server: KeyServer) -> None:
+    provider, before = key_server.provider(), datetime.now(UTC)
+    old = provider.wrap(MATERIAL, CONTEXT)
+    assert provider.rotate() == key_server.version(2)
+    new = provider.wrap(MATERIAL, CONTEXT)
+    assert (old.key_version, new.key_version) == (key_server.version(1), key_server.version(2))
+    assert provider.unwrap(old, CONTEXT) == provider.unwrap(new, CONTEXT) == MATERIAL
+    made_at = provider.made_at()
+    assert made_at is None or timedelta(seconds=-2) <= made_at - before <= timedelta(minutes=1)
+    assert (made_at is None) is (provider.name in ("memory", "awskms"))
+
+
+def test_the_same_provider_wraps_under_another_key(key_server: KeyServer) -> None:
+    provider = key_server.provider("first")
+    old = provider.wrap(MATERIAL, CONTEXT)
+    key_server.provider("second")
+    provider = key_server.provider("first")
+    other = provider.with_key(key_server.called("second"))
+    new = other.rewrap(old, CONTEXT)
+    assert (old.key_name, new.key_name) == (key_server.named("first"), key_server.named("second"))
+    assert provider.unwrap(new, CONTEXT) == other.unwrap(old, CONTEXT) == MATERIAL
+    assert provider.wrap(MATERIAL, CONTEXT).key_name == key_server.named("first"), "the one it came from is as it was"
+
+
+def test_what_can_be_no_name_of_a_key_is_refused(provider: KeyProvider) -> None:
+    if provider.name != "memory":
+        with pytest.raises(ConfigError):
+            provider.with_key("no such\0name")
 
 
 def test_after_rotation_old_records_open_and_new_ones_use_the_new_version(key_server: KeyServer) -> None:

@@ -9,7 +9,6 @@ from tests.contract.test_commands import ALL
 from tests.support.operations import (
     BOTH,
     COMMANDS_ALONE,
-    DIRECT_EVENTS,
     NO_DOCUMENT,
     OPERATIONS_ALONE,
     SAME_DOCUMENT,
@@ -27,7 +26,7 @@ SERVED = {
 
 
 def test_each_command_is_told_of_once() -> None:
-    told = [*BOTH, *NO_DOCUMENT, *DIRECT_EVENTS, *COMMANDS_ALONE]
+    told = [*BOTH, *NO_DOCUMENT, *COMMANDS_ALONE]
     assert sorted(told) == sorted(" ".join(words) for words in ALL)
 
 

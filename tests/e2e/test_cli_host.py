@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from manifold_common.domain.api_address import API
+from manifold_common.ids import encode_id
 
 from tests.support.cli import Program
 from tests.support.operations import BOTH
@@ -73,8 +74,20 @@ def test_what_the_command_line_commits_the_host_serves(program: Program, url: st
     assert served["generation"] == 2
 
 
-READ = ("project list", "project show", "log", "show", "diff", "ls", "sessions", "status", "health")
+READ = (
+    "project list", "project show", "log", "show", "diff", "ls", "sessions", "status", "jobs list", "jobs show",
+    "health",
+)  # fmt: skip
 """What answers the same more than once: the very documents are compared, and of other operations their form."""
+
+
+def make_job(program: Program) -> str:
+    """Return the id of a job of a kind that no host works on."""
+    job = encode_id(os.urandom(16))
+    columns = "tenant_id, job_id, kind, params, user_id, state, measured_at, created_at, running_since"
+    values = f"'default', '{job}', 'other', '{{\"n\": \"{job}\"}}', 'local', 'running', now(), now(), now()"
+    program("database", "psql", "-c", f"INSERT INTO jobs ({columns}) VALUES ({values})")
+    return job
 
 
 def form_of(document: Any) -> Any:
@@ -117,6 +130,9 @@ def test_json_of_a_command_that_changes_something_has_the_form_of_the_apis_answe
     same(("restore", mine, "1"), "POST", f"/projects/{theirs}/restore", {"generation": 1})
     same(("fork", mine, f"{mine}-2"), "POST", f"/projects/{theirs}/fork", {"name": f"{theirs}-2"})
     same(("project", "rename", f"{mine}-2", f"{mine}-3"), "PATCH", f"/projects/{theirs}-2", {"name": f"{theirs}-3"})
+    job, other = make_job(program), make_job(program)
+    for verb in ("pause", "resume", "retry", "cancel"):
+        same(("jobs", verb, job), "POST", f"/jobs/{other}/{verb}")
     assert compared == BOTH.keys() - set(READ)
 
 
@@ -129,6 +145,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
     (work / "link").symlink_to("a.txt")
     (work / b"caf\xe9".decode("utf-8", "surrogateescape")).write_bytes(b"")
     compared: set[str] = set()
+    job = make_job(program)
     status = program.json("status", session)
     assert status == _get(f"{url}/api/v1/sessions/{session}/status")
     assert {one["change"] for one in status["differences"]} == {"added", "modified", "mode"}
@@ -150,6 +167,10 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
         (("diff", project, "1", "2"), f"{at}/diff?before=1&after=2"),
         (("ls", project, "--recursive"), f"{at}/tree?recursive=true"),
         (("ls", project, "docs", "--generation", "1"), f"{at}/tree/docs?generation=1"),
+        (("jobs", "list"), f"{url}/api/v1/jobs"),
+        (("jobs", "list", "--kind", "other", "--state", "running"), f"{url}/api/v1/jobs?kind=other&state=running"),
+        (("jobs", "show", job), f"{url}/api/v1/jobs/{job}"),
+        (("jobs", "show", job, "--items"), f"{url}/api/v1/jobs/{job}/items"),
     ):
         assert program.json(*command) == _get(address), command
         compared.update(name for name in READ if " ".join(command).startswith(name))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from manifold_common.adapters.keyfile.provider import FileKeyProvider
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
@@ -64,7 +66,9 @@ def test_after_a_rotation_status_says_what_is_left_and_rewrap_does_it(program: P
     assert (dry["dry_run"], {key["project"] for key in dry["would_rewrap"]}) == (True, {one, two, gone})
     assert program.json("keys", "status")["not_current"] == 3, "nothing was done"
     done = program.json("keys", "rewrap", "--project", "two")
-    assert (done["rewrapped"], done["failed"]) == (1, [])
+    job = done["job"]
+    assert (job["state"], job["done"], job["project"], job["params"]) == ("done", 1, two, {"project": two})
+    assert done["current"]["key_version"] == 2
     assert uses(program.json("keys", "status")) == [("file", "default", 1, 2, False), ("file", "default", 2, 1, True)]
     (key,) = program.json("keys", "status", "-p", "two")["keys"]
     assert (key["project"], key["key_version"]) == (two, 2)
@@ -74,9 +78,8 @@ def test_after_a_rotation_status_says_what_is_left_and_rewrap_does_it(program: P
     assert uses(after) == [("file", "default", 2, 3, True)]
     assert after["retirable"] == [{"provider": "file", "key_name": "default", "below": 2}]
     assert "no data key needs versions of default (file) below 2" in program.text("keys", "status")
-    assert program.json("keys", "rewrap") == {
-        "current": after["current"], "rewrapped": 0, "failed": [], "failed_total": 0, "next": None
-    }  # fmt: skip
+    nothing = program.json("keys", "rewrap")
+    assert (nothing["current"], nothing["job"]["state"], nothing["job"]["done"]) == (after["current"], "done", 0)
     assert one in program.text("keys", "status", "--all")
 
 
@@ -95,11 +98,42 @@ def test_keys_that_cannot_be_opened_are_named_and_the_others_are_rewrapped(progr
     keystore(program, "other").rotate()
     done = program("keys", "rewrap", code=UNAVAILABLE, **other)
     assert b"1 data key wrapped under file other version 2" in done.stdout
-    assert f"project {lost[0]} (file default version 1) stays as it was".encode() in done.stdout
+    said = done.stdout.decode()
+    assert re.search(rf"project {lost[0]} \(file default version 1\) is tried again at .* \(begun 1 time\): ", said)
+    assert named_commands(done.stderr.decode())[0][:2] == ["jobs", "work"]
     (program.folder / "aside").rename(program.folder / "workdir" / ".keystore" / "default" / "1.key")
-    assert program.json("keys", "rewrap", **other)["rewrapped"] == 1, "run again, it goes on with what is left"
+    again = program("keys", "rewrap", "--rate", "7", **other)
+    assert b"2 data keys wrapped under file other version 2" in again.stdout, "run again, it goes on with what is left"
+    assert re.search(rb"goes on with job \w{26}, which was started .*, at its own rate\n", again.stderr)
     assert uses(status(0)) == [("file", "other", 2, 2, True)]
     assert program.json("project", "show", kept, **other)["name"] == "kept"
+
+
+def test_a_key_that_is_damaged_stays_as_it_was_and_the_others_are_done(program: Program) -> None:
+    damaged, _ = create(program, "damaged", "sound")
+    keystore(program).rotate()
+    with psycopg.connect(program.variables["DATABASE_URL"], autocommit=True) as database:
+        cut = "UPDATE project_keys SET ciphertext = substr(ciphertext, 1, 40) WHERE project_id = %s"
+        assert database.execute(cut, (damaged,)).rowcount == 1
+    corrupt = EXIT_CODES[ErrorKind.CORRUPT]
+    done = program("keys", "rewrap", code=corrupt)
+    assert b"1 data key wrapped under file default version 2" in done.stdout
+    assert f"project {damaged} (file default version 1) stays as it was: ".encode() in done.stdout
+    assert b"jobs work" not in done.stderr, "the job is over"
+    again = json.loads(program("keys", "rewrap", "--json", code=corrupt).stdout)["job"]
+    assert (again["state"], again["failed"], again["done"]) == ("failed", 1, 0)
+    assert [item["error"] for item in again["troubles"]] == ["corrupt_object"]
+
+
+def test_a_rate_is_kept_and_one_that_is_none_is_refused(program: Program) -> None:
+    create(program, *map(str, range(4)))
+    keystore(program).rotate()
+    begun = time.monotonic()
+    job = program.json("keys", "rewrap", "--rate", "2")["job"]
+    assert time.monotonic() - begun > 1
+    assert (job["state"], job["done"], job["rate"]) == ("done", 4, 2.0)
+    for rate in ("0", "-1", "nan", "inf", "fast"):
+        assert "rate" in program.error("keys", "rewrap", "--rate", rate, code=EXIT_CODES[ErrorKind.INVALID])["message"]
 
 
 def test_without_encryption_or_at_a_server_it_says_what_to_do(program: Program) -> None:
@@ -109,6 +143,7 @@ def test_without_encryption_or_at_a_server_it_says_what_to_do(program: Program) 
     assert (status["current"], len(status["keys"])) == (None, 1)
     refused = program("keys", "rewrap", code=EXIT_CODES[ErrorKind.INVALID], **plain)
     assert b"PROJECTS_ENCRYPT" in refused.stderr
+    assert program.json("jobs", "list")["items"] == []
     for command in ("status", "rewrap"):
         error = program.error("keys", command, "--remote", "http://127.0.0.1:1", code=EXIT_CODES[ErrorKind.INVALID])
         assert "works on its own machine alone" in error["message"]
@@ -145,7 +180,36 @@ def test_the_way_out_of_a_retired_version_is_walked_to_the_letter(
     assert program.json("project", "show", "demo")["id"] == project
 
 
+def test_a_master_key_is_rotated_and_data_keys_go_to_another_one_and_back(program: Program) -> None:
+    create(program, "one")
+    rotated = program.json("keys", "rotate")
+    assert [(rotated[when]["key_name"], rotated[when]["key_version"]) for when in ("before", "current")] == [
+        ("default", 1), ("default", 2),
+    ]  # fmt: skip
+    assert named_commands(program("keys", "rotate").stderr.decode()) == [["keys", "rewrap"]]
+    assert uses(program.json("keys", "status")) == [("file", "default", 1, 1, False)]
+
+    plan = program.json("keys", "rewrap", "--dry-run", "--to", "file/other")
+    assert (plan["current"]["key_name"], plan["projects"], len(plan["would_rewrap"]), plan["requests"]) == (
+        "other", 1, 1, {},
+    )  # fmt: skip
+    told = program("keys", "rewrap", "--dry-run", "--to", "file/other")
+    assert b"1 data key of 1 project is not under file other" in told.stdout
+    assert b"takes no request to a key service" in told.stdout
+    assert named_commands(told.stderr.decode()) == [["keys", "rewrap", "--to", "file/other"]]
+    assert "1 data key wrapped under file other version 1" in program.text("keys", "rewrap", "--to", "file/other")
+    assert uses(program.json("keys", "status")) == [("file", "other", 1, 1, False)]
+    assert program.json("keys", "rewrap")["current"]["key_version"] == 3
+    assert uses(program.json("keys", "status")) == [("file", "default", 3, 1, True)]
+    invalid = EXIT_CODES[ErrorKind.INVALID]
+    assert "'vault' is not configured" in program.error("keys", "rewrap", "--to", "vault/x", code=invalid)["message"]
+    for odd in ("", "file/", "file/a/b", "/"):
+        program.error("keys", "rewrap", "--to", odd, code=invalid)
+
+
 def test_the_commands_that_the_page_shows(program: Program) -> None:
     create(program, "one")
+    run_shown("docs/keys.md: manifold keys rotate", environ=program.environ(), cwd=program.folder)
     done = run_shown("docs/keys.md: manifold keys status", environ=program.environ(), cwd=program.folder)
     assert done.stdout.count("default") >= 2
+    assert "version 2" in done.stdout

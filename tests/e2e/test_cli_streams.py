@@ -89,6 +89,7 @@ def test_every_command_that_changes_something_succeeds_where_nobody_can_be_told(
         ("restore", project, "1"),
         ("events", "redrive"),
         ("keys", "rewrap"),
+        ("jobs", "work"),
         ("store", "prepare"),
         ("migrate-db",),
         ("adopt", "--same"),

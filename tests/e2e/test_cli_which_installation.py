@@ -26,8 +26,9 @@ READING = [
     ["import", "p", "."], ["export", "p", "out"], ["checkout", "p"], ["status"], ["save"], ["commit"], ["close"],
     ["sessions"], ["log", "p"], ["show", "p", "1"], ["diff", "p", "1"], ["ls", "p"], ["cat", "p", "a"],
     ["restore", "p", "1"], ["fork", "p", "q"], ["verify", "p"], ["events", "list"], ["events", "redrive", "p"],
-    ["keys", "status"], ["keys", "rewrap"], ["health"], ["store", "check"], ["adopt", "--same"], ["leftovers", "list"],
-    ["leftovers", "remove", "--all"], ["leftovers", "set-aside", "s"], ["database", "pg_dump"], ["stop"],
+    ["keys", "status"], ["keys", "rewrap"], ["jobs", "list"], ["jobs", "work"], ["health"], ["store", "check"],
+    ["adopt", "--same"], ["leftovers", "list"], ["leftovers", "remove", "--all"],
+    ["leftovers", "set-aside", "s"], ["database", "pg_dump"], ["stop"],
 ]  # fmt: skip
 NOT_FOUND, INVALID = 3, 2
 

@@ -19,6 +19,7 @@ import sysconfig
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 from kafka import KafkaConsumer, TopicPartition
+from manifold_common.bootstrap import build
 from manifold_common.domain.event import PROJECT_COMMIT
 from manifold_common.settings import load_settings
 from manifold_local.functions_stack.deploy import STACK
@@ -113,6 +115,21 @@ def events_of(stack: FunctionsStack, project: str) -> list[dict[str, Any]]:
     return [document for document in documents if document["data"]["project_id"] == project]
 
 
+def messages_in(stack: FunctionsStack, queue: str) -> list[int]:
+    """Return how many messages of a queue wait, are being worked on, and are delayed."""
+    names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+    with stack.aws.client("sqs") as sqs:
+        url = sqs.get_queue_url(QueueName=f"{STACK}-{queue}")["QueueUrl"]
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return [int(found[name]) for name in names]
+
+
+def woken_by(stack: FunctionsStack, function: str) -> set[str]:
+    """Return whose messages a function has taken."""
+    lines = [json.loads(line) for line in stack.logs(function) if line.startswith("{")]
+    return {line["woken_by"] for line in lines if "woken_by" in line}
+
+
 def commits_of(stack: FunctionsStack, project: str, count: int) -> list[dict[str, Any]]:
     """Return a project's commits as a consumer reads them, once there are ``count``; none before."""
     found = [event for event in events_of(stack, project) if event["type"] == PROJECT_COMMIT]
@@ -167,6 +184,34 @@ def test_a_direct_invocation_commits_once_for_one_request_and_checks_out(stack: 
     assert (first["generation"], second["generation"], second["commit"]) == (1, 1, first["commit"])
     done = stack.invoke("checkout", {"project": name, "session": f"{name}-s"})
     assert (done["generation"], done["entries"]) == (1, 1)
+
+
+def test_a_job_that_is_started_over_http_is_done_by_the_queue_without_a_schedule(stack: FunctionsStack) -> None:
+    name = f"rewrapped-{secrets.token_hex(4)}"
+    with httpx.Client(base_url=stack.url, timeout=60) as api, closing(build(stack.settings, stack.dsn)) as manifold:
+        for number in range(3):
+            assert api.post("/api/v1/projects", json={"name": f"{name}-{number}"}).status_code == 201
+        manifold.rewrap.rotate()
+        begun = api.post("/api/v1/jobs", json={"kind": "rewrap"}, headers={"X-Correlation-Id": name})
+        assert begun.status_code == 201, begun.text
+        job = f"/api/v1/jobs/{begun.json()['id']}"
+        done = eventually(lambda: (found := api.get(job).json())["state"] == "done" and found)
+        assert (done["done"] >= 3, done["failed"]) == (True, 0)
+        assert next(manifold.rewrap.pending(), None) is None
+    assert name in woken_by(stack, "reencrypt")
+    eventually(lambda: messages_in(stack, "reencrypt") == [0, 0, 0])
+
+
+def test_a_message_for_later_wakes_nobody_now(stack: FunctionsStack) -> None:
+    name = f"later-{secrets.token_hex(4)}"
+    body = json.dumps({"work": 1, "correlation_id": name})
+    eventually(lambda: messages_in(stack, "reencrypt") == [0, 0, 0])
+    with stack.aws.client("sqs") as sqs:
+        url = sqs.get_queue_url(QueueName=f"{STACK}-reencrypt")["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody=body, DelaySeconds=5)
+    time.sleep(2)
+    assert (messages_in(stack, "reencrypt"), name in woken_by(stack, "reencrypt")) == ([0, 0, 1], False)
+    eventually(lambda: name in woken_by(stack, "reencrypt"))
 
 
 def test_what_was_set_for_this_machine_counts_in_the_functions(stack: FunctionsStack) -> None:
@@ -234,7 +279,7 @@ def test_each_sample_is_served_by_the_guides_commands(stack: FunctionsStack) -> 
     assert statuses == {"http-post": 201, "http-get": 200, "http-plan": 200, "http-publish": 400}
     assert json.loads(answers["http-publish"]["body"])["code"] == "bad_upload"
     assert (answers["commit-direct"]["generation"], answers["checkout-direct"]["entries"]) == (1, 3)
-    assert answers["sqs-nudges"] == answers["kafka-commits"] == {"batchItemFailures": []}
+    assert answers["sqs-nudges"] == answers["sqs-reencrypt"] == answers["kafka-commits"] == {"batchItemFailures": []}
     assert all("done" in outcome for outcome in answers["maintenance-direct"]["chores"].values())
 
 

@@ -46,7 +46,7 @@ def test_a_project_lives_through_all_functions_as_they_are_deployed(
     maintenance = emulated("maintenance", container="e", **webhooks)
     assert "error" not in str(maintenance.invoke(sample("schedule")).payload["chores"])
     reencrypt = emulated("reencrypt", container="f", **webhooks, PROJECTS_ENCRYPTION_FILE_KEY_NAME="second")
-    assert reencrypt.invoke(sample("schedule")).payload["rewrapped"] == 1
+    assert reencrypt.invoke(sample("schedule")).payload["job"]["done"] == 1
     assert checkout.invoke({**event, "session": "agent-2"}).payload["kind"] == "new", "keys may change meanwhile"
 
 

@@ -90,7 +90,7 @@ def test_a_rest_apis_path_is_decoded_once(function: Function, generated: dict[st
 def test_a_schedules_notice_asks_for_everything(function: Function, generated: dict[str, Any]) -> None:
     event = generated["cloudwatch scheduled-event"]
     assert "waiting" in function("fanout", event)
-    assert "rewrapped" in function("reencrypt", event)
+    assert "job" in function("reencrypt", event)
     assert "close_sessions" in function("maintenance", event)["chores"]
 
 

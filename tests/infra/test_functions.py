@@ -217,6 +217,17 @@ def test_the_queue_leaves_the_fan_out_containers_for_its_schedule() -> None:
     assert template()["Parameters"]["FanoutConcurrency"]["MinValue"] > taken
 
 
+def test_as_many_work_on_jobs_at_once_as_are_woken_and_they_leave_the_schedule_a_container() -> None:
+    source = resources("template", "AWS::Lambda::EventSourceMapping")["ReencryptSource"]
+    assert source["ScalingConfig"]["MaximumConcurrency"] == {"Ref": "ReencryptWorkers"}
+    assert source["BatchSize"] == 1, "each message is a worker's"
+    variables = template()["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["FUNCTIONS_REENCRYPT_WORKERS"] == {"Ref": "ReencryptWorkers"}
+    workers, containers = (template()["Parameters"][f"Reencrypt{name}"] for name in ("Workers", "Concurrency"))
+    assert workers["MinValue"] == 2, "Lambda takes no less"
+    assert workers["Default"] < containers["Default"] and workers["MinValue"] < containers["MinValue"]
+
+
 # --- releases -----------------------------------------------------------------------------------------------------
 
 
@@ -274,10 +285,11 @@ def test_sam_makes_an_alias_for_each_function_and_shifts_traffic_only_where_depl
         assert len(groups) == sum("UpdatePolicy" in one for one in aliases) == (kind != "AllAtOnce") * len(NAMES)
 
 
-def test_a_nudge_is_not_given_out_again_while_the_fanout_may_be_at_it() -> None:
-    nudges = resources("queues", "AWS::SQS::Queue")["NudgeQueue"]
-    assert nudges["VisibilityTimeout"] == 6 * FACTS["fanout"]["Timeout"]
-    source = resources("template", "AWS::Lambda::EventSourceMapping")["NudgeSource"]
-    assert called(source["FunctionName"]) == "fanout"
+@pytest.mark.parametrize(("name", "queue"), [("fanout", "Nudge"), ("reencrypt", "Reencrypt")])
+def test_a_message_is_not_given_out_again_while_its_function_may_be_at_it(name: str, queue: str) -> None:
+    facts = resources("queues", "AWS::SQS::Queue")[f"{queue}Queue"]
+    assert facts["VisibilityTimeout"] == 6 * FACTS[name]["Timeout"]
+    source = resources("template", "AWS::Lambda::EventSourceMapping")[f"{queue}Source"]
+    assert called(source["FunctionName"]) == name
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert nudges["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetters", "Arn"]}
+    assert facts["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetters", "Arn"]}

@@ -27,7 +27,7 @@ from manifold_local.lambda_service import container, runtime_api
 from manifold_local.lambda_service.container import Outcome
 from manifold_local.lambda_service.pool import Function, Places, Pool
 from manifold_local.lambda_service.runtime_api import Invocation
-from manifold_local.lambda_service.service import http_answer, refused_call
+from manifold_local.lambda_service.service import http_answer, numbered, refused_call
 
 from tests.support.privileges import bound_by_permissions
 from tests.support.waiting import wait_until
@@ -294,3 +294,9 @@ def test_what_an_http_api_answers() -> None:
     ):
         answer = http_answer(result)[0]
         assert (answer["statusCode"], json.loads(answer["body"])) == (status, {"message": text})
+
+
+@pytest.mark.parametrize(("source", "limit"), [({"ScalingConfig": {"MaximumConcurrency": "3"}}, 3), ({}, None)])
+def test_how_many_batches_run_at_once_may_be_said_by_a_parameter(source: dict[str, Any], limit: int | None) -> None:
+    asked = numbered(lambda found, _: found["ScalingConfig"].get("MaximumConcurrency"))
+    assert asked(source, {}) == limit

@@ -63,6 +63,14 @@ class Api(httpx.Client):
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
 
+def ask(api: Api, path: str, **headers: str) -> socket.socket:
+    """Send a request whose answer is awaited elsewhere."""
+    connection = api.connect()
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n".encode())
+    return connection
+
+
 @pytest.fixture(scope="session")
 def _stopping() -> Iterator[list[threading.Thread]]:
     """Servers on their way out: each needs a fifth of a second, for which no test has to wait."""

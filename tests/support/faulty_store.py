@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from manifold_common.errors import CorruptObject, StoreUnavailable
+from manifold_common.ports.catalog import Catalog
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.object_store import Buffer, ObjectInfo, ObjectStore, StoreHealth
 
@@ -158,6 +159,25 @@ class FaultyStore:
             raise Crash(f"after {method} {key}")
         if fault and fault.kind == "lost_acknowledgement":
             raise StoreUnavailable(f"the answer to {method} {key} was lost, as planned")
+
+
+class CutOff:
+    """A catalog that dies before or after a call, as does the store beside it: one count for both."""
+
+    def __init__(self, inner: Catalog, store: FaultyStore) -> None:
+        self._inner = inner
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._store.head(f"catalog/{name}")
+            result = found(*args, **kwargs)
+            self._store.head(f"catalog/{name}/done")
+            return result
+
+        return call if callable(found) else found
 
 
 def _flipped(data: Buffer) -> Buffer:

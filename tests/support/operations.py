@@ -33,11 +33,18 @@ BOTH = {
     "status": _of("get", "/sessions/{session}/status"),
     "save": _of("post", "/sessions/{session}/save"),
     "commit": _of("post", "/sessions/{session}/commit"),
+    "jobs list": _of("get", "/jobs"),
+    "jobs show": _of("get", "/jobs/{job}"),
+    "jobs pause": _of("post", "/jobs/{job}/pause"),
+    "jobs resume": _of("post", "/jobs/{job}/resume"),
+    "jobs cancel": _of("post", "/jobs/{job}/cancel"),
+    "jobs retry": _of("post", "/jobs/{job}/retry"),
     "health": Operation("get", "/health"),
 }
 """Commands whose document is the answer of an operation."""
 
 SAME_DOCUMENT = {
+    _of("get", "/jobs/{job}/items"): "jobs show",
     _of("get", "/projects/{project}/tree/{path}"): "ls",
     _of("post", "/sessions/{session}/checkout"): "checkout",
 }
@@ -50,13 +57,10 @@ NO_DOCUMENT = {
 }
 """The API answers with nothing, or with the bytes of a file."""
 
-DIRECT_EVENTS = {"keys rewrap": "reencrypt"}
-"""Commands whose document a function answers. The very documents are told in the tests of both."""
-
 COMMANDS_ALONE = {
     "up", "stop", "database", "migrate-db", "config check", "config show", "store check", "store prepare", "adopt",
-    "leftovers list", "leftovers remove", "leftovers set-aside", "keys status", "events tail", "events list",
-    "events redrive", "verify", "import", "export",
+    "leftovers list", "leftovers remove", "leftovers set-aside", "keys status", "keys rotate", "keys rewrap",
+    "events tail", "events list", "events redrive", "verify", "import", "export", "jobs watch", "jobs work",
 }  # fmt: skip
 """What is about this machine, its folders, or the installation: no operation does it."""
 
@@ -77,6 +81,7 @@ OPERATIONS_ALONE = {
     _of("delete", "/projects/{project}/resumable-uploads/{upload}"),
     _of("get", "/events"),
     _of("get", "/projects/{project}/events"),
+    _of("post", "/jobs"),
     _of("get", "/sessions/{session}"),
     _of("post", "/projects/{project}/plan"),
     _of("post", "/sessions/{session}/plan"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -11,3 +12,10 @@ def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+def later(seconds: float, work: Callable[[], object]) -> threading.Timer:
+    """Do something in another thread, after so many seconds."""
+    timer = threading.Timer(seconds, work)
+    timer.start()
+    return timer

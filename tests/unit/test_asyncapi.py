@@ -15,7 +15,9 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain import event as event_module
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.correlation import Correlation, correlated
+from manifold_common.domain.job import ItemState, JobState
 from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ports.catalog import ItemReport
 from manifold_common.services.projects.edits import Delete, MakeFolder
 from manifold_common.shapes.events import Event
 from manifold_common.shapes.intent import Intent
@@ -27,6 +29,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT: dict[str, Any] = yaml.safe_load((DOCS / "asyncapi.yaml").read_text())
 MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
 TYPES = {value for name, value in vars(event_module).items() if name.startswith("PROJECT_")}
+TYPES |= {event_module.JOB_EVENTS + state.value for state in JobState}
 
 
 def message_type(name: str) -> str:
@@ -50,7 +53,7 @@ def described_fields(type_: str) -> set[str]:
 
 
 def sent(manifold: Manifold) -> list[dict[str, Any]]:
-    """Return the events of a life of a project, as they are sent."""
+    """Return the events of a life of a project, and of jobs with every end, as they are sent."""
     edits, projects = manifold.edits, manifold.projects
     project = projects.create(LOCAL_PRINCIPAL, "demo").id
     edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"docs"), MakeFolder(b"\xff\n\x1b")])
@@ -61,7 +64,20 @@ def sent(manifold: Manifold) -> list[dict[str, Any]]:
     projects.rename(LOCAL_PRINCIPAL, project, "other")
     manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork")
     projects.delete(LOCAL_PRINCIPAL, project)
+    end_jobs(manifold)
     return [dict(event.document) for event in manifold.events.recent(limit=100)]
+
+
+def end_jobs(manifold: Manifold) -> None:
+    jobs, catalog, tenant = manifold.jobs, manifold.context.catalog, LOCAL_PRINCIPAL.tenant
+    held = jobs.start(LOCAL_PRINCIPAL, "rewrap", {}).job.id
+    jobs.pause(LOCAL_PRINCIPAL, held)
+    jobs.cancel(LOCAL_PRINCIPAL, held)
+    for state in (ItemState.DONE, ItemState.FAILED):
+        job = jobs.start(LOCAL_PRINCIPAL, "rewrap", {}).job.id
+        catalog.plan_items(tenant, job, None, ["one"], None)
+        (claimed,) = catalog.claim_items(tenant, job, "a" * 26, seconds=60, limit=1)
+        catalog.report_items(tenant, job, "a" * 26, [ItemReport(claimed.number, state)])
 
 
 def commit_in_session(manifold: Manifold, project: ProjectId) -> None:
@@ -95,7 +111,7 @@ def test_every_event_that_is_sent_is_as_the_schema_has_it(
     variables = {"SERVER_PUBLIC_URL": public_url} if public_url else {}
     documents = sent(make_manifold(KAFKA_INCLUDE_PATHS=include_paths, KAFKA_MAX_PATHS="1", **variables))
     assert {document["type"] for document in documents} == TYPES
-    assert len(documents) == 10
+    assert len(documents) == 17
     for document in documents:
         validator(document["type"]).validate(document)
         described = set(DOCUMENT["components"]["schemas"]["Event"]["properties"])

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import anyio
 import msgspec
 from fastapi import Header, Query, Request, Response
 from manifold_common.domain.api_address import API
 from manifold_common.domain.event_place import EventPlace, Followed
-from manifold_common.errors import Abandoned, EventsGone, InvalidInput, NotFound
+from manifold_common.errors import EventsGone, InvalidInput, NotFound
 from manifold_common.ids import ProjectId, parse_project_id
 from manifold_common.services.events.feed import FeedPage
 from manifold_common.shapes.cursors import Content, Cursors
@@ -23,19 +20,14 @@ from msgspec import Meta
 
 from functions.api.caller import Call, Caller, ProjectRef
 from functions.api.event_stream import MEDIA_TYPE, finite, is_asked_for, streamed
-from functions.api.methods import is_head
 from functions.api.paging import DEFAULT_PAGE, Limit
+from functions.api.presence import LONGEST_WAIT_SECONDS, awaited
 from functions.api.problem import responses
 from functions.api.shaped import Router
 from functions.invocation.bounds import MAX_PAGE_BYTES
 
 router = Router(prefix=API, tags=["events"])
 
-T = TypeVar("T")
-
-LONGEST_WAIT_SECONDS = 55
-_LONGEST_WAIT_OF_A_FUNCTION_SECONDS = 20
-"""Well below what its gateway waits for."""
 NOW = "now"
 
 _Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -161,20 +153,6 @@ class _Reader:
         page = partial(self._feed.page, self.followed, after, limit=limit, most_bytes=most_bytes)
         return await anyio.to_thread.run_sync(page)
 
-    async def read_some(self, peer: str, after: EventPlace | None, limit: int, seconds: float) -> FeedPage:
-        """Return a page that has events, if there are any within the time."""
-        watch, ends_at = self.api.watch, time.monotonic() + seconds
-        nudges = watch.nudges
-        page = await self.read(after, limit, MAX_PAGE_BYTES)
-        if page.events or not seconds:
-            return page
-        with self.api.traffic.waiting(peer) as wait:
-            while not page.events and not wait.is_over and (left := ends_at - time.monotonic()) > 0:
-                await watch.news(wait, self.followed, page.place.sequence, nudges=nudges, seconds=left)
-                nudges = watch.nudges
-                page = await self.read(page.place, limit, MAX_PAGE_BYTES)
-        return page
-
 
 async def _answer(
     request: Request, response: Response, reader: _Reader, since: str | None, limit: int, wait: int
@@ -186,9 +164,14 @@ async def _answer(
     after = await reader.place_of(since)
     if goes_on:
         return await streamed(request, api, reader.followed, after, reader.read, reader.cursor_of)
-    longest = _LONGEST_WAIT_OF_A_FUNCTION_SECONDS if api.is_buffered else LONGEST_WAIT_SECONDS
-    seconds = 0 if is_head(request.scope) else min(wait, longest)
-    page = await _while_there(request, reader.read_some(request.state.transfer.peer, after, limit, seconds))
+
+    async def read(before: FeedPage | None) -> FeedPage:
+        return await reader.read(after if before is None else before.place, limit, MAX_PAGE_BYTES)
+
+    def place_of(page: FeedPage) -> tuple[Followed, int] | None:
+        return None if page.events else (reader.followed, page.place.sequence)
+
+    page = await awaited(request, api, api.watch, wait, read, place_of)
     if is_stream:
         return finite(request, page, after, reader.cursor_of)
     response.headers["Vary"] = "Accept"
@@ -229,23 +212,3 @@ def _project_of(caller: Call, name_or_id: str, since: str | None) -> ProjectId:
             if seen is not None and feed.is_told_of_deletion(caller.principal, project, seen.place):
                 return project
         raise
-
-
-async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return what ``work`` does, which is given up when the client hangs up. Raises Abandoned: it has."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Abandoned("nobody waits for the answer any more")
-        return working.result()
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

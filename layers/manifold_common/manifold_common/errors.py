@@ -135,6 +135,12 @@ class UploadOffsetMismatch(Conflict):
     code = "upload_offset_mismatch"
 
 
+class JobEnded(Conflict):
+    """A job is over, or is in another state than the request is for."""
+
+    code = "job_ended"
+
+
 class SessionMoved(Conflict):
     """The session has gone on in another working set since this one was checked out."""
 
@@ -346,6 +352,12 @@ class PartlyDone(Unavailable):
     code = "partly_done"
 
 
+class WorkerLost(Unavailable):
+    """Everyone who worked on an item of a job came to an end before it did: it may be what they die of."""
+
+    code = "worker_lost"
+
+
 class SchemaMismatch(Unavailable):
     """The database schema is older or newer than this code."""
 
@@ -421,3 +433,23 @@ def told(error: ManifoldError) -> str:
     """Return what a log may say of an error whatever it is about: its code, and all of it where it can be about nothing
     but settings and servers."""
     return f"{error.code}: {error}" if isinstance(error, _OF_THE_INSTALLATION) else error.code
+
+
+_OF_SERVERS = (*_OF_THE_INSTALLATION, CatalogUnavailable, CorruptObject, KeyUnavailable, NoSpace, StoreUnavailable)
+
+
+def open_text(error: ManifoldError) -> str | None:
+    """Return what may be kept in the clear, and shown to whoever sees the database, of an error that was met at
+    content, with what to do about it: nothing, unless it can be about servers, keys and objects only, never about names
+    of files."""
+    return str(error) if isinstance(error, _OF_SERVERS) else None
+
+
+def kind_of_code(code: str) -> ErrorKind:
+    """Return the kind of the errors with a code, as one may be stored. INTERNAL: this release has no such code."""
+    classes = [ManifoldError]
+    for one in classes:
+        if one.code == code:
+            return one.kind
+        classes += one.__subclasses__()
+    return ErrorKind.INTERNAL

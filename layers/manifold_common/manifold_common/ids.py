@@ -38,6 +38,7 @@ ObjectId = NewType("ObjectId", Annotated[str, Meta(pattern=_ENCODED)])
 """Salt of one stored object's key. Never used twice for different bytes."""
 UploadId = NewType("UploadId", Annotated[str, Meta(pattern=_ENCODED)])
 """A file that arrives in parts."""
+JobId = NewType("JobId", Annotated[str, Meta(pattern=_ENCODED)])
 WorkingSetId = NewType("WorkingSetId", Annotated[str, Meta(pattern=_ENCODED)])
 """One plaintext folder of a session, which may have left others behind on other machines."""
 CatalogId = NewType("CatalogId", Annotated[str, Meta(pattern=_ENCODED)])
@@ -113,6 +114,12 @@ def parse_upload_id(text: str) -> UploadId:
     """Raises InvalidInput unless ``text`` is a random id."""
     decode_id(text)
     return UploadId(text)
+
+
+def parse_job_id(text: str) -> JobId:
+    """Raises InvalidInput unless ``text`` is a random id."""
+    decode_id(text)
+    return JobId(text)
 
 
 def parse_working_set_id(text: str) -> WorkingSetId:

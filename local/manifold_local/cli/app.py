@@ -32,6 +32,7 @@ COMMANDS = {
     "verify": "operations",
     "events": "events",
     "keys": "keys",
+    "jobs": "jobs",
     "health": "operations",
     "config": "operations",
     "store": "operations",

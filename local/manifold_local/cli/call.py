@@ -15,7 +15,7 @@ import typer
 
 from manifold_local.cli.interrupts import exit_code
 from manifold_local.cli.output import flush, print_error, print_json, safe_lines, shell_words
-from manifold_local.cli.progress import Report, progress
+from manifold_local.cli.progress import Reached, Report, counting, progress
 from manifold_local.streams import OutputLost, drop_output
 
 if TYPE_CHECKING:
@@ -227,6 +227,10 @@ class Call:
     ) -> AbstractContextManager[Report | None]:
         """Show how work goes on, as ``progress.progress``. Only for people: never with ``--quiet`` or ``--json``."""
         return progress(what, wanted=self._talks, total_bytes=total_bytes, thing=thing)
+
+    def counting(self, what: str) -> AbstractContextManager[Reached | None]:
+        """As ``progress``, for ``progress.counting``."""
+        return counting(what, wanted=self._talks)
 
     def note(self, text: str) -> None:
         """Tell a person something on standard error. Only for people: never with ``--quiet`` or ``--json``."""

@@ -1,4 +1,4 @@
-"""Names that the shell completes: projects and sessions, as the catalog has them, and sinks, as the settings have them.
+"""Names that the shell completes: projects, sessions and jobs, as the catalog has them, and sinks, as the settings do.
 Whatever goes wrong, nothing is offered: a completion must never print an error into someone's command line."""
 
 from __future__ import annotations
@@ -39,3 +39,23 @@ def complete_sink(incomplete: str) -> list[str]:
         return [name for name in event_sinks(Call(quiet=True).settings) if name.startswith(incomplete)]
     except Exception:
         return []
+
+
+def complete_job(incomplete: str) -> list[str]:
+    """Return the ids of jobs that begin so, the newest first."""
+    try:
+        from manifold_common.domain.job import JobFilter
+
+        call = Call(quiet=True)
+        with call.manifold() as manifold:
+            rows = manifold.jobs.page(call.principal, JobFilter(), limit=_MOST)
+        return [row.id for row in rows if row.id.startswith(incomplete)]
+    except Exception:
+        return []
+
+
+def complete_kind(incomplete: str) -> list[str]:
+    """Return the kinds of jobs that begin so."""
+    from manifold_common.bootstrap.jobs import KINDS
+
+    return [name for name in KINDS if name.startswith(incomplete)]

@@ -21,9 +21,9 @@ What commands print with `--json`: one document each. `events tail --follow` pri
 the newest ones that there are, then each new one as it happens. The [HTTP API](http-api.md) answers the same documents
 where it does the same. Fields are added without a new version, so ignore those you do not know.
 
-Two commands have a document of its own for an option: `keys rewrap --dry-run` and `migrate-db --print-roles`. `cat`
-tells what file it is, without its content, and `--patch` changes no document. Only `log` ends early, and takes
-`--cursor`; in all other lists `next_cursor` is null.
+Three commands have a document of its own for an option: `keys rewrap --dry-run`, `jobs show --items` and
+`migrate-db --print-roles`. `cat` tells what file it is, without its content, and `--patch` changes no document. Only
+`log` ends early, and takes `--cursor`; in all other lists `next_cursor` is null.
 
 A *time* is a string as RFC 3339 has it, in UTC, with `Z` or `+00:00`; *base64* a string that stands for bytes; *any*
 whatever JSON can say. A field that *may be absent* is left out where there is nothing to say.

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from manifold_common.ids import ProjectId, SessionId
 from manifold_common.shapes.base import Answer, Count, Moment
+from manifold_common.shapes.jobs import Job
 from manifold_common.shapes.page import Page
 from manifold_common.shapes.sessions import Session
 from msgspec import UNSET, Meta, UnsetType
@@ -110,3 +111,8 @@ class RoleScript(Answer, frozen=True, kw_only=True):
 
 class DatabaseStopped(Answer, frozen=True, kw_only=True):
     stopped: Annotated[bool, Meta(description="False: there is no embedded database here.")]
+
+
+class JobsWorked(Answer, frozen=True, kw_only=True):
+    finished: Annotated[Count, Meta(description="Items that this command has brought to an end.")]
+    jobs: Annotated[list[Job], Meta(description="Those that it has worked on, as they are now.")]

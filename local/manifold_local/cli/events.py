@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from manifold_common.domain.event import user_of
+from manifold_common.domain.event import is_of_job, user_of
 from manifold_common.domain.event_place import Followed
 from manifold_common.domain.wording import plural
 from manifold_common.errors import InvalidInput
@@ -83,8 +83,9 @@ def _print(call: Call, documents: Sequence[Mapping[str, Any]]) -> None:
         else:
             who = safe(user_of(document["data"]) or "-")
             what = document["type"].removeprefix("manifold.")
-            at, generation = human_time(datetime.fromisoformat(document["time"])), int(document["sequence"])
-            print_line(f"{at}  {what:16}  {document['partitionkey']}  generation {generation}  by {who}")
+            at, data = human_time(datetime.fromisoformat(document["time"])), document["data"]
+            more = f"kind {data['kind']}" if is_of_job(document["type"]) else f"generation {int(document['sequence'])}"
+            print_line(f"{at}  {what:16}  {document['partitionkey']}  {more}  by {who}")
     flush()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from manifold_common.errors import ErrorKind
 
 OK = 0
@@ -26,8 +28,8 @@ MEANINGS: dict[int, str] = {
     OK: "done",
     EXIT_CODES[ErrorKind.INTERNAL]: "a bug in Manifold; `--debug` shows where",
     EXIT_CODES[ErrorKind.INVALID]: "the command, its input or the configuration is wrong; nothing was changed",
-    EXIT_CODES[ErrorKind.NOT_FOUND]: "no such project, session, generation or path",
-    EXIT_CODES[ErrorKind.CONFLICT]: "others changed the same thing; the work is kept",
+    EXIT_CODES[ErrorKind.NOT_FOUND]: "no such project, session, generation, path or job",
+    EXIT_CODES[ErrorKind.CONFLICT]: "others changed the same thing, the work is kept; a job is paused or cancelled",
     EXIT_CODES[ErrorKind.DENIED]: "not allowed",
     EXIT_CODES[ErrorKind.UNAVAILABLE]: "the database, the store, a key, disk space or RAM is missing; try again later",
     EXIT_CODES[
@@ -39,3 +41,10 @@ MEANINGS: dict[int, str] = {
     CLOSED_PIPE: "the reader of the output closed it, as `head` does",
     TERMINATED: "ended by SIGTERM",
 }
+
+
+def worst(kinds: Collection[ErrorKind]) -> int:
+    """Return the exit code of work that has met errors of these kinds."""
+    if ErrorKind.INTERNAL in kinds:
+        return EXIT_CODES[ErrorKind.INTERNAL]
+    return max(EXIT_CODES[kind] for kind in kinds)

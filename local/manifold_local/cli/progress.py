@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Report = Callable[[int, int], None]
 """Called with (things done, bytes done) since the last call, from any thread."""
+Reached = Callable[[int, int, str], None]
+"""Called with (things done, things known of, how that reads), from any thread."""
 
 PATIENCE_SECONDS = 0.4
 _WIDE = 70
@@ -41,11 +43,43 @@ def progress(
     if not (wanted and sys.stderr.isatty()):
         yield None
         return
-    bar = _Bar(what, total_bytes, thing)
+    done = _Sum(thing)
+    bar = _Bar(what, total_bytes, done.text(), has_speed=True)
+
+    def report(count: int, size: int) -> None:
+        with done.lock:
+            done.count += count
+            done.bytes += size
+            bar.show(done.bytes, total_bytes, done.text())
+
     try:
-        yield bar.advance
+        yield report
     finally:
         bar.close()
+
+
+@contextmanager
+def counting(what: str, *, wanted: bool = True) -> Iterator[Reached | None]:
+    """As ``progress``, for work whose items are counted elsewhere."""
+    if not (wanted and sys.stderr.isatty()):
+        yield None
+        return
+    bar = _Bar(what, None, "", has_speed=False)
+    try:
+        yield lambda done, known, text: bar.show(done, known or None, text)
+    finally:
+        bar.close()
+
+
+class _Sum:
+    def __init__(self, thing: str) -> None:
+        self.lock = threading.Lock()
+        self.count = 0
+        self.bytes = 0
+        self._thing = thing
+
+    def text(self) -> str:
+        return f"{plural(self.count, self._thing)}, {human_bytes(self.bytes)}"
 
 
 class _Bar:
@@ -54,47 +88,48 @@ class _Bar:
     Only then is the library for it loaded.
     """
 
-    def __init__(self, what: str, total_bytes: int | None, thing: str) -> None:
+    def __init__(self, what: str, total: int | None, text: str, *, has_speed: bool) -> None:
         self._what = what
-        self._total_bytes = total_bytes
-        self._thing = thing
-        self._count = 0
-        self._bytes = 0
+        self._completed = 0
+        self._total = total
+        self._text = text
+        self._has_speed = has_speed
         self._appears_at = time.monotonic() + PATIENCE_SECONDS
         self._lock = threading.Lock()
         self._shown: tuple[Progress, TaskID] | None = None
         self._is_over = False
-        self._appearing = threading.Timer(PATIENCE_SECONDS, self.advance, (0, 0))
+        self._appearing = threading.Timer(PATIENCE_SECONDS, self._draw)
         self._appearing.daemon = True
         self._appearing.start()
 
-    def advance(self, count: int, size: int) -> None:
+    def show(self, completed: int, total: int | None, text: str) -> None:
         with self._lock:
-            self._count += count
-            self._bytes += size
+            self._completed, self._total, self._text = completed, total, text
+        self._draw()
+
+    def _draw(self) -> None:
+        with self._lock:
             if self._shown is None and not self._is_over and time.monotonic() >= self._appears_at:
-                self._shown = self._show()
+                self._shown = self._begin()
             if self._shown is not None:
                 bar, task = self._shown
-                bar.update(task, completed=self._bytes, done=self._done())
+                bar.update(task, completed=self._completed, total=self._total, done=self._text)
 
-    def _done(self) -> str:
-        return f"{plural(self._count, self._thing)}, {human_bytes(self._bytes)}"
-
-    def _show(self) -> tuple[Progress, TaskID] | None:
+    def _begin(self) -> tuple[Progress, TaskID] | None:
         """Return the bar, ``None`` on a terminal that cannot redraw a line."""
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TransferSpeedColumn
+        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TransferSpeedColumn
 
         console = Console(stderr=True)
         if console.is_dumb_terminal:
             self._is_over = True
             return None
         what, done = TextColumn("{task.description}"), TextColumn("{task.fields[done]}")
-        is_wide = console.width >= _WIDE
-        columns = (what, BarColumn(_BAR), done, TransferSpeedColumn()) if is_wide else (what, done)
+        columns: list[ProgressColumn] = [what, done]
+        if console.width >= _WIDE:
+            columns = [what, BarColumn(_BAR), done, *([TransferSpeedColumn()] if self._has_speed else [])]
         bar = Progress(*columns, console=console, transient=True)
-        task = bar.add_task(self._what, total=self._total_bytes, done=self._done())
+        task = bar.add_task(self._what, total=self._total, done=self._text)
         bar.start()
         return bar, task
 

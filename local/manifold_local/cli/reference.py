@@ -40,14 +40,14 @@ bytes that a file name can have are possible.
 **Output.** Results go to standard output, everything else to standard error. `manifold checkout` prints the folder
 and nothing else, so that `cd "$(manifold checkout PROJECT)"` works. With `--json` a command prints one JSON document,
 [described here](cli-documents.md); an error is a JSON document `{"error": {"code", "kind", "message", "hint",
-"details"}}` on standard error, whose `code` is stable. `verify` and `keys` tell in their own document what they have
-found wrong, and end with its exit code. What the API answers of the same thing looks alike; a name that is not UTF-8
-comes with its exact bytes, as `path_base64`. For people, characters that a terminal would obey are escaped. Progress
-of long work is shown only on a terminal, and not with `--quiet` or `TERM=dumb`. A table that is too wide for the
-terminal leaves out columns that other commands show, or is printed row by row; nothing in it is cut, and into a pipe
-it is always whole.
+"details"}}` on standard error, whose `code` is stable. `verify`, `keys`, `jobs watch` and `jobs work` tell in their own
+document what they have found wrong, and end with its exit code. What the API answers of the same thing looks alike; a
+name that is not UTF-8 comes with its exact bytes, as `path_base64`. For people, characters that a terminal would obey
+are escaped. Progress of long work is shown only on a terminal, and not with `--quiet` or `TERM=dumb`. A table that is
+too wide for the terminal leaves out columns that other commands show, or is printed row by row; nothing in it is cut,
+and into a pipe it is always whole.
 
-**Completion** of commands, options, projects and sessions: `manifold --install-completion`.
+**Completion** of commands, options, projects, sessions and jobs: `manifold --install-completion`.
 """
 
 _UNTOLD = """\

@@ -31,7 +31,7 @@ from manifold_local.host.logs import set_up_logging
 from manifold_local.host.memory import share_arenas
 from manifold_local.host.port import reserve
 from manifold_local.host.relaying import Relaying
-from manifold_local.host.scheduler import Scheduler, Task, run_task
+from manifold_local.host.scheduler import Scheduler, Task, run_task, stop_all
 from manifold_local.host.tasks import chores, task_of, watch_over
 from manifold_local.host_lock import HostLock
 from manifold_local.running import RunningServer, noted
@@ -146,8 +146,13 @@ class _Host:
         watches = [Task("watch_workdir", _PLACE_SECONDS, lambda _: self._stop_if_moved(lock))]
         if postgres is not None:
             watches.append(watch_over(postgres, manifold))
-        scheduler = Scheduler([*chores(manifold), *watches], manifold.warnings)
-        scheduler.start()
+        tasks = [*chores(manifold), *watches]
+        schedulers = [
+            Scheduler([task for task in tasks if task.is_long is is_long], manifold.warnings)
+            for is_long in (False, True)
+        ]
+        for scheduler in schedulers:
+            scheduler.start()
         relaying.start()
         listener.listen(server.config.backlog)
         lock.tell(url)
@@ -160,7 +165,7 @@ class _Host:
         ):
             asyncio.run(server.serve(sockets=[listener]))
         started = time.monotonic()
-        if not scheduler.stop(patience * (1 - _SHARE_OF_REQUESTS)):
+        if not stop_all(schedulers, patience * (1 - _SHARE_OF_REQUESTS)):
             _log.warning("background work did not end in time")
         run_task(task_of(CHORES["save_drafts"], manifold))
         # Last, so that the requests just served have their events sent; what is not sent now, the next process sends.

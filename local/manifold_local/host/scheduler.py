@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from manifold_common.bootstrap.chores import Stop
@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 
 _JITTER = 0.1
 
+_noting = threading.Lock()
+"""Several schedulers may keep their warnings in one list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -28,6 +31,8 @@ class Task:
     """From the end of one run to the start of the next, give or take a tenth, so that nodes do not go in step."""
     run: Callable[[Stop], object]
     """Returns how much it did, for the log; falsy for nothing."""
+    is_long: bool = False
+    """It is not to hold up those that are not."""
 
 
 @dataclass(order=True, slots=True)
@@ -58,10 +63,14 @@ class Scheduler:
 
     def stop(self, timeout_seconds: float) -> bool:
         """Start nothing more, have the running task stop early, and wait for it. Returns whether it ended in time."""
-        self._stop.set()
+        self.end()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
+
+    def end(self) -> None:
+        """As ``stop``, without waiting."""
+        self._stop.set()
 
     def _pause(self, task: Task) -> float:
         return task.period_seconds * self._jitter.uniform(1 - _JITTER, 1 + _JITTER)
@@ -77,9 +86,19 @@ class Scheduler:
 
     def _note(self, task: Task, failure: str | None) -> None:
         begin = f"the chore {task.name} has failed: "
-        self._warnings[:] = [text for text in self._warnings if not text.startswith(begin)]
-        if failure is not None:
-            self._warnings.append(f"{begin}{failure}; it is tried again, and the log says more")
+        with _noting:
+            self._warnings[:] = [text for text in self._warnings if not text.startswith(begin)]
+            if failure is not None:
+                self._warnings.append(f"{begin}{failure}; it is tried again, and the log says more")
+
+
+def stop_all(schedulers: Sequence[Scheduler], timeout_seconds: float) -> bool:
+    """Stop them together. Returns whether all ended in time."""
+    until = time.monotonic() + timeout_seconds
+    for scheduler in schedulers:
+        scheduler.end()
+    stopped = [scheduler.stop(max(0.0, until - time.monotonic())) for scheduler in schedulers]
+    return all(stopped)
 
 
 def run_task(task: Task, stop: Stop = lambda: False) -> str | None:

@@ -18,7 +18,8 @@ def chores(manifold: Manifold) -> list[Task]:
 
 
 def task_of(chore: Chore, manifold: Manifold) -> Task:
-    return Task(chore.name, chore.every.seconds(manifold), lambda stop: chore.run(manifold, stop))
+    seconds = chore.every.seconds(manifold)
+    return Task(chore.name, seconds, lambda stop: chore.run(manifold, stop), is_long=chore.is_long)
 
 
 def watch_over(postgres: EmbeddedPostgres, manifold: Manifold) -> Task:

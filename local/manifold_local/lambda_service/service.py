@@ -21,7 +21,12 @@ from manifold_local.lambda_service.limits import MAX_ASYNC_EVENT_BYTES, MAX_EVEN
 from manifold_local.lambda_service.pool import Function, Places, Pool
 from manifold_local.lambda_service.runtime_api import Invocation
 
-_REPLACED = ("_execute_function_warm", "lambda_execute_result_to_api_proxy_response", "handle_request")
+_REPLACED = (
+    "_execute_function_warm",
+    "lambda_execute_result_to_api_proxy_response",
+    "handle_request",
+    "_sqs_esm_concurrency",
+)
 _USED = ("_account_region_from_function_config", "_resolve_layer_zip", "_xray_trace_id_for_invocation", *_REPLACED)
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -44,6 +49,7 @@ def install(pool: Pool) -> None:
     service._execute_function_warm = executor(service, pool)  # type: ignore[attr-defined]
     service.lambda_execute_result_to_api_proxy_response = http_answer  # type: ignore[attr-defined]
     service.handle_request = bounded(service.handle_request)  # type: ignore[attr-defined]
+    service._sqs_esm_concurrency = numbered(service._sqs_esm_concurrency)  # type: ignore[attr-defined]
 
 
 def executor(service: Any, pool: Pool) -> Callable[[dict[str, Any], Any, str], dict[str, Any]]:
@@ -86,6 +92,17 @@ def http_answer(result: dict[str, Any]) -> tuple[dict[str, Any], None]:
         return body, None
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
     return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": text}, None
+
+
+def numbered(concurrency: Callable[..., int]) -> Callable[..., int]:
+    """Return what tells how many batches a queue's source runs at once, also if a parameter of the template says it:
+    CloudFormation makes a number of its text, which ministack leaves as it is and cannot compare."""
+
+    def numbered_concurrency(source: Mapping[str, Any], *more: Any) -> int:
+        scaling = {name: int(value) for name, value in (source.get("ScalingConfig") or {}).items()}
+        return concurrency({**source, "ScalingConfig": scaling}, *more)
+
+    return numbered_concurrency
 
 
 def bounded(handle: Handle) -> Handle:

@@ -31,6 +31,16 @@ from manifold_client.api.files import (
 )
 from manifold_client.api.health import health, live, ready
 from manifold_client.api.history import diff, get_commit, list_commits
+from manifold_client.api.jobs import (
+    cancel_job,
+    get_job,
+    list_job_items,
+    list_jobs,
+    pause_job,
+    resume_job,
+    retry_job,
+    start_job,
+)
 from manifold_client.api.projects import (
     create_project,
     delete_project,
@@ -61,6 +71,7 @@ from manifold_client.models import (
     CommitSession,
     DeleteChange,
     Fork,
+    JobState,
     MovePaths,
     NewCommit,
     NewFolder,
@@ -72,6 +83,7 @@ from manifold_client.models import (
     PutLinkChange,
     ReadFiles,
     Restore,
+    StartJob,
     Strategy,
 )
 from manifold_client.types import File
@@ -228,6 +240,19 @@ def sessions(client: Client) -> None:
     assert told(list_sessions.sync(client=client, project="demo")).items == []
 
 
+def jobs(client: Client) -> None:
+    refused(start_job.sync(client=client, body=StartJob(kind="rewarp")), 400, "invalid_input")
+    begun = told(start_job.sync(client=client, body=StartJob(kind="rewrap", rate=100)))
+    done = get_job.sync_detailed(begun.id, client=client, wait=50)
+    assert told(done.parsed).state is JobState.DONE and told(done.parsed).rate == 100
+    tag = done.headers["etag"]
+    assert get_job.sync_detailed(begun.id, client=client, wait=1, if_none_match=tag).status_code == 304
+    assert told(list_job_items.sync(begun.id, client=client)).items == []
+    assert [one.id for one in told(list_jobs.sync(client=client, state=JobState.DONE)).items] == [begun.id]
+    for move_job in (pause_job, resume_job, cancel_job, retry_job):
+        refused(move_job.sync(begun.id, client=client), 409, "job_ended")
+
+
 def projects(client: Client) -> None:
     forked = told(fork_project.sync("demo", client=client, body=Fork(name="forked", generation=1)))
     assert told(rename_project.sync(forked.id, client=client, body=ProjectName(name="renamed"))).name == "renamed"
@@ -247,7 +272,7 @@ def missed() -> set[str]:
 
 def main(url: str) -> None:
     with Client(base_url=url, raise_on_unexpected_status=True, timeout=httpx.Timeout(60)) as client:
-        for part in (files, preconditions, history, events, archives, parts, sessions, projects):
+        for part in (files, preconditions, history, events, archives, parts, sessions, jobs, projects):
             part(client)
     assert missed() == set()
 

@@ -215,6 +215,20 @@ async function sessions(): Promise<void> {
   check(left.items.length === 0, "and gone");
 }
 
+async function jobs(): Promise<void> {
+  const begun = told(await api.POST("/api/v1/jobs", { body: { kind: "rewrap" } }));
+  const path = { job: begun.id };
+  const done = await api.GET("/api/v1/jobs/{job}", { params: { path, query: { wait: 50 } } });
+  check(told(done).state === "done", "a job is waited for");
+  const known = { "If-None-Match": done.response.headers.get("etag") ?? "" };
+  const same = await api.GET("/api/v1/jobs/{job}", { params: { path, query: { wait: 1 }, header: known } });
+  check(same.response.status === 304, "nothing has changed");
+  check(told(await api.GET("/api/v1/jobs/{job}/items", { params: { path } })).items.length === 0, "no key was old");
+  const listed = told(await api.GET("/api/v1/jobs", { params: { query: { state: "done" } } }));
+  check(listed.items.map((one) => one.id).join() === begun.id, "jobs are listed");
+  refused(await api.POST("/api/v1/jobs/{job}/cancel", { params: { path } }), 409, "job_ended");
+}
+
 async function projects(): Promise<void> {
   const demo = { path: { project: "demo" } };
   const fork = told(await api.POST("/api/v1/projects/{project}/fork", { params: demo, body: { name: "forked" } }));
@@ -227,4 +241,4 @@ async function projects(): Promise<void> {
   check(told(await api.GET("/health")).status !== "failed", "the server is well");
 }
 
-for (const part of [files, preconditions, history, events, archives, parts, sessions, projects]) await part();
+for (const part of [files, preconditions, history, events, archives, parts, sessions, jobs, projects]) await part();

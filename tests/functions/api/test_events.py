@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,9 +22,9 @@ from manifold_common.services.events.feed import FeedPage
 
 from functions.api import event_stream
 from functions.api.traffic import Traffic, Wait
-from tests.support.api import Api, MakeApi, serving
+from tests.support.api import Api, MakeApi, ask, serving
 from tests.support.manifold import MakeManifold
-from tests.support.waiting import wait_until
+from tests.support.waiting import later, wait_until
 
 DEMO = "/api/v1/projects/demo"
 SHORT = ("SERVER_STALL_SECONDS", "SERVER_IDLE_SECONDS", "SERVER_HEAD_SECONDS", "SERVER_PATIENCE_SECONDS")
@@ -188,12 +188,6 @@ def test_names_of_files_are_in_events_only_if_that_is_allowed(make_api: MakeApi)
 # --- waiting --------------------------------------------------------------------------------------------------------
 
 
-def later(seconds: float, work: Callable[[], object]) -> threading.Timer:
-    timer = threading.Timer(seconds, work)
-    timer.start()
-    return timer
-
-
 def test_a_wait_ends_at_once_when_this_process_writes(api: Api) -> None:
     api.project()
     for path in (f"{DEMO}/events", "/api/v1/events"):
@@ -237,14 +231,6 @@ def test_a_deletion_ends_the_wait_for_what_happens_in_the_project(api: Api) -> N
     project = api.get(DEMO).json()["id"]
     assert kinds(page(api, since=begun, wait=20)) == ["deleted"]
     writer.join()
-
-
-def ask(api: Api, path: str, **headers: str) -> socket.socket:
-    """Send a request whose answer is awaited elsewhere."""
-    connection = api.connect()
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n".encode())
-    return connection
 
 
 def test_many_wait_with_one_look_at_a_time_and_no_thread_each(

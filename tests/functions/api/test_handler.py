@@ -19,7 +19,7 @@ from manifold_common.ids import Generation, ProjectId
 from manifold_common.ports.catalog import OutboxEvent
 from manifold_common.services.projects.edits import PutFile
 
-from functions.api.routes import events
+from functions.api import presence
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, printed, sample
 from tests.support.panics import panic
@@ -289,7 +289,7 @@ def test_an_event_of_something_else_is_refused(function: Function, event: Any) -
 def test_events_are_answered_as_a_whole_also_as_a_stream(
     function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "_LONGEST_WAIT_OF_A_FUNCTION_SECONDS", 0.5)
+    monkeypatch.setattr(presence, "_LONGEST_WAIT_OF_A_FUNCTION_SECONDS", 0.5)
     path = f"/api/v1/projects/{project}/events"
     (made,) = json.loads(function("api", request("GET", path))["body"])["events"]
     assert made["type"] == "manifold.project.created"
@@ -305,6 +305,19 @@ def test_events_are_answered_as_a_whole_also_as_a_stream(
         assert json.loads(waited["body"]) == {"events": [], "next_cursor": cursor, "has_more": False}
     nothing = function("api", request("GET", path, accept="text/event-stream", last_event_id=cursor))
     assert content(nothing).decode() == f"retry: 3000\nid: {cursor}\n\n"
+
+
+def test_a_function_waits_for_a_job_no_longer_than_its_gateway_does(
+    function: Function, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "_LONGEST_WAIT_OF_A_FUNCTION_SECONDS", 0.5)
+    body = json.dumps({"kind": "rewrap", "params": {"project": project}}).encode()
+    begun = function("api", request("POST", "/api/v1/jobs", body, content_type="application/json"))
+    assert begun["statusCode"] == 201
+    path = f"{begun['headers']['location']}?wait=50"
+    assert json.loads(function("api", request("GET", path))["body"])["state"] == "running"
+    same = function("api", request("GET", path, if_none_match=begun["headers"]["etag"]))
+    assert (same["statusCode"], same["headers"]["etag"]) == (304, begun["headers"]["etag"])
 
 
 def test_a_function_that_waits_hears_of_what_another_writes(function: Function, project: ProjectId) -> None:

@@ -30,6 +30,9 @@ LISTS: dict[str, tuple[str, dict[str, Any]]] = {
     "commits with a fact": (f"{DEMO}/commits", {"provenance": "turn"}),
     "sessions": ("/api/v1/sessions", {}),
     "sessions of a project": ("/api/v1/sessions", {"project": "demo"}),
+    "jobs": ("/api/v1/jobs", {}),
+    "jobs of a kind": ("/api/v1/jobs", {"kind": "rewrap"}),
+    "jobs in a state": ("/api/v1/jobs", {"state": "running"}),
     "tree": (f"{DEMO}/tree/d", {}),
     "tree by kind": (f"{DEMO}/tree/d", {"kind": "file"}),
     "diff": (f"{DEMO}/diff", {"before": 0, "after": COUNT}),
@@ -52,6 +55,8 @@ def filled(api: Api) -> Api:
         made = api.post(f"{DEMO}/commits", json={"changes": [change], "provenance": {"turn": number}})
         assert made.status_code == 201, made.text
         assert api.post("/api/v1/sessions", json={"project": "demo", "session": f"s{number}"}).status_code == 201
+        job = {"kind": "rewrap", "params": {"project": f"demo{number or ''}"}}
+        assert api.post("/api/v1/jobs", json=job).status_code == 201
     return api
 
 
@@ -112,7 +117,7 @@ def test_a_cursor_of_another_list_or_with_other_filters_is_refused(filled: Api) 
 
 def test_a_forged_cursor_is_refused_or_begins_the_same_list_elsewhere(filled: Api) -> None:
     chance = random.Random(3)
-    for name in ("projects", "commits", "sessions", "tree", "diff"):
+    for name in ("projects", "commits", "sessions", "jobs", "tree", "diff"):
         path, query = LISTS[name]
         for cursor in FORGED:
             answer = filled.get(path, params={**query, "cursor": cursor})

@@ -24,7 +24,7 @@ from tests.support.functions import Function
 
 ALL = {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"}
 VALUES = {"project": "demo", "path:rest": "a.txt", "generation": "1", "session": "agent-1", "key:rest": "t/x",
-          "upload": "a" * 26}  # fmt: skip
+          "upload": "a" * 26, "job": "a" * 26}  # fmt: skip
 
 
 def taken(manifold: Manifold) -> dict[str, set[str]]:

@@ -23,19 +23,25 @@ COMMIT = sample("commit-direct", tenant=None, user=None, request_id=None)
 
 
 class Queue:
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, variable: str = "FUNCTIONS_NUDGE_QUEUE_URL") -> None:
         self._sqs: Any = operator_client("sqs", endpoint, REGION)
-        self.url: str = self._sqs.create_queue(QueueName=f"nudges-{time.monotonic_ns()}")["QueueUrl"]
+        self.url: str = self._sqs.create_queue(QueueName=f"queue-{time.monotonic_ns()}")["QueueUrl"]
         self.variables = {
             **CREDENTIALS,
             "AWS_REGION": REGION,
             "AWS_ENDPOINT_URL": endpoint,
-            "FUNCTIONS_NUDGE_QUEUE_URL": self.url,
+            variable: self.url,
         }
 
     def bodies(self) -> list[str]:
         found = self._sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages", [])
         return [message["Body"] for message in found]
+
+    def delayed(self) -> int:
+        """Return how many messages nobody gets yet."""
+        name = "ApproximateNumberOfMessagesDelayed"
+        found = self._sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])
+        return int(found["Attributes"][name])
 
 
 @pytest.fixture

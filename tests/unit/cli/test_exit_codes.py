@@ -5,7 +5,7 @@ from __future__ import annotations
 from manifold_common import errors
 from manifold_common.errors import ErrorKind, ManifoldError
 from manifold_local.cli import exit_codes
-from manifold_local.cli.exit_codes import EXIT_CODES, MEANINGS
+from manifold_local.cli.exit_codes import EXIT_CODES, MEANINGS, worst
 
 
 def _subclasses(kind: type[ManifoldError]) -> set[type[ManifoldError]]:
@@ -30,3 +30,9 @@ def test_every_exit_code_is_explained() -> None:
     others = {exit_codes.OK, exit_codes.DIFFERENT, exit_codes.CLOSED_PIPE} | signals
     assert set(MEANINGS) == set(EXIT_CODES.values()) | others
     assert others.isdisjoint(EXIT_CODES.values())
+
+
+def test_of_several_errors_the_worst_decides() -> None:
+    kinds = [ErrorKind.INTERNAL, ErrorKind.CORRUPT, ErrorKind.UNAVAILABLE, ErrorKind.NOT_FOUND, ErrorKind.INVALID]
+    for start, kind in enumerate(kinds):
+        assert worst(set(kinds[start:])) == EXIT_CODES[kind]

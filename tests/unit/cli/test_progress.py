@@ -64,6 +64,31 @@ def test_a_bar_fits_on_a_line_of_the_terminal(columns: int, monkeypatch: pytest.
     assert all(len(line) <= columns and "…" not in line for line in lines), lines
 
 
+@pytest.mark.parametrize("columns", [60, 80])
+def test_counted_items_are_shown_as_they_are_told(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bars, "PATIENCE_SECONDS", 0)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with terminal() as screen:
+        with Call().counting("working on rewrap") as reached:
+            assert reached is not None
+            reached(0, 0, "0 of 0+")
+            reached(12, 340, "12 of 340, 35 a second, 9 seconds left")
+        shown = read_all(screen).decode()
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n").splitlines()
+    assert any("working on rewrap" in line and "12 of 340, 35 a second, 9 seconds left" in line for line in lines), (
+        lines
+    )
+    assert all(len(line) <= columns and "…" not in line for line in lines), lines
+
+
+def test_nobody_is_shown_a_count_who_does_not_look_at_it() -> None:
+    with terminal() as screen:
+        for call in (Call(json=True), Call(quiet=True)):
+            with call.counting("working") as reached:
+                assert reached is None
+        assert read_all(screen) == b""
+
+
 def test_short_work_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bars, "PATIENCE_SECONDS", 60)
     with terminal() as screen:

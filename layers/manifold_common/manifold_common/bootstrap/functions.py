@@ -1,4 +1,4 @@
-"""What a function needs around the services: settings from a secret, services that forget, what wakes the fan-out."""
+"""What a function needs around the services: settings from a secret, services that forget, what wakes others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from manifold_common.adapters.aws.service import AwsOptions
     from manifold_common.ports.clock import Clock
     from manifold_common.ports.nudge_queue import NudgeQueue
+    from manifold_common.ports.work_queue import WorkQueue
     from manifold_common.settings import Aws, Settings
 
 
@@ -42,7 +43,8 @@ def build_function(settings: Settings, function: str | None = None) -> Manifold:
             "databaseUrl is not set, and a function has no database of its own",
             hint="set DATABASE_URL, or put it into the secret that MANIFOLD_SECRETS_ID names",
         )
-    return build(settings, settings.database_url.get_secret_value(), function=function)
+    dsn = settings.database_url.get_secret_value()
+    return build(settings, dsn, function=function, work_queues=_work_queues(settings))
 
 
 def anew(manifold: Manifold) -> Manifold:
@@ -65,6 +67,7 @@ def anew(manifold: Manifold) -> Manifold:
         generations=None if isinstance(generations, NoGenerationCache) else generations,
         links=manifold.links,
         standing=manifold.standing,
+        work_queues=manifold.work_queues,
     )
     context.workers.close()
     return made
@@ -81,6 +84,19 @@ def build_nudge_queue(settings: Settings, clock: Clock) -> NudgeQueue | None:
     from manifold_common.adapters.aws.nudge_queue import SqsNudgeQueue
 
     return SqsNudgeQueue(settings.functions.nudge_queue_url, _aws_options(settings.aws), clock=clock)
+
+
+def _work_queues(settings: Settings) -> dict[str, WorkQueue]:
+    functions = settings.functions
+    if functions.reencrypt_queue_url is None:
+        return {}
+    from manifold_common.adapters.aws.work_queue import SqsWorkQueue
+    from manifold_common.adapters.system.clock import SystemClock
+
+    queue = SqsWorkQueue(
+        functions.reencrypt_queue_url, functions.reencrypt_workers, _aws_options(settings.aws), clock=SystemClock()
+    )
+    return {"reencrypt": queue}
 
 
 def _open_secret(secrets_id: str, aws: Aws) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from manifold_common.ports.key_provider import KeyProvider
     from manifold_common.ports.object_links import ObjectLinks
     from manifold_common.ports.served_store import ServedStore
+    from manifold_common.ports.work_queue import WorkQueue
     from manifold_common.services.archive import Archives
     from manifold_common.services.context import Context
     from manifold_common.services.direct.plans import Plans
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
     from manifold_common.services.events.events import Events
     from manifold_common.services.events.feed import Feed
     from manifold_common.services.events.prefetch import Prefetcher
+    from manifold_common.services.jobs.jobs import Jobs
+    from manifold_common.services.jobs.worker import JobWorker
     from manifold_common.services.keys.key_inventory import KeyInventories
     from manifold_common.services.keys.rewrap import Rewrap
+    from manifold_common.services.keys.rotation import Rotation
     from manifold_common.services.projects.edits import Edits
     from manifold_common.services.projects.forks import Forks
     from manifold_common.services.projects.history import History
@@ -85,6 +90,7 @@ class Manifold:
         providers: dict[str, KeyProvider],
         links: ObjectLinks | None,
         served: ServedStore | None,
+        work_queues: Mapping[str, WorkQueue],
         listens: bool,
         caches: bool,
         warnings: list[str],
@@ -98,6 +104,8 @@ class Manifold:
         self.providers = providers
         self.links = links
         self.served = served
+        self.work_queues = work_queues
+        """What wakes functions that work on jobs, by the function. Where hosts look for jobs, there is none."""
         self.listens = listens
         """Whether other nodes can be heard of."""
         self.caches = caches
@@ -109,6 +117,8 @@ class Manifold:
     def close(self) -> None:
         self.context.workers.close()
         self.context.generations.close()
+        for queue in self.work_queues.values():
+            queue.close()
         self.context.catalog.close()
 
     # --- projects and their content ---------------------------------------------------------------------------------
@@ -268,10 +278,38 @@ class Manifold:
         return Maintenance(self.context, self.working_sets, self.commits, self.relocation, rule)
 
     @wired
+    def jobs(self) -> Jobs:
+        from manifold_common.bootstrap.jobs import KINDS
+        from manifold_common.services.jobs.jobs import Jobs, Offer
+
+        def wake(kind: str) -> None:
+            queue = self.work_queues.get(KINDS[kind].function) if kind in KINDS else None
+            if queue is not None:
+                queue.wake_all()
+
+        kinds = {name: Offer(kind.params, partial(kind.check, self)) for name, kind in KINDS.items()}
+        kept_days = self.settings.projects.maintenance.jobs_kept_days
+        return Jobs(self.context, self.projects, kinds, kept_days=kept_days, wake=wake)
+
+    @wired
+    def job_worker(self) -> JobWorker:
+        from manifold_common.bootstrap.jobs import makers
+        from manifold_common.services.jobs.worker import JobWorker
+
+        return JobWorker(self.context, makers(self))
+
+    @wired
     def rewrap(self) -> Rewrap:
         from manifold_common.services.keys.rewrap import Rewrap
 
-        return Rewrap(self.context, self.providers, self.key_provider)
+        current = self.key_provider
+        return Rewrap(self.context, self.providers, None if current is None else self.providers[current])
+
+    @wired
+    def rotation(self) -> Rotation:
+        from manifold_common.services.keys.rotation import Rotation
+
+        return Rotation(self.rewrap, self.jobs, self.context.clock, self.settings.projects.encryption.rotation.kek_days)
 
     @wired
     def key_inventories(self) -> KeyInventories:

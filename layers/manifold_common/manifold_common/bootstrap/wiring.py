@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from manifold_common.ports.object_links import ObjectLinks
     from manifold_common.ports.object_store import ObjectStore
     from manifold_common.ports.served_store import ServedStore
+    from manifold_common.ports.work_queue import WorkQueue
     from manifold_common.settings import Settings
 
 
@@ -63,12 +65,19 @@ def home_of(settings: Settings) -> Home:
     )
 
 
-def build(settings: Settings, dsn: str, *, function: str | None = None) -> Manifold:
+def build(
+    settings: Settings,
+    dsn: str,
+    *,
+    function: str | None = None,
+    work_queues: Mapping[str, WorkQueue] | None = None,
+) -> Manifold:
     """Wire everything for one process.
 
     Args:
         dsn: of the catalog: ``settings.database_url``, or that of an embedded server.
         function: the function whose process this is, which may not hold all secrets.
+        work_queues: as ``assemble``.
 
     Raises:
         ConfigError, RamUnavailable, SchemaMismatch, StoreUnavailable, CatalogUnavailable.
@@ -86,6 +95,7 @@ def build(settings: Settings, dsn: str, *, function: str | None = None) -> Manif
         catalog=build_catalog(settings, dsn, clock),  # last, since it connects: what the settings lack is found before
         clock=clock,
         randomness=randomness,
+        work_queues=work_queues,
     )
 
 
@@ -101,11 +111,13 @@ def assemble(
     links: ObjectLinks | None = None,
     served: ServedStore | None = None,
     standing: Standing | None = None,
+    work_queues: Mapping[str, WorkQueue] | None = None,
 ) -> Manifold:
     """Wire the services over given adapters.
 
     Args:
         standing: what is known of the installation already; ``None``: it is looked at.
+        work_queues: what wakes functions that work on jobs, by the function.
     """
     projects_settings = settings.projects
     workspace, encryption = projects_settings.workspace, projects_settings.encryption
@@ -190,6 +202,7 @@ def assemble(
         providers=providers,
         links=links,
         served=served,
+        work_queues=work_queues or {},
         listens=generations is not None,
         caches=cache_bytes > 0,
         warnings=warnings,

@@ -16,12 +16,15 @@ from typing import Any, Final, Literal, TypeAlias
 from manifold_common.domain.api_address import API
 from manifold_common.domain.correlation import correlation
 from manifold_common.domain.paths import ROOT, to_display
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId
+from manifold_common.ids import CommitId, Generation, JobId, ProjectId, SessionId, TenantId, UserId, parse_project_id
 
 PROJECT_CREATED: Final = "manifold.project.created"
 PROJECT_RENAMED: Final = "manifold.project.renamed"
 PROJECT_DELETED: Final = "manifold.project.deleted"
 PROJECT_COMMIT: Final = "manifold.project.commit"
+
+JOB_EVENTS: Final = "manifold.job."
+"""With the state that a job has come into: ``manifold.job.done``."""
 
 SinkCondition: TypeAlias = Literal["ok", "resting", "failing", "parked", "unused"]
 """How a sink of events does. ``resting``: nothing is sent for now; ``failing``: it is about to be tried again."""
@@ -46,6 +49,7 @@ class CloudEvent:
     type: str
     tenant: TenantId
     project: ProjectId
+    """Of an event of a job, the job: its events are in order among themselves."""
     generation: Generation
     """Where the project stood after it."""
     time: datetime
@@ -63,7 +67,7 @@ class CloudEvent:
         return {
             "specversion": "1.0",
             "id": self.id,
-            "source": f"/tenants/{self.tenant}/projects/{self.project}",
+            "source": f"/tenants/{self.tenant}/{'jobs' if is_of_job(self.type) else 'projects'}/{self.project}",
             "type": self.type,
             "time": self.time.isoformat(),
             "datacontenttype": "application/json",
@@ -94,7 +98,7 @@ def project_event(
         "user_id": user,
         "timestamp": timestamp.isoformat(),
         **more,
-        **_origin(),
+        **event_origin(),
     }
 
 
@@ -131,11 +135,40 @@ def commit_event(
         "changed_count": len(named),
         "changed_paths": None if listed_paths is None else _listed(named, listed_paths),
         "timestamp": timestamp.isoformat(),
-        **_origin(),
+        **event_origin(),
     }
 
 
-def _origin() -> dict[str, Any]:
+def job_event(
+    tenant: TenantId,
+    project: ProjectId | None,
+    user: UserId,
+    job: JobId,
+    kind: str,
+    state: str,
+    timestamp: datetime,
+    **counts: int,
+) -> dict[str, Any]:
+    """Return the data of an event of a job: which state it has come into, and how many items are in each of theirs.
+
+    The place of a project is the job's where it is about none: it is never left out, since readers count on it.
+    """
+    of = stream_of_job(job) if project is None else project
+    return project_event(tenant, of, user, timestamp, job_id=job, kind=kind, state=state, **counts)
+
+
+def stream_of_job(job: JobId) -> ProjectId:
+    """Return what stands in the place of a project for a job: its id, which is made as a project's is."""
+    return parse_project_id(job)
+
+
+def is_of_job(type_: str) -> bool:
+    """Tell whether events of a type are about a job."""
+    return type_.startswith(JOB_EVENTS)
+
+
+def event_origin() -> dict[str, Any]:
+    """Return what the data of an event that waits has of the request that is under way, if one is."""
     found = correlation()
     return {ORIGIN: found.fields()} if found is not None else {}
 

@@ -326,10 +326,15 @@ class DataKeys:
         provider = NO_PROVIDER if record.dek == PLAIN else self._current or record.wrapped.provider
         return self._wrap(context, material, provider)
 
-    def wrap_anew(self, record: KeyRecord) -> WrappedKey:
-        """Return the same key, wrapped by the current provider, whichever wrapped it before."""
-        provider = NO_PROVIDER if record.dek == PLAIN else self._current or record.wrapped.provider
-        return self._wrap(record.context, self.unwrap(record), provider).wrapped
+    def wrap_anew(self, record: KeyRecord, provider: KeyProvider) -> WrappedKey:
+        """Return the same key, wrapped by ``provider``, whichever wrapped it before.
+
+        Raises:
+            InternalError: it is no key that anything is sealed with.
+        """
+        if record.dek == PLAIN:
+            raise InternalError(f"project {record.project} has nothing to be wrapped")
+        return provider.wrap(pack_material(self.unwrap(record), record.epoch), record.context)
 
     def unwrap(self, record: KeyRecord) -> KeyMaterial:
         wrapped = record.wrapped

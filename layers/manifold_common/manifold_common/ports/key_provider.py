@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from manifold_common.domain.keys import KeyContext, WrappedKey
@@ -15,11 +16,22 @@ class KeyHealth(NamedTuple):
     latency_seconds: float
 
 
+class Requests(NamedTuple):
+    """How many requests to its service a provider makes, where none has to be repeated."""
+
+    wrap: int
+    unwrap: int
+    rewrap: int
+    """Where the material stays in the service; else it costs the other two."""
+
+
 class KeyProvider(Protocol):
     """Every method may raise ``KeyUnavailable`` (the provider cannot be reached, or lacks the named key)."""
 
     name: str
     """As written in ``WrappedKey.provider``."""
+    requests: Requests
+    """What its methods cost."""
 
     def wrap(self, material: bytes, context: KeyContext) -> WrappedKey:
         """Wrap up to 4 KiB of key material under the current KEK, bound to ``context``.
@@ -41,6 +53,24 @@ class KeyProvider(Protocol):
         Raises:
             CorruptObject: as for ``unwrap``.
         """
+
+    def stays_inside(self, wrapped: WrappedKey) -> bool:
+        """Tell whether ``rewrap`` of this record leaves the material where it is."""
+
+    def with_key(self, key_name: str) -> KeyProvider:
+        """Return the same provider, over the same connections, whose current KEK is another one.
+
+        Raises:
+            ConfigError: no key can be called so.
+        """
+
+    def rotate(self) -> int:
+        """Make a new version of the current KEK, which wraps from now on, and return it; 0 where the service keeps
+        versions to itself. Older ones still open."""
+
+    def made_at(self) -> datetime | None:
+        """Return when the version that wraps now was made; ``None``: there is none yet, or the service changes its
+        versions by itself."""
 
     def describe(self) -> dict[str, str]:
         """Return what an operator may see: current key name, version, where it is kept. No secrets."""

@@ -271,6 +271,14 @@ class Functions(Section):
     nudge_queue_url: HttpUrl | None = setting(
         None, "SQS queue that wakes the fan-out after a change. Unset: events wait for its next scheduled run."
     )
+    reencrypt_queue_url: HttpUrl | None = setting(
+        None,
+        "SQS queue that wakes the function `reencrypt` when a job about keys has something to do. Unset: such jobs "
+        "wait for its next scheduled run.",
+    )
+    reencrypt_workers: int = setting(
+        2, "How many of that queue's messages are worked on at once: its `MaximumConcurrency` on Lambda.", ge=1, le=100
+    )
     partial_batches: bool = setting(
         False,
         "The Kafka source that calls this function is in provisioned mode and asks which records of a batch failed. "

@@ -98,6 +98,18 @@ class AwsKms(Section):
     timeout_seconds: float = setting(5.0, "Longest wait for one request, in seconds.", gt=0, le=300)
 
 
+class Rotation(Section):
+    """How long a master key is used."""
+
+    kek_days: int = setting(
+        0,
+        "Age at which a new version of the master key is made and the data keys are wrapped under it, in days. 0: "
+        "never. AWS KMS rotates its keys itself, as each is set up there.",
+        ge=0,
+        le=3650,
+    )
+
+
 class Encryption(Section):
     """Which service holds the master keys."""
 
@@ -108,6 +120,7 @@ class Encryption(Section):
     file: KeyFile = section(KeyFile)
     vault: Vault = section(Vault, env="VAULT")
     awskms: AwsKms = section(AwsKms, env="AWSKMS")
+    rotation: Rotation = section(Rotation)
 
 
 class Workspace(Section):
@@ -302,6 +315,7 @@ class Maintenance(Section):
         "database and then copying the store must take less.",
         ge=3600,
     )
+    jobs_kept_days: int = setting(30, "How long jobs that are over are listed, in days.", ge=0, le=3650)
 
 
 if TYPE_CHECKING:

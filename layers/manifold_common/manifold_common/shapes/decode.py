@@ -33,11 +33,13 @@ class Reading:
         what: names it in sentences: ``the event``.
         hint: says where its shape is to be found.
         error: the class of what is raised.
+        at: where the object that is read stands in all that was sent.
     """
 
     what: str
     hint: str
     error: type[InvalidInput] = InvalidInput
+    at: str = ""
 
     def json(self, decoder: msgspec.json.Decoder[T], data: bytes | str) -> T:
         """Return JSON as the shape that ``decoder`` is for.
@@ -68,6 +70,8 @@ class Reading:
 
     def refusal(self, place: str, reason: str) -> InvalidInput:
         """Return the error for what only reading further has shown to be wrong."""
+        if self.at:
+            place = f"{self.at}.{place}" if place else self.at
         return self.error(f"{self.what} is not valid: {place or 'as a whole'}: {reason}", hint=self.hint, field=place)
 
     def _check_text(self, value: object, place: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from manifold_common.domain.correlation import ID_PATTERN, TRACEPARENT_PATTERN
-from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId
+from manifold_common.ids import CommitId, Generation, JobId, ProjectId, SessionId, TenantId, UserId
 from manifold_common.shapes.base import Answer, Count
 from manifold_common.shapes.page import Cursor
 
@@ -18,10 +18,12 @@ Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 
 class EventData(Answer, frozen=True, kw_only=True):
-    """What happened. The fields from ``session_id`` on are a commit's."""
+    """What happened. The fields from ``session_id`` on are a commit's, those from ``job_id`` on a job's."""
 
     tenant_id: TenantId
-    project_id: ProjectId
+    project_id: Annotated[
+        ProjectId, Meta(description="The project. Of a job that is about no project, or about many: the job's id.")
+    ]
     user_id: UserId
     timestamp: Time
     session_id: (
@@ -54,6 +56,13 @@ class EventData(Answer, frozen=True, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
+    job_id: JobId | UnsetType = UNSET
+    kind: Annotated[str, Meta(description="Kind of the job.", examples=["rewrap"])] | UnsetType = UNSET
+    state: Annotated[str, Meta(description="The state that the job has come into.")] | UnsetType = UNSET
+    pending: Annotated[Count, Meta(description="Items of the job that are still to be done.")] | UnsetType = UNSET
+    done: Annotated[Count, Meta(description="Those that are done.")] | UnsetType = UNSET
+    skipped: Annotated[Count, Meta(description="Those that had nothing to be done.")] | UnsetType = UNSET
+    failed: Annotated[Count, Meta(description="Those that failed for good.")] | UnsetType = UNSET
 
 
 class Event(Answer, frozen=True, kw_only=True):
@@ -67,7 +76,9 @@ class Event(Answer, frozen=True, kw_only=True):
             description="The same each time that the event is sent or shown, and of no other event of its source.",
         ),
     ]
-    source: Annotated[str, Meta(pattern=r"\A/tenants/[^/]+/projects/[a-z2-7]{26}\Z", description="The project.")]
+    source: Annotated[
+        str, Meta(pattern=r"\A/tenants/[^/]+/(projects|jobs)/[a-z2-7]{26}\Z", description="The project, or the job.")
+    ]
     type: Annotated[str, Meta(examples=["manifold.project.commit"])]
     time: Time
     datacontenttype: Literal["application/json"]
@@ -78,7 +89,7 @@ class Event(Answer, frozen=True, kw_only=True):
             "changed."
         ),
     ]
-    partitionkey: Annotated[ProjectId, Meta(description="The project: its events stay in order.")]
+    partitionkey: Annotated[ProjectId, Meta(description="The project, or the job: its events stay in order.")]
     sequence: Annotated[str, Meta(pattern=r"\A[0-9]{12}\Z", description=_SEQUENCE)]
     correlationid: (
         Annotated[

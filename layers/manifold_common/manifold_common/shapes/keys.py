@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, structs
@@ -11,7 +10,7 @@ from manifold_common.domain.keys import Kek, KeyRecord
 from manifold_common.errors import ManifoldError
 from manifold_common.ids import DekId, ProjectId, TenantId
 from manifold_common.shapes.base import Answer, Count, Moment
-from manifold_common.shapes.path import LISTED_PATHS, first_of
+from manifold_common.shapes.jobs import Job
 
 
 class MasterKey(Answer, frozen=True):
@@ -92,30 +91,31 @@ class RewrapPlan(Answer, frozen=True):
     """What a rewrap would do."""
 
     dry_run: bool
-    current: MasterKey | None
+    current: Annotated[MasterKey | None, Meta(description="What the data keys would be wrapped under.")]
+    projects: Annotated[Count, Meta(description="Whose data keys these are.")]
+    requests: Annotated[
+        dict[str, Count], Meta(description="How many requests it takes, by key provider, where none is repeated.")
+    ]
     would_rewrap: list[DataKey]
 
 
+class Rotated(Answer, frozen=True):
+    before: Annotated[MasterKey, Meta(description="What data keys were wrapped under.")]
+    current: Annotated[MasterKey, Meta(description="What they are wrapped under from now on.")]
+
+
 class Rewrapped(Answer, frozen=True):
+    """A rewrap, as a job. Where keys could not be wrapped anew, the job's troubles say why."""
+
+    current: Annotated[MasterKey, Meta(description="What data keys are wrapped under.")]
+    job: Job
+
+
+class Reencrypted(Answer, frozen=True):
+    """What one invocation of the function ``reencrypt`` did."""
+
     current: Annotated[
-        MasterKey | None, Meta(description="What data keys were wrapped under. Null: new projects are not encrypted.")
+        MasterKey | None, Meta(description="What data keys are wrapped under. Null: new projects are not encrypted.")
     ]
-    rewrapped: Annotated[Count, Meta(description="How many.")]
-    failed: Annotated[list[FailedKey], Meta(description=f"Those that stay as they were; at most {LISTED_PATHS}.")]
-    failed_total: Count
-    next: Annotated[
-        str | None, Meta(description="Where the time was over: give it as `after` to go on. Null: the end was reached.")
-    ]
-
-
-def listed_failures(failed: Sequence[tuple[KeyRecord, ManifoldError]]) -> list[FailedKey]:
-    """Return the first of them, as ``first_of``."""
-    return list(map(_failed, first_of(failed, _text_bytes)))
-
-
-def _failed(one: tuple[KeyRecord, ManifoldError]) -> FailedKey:
-    return FailedKey.with_error(*one)
-
-
-def _text_bytes(one: tuple[KeyRecord, ManifoldError]) -> int:
-    return len(one[1].message) + len(one[1].hint or "")
+    job: Annotated[Job | None, Meta(description="The rewrap, as it stands. Null: no key needed one.")]
+    finished: Annotated[Count, Meta(description="Items of all jobs about keys that came to an end.")]

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 _KEY = """\
 path "{mount}/encrypt/{key}" {{ capabilities = ["update"] }}
+path "{mount}/keys/{key}/rotate" {{ capabilities = ["update"] }}
 """
 _FORMER_KEY = """\
 path "{mount}/decrypt/{key}" {{ capabilities = ["update"] }}

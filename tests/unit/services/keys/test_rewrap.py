@@ -12,6 +12,7 @@ from manifold_common.adapters.memory.key_provider import MemoryKeyProvider
 from manifold_common.adapters.system.clock import SystemRandomness
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.domain.job import JobState
 from manifold_common.domain.keys import Kek, WrappedKey
 from manifold_common.engine.data_keys import DataKeys
 from manifold_common.errors import CatalogUnavailable, KeyUnavailable, StoreUnavailable
@@ -19,8 +20,11 @@ from manifold_common.format.key_record import decode_key_record
 from manifold_common.format.layout import wrapped_key_key
 from manifold_common.ids import ProjectId
 from manifold_common.ports.key_provider import KeyProvider
+from manifold_common.services.jobs.worker import JobWorker
 from manifold_common.services.keys.rewrap import Rewrap
+from manifold_common.services.keys.rewrap_job import RewrapJob
 from manifold_common.services.projects.edits import MakeFolder
+from manifold_common.shapes.jobs import Job
 
 from tests.support.manifold import MakeManifold
 
@@ -51,12 +55,25 @@ def keks(manifold: Manifold, project: ProjectId) -> tuple[Kek, Kek]:
     return record.wrapped.kek, decode_key_record(data, TENANT, project, record.dek).wrapped.kek
 
 
+def rewrap_all(manifold: Manifold, rewrap: Rewrap | None = None) -> Job:
+    """Work on a job that rewraps all keys until nothing of it can be done for now. What rested is tried at once."""
+    used = rewrap or manifold.rewrap
+    worker = JobWorker(manifold.context, {"rewrap": lambda _: RewrapJob(manifold.context.catalog, used, None)})
+    begun = manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {})
+    worker.see_through(manifold.jobs.row(TENANT, begun.job.id))
+    return manifold.jobs.get(LOCAL_PRINCIPAL, begun.job.id)
+
+
+def errors_of(job: Job) -> list[str | None]:
+    return [item.error for item in job.troubles]
+
+
 def test_after_a_rotation_every_key_goes_on_to_the_new_version(manifold: Manifold, make_manifold: MakeManifold) -> None:
     projects = make_projects(manifold)
-    assert manifold.rewrap.run().rewrapped == 0
+    assert rewrap_all(manifold).done == 0
     assert provider_of(manifold).rotate() == 2
-    done = manifold.rewrap.run()
-    assert (done.kek, done.rewrapped, done.troubles, done.next) == (Kek("file", "default", 2), 2, [], None)
+    done = rewrap_all(manifold)
+    assert (done.state, done.done, done.troubles) == (JobState.DONE, 2, [])
     assert {kek for project in projects for kek in keks(manifold, project)} == {Kek("file", "default", 2)}
     other = make_manifold(node="b")
     for project in projects:
@@ -69,9 +86,10 @@ def test_a_key_that_its_first_wrapping_has_made_is_named_as_it_is_then(manifold:
     renamed = FileKeyProvider(
         tmp_path / "keystore", key_name="another", clock=context.clock, randomness=context.randomness
     )
-    rewrap = Rewrap(context, {"file": renamed}, "file")
+    rewrap = Rewrap(context, {"file": renamed}, renamed)
     assert rewrap.kek() == Kek("file", "another", 0)
-    assert rewrap.run().kek == Kek("file", "another", 1)
+    assert rewrap_all(manifold, rewrap).done == 1
+    assert rewrap.kek() == Kek("file", "another", 1)
     assert keks(manifold, project)[0] == Kek("file", "another", 1)
 
 
@@ -79,7 +97,7 @@ def test_a_process_that_holds_the_keys_works_on(manifold: Manifold) -> None:
     (project,) = make_projects(manifold, 1)
     manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"before")])
     provider_of(manifold).rotate()
-    manifold.rewrap.run()
+    rewrap_all(manifold)
     assert manifold.edits.apply(LOCAL_PRINCIPAL, project, [MakeFolder(b"after")]).generation == 2
 
 
@@ -89,7 +107,7 @@ def test_keys_of_deleted_projects_and_of_forks_go_along(manifold: Manifold) -> N
     fork = manifold.forks.fork(LOCAL_PRINCIPAL, source, "fork").id
     manifold.projects.delete(LOCAL_PRINCIPAL, gone)
     provider_of(manifold).rotate()
-    assert manifold.rewrap.run().rewrapped == 4, "the fork has the source's key beside its own"
+    assert rewrap_all(manifold).done == 4, "the fork has the source's key beside its own"
     assert manifold.context.catalog.keys_not_under(Kek("file", "default", 2)) == []
     assert set(manifold.history.snapshot(LOCAL_PRINCIPAL, fork).tree) == {b"", b"a"}
 
@@ -104,10 +122,10 @@ def test_cut_off_between_store_and_catalog_the_next_run_does_it_again(
         raise CatalogUnavailable("killed here")
 
     monkeypatch.setattr(manifold.context.catalog, "replace_wrapped_key", away)
-    assert [trouble.error.code for trouble in manifold.rewrap.run().troubles] == ["catalog_unavailable"]
+    assert errors_of(rewrap_all(manifold)) == ["catalog_unavailable"]
     assert [kek.key_version for kek in keks(manifold, project)] == [1, 2], "never is the catalog ahead of the store"
     monkeypatch.undo()
-    assert manifold.rewrap.run().rewrapped == 1
+    assert rewrap_all(manifold).done == 1
     assert [kek.key_version for kek in keks(manifold, project)] == [2, 2]
 
 
@@ -121,7 +139,7 @@ def test_where_the_store_does_not_take_it_the_catalog_keeps_what_the_store_has(
         raise StoreUnavailable("the store is away")
 
     monkeypatch.setattr(manifold.context.store, "put", away)
-    assert [trouble.error.code for trouble in manifold.rewrap.run().troubles] == ["store_unavailable"]
+    assert errors_of(rewrap_all(manifold)) == ["store_unavailable"]
     monkeypatch.undo()
     assert [kek.key_version for kek in keks(manifold, project)] == [1, 1]
 
@@ -137,23 +155,12 @@ def test_of_two_at_once_store_and_catalog_end_up_with_the_same(
     def overtaken(before: Any, wrapped: WrappedKey) -> WrappedKey | None:
         monkeypatch.undo()
         provider.rotate()
-        assert manifold.rewrap.run().rewrapped == 1
+        manifold.rewrap.rewrap(before)
         return replace_it(before, wrapped)
 
     monkeypatch.setattr(manifold.context.catalog, "replace_wrapped_key", overtaken)
-    manifold.rewrap.run()
+    assert rewrap_all(manifold).done == 1
     assert [kek.key_version for kek in keks(manifold, project)] == [3, 3]
-
-
-def test_a_run_ends_when_it_is_told_to_and_says_where_to_go_on(manifold: Manifold) -> None:
-    projects = make_projects(manifold, 3)
-    provider_of(manifold).rotate()
-    asked = iter([False, False, True])
-    first = manifold.rewrap.run(stop=lambda: next(asked))
-    assert first.rewrapped == 2 and first.next is not None
-    assert first.next[:2] == (TENANT, projects[1])
-    rest = manifold.rewrap.run(first.next)
-    assert (rest.rewrapped, rest.next) == (1, None)
 
 
 def switched(manifold: Manifold) -> tuple[Rewrap, MemoryKeyProvider]:
@@ -164,24 +171,50 @@ def switched(manifold: Manifold) -> tuple[Rewrap, MemoryKeyProvider]:
     keys = DataKeys(
         context.catalog, providers, "memory", clock=context.clock, randomness=context.randomness, ttl_seconds=0
     )
-    return Rewrap(replace(context, keys=keys), providers, "memory"), target
+    return Rewrap(replace(context, keys=keys), providers, target), target
 
 
 def test_keys_go_on_to_another_provider(manifold: Manifold) -> None:
     (project,) = make_projects(manifold, 1)
     rewrap, target = switched(manifold)
-    assert rewrap.run().rewrapped == 1
+    assert rewrap_all(manifold, rewrap).done == 1
     assert {kek.provider for kek in keks(manifold, project)} == {"memory"}
     assert target.rotate() == 2
-    assert rewrap.run().kek == Kek("memory", "default", 2)
+    assert rewrap_all(manifold, rewrap).done == 1
+    assert set(keks(manifold, project)) == {Kek("memory", "default", 2)}
 
 
-def test_a_provider_that_is_away_ends_the_run_at_once(manifold: Manifold) -> None:
+def test_while_the_current_provider_is_away_the_whole_job_rests(manifold: Manifold) -> None:
     make_projects(manifold, 1)
     rewrap, target = switched(manifold)
     target.available = False
-    with pytest.raises(KeyUnavailable):
-        rewrap.run()
+    job = rewrap_all(manifold, rewrap)
+    assert (job.state, job.planned, job.troubles) == (JobState.RUNNING, False, [])
+    assert job.trouble is not None and job.trouble.error == "key_unavailable" and job.trouble.retry_at is not None
+    target.available = True
+    assert rewrap_all(manifold, rewrap).done == 1
+
+
+def test_a_key_that_is_under_the_current_one_by_then_is_passed_over(manifold: Manifold) -> None:
+    (project,) = make_projects(manifold, 1)
+    provider_of(manifold).rotate()
+    job = manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {}).job
+    row = manifold.jobs.row(TENANT, job.id)
+    assert manifold.job_worker.step(row).moved, "it is planned"
+    (record,) = manifold.context.catalog.project_keys(TENANT, project)
+    manifold.rewrap.rewrap(record)
+    manifold.job_worker.see_through(row)
+    done = manifold.jobs.get(LOCAL_PRINCIPAL, job.id)
+    assert (done.state, done.done, done.skipped) == (JobState.DONE, 0, 1)
+
+
+def test_of_one_project_only_its_keys_are_items(manifold: Manifold) -> None:
+    project, other = make_projects(manifold)
+    provider_of(manifold).rotate()
+    job = manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {"project": project}).job
+    manifold.job_worker.see_through(manifold.jobs.row(TENANT, job.id))
+    assert manifold.jobs.get(LOCAL_PRINCIPAL, job.id).done == 1
+    assert [keks(manifold, one)[0].key_version for one in (project, other)] == [2, 1]
 
 
 def test_keys_of_a_provider_that_is_no_longer_there_hold_up_no_others(
@@ -196,7 +229,7 @@ def test_keys_of_a_provider_that_is_no_longer_there_hold_up_no_others(
         raise KeyUnavailable("the old provider is away")
 
     monkeypatch.setattr(manifold.providers["file"], "unwrap", away)
-    done = rewrap.run()
-    assert (done.rewrapped, len(done.troubles), done.next) == (0, 8, None)
-    assert {trouble.error.code for trouble in done.troubles} == {"key_unavailable"}
+    job = rewrap_all(manifold, rewrap)
+    assert (job.state, job.done, job.pending, job.planned) == (JobState.RUNNING, 0, 8, True)
+    assert errors_of(job) == ["key_unavailable"] * 8
     assert len(asked) == 5, "after some, it is not asked any more"

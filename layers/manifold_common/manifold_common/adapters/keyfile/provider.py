@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import threading
 import zlib
+from datetime import datetime
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
@@ -29,7 +30,7 @@ from manifold_common.adapters.keyfile.keystore import Keystore, is_key_name
 from manifold_common.domain.keys import KeyContext, WrappedKey
 from manifold_common.errors import ConfigError, CorruptObject, InvalidInput, KeyUnavailable
 from manifold_common.ports.clock import Clock, Randomness
-from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth
+from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth, Requests
 
 _FORMAT = 1
 _FINGERPRINT = slice(1, 9)
@@ -46,6 +47,7 @@ class FileKeyProvider:
     """
 
     name = "file"
+    requests = Requests(0, 0, 0)
 
     def __init__(
         self, keystore: str | os.PathLike[str], *, key_name: str = "default", clock: Clock, randomness: Randomness
@@ -96,10 +98,23 @@ class FileKeyProvider:
         finally:
             material[:] = bytes(len(material))
 
+    def stays_inside(self, wrapped: WrappedKey) -> bool:  # noqa: ARG002 - the port's shape
+        return False
+
+    def with_key(self, key_name: str) -> FileKeyProvider:
+        path = self._keystore.path
+        return FileKeyProvider(path, key_name=key_name, clock=self._clock, randomness=self._randomness)
+
     def rotate(self) -> int:
-        """Make a new version of the current key, used from now on, and return it. Older versions still open."""
         versions = self._keystore.versions(self._key_name)
         return self._keystore.create(self._key_name, after=versions[-1] if versions else 0)
+
+    def made_at(self) -> datetime | None:
+        versions = self._keystore.versions(self._key_name)
+        if not versions:
+            return None
+        with self._keystore.load(self._key_name, versions[-1]) as key:
+            return key.created_at
 
     def describe(self) -> dict[str, str]:
         facts = {"provider": self.name, "keystore": self._keystore.path, "key_name": self._key_name}

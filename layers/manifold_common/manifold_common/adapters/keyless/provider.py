@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from manifold_common.domain.keys import KeyContext, WrappedKey
 from manifold_common.errors import KeyUnavailable
-from manifold_common.ports.key_provider import KeyHealth
+from manifold_common.ports.key_provider import KeyHealth, Requests
 
 
 class KeylessProvider:
@@ -14,6 +16,8 @@ class KeylessProvider:
         name: of the provider that it stands for.
         holder: the process, for messages.
     """
+
+    requests = Requests(0, 0, 0)
 
     def __init__(self, name: str, holder: str) -> None:
         self.name = name
@@ -26,6 +30,18 @@ class KeylessProvider:
         raise self._refusal()
 
     def rewrap(self, wrapped: WrappedKey, context: KeyContext) -> WrappedKey:  # noqa: ARG002
+        raise self._refusal()
+
+    def stays_inside(self, wrapped: WrappedKey) -> bool:  # noqa: ARG002
+        raise self._refusal()
+
+    def with_key(self, key_name: str) -> KeylessProvider:  # noqa: ARG002
+        raise self._refusal()
+
+    def rotate(self) -> int:
+        raise self._refusal()
+
+    def made_at(self) -> datetime | None:
         raise self._refusal()
 
     def describe(self) -> dict[str, str]:

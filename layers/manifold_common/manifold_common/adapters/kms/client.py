@@ -21,6 +21,7 @@ _CALLS = {  # as IAM names it: botocore's method, and what its answer holds
     "Decrypt": ("decrypt", ("Plaintext",)),
     "ReEncrypt": ("re_encrypt", ("KeyId", "CiphertextBlob")),
     "DescribeKey": ("describe_key", ("KeyMetadata",)),
+    "RotateKeyOnDemand": ("rotate_key_on_demand", ("KeyId",)),
 }
 
 

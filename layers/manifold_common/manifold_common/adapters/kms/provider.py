@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import threading
 import zlib
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from manifold_common.adapters.kms.options import KmsOptions, region_of
@@ -27,7 +29,7 @@ from manifold_common.ports.aws_account import AwsAccount
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.credentials import Credentials
 from manifold_common.ports.deadline import within
-from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth
+from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth, Requests
 from manifold_common.ports.retry import retry
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class KmsKeyProvider:
     """The provider ``awskms``. Thread-safe; connects when first used."""
 
     name = "awskms"
+    requests = Requests(wrap=1, unwrap=1, rewrap=1)
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class KmsKeyProvider:
     def rewrap(self, wrapped: WrappedKey, context: KeyContext) -> WrappedKey:
         """As the port says. The material stays in KMS, unless the new key is in another region."""
         blob = self._read(wrapped, context)
-        if self._client()[1].region_of(self._options.key_id) != region_of(wrapped.key_name):
+        if not self.stays_inside(wrapped):
             return self.wrap(self.unwrap(wrapped, context), context)
         parameters = {
             "CiphertextBlob": blob,
@@ -89,6 +92,21 @@ class KmsKeyProvider:
             "DestinationEncryptionContext": _bound(context),
         }
         return self._record(self._open("ReEncrypt", wrapped, context, parameters))
+
+    def stays_inside(self, wrapped: WrappedKey) -> bool:
+        return self._client()[1].region_of(self._options.key_id) == region_of(wrapped.key_name)
+
+    def with_key(self, key_name: str) -> KmsKeyProvider:
+        options = replace(self._options, key_id=key_name)
+        return KmsKeyProvider(options, self._accounts, clock=self._clock, randomness=self._randomness)
+
+    def rotate(self) -> int:
+        arn = str(self._metadata(patient=True).get("Arn"))  # an alias is not taken
+        self._call("RotateKeyOnDemand", arn, KeyId=arn)
+        return 0
+
+    def made_at(self) -> datetime | None:
+        return None
 
     def describe(self) -> dict[str, str]:
         facts = {"provider": self.name, "service": self._options.where, "key_id": self._options.key_id}

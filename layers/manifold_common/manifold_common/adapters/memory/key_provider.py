@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from manifold_common.domain.keys import KeyContext, WrappedKey
 from manifold_common.errors import CorruptObject, InvalidInput, KeyUnavailable
 from manifold_common.ports.clock import Randomness
-from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth
+from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth, Requests
 
 
 class MemoryKeyProvider:
@@ -23,6 +24,7 @@ class MemoryKeyProvider:
     """
 
     name = "memory"
+    requests = Requests(1, 1, 1)
 
     def __init__(self, randomness: Randomness, *, key_name: str = "default") -> None:
         self._randomness = randomness
@@ -47,12 +49,22 @@ class MemoryKeyProvider:
         self._count()
         return self._wrap(self._unwrap(wrapped, context), context)
 
+    def stays_inside(self, wrapped: WrappedKey) -> bool:
+        return wrapped.provider == self.name
+
+    def with_key(self, key_name: str) -> MemoryKeyProvider:
+        other = MemoryKeyProvider(self._randomness, key_name=key_name)
+        other._keys, other._lock = self._keys, self._lock
+        return other
+
     def rotate(self) -> int:
-        """Make a new version of the current key, used from now on, and return it."""
         with self._lock:
             versions = self._keys.setdefault(self.key_name, [])
             versions.append(self._randomness.token(32))
             return len(versions)
+
+    def made_at(self) -> datetime | None:
+        return None
 
     def describe(self) -> dict[str, str]:
         self._check()

@@ -48,6 +48,8 @@ GRANTS: Final[Mapping[str, tuple[LiteralString, LiteralString]]] = {
     "removed_events": ("SELECT", "INSERT, UPDATE"),
     "event_streams": ("SELECT", "INSERT, UPDATE, DELETE"),
     "event_sinks": ("SELECT", "INSERT, UPDATE, DELETE"),
+    "jobs": ("SELECT, INSERT, UPDATE", "DELETE"),
+    "job_items": ("SELECT, UPDATE", "INSERT, DELETE"),
     "installation": ("SELECT, UPDATE", ""),
     "refused_loads": ("SELECT", ""),
     "schema_migrations": ("SELECT", ""),

@@ -17,6 +17,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import NamedTuple, NoReturn
 
 from manifold_common.adapters.vault.confidential import Body
@@ -28,7 +31,7 @@ from manifold_common.errors import CorruptObject, InvalidInput, KeyUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.credentials import Credentials
 from manifold_common.ports.deadline import within
-from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth
+from manifold_common.ports.key_provider import MAX_MATERIAL_BYTES, KeyHealth, Requests
 
 _RECORD = re.compile(rb"(context|associated_data):(vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]+={0,2}))")
 _ISSUED = re.compile(r"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/]+={0,2}")
@@ -45,6 +48,7 @@ class _TransitKey(NamedTuple):
     kind: str
     derived: bool
     version: int
+    made_at: datetime | None
 
     @property
     def binding(self) -> str:
@@ -55,6 +59,7 @@ class VaultKeyProvider:
     """The provider ``vault``. Thread-safe; connects when first used."""
 
     name = "vault"
+    requests = Requests(wrap=2, unwrap=1, rewrap=1)
 
     def __init__(
         self,
@@ -63,12 +68,18 @@ class VaultKeyProvider:
         clock: Clock,
         randomness: Randomness,
         credentials: Credentials[SignIn] | None = None,
+        session: VaultSession | None = None,
     ) -> None:
-        """``credentials``: instead of the options' own, which are the ones to begin with."""
+        """
+        Args:
+            credentials: instead of the options' own, which are the ones to begin with.
+            session: to be shared; default: one of its own, with ``credentials``.
+        """
         self._options = options
         self._clock = clock
+        self._randomness = randomness
         self._refusals = Refusals(options)
-        self._session = VaultSession(options, clock=clock, randomness=randomness, credentials=credentials)
+        self._session = session or VaultSession(options, clock=clock, randomness=randomness, credentials=credentials)
 
     def __repr__(self) -> str:
         return f"VaultKeyProvider({self._options.where!r}, key_name={self._options.key_name!r})"
@@ -104,9 +115,28 @@ class VaultKeyProvider:
     def rewrap(self, wrapped: WrappedKey, context: KeyContext) -> WrappedKey:
         """As the port says. The material stays in Vault if the key's name is the same and the key is a derived one."""
         record = self._read(wrapped, context)
-        if record.binding == "context" and wrapped.key_name == self._options.key_name:
+        if self.stays_inside(wrapped):
             return self._issued(self._open("rewrap", record, wrapped, context), "rewrap", record.binding)
         return self.wrap(self.unwrap(wrapped, context), context)
+
+    def stays_inside(self, wrapped: WrappedKey) -> bool:
+        return wrapped.ciphertext.startswith(b"context:") and wrapped.key_name == self._options.key_name
+
+    def with_key(self, key_name: str) -> VaultKeyProvider:
+        options = replace(self._options, key_name=key_name)
+        return VaultKeyProvider(options, clock=self._clock, randomness=self._randomness, session=self._session)
+
+    def rotate(self) -> int:
+        self._usable_key()
+        path = f"{self._path('keys', self._options.key_name)}/rotate"
+        answer = self._session.request("post", path, Body({}))
+        if not answer.ok:
+            raise self._refusals.not_understood(path, answer.status)
+        return self._usable_key().version
+
+    def made_at(self) -> datetime | None:
+        key = self._key(patient=True)
+        return None if key is None else key.made_at
 
     def describe(self) -> dict[str, str]:
         options = self._options
@@ -169,7 +199,9 @@ class VaultKeyProvider:
         data = answer.data.get("data")
         if not isinstance(data, dict) or not isinstance(data.get("latest_version"), int):
             raise self._refusals.not_understood(path, answer.status)
-        return _TransitKey(str(data.get("type")), data.get("derived") is True, data["latest_version"])
+        version, versions = data["latest_version"], data.get("keys")
+        made_at = _moment(versions.get(str(version))) if isinstance(versions, Mapping) else None
+        return _TransitKey(str(data.get("type")), data.get("derived") is True, version, made_at)
 
     def _usable_key(self, *, patient: bool = True) -> _TransitKey:
         key = self._key(patient=patient)
@@ -235,6 +267,14 @@ class VaultKeyProvider:
 
     def _bound(self, key_name: str, context: KeyContext) -> str:
         return _base64(context.binding(self.name, key_name, 0))
+
+
+def _moment(seconds: object) -> datetime | None:
+    """Return what Transit says of when a version was made, in seconds since 1970."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int) else None
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def _where(context: KeyContext) -> str:

@@ -32,10 +32,12 @@ class Chore:
     does: str
     """The same in one sentence, for people."""
     every: Every
-    function: Literal["maintenance", "fanout"] | None
+    function: Literal["maintenance", "fanout", "reencrypt"] | None
     """Which function does it on Lambda; ``None``: none, since it is about one machine."""
     run: Callable[[Manifold, Stop], int]
     """Returns how much it did. Raises ManifoldError: something failed, and is tried again in the next run."""
+    is_long: bool = False
+    """It may go on for as long as there is work: a host gives it a thread of its own, and the others do not wait."""
 
 
 UPKEEP = Every(

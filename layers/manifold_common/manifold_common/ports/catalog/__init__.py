@@ -21,6 +21,14 @@ from manifold_common.ports.catalog.commits import CommitRow, Commits, Head, Publ
 from manifold_common.ports.catalog.drafts import DraftRef, Drafts
 from manifold_common.ports.catalog.event_feed import EventFeed, EventsPage
 from manifold_common.ports.catalog.installation import DatabaseIdentity, Installation, InstallationRow
+from manifold_common.ports.catalog.jobs import (
+    ClaimedItem,
+    ItemReport,
+    JobItem,
+    JobRow,
+    Jobs,
+    NewJob,
+)
 from manifold_common.ports.catalog.keys import Keys, PlainObjects, encrypted_meanwhile
 from manifold_common.ports.catalog.outbox import EventClaim, EventReport, EventStream, Outbox, OutboxEvent, OutboxRow
 from manifold_common.ports.catalog.projects import ProjectRow, Projects
@@ -41,6 +49,7 @@ __all__ = [
     "Catalog",
     "CatalogHealth",
     "CheckpointRow",
+    "ClaimedItem",
     "CommitRow",
     "DatabaseIdentity",
     "DraftRef",
@@ -52,6 +61,10 @@ __all__ = [
     "Held",
     "HeldResumable",
     "InstallationRow",
+    "ItemReport",
+    "JobItem",
+    "JobRow",
+    "NewJob",
     "OutboxEvent",
     "OutboxRow",
     "PlainObjects",
@@ -92,6 +105,7 @@ class Catalog(
     EventFeed,
     Sinks,
     Superseded,
+    Jobs,
     Installation,
     Protocol,
 ):

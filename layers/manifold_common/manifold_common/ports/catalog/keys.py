@@ -59,6 +59,9 @@ class Keys(Protocol):
         are not encrypted are under no KEK and are left out.
         """
 
+    def find_keys(self, names: Sequence[KeyCursor]) -> list[KeyRecord]:
+        """Return those of the keys that are there, of any tenant, and of deleted projects too."""
+
     def replace_wrapped_key(self, before: KeyRecord, wrapped: WrappedKey) -> WrappedKey | None:
         """Replace how a key is wrapped, unless somebody else has done so since it was read as ``before``.
 

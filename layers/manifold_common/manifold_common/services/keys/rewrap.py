@@ -1,30 +1,27 @@
 """Wrapping data keys anew: under the KEK of the settings, in its newest version. The data itself stays as it is.
 
 Order of effects for each key: the copy in the bucket first, then the catalog's row, if that still is as it was read.
-Cut off in between, the row still names the old KEK, and the next slice does the key again: so a KEK that no row names
-is named in no bucket either, and may be retired. A slice can be cut off anywhere, and several may run at once.
+Cut off in between, the row still names the old KEK, and the key is wrapped again: so a KEK that no row names is named
+in no bucket either, and may be retired. Several may wrap the same key at once.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from datetime import datetime
 from typing import NamedTuple
 
 from manifold_common.domain.keys import Kek, KeyCursor, KeyRecord, WrappedKey
-from manifold_common.errors import ErrorKind, KeyUnavailable, ManifoldError
+from manifold_common.errors import ConfigError, ErrorKind, InvalidInput, KeyUnavailable, ManifoldError
 from manifold_common.format.key_record import encode_key_record
 from manifold_common.format.layout import wrapped_key_key
 from manifold_common.ids import DekId, TenantProject
 from manifold_common.ports.catalog.keys import Keys
 from manifold_common.ports.key_provider import KeyProvider
 from manifold_common.services.context import Context
-from manifold_common.shapes.keys import MasterKey, Rewrapped, listed_failures
-
-_log = logging.getLogger(__name__)
 
 _PAGE = 100
 _GIVE_UP_AFTER = 5
@@ -38,34 +35,71 @@ class KeyTrouble(NamedTuple):
     error: ManifoldError
 
 
-@dataclass(slots=True)
-class RewrapSlice:
-    """What one run did, with the errors themselves: their kinds decide what becomes of the caller."""
-
-    kek: Kek | None
-    """Under which keys were wrapped; ``None``: new projects are not encrypted, so there is none."""
-    rewrapped: int = 0
-    troubles: list[KeyTrouble] = field(default_factory=list)
-    """Keys that were not rewrapped."""
-    next: KeyCursor | None = None
-    """Where to go on; ``None``: the end was reached. A run from the beginning tries again what failed."""
-
-    def answer(self) -> Rewrapped:
-        return Rewrapped(
-            current=MasterKey.of(self.kek),
-            rewrapped=self.rewrapped,
-            failed=listed_failures(self.troubles),
-            failed_total=len(self.troubles),
-            next="/".join(self.next) if self.next else None,
-        )
-
-
 class Rewrap:
-    def __init__(self, context: Context, providers: Mapping[str, KeyProvider], current: str | None) -> None:
-        """``current``: name of the provider that wraps new keys, or ``None``."""
+    def __init__(self, context: Context, providers: Mapping[str, KeyProvider], target: KeyProvider | None) -> None:
+        """
+        Args:
+            target: wraps the keys anew; ``None``: new projects are not encrypted.
+        """
         self._context = context
-        self._provider = providers[current] if current is not None else None
-        self._current = current
+        self._providers = providers
+        self._target = target
+
+    def to(self, target: str) -> Rewrap:
+        """Return what wraps under another KEK than that of the settings.
+
+        Args:
+            target: a provider, such as ``file``, or one of its keys: ``vault/manifold-kek-2``.
+
+        Raises:
+            InvalidInput: no such provider is configured, or no key can be called so.
+        """
+        name, slash, key = target.partition("/")
+        provider = self._providers.get(name)
+        if provider is None:
+            raise InvalidInput(
+                f"the key provider {name[:64]!r} is not configured",
+                hint=f"configured: {', '.join(self._providers) or 'none'}; 'manifold config show' has the settings",
+            )
+        return Rewrap(self._context, self._providers, provider.with_key(key) if slash else provider)
+
+    def rotate(self) -> Kek:
+        """Make a new version of the current KEK, which wraps new data keys from now on. Returns it.
+
+        Raises:
+            ConfigError: new projects are not encrypted. KeyUnavailable: also where the service does not allow it.
+        """
+        version = self.require_target().rotate()
+        return self.required_kek()._replace(key_version=version)
+
+    def made_at(self) -> datetime | None:
+        """Return when the KEK was made; ``None``: nobody knows, or there is none. Raises KeyUnavailable."""
+        return None if self._target is None else self._target.made_at()
+
+    def require_target(self) -> KeyProvider:
+        """Return what wraps the keys anew. Raises ConfigError: new projects are not encrypted."""
+        if self._target is None:
+            raise ConfigError(
+                "new projects are not encrypted, so there is no current master key to wrap under",
+                hint="set projects.encrypt to true (PROJECTS_ENCRYPT)",
+            )
+        return self._target
+
+    def required_kek(self) -> Kek:
+        """As ``kek``. Raises ConfigError: there is none."""
+        return _kek_of(self.require_target())
+
+    def requests(self, record: KeyRecord) -> Counter[str]:
+        """Return how many requests wrapping a key anew takes, by provider."""
+        target, source = self._target, self._providers.get(record.wrapped.provider)
+        if target is None:
+            return Counter()
+        if target.name == record.wrapped.provider and target.stays_inside(record.wrapped):
+            return Counter({target.name: target.requests.rewrap})
+        found = Counter({target.name: target.requests.wrap})
+        if source is not None:
+            found[source.name] += source.requests.unwrap
+        return found
 
     def kek(self) -> Kek | None:
         """Return the key under which new data keys are wrapped; ``None``: new projects are not encrypted.
@@ -73,64 +107,25 @@ class Rewrap:
         Raises:
             KeyUnavailable: its provider does not answer.
         """
-        if self._provider is None or self._current is None:
-            return None
-        facts = self._provider.describe()
-        version = facts["key_version"]
-        # Where it has no version yet, 0, which no record names.
-        return Kek(self._current, facts["key_name"], int(version) if version.isdecimal() else 0)
+        return None if self._target is None else _kek_of(self._target)
 
     def pending(self, *, only: TenantProject | None = None) -> Iterator[KeyRecord]:
-        """Yield what a run would rewrap. Raises KeyUnavailable, CatalogUnavailable."""
+        """Yield what is not under the current key. Raises KeyUnavailable, CatalogUnavailable."""
         kek = self.kek()
         return iter(()) if kek is None else keys_not_under(self._context.catalog, kek, only=only)
 
-    def run(
-        self,
-        after: KeyCursor | None = None,
-        *,
-        only: TenantProject | None = None,
-        stop: Callable[[], bool] = lambda: False,
-        report: Callable[[], None] = lambda: None,
-    ) -> RewrapSlice:
-        """Rewrap keys until none is left or ``stop`` says so, which is asked before each.
-
-        Args:
-            only: keys of one project.
-            report: called after each key.
+    def rewrap(self, record: KeyRecord) -> None:
+        """Wrap a key anew.
 
         Raises:
-            KeyUnavailable: the current provider does not answer. CatalogUnavailable.
+            KeyUnavailable: its provider or the current one is away, or does not know it. CorruptObject: it cannot be
+                opened. StoreUnavailable, CatalogUnavailable.
         """
-        kek = self.kek()
-        if kek is None or self._provider is None:
-            return RewrapSlice(None)
-        done = RewrapSlice(kek, next=after)
-        gate = Gate()
-        for record in keys_not_under(self._context.catalog, kek, after=after, only=only):
-            if stop():
-                return done
-            try:
-                with gate.passing(record):
-                    self._rewrap(self._provider, record)
-            except ManifoldError as error:
-                _log.warning("key %s of project %s was not rewrapped: %s", record.dek, record.project, error.code)
-                done.troubles.append(KeyTrouble(record, error))
-            else:
-                done.rewrapped += 1
-                if kek.key_version == 0:  # by wrapping, its provider has made the first version
-                    done.kek = kek = self.kek() or kek
-            done.next = (record.tenant, record.project, record.dek)
-            report()
-        done.next = None
-        return done
-
-    def _rewrap(self, provider: KeyProvider, record: KeyRecord) -> None:
-        context, keys = self._context, self._context.keys
-        if record.wrapped.provider == self._current:
-            wrapped = provider.rewrap(record.wrapped, record.context)
+        context, keys, target = self._context, self._context.keys, self.require_target()
+        if record.wrapped.provider == target.name:
+            wrapped = target.rewrap(record.wrapped, record.context)
         else:
-            wrapped = keys.wrap_anew(record)
+            wrapped = keys.wrap_anew(record, target)
         self._store(record, wrapped)
         stands = context.catalog.replace_wrapped_key(record, wrapped)
         if stands is not None and stands != wrapped:
@@ -140,6 +135,13 @@ class Rewrap:
     def _store(self, record: KeyRecord, wrapped: WrappedKey) -> None:
         name = wrapped_key_key(record.tenant, record.project, record.dek)
         self._context.store.put(name, encode_key_record(replace(record, wrapped=wrapped)))
+
+
+def _kek_of(provider: KeyProvider) -> Kek:
+    facts = provider.describe()
+    version = facts["key_version"]
+    # Where it has no version yet, 0, which no record names.
+    return Kek(provider.name, facts["key_name"], int(version) if version.isdecimal() else 0)
 
 
 class Gate:

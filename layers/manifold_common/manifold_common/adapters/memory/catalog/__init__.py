@@ -12,6 +12,7 @@ from manifold_common.adapters.memory.catalog.commits import Commits
 from manifold_common.adapters.memory.catalog.drafts import Drafts
 from manifold_common.adapters.memory.catalog.event_feed import EventFeed
 from manifold_common.adapters.memory.catalog.installation import Installation
+from manifold_common.adapters.memory.catalog.jobs import Jobs
 from manifold_common.adapters.memory.catalog.keys import Keys
 from manifold_common.adapters.memory.catalog.outbox import Outbox
 from manifold_common.adapters.memory.catalog.projects import Projects
@@ -39,6 +40,7 @@ class MemoryCatalog(
     EventFeed,
     Sinks,
     Superseded,
+    Jobs,
     Installation,
 ):
     """Implements the Catalog port. Safe for threads."""

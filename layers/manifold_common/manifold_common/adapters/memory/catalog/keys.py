@@ -65,6 +65,16 @@ class Keys:
         found.sort(key=lambda key: key.context)
         return [key for key in found if after is None or tuple(key.context)[:3] > after][:limit]
 
+    def find_keys(self, names: Sequence[KeyCursor]) -> list[KeyRecord]:
+        wanted = set(names)
+        with self.state.lock:
+            return [
+                key
+                for project in self.state.projects.values()
+                for key in project.keys
+                if tuple(key.context)[:3] in wanted
+            ]
+
     def replace_wrapped_key(self, before: KeyRecord, wrapped: WrappedKey) -> WrappedKey | None:
         with self.state.lock:
             project = self.state.projects.get((before.tenant, before.project))

@@ -7,7 +7,7 @@ import secrets
 import threading
 from datetime import datetime
 
-from manifold_common.adapters.memory.catalog.tables import Project, SessionTable, Sink, Stream, Written
+from manifold_common.adapters.memory.catalog.tables import Job, Project, SessionTable, Sink, Stream, Written
 from manifold_common.errors import InternalError, NotFound, SessionMoved
 from manifold_common.ids import (
     ID_BYTES,
@@ -17,6 +17,7 @@ from manifold_common.ids import (
     DekId,
     Generation,
     IncarnationId,
+    JobId,
     ProjectId,
     SessionId,
     TenantId,
@@ -66,6 +67,7 @@ class State:
         """The last event of each project that was removed."""
         self.streams: dict[tuple[str, TenantProject], Stream] = {}
         self.sinks: dict[str, Sink] = {}
+        self.jobs: dict[tuple[TenantId, JobId], Job] = {}
         here = DatabaseIdentity("memory", 0)
         catalog, incarnation = CatalogId(_random_id()), IncarnationId(_random_id())
         self.installation = InstallationRow(catalog, incarnation, here, here, "")

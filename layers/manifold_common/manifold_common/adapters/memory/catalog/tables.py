@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from manifold_common.domain.history import Point
+from manifold_common.domain.job import ItemState, JobState
 from manifold_common.domain.keys import KeyRecord
 from manifold_common.ids import (
     CommitId,
@@ -24,6 +25,8 @@ from manifold_common.ids import (
 from manifold_common.ports.catalog import (
     CheckpointRow,
     CommitRow,
+    JobItem,
+    JobRow,
     OutboxRow,
     ProjectRow,
     SessionRow,
@@ -164,3 +167,47 @@ class Sink:
         self.state = replace(self.state, parked_at=None, retry_at=None)
         self.probe = self.probing_until = None
         return was
+
+
+@dataclass(slots=True)
+class Item:
+    """An item of a job."""
+
+    number: int
+    item: str
+    changed_at: datetime
+    state: ItemState = ItemState.PENDING
+    begun: int = 0
+    lost: int = 0
+    lease: str | None = None
+    leased_until: datetime | None = None
+    rests_until: datetime | None = None
+    code: str | None = None
+    text: str | None = None
+
+    @property
+    def lost_by_now(self) -> int:
+        """How many workers were lost at it, if whoever holds it is."""
+        return self.lost + (self.lease is not None)
+
+    def is_free(self, now: datetime) -> bool:
+        later = (self.leased_until, self.rests_until)
+        return self.state is ItemState.PENDING and all(moment is None or moment <= now for moment in later)
+
+    def told(self) -> JobItem:
+        told = (self.number, self.item, self.state, self.begun, self.code, self.text)
+        return JobItem(*told, self.rests_until, self.changed_at)
+
+
+@dataclass(slots=True)
+class Job:
+    row: JobRow
+    measured_at: datetime
+    measured_from: int = 0
+    paced_until: datetime | None = None
+    items: list[Item] = field(default_factory=list)
+    """Item n is at index n - 1."""
+
+    def is_at_work(self, now: datetime) -> bool:
+        later = (self.row.rests_until, self.paced_until)
+        return self.row.state is JobState.RUNNING and all(moment is None or moment <= now for moment in later)

@@ -16,6 +16,7 @@ from manifold_common.adapters.postgres.catalog.commits import Commits
 from manifold_common.adapters.postgres.catalog.drafts import Drafts
 from manifold_common.adapters.postgres.catalog.event_feed import EventFeed
 from manifold_common.adapters.postgres.catalog.installation import Installation
+from manifold_common.adapters.postgres.catalog.jobs import Jobs
 from manifold_common.adapters.postgres.catalog.keys import Keys
 from manifold_common.adapters.postgres.catalog.outbox import Outbox
 from manifold_common.adapters.postgres.catalog.projects import Projects
@@ -56,6 +57,7 @@ class PostgresCatalog(
     EventFeed,
     Sinks,
     Superseded,
+    Jobs,
     Installation,
 ):
     """Implements the Catalog port. Safe for threads; connects at the first use."""

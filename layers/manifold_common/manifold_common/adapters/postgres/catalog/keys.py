@@ -71,6 +71,11 @@ WHERE (k.tenant_id, k.project_id, k.dek_id) > (%s, %s, %s)
 ORDER BY k.tenant_id, k.project_id, k.dek_id LIMIT %s
 """
 
+_FIND = f"""
+SELECT k.tenant_id, k.project_id, {rows.KEY} FROM project_keys AS k
+WHERE (k.tenant_id, k.project_id, k.dek_id) IN (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]))
+"""
+
 _REPLACE_WRAPPED = """
 UPDATE project_keys SET provider = %s, key_name = %s, key_version = %s, ciphertext = %s
 WHERE tenant_id = %s AND project_id = %s AND dek_id = %s
@@ -123,6 +128,10 @@ class Keys:
     def keys_not_under(self, kek: Kek, *, after: KeyCursor | None = None, limit: int = 100) -> list[KeyRecord]:
         found = self._db.read(_KEYS_NOT_UNDER, (*(after or ("", "", "")), NO_PROVIDER, *kek, limit))
         return [rows.key(row[2:], row[0], row[1]) for row in found]
+
+    def find_keys(self, names: Sequence[KeyCursor]) -> list[KeyRecord]:
+        columns = [[name[index] for name in names] for index in range(3)]
+        return [rows.key(row[2:], row[0], row[1]) for row in self._db.read(_FIND, columns)]
 
     def replace_wrapped_key(self, before: KeyRecord, wrapped: WrappedKey) -> WrappedKey | None:
         name = (before.tenant, before.project, before.dek)

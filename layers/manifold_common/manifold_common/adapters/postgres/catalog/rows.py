@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from manifold_common.adapters.postgres.database import Row
+from manifold_common.domain.job import ItemState, JobState
 from manifold_common.domain.keys import Encryption, KeyRecord, WrappedKey
 from manifold_common.ids import PLAIN, ProjectId, TenantId
 from manifold_common.ports.catalog import (
@@ -15,6 +16,8 @@ from manifold_common.ports.catalog import (
     DraftRef,
     EventStream,
     Head,
+    JobItem,
+    JobRow,
     OutboxRow,
     ProjectRow,
     ResumableUpload,
@@ -65,6 +68,11 @@ RESUMABLE: Final = (
     "u.total_bytes, u.spare, u.created_at, u.expires_at, u.stage, u.announced_at, u.writer, u.writing_until"
 )
 OUTBOX: Final = "o.sequence, o.tenant_id, o.project_id, o.type, o.generation, o.data, o.created_at"
+JOB: Final = (
+    "j.tenant_id, j.job_id, j.kind, j.params, j.user_id, j.project_id, j.rate, j.state, j.is_planned, j.plan_cursor, "
+    "j.pending, j.done, j.skipped, j.failed, j.speed, j.rests_until, j.trouble_code, j.trouble_text, j.created_at, "
+    "j.running_since, j.ended_at, j.revision"
+)
 
 
 def head(row: Sequence[Any]) -> Head:
@@ -155,6 +163,41 @@ def resumable(row: Row) -> ResumableUpload:
     return ResumableUpload(
         *[*fields, tuple(spare), *times, stage, utc_or_none(announced_at), writer, utc_or_none(writing_until)]
     )
+
+
+def job(row: Row) -> JobRow:
+    tenant, job_id, kind, params, user, project_id, rate, state, is_planned, cursor, *counts = row[:14]
+    speed, rests_until, trouble_code, trouble_text, created_at, running_since, ended_at, revision = row[14:]
+    pending, done, skipped, failed = counts
+    return JobRow(
+        tenant=tenant,
+        job=job_id,
+        kind=kind,
+        params=params,
+        user=user,
+        project=project_id,
+        rate=rate,
+        state=JobState(state),
+        is_planned=is_planned,
+        cursor=cursor,
+        pending=pending,
+        done=done,
+        skipped=skipped,
+        failed=failed,
+        speed=speed,
+        rests_until=utc_or_none(rests_until),
+        trouble_code=trouble_code,
+        trouble_text=trouble_text,
+        created_at=utc(created_at),
+        running_since=utc(running_since),
+        ended_at=utc_or_none(ended_at),
+        revision=revision,
+    )
+
+
+def job_item(row: Row) -> JobItem:
+    number, item, state, begun, code, text, rests_until, changed_at = row
+    return JobItem(number, item, ItemState(state), begun, code, text, utc_or_none(rests_until), utc(changed_at))
 
 
 def outbox(row: Row) -> OutboxRow:

@@ -1,4 +1,5 @@
-"""Wakes requests that wait for events. A request that waits holds neither a thread nor a connection to the database.
+"""Wakes requests that wait, for events or for what becomes of a job. A request that waits holds neither a thread nor a
+connection to the database.
 
 What this process writes itself wakes at once. For what others write there is one look at the database a second for all
 that wait together, and none while nobody does. Everything but the nudge is called on the event loop.
@@ -10,20 +11,20 @@ import asyncio
 import contextvars
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import anyio
 from manifold_common.domain.event_place import Followed
+from manifold_common.domain.job import SeenJob
 from manifold_common.errors import ManifoldError
 
 from functions.api.traffic import Wait
 
 if TYPE_CHECKING:
     from manifold_common.services.context import Nudge
-    from manifold_common.services.events.feed import Feed
 
 _log = logging.getLogger("manifold.api")
 
@@ -31,11 +32,19 @@ _LOOK_SECONDS = 1.0
 _REST_SECONDS = 0.02
 """Between two looks at least, however often this process writes."""
 
+P = TypeVar("P", bound=Hashable)
 
-class EventWatch:
-    def __init__(self, feed: Callable[[], Feed], nudge: Nudge) -> None:
-        self._feed = feed
-        self._sleepers: dict[asyncio.Future[bool], tuple[Followed, int]] = {}
+
+class Watch(Generic[P]):
+    """One for all that wait for the same kind of thing."""
+
+    def __init__(self, look: Callable[[list[P]], Collection[int]], nudge: Nudge) -> None:
+        """
+        Args:
+            look: returns the indexes of the places at which there may be something new, in one look.
+        """
+        self._ask = look
+        self._sleepers: dict[asyncio.Future[bool], P] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
@@ -44,8 +53,8 @@ class EventWatch:
         """How often this process has written, or may have."""
         nudge.tell(self._on_nudge)
 
-    async def news(self, wait: Wait, followed: Followed, after: int, *, nudges: int, seconds: float) -> bool:
-        """Sleep until there may be something after a sequence, the time is over, or the server ends. Returns whether it
+    async def news(self, wait: Wait, place: P, *, nudges: int, seconds: float) -> bool:
+        """Sleep until there may be something new at a place, the time is over, or the server ends. Returns whether it
         is worth a look.
 
         Args:
@@ -57,7 +66,7 @@ class EventWatch:
         if wait.is_over or self.nudges != nudges:
             return True
         sleeper: asyncio.Future[bool] = loop.create_future()
-        self._sleepers[sleeper] = (followed, after)
+        self._sleepers[sleeper] = place
         wait.wake = partial(_wake, sleeper)
         if self._looking is None:  # of nobody's request: with nobody's patience and correlation id
             self._looking = loop.create_task(self._look_on(), context=contextvars.Context())
@@ -89,18 +98,24 @@ class EventWatch:
             try:
                 await self._look()
             except ManifoldError as error:
-                _log.debug("nobody can be told of events: %s", error.code)
+                _log.debug("nobody who waits can be told of anything: %s", error.code)
             except Exception:
-                _log.exception("looking for events failed, and will be tried again")
+                _log.exception("looking for what others wait for failed, and will be tried again")
             await asyncio.sleep(_REST_SECONDS)
 
     async def _look(self) -> None:
         places = list(dict.fromkeys(self._sleepers.values()))
-        found = await anyio.to_thread.run_sync(self._feed().with_news, places)
+        found = await anyio.to_thread.run_sync(self._ask, places)
         due = {places[index] for index in found}
         for sleeper, place in list(self._sleepers.items()):
             if place in due:
                 _wake(sleeper)
+
+
+EventWatch: TypeAlias = Watch[tuple[Followed, int]]
+"""For events after a sequence."""
+JobWatch: TypeAlias = Watch[SeenJob]
+"""For the next change of a job."""
 
 
 def _wake(sleeper: asyncio.Future[bool]) -> None:

@@ -1,0 +1,1 @@
+"""Work on many items, which goes on over processes, machines and time."""

@@ -1,0 +1,43 @@
+"""What a kind of job is to the worker that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+from manifold_common.domain.job import ItemState
+
+
+class Plan(NamedTuple):
+    """A page of items."""
+
+    items: Sequence[str]
+    """Each says which thing it is, never how that was when the job was planned: it may be done days later."""
+    cursor: str | None
+    """Where the next page begins; ``None``: this was the last."""
+
+
+Work: TypeAlias = Callable[[str], ItemState]
+"""Works on one item. Returns ``DONE``, or ``SKIPPED``: there was nothing to do any more.
+
+It may be cut off anywhere, and the same item may be worked on by another at the same time: what it does has to be
+right when it is done twice.
+
+Raises ManifoldError: something is away, and the item is tried again; or it has failed for good.
+"""
+
+
+class JobKind(Protocol):
+    """One job's work. Used by one thread."""
+
+    @property
+    def at_once(self) -> int:
+        """How many items are claimed and reported together: what takes some seconds."""
+
+    def plan(self, cursor: str | None) -> Plan:
+        """Return the next page of items; ``None``: the first. It may be asked for more than once, and by several
+        workers at a time. Raises ManifoldError: it is asked for again later."""
+
+    def begin(self, items: Sequence[str]) -> Work:
+        """Look up what these items have in common, and return what works on each. Raises ManifoldError: they are tried
+        again later."""

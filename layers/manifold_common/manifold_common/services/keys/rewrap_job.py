@@ -1,0 +1,70 @@
+"""Rewrapping as a job: an item is a data key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from manifold_common.domain.job import ItemState
+from manifold_common.domain.keys import KeyCursor
+from manifold_common.errors import InvalidInput
+from manifold_common.ids import DekId, TenantProject, parse_dek_id, parse_project_id, parse_tenant_id
+from manifold_common.ports.catalog.keys import Keys
+from manifold_common.services.jobs.kind import Plan, Work
+from manifold_common.services.keys.rewrap import Gate, Rewrap
+
+_PAGE = 1000
+_NAME_PARTS = 3
+_NO_KEY: Final = DekId("")
+"""Stands before every other one."""
+
+
+class RewrapJob:
+    """Implements JobKind."""
+
+    at_once = 50
+
+    def __init__(self, keys: Keys, rewrap: Rewrap, only: TenantProject | None) -> None:
+        self._keys = keys
+        self._rewrap = rewrap
+        self._only = only
+
+    def plan(self, cursor: str | None) -> Plan:
+        kek = self._rewrap.required_kek()
+        begin = None if self._only is None else (*self._only, _NO_KEY)
+        found = self._keys.keys_not_under(kek, after=begin if cursor is None else key_of(cursor), limit=_PAGE)
+        names = [(key.tenant, key.project, key.dek) for key in found]
+        mine = [name for name in names if self._only in (None, name[:2])]
+        is_last = len(found) < _PAGE or len(mine) < len(names)
+        return Plan(list(map("/".join, mine)), None if is_last else "/".join(names[-1]))
+
+    def begin(self, items: Sequence[str]) -> Work:
+        kek, gate = self._rewrap.kek(), Gate()
+        names: list[KeyCursor] = []
+        for item in items:
+            with suppress(InvalidInput):  # it fails when its turn comes
+                names.append(key_of(item))
+        records = {"/".join(key.context[:3]): key for key in self._keys.find_keys(names)}
+
+        def work(item: str) -> ItemState:
+            record = records.get(item)
+            if record is None:
+                key_of(item)
+                return ItemState.SKIPPED
+            if record.wrapped.kek == kek:
+                return ItemState.SKIPPED
+            with gate.passing(record):
+                self._rewrap.rewrap(record)
+            return ItemState.DONE
+
+        return work
+
+
+def key_of(item: str) -> KeyCursor:
+    """Return which key an item is. Raises InvalidInput."""
+    parts = item.split("/")
+    if len(parts) != _NAME_PARTS:
+        raise InvalidInput("the item is not the name of a data key")
+    tenant, project, dek = parts
+    return parse_tenant_id(tenant), parse_project_id(project), parse_dek_id(dek)

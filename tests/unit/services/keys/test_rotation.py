@@ -1,0 +1,141 @@
+"""Master keys that get a new version when their time has come; keys wrapped under another than that of the settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from manifold_common.adapters.keyfile.provider import FileKeyProvider
+from manifold_common.adapters.memory.catalog import MemoryCatalog
+from manifold_common.adapters.memory.clock import ManualClock
+from manifold_common.adapters.memory.key_provider import MemoryKeyProvider
+from manifold_common.adapters.system.clock import SystemRandomness
+from manifold_common.bootstrap import Manifold
+from manifold_common.bootstrap.chores import CHORES
+from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.domain.job import JobFilter, JobState
+from manifold_common.domain.keys import Kek
+from manifold_common.errors import ConfigError, InvalidInput, KeyUnavailable
+from manifold_common.ports.key_provider import Requests
+from manifold_common.services.keys.rewrap import Rewrap
+
+from tests.support.manifold import MakeManifold
+
+DAY = timedelta(days=1).total_seconds()
+TENANT = LOCAL_PRINCIPAL.tenant
+pytestmark = pytest.mark.in_memory("moves the clock by days")
+
+
+class Place:
+    def __init__(self, make_manifold: MakeManifold, days: int) -> None:
+        self.clock = ManualClock()
+        self.manifold: Manifold = make_manifold(
+            clock=self.clock,
+            catalog=MemoryCatalog(clock=self.clock),
+            PROJECTS_ENCRYPTION_ROTATION_KEK_DAYS=str(days),
+        )
+        self.project = self.manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
+
+    def tend(self) -> int:
+        return CHORES["rotate_master_key"].run(self.manifold, lambda: False)
+
+    def kek(self) -> Kek:
+        (record,) = self.manifold.context.catalog.project_keys(TENANT, self.project)
+        return record.wrapped.kek
+
+
+def test_a_master_key_that_is_old_is_rotated_and_the_data_keys_follow(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold, 90)
+    assert place.tend() == 0
+    place.clock.advance(89.9 * DAY)
+    assert place.tend() == 0 and place.manifold.rewrap.kek() == Kek("file", "default", 1)
+    place.clock.advance(0.2 * DAY)
+    assert place.tend() == 2, "a version and a job"
+    assert place.manifold.rewrap.kek() == Kek("file", "default", 2)
+    assert place.tend() == 0, "both are there already"
+    assert place.manifold.job_worker.run(["rewrap"]) == 1
+    assert place.kek() == Kek("file", "default", 2)
+    assert place.tend() == 0
+    place.clock.advance(90.1 * DAY)
+    assert place.tend() == 2 and place.manifold.rewrap.kek() == Kek("file", "default", 3)
+
+
+def test_without_a_time_nothing_is_rotated_or_begun(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold, 0)
+    place.manifold.rewrap.rotate()
+    place.clock.advance(3000 * DAY)
+    assert place.tend() == 0
+    assert place.manifold.jobs.page(LOCAL_PRINCIPAL, JobFilter()) == []
+    assert place.manifold.rewrap.kek() == Kek("file", "default", 2)
+
+
+def test_what_somebody_else_has_rotated_is_rewrapped_too(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold, 90)
+    place.manifold.rewrap.rotate()
+    assert place.tend() == 1
+    (job,) = place.manifold.jobs.page(LOCAL_PRINCIPAL, JobFilter())
+    assert (job.kind, job.state) == ("rewrap", JobState.RUNNING)
+
+
+def test_without_encryption_there_is_nothing_to_rotate(make_manifold: MakeManifold) -> None:
+    manifold = make_manifold(PROJECTS_ENCRYPT="false", PROJECTS_ENCRYPTION_ROTATION_KEK_DAYS="1")
+    assert CHORES["rotate_master_key"].run(manifold, lambda: False) == 0
+    with pytest.raises(InvalidInput, match="not encrypted"):
+        manifold.rewrap.rotate()
+
+
+def test_keys_go_to_another_key_of_the_provider_and_back(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold, 0)
+    jobs, worker = place.manifold.jobs, place.manifold.job_worker
+    jobs.start(LOCAL_PRINCIPAL, "rewrap", {"to": "file/other"})
+    assert worker.run(["rewrap"]) == 1
+    assert place.kek() == Kek("file", "other", 1)
+    place.manifold.history.snapshot(LOCAL_PRINCIPAL, place.project)
+    jobs.start(LOCAL_PRINCIPAL, "rewrap", {})
+    assert worker.run(["rewrap"]) == 1
+    assert place.kek() == Kek("file", "default", 1)
+
+
+def test_jobs_to_different_keys_are_different_jobs(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold, 0)
+    begun = [
+        place.manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", params).job.id
+        for params in ({}, {"to": "file"}, {"to": "file/other"}, {"to": "file/other"}, {"project": place.project})
+    ]
+    assert len(set(begun)) == 4 and begun[2] == begun[3]
+
+
+def test_a_target_that_there_is_not_is_refused_before_a_job_is_made(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold, 0)
+    for to, error in (
+        ("vault/x", InvalidInput),
+        ("", InvalidInput),
+        ("file/", ConfigError),
+        ("file/../x", ConfigError),
+    ):
+        with pytest.raises(error):
+            place.manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {"to": to})
+    assert place.manifold.jobs.page(LOCAL_PRINCIPAL, JobFilter()) == []
+
+
+def test_keys_go_from_one_provider_to_another_and_what_it_costs_is_known(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold, 0)
+    context = place.manifold.context
+    (record,) = context.catalog.project_keys(TENANT, place.project)
+    other = MemoryKeyProvider(SystemRandomness(), key_name="elsewhere")
+    other.requests = Requests(wrap=2, unwrap=5, rewrap=3)
+    file = place.manifold.providers["file"]
+    assert isinstance(file, FileKeyProvider)
+    there = Rewrap(context, {"file": file, "memory": other}, other)
+    assert there.requests(record) == Counter(memory=2)
+    place.manifold.providers["memory"] = other
+    context.keys._providers["memory"] = other  # type: ignore[index]
+    there.rewrap(record)
+    assert place.kek() == Kek("memory", "elsewhere", 1)
+    (moved,) = context.catalog.project_keys(TENANT, place.project)
+    assert there.requests(moved) == Counter(memory=3)
+    assert Rewrap(context, {"file": file, "memory": other}, file).requests(moved) == Counter(memory=5, file=0)
+    other.available = False
+    with pytest.raises(KeyUnavailable):
+        Rewrap(context, {"file": file, "memory": other}, file).rewrap(moved)
