@@ -20,6 +20,7 @@ AREAS = {
     "functions.api.routes.archive": ("archive",),
     "functions.api.routes.changes": ("dirs", "move", "commits", "restore"),
     "functions.api.routes.history": ("commits", "diff"),
+    "functions.api.routes.tags": ("tags",),
     "functions.api.routes.events": ("events",),
     "functions.api.routes.sessions": ("sessions", "checkout", "status", "save", "commit"),
     "functions.api.routes.jobs": ("jobs", "items", "pause", "resume", "cancel", "retry"),

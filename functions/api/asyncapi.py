@@ -6,6 +6,7 @@ The schemas of events are those of their shapes, by which the API describes them
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import yaml
@@ -16,6 +17,8 @@ from manifold_common.domain.event import (
     PROJECT_CREATED,
     PROJECT_DELETED,
     PROJECT_RENAMED,
+    PROJECT_TAGGED,
+    PROJECT_UNTAGGED,
     data_schema,
 )
 from manifold_common.domain.job import JobState
@@ -35,7 +38,22 @@ class _Kind(NamedTuple):
     data: str
 
 
-_PROJECT_DATA, _COMMIT_DATA, _JOB_DATA = "ProjectData", "CommitData", "JobData"
+_PROJECT_DATA, _COMMIT_DATA, _TAG_DATA, _JOB_DATA = "ProjectData", "CommitData", "TagData", "JobData"
+_FIELDS: Final[Mapping[str, Sequence[str]]] = {
+    _PROJECT_DATA: (),
+    _COMMIT_DATA: (
+        "session_id",
+        "generation",
+        "skills_generation",
+        "commit_id",
+        "changed_count",
+        "changed_paths",
+        "changes_url",
+    ),
+    _TAG_DATA: ("tag", "generation", "commit_id"),
+    _JOB_DATA: ("job_id", "kind", "state", "pending", "done", "skipped", "failed"),
+}
+"""What each kind of data has beside the fields of every event."""
 _KINDS: Final = (
     _Kind(PROJECT_CREATED, "projectCreated", "A project was created, or came to be as a fork", _PROJECT_DATA),
     _Kind(
@@ -44,6 +62,8 @@ _KINDS: Final = (
         "A project has a new generation, by a commit, a restore, or as the first one of a fork",
         _COMMIT_DATA,
     ),
+    _Kind(PROJECT_TAGGED, "projectTagged", "A generation has a tag, which is new or was moved", _TAG_DATA),
+    _Kind(PROJECT_UNTAGGED, "projectUntagged", "A tag was removed", _TAG_DATA),
     _Kind(PROJECT_RENAMED, "projectRenamed", "A project has another name", _PROJECT_DATA),
     _Kind(PROJECT_DELETED, "projectDeleted", "A project was deleted", _PROJECT_DATA),
     *(
@@ -57,8 +77,6 @@ _KINDS: Final = (
         }.items()
     ),
 )
-_FIRST_OF_A_JOB: Final = "job_id"
-"""From this one on the fields of an event's data are a job's."""
 _ABOUT: Final = (
     "What Manifold says when a project has changed, or a job has come into another state: CloudEvents 1.0 in their "
     "JSON format, to a Kafka topic and to webhooks. Delivery is at least once and in order within a project, and "
@@ -151,15 +169,10 @@ def _schemas() -> dict[str, Any]:
     data = found.pop(EventData.__name__)
     del data["description"]
     found[Event.__name__]["properties"]["data"] = {"type": "object"}
-    names, of_all = list(data["properties"]), data["required"]
-    of_a_job = names[names.index(_FIRST_OF_A_JOB) :]
-    for kind, left_out in (
-        (_PROJECT_DATA, {*names} - {*of_all}),
-        (_COMMIT_DATA, {*of_a_job}),
-        (_JOB_DATA, {*names} - {*of_all, *of_a_job}),
-    ):
-        fields = {name: field for name, field in data["properties"].items() if name not in left_out}
-        found[kind] = {**data, "properties": fields, "required": list(fields)}
+    for name, more in _FIELDS.items():
+        fields = [*data["required"], *more]
+        own = {field: data["properties"][field] for field in fields}
+        found[name] = {**data, "properties": own, "required": fields}
     return found
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, cast, overload
 
 from fastapi import Depends, Path, Request
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
+from manifold_common.domain.tag import Named
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.shapes.projects import Project
 
@@ -57,6 +58,14 @@ class Call:
         """Return the caller's project of that id, or else of that name. Raises NotFound."""
         return self.manifold.projects.resolve(self.principal, name_or_id)
 
+    @overload
+    def generation(self, project: ProjectId, named: Named) -> Generation: ...
+    @overload
+    def generation(self, project: ProjectId, named: Named | None) -> Generation | None: ...
+    def generation(self, project: ProjectId, named: Named | None) -> Generation | None:
+        """Return the generation that a request names. Raises NotFound: no such tag."""
+        return self.manifold.tags.resolve(self.principal, project, named)
+
     def project_id(self, name_or_id: str) -> ProjectId:
         """Raises NotFound."""
         return self.project(name_or_id).id
@@ -69,7 +78,3 @@ async def _call(request: Request) -> Call:
 
 Caller = Annotated[Call, Depends(_call)]
 ProjectRef = Annotated[str, Path(description="Name or id of a project.", examples=["demo"])]
-
-
-def generation_of(number: int | None) -> Generation | None:
-    return None if number is None else Generation(number)

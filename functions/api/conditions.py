@@ -26,11 +26,12 @@ from manifold_common.domain.tree import FILE, etag_of
 from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound, PreconditionFailed
 from manifold_common.ids import JobId, ProjectId, SessionId
 from manifold_common.shapes.projects import Project
+from manifold_common.shapes.tags import Tag as TagOfProject
 from starlette.datastructures import Headers, MutableHeaders
 
 from functions.api.caller import Call
 from functions.api.entity_tags import Tag, Tags
-from functions.api.validators import Validators, of_job, of_project, of_session
+from functions.api.validators import Validators, of_job, of_project, of_session, of_tag
 
 
 class Target(NamedTuple):
@@ -190,6 +191,22 @@ def check_project(headers: Headers, project: Project, *, makes_another: bool = F
         return None
     conditions.require(_target(project))
     return conditions.needed(project.version)
+
+
+def check_tag(headers: Headers, tag: TagOfProject | None) -> Point | None:
+    """Hold conditions against a tag, which may not be there, before it is changed.
+
+    Returns:
+        Where the change has to find it; ``None``: nothing was said of that, or it was not to be there.
+
+    Raises:
+        PreconditionFailed, InvalidInput.
+    """
+    conditions = Conditions(headers)
+    if not conditions.asks_of_writes:
+        return None
+    conditions.require(Target(False) if tag is None else Target(True, of_tag(tag).etag, modified_at=tag.moved_at))
+    return None if tag is None else tag.point
 
 
 def expected_by(

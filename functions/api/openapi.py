@@ -7,7 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from manifold_common.ids import JobId, RequestId, SessionId
+from manifold_common.domain.arguments import MAX_GENERATION
+from manifold_common.ids import JobId, RequestId, SessionId, TagName
 
 from functions.api.areas import load
 from functions.api.openapi_answers import add_headers, add_links, header_components
@@ -52,6 +53,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 parameter.get("schema", {}).pop("title", None)
                 if parameter["name"] in _IDS:
                     parameter["schema"] |= schema_of(_IDS[parameter["name"]])
+                if parameter["name"] in _GENERATIONS:
+                    _tell_generation(parameter)
     operations = {one["operationId"]: one for methods in document["paths"].values() for one in methods.values()}
     add_headers(operations)
     add_links(operations)
@@ -74,6 +77,7 @@ _TAGS = [
     {"name": "archive", "description": "A whole tree as one archive, out and in."},
     {"name": "changes", "description": "Many changes as one commit; old generations brought back."},
     {"name": "history", "description": "Commits, and what differs between two generations."},
+    {"name": "tags", "description": "Names for generations."},
     {"name": "events", "description": "What has happened, and a wait for what happens next."},
     {"name": "sessions", "description": "Working directories on the server's machine."},
     {"name": "jobs", "description": "Work on many items, which goes on by itself."},
@@ -108,6 +112,8 @@ _IDEMPOTENCY_KEY = (
 )
 _IDS = {"session": SessionId, "job": JobId, "Idempotency-Key": RequestId}
 """Parameters that routes take as text and read as an id, so that whoever writes a wrong one is told the rule."""
+_GENERATIONS = ("generation", "before_generation", "before", "after")
+"""Those that they read as a number or a tag."""
 
 
 def _add_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
@@ -134,6 +140,14 @@ def _add_answers(path: str, method: str, operation: dict[str, Any]) -> None:
     if _is_conditional_read(path, method):
         seen = {"304": {"description": "The client has this version already."}}
         operation["responses"] = dict(sorted({**seen, **_CONDITION_FAILED, **operation["responses"]}.items()))
+
+
+def _tell_generation(parameter: dict[str, Any]) -> None:
+    least = 1 if parameter["in"] == "path" else 0
+    number = {"type": "integer", "maximum": MAX_GENERATION, "minimum": least}
+    none = [] if parameter["required"] else [{"type": "null"}]
+    parameter["schema"].pop("type", None)
+    parameter["schema"]["anyOf"] = [number, schema_of(TagName), *none]
 
 
 def _is_conditional_read(path: str, method: str) -> bool:

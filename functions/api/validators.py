@@ -2,6 +2,7 @@
 
 =====================  =========================================================================================
 project                ``"<generation>-<commit id>.<revision>"``: every commit and every rename makes another one
+tag                    ``"<generation>-<commit id>"``: what it names
 tree, commit, folder   ``"<generation>-<commit id>"``: what a generation holds never changes
 file                   its content's
 archive                ``"<generation>-<commit id>:<digest>"``: the tree, and what makes its bytes of it
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from manifold_common.shapes.jobs import Job
     from manifold_common.shapes.projects import Project
     from manifold_common.shapes.sessions import Committed, Session
+    from manifold_common.shapes.tags import Tag
 
 
 UNCHANGED = "There was nothing to change."
@@ -72,6 +74,10 @@ def of_file(file: OpenFile) -> Validators:
     return Validators(file.etag, Version(file.point, None), file.made_at)
 
 
+def of_tag(found: Tag) -> Validators:
+    return Validators(f'"{found.point}"', modified_at=found.moved_at)
+
+
 def of_session(found: Session) -> Validators:
     return Validators(etag_for("\n".join(map(str, structs.astuple(found))).encode()))
 
@@ -88,6 +94,14 @@ def tell_project(response: Response, found: Project, *, is_new: bool = False) ->
     response.headers.update(of_project(found).headers())
     if is_new:
         response.headers["Location"] = address_of(found.id)
+
+
+def tell_tag(response: Response, project: ProjectId, found: Tag, *, is_new: bool) -> None:
+    """Say whether a tag was made (201), or was there (200), and its new tag."""
+    response.headers.update(of_tag(found).headers())
+    response.status_code = 201 if is_new else 200
+    if is_new:
+        response.headers["Location"] = f"{address_of(project)}/tags/{found.name}"
 
 
 def tell_session(response: Response, found: Session, *, is_new: bool = False) -> None:

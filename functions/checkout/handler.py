@@ -12,6 +12,7 @@ from manifold_common.shapes.sessions import CheckedOut, OpenSession
 from functions.invocation import metrics
 from functions.invocation.decode import action_of, parts_of
 from functions.invocation.entry import Call, function
+from functions.invocation.generations import generation_for
 from functions.invocation.http import answer, direct_event, is_http
 from functions.invocation.principal import OnBehalf, project_of
 
@@ -42,11 +43,9 @@ def _checkout(event: Any, call: Call) -> CheckedOut:
     session = parse_session_id(body.session) if body.session is not None else None
     manifold = call.enter(principal, session)
     begun = time.monotonic()
-    done = manifold.sessions.checkout(
-        principal,
-        session,
-        project_of(manifold, principal, body.project) if body.project is not None else None,
-        body.request(),
-    )
+    sessions = manifold.sessions
+    project = project_of(manifold, principal, body.project) if body.project is not None else None
+    generation = generation_for(manifold, principal, session, project, body.generation)
+    done = sessions.checkout(principal, session, project, body.request(generation))
     metrics.milliseconds("workspace.checkout.duration", time.monotonic() - begun)
     return done

@@ -24,6 +24,7 @@ from manifold_common.shapes.requests import CheckoutRequest
 from manifold_common.shapes.sessions import Committed, Saved
 from msgspec import structs
 
+from functions.invocation.generations import generation_for
 from functions.invocation.size import MAX_ANSWER_BYTES, written_bytes
 
 
@@ -45,7 +46,7 @@ def plan_session(
         principal,
         session,
         project,
-        body.request(only_new=only_new),
+        body.request(generation_for(manifold, principal, session, project, body.generation), only_new=only_new),
         wanted=wanted_by(body),
         restore=body.restore,
     )

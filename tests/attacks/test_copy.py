@@ -223,9 +223,9 @@ def test_whatever_is_not_known_to_read_is_refused_while_it_is_in_doubt() -> None
         "drop_draft", "end_session", "extend_items", "forget_ended", "forget_jobs", "forget_resumable",
         "forget_superseded", "forget_uploads", "hold_resumable", "link_uploads", "move_job", "move_session",
         "open_session", "plan_items", "prolong_session", "prove_uploads", "prune_events", "publish_commit",
-        "redrive_events", "redrive_sinks", "refer_uploads", "remove_resumable", "remove_upload", "rename_project",
-        "replace_wrapped_key", "report_events", "report_items", "rest_job", "retry_job", "save_draft",
-        "settle_events", "settle_resumable", "take_session",
+        "redrive_events", "redrive_sinks", "refer_uploads", "remove_resumable", "remove_tag", "remove_upload",
+        "rename_project", "replace_wrapped_key", "report_events", "report_items", "rest_job", "retry_job",
+        "save_draft", "set_tag", "settle_events", "settle_resumable", "take_session",
     }  # fmt: skip
     public = {name for name in dir(Catalog) if not name.startswith("_")}
     assert (public - CATALOG_READS, CATALOG_READS - public) == (changes, set())

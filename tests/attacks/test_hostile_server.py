@@ -29,7 +29,7 @@ from manifold_common.errors import (
 from manifold_common.format.commit_object import build_checkpoint, read_checkpoint
 from manifold_common.format.places import Container
 from manifold_common.format.sealed import ObjectKind, Opener, Sealer
-from manifold_common.ids import Generation, ProjectId, SessionId, UserId
+from manifold_common.ids import Generation, ProjectId, SessionId, TagName, UserId
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.requests import CheckoutRequest
 
@@ -281,6 +281,29 @@ def test_what_was_expected_is_what_it_was_done_on(
         client.projects.restore(project, Generation(0), (), Intent(expected=Generation(2)))
 
 
+def test_an_answer_about_another_tag_or_generation_is_refused(
+    client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
+) -> None:
+    name = TagName("release-1")
+    put(server.manifold, project, b"a", b"newer")
+    client.tags.set(project, name, Generation(1))
+    for field, value in (("name", "other"), ("name", "7"), ("generation", -1), ("commit", "../x"), ("user", "a/b")):
+        lying_server.lie = lie_about("/tags/release-1", setting(field, value))
+        for ask in (
+            lambda: client.tags.get(project, name),
+            lambda: client.tags.resolve(project, name),
+            lambda: client.tags.remove(project, name),
+            lambda: client.tags.set(project, name, Generation(1)),
+        ):
+            with pytest.raises(BadAnswer):
+                ask()
+    lying_server.lie = lie_about("/tags/release-1", setting("generation", 2))
+    with pytest.raises(BadAnswer, match="asked for generation 1"):
+        client.tags.set(project, name, Generation(1))
+    lying_server.lie = truth
+    assert client.tags.resolve(project, name) == 1
+
+
 def test_a_list_holds_nothing_but_what_was_asked_for(
     client: RemoteManifold, lying_server: LyingServer, server: RemoteServer, project: ProjectId
 ) -> None:
@@ -290,7 +313,10 @@ def test_a_list_holds_nothing_but_what_was_asked_for(
     client.sessions.checkout(S1, other)
     client.sessions.checkout(S2, project)
     early, late = datetime(2001, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-    lists = {"/api/v1/projects", "/api/v1/sessions", f"/api/v1/projects/{project}/commits"}
+    for name in ("release-1", "release-2"):
+        client.tags.set(project, TagName(name), Generation(1))
+    of_project = {f"/api/v1/projects/{project}/{kind}" for kind in ("commits", "tags")}
+    lists = {"/api/v1/projects", "/api/v1/sessions", *of_project}
     with urllib3.PoolManager() as pool:
         true = {path: pool.request("GET", server.url + path).json()["items"] for path in lists}
 
@@ -322,6 +348,8 @@ def test_a_list_holds_nothing_but_what_was_asked_for(
         (everything, lambda: log(project, limit=1)),
         (backwards, lambda: log(project)),
         (twice, lambda: log(project)),
+        (backwards, lambda: client.tags.all(project)),
+        (twice, lambda: client.tags.all(project)),
     ):
         lying_server.lie = truth
         ask()

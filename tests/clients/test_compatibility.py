@@ -104,6 +104,10 @@ def added(name: str, **more: Any) -> Document:
     return {"name": name, "in": "query", "schema": {"type": "string"}, **more}
 
 
+def widened(schema: Document) -> Document:
+    return {"anyOf": [schema, {"type": "string", "pattern": "^[a-z]+$"}], "default": schema["default"]}
+
+
 BREAKING: dict[str, Change] = {
     "PUT /things/{thing}: is gone": lambda d: d["paths"]["/things/{thing}"].pop("put"),
     "operationId put_thing is set_thing now": lambda d: put(d).update(operationId="set_thing"),
@@ -150,6 +154,7 @@ ADDITIVE: dict[str, Change] = {
     "an operation": lambda d: d["paths"].update({"/others": {"get": {"operationId": "others", "responses": {}}}}),
     "an optional parameter": lambda d: put(d)["parameters"].append(added("of")),
     "a parameter is optional now": lambda d: parameter(d, 0).update(required=False),
+    "a parameter of another type besides": lambda d: parameter(d, 1).update(schema=widened(parameter(d, 1)["schema"])),
     "a looser bound": lambda d: parameter(d, 1)["schema"].update(maximum=100),
     "a header in another case": lambda d: parameter(d, 2).update(name="if-match"),
     "an optional field of a request": lambda d: fields(d, "New").update(kind={"type": "string"}),
@@ -187,6 +192,11 @@ def test_what_is_only_added_breaks_nothing(name: str) -> None:
     after = changed(ADDITIVE[name])
     assert after != BEFORE
     assert incompatibilities(BEFORE, after) == []
+
+
+def test_what_a_parameter_takes_besides_is_promised_from_then_on() -> None:
+    before = changed(ADDITIVE["a parameter of another type besides"])
+    assert incompatibilities(before, BEFORE) == ["PUT /things/{thing}: query parameter limit: string is not taken now"]
 
 
 def test_no_client_of_the_api_that_was_promised_breaks() -> None:

@@ -29,7 +29,7 @@ from manifold_common.errors import (
     NoSpace,
     NotFound,
 )
-from manifold_common.ids import Generation, SessionId
+from manifold_common.ids import Generation, SessionId, TagName
 from manifold_common.ports.catalog import OutboxEvent
 from manifold_local.embedded.postgres import ensure_embedded
 from psycopg import errors as pg
@@ -101,9 +101,12 @@ def test_every_write_says_so_when_its_answer_is_lost_and_none_is_sent_twice(
     made = make_project(catalog)
     made.publish()
     catalog.open_session(session(made), ttl=TTL)
+    tag = TagName("release-1")
     writes: list[Callable[[], object]] = [
         lambda: make_project(catalog, "second"),
         lambda: catalog.rename_project(TENANT, made.id, "thesis", EVENT),
+        lambda: catalog.set_tag(TENANT, made.id, tag, made.commits[0].point, USER, EVENT, expected=None),
+        lambda: catalog.remove_tag(TENANT, made.id, tag, EVENT, expected=made.commits[0].point),
         lambda: catalog.begin_epoch(key(made.id, epoch=1), made.head),
         lambda: catalog.open_session(session(made, SessionId("s2")), ttl=TTL),
         lambda: catalog.save_draft(TENANT, USER, SESSION, draft(made), ttl=TTL),
@@ -116,7 +119,7 @@ def test_every_write_says_so_when_its_answer_is_lost_and_none_is_sent_twice(
         with pytest.raises(CatalogUnavailable):
             write()
     assert [row.name for row in catalog.all_projects()] == ["second"]
-    assert [event.type for event in catalog.list_events()] == [EVENT.type] * 5
+    assert [event.type for event in catalog.list_events()] == [EVENT.type] * 7
 
 
 def test_reads_go_on_over_a_new_connection_when_theirs_is_lost(catalog: PostgresCatalog, proxy: PostgresProxy) -> None:

@@ -21,7 +21,7 @@ from manifold_common.adapters.postgres.roles import APP, GRANTS, JOBS, OWNER
 from manifold_common.bootstrap import role_script, set_up_roles
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import DatabaseDenied, SchemaMismatch
-from manifold_common.ids import Generation, SessionId
+from manifold_common.ids import Generation, SessionId, TagName
 from manifold_common.services.projects.edits import Delete, MakeFolder
 from manifold_common.shapes.intent import Intent
 from manifold_local.embedded.postgres_cluster import binaries
@@ -62,10 +62,14 @@ def work(function: Function) -> None:
     edits.restore(LOCAL_PRINCIPAL, project, Generation(1), [], Intent())
     assert manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
     assert manifold.history.snapshot(LOCAL_PRINCIPAL, project).head.generation == 4
+    tags, name = manifold.tags, TagName("release-1")
+    seen, _ = tags.set(LOCAL_PRINCIPAL, project, name, Generation(1))
+    tags.set(LOCAL_PRINCIPAL, project, name, Generation(2), expected=seen.point)
+    tags.remove(LOCAL_PRINCIPAL, project, name)
     manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork")
     manifold.projects.rename(LOCAL_PRINCIPAL, project, "other")
     manifold.projects.delete(LOCAL_PRINCIPAL, project)
-    assert len(manifold.events.recent(limit=100)) == 9
+    assert len(manifold.events.recent(limit=100)) == 12
     assert manifold.context.catalog.health().ok
 
 
@@ -107,8 +111,8 @@ def test_jobs_are_done_by_their_role_and_denied_to_the_application(
     if name == "reencrypt":
         assert answer["job"]["done"] > 0 and not answer["job"]["failed"]
     if name == "fanout":
-        assert (len(webhook_endpoint.events), answer["waiting"]) == (9, 0)
-        assert answer["settled"] == 9
+        assert (len(webhook_endpoint.events), answer["waiting"]) == (12, 0)
+        assert answer["settled"] == 12
     if name == "maintenance":
         assert "error" not in str(answer["chores"])
 

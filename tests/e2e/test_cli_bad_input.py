@@ -93,7 +93,7 @@ def test_what_does_not_exist_is_not_found(program: Program, project: str) -> Non
         "log PROJECT --limit many",
         "show PROJECT -1",
         "show PROJECT 1.5",
-        "show PROJECT one",
+        "show PROJECT 1.5",
         "checkout PROJECT --generation=-1",
         "commit SESSION --strategy maybe",
         "commit SESSION --provenance nothing",

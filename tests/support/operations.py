@@ -27,6 +27,8 @@ BOTH = {
     "show": _of("get", "/projects/{project}/commits/{generation}"),
     "diff": _of("get", "/projects/{project}/diff"),
     "ls": _of("get", "/projects/{project}/tree"),
+    "tag": _of("put", "/projects/{project}/tags/{tag}"),
+    "tags": _of("get", "/projects/{project}/tags"),
     "restore": _of("post", "/projects/{project}/restore"),
     "sessions": _of("get", "/sessions"),
     "checkout": _of("post", "/sessions"),
@@ -52,6 +54,7 @@ SAME_DOCUMENT = {
 
 NO_DOCUMENT = {
     "project delete": _of("delete", "/projects/{project}"),
+    "untag": _of("delete", "/projects/{project}/tags/{tag}"),
     "close": _of("delete", "/sessions/{session}"),
     "cat": _of("get", "/projects/{project}/files/{path}"),
 }
@@ -82,6 +85,7 @@ OPERATIONS_ALONE = {
     _of("get", "/events"),
     _of("get", "/projects/{project}/events"),
     _of("post", "/jobs"),
+    _of("get", "/projects/{project}/tags/{tag}"),
     _of("get", "/sessions/{session}"),
     _of("post", "/projects/{project}/plan"),
     _of("post", "/sessions/{session}/plan"),

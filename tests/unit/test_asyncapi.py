@@ -16,7 +16,7 @@ from manifold_common.domain import event as event_module
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.correlation import Correlation, correlated
 from manifold_common.domain.job import ItemState, JobState
-from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.ids import Generation, ProjectId, SessionId, TagName
 from manifold_common.ports.catalog import ItemReport
 from manifold_common.services.projects.edits import Delete, MakeFolder
 from manifold_common.shapes.events import Event
@@ -62,6 +62,8 @@ def sent(manifold: Manifold) -> list[dict[str, Any]]:
     commit_in_session(manifold, project)
     edits.restore(LOCAL_PRINCIPAL, project, Generation(1), [], Intent())
     projects.rename(LOCAL_PRINCIPAL, project, "other")
+    manifold.tags.set(LOCAL_PRINCIPAL, project, TagName("release-1"), Generation(1))
+    manifold.tags.remove(LOCAL_PRINCIPAL, project, TagName("release-1"))
     manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork")
     projects.delete(LOCAL_PRINCIPAL, project)
     end_jobs(manifold)
@@ -111,7 +113,7 @@ def test_every_event_that_is_sent_is_as_the_schema_has_it(
     variables = {"SERVER_PUBLIC_URL": public_url} if public_url else {}
     documents = sent(make_manifold(KAFKA_INCLUDE_PATHS=include_paths, KAFKA_MAX_PATHS="1", **variables))
     assert {document["type"] for document in documents} == TYPES
-    assert len(documents) == 17
+    assert len(documents) == 19
     for document in documents:
         validator(document["type"]).validate(document)
         described = set(DOCUMENT["components"]["schemas"]["Event"]["properties"])

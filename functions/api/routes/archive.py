@@ -7,15 +7,15 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import Query, Request, Response
 from manifold_common.domain.api_address import API
-from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.paths import ROOT, from_text
 from manifold_common.services.archive import ArchiveFormat, ExportedArchive
 from manifold_common.shapes.changes import ImportedArchive
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
 
-from functions.api.caller import Call, Caller, ProjectRef, generation_of
+from functions.api.caller import Call, Caller, ProjectRef
 from functions.api.conditions import check_read, expected_by
+from functions.api.generations import At, named_if
 from functions.api.methods import is_head
 from functions.api.problem import responses
 from functions.api.request_body import Body
@@ -55,7 +55,7 @@ async def download_archive(
     caller: Caller,
     project: ProjectRef,
     archive_format: Annotated[ArchiveFormat, Query(alias="format")] = ArchiveFormat.TAR_GZ,
-    generation: Annotated[int | None, Query(ge=0, le=MAX_GENERATION)] = None,
+    generation: At = None,
 ) -> Response:
     """Download a generation as one archive: modes, times, links and empty folders included.
 
@@ -83,10 +83,10 @@ async def download_archive(
 
 
 def _found(
-    caller: Call, project: str, archive_format: ArchiveFormat, generation: int | None
+    caller: Call, project: str, archive_format: ArchiveFormat, generation: str | None
 ) -> tuple[Project, ExportedArchive]:
     known = caller.project(project)
-    number = generation_of(generation)
+    number = caller.generation(known.id, named_if(generation))
     return known, caller.manifold.archives.export(caller.principal, known.id, archive_format, number)
 
 

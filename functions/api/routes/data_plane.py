@@ -50,7 +50,9 @@ def plan_project(request: Request, caller: Caller, project: ProjectRef, body: Pl
     body = body or PlanProject()
     found = caller.project(project)
     check_project(request.headers, found)
-    return caller.manifold.plans.plan(caller.principal, found.id, body.generation, wanted_by(body))
+    return caller.manifold.plans.plan(
+        caller.principal, found.id, caller.generation(found.id, body.generation), wanted_by(body)
+    )
 
 
 @router.post("/sessions/{session}/plan", responses=responses(404, 409, 412))

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 from manifold_common.domain.api_address import API
-from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.projects.history import OpenFile
 from manifold_common.shapes.changes import Edited
@@ -14,8 +13,9 @@ from manifold_common.shapes.files import FileContents, ReadFiles
 from manifold_common.shapes.history import time_text
 from manifold_common.shapes.intent import Intent
 
-from functions.api.caller import Call, Caller, ProjectRef, generation_of
+from functions.api.caller import Call, Caller, ProjectRef
 from functions.api.conditions import check_project, check_read, creates_only, expected_by
+from functions.api.generations import At, named_if
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
 from functions.api.request_body import Body
@@ -26,7 +26,6 @@ from functions.api.validators import of_file, tell_commit, tell_file
 
 router = Router(prefix=f"{API}/projects/{{project}}", tags=["files"])
 
-At = Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="The newest generation by default.")]
 Why = Annotated[str, Query(max_length=10_000, description="Message of the commit.")]
 FileMode = Annotated[
     str | None,
@@ -73,7 +72,9 @@ def read_files(request: Request, caller: Caller, project: ProjectRef, body: Read
     """Read many files at once, of one generation: as many of the paths as one answer holds."""
     found, paths = caller.project(project), [path.exact for path in body.paths]
     check_project(request.headers, found)
-    return caller.manifold.history.read_files(caller.principal, found.id, paths, body.generation)
+    return caller.manifold.history.read_files(
+        caller.principal, found.id, paths, caller.generation(found.id, body.generation)
+    )
 
 
 @router.put(
@@ -138,10 +139,10 @@ async def _write(
     return await caller.api.bodies.run(request, work)
 
 
-def _open(request: Request, caller: Call, project: str, generation: int | None) -> OpenFile:
-    path = trailing_path(request.scope)
+def _open(request: Request, caller: Call, project: str, generation: str | None) -> OpenFile:
+    path, known = trailing_path(request.scope), caller.project_id(project)
     return caller.manifold.history.open_file(
-        caller.principal, caller.project_id(project), path, generation_of(generation)
+        caller.principal, known, path, caller.generation(known, named_if(generation))
     )
 
 

@@ -7,16 +7,17 @@ from typing import Annotated
 import msgspec
 from fastapi import Path, Query, Request, Response
 from manifold_common.domain.api_address import API
-from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.history import Point
 from manifold_common.domain.listing import CommitFilter, Fact
-from manifold_common.ids import Generation, parse_session_id, parse_user_id
+from manifold_common.errors import InvalidInput
+from manifold_common.ids import parse_session_id, parse_user_id
 from manifold_common.shapes.cursors import COMMITS, Content, Cursors, TreePlace, TreePoint
 from manifold_common.shapes.history import Commit, CommitPage, DiffPage, TreeDifference
 from manifold_common.shapes.path import Place
 
-from functions.api.caller import Caller, ProjectRef, generation_of
+from functions.api.caller import Caller, ProjectRef
 from functions.api.conditions import check_read
+from functions.api.generations import named_if, named_of
 from functions.api.paging import DEFAULT_PAGE, After, Limit, Time, page_of, time_of
 from functions.api.problem import responses
 from functions.api.shaped import REQUEST, Router
@@ -26,7 +27,7 @@ router = Router(prefix=f"{API}/projects/{{project}}", tags=["history"])
 
 _DIFFERENCES = Cursors("diff", msgspec.msgpack.Decoder(Content[tuple[TreePoint, TreePoint, TreePlace]]))
 
-Number = Annotated[int, Query(ge=0, le=MAX_GENERATION)]
+At = Annotated[str, Query(description="Number or tag of a generation.")]
 
 
 @router.get("/commits", responses=responses(404))
@@ -38,7 +39,7 @@ def list_commits(
     since: Time = None,
     until: Time = None,
     before_generation: Annotated[
-        int | None, Query(ge=0, le=MAX_GENERATION, description="Only those of lower generations.")
+        str | None, Query(description="Only those of lower generations than this one: number or tag.")
     ] = None,
     path: Annotated[str | None, Query(description="Only those that changed it, or something below it.")] = None,
     path_base64: Annotated[str | None, Query(description="Its exact bytes, where they are not UTF-8.")] = None,
@@ -54,16 +55,16 @@ def list_commits(
     What `path` and `provenance` ask for is looked for commit by commit, a bounded number in each request: a page may
     have few items, or none, and a `next_cursor`.
     """
+    known = caller.project_id(project)
     wanted = CommitFilter(
         None if author is None else parse_user_id(author),
         None if session is None else parse_session_id(session),
         time_of(since, "since"),
         time_of(until, "until"),
-        generation_of(before_generation),
+        caller.generation(known, named_if(before_generation, "before_generation")),
         _path_of(path, path_base64),
         None if provenance is None else Fact.of(provenance),
     )
-    known = caller.project_id(project)
     list_of = (caller.principal, known, wanted)
     before = COMMITS.read(cursor, *list_of)
     found = caller.manifold.history.log_page(caller.principal, known, wanted, before=before, limit=limit)
@@ -78,10 +79,13 @@ def get_commit(
     response: Response,
     caller: Caller,
     project: ProjectRef,
-    generation: Annotated[int, Path(ge=1, le=MAX_GENERATION)],
+    generation: Annotated[str, Path(description="Number or tag.")],
 ) -> Commit:
     """Return the commit that made a generation."""
-    found = caller.manifold.history.commit(caller.principal, caller.project_id(project), Generation(generation))
+    named, known = named_of(generation), caller.project_id(project)
+    if named == 0:
+        raise InvalidInput("generation 0 is the empty project: no commit made it", hint="commits count from 1")
+    found = caller.manifold.history.commit(caller.principal, known, caller.generation(known, named))
     made = of_generation(Point(found.generation, found.id), found.created_at)
     check_read(request.headers, made, response.headers)
     return found
@@ -91,20 +95,24 @@ def get_commit(
 def diff(
     caller: Caller,
     project: ProjectRef,
-    before: Number,
-    after: Number,
+    before: At,
+    after: At,
     limit: Limit = DEFAULT_PAGE,
     cursor: After = None,
 ) -> DiffPage:
     """Say which paths differ between two generations. What the pages after the first compare are the same two."""
     known = caller.project_id(project)
-    list_of = (caller.principal, known, before, after)
+    first, second = named_of(before, "before"), named_of(after, "after")
+    list_of = (caller.principal, known, first, second)
     place = _DIFFERENCES.read(cursor, *list_of)
     pinned = (place[0].point, place[1].point) if place else None
     start = place[2] if place else 0
-    found = caller.manifold.history.compare(
-        caller.principal, known, Generation(before), Generation(after), pinned=pinned
-    )
+    history = caller.manifold.history
+    if pinned is None:
+        one, other = caller.generation(known, first), caller.generation(known, second)
+        found = history.compare(caller.principal, known, one, other)
+    else:  # a tag may have been moved since
+        found = history.compare_pinned(caller.principal, known, *pinned)
     some = [TreeDifference.between(difference) for difference in found.differences[start : start + limit + 1]]
     items, more = page_of(some, limit)
     last = (TreePoint(*found.before), TreePoint(*found.after), start + len(items))

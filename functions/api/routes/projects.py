@@ -107,6 +107,7 @@ def fork_project(request: Request, response: Response, caller: Caller, project: 
     """Make a new project from a generation of this one, without copying its content."""
     source = caller.project(project)
     expected = check_project(request.headers, source, makes_another=True)
-    made = caller.manifold.forks.fork(caller.principal, source.id, body.name, body.generation, expected)
+    generation = caller.generation(source.id, body.generation)
+    made = caller.manifold.forks.fork(caller.principal, source.id, body.name, generation, expected)
     tell_project(response, made, is_new=True)
     return made

@@ -32,6 +32,7 @@ from functions.api.problem import responses
 from functions.api.request_names import request_of_session
 from functions.api.shaped import Router, also, answered
 from functions.api.validators import of_session, tell_commit, tell_session
+from functions.invocation.generations import generation_for
 
 router = Router(prefix=f"{API}/sessions", tags=["sessions"])
 
@@ -70,7 +71,10 @@ def open_session(request: Request, response: Response, caller: Caller, body: Ope
         caller.principal,
         session,
         project,
-        body.request(only_new=creates_only(request.headers)),
+        body.request(
+            generation_for(caller.manifold, caller.principal, session, project, body.generation),
+            only_new=creates_only(request.headers),
+        ),
     )
     opened = caller.manifold.sessions.get(caller.principal, done.session)
     tell_session(response, opened, is_new=done.kind is CheckoutKind.NEW)
@@ -91,12 +95,10 @@ def checkout(
 ) -> CheckedOut:
     """Bring an open session to a generation. Uncommitted changes are merged with what others committed."""
     wanted = body or Checkout()
-    check_session(caller, request.headers, parse_session_id(session))
-    done = caller.manifold.sessions.checkout(
-        caller.principal,
-        parse_session_id(session),
-        request=wanted.request(),
-    )
+    found = parse_session_id(session)
+    check_session(caller, request.headers, found)
+    generation = generation_for(caller.manifold, caller.principal, found, None, wanted.generation)
+    done = caller.manifold.sessions.checkout(caller.principal, found, request=wanted.request(generation))
     tell_session(response, caller.manifold.sessions.get(caller.principal, done.session))
     return done
 

@@ -7,14 +7,14 @@ from typing import Annotated
 import msgspec
 from fastapi import Query, Request, Response
 from manifold_common.domain.api_address import API
-from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.domain.listing import TreeFilter
 from manifold_common.domain.paths import ROOT
 from manifold_common.shapes.cursors import Content, Cursors, TreePlace, TreePoint
 from manifold_common.shapes.history import Kind, TreeEntry, TreePage, kind_of
 
-from functions.api.caller import Call, Caller, ProjectRef, generation_of
+from functions.api.caller import Call, Caller, ProjectRef
 from functions.api.conditions import check_read
+from functions.api.generations import At, named_if
 from functions.api.paging import DEFAULT_PAGE, After, Limit, page_of
 from functions.api.paths import trailing_path
 from functions.api.problem import responses
@@ -26,7 +26,6 @@ router = Router(prefix=f"{API}/projects/{{project}}", tags=["files"])
 _CURSORS = Cursors("tree", msgspec.msgpack.Decoder(Content[tuple[TreePoint, TreePlace]]))
 
 Recursive = Annotated[bool, Query(description="Everything below the folder, not only what is in it.")]
-At = Annotated[int | None, Query(ge=0, le=MAX_GENERATION, description="The newest generation by default.")]
 Glob = Annotated[
     str | None,
     Query(description="Only what matches, and all below that: a path pattern (gitignore syntax), from the root."),
@@ -55,15 +54,17 @@ def list_folder(
 
 def _list(
     request: Request, response: Response, caller: Call, project: str, folder: bytes, recursive: bool,
-    generation: int | None, glob: str | None, kind: Kind | None, limit: int, cursor: str | None,
+    generation: str | None, glob: str | None, kind: Kind | None, limit: int, cursor: str | None,
 ) -> TreePage:  # fmt: skip
     known = caller.project_id(project)
     wanted = TreeFilter(glob, None if kind is None else kind_of(kind))
-    list_of = (caller.principal, known, folder, recursive, generation, wanted)
+    named = named_if(generation)
+    list_of = (caller.principal, known, folder, recursive, named, wanted)
     place = _CURSORS.read(cursor, *list_of)
     pinned, start = (place[0].point, place[1]) if place else (None, 0)
+    chosen = caller.generation(known, named) if pinned is None else None  # the tag may have been moved since
     listing = caller.manifold.history.list_tree(
-        caller.principal, known, folder, generation_of(generation), recursive=recursive, wanted=wanted, pinned=pinned
+        caller.principal, known, folder, chosen, recursive=recursive, wanted=wanted, pinned=pinned
     )
     check_read(request.headers, of_generation(listing.point, listing.made_at), response.headers)
     some = [TreeEntry.at(*item) for item in listing.entries[start : start + limit + 1]]

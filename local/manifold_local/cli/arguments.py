@@ -7,15 +7,21 @@ import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point, parse_point
 from manifold_common.domain.listing import parse_moment
+from manifold_common.domain.tag import parse_named
 from manifold_common.errors import InvalidInput
 
-from manifold_local.cli.completion import complete_project, complete_session
+from manifold_local.cli.completion import complete_project, complete_session, complete_tag
+
+if TYPE_CHECKING:
+    from manifold_common.domain.tag import Named as Named
+else:
+    Named = object  # Typer takes no unions, and does not look at what a parser makes
 
 MAX_PROVENANCE_BYTES = 1024 * 1024
 
@@ -30,9 +36,29 @@ SessionArgument = Annotated[
         help="Id of a session; inside a working set, that one's by default.",
     ),
 ]
-GenerationArgument = Annotated[int, typer.Argument(metavar="GENERATION", min=0, help="Number of a generation.")]
+
+
+def _named(text: str) -> Named:
+    try:
+        return parse_named(text)
+    except InvalidInput as error:
+        raise typer.BadParameter(f"{error.message}: {error.hint}") from None
+
+
+def generation_argument(metavar: str, help_text: str) -> Any:
+    """Return an argument that takes the number of a generation, or a tag."""
+    return typer.Argument(metavar=metavar, parser=_named, autocompletion=complete_tag, help=help_text)
+
+
+def generation_option(*names: str, help_text: str) -> Any:
+    """Return an option that takes the number of a generation, or a tag."""
+    return typer.Option(*names, metavar="GENERATION", parser=_named, autocompletion=complete_tag, help=help_text)
+
+
+GenerationArgument = Annotated[Named, generation_argument("GENERATION", "Number of a generation, or a tag.")]
 GenerationOption = Annotated[
-    int | None, typer.Option("--generation", "-g", metavar="N", min=0, help="Generation; the newest by default.")
+    Named | None,
+    generation_option("--generation", "-g", help_text="Its number, or a tag; the newest by default."),
 ]
 MessageOption = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="What the change is for.")]
 ChecksumOption = Annotated[

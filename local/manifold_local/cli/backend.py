@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, overload
 
+from manifold_common.domain.history import Point
 from manifold_common.domain.listing import EVERY_PROJECT, CommitFilter, ProjectFilter
-from manifold_common.ids import Generation, ProjectId, SessionId
+from manifold_common.domain.tag import Named
+from manifold_common.ids import Generation, ProjectId, SessionId, TagName
 from manifold_common.services.sessions.sessions import WorkingSetStatus
 from manifold_common.shapes.changes import Edited, ExportedFolder, ImportedFolder
 from manifold_common.shapes.cursors import COMMITS
@@ -18,6 +20,7 @@ from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
 from manifold_common.shapes.requests import CheckoutRequest
 from manifold_common.shapes.sessions import CheckedOut, Closed, Committed, Saved, Session
+from manifold_common.shapes.tags import Tag
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
@@ -53,6 +56,16 @@ class Backend(Protocol):
     def delete(self, project: ProjectId) -> None: ...
     def withdraw(self, project: ProjectId) -> bool: ...
     def log(self, project: ProjectId, wanted: CommitFilter, limit: int, cursor: str | None) -> CommitPage: ...
+    @overload
+    def generation(self, project: ProjectId, named: Named) -> Generation: ...
+    @overload
+    def generation(self, project: ProjectId, named: Named | None) -> Generation | None:
+        """Return which generation a number or a tag names. Raises NotFound: no such tag."""
+
+    def tags(self, project: ProjectId) -> list[Tag]: ...
+    def find_tag(self, project: ProjectId, name: TagName) -> Tag | None: ...
+    def set_tag(self, project: ProjectId, name: TagName, named: Named, *, expected: Point | None) -> Tag: ...
+    def remove_tag(self, project: ProjectId, name: TagName) -> Tag: ...
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited: ...
     def import_folder(
         self, project: ProjectId, folder: Path, intent: Intent, *, keep: bool, progress: Report | None
@@ -117,6 +130,25 @@ class LocalBackend:
             if before is None or len(found) >= limit:
                 break
         return CommitPage(items=found, next_cursor=None if before is None else COMMITS.write(before, *list_of))
+
+    @overload
+    def generation(self, project: ProjectId, named: Named) -> Generation: ...
+    @overload
+    def generation(self, project: ProjectId, named: Named | None) -> Generation | None: ...
+    def generation(self, project: ProjectId, named: Named | None) -> Generation | None:
+        return self._manifold.tags.resolve(self._principal, project, named)
+
+    def tags(self, project: ProjectId) -> list[Tag]:
+        return self._manifold.tags.all(self._principal, project)
+
+    def find_tag(self, project: ProjectId, name: TagName) -> Tag | None:
+        return self._manifold.tags.find(self._principal, project, name)
+
+    def set_tag(self, project: ProjectId, name: TagName, named: Named, *, expected: Point | None) -> Tag:
+        return self._manifold.tags.set(self._principal, project, name, named, expected=expected)[0]
+
+    def remove_tag(self, project: ProjectId, name: TagName) -> Tag:
+        return self._manifold.tags.remove(self._principal, project, name)
 
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
         return self._manifold.edits.restore(self._principal, project, generation, paths, intent)
@@ -211,6 +243,25 @@ class RemoteBackend:
 
     def log(self, project: ProjectId, wanted: CommitFilter, limit: int, cursor: str | None) -> CommitPage:
         return self._remote.projects.log_page(project, wanted, limit=limit, cursor=cursor)
+
+    @overload
+    def generation(self, project: ProjectId, named: Named) -> Generation: ...
+    @overload
+    def generation(self, project: ProjectId, named: Named | None) -> Generation | None: ...
+    def generation(self, project: ProjectId, named: Named | None) -> Generation | None:
+        return self._remote.tags.resolve(project, named)
+
+    def tags(self, project: ProjectId) -> list[Tag]:
+        return self._remote.tags.all(project)
+
+    def find_tag(self, project: ProjectId, name: TagName) -> Tag | None:
+        return self._remote.tags.find(project, name)
+
+    def set_tag(self, project: ProjectId, name: TagName, named: Named, *, expected: Point | None) -> Tag:
+        return self._remote.tags.set(project, name, named, expected=expected)
+
+    def remove_tag(self, project: ProjectId, name: TagName) -> Tag:
+        return self._remote.tags.remove(project, name)
 
     def restore(self, project: ProjectId, generation: Generation, paths: Sequence[bytes], intent: Intent) -> Edited:
         return self._remote.projects.restore(project, generation, paths, intent)

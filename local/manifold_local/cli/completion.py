@@ -1,7 +1,10 @@
-"""Names that the shell completes: projects, sessions and jobs, as the catalog has them, and sinks, as the settings do.
-Whatever goes wrong, nothing is offered: a completion must never print an error into someone's command line."""
+"""Names that the shell completes: projects, tags, sessions and jobs, as the catalog has them, and sinks, as the
+settings do. Whatever goes wrong, nothing is offered: a completion must never print an error into someone's command
+line."""
 
 from __future__ import annotations
+
+import typer
 
 from manifold_local.cli.call import Call
 
@@ -15,6 +18,20 @@ def complete_project(incomplete: str) -> list[str]:
         with call.manifold() as manifold:
             rows = manifold.projects.page(call.principal, limit=_MOST)
         return [row.name for row in rows if row.name.startswith(incomplete)]
+    except Exception:
+        return []
+
+
+def complete_tag(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of tags that begin so, of the project that the command line names."""
+    try:
+        call = Call(quiet=True)
+        named = ctx.params["project"] or ctx.args[0]  # left over where an option waits for its value
+        with call.manifold() as manifold:
+            project = manifold.projects.resolve(call.principal, named)
+            tags = manifold.tags.all(call.principal, project.id)
+        names: list[str] = [tag.name for tag in tags if tag.name.startswith(incomplete)]
+        return names[:_MOST]
     except Exception:
         return []
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.conflict import Strategy
+from manifold_common.domain.history import Point
 from manifold_common.domain.listing import CommitFilter, Fact, TreeFilter
 from manifold_common.domain.tree import DIRECTORY, SYMLINK
 from manifold_common.domain.wording import plural
@@ -19,9 +20,12 @@ from manifold_local.cli.arguments import (
     GenerationArgument,
     GenerationOption,
     MessageOption,
+    Named,
     ProjectArgument,
     ProvenanceOption,
     StrategyOption,
+    generation_argument,
+    generation_option,
     parse_message,
     parse_provenance,
     time_option,
@@ -52,8 +56,8 @@ def log(
     project: ProjectArgument,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="COUNT", min=1, help="Most commits to show.")] = 50,
     before: Annotated[
-        int | None,
-        typer.Option("--before", metavar="N", min=0, help="Only those before this generation."),
+        Named | None,
+        generation_option("--before", help_text="Only those before this generation (number or tag)."),
     ] = None,
     author: Annotated[str | None, typer.Option("--author", metavar="USER", help="Only those of this user.")] = None,
     session: Annotated[
@@ -82,21 +86,19 @@ def log(
     """Show a project's commits, newest first."""
     from manifold_local.cli.views import print_log_entry
 
-    wanted = CommitFilter(
-        None if author is None else parse_user_id(author),
-        None if session is None else parse_session_id(session),
-        since,
-        until,
-        None if before is None else Generation(before),
-        None if path is None else project_path(path),
-        None if fact is None else Fact.of(fact),
-    )
+    by = None if author is None else parse_user_id(author)
+    of = None if session is None else parse_session_id(session)
+    changed = None if path is None else project_path(path)
+    known_fact = None if fact is None else Fact.of(fact)
     with call.backend() as backend:
-        shown = backend.log(backend.project(project).id, wanted, limit, cursor)
+        known = backend.project(project).id
+        wanted = CommitFilter(by, of, since, until, backend.generation(known, before), changed, known_fact)
+        shown = backend.log(known, wanted, limit, cursor)
+        tags = [] if call.json else backend.tags(known)
 
     def say() -> None:
         for entry in shown.items:
-            print_log_entry(entry)
+            print_log_entry(entry, [tag.name for tag in tags if tag.point == Point(entry.generation, entry.id)])
         if not shown.items:
             call.note("there are no commits")
 
@@ -106,9 +108,9 @@ def log(
 def diff(
     call: Call,
     project: ProjectArgument,
-    before: Annotated[int, typer.Argument(metavar="A", min=0, help="Generation to start from.")],
+    before: Annotated[Named, generation_argument("A", "Generation to start from, by number or tag.")],
     after: Annotated[
-        int | None, typer.Argument(metavar="B", min=0, help="Generation to compare with; the newest by default.")
+        Named | None, generation_argument("B", "Generation to compare with, by number or tag; the newest by default.")
     ] = None,
     patch: PatchOption = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help=f"Exit with {DIFFERENT} when they differ.")] = False,
@@ -120,8 +122,8 @@ def diff(
 
     with call.manifold() as manifold:
         known = manifold.projects.resolve(call.principal, project)
-        first = Generation(before)
-        second = known.generation if after is None else Generation(after)
+        first = manifold.tags.resolve(call.principal, known.id, before)
+        second = known.generation if after is None else manifold.tags.resolve(call.principal, known.id, after)
         found = manifold.history.diff(call.principal, known.id, first, second)
 
         def say() -> None:
@@ -143,9 +145,10 @@ def show(call: Call, project: ProjectArgument, generation: GenerationArgument, p
 
     with call.manifold() as manifold:
         known = manifold.projects.resolve(call.principal, project)
-        if generation == 0:
+        second = manifold.tags.resolve(call.principal, known.id, generation)
+        if second == 0:
             raise NotFound("generation 0 is the empty project: no commit made it", hint="commits count from 1")
-        first, second = Generation(generation - 1), Generation(generation)
+        first = Generation(second - 1)
         entry = manifold.history.commit(call.principal, known.id, second)
         found = manifold.history.diff(call.principal, known.id, first, second)
 
@@ -178,7 +181,7 @@ def list_folder(
     folder = ROOT if path in (None, ".", "./") else project_path(path or "")
     with call.manifold() as manifold:
         known = manifold.projects.resolve(call.principal, project)
-        chosen = None if generation is None else Generation(generation)
+        chosen = manifold.tags.resolve(call.principal, known.id, generation)
         wanted = TreeFilter(glob, None if kind is None else kind_of(kind))
         found = manifold.history.list_tree(call.principal, known.id, folder, chosen, recursive=recursive, wanted=wanted)
 
@@ -213,7 +216,7 @@ def cat(
     name = project_path(path)
     with call.manifold() as manifold:
         known = manifold.projects.resolve(call.principal, project)
-        chosen = None if generation is None else Generation(generation)
+        chosen = manifold.tags.resolve(call.principal, known.id, generation)
         file = manifold.history.open_file(call.principal, known.id, name, chosen)
 
         def say() -> None:
@@ -250,15 +253,15 @@ def restore(
     names = [project_path(path) for path in paths or ()]
     with call.backend() as backend:
         known = backend.project(project)
-        done = backend.restore(known.id, Generation(generation), names, intent)
+        wanted = backend.generation(known.id, generation)
+        done = backend.restore(known.id, wanted, names, intent)
 
     def say() -> None:
         if done.commit is None:
             print_line(f"nothing to restore; generation {done.generation}")
         else:
             print_line(
-                f"restored {plural(done.paths_total, 'path')} of generation {generation} "
-                f"as generation {done.generation}"
+                f"restored {plural(done.paths_total, 'path')} of generation {wanted} as generation {done.generation}"
             )
 
     say_decided(call, done.project, done.conflicts, done.kept, strategy)

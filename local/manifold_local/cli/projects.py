@@ -134,11 +134,9 @@ def fork(call: Call, project: ProjectArgument, name: NameArgument, generation: G
 
     Its content is not copied.
     """
-    from manifold_common.ids import Generation
-
     with call.manifold() as manifold:
         source = manifold.projects.resolve(call.principal, project)
-        chosen = None if generation is None else Generation(generation)
+        chosen = manifold.tags.resolve(call.principal, source.id, generation)
         made = manifold.forks.fork(call.principal, source.id, name, chosen)
     call.answer(made, lambda: print_line(f"forked {safe(source.name)} as {safe(made.name)}  {made.id}"))
 

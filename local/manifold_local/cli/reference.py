@@ -33,9 +33,9 @@ A new installation is made by `up`, `project create`, `import --create`, `migrat
 a dump, in a folder that is closed to other users. Other commands say that there is none. In the default folder none
 is made unasked but by `up`.
 
-**Projects** are named by name or by id. **Sessions** have ids of small letters, digits and `. _ @ -`. A command for a
-session may leave its id out inside the session's working set. **Paths** in a project are relative to its root; any
-bytes that a file name can have are possible.
+**Projects** are named by name or by id, **generations** by number or by tag (`manifold tag`). **Sessions** have ids of
+small letters, digits and `. _ @ -`. A command for a session may leave its id out inside the session's working set.
+**Paths** in a project are relative to its root; any bytes that a file name can have are possible.
 
 **Output.** Results go to standard output, everything else to standard error. `manifold checkout` prints the folder
 and nothing else, so that `cd "$(manifold checkout PROJECT)"` works. With `--json` a command prints one JSON document,
@@ -47,7 +47,7 @@ are escaped. Progress of long work is shown only on a terminal, and not with `--
 too wide for the terminal leaves out columns that other commands show, or is printed row by row; nothing in it is cut,
 and into a pipe it is always whole.
 
-**Completion** of commands, options, projects, sessions and jobs: `manifold --install-completion`.
+**Completion** of commands, options, projects, tags, sessions and jobs: `manifold --install-completion`.
 """
 
 _UNTOLD = """\

@@ -13,7 +13,7 @@ import typer
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.wording import plural
 from manifold_common.errors import Conflict, InvalidInput, NotFound
-from manifold_common.ids import Generation, SessionId, parse_session_id
+from manifold_common.ids import SessionId, parse_session_id
 
 from manifold_local.cli.arguments import (
     ChecksumOption,
@@ -85,11 +85,10 @@ def checkout(
     from manifold_common.shapes.requests import CheckoutRequest
     from manifold_common.shapes.sessions import CheckoutKind
 
-    request = CheckoutRequest(
-        None if generation is None else Generation(generation), tuple(patterns or ()), strategy, seen, drop_lost_draft
-    )
     with call.backend() as backend:
         known = backend.project(project)
+        wanted = backend.generation(known.id, generation)
+        request = CheckoutRequest(wanted, tuple(patterns or ()), strategy, seen, drop_lost_draft)
         chosen = _new_session_id(known.name) if session is None else parse_session_id(session)
         total = known.total_bytes if generation is None and not patterns else None
         with ExitStack() as stack:

@@ -127,13 +127,12 @@ def export_folder(
 ) -> None:
     """Write a generation into a new folder."""
     from manifold_common.errors import AlreadyExists
-    from manifold_common.ids import Generation
 
     if os.path.lexists(destination) and not destination.is_dir():
         raise AlreadyExists(f"{destination} is there already, and is not a folder", hint="name a new folder")
-    wanted = None if generation is None else Generation(generation)
     with call.backend() as backend:
         known = backend.project(project)
+        wanted = backend.generation(known.id, generation)
         total = known.total_bytes if generation is None else None
         started = time.perf_counter()
         with call.progress("exporting", total_bytes=total) as report:

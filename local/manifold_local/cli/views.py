@@ -94,10 +94,11 @@ def summary(differences: Sequence[Difference]) -> str:
     return ", ".join(parts) or "no changes"
 
 
-def print_log_entry(entry: Commit) -> None:
-    """Print a commit over several lines."""
+def print_log_entry(entry: Commit, tags: Sequence[str] = ()) -> None:
+    """Print a commit over several lines. Args: ``tags``: the names of its generation."""
     by = f"{safe(entry.author)}, session {entry.session}" if entry.session else safe(entry.author)
-    print_line(f"generation {entry.generation}  {entry.id}")
+    named = f"  ({', '.join(tags)})" if tags else ""
+    print_line(f"generation {entry.generation}  {entry.id}{named}")
     print_line(f"  {human_time(entry.created_at)}  {by}")
     counts = f"+{entry.added:,} ~{entry.modified:,} -{entry.deleted:,}"
     print_line(f"  {counts}  {plural(entry.new_bytes, 'new byte')}")

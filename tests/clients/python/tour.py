@@ -66,6 +66,7 @@ from manifold_client.api.sessions import (
     save,
     status,
 )
+from manifold_client.api.tags import get_tag, list_tags, remove_tag, set_tag
 from manifold_client.models import (
     Checkout,
     CommitSession,
@@ -83,6 +84,7 @@ from manifold_client.models import (
     PutLinkChange,
     ReadFiles,
     Restore,
+    SetTag,
     StartJob,
     Strategy,
 )
@@ -173,6 +175,19 @@ def history(client: Client) -> None:
     back = told(restore.sync("demo", client=client, body=Restore(generation=done.generation)))
     assert back.generation == moved.generation + 1
     told(delete_path.sync("demo", "src", client=client, recursive=True))
+
+
+def tags(client: Client) -> None:
+    made = told(set_tag.sync("demo", "release-1", client=client, body=SetTag(generation=1)))
+    assert told(get_tag.sync("demo", "release-1", client=client)) == made
+    assert told(get_commit.sync("demo", "release-1", client=client)).id == made.commit
+    assert told(list_root.sync("demo", client=client, generation="release-1")).generation == 1
+    refused(set_tag.sync("demo", "release-1", client=client, body=SetTag(generation=2)), 409, "already_exists")
+    seen = f'"{made.generation}-{made.commit}"'
+    moved = told(set_tag.sync("demo", "release-1", client=client, body=SetTag(generation=2), if_match=seen))
+    assert told(list_tags.sync("demo", client=client)).items == [moved]
+    refused(remove_tag.sync("demo", "release-1", client=client, if_match=seen), 412, "precondition_failed")
+    assert remove_tag.sync_detailed("demo", "release-1", client=client).status_code == 204
 
 
 def events(client: Client) -> None:
@@ -272,7 +287,7 @@ def missed() -> set[str]:
 
 def main(url: str) -> None:
     with Client(base_url=url, raise_on_unexpected_status=True, timeout=httpx.Timeout(60)) as client:
-        for part in (files, preconditions, history, events, archives, parts, sessions, jobs, projects):
+        for part in (files, preconditions, history, tags, events, archives, parts, sessions, jobs, projects):
             part(client)
     assert missed() == set()
 

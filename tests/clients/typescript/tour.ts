@@ -129,6 +129,23 @@ async function history(): Promise<void> {
   );
 }
 
+async function tags(): Promise<void> {
+  const demo = { path: { project: "demo" } };
+  const address = "/api/v1/projects/{project}/tags/{tag}";
+  const release = { path: { project: "demo", tag: "release-1" } };
+  const made = told(await api.PUT(address, { params: release, body: { generation: 1 } }));
+  const query = { generation: "release-1" };
+  const tree = told(await api.GET("/api/v1/projects/{project}/tree", { params: { ...demo, query } }));
+  check(tree.generation === made.generation, "a tag is named where a generation can be");
+  refused(await api.PUT(address, { params: release, body: { generation: 2 } }), 409, "already_exists");
+  const header = { "If-Match": `"${made.generation}-${made.commit}"` };
+  told(await api.PUT(address, { params: { ...release, header }, body: { generation: 2 } }));
+  const listed = told(await api.GET("/api/v1/projects/{project}/tags", { params: demo }));
+  check(listed.items.map((one) => one.generation).join() === "2", "a tag was moved");
+  refused(await api.DELETE(address, { params: { ...release, header } }), 412, "precondition_failed");
+  check((await api.DELETE(address, { params: release })).response.status === 204, "removed");
+}
+
 async function events(): Promise<void> {
   const demo = { path: { project: "demo" } };
   const address = "/api/v1/projects/{project}/events";
@@ -241,4 +258,4 @@ async function projects(): Promise<void> {
   check(told(await api.GET("/health")).status !== "failed", "the server is well");
 }
 
-for (const part of [files, preconditions, history, events, archives, parts, sessions, jobs, projects]) await part();
+for (const part of [files, preconditions, history, tags, events, archives, parts, sessions, jobs, projects]) await part();

@@ -24,7 +24,7 @@ from tests.support.functions import Function
 
 ALL = {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"}
 VALUES = {"project": "demo", "path:rest": "a.txt", "generation": "1", "session": "agent-1", "key:rest": "t/x",
-          "upload": "a" * 26, "job": "a" * 26}  # fmt: skip
+          "upload": "a" * 26, "job": "a" * 26, "tag": "release-1"}  # fmt: skip
 
 
 def taken(manifold: Manifold) -> dict[str, set[str]]:
@@ -76,6 +76,7 @@ def test_head_has_the_headers_of_get_and_no_body(api: Api, monkeypatch: pytest.M
     monkeypatch.setattr(validators, "_SETTLED", -timedelta(days=1))  # Last-Modified also of what is new
     api.project()
     api.put("/api/v1/projects/demo/files/a.txt", content=b"x")
+    api.put("/api/v1/projects/demo/tags/release-1", json={"generation": 1})
     api.post("/api/v1/sessions", json={"project": "demo", "session": "agent-1"})
     volatile = {"date", "x-request-id", "x-correlation-id"}
     for address, methods in taken(api.manifold).items():

@@ -62,7 +62,15 @@ def test_what_was_sent_is_not_sent_back(api: Api) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["generation=-1", "generation=x", "generation=9007199254740992", "limit=0", "limit=1001", "kind=pipe", "glob=%5B"],
+    [
+        "generation=-1",
+        "generation=x%20y",
+        "generation=9007199254740992",
+        "limit=0",
+        "limit=1001",
+        "kind=pipe",
+        "glob=%5B",
+    ],
 )
 def test_a_query_that_is_not_valid_is_a_problem(api: Api, query: str) -> None:
     api.project()

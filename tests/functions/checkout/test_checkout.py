@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
-from manifold_common.ids import ProjectId, SessionId, TenantId, UserId
+from manifold_common.ids import Generation, ProjectId, SessionId, TagName, TenantId, UserId
 from manifold_common.services.projects.edits import Edit, PutFile
 
 from functions.invocation.entry import InvocationError
@@ -51,6 +51,20 @@ def make_project(function: Function) -> MakeProject:
         return project
 
     return make
+
+
+def test_a_generation_is_named_by_a_tag_for_a_new_session_and_for_one_that_is_open(
+    function: Function, make_project: MakeProject
+) -> None:
+    project, tags = make_project(), function.manifold.tags
+    tags.set(ANN, project, TagName("first"), Generation(1))
+    tags.set(ANN, project, TagName("second"), Generation(2))
+    opened = function("checkout", asked(generation="first"))
+    assert opened["generation"] == 1
+    again = function("checkout", {"session": opened["session"], "generation": "second"})
+    assert (again["session"], again["generation"]) == (opened["session"], 2)
+    with pytest.raises(InvocationError, match="does not exist"):
+        function("checkout", asked(generation="third"))
 
 
 def everything_below(folder: Path) -> dict[str, bytes]:

@@ -9,7 +9,16 @@ import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.errors import AlreadyExists, InvalidInput, ManifoldError, NotFound, UnsafePath
-from manifold_common.ids import DEFAULT_TENANT, DEFAULT_USER, Generation, ProjectId, SessionId, TenantId, UserId
+from manifold_common.ids import (
+    DEFAULT_TENANT,
+    DEFAULT_USER,
+    Generation,
+    ProjectId,
+    SessionId,
+    TagName,
+    TenantId,
+    UserId,
+)
 from manifold_common.services.projects.edits import PutFile
 
 from tests.support.manifold import MakeManifold
@@ -17,6 +26,7 @@ from tests.support.work import S1, cat, check_out, new_project, reader
 
 ABSENT = ProjectId("b" * 25 + "a")
 ONE = Generation(1)
+TAG = TagName("release-1")
 STRANGERS = [
     Principal(DEFAULT_TENANT, UserId("eve")),
     Principal(TenantId("other"), DEFAULT_USER),
@@ -39,6 +49,13 @@ ON_PROJECTS: dict[str, ProjectCall] = {
     "diff": lambda m, who, project, _: m.history.diff(who, project, Generation(0), ONE),
     "edit": lambda m, who, project, _: m.edits.apply(who, project, [PutFile(b"x", reader(b"x"))]),
     "restore": lambda m, who, project, _: m.edits.restore(who, project, Generation(0)),
+    "restore by tag": lambda m, who, project, _: m.edits.restore(who, project, TAG),
+    "tags": lambda m, who, project, _: m.tags.all(who, project),
+    "page of tags": lambda m, who, project, _: m.tags.page(who, project),
+    "find tag": lambda m, who, project, _: m.tags.find(who, project, TAG),
+    "resolve tag": lambda m, who, project, _: m.tags.resolve(who, project, TAG),
+    "tag": lambda m, who, project, _: m.tags.set(who, project, TAG, ONE),
+    "untag": lambda m, who, project, _: m.tags.remove(who, project, TAG),
     "checkout": lambda m, who, project, _: m.sessions.checkout(who, SessionId("mine"), project),
     "fork": lambda m, who, project, _: m.forks.fork(who, project, "stolen"),
     "verify": lambda m, who, project, _: m.verify.run(who, project),
@@ -72,6 +89,7 @@ def test_a_project_of_another_reads_like_one_that_does_not_exist(
 ) -> None:
     manifold = make_manifold()
     project = new_project(manifold, a=b"secret")
+    tagged, _ = manifold.tags.set(LOCAL_PRINCIPAL, project, TAG, ONE)
     folder = tmp_path / "folder"
     folder.mkdir()
     errors = []
@@ -84,6 +102,7 @@ def test_a_project_of_another_reads_like_one_that_does_not_exist(
     assert not (folder / "out").exists()
     assert manifold.projects.page(stranger) == []
     assert manifold.projects.get(LOCAL_PRINCIPAL, project).generation == 1
+    assert manifold.tags.all(LOCAL_PRINCIPAL, project) == [tagged]
     assert cat(manifold, project, b"a") == b"secret"
 
 

@@ -18,6 +18,7 @@ from manifold_common.services.context import Policy
 from manifold_common.services.remote.context import RemoteContext
 from manifold_common.services.remote.projects import RemoteProjects
 from manifold_common.services.remote.sessions import RemoteSessions
+from manifold_common.services.remote.tags import RemoteTags
 from manifold_common.services.remote.transfer import RemoteTransfer
 from manifold_common.settings import Settings
 
@@ -31,6 +32,7 @@ class RemoteManifold:
 
     context: RemoteContext
     projects: RemoteProjects
+    tags: RemoteTags
     sessions: RemoteSessions
     transfer: RemoteTransfer
     warnings: list[str]
@@ -94,6 +96,7 @@ def connect(settings: Settings, url: str) -> RemoteManifold:
     return RemoteManifold(
         context=context,
         projects=RemoteProjects(context.server),
+        tags=RemoteTags(context.server),
         sessions=RemoteSessions(context),
         transfer=RemoteTransfer(context, [*settings.own_folders, above]),
         warnings=warnings,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from manifold_common.services.projects.forks import Forks
     from manifold_common.services.projects.history import History
     from manifold_common.services.projects.projects import Projects
+    from manifold_common.services.projects.tags import Tags
     from manifold_common.services.projects.transfer import Transfer
     from manifold_common.services.projects.verify import Verify
     from manifold_common.services.publish import Publisher
@@ -136,10 +137,16 @@ class Manifold:
         return History(self.context, self.projects)
 
     @wired
+    def tags(self) -> Tags:
+        from manifold_common.services.projects.tags import Tags
+
+        return Tags(self.context, self.projects)
+
+    @wired
     def edits(self) -> Edits:
         from manifold_common.services.projects.edits import Edits
 
-        return Edits(self.context, self.projects, self.publisher)
+        return Edits(self.context, self.projects, self.publisher, self.tags)
 
     @wired
     def transfer(self) -> Transfer:

@@ -16,12 +16,24 @@ from typing import Any, Final, Literal, TypeAlias
 from manifold_common.domain.api_address import API
 from manifold_common.domain.correlation import correlation
 from manifold_common.domain.paths import ROOT, to_display
-from manifold_common.ids import CommitId, Generation, JobId, ProjectId, SessionId, TenantId, UserId, parse_project_id
+from manifold_common.ids import (
+    CommitId,
+    Generation,
+    JobId,
+    ProjectId,
+    SessionId,
+    TagName,
+    TenantId,
+    UserId,
+    parse_project_id,
+)
 
 PROJECT_CREATED: Final = "manifold.project.created"
 PROJECT_RENAMED: Final = "manifold.project.renamed"
 PROJECT_DELETED: Final = "manifold.project.deleted"
 PROJECT_COMMIT: Final = "manifold.project.commit"
+PROJECT_TAGGED: Final = "manifold.project.tagged"
+PROJECT_UNTAGGED: Final = "manifold.project.untagged"
 
 JOB_EVENTS: Final = "manifold.job."
 """With the state that a job has come into: ``manifold.job.done``."""
@@ -137,6 +149,19 @@ def commit_event(
         "timestamp": timestamp.isoformat(),
         **event_origin(),
     }
+
+
+def tag_event(
+    tenant: TenantId,
+    project: ProjectId,
+    user: UserId,
+    tag: TagName,
+    generation: Generation,
+    commit: CommitId | None,
+    timestamp: datetime,
+) -> dict[str, Any]:
+    """Return the data of an event of a tag: the generation that it names from now on, or named until now."""
+    return project_event(tenant, project, user, timestamp, tag=tag, generation=generation, commit_id=commit)
 
 
 def job_event(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from manifold_common.errors import InvalidInput, NotFound, SessionBusy
-from manifold_common.ids import SessionId
+from manifold_common.ids import SessionId, TagName
 from manifold_common.nearest import did_you_mean, nearest
 
 _MOST_MEANT = 3
@@ -45,6 +45,12 @@ def unknown_project(name_or_id: str, meant: Sequence[str] = ()) -> NotFound:
     return NotFound(
         f"there is no project {name_or_id[:80]!r}",
         hint=did_you_mean(meant, "'manifold project list' shows the projects"),
+    )
+
+
+def unknown_tag(name: TagName, meant: Sequence[str] = ()) -> NotFound:
+    return NotFound(
+        f"the project has no tag {name!r}", hint=did_you_mean(meant, "'manifold tags PROJECT' shows those that it has")
     )
 
 

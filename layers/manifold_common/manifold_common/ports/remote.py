@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from manifold_common.domain.history import Seen
+from manifold_common.domain.history import Point, Seen
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
-from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, SessionId
+from manifold_common.domain.tag import Named
+from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, SessionId, TagName
 from manifold_common.ports.object_store import ObjectAccess
 from manifold_common.shapes.access import (
     ObjectGrant,
@@ -31,6 +32,7 @@ from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 from manifold_common.shapes.sessions import Session
+from manifold_common.shapes.tags import Tag
 
 
 class LinkedAccess(ObjectAccess, Protocol):
@@ -73,6 +75,18 @@ class RemoteServer(Protocol):
         Raises:
             NotFound. InvalidCursor: it is of another list.
         """
+
+    def tags(self, project: ProjectId) -> list[Tag]:
+        """Return all, by name. Raises NotFound."""
+
+    def tag(self, project: ProjectId, name: TagName) -> Tag:
+        """Raises NotFound."""
+
+    def set_tag(self, project: ProjectId, name: TagName, named: Named, *, expected: Point | None = None) -> Tag:
+        """Make a tag, or move it from ``expected``. Raises as ``Tags.set``."""
+
+    def remove_tag(self, project: ProjectId, name: TagName, *, expected: Point) -> None:
+        """Remove a tag that is at ``expected``. Raises NotFound, PreconditionFailed."""
 
     def restore(
         self,

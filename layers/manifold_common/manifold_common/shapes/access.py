@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.served_link import SERVED_LINK
+from manifold_common.domain.tag import Named
 from manifold_common.ids import CommitId, DekId, Generation, ObjectId, ProjectId, SessionId, TenantId, UserId
 from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request, SeenGeneration, seen_of
 from manifold_common.shapes.changes import ChangeRequest
@@ -118,7 +119,7 @@ class SessionPlan(Dated, frozen=True):
 
 
 class PlanProject(Request, frozen=True):
-    generation: Annotated[Generation | None, Meta(description=GENERATION)] = None
+    generation: Annotated[Named | None, Meta(description=GENERATION)] = None
     paths: Annotated[Patterns, Meta(description="Only what matches (gitignore syntax).")] = []
     known_generation: Annotated[
         SeenGeneration | None,
@@ -134,9 +135,10 @@ class PlanSession(PlanProject, frozen=True):
     seen_generation: Annotated[SeenGeneration | None, Meta(description=SEEN)] = None
     drop_lost_draft: Annotated[bool, Meta(description=DROP_LOST_DRAFT)] = False
 
-    def request(self, *, only_new: bool = False) -> CheckoutRequest:
+    def request(self, generation: Generation | None, *, only_new: bool = False) -> CheckoutRequest:
+        """Args: ``generation``: which one the request names."""
         return CheckoutRequest(
-            generation=self.generation,
+            generation=generation,
             paths=tuple(self.paths),
             seen_generation=seen_of(self.seen_generation),
             drop_lost_draft=self.drop_lost_draft,

@@ -14,14 +14,16 @@ from typing import Any, TypeAlias, TypeVar
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import point_of
 from manifold_common.domain.listing import CommitFilter, ProjectFilter
+from manifold_common.domain.tag import Named
 from manifold_common.errors import BadAnswer
-from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, SessionId
+from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, SessionId, TagName
 from manifold_common.shapes.access import Plan, Published, SessionPlan, UploadLinks, UploadSlots
 from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.history import Commit
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
 from manifold_common.shapes.sessions import Committed, Saved, Session
+from manifold_common.shapes.tags import Tag
 
 T = TypeVar("T")
 
@@ -134,6 +136,22 @@ def listed_projects(wanted: ProjectFilter) -> Check[Sequence[Project]]:
         _check_order("projects", [one.name for one in found])
 
     return check
+
+
+def tag_of(name: TagName, named: Named | None = None) -> Check[Tag]:
+    """Args: ``named``: what it was to be set to, if it was."""
+
+    def check(found: Tag) -> None:
+        if found.name != name:
+            raise _about("tag", repr(name), repr(found.name))
+        if isinstance(named, int) and found.generation != named:
+            raise _about("generation", str(named), str(found.generation))
+
+    return check
+
+
+def listed_tags(found: Sequence[Tag]) -> None:
+    _check_order("tags", [one.name for one in found])
 
 
 def listed_commits(wanted: CommitFilter) -> Check[Sequence[Commit]]:

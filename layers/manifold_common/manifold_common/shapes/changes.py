@@ -9,6 +9,7 @@ from msgspec import Meta
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point, Seen
 from manifold_common.domain.named_request import NamedRequest
+from manifold_common.domain.tag import Named
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId
 from manifold_common.shapes.base import Answer, Count, Message, Mode, Provenance, Request, SeenGeneration
 from manifold_common.shapes.intent import Intent
@@ -192,7 +193,7 @@ class NewCommit(ChangeRequest, frozen=True, kw_only=True):
 
 
 class Restore(ChangeRequest, frozen=True, kw_only=True):
-    generation: Annotated[Generation, Meta(description="The generation to bring back.", examples=[3])]
+    generation: Annotated[Named, Meta(description="The generation to bring back: number or tag.", examples=[3])]
     paths: Annotated[
         list[Place],
         Meta(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from manifold_common.domain.correlation import ID_PATTERN, TRACEPARENT_PATTERN
-from manifold_common.ids import CommitId, Generation, JobId, ProjectId, SessionId, TenantId, UserId
+from manifold_common.ids import CommitId, Generation, JobId, ProjectId, SessionId, TagName, TenantId, UserId
 from manifold_common.shapes.base import Answer, Count
 from manifold_common.shapes.page import Cursor
 
@@ -18,7 +18,7 @@ Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 
 class EventData(Answer, frozen=True, kw_only=True):
-    """What happened. The fields from ``session_id`` on are a commit's, those from ``job_id`` on a job's."""
+    """What happened. Fields from ``session_id`` on are a commit's, ``tag`` is a tag's, those from ``job_id`` on a job's."""
 
     tenant_id: TenantId
     project_id: Annotated[
@@ -56,6 +56,7 @@ class EventData(Answer, frozen=True, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
+    tag: Annotated[TagName, Meta(description="The tag that was set or removed.")] | UnsetType = UNSET
     job_id: JobId | UnsetType = UNSET
     kind: Annotated[str, Meta(description="Kind of the job.", examples=["rewrap"])] | UnsetType = UNSET
     state: Annotated[str, Meta(description="The state that the job has come into.")] | UnsetType = UNSET

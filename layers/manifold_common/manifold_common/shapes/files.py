@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
 
+from manifold_common.domain.tag import Named
 from manifold_common.ids import CommitId, Generation, UploadId
 from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request
 from manifold_common.shapes.history import TreeEntry
@@ -15,7 +16,7 @@ from manifold_common.shapes.projects import GENERATION
 
 class ReadFiles(Request, frozen=True):
     paths: Annotated[list[Place], Meta(min_length=1, max_length=1000)]
-    generation: Annotated[Generation | None, Meta(description=GENERATION)] = None
+    generation: Annotated[Named | None, Meta(description=GENERATION)] = None
 
 
 class FileContent(TreeEntry, frozen=True, kw_only=True):

@@ -9,12 +9,13 @@ from msgspec import Meta
 from manifold_common.domain.history import Point, Version
 from manifold_common.domain.keys import Encryption
 from manifold_common.domain.project_name import MAX_NAME_BYTES, NAME_PATTERN, check_project_name
+from manifold_common.domain.tag import Named
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import CommitId, Generation, ProjectId, UserId
 from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request
 from manifold_common.shapes.page import Page
 
-GENERATION = "The newest one by default."
+GENERATION = "Number or tag; the newest one by default."
 
 
 class PlainObjects(Answer, frozen=True):
@@ -96,4 +97,4 @@ class ProjectName(Request, frozen=True):
 
 
 class Fork(ProjectName, frozen=True):
-    generation: Annotated[Generation | None, Meta(description=f"What to fork. {GENERATION}")] = None
+    generation: Annotated[Named | None, Meta(description=f"What to fork. {GENERATION}")] = None

@@ -9,6 +9,7 @@ from msgspec import Meta, structs
 
 from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point
+from manifold_common.domain.tag import Named
 from manifold_common.ids import SLUG, CommitId, Generation, ProjectId, SessionId
 from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request, SeenGeneration, seen_of
 from manifold_common.shapes.changes import DECIDED, GENERATION_COMMIT, KEPT, STRATEGY, ChangeRequest
@@ -34,14 +35,15 @@ Seen = Annotated[SeenGeneration | None, Meta(description=SEEN)]
 
 
 class Checkout(Request, frozen=True):
-    generation: Annotated[Generation | None, Meta(description=GENERATION)] = None
+    generation: Annotated[Named | None, Meta(description=GENERATION)] = None
     strategy: Annotated[Strategy, Meta(description=STRATEGY)] = Strategy.FAIL
     seen_generation: Seen = None
     drop_lost_draft: Annotated[bool, Meta(description=DROP_LOST_DRAFT)] = False
 
-    def request(self, *, only_new: bool = False) -> CheckoutRequest:
+    def request(self, generation: Generation | None, *, only_new: bool = False) -> CheckoutRequest:
+        """Args: ``generation``: which one the request names."""
         return CheckoutRequest(
-            generation=self.generation,
+            generation=generation,
             strategy=self.strategy,
             seen_generation=seen_of(self.seen_generation),
             drop_lost_draft=self.drop_lost_draft,
@@ -57,8 +59,8 @@ class OpenSession(Checkout, frozen=True):
     ] = None
     paths: Annotated[Patterns, Meta(description="Restrict a new session to these (gitignore syntax).")] = []
 
-    def request(self, *, only_new: bool = False) -> CheckoutRequest:
-        return structs.replace(super().request(only_new=only_new), paths=tuple(self.paths))
+    def request(self, generation: Generation | None, *, only_new: bool = False) -> CheckoutRequest:
+        return structs.replace(super().request(generation, only_new=only_new), paths=tuple(self.paths))
 
 
 class CommitSession(ChangeRequest, frozen=True, kw_only=True):

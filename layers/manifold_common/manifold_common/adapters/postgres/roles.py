@@ -44,6 +44,7 @@ GRANTS: Final[Mapping[str, tuple[LiteralString, LiteralString]]] = {
     "resumable_uploads": ("SELECT, INSERT, UPDATE, DELETE", ""),
     "resumable_parts": ("SELECT, INSERT, UPDATE, DELETE", ""),
     "superseded_objects": ("SELECT, INSERT, UPDATE", "DELETE"),
+    "tags": ("SELECT, INSERT, UPDATE, DELETE", ""),
     "outbox": ("SELECT, INSERT", "UPDATE, DELETE"),
     "removed_events": ("SELECT", "INSERT, UPDATE"),
     "event_streams": ("SELECT", "INSERT, UPDATE, DELETE"),

@@ -25,8 +25,18 @@ from manifold_common.domain.api_address import API
 from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
+from manifold_common.domain.tag import Named
 from manifold_common.errors import BadAnswer, InvalidInput, ManifoldError, NotFound, OutcomeUnknown, Unavailable
-from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, RequestId, SessionId, parse_request_id
+from manifold_common.ids import (
+    CommitId,
+    Generation,
+    ObjectId,
+    ProjectId,
+    RequestId,
+    SessionId,
+    TagName,
+    parse_request_id,
+)
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.retry import Rest, RetryPolicy, retry
 from manifold_common.shapes import answer_checks
@@ -55,6 +65,7 @@ from manifold_common.shapes.path import Place
 from manifold_common.shapes.projects import Project, ProjectName
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 from manifold_common.shapes.sessions import Saved, Session
+from manifold_common.shapes.tags import SetTag, Tag
 
 T = TypeVar("T")
 
@@ -77,6 +88,8 @@ _PUBLISHED = msgspec.json.Decoder(Published)
 _SESSION = msgspec.json.Decoder(Session)
 _SESSIONS = msgspec.json.Decoder(Listed[Session])
 _COMMITS = msgspec.json.Decoder(Listed[Commit])
+_TAG = msgspec.json.Decoder(Tag)
+_TAGS = msgspec.json.Decoder(Listed[Tag])
 _EDITED = msgspec.json.Decoder(Edited)
 _SAVED = msgspec.json.Decoder(Saved)
 _VERIFIED = msgspec.json.Decoder(Verified)
@@ -167,6 +180,21 @@ class HttpServer:
         request = intent.request.name if intent.request else parse_request_id(self._randomness.token(16).hex())
         about = answer_checks.restored(project, generation, intent)
         return self._ask("POST", f"/projects/{project}/restore", _EDITED, about, body, request=request)
+
+    def tags(self, project: ProjectId) -> list[Tag]:
+        ask = self._page(f"/projects/{project}/tags", {}, _TAGS)
+        return all_items(ask, "tags", answer_checks.listed_tags).items
+
+    def tag(self, project: ProjectId, name: TagName) -> Tag:
+        return self._ask("GET", f"/projects/{project}/tags/{name}", _TAG, answer_checks.tag_of(name))
+
+    def set_tag(self, project: ProjectId, name: TagName, named: Named, *, expected: Point | None = None) -> Tag:
+        path, about = f"/projects/{project}/tags/{name}", answer_checks.tag_of(name, named)
+        return self._ask("PUT", path, _TAG, about, SetTag(generation=named), again=False, expected=expected)
+
+    def remove_tag(self, project: ProjectId, name: TagName, *, expected: Point) -> None:
+        path = f"/projects/{project}/tags/{name}"
+        self._ask("DELETE", path, _NOTHING, answer_checks.anything, again=False, expected=expected)
 
     def _met(self, project: Project) -> Project:
         self._known.add(project.id)
@@ -273,7 +301,7 @@ class HttpServer:
         *,
         again: bool = True,
         request: RequestId | None = None,
-        expected: Generation | None = None,
+        expected: Seen | None = None,
     ) -> T:
         """Return the answer.
 

@@ -42,6 +42,7 @@ from manifold_common.ports.catalog.resumable_uploads import (
 from manifold_common.ports.catalog.sessions import SessionRow, Sessions, SessionView
 from manifold_common.ports.catalog.sinks import SinkReport, Sinks, SinkState
 from manifold_common.ports.catalog.superseded import Superseded, SupersededObject
+from manifold_common.ports.catalog.tags import TagRow, Tags, TagSet, too_many_tags
 from manifold_common.ports.catalog.uploads import Held, Upload, Uploads
 
 __all__ = [
@@ -77,9 +78,12 @@ __all__ = [
     "SinkReport",
     "SinkState",
     "SupersededObject",
+    "TagRow",
+    "TagSet",
     "Upload",
     "UploadPart",
     "encrypted_meanwhile",
+    "too_many_tags",
 ]
 
 
@@ -105,6 +109,7 @@ class Catalog(
     EventFeed,
     Sinks,
     Superseded,
+    Tags,
     Jobs,
     Installation,
     Protocol,

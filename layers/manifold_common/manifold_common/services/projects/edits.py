@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
-from manifold_common.domain.arguments import checked_generation, listed_paths
+from manifold_common.domain.arguments import listed_paths
 from manifold_common.domain.history import Seen, require_expected
 from manifold_common.domain.named_request import NamedRequest
 from manifold_common.domain.nearest_paths import path_hint
 from manifold_common.domain.paths import ROOT, ancestors_of, check_path, to_display
+from manifold_common.domain.tag import Named, checked_named
 from manifold_common.domain.tree import (
     DIRECTORY,
     Changes,
@@ -30,6 +31,7 @@ from manifold_common.ids import Generation, ProjectId
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.projects.projects import Projects
+from manifold_common.services.projects.tags import Tags
 from manifold_common.services.projects.tree_editor import (
     Copy,
     Delete,
@@ -76,10 +78,11 @@ NOTHING_STORED = Stored({}, 0)
 
 
 class Edits:
-    def __init__(self, context: Context, projects: Projects, publisher: Publisher) -> None:
+    def __init__(self, context: Context, projects: Projects, publisher: Publisher, tags: Tags) -> None:
         self._context = context
         self._projects = projects
         self._publisher = publisher
+        self._tags = tags
 
     def apply(
         self,
@@ -143,20 +146,22 @@ class Edits:
         self,
         principal: Principal,
         project: ProjectId,
-        generation: Generation,
+        generation: Named,
         paths: Sequence[bytes] = (),
         intent: Intent = NO_INTENT,
     ) -> Edited:
         """Make a new generation in which ``paths`` (none: everything) are as they were at ``generation``.
 
         Raises:
-            NotFound: no such generation, or neither tree has one of ``paths``. InvalidInput. Others as ``apply``.
+            NotFound: no such generation or tag, or neither tree has one of ``paths``. InvalidInput. Others as
+            ``apply``.
         """
-        generation = checked_generation(generation, "generation")
+        named = checked_named(generation, "generation")
         paths = listed_paths(paths, "paths")
         done = self.earlier(principal, project, intent.request)
         if done is not None:
             return done
+        generation = self._tags.resolve(principal, project, named)
         base = self.base(principal, project, intent.expected)
         old = self._context.log.load(principal.tenant, project, generation)
         changes = between(base.tree, old.tree)

@@ -236,22 +236,14 @@ class History:
         """Return what differs between two generations, by path."""
         return self.compare(principal, project, before, after).differences
 
-    def compare(
-        self,
-        principal: Principal,
-        project: ProjectId,
-        before: Generation,
-        after: Generation,
-        *,
-        pinned: tuple[Point, Point] | None = None,
-    ) -> Comparison:
-        """Return what differs between two generations. Raises NotFound; GenerationGone: one of ``pinned`` is."""
-        first, second = (
-            (self.snapshot(principal, project, before), self.snapshot(principal, project, after))
-            if pinned is None
-            else (self.pinned(principal, project, pinned[0]), self.pinned(principal, project, pinned[1]))
-        )
-        return Comparison(first.head.point, second.head.point, differences(first.tree, second.tree))
+    def compare(self, principal: Principal, project: ProjectId, before: Generation, after: Generation) -> Comparison:
+        """Return what differs between two generations. Raises NotFound."""
+        return _compared(self.snapshot(principal, project, before), self.snapshot(principal, project, after))
+
+    def compare_pinned(self, principal: Principal, project: ProjectId, before: Point, after: Point) -> Comparison:
+        """Return what differs between two generations that were seen. Raises NotFound: no such project; GenerationGone:
+        one of them is."""
+        return _compared(self.pinned(principal, project, before), self.pinned(principal, project, after))
 
     def _entry(self, principal: Principal, project: ProjectId, row: CommitRow) -> Commit:
         note = decode_note(self._context.keys.of(principal.tenant, project), principal.tenant, project, row)
@@ -273,6 +265,10 @@ def _entry(row: CommitRow, note: Note) -> Commit:
         deleted=note.deleted,
         new_bytes=note.new_bytes,
     )
+
+
+def _compared(first: Snapshot, second: Snapshot) -> Comparison:
+    return Comparison(first.head.point, second.head.point, differences(first.tree, second.tree))
 
 
 def _gone(point: Point) -> GenerationGone:

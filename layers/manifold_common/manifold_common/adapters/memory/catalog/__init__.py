@@ -21,6 +21,7 @@ from manifold_common.adapters.memory.catalog.sessions import Sessions
 from manifold_common.adapters.memory.catalog.sinks import Sinks
 from manifold_common.adapters.memory.catalog.state import State
 from manifold_common.adapters.memory.catalog.superseded import Superseded
+from manifold_common.adapters.memory.catalog.tags import Tags
 from manifold_common.adapters.memory.catalog.uploads import Uploads
 from manifold_common.ports.catalog import CatalogHealth
 from manifold_common.ports.clock import Clock
@@ -40,6 +41,7 @@ class MemoryCatalog(
     EventFeed,
     Sinks,
     Superseded,
+    Tags,
     Jobs,
     Installation,
 ):

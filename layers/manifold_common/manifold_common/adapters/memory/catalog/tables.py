@@ -18,6 +18,7 @@ from manifold_common.ids import (
     ProjectId,
     RequestId,
     SessionId,
+    TagName,
     TenantId,
     TenantProject,
     UserId,
@@ -32,6 +33,7 @@ from manifold_common.ports.catalog import (
     SessionRow,
     SinkReport,
     SinkState,
+    TagRow,
 )
 
 SessionKey = tuple[TenantId, UserId, SessionId]
@@ -47,6 +49,7 @@ class Project:
     """Generation g is at index g - 1."""
     by_id: dict[CommitId, CommitRow] = field(default_factory=dict)
     checkpoints: dict[Generation, CheckpointRow] = field(default_factory=dict)
+    tags: dict[TagName, TagRow] = field(default_factory=dict)
     lease: threading.Lock = field(default_factory=threading.Lock)
 
     def has(self, point: Point) -> bool:

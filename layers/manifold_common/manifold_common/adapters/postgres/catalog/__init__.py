@@ -24,6 +24,7 @@ from manifold_common.adapters.postgres.catalog.resumable_uploads import Resumabl
 from manifold_common.adapters.postgres.catalog.sessions import Sessions
 from manifold_common.adapters.postgres.catalog.sinks import Sinks
 from manifold_common.adapters.postgres.catalog.superseded import Superseded
+from manifold_common.adapters.postgres.catalog.tags import Tags
 from manifold_common.adapters.postgres.catalog.uploads import Uploads
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.adapters.postgres.dsn import Dsn
@@ -57,6 +58,7 @@ class PostgresCatalog(
     EventFeed,
     Sinks,
     Superseded,
+    Tags,
     Jobs,
     Installation,
 ):

@@ -24,6 +24,7 @@ from manifold_common.ports.catalog import (
     SessionRow,
     SessionView,
     SinkState,
+    TagRow,
     Upload,
 )
 
@@ -68,6 +69,7 @@ RESUMABLE: Final = (
     "u.total_bytes, u.spare, u.created_at, u.expires_at, u.stage, u.announced_at, u.writer, u.writing_until"
 )
 OUTBOX: Final = "o.sequence, o.tenant_id, o.project_id, o.type, o.generation, o.data, o.created_at"
+TAG: Final = "t.tenant_id, t.project_id, t.name, t.generation, t.commit_id, t.user_id, t.created_at, t.moved_at"
 JOB: Final = (
     "j.tenant_id, j.job_id, j.kind, j.params, j.user_id, j.project_id, j.rate, j.state, j.is_planned, j.plan_cursor, "
     "j.pending, j.done, j.skipped, j.failed, j.speed, j.rests_until, j.trouble_code, j.trouble_text, j.created_at, "
@@ -163,6 +165,11 @@ def resumable(row: Row) -> ResumableUpload:
     return ResumableUpload(
         *[*fields, tuple(spare), *times, stage, utc_or_none(announced_at), writer, utc_or_none(writing_until)]
     )
+
+
+def tag(row: Sequence[Any]) -> TagRow:
+    *fields, created_at, moved_at = row
+    return TagRow(*[*fields, utc(created_at), utc(moved_at)])
 
 
 def job(row: Row) -> JobRow:
