@@ -172,8 +172,16 @@ def _schemas() -> dict[str, Any]:
     for name, more in _FIELDS.items():
         fields = [*data["required"], *more]
         own = {field: data["properties"][field] for field in fields}
+        if name != _JOB_DATA:
+            own = {field: _of_no_job(said) for field, said in own.items()}
         found[name] = {**data, "properties": own, "required": fields}
     return found
+
+
+def _of_no_job(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said of a field, without what is said of it in events of jobs."""
+    text = said.get("description", "").partition(" Of a job ")[0]
+    return {**said, "description": text} if text else said
 
 
 class _Plain(yaml.SafeDumper):

@@ -6,8 +6,9 @@ not hold is 412, but where a read finds that its client has the newest version a
 404 to a read whatever its conditions, and 412 to a write.
 
 Besides the tag of what it is about, a condition may name a state of the project: ``"7"``, ``"7-<commit id>"``, or
-either with a revision. A generation alone is left to the commit point, which compares and changes in one step. All else
-is looked at before, and the write is then pinned to the state in which that was seen: it is done on that one, or not.
+either with a revision; about a project's tag it may name where that is, ``"7-<commit id>"``, and no state else. A
+generation alone is left to the commit point, which compares and changes in one step. All else is looked at before, and
+the write is then pinned to the state in which that was seen: it is done on that one, or not.
 
 Dates: the time of a generation stands for all that is in it, since a file's own time is whatever its writer says.
 """
@@ -22,9 +23,11 @@ from typing import NamedTuple
 
 from manifold_common.domain.history import Point, Seen, Version, point_of, require_expected
 from manifold_common.domain.named_request import NamedRequest
+from manifold_common.domain.tag import Wherever
 from manifold_common.domain.tree import FILE, etag_of
 from manifold_common.errors import GenerationMismatch, InvalidInput, NotFound, PreconditionFailed
 from manifold_common.ids import JobId, ProjectId, SessionId
+from manifold_common.services.projects.tags import Expected
 from manifold_common.shapes.projects import Project
 from manifold_common.shapes.tags import Tag as TagOfProject
 from starlette.datastructures import Headers, MutableHeaders
@@ -42,6 +45,8 @@ class Target(NamedTuple):
     version: Version | None = None
     """Of its project."""
     modified_at: datetime | None = None
+    place: str | None = None
+    about: str = "project"
 
 
 class Conditions:
@@ -106,6 +111,8 @@ class Conditions:
         if found is not None:
             if target.exists if found.is_any else found.match(target.etag, target.version, strong=True):
                 return
+            if found.match(target.place, None, strong=True):
+                return
             if target.version is not None and (expected := _only_generations(found.tags)) is not None:
                 require_expected(target.version.point, expected)
             raise PreconditionFailed(
@@ -116,7 +123,8 @@ class Conditions:
         if since is None or target.modified_at is None or target.modified_at.replace(microsecond=0) <= since:
             return
         raise PreconditionFailed(
-            f"the project was changed after {since:%Y-%m-%d %H:%M:%S} UTC", hint="read it again, and decide anew"
+            f"the {target.about} was changed after {since:%Y-%m-%d %H:%M:%S} UTC",
+            hint="read it again, and decide anew",
         )
 
     @staticmethod
@@ -144,7 +152,7 @@ def check_read(headers: Headers, validators: Validators | None, answered: Mutabl
 
 def target_of(validators: Validators) -> Target:
     """Return what is there, of which these are the validators."""
-    return Target(True, validators.etag, validators.version, validators.modified_at)
+    return Target(True, *validators)
 
 
 class NotModified(Exception):
@@ -193,20 +201,35 @@ def check_project(headers: Headers, project: Project, *, makes_another: bool = F
     return conditions.needed(project.version)
 
 
-def check_tag(headers: Headers, tag: TagOfProject | None) -> Point | None:
-    """Hold conditions against a tag, which may not be there, before it is changed.
+def check_tag(headers: Headers, tag: TagOfProject | None, *, moves: bool = False) -> Expected | None:
+    """Hold conditions against a tag, which may not be there, before it is changed. ``If-None-Match: *`` alone is left
+    to where the tag is made.
+
+    Args:
+        moves: the change may move it, which takes an If-Match.
 
     Returns:
-        Where the change has to find it; ``None``: nothing was said of that, or it was not to be there.
+        Where the change has to find it, or as what; ``None``: nothing was said of that, or it was not to be there.
 
     Raises:
         PreconditionFailed, InvalidInput.
     """
     conditions = Conditions(headers)
+    if conditions.match is None and conditions.none_match is not None and conditions.none_match.is_any:
+        conditions.none_match = None
     if not conditions.asks_of_writes:
         return None
-    conditions.require(Target(False) if tag is None else Target(True, of_tag(tag).etag, modified_at=tag.moved_at))
-    return None if tag is None else tag.point
+    if tag is None:
+        conditions.require(Target(False))
+        return None
+    found = target_of(of_tag(tag))
+    conditions.require(found)
+    if conditions.match is None:
+        return None if moves else tag
+    if conditions.match.is_any and conditions.none_match is None:
+        return Wherever.WHEREVER
+    is_place = conditions.none_match is None and conditions.match.match(found.place, None, strong=True)
+    return tag.point if is_place else tag
 
 
 def expected_by(
@@ -338,8 +361,7 @@ def _project(caller: Call, project: ProjectId) -> Target:
 
 
 def _target(project: Project) -> Target:
-    found = of_project(project)
-    return Target(True, found.etag, found.version, found.modified_at)
+    return target_of(of_project(project))
 
 
 def _entry(caller: Call, project: Project, path: bytes) -> Target:

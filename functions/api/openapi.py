@@ -106,11 +106,21 @@ _CONDITIONS_OF_READS = {
     "If-Modified-Since": "If the project was not changed after that time, the answer is 304.",
     "If-Unmodified-Since": _CONDITIONS["If-Unmodified-Since"],
 }
+_CONDITIONS_AT_A_GENERATION = {
+    name: f"{_CONDITIONS_OF_READS[name]} Not looked at where a tag names the generation."
+    for name in ("If-Modified-Since", "If-Unmodified-Since")
+}
+_CONDITIONS_OF_TAGS = {
+    "If-Match": "Only if it is one of these: tags from `ETag` headers, or where it is, whenever it came there: "
+    '`"7-<commit id>"`. `*`: only if it is there, wherever that is. A generation\'s number alone never matches.',
+    "If-Modified-Since": "If it was not moved after that time, the answer is 304.",
+    "If-Unmodified-Since": "Only if it was not moved after that time.",
+}
 _IDEMPOTENCY_KEY = (
     "A name for this request, unique in the project. Sent again under that name, it changes nothing and is answered "
     "with the commit that it made."
 )
-_IDS = {"session": SessionId, "job": JobId, "Idempotency-Key": RequestId}
+_IDS = {"session": SessionId, "job": JobId, "tag": TagName, "Idempotency-Key": RequestId}
 """Parameters that routes take as text and read as an id, so that whoever writes a wrong one is told the rule."""
 _GENERATIONS = ("generation", "before_generation", "before", "after")
 """Those that they read as a number or a tag."""
@@ -125,7 +135,12 @@ def _add_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
     is_read = _is_conditional_read(path, method)
     if is_read or ("412" in operation["responses"] and not _is_about_an_upload(path, method)):
         conditions = _CONDITIONS_OF_READS if is_read else _CONDITIONS
-        parameters += [_header(name, description) for name, description in conditions.items()]
+        others: dict[str, str] = {}
+        if path.endswith("/tags/{tag}"):
+            others = _CONDITIONS_OF_TAGS
+        elif is_read and "generation" in declared:
+            others = _CONDITIONS_AT_A_GENERATION
+        parameters += [_header(name, others.get(name, said)) for name, said in conditions.items()]
     if "422" in operation["responses"]:
         parameters.append(_header("Idempotency-Key", _IDEMPOTENCY_KEY))
     if "206" in operation["responses"]:

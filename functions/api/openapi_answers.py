@@ -15,7 +15,12 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Location": {"description": "The address of what was made."},
     "ETag": {"description": "Stands for this version, in If-Match and If-None-Match.", "required": False},
     "Last-Modified": {
-        "description": "Time of the generation; left out of what is younger than a second.",
+        "description": "Time of the generation; left out of what is younger than a second, and of what was asked for "
+        "by the name of a tag.",
+        "required": False,
+    },
+    "Moved-At": {
+        "description": "When the tag came to where it is; left out where that is less than a second ago.",
         "required": False,
     },
     "Idempotency-Replayed": {
@@ -52,7 +57,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 _OF_FILES = (
     "Accept-Ranges", "Content-Disposition", "Manifold-Generation", "Manifold-Mode", "Manifold-Modified-At",
 )  # fmt: skip
-_NAMES = {"Committed-Generation": "Manifold-Generation"}
+_NAMES = {"Committed-Generation": "Manifold-Generation", "Moved-At": "Last-Modified"}
 """Headers that are not called like what describes them."""
 _OF_UPLOADS = ("Tus-Resumable", "Tus-Version")
 _OF_PARTS = (
@@ -88,7 +93,7 @@ def add_headers(operations: Operations) -> None:
         for status, answer in answers.items():
             declared: tuple[str, ...] = ()
             if status.startswith("2") or status == "304":
-                declared = ("X-Request-Id", *_ON_SUCCESS.get(name, ()), *_validators(status, answers))
+                declared = ("X-Request-Id", *_ON_SUCCESS.get(name, ()), *_validators(name, status, answers))
             if status == "206":
                 declared += ("Content-Range",)
             if status in _TRY_LATER and MEDIA_TYPE in answer["content"]:
@@ -97,10 +102,10 @@ def add_headers(operations: Operations) -> None:
                 answer["headers"] = {_NAMES.get(one, one): {"$ref": f"#/components/headers/{one}"} for one in declared}
 
 
-def _validators(status: str, answers: dict[str, Any]) -> tuple[str, ...]:
+def _validators(name: str, status: str, answers: dict[str, Any]) -> tuple[str, ...]:
     """Return the headers by which a client can go on without asking anew."""
     if "304" in answers:
-        return ("ETag", "Last-Modified")
+        return ("ETag", "Moved-At" if name == "get_tag" else "Last-Modified")
     made = ("ETag", "Location") if status == "201" else ("ETag",) if status == "200" and "412" in answers else ()
     return (*made, "Idempotency-Replayed") if made and "422" in answers else made
 

@@ -2,7 +2,7 @@
 
 =====================  =========================================================================================
 project                ``"<generation>-<commit id>.<revision>"``: every commit and every rename makes another one
-tag                    ``"<generation>-<commit id>"``: what it names
+tag                    ``"<generation>-<commit id>@<time>"``: what it names, since when
 tree, commit, folder   ``"<generation>-<commit id>"``: what a generation holds never changes
 file                   its content's
 archive                ``"<generation>-<commit id>:<digest>"``: the tree, and what makes its bytes of it
@@ -12,7 +12,8 @@ other JSON             the answer's own (``Revalidation``)
 =====================  =========================================================================================
 
 ``Last-Modified`` is the time of the generation, of all that is in it. It is left out of what is younger than a second:
-in the same second there may be another version.
+in the same second there may be another version. And out of what was asked for by the name of a tag: where that is moved
+back, an older generation comes after a newer one.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from urllib.parse import quote
 from fastapi import Response
 from manifold_common.domain.api_address import API
 from manifold_common.domain.history import Point, Version
+from manifold_common.domain.moments import microseconds_of
 from manifold_common.domain.tree import etag_of
 from manifold_common.ids import ProjectId
 from msgspec import structs
 
 if TYPE_CHECKING:
+    from manifold_common.domain.tag import Named
     from manifold_common.services.archive.exported import ExportedArchive
     from manifold_common.services.projects.edits import Written
     from manifold_common.services.projects.history import OpenFile
@@ -50,12 +53,20 @@ class Validators(NamedTuple):
     version: Version | None = None
     """Of the project at the generation that is shown."""
     modified_at: datetime | None = None
+    place: str | None = None
+    """Of a tag: what else If-Match may name it by, whenever it came there."""
+    about: str = "project"
+    """What was changed at that time."""
 
     def headers(self) -> dict[str, str]:
         found = {"ETag": self.etag}
         if self.modified_at is not None and self.modified_at + _SETTLED <= datetime.now(UTC):
             found["Last-Modified"] = format_datetime(self.modified_at.astimezone(UTC), usegmt=True)
         return found
+
+    def asked_by(self, named: Named | None) -> Validators:
+        """Return those of an answer to who named the generation so: by a tag, it has no time that only goes on."""
+        return self._replace(modified_at=None) if isinstance(named, str) else self
 
 
 def of_project(found: Project) -> Validators:
@@ -75,7 +86,10 @@ def of_file(file: OpenFile) -> Validators:
 
 
 def of_tag(found: Tag) -> Validators:
-    return Validators(f'"{found.point}"', modified_at=found.moved_at)
+    since = microseconds_of(found.moved_at)
+    return Validators(
+        f'"{found.point}@{since}"', modified_at=found.moved_at, place=f'"{found.point}"', about=f"tag {found.name!r}"
+    )
 
 
 def of_session(found: Session) -> Validators:
@@ -98,7 +112,7 @@ def tell_project(response: Response, found: Project, *, is_new: bool = False) ->
 
 def tell_tag(response: Response, project: ProjectId, found: Tag, *, is_new: bool) -> None:
     """Say whether a tag was made (201), or was there (200), and its new tag."""
-    response.headers.update(of_tag(found).headers())
+    response.headers["ETag"] = of_tag(found).etag
     response.status_code = 201 if is_new else 200
     if is_new:
         response.headers["Location"] = f"{address_of(project)}/tags/{found.name}"

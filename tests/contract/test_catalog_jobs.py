@@ -21,7 +21,17 @@ from manifold_common.adapters.postgres.pool import Limits
 from manifold_common.adapters.postgres.roles import JOBS
 from manifold_common.domain.correlation import Correlation, correlated
 from manifold_common.domain.event import JOB_EVENTS, ORIGIN, job_event
-from manifold_common.domain.job import COMES_FROM, RETRIED_IN, SUSPECT_AFTER, ItemState, JobFilter, JobPlace, JobState
+from manifold_common.domain.job import (
+    COMES_FROM,
+    MAX_RATE,
+    MIN_RATE,
+    RETRIED_IN,
+    SUSPECT_AFTER,
+    ItemState,
+    JobFilter,
+    JobPlace,
+    JobState,
+)
 from manifold_common.errors import AlreadyExists
 from manifold_common.ids import JobId, ProjectId, TenantId
 from manifold_common.ports.catalog import (
@@ -607,9 +617,18 @@ def test_a_rate_is_kept_by_all_workers_together(catalog: Catalog, pass_time: Pas
     assert claim(catalog, job, "a") == []
 
 
-def test_a_rate_beyond_all_numbers_is_none(catalog: Catalog) -> None:
-    job = planned(catalog, 3, rate=1e300)
+def test_the_highest_rate_holds_nobody_up(catalog: Catalog) -> None:
+    job = planned(catalog, 3, rate=MAX_RATE)
     assert numbers(claim(catalog, job)) == [1, 2, 3]
+
+
+def test_with_a_retry_a_job_may_get_another_rate_at_once(catalog: Catalog) -> None:
+    job = planned(catalog, 30, rate=MIN_RATE)
+    assert len(claim(catalog, job, "a")) == 1
+    assert (same := catalog.retry_job(TENANT, job.job)) is not None and same.rate == MIN_RATE
+    assert claim(catalog, job, "b") == []
+    assert (other := catalog.retry_job(TENANT, job.job, rate=20.0)) is not None and other.rate == 20
+    assert len(claim(catalog, job, "b")) == 20
 
 
 def test_a_claim_that_finds_nothing_uses_up_no_rate(catalog: Catalog) -> None:

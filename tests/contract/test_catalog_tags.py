@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from manifold_common.domain.history import Point
@@ -87,6 +88,33 @@ def test_a_tag_is_moved_from_where_it_was_seen(catalog: Catalog, made: Made, clo
     assert moved == TagSet(wanted, is_changed=True)
     assert catalog.find_tag(TENANT, made.id, NAME) == wanted
     assert [event.type for event in all_events(catalog)][-2:] == [TAGGED.type] * 2
+
+
+def test_each_move_is_later_than_the_one_before_and_tells_states_apart(
+    catalog: Catalog, made: Made, clock: SettableClock
+) -> None:
+    """Also within one microsecond, or when the clock is put back."""
+
+    def move(to: int, at_: int, since: datetime | None) -> TagSet | None:
+        return catalog.set_tag(
+            TENANT, made.id, NAME, at(made, to), USER, TAGGED, expected=at(made, at_), moved_at=since
+        )
+
+    times = [NOW]
+    put(catalog, made, at(made, 1))
+    for to, seen, time in ((2, 1, NOW), (1, 2, NOW), (2, 1, NOW - timedelta(days=1)), (1, 2, LATER)):
+        clock.time = time
+        done = move(to, seen, times[-1])
+        assert done is not None and done.is_changed
+        times.append(done.row.moved_at)
+    assert times == sorted(set(times)) and times[-1] == LATER
+    before = everything(catalog, made)
+    for since in times[:-1]:
+        assert move(3, 1, since) is None
+        assert not catalog.remove_tag(TENANT, made.id, NAME, UNTAGGED, expected=at(made, 1), moved_at=since)
+    assert not catalog.remove_tag(TENANT, made.id, NAME, UNTAGGED, expected=at(made, 2), moved_at=LATER)
+    assert everything(catalog, made) == before
+    assert catalog.remove_tag(TENANT, made.id, NAME, UNTAGGED, expected=at(made, 1), moved_at=LATER)
 
 
 @pytest.mark.parametrize("expected", [None, 2, "nowhere"])

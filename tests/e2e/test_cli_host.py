@@ -76,7 +76,7 @@ def test_what_the_command_line_commits_the_host_serves(program: Program, url: st
 
 READ = (
     "project list", "project show", "log", "show", "diff", "ls", "sessions", "status", "jobs list", "jobs show",
-    "health",
+    "tags", "health",
 )  # fmt: skip
 """What answers the same more than once: the very documents are compared, and of other operations their form."""
 
@@ -128,6 +128,7 @@ def test_json_of_a_command_that_changes_something_has_the_form_of_the_apis_answe
         same(("commit", mine, "-m", "two"), "POST", f"/sessions/{theirs}/commit", {"message": "two"})
     same(("commit", mine), "POST", f"/sessions/{theirs}/commit", {})  # nothing
     same(("restore", mine, "1"), "POST", f"/projects/{theirs}/restore", {"generation": 1})
+    same(("tag", mine, "1", "first"), "PUT", f"/projects/{theirs}/tags/first", {"generation": 1})
     same(("fork", mine, f"{mine}-2"), "POST", f"/projects/{theirs}/fork", {"name": f"{theirs}-2"})
     same(("project", "rename", f"{mine}-2", f"{mine}-3"), "PATCH", f"/projects/{theirs}-2", {"name": f"{theirs}-3"})
     job, other = make_job(program), make_job(program)
@@ -150,6 +151,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
     assert status == _get(f"{url}/api/v1/sessions/{session}/status")
     assert {one["change"] for one in status["differences"]} == {"added", "modified", "mode"}
     program("commit", session, "-m", "two", "--provenance", "model=example")
+    program("tag", project, "2", "release-1")
     at = f"{url}/api/v1/projects/{project}"
     for command, address in (
         (("project", "show", project), at),
@@ -167,6 +169,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
         (("diff", project, "1", "2"), f"{at}/diff?before=1&after=2"),
         (("ls", project, "--recursive"), f"{at}/tree?recursive=true"),
         (("ls", project, "docs", "--generation", "1"), f"{at}/tree/docs?generation=1"),
+        (("tags", project), f"{at}/tags"),
         (("jobs", "list"), f"{url}/api/v1/jobs"),
         (("jobs", "list", "--kind", "other", "--state", "running"), f"{url}/api/v1/jobs?kind=other&state=running"),
         (("jobs", "show", job), f"{url}/api/v1/jobs/{job}"),

@@ -260,7 +260,8 @@ def test_two_that_rewrap_at_once_finish_one_job(program: Program) -> None:
     ]
     for one in both:
         out, error = one.communicate(timeout=60)
-        assert (one.returncode, out.decode()) == (0, "12 data keys wrapped under file default version 2\n"), error
+        assert one.returncode == 0, error
+        assert re.fullmatch(r"\d+ data keys? wrapped under file default version 2\n", out.decode())
     (job,) = jobs(program)
     assert (job["state"], job["done"], job["pending"]) == ("done", 12, 0)
     items = program.json("jobs", "show", job["id"], "--items")["items"]

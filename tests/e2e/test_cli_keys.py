@@ -103,8 +103,8 @@ def test_keys_that_cannot_be_opened_are_named_and_the_others_are_rewrapped(progr
     assert named_commands(done.stderr.decode())[0][:2] == ["jobs", "work"]
     (program.folder / "aside").rename(program.folder / "workdir" / ".keystore" / "default" / "1.key")
     again = program("keys", "rewrap", "--rate", "7", **other)
-    assert b"2 data keys wrapped under file other version 2" in again.stdout, "run again, it goes on with what is left"
-    assert re.search(rb"goes on with job \w{26}, which was started .*, at its own rate\n", again.stderr)
+    assert b"1 data key wrapped under file other version 2" in again.stdout, "run again, it goes on with what is left"
+    assert re.search(rb"goes on with job \w{26}, which was started [^,]*\n", again.stderr)
     assert uses(status(0)) == [("file", "other", 2, 2, True)]
     assert program.json("project", "show", kept, **other)["name"] == "kept"
 

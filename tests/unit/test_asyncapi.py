@@ -202,3 +202,9 @@ def test_the_page_names_every_type_of_event_and_its_example_is_one() -> None:
     document = json.loads(example[1])
     validator(document["type"]).validate(document)
     assert set(document["data"]) == described_fields(document["type"])
+
+
+def test_the_data_of_a_tag_speaks_of_no_job() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    assert "job" not in str(schemas["TagData"])
+    assert "job" in schemas["JobData"]["properties"]["project_id"]["description"]

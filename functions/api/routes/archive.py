@@ -8,6 +8,7 @@ from anyio import to_thread
 from fastapi import Query, Request, Response
 from manifold_common.domain.api_address import API
 from manifold_common.domain.paths import ROOT, from_text
+from manifold_common.domain.tag import Named
 from manifold_common.services.archive import ArchiveFormat, ExportedArchive
 from manifold_common.shapes.changes import ImportedArchive
 from manifold_common.shapes.intent import Intent
@@ -61,8 +62,9 @@ async def download_archive(
 
     Takes Range (one range of bytes), If-None-Match and If-Range.
     """
-    known, found = await to_thread.run_sync(_found, caller, project, archive_format, generation)
-    validators = of_archive(found)
+    named = named_if(generation)
+    known, found = await to_thread.run_sync(_found, caller, project, archive_format, named)
+    validators = of_archive(found).asked_by(named)
     headers = {
         "Accept-Ranges": "bytes",
         "Content-Disposition": attachment(f"{known.name}-{found.generation}.{archive_format.value}".encode()),
@@ -83,10 +85,10 @@ async def download_archive(
 
 
 def _found(
-    caller: Call, project: str, archive_format: ArchiveFormat, generation: str | None
+    caller: Call, project: str, archive_format: ArchiveFormat, named: Named | None
 ) -> tuple[Project, ExportedArchive]:
     known = caller.project(project)
-    number = caller.generation(known.id, named_if(generation))
+    number = caller.generation(known.id, named)
     return known, caller.manifold.archives.export(caller.principal, known.id, archive_format, number)
 
 

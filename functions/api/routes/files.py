@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 from manifold_common.domain.api_address import API
+from manifold_common.domain.tag import Named
 from manifold_common.services.projects.edits import Delete, PutFile
 from manifold_common.services.projects.history import OpenFile
 from manifold_common.shapes.changes import Edited
@@ -44,9 +45,10 @@ _UPLOAD = {"requestBody": {"required": True, "content": _BYTES}}
 @router.get("/files/{path:rest}", response_class=Response, responses={**_FOUND, **responses(404, 416)})
 def read_file(request: Request, caller: Caller, project: ProjectRef, generation: At = None) -> Response:
     """Read a file. Takes Range (one range of bytes), If-None-Match and If-Range."""
-    file = _open(request, caller, project, generation)
+    named = named_if(generation)
+    file = _open(request, caller, project, named)
     headers = _headers(file, caller)
-    check_read(request.headers, of_file(file), headers)
+    check_read(request.headers, of_file(file).asked_by(named), headers)
     wanted = requested_range(request.headers, file.etag)
     status, start, length = 200, 0, file.size
     if wanted is not None:
@@ -60,9 +62,10 @@ def read_file(request: Request, caller: Caller, project: ProjectRef, generation:
 @router.head("/files/{path:rest}", response_class=Response, responses={200: _FOUND[200], **responses(404)})
 def look_at_file(request: Request, caller: Caller, project: ProjectRef, generation: At = None) -> Response:
     """Say what reading the file would answer, without its content."""
-    file = _open(request, caller, project, generation)
+    named = named_if(generation)
+    file = _open(request, caller, project, named)
     headers = _headers(file, caller)
-    check_read(request.headers, of_file(file), headers)
+    check_read(request.headers, of_file(file).asked_by(named), headers)
     headers["Content-Length"] = str(file.size)
     return Response(headers=headers, media_type=media_type_of(file.path))
 
@@ -139,11 +142,9 @@ async def _write(
     return await caller.api.bodies.run(request, work)
 
 
-def _open(request: Request, caller: Call, project: str, generation: str | None) -> OpenFile:
+def _open(request: Request, caller: Call, project: str, named: Named | None) -> OpenFile:
     path, known = trailing_path(request.scope), caller.project_id(project)
-    return caller.manifold.history.open_file(
-        caller.principal, known, path, caller.generation(known, named_if(generation))
-    )
+    return caller.manifold.history.open_file(caller.principal, known, path, caller.generation(known, named))
 
 
 def _headers(file: OpenFile, caller: Call) -> dict[str, str]:

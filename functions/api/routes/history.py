@@ -86,8 +86,8 @@ def get_commit(
     if named == 0:
         raise InvalidInput("generation 0 is the empty project: no commit made it", hint="commits count from 1")
     found = caller.manifold.history.commit(caller.principal, known, caller.generation(known, named))
-    made = of_generation(Point(found.generation, found.id), found.created_at)
-    check_read(request.headers, made, response.headers)
+    validators = of_generation(Point(found.generation, found.id), found.created_at).asked_by(named)
+    check_read(request.headers, validators, response.headers)
     return found
 
 

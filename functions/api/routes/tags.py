@@ -12,7 +12,7 @@ from manifold_common.shapes.cursors import Content, Cursors
 from manifold_common.shapes.tags import SetTag, Tag, TagPage
 
 from functions.api.caller import Caller, ProjectRef
-from functions.api.conditions import check_read, check_tag
+from functions.api.conditions import check_read, check_tag, creates_only
 from functions.api.paging import DEFAULT_PAGE, After, Limit, page_of
 from functions.api.problem import responses
 from functions.api.shaped import Router, also
@@ -38,7 +38,7 @@ def list_tags(caller: Caller, project: ProjectRef, limit: Limit = DEFAULT_PAGE, 
 
 @router.get("/{tag}", responses=responses(404))
 def get_tag(request: Request, response: Response, caller: Caller, project: ProjectRef, tag: TagRef) -> Tag:
-    """Return one tag. Its ETag is the generation that it names, with its commit, ready for If-Match."""
+    """Return one tag. Its ETag is the generation that it names, with its commit, and since when it does."""
     found = caller.manifold.tags.get(caller.principal, caller.project_id(project), parse_tag_name(tag))
     check_read(request.headers, of_tag(found), response.headers)
     return found
@@ -52,13 +52,14 @@ def get_tag(request: Request, response: Response, caller: Caller, project: Proje
 def set_tag(
     request: Request, response: Response, caller: Caller, project: ProjectRef, tag: TagRef, body: SetTag
 ) -> Tag:
-    """Give a generation a name. A tag that names another one is moved by If-Match alone, from where that says.
+    """Give a generation a name. A tag that names another one is moved by If-Match alone, from what that names.
 
     Where it names that generation already, nothing is changed. `If-None-Match: *` only makes it.
     """
     tags, known, name = caller.manifold.tags, caller.project_id(project), parse_tag_name(tag)
-    expected = check_tag(request.headers, tags.find(caller.principal, known, name))
-    done, is_new = tags.set(caller.principal, known, name, body.generation, expected=expected)
+    seen = tags.find(caller.principal, known, name)
+    expected, only_new = check_tag(request.headers, seen, moves=True), creates_only(request.headers)
+    done, is_new = tags.set(caller.principal, known, name, body.named, expected=expected, only_new=only_new)
     tell_tag(response, known, done, is_new=is_new)
     return done
 

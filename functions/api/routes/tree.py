@@ -66,7 +66,8 @@ def _list(
     listing = caller.manifold.history.list_tree(
         caller.principal, known, folder, chosen, recursive=recursive, wanted=wanted, pinned=pinned
     )
-    check_read(request.headers, of_generation(listing.point, listing.made_at), response.headers)
+    validators = of_generation(listing.point, listing.made_at).asked_by(named)
+    check_read(request.headers, validators, response.headers)
     some = [TreeEntry.at(*item) for item in listing.entries[start : start + limit + 1]]
     items, more = page_of(some, limit)
     last = (TreePoint(*listing.point), start + len(items))

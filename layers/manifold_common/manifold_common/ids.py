@@ -25,7 +25,7 @@ MAX_GENERATION = 10**GENERATION_DIGITS - 1
 # The last character stands for the last three bits alone, so that an id has one spelling.
 _ENCODED = r"\A[a-z2-7]{25}[aeimquy4]\Z"
 _REQUEST = r"\A[A-Za-z0-9._:@/+=-]{1,128}\Z"
-_TAG = r"\A(?![Hh][Ee][Aa][Dd]\Z)[A-Za-z][A-Za-z0-9._-]{0,63}\Z"
+TAG = r"\A(?![Hh][Ee][Aa][Dd]\Z)[A-Za-z][A-Za-z0-9._-]{0,63}\Z"
 SLUG = r"\A(?!.*\.\.)[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?\Z"
 
 TenantId = NewType("TenantId", Annotated[str, Meta(pattern=SLUG)])
@@ -50,7 +50,7 @@ ChunkId = NewType("ChunkId", Annotated[bytes, Meta(min_length=CHUNK_ID_BYTES, ma
 """Keyed BLAKE3-256 of a chunk's bytes: 32 bytes."""
 RequestId = NewType("RequestId", Annotated[str, Meta(pattern=_REQUEST)])
 """A caller's own name for a request: a second one of that name is the first one again."""
-TagName = NewType("TagName", Annotated[str, Meta(pattern=_TAG)])
+TagName = NewType("TagName", Annotated[str, Meta(pattern=TAG)])
 """A name for a generation. It begins with a letter, as no number does; ``head`` would be the newest one."""
 Generation = NewType("Generation", Annotated[int, Meta(ge=0, le=MAX_GENERATION)])
 """A project's commit number, 0 while it is empty."""
@@ -169,9 +169,9 @@ def parse_request_id(text: str) -> RequestId:
 
 def parse_tag_name(text: str) -> TagName:
     """Raises InvalidInput unless ``text`` can name a tag."""
-    if not re.match(_TAG, text):
+    if not isinstance(text, str) or not re.match(TAG, text):
         raise InvalidInput(
-            f"{text[:80]!r} cannot be a tag's name",
+            f"{str(text)[:80]!r} cannot be a tag's name",
             hint="use 1 to 64 letters, digits and . _ -, beginning with a letter; head is no name for a tag",
         )
     return TagName(text)

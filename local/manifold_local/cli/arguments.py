@@ -21,7 +21,7 @@ from manifold_local.cli.completion import complete_project, complete_session, co
 if TYPE_CHECKING:
     from manifold_common.domain.tag import Named as Named
 else:
-    Named = object  # Typer takes no unions, and does not look at what a parser makes
+    Named = str  # Typer takes no unions, and does not look at what a parser makes
 
 MAX_PROVENANCE_BYTES = 1024 * 1024
 

@@ -84,7 +84,11 @@ def _print(call: Call, documents: Sequence[Mapping[str, Any]]) -> None:
             who = safe(user_of(document["data"]) or "-")
             what = document["type"].removeprefix("manifold.")
             at, data = human_time(datetime.fromisoformat(document["time"])), document["data"]
-            more = f"kind {data['kind']}" if is_of_job(document["type"]) else f"generation {int(document['sequence'])}"
+            more = f"generation {data.get('generation', int(document['sequence']))}"
+            if is_of_job(document["type"]):
+                more = f"kind {data['kind']}"
+            elif "tag" in data:
+                more = f"tag {safe(data['tag'])} of {more}"
             print_line(f"{at}  {what:16}  {document['partitionkey']}  {more}  by {who}")
     flush()
 

@@ -11,7 +11,7 @@ from manifold_common.domain.history import Point
 from manifold_common.domain.listing import CommitFilter, Fact, TreeFilter
 from manifold_common.domain.tree import DIRECTORY, SYMLINK
 from manifold_common.domain.wording import plural
-from manifold_common.errors import NotFound
+from manifold_common.errors import ManifoldError, NotFound
 from manifold_common.ids import Generation, ProjectId, parse_session_id, parse_user_id
 from manifold_common.shapes.history import Kind, kind_of
 
@@ -46,6 +46,8 @@ from manifold_local.cli.output import (
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.domain.tree import Difference
+
+    from manifold_local.cli.backend import Backend
 
 
 PatchOption = Annotated[bool, typer.Option("--patch", "-p", help="Print a patch, as 'git apply' takes it.")]
@@ -94,15 +96,26 @@ def log(
         known = backend.project(project).id
         wanted = CommitFilter(by, of, since, until, backend.generation(known, before), changed, known_fact)
         shown = backend.log(known, wanted, limit, cursor)
-        tags = [] if call.json else backend.tags(known)
+        tags = {} if call.json else _tags(call, backend, known)
 
     def say() -> None:
         for entry in shown.items:
-            print_log_entry(entry, [tag.name for tag in tags if tag.point == Point(entry.generation, entry.id)])
+            print_log_entry(entry, tags.get(Point(entry.generation, entry.id), []))
         if not shown.items:
             call.note("there are no commits")
 
     call.answer(shown, say)
+
+
+def _tags(call: Call, backend: Backend, project: ProjectId) -> dict[Point, list[str]]:
+    """Return the names of each generation; none where they cannot be had: the log itself can."""
+    names: dict[Point, list[str]] = {}
+    try:
+        for tag in backend.tags(project):
+            names.setdefault(tag.point, []).append(tag.name)
+    except ManifoldError as error:
+        call.warn(f"tags cannot be shown: {error}")
+    return names
 
 
 def diff(

@@ -103,7 +103,7 @@ def print_job(job: Job) -> None:
             (job.done, "done"),
             (job.skipped, "with nothing to be done"),
             (job.failed, "failed"),
-            (job.pending, "to be done"),
+            (job.pending, "left undone" if job.state is JobState.CANCELLED else "to be done"),
         )
         if count
     ]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from manifold_common.domain.job import JobState
+from manifold_common.domain.job import MAX_RATE, MIN_RATE, JobState
 from manifold_common.domain.wording import plural
+from manifold_common.errors import InvalidInput
 
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _SHOWN = 20
 """Keys in a list for people."""
 _PAGE = 500
-_MOST_RATE = 1e6
 
 
 def _rate(text: str) -> float:
@@ -35,8 +35,8 @@ def _rate(text: str) -> float:
         rate = float(text)
     except ValueError:
         rate = 0.0
-    if not 0 < rate <= _MOST_RATE:
-        raise typer.BadParameter(f"{text!r} is no rate: give a number above 0")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise typer.BadParameter(f"{text!r} is no rate: give a number from {MIN_RATE:g} to {MAX_RATE:,.0f}")
     return rate
 
 
@@ -130,7 +130,12 @@ def rewrap(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", metavar="N", parser=_rate, help="Keys per second at most, of all workers together."),
+        typer.Option(
+            "--rate",
+            metavar="N",
+            parser=_rate,
+            help="Keys per second at most, of all workers together; also for a rewrap that is under way.",
+        ),
     ] = None,
 ) -> None:
     """Wrap data keys anew that are not under the current master key.
@@ -142,6 +147,8 @@ def rewrap(
     from manifold_common.shapes.keys import DataKey, MasterKey, Rewrapped, RewrapPlan
 
     with call.manifold() as manifold:
+        if dry_run and rate is not None:
+            raise InvalidInput("--rate is about doing it", hint="leave out --rate or --dry-run")
         target = manifold.rewrap if to is None else manifold.rewrap.to(to)
         current = target.required_kek()
         if dry_run:
@@ -159,8 +166,7 @@ def rewrap(
         params = {name: value for name, value in (("project", project), ("to", to)) if value is not None}
         begun = manifold.jobs.start(call.principal, "rewrap", params, rate=rate)
         if not begun.is_new:
-            kept = ", at its own rate" if rate not in (None, begun.job.rate) else ""
-            call.note(f"goes on with job {begun.job.id}, which was started {human_time(begun.job.created_at)}{kept}")
+            call.note(f"goes on with job {begun.job.id}, which was started {human_time(begun.job.created_at)}")
         work_on(call, manifold, call.principal, begun.job.id)
         job = manifold.jobs.get(call.principal, begun.job.id)
         troubles = list(manifold.jobs.troubles(call.principal, job.id))
@@ -169,7 +175,7 @@ def rewrap(
             current = target.required_kek()
 
     def say() -> None:
-        print_line(f"{plural(job.done, 'data key')} wrapped under {_kek_text(current)}")
+        print_line(f"{plural(job.done - begun.job.done, 'data key')} wrapped under {_kek_text(current)}")
         for item in troubles:
             if item.item in records:  # or else it is gone meanwhile
                 _say_trouble(records[item.item], became(item, "stays as it was"), error_text(item))

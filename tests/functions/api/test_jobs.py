@@ -101,7 +101,7 @@ def test_a_job_is_started_joined_and_done(api: Api) -> None:
     assert shown.headers["etag"] == begun.headers["etag"] == f'W/"{job["id"]}-running-{job["revision"]}"'
 
     joined = api.post(JOBS, json={"kind": "rewrap", "params": {}, "rate": 5})
-    assert (joined.status_code, joined.json()["id"], joined.json()["rate"]) == (200, job["id"], None)
+    assert (joined.status_code, joined.json()["id"], joined.json()["rate"]) == (200, job["id"], 5)
     assert "location" not in joined.headers and joined.headers["etag"] == tag_of(api, job["id"])
 
     assert work(api.manifold) == 3

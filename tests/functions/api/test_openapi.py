@@ -85,6 +85,22 @@ def test_headers_that_matter_are_declared(document: dict[str, Any]) -> None:
             assert headers >= {"Range", "If-None-Match", "If-Range"}
 
 
+def test_a_tag_is_described_as_what_it_is_and_not_as_a_state_of_the_project(document: dict[str, Any]) -> None:
+    tag = document["paths"]["/api/v1/projects/{project}/tags/{tag}"]
+    for method in ("get", "put", "delete"):
+        parameters = {one["name"]: one for one in tag[method]["parameters"]}
+        assert re.match(parameters["tag"]["schema"]["pattern"], "release-1")
+        assert not re.match(parameters["tag"]["schema"]["pattern"], "7")
+        for name in ("If-Match", "If-Modified-Since", "If-Unmodified-Since"):
+            assert "project" not in parameters.get(name, {}).get("description", ""), (method, name)
+    said = tag["get"]["responses"]["200"]["headers"]["Last-Modified"]["$ref"].rpartition("/")[2]
+    assert "tag" in document["components"]["headers"][said]["description"]
+    for status in ("200", "201"):
+        assert "Last-Modified" not in tag["put"]["responses"][status]["headers"]
+    number, name = document["components"]["schemas"]["SetTag"]["properties"]["generation"]["anyOf"]
+    assert (number["minimum"], name["type"]) == (1, "string")
+
+
 def test_the_answers_are_what_the_description_says(api: Api, document: dict[str, Any]) -> None:
     api.project()
     api.put("/api/v1/projects/demo/files/a", content=b"x")

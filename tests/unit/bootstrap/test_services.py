@@ -52,6 +52,7 @@ def test_threads_that_ask_at_once_get_the_same_service(make_manifold: MakeManifo
         providers={},
         links=None,
         served=None,
+        work_queues={},
         listens=False,
         caches=False,
         warnings=[],

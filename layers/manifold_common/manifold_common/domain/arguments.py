@@ -74,6 +74,13 @@ def optional_seen(value: Seen | None, name: str) -> Seen | None:
     return None if value is None else checked_seen(value, name)
 
 
+def optional_point(value: Point | None, name: str) -> Point | None:
+    """Raises InvalidInput unless ``value`` is a ``Point`` or ``None``."""
+    if value is not None and not isinstance(value, Point):
+        raise InvalidInput(f"{name} {_shown(value)} is no Point", hint="use a Point of a generation and its commit")
+    return value
+
+
 def checked_count(value: int, name: str) -> int:
     """Raises InvalidInput unless ``value`` is a whole number from 0."""
     if type(value) is not int or value < 0:

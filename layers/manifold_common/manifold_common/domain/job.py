@@ -73,6 +73,9 @@ SUSPECT_AFTER: Final = 3
 """Workers lost at an item, after which it is worked on alone: it may be what they die of."""
 GIVEN_UP_AFTER: Final = 8
 """Workers lost at an item, after which it has failed."""
+MIN_RATE: Final = 0.001
+MAX_RATE: Final = 1_000_000.0
+"""Items per second that a job's rate may be."""
 SPEED_SECONDS: Final = 5.0
 """Over how long the speed of a job is measured, at least."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from typing import Final, TypeAlias
 
 from manifold_common.domain.arguments import MAX_GENERATION, checked_generation
@@ -15,6 +16,14 @@ MAX_TAGS: Final = 1000
 Named: TypeAlias = Generation | TagName
 """A generation, by its number or by a tag."""
 
+
+class Wherever(Enum):
+    """Stands for where a tag is that is to be changed, for who does not care, as long as it is there."""
+
+    WHEREVER = "*"
+
+
+HOW_TO_NAME: Final = "write its number, such as 7, or the name of a tag"
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,15})\Z")
 
 
@@ -25,9 +34,7 @@ def parse_named(text: str) -> Named:
     try:
         return parse_tag_name(text)
     except InvalidInput:
-        raise InvalidInput(
-            f"{text[:60]!r} is not a generation", hint="write its number, such as 7, or the name of a tag"
-        ) from None
+        raise InvalidInput(f"{text[:60]!r} is not a generation", hint=HOW_TO_NAME) from None
 
 
 def checked_named(value: Named, name: str) -> Named:

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from manifold_common.domain.tag import HOW_TO_NAME
 from manifold_common.errors import InvalidInput
+from manifold_common.ids import TAG
 from manifold_common.shapes.json_text import fault_of
 
 T = TypeVar("T")
@@ -22,6 +24,8 @@ _PLACE = re.compile(r" - at `\$(.*)`\Z", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _WRONG_CHOICE = re.compile(r"Invalid (?:enum )?value ")
+_NO_TAG = f" matching regex {TAG!r}"
+"""Tags are named in place of generations alone."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,60}\Z")
 
 
@@ -95,6 +99,8 @@ class Reading:
             place, reason = _below(place, found[1]), "there is no such field"
         elif found := _MISSING.fullmatch(reason):
             place, reason = _below(place, found[1]), "it is missing"
+        elif reason.endswith(_NO_TAG):
+            reason = f"it is not a generation: {HOW_TO_NAME}"
         elif _WRONG_CHOICE.match(reason):
             reason = "it is none of the values that this field takes"
         return self.refusal(place, f"{reason[:1].lower()}{reason[1:]}")

@@ -18,7 +18,7 @@ Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 
 class EventData(Answer, frozen=True, kw_only=True):
-    """What happened. Fields from ``session_id`` on are a commit's, ``tag`` is a tag's, those from ``job_id`` on a job's."""
+    """What happened. From ``session_id`` on, fields are a commit's, ``tag`` is a tag's, from ``job_id`` on a job's."""
 
     tenant_id: TenantId
     project_id: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from manifold_common.domain.job import ItemState, JobState
+from manifold_common.domain.job import MAX_RATE, MIN_RATE, ItemState, JobState
 from manifold_common.ids import JobId, ProjectId, UserId
 from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request
 from manifold_common.shapes.page import Page
@@ -43,7 +43,7 @@ class StartJob(Request, frozen=True):
         dict[str, Any],
         Meta(max_length=64, description="What the kind takes (docs/jobs.md); all of it may be left out."),
     ] = {}
-    rate: Annotated[float, Meta(gt=0, le=1e6, description=_RATE)] | None = None
+    rate: Annotated[float, Meta(ge=MIN_RATE, le=MAX_RATE, description=_RATE)] | None = None
 
 
 class JobItem(Dated, frozen=True):

@@ -151,6 +151,18 @@ def test_speed_and_time_left_are_told_once_they_are_known(shop: Workshop) -> Non
     told = shop.now(job)
     assert told.per_second is not None and 4 <= told.per_second <= 7
     assert told.seconds_left is not None and told.seconds_left == pytest.approx(told.pending / told.per_second)
+    shop.jobs.pause(LOCAL_PRINCIPAL, job)
+    shop.clock.advance(1000)
+    resumed = shop.jobs.resume(LOCAL_PRINCIPAL, job)
+    assert (resumed.per_second, resumed.seconds_left) == (None, None), "it is measured anew"
+    slow = shop.jobs.start(LOCAL_PRINCIPAL, "toy", {"name": ""}, rate=0.01).job
+    assert (slow.id, slow.rate) == (job, 0.01)
+    shop.clock.advance(6)
+    shop.worker.step(shop.jobs.row(LOCAL_PRINCIPAL.tenant, job))
+    told = shop.now(job)
+    assert told.per_second is not None and told.seconds_left is not None
+    assert told.seconds_left >= told.pending / 0.01 * 0.99, "no faster than its rate"
+    shop.jobs.start(LOCAL_PRINCIPAL, "toy", {"name": ""}, rate=1e6)
     shop.run()
     assert (shop.now(job).per_second, shop.now(job).seconds_left) == (None, None), "it is over"
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
 import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL, Principal
 from manifold_common.domain.history import Point
 from manifold_common.domain.named_request import NamedRequest
-from manifold_common.domain.tag import Named, parse_named
+from manifold_common.domain.tag import Named, Wherever, parse_named
 from manifold_common.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, TagName, TenantId, UserId
 from manifold_common.ports.catalog import TagSet
 from manifold_common.services.projects.edits import MakeFolder
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.tags import Tag
 
 from tests.support.manifold import MakeManifold
 from tests.support.work import cat, new_project, paths, put
@@ -107,6 +112,29 @@ def test_a_tag_that_is_moved_between_two_looks_is_not_said_to_be_anywhere(
         manifold.tags.set(ME, project, NAME, Generation(1))
 
 
+def test_a_tag_that_is_to_be_changed_wherever_it_is_has_to_be_there(manifold: Manifold, project: ProjectId) -> None:
+    with pytest.raises(PreconditionFailed):
+        manifold.tags.set(ME, project, NAME, Generation(1), expected=Wherever.WHEREVER)
+    with pytest.raises(PreconditionFailed):
+        manifold.tags.remove(ME, project, NAME, expected=Wherever.WHEREVER)
+    manifold.tags.set(ME, project, NAME, Generation(1))
+    moved, is_new = manifold.tags.set(ME, project, NAME, Generation(2), expected=Wherever.WHEREVER)
+    assert (moved.generation, is_new) == (2, False)
+    assert manifold.tags.remove(ME, project, NAME, expected=Wherever.WHEREVER) == moved
+
+
+def test_a_tag_that_others_move_over_and_over_is_not_waited_for_without_end(
+    manifold: Manifold, project: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifold.tags.set(ME, project, NAME, Generation(1))
+    monkeypatch.setattr(manifold.context.catalog, "set_tag", lambda *_, **__: None)
+    monkeypatch.setattr(manifold.context.catalog, "remove_tag", lambda *_, **__: False)
+    with pytest.raises(PreconditionFailed):
+        manifold.tags.set(ME, project, NAME, Generation(2), expected=Wherever.WHEREVER)
+    with pytest.raises(PreconditionFailed):
+        manifold.tags.remove(ME, project, NAME)
+
+
 def test_a_name_that_is_not_there_is_told_with_those_that_may_be_meant(manifold: Manifold, project: ProjectId) -> None:
     for name in ("release-1", "stable"):
         manifold.tags.set(ME, project, TagName(name), Generation(1))
@@ -151,6 +179,29 @@ def test_any_other_text_names_none(text: str) -> None:
         parse_named(text)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda tags, project: tags.set(LOCAL_PRINCIPAL, project, 5, 1),
+        lambda tags, project: tags.set(LOCAL_PRINCIPAL, project, "name", 1, expected=1),
+        lambda tags, project: tags.get(LOCAL_PRINCIPAL, project, 5),
+        lambda tags, project: tags.find(LOCAL_PRINCIPAL, project, b"name"),
+        lambda tags, project: tags.remove(LOCAL_PRINCIPAL, project, "name", expected="1"),
+        lambda tags, project: tags.page(LOCAL_PRINCIPAL, project, limit="x"),
+        lambda tags, project: tags.page(LOCAL_PRINCIPAL, project, after_name=1),
+        lambda tags, project: tags.resolve(LOCAL_PRINCIPAL, project, -1),
+        lambda tags, project: tags.resolve(LOCAL_PRINCIPAL, project, 1.5),
+        lambda tags, project: tags.resolve(LOCAL_PRINCIPAL, project, b"name"),
+    ],
+)
+def test_what_is_no_argument_is_refused_before_anything_is_done(
+    manifold: Manifold, project: ProjectId, call: Callable[[Any, ProjectId], object]
+) -> None:
+    with pytest.raises(InvalidInput):
+        call(manifold.tags, project)
+    assert manifold.tags.all(LOCAL_PRINCIPAL, project) == []
+
+
 def test_a_project_of_somebody_else_has_no_tags_to_see_or_set(manifold: Manifold, project: ProjectId) -> None:
     found, _ = manifold.tags.set(ME, project, NAME, Generation(1))
     tags = manifold.tags
@@ -189,3 +240,11 @@ def test_a_fork_of_a_tagged_project_has_its_own_names(manifold: Manifold, projec
     manifold.tags.set(ME, fork, NAME, Generation(2))
     assert manifold.tags.resolve(ME, project, NAME) == 1
     assert paths(manifold, fork, manifold.tags.resolve(ME, fork, NAME)) == {b"a", b"own"}
+
+
+def test_no_server_can_have_a_tag_name_the_empty_project(manifold: Manifold, project: ProjectId) -> None:
+    tag, _ = manifold.tags.set(LOCAL_PRINCIPAL, project, TagName("first"), Generation(1))
+    told = msgspec.to_builtins(tag)
+    assert msgspec.convert(told, Tag) == tag
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({**told, "generation": 0}, Tag)

@@ -169,8 +169,11 @@ class Jobs(Protocol):
         Returns the job as it is now; ``None``: it is gone.
         """
 
-    def retry_job(self, tenant: TenantId, job: JobId) -> JobRow | None:
+    def retry_job(self, tenant: TenantId, job: JobId, *, rate: float | None = None) -> JobRow | None:
         """Have what has failed, and what rests, tried again at once; a job that had failed runs again.
+
+        Args:
+            rate: its rate from now on; ``None``: it keeps the one that it has.
 
         A cancelled job stays as it is. Returns the job as it is now; ``None``: it is gone.
 

@@ -28,7 +28,7 @@ class TagRow:
     """Who set it last."""
     created_at: datetime
     moved_at: datetime
-    """When it came to where it is."""
+    """When it came to where it is: later each time that it is moved, so that it tells the tag's states apart."""
 
     @property
     def point(self) -> Point:
@@ -54,12 +54,14 @@ class Tags(Protocol):
         event: OutboxEvent,
         *,
         expected: Point | None,
+        moved_at: datetime | None = None,
     ) -> TagSet | None:
         """Make a tag, or move it, and write the event.
 
         Args:
             point: with its commit.
             expected: where it has to be; ``None``: there has to be none of that name.
+            moved_at: since when it has to be there; ``None``: no matter.
 
         Returns:
             The tag as it is now, also where it was at ``point`` already, which changes nothing. ``None``: it is neither
@@ -72,9 +74,19 @@ class Tags(Protocol):
         """
 
     def remove_tag(
-        self, tenant: TenantId, project: ProjectId, name: TagName, event: OutboxEvent, *, expected: Point
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        name: TagName,
+        event: OutboxEvent,
+        *,
+        expected: Point,
+        moved_at: datetime | None = None,
     ) -> bool:
-        """Remove a tag that is at ``expected``. Returns whether it was there. Raises NotFound: no such project."""
+        """Remove a tag that is at ``expected``, and that since ``moved_at`` if that is given.
+
+        Returns whether it was there. Raises NotFound: no such project.
+        """
 
     def find_tag(self, tenant: TenantId, project: ProjectId, name: TagName) -> TagRow | None:
         """Return the tag of that name, of a living project."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -19,15 +20,15 @@ def job_answer(row: JobRow, now: datetime, troubled: Sequence[ItemRow] = ()) -> 
     Args:
         troubled: items of it that have met an error.
     """
-    speed = _speed(row, now) if row.state is JobState.RUNNING else None
-    left = row.pending / speed if speed and row.is_planned else None
+    speed = _speed(row, now) if row.state is JobState.RUNNING and row.trouble_code is None else None
+    left = row.pending / min(speed, row.rate or speed) if speed and row.is_planned else None
     trouble = None
     if row.trouble_code is not None:
         trouble = JobTrouble(error=row.trouble_code, message=row.trouble_text, retry_at=row.rests_until)
     return Job(
         id=row.job,
         kind=row.kind,
-        params=msgspec.json.decode(row.params),
+        params=_params(row),
         user=row.user,
         project=row.project,
         state=row.state,
@@ -61,9 +62,18 @@ def item_answer(row: ItemRow) -> JobItem:
     )
 
 
+def _params(row: JobRow) -> dict[str, Any]:
+    """Return what it was asked for with; nothing, where somebody else has written the row."""
+    try:
+        found = msgspec.json.decode(row.params)
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _speed(row: JobRow, now: datetime) -> float | None:
-    """Return items per second of late; until that was measured, since the job runs."""
-    if row.speed is not None:
+    """Return items per second of late; until that was measured, since the job was started, if it has run since."""
+    if row.speed is not None or row.running_since != row.created_at:
         return row.speed
     seconds = (now - row.running_since).total_seconds()
     return row.finished / seconds if row.finished and seconds > 0 else None

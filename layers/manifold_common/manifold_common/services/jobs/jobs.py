@@ -21,6 +21,8 @@ from manifold_common.shapes.decode import Reading
 from manifold_common.shapes.jobs import Job, JobItem, JobParams
 
 _PAGE = 100
+_FORGOTTEN_AT_ONCE = 10
+"""Jobs, each of which may have many items."""
 _TROUBLES = 20
 _MAX_PARAMS = 2000
 """An index holds them."""
@@ -73,11 +75,11 @@ class Jobs:
         rate: float | None = None,
         only_new: bool = False,
     ) -> Begun:
-        """Start a job, or join an equal one that is not over: what rests of it is then tried at once.
+        """Start a job, or join an equal one that is not over: what rests or has failed of it is then tried at once.
 
         Args:
             params: as ``JobParams`` of the kind.
-            rate: items per second at most; an equal one keeps its own.
+            rate: items per second at most, also of an equal one, which else keeps its own.
             only_new: join none.
 
         Raises:
@@ -102,7 +104,7 @@ class Jobs:
         if not is_new and only_new:
             raise AlreadyExists(f"job {row.job} does the same, and is not over", hint=_LIST, job=row.job)
         if not is_new:
-            row = self._context.catalog.retry_job(row.tenant, row.job) or row
+            row = self._context.catalog.retry_job(row.tenant, row.job, rate=rate) or row
         self._announce(row)
         return Begun(self._told(row), is_new)
 
@@ -188,9 +190,9 @@ class Jobs:
         """Remove jobs whose end is long ago; return how many. ``stop`` is asked before each few."""
         forgotten = 0
         while not stop():
-            count = self._context.catalog.forget_jobs(self._kept.total_seconds(), limit=_PAGE)
+            count = self._context.catalog.forget_jobs(self._kept.total_seconds(), limit=_FORGOTTEN_AT_ONCE)
             forgotten += count
-            if count < _PAGE:
+            if count < _FORGOTTEN_AT_ONCE:
                 break
         return forgotten
 

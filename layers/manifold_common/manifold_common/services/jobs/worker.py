@@ -20,7 +20,15 @@ from typing import Final, TypeAlias
 
 from manifold_common.domain.job import GIVEN_UP_AFTER, ItemState, JobState
 from manifold_common.domain.panic import panics_as_errors
-from manifold_common.errors import ConfigError, ErrorKind, InternalError, ManifoldError, WorkerLost, open_text
+from manifold_common.errors import (
+    ConfigError,
+    ErrorKind,
+    InternalError,
+    InvalidInput,
+    ManifoldError,
+    WorkerLost,
+    open_text,
+)
 from manifold_common.ports.catalog import ClaimedItem, ItemReport, JobRow
 from manifold_common.services.context import Context
 from manifold_common.services.jobs.kind import JobKind
@@ -87,7 +95,7 @@ class JobWorker:
             for job in self._context.catalog.jobs_at_work(kinds, limit=_JOBS_AT_ONCE):
                 if stop():
                     break
-                steps.append(self.step(job, stop=stop))
+                steps.append(self._step_alone(job, stop))
                 heed(job.kind, steps[-1])
             finished += sum(step.finished for step in steps)
             if not any(step.moved for step in steps):
@@ -162,6 +170,14 @@ class JobWorker:
         if job.is_planned or job.state is not JobState.RUNNING:
             return Step(job, moved=False)
         return self._plan(job, kind)
+
+    def _step_alone(self, job: JobRow, stop: Stop) -> Step:
+        """As ``step``. A job whose row is not as anybody of ours writes it holds up no other: it rests."""
+        try:
+            with _faults_as_errors(job):
+                return self.step(job, stop=stop)
+        except (InternalError, InvalidInput) as error:  # what else the catalog raises, it would raise of every job
+            return self._rest(job, error)
 
     def _make(self, job: JobRow) -> JobKind:
         if job.kind not in self._kinds:

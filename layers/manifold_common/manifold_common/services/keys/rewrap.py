@@ -60,33 +60,53 @@ class Rewrap:
             raise InvalidInput(
                 f"the key provider {name[:64]!r} is not configured",
                 hint=f"configured: {', '.join(self._providers) or 'none'}; 'manifold config show' has the settings",
+                field="params.to",
             )
-        return Rewrap(self._context, self._providers, provider.with_key(key) if slash else provider)
+        try:
+            return Rewrap(self._context, self._providers, provider.with_key(key) if slash else provider)
+        except ConfigError as error:
+            raise InvalidInput(error.message, hint=error.hint, field="params.to") from None
 
     def rotate(self) -> Kek:
         """Make a new version of the current KEK, which wraps new data keys from now on. Returns it.
 
         Raises:
-            ConfigError: new projects are not encrypted. KeyUnavailable: also where the service does not allow it.
+            InvalidInput: new projects are not encrypted. KeyUnavailable: also where the service does not allow it, or
+                lacks a version that data keys name.
         """
+        self._require_known_versions()
         version = self.require_target().rotate()
         return self.required_kek()._replace(key_version=version)
+
+    def _require_known_versions(self) -> None:
+        """Raises KeyUnavailable: the provider has lost what it wrapped with. A new version would take the number, and
+        what it wraps would not open any more once the lost one is back."""
+        kek = self.required_kek()
+        for record in keys_not_under(self._context.catalog, kek):
+            wrapped = record.wrapped
+            if wrapped.kek[:2] == kek[:2] and wrapped.key_version > kek.key_version:
+                raise KeyUnavailable(
+                    f"data key {record.dek} of project {record.project} is wrapped under version {wrapped.key_version} "
+                    f"of the {kek.provider} key {kek.key_name!r}, of which there "
+                    + (f"is only version {kek.key_version}" if kek.key_version else "is none"),
+                    hint="bring the master key back from its backup first; 'manifold keys status' has more",
+                )
 
     def made_at(self) -> datetime | None:
         """Return when the KEK was made; ``None``: nobody knows, or there is none. Raises KeyUnavailable."""
         return None if self._target is None else self._target.made_at()
 
     def require_target(self) -> KeyProvider:
-        """Return what wraps the keys anew. Raises ConfigError: new projects are not encrypted."""
+        """Return what wraps the keys anew. Raises InvalidInput: new projects are not encrypted."""
         if self._target is None:
-            raise ConfigError(
+            raise InvalidInput(
                 "new projects are not encrypted, so there is no current master key to wrap under",
                 hint="set projects.encrypt to true (PROJECTS_ENCRYPT)",
             )
         return self._target
 
     def required_kek(self) -> Kek:
-        """As ``kek``. Raises ConfigError: there is none."""
+        """As ``kek``. Raises InvalidInput: there is none."""
         return _kek_of(self.require_target())
 
     def requests(self, record: KeyRecord) -> Counter[str]:

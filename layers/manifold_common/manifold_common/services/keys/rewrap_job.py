@@ -8,7 +8,7 @@ from typing import Final
 
 from manifold_common.domain.job import ItemState
 from manifold_common.domain.keys import KeyCursor
-from manifold_common.errors import InvalidInput
+from manifold_common.errors import ConfigError, InvalidInput
 from manifold_common.ids import DekId, TenantProject, parse_dek_id, parse_project_id, parse_tenant_id
 from manifold_common.ports.catalog.keys import Keys
 from manifold_common.services.jobs.kind import Plan, Work
@@ -31,7 +31,9 @@ class RewrapJob:
         self._only = only
 
     def plan(self, cursor: str | None) -> Plan:
-        kek = self._rewrap.required_kek()
+        kek = self._rewrap.kek()
+        if kek is None:
+            raise ConfigError("new projects are not encrypted any more", hint="set projects.encrypt, or cancel the job")
         begin = None if self._only is None else (*self._only, _NO_KEY)
         found = self._keys.keys_not_under(kek, after=begin if cursor is None else key_of(cursor), limit=_PAGE)
         names = [(key.tenant, key.project, key.dek) for key in found]

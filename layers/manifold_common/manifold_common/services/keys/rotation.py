@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.domain.job import JobFilter, JobState
+from manifold_common.errors import AlreadyExists
 from manifold_common.ports.clock import Clock
 from manifold_common.services.jobs.jobs import Jobs
 from manifold_common.services.keys.rewrap import Rewrap
 
 _log = logging.getLogger(__name__)
+
+_TRIED_AGAIN_AFTER = timedelta(days=1)
 
 
 class Rotation:
@@ -34,10 +39,22 @@ class Rotation:
         if not self._longest:
             return 0
         rotated = self.rotate_if_due()
-        pending = next(self._rewrap.pending(), None)
-        if pending is None or not self._jobs.start(LOCAL_PRINCIPAL, "rewrap", {}).is_new:
+        if next(self._rewrap.pending(), None) is None or not (rotated or self._may_start()):
             return int(rotated)
-        return rotated + 1
+        with suppress(AlreadyExists):  # another process was faster
+            self._jobs.start(LOCAL_PRINCIPAL, "rewrap", {}, only_new=True)
+            return rotated + 1
+        return int(rotated)
+
+    def _may_start(self) -> bool:
+        """Tell whether no rewrap of everything is under way, and none has failed within the last day: that one names
+        what was wrong, and another would only fail again."""
+        since = self._clock.now() - _TRIED_AGAIN_AFTER
+        rewraps = self._jobs.page(LOCAL_PRINCIPAL, JobFilter(kind="rewrap"))
+        return not any(
+            not job.params and (job.ended_at is None or (job.state is JobState.FAILED and job.ended_at > since))
+            for job in rewraps
+        )
 
     def rotate_if_due(self) -> bool:
         """Returns whether a new version was made. Raises KeyUnavailable."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import overload
+from datetime import datetime
+from typing import TypeAlias, overload
 
 from manifold_common.domain.access import Principal
+from manifold_common.domain.arguments import checked_count, optional_generation, optional_point
 from manifold_common.domain.event import PROJECT_TAGGED, PROJECT_UNTAGGED, tag_event
 from manifold_common.domain.history import Point
-from manifold_common.domain.tag import MAX_TAGS, Named, checked_named
+from manifold_common.domain.tag import MAX_TAGS, Named, Wherever, checked_named
 from manifold_common.domain.unknown import unknown_tag
 from manifold_common.errors import AlreadyExists, NotFound, PreconditionFailed
 from manifold_common.ids import Generation, ProjectId, TagName, parse_tag_name
@@ -18,6 +20,10 @@ from manifold_common.services.projects.projects import Projects
 from manifold_common.shapes.tags import Tag
 
 _MOST_MEANT = 3
+_TRIES = 100
+"""Whenever others have moved a tag at the same moment, of who changes it wherever it is."""
+
+Expected: TypeAlias = Point | Tag | Wherever
 
 
 class Tags:
@@ -30,7 +36,8 @@ class Tags:
     ) -> list[Tag]:
         """Return up to ``limit`` tags by name, those after ``after_name``. Raises NotFound."""
         self._projects.get(principal, project)
-        limit = max(1, limit)
+        limit = max(1, checked_count(limit, "limit"))
+        after_name = parse_tag_name(after_name) if after_name else ""
         rows = self._context.catalog.list_tags(principal.tenant, project, after_name=after_name, limit=limit)
         return list(map(_tag_of, rows))
 
@@ -62,7 +69,9 @@ class Tags:
 
         Raises NotFound: no such tag.
         """
-        return self.get(principal, project, named).generation if isinstance(named, str) else named
+        if isinstance(named, str):
+            return self.get(principal, project, named).generation
+        return optional_generation(named, "generation")
 
     def set(
         self,
@@ -71,55 +80,85 @@ class Tags:
         name: TagName,
         named: Named,
         *,
-        expected: Point | None = None,
+        expected: Expected | None = None,
+        only_new: bool = False,
     ) -> tuple[Tag, bool]:
         """Make a tag, or move it from ``expected``. Where it is there already, nothing is changed.
+
+        Args:
+            expected: where it has to be; or as what it was seen, so that it was not moved meanwhile, not even back; or
+                ``WHEREVER``: it only has to be there.
+            only_new: make it, or fail, also where it is there already.
 
         Returns:
             The tag, and whether it was made.
 
         Raises:
-            NotFound: no such project or generation. AlreadyExists: it is elsewhere, and was not to be moved.
+            NotFound: no such project or generation. AlreadyExists: it is elsewhere, and was not to be moved; or
+                it is there, and was to be new.
             PreconditionFailed: it is not at ``expected``. QuotaExceeded: the project has as many as it may.
         """
         parse_tag_name(name)
+        expected = _checked(expected)
         self._projects.get(principal, project)
         generation = self.resolve(principal, project, checked_named(named, "generation"))
         if generation == 0:
             raise NotFound("generation 0 is the empty project: no commit made it", hint="commits count from 1")
         context, tenant = self._context, principal.tenant
         point = context.catalog.commit_at(tenant, project, generation).point
-        done = context.catalog.set_tag(
-            tenant,
-            project,
-            name,
-            point,
-            principal.user,
-            self._event(PROJECT_TAGGED, principal, project, name, point),
-            expected=expected,
-        )
-        if done is None:
+        event = self._event(PROJECT_TAGGED, principal, project, name, point)
+        for _ in range(_TRIES if expected is Wherever.WHEREVER else 1):
+            at, since = self._seen(principal, project, name, expected)
+            done = context.catalog.set_tag(
+                tenant, project, name, point, principal.user, event, expected=at, moved_at=since
+            )
+            if done is not None:
+                break
+        else:
             raise self._elsewhere(principal, project, name, point, expected)
+        if only_new and not done.is_changed:
+            raise AlreadyExists(
+                f"the tag {name!r} is at generation {point.generation} already",
+                hint="choose another name, or take it as it is",
+                generation=point.generation,
+            )
         if done.is_changed:
             context.nudge.give()
         return _tag_of(done.row), done.is_changed and expected is None
 
-    def remove(self, principal: Principal, project: ProjectId, name: TagName, *, expected: Point | None = None) -> Tag:
+    def remove(
+        self, principal: Principal, project: ProjectId, name: TagName, *, expected: Expected | None = None
+    ) -> Tag:
         """Remove a tag, and return what it was.
 
         Args:
-            expected: only if it is there; ``None``: wherever it is.
+            expected: as for ``set``; ``None``: wherever it is.
 
         Raises:
-            NotFound. PreconditionFailed: it is not at ``expected``, or was moved at the same moment.
+            NotFound. PreconditionFailed: it is not at ``expected``, or others move it over and over.
         """
-        found = self.get(principal, project, name)
-        point = found.point if expected is None else expected
-        event = self._event(PROJECT_UNTAGGED, principal, project, name, point)
-        if not self._context.catalog.remove_tag(principal.tenant, project, name, event, expected=point):
-            raise _moved(name)
-        self._context.nudge.give()
-        return found
+        expected = _checked(expected)
+        for _ in range(_TRIES):
+            found = self.get(principal, project, name) if expected is None else self.find(principal, project, name)
+            if found is None or not _is_as_seen(found, expected):
+                break
+            event = self._event(PROJECT_UNTAGGED, principal, project, name, found.point)
+            if self._context.catalog.remove_tag(
+                principal.tenant, project, name, event, expected=found.point, moved_at=found.moved_at
+            ):
+                self._context.nudge.give()
+                return found
+        raise _moved(name)
+
+    def _seen(
+        self, principal: Principal, project: ProjectId, name: TagName, expected: Expected | None
+    ) -> tuple[Point | None, datetime | None]:
+        """Return where a tag has to be, and since when, if that matters. Raises PreconditionFailed: it is nowhere."""
+        if expected is Wherever.WHEREVER:
+            expected = self.find(principal, project, name)
+            if expected is None:
+                raise _moved(name)
+        return (expected.point, expected.moved_at) if isinstance(expected, Tag) else (expected, None)
 
     def _event(self, type_: str, principal: Principal, project: ProjectId, name: TagName, point: Point) -> OutboxEvent:
         now = self._context.clock.now()
@@ -127,17 +166,28 @@ class Tags:
         return OutboxEvent(type_, facts)
 
     def _elsewhere(
-        self, principal: Principal, project: ProjectId, name: TagName, wanted: Point, expected: Point | None
+        self, principal: Principal, project: ProjectId, name: TagName, wanted: Point, expected: Expected | None
     ) -> AlreadyExists | PreconditionFailed:
         found = None if expected is not None else self.find(principal, project, name)
         if found is None:
             return _moved(name)
         return AlreadyExists(
             f"the tag {name!r} is at generation {found.generation} already",
-            hint=f"'manifold tag PROJECT {wanted.generation} {name} --move' moves it; over HTTP, If-Match with its "
-            f'ETag does: "{found.point}"',
+            hint=f"'manifold tag PROJECT {wanted.generation} {name} --move' moves it; over HTTP, If-Match does: "
+            f'"{found.point}"',
             generation=found.generation,
         )
+
+
+def _is_as_seen(found: Tag, expected: Expected | None) -> bool:
+    if isinstance(expected, Tag):
+        return (found.point, found.moved_at) == (expected.point, expected.moved_at)
+    return found.point == expected if isinstance(expected, Point) else True
+
+
+def _checked(expected: Expected | None) -> Expected | None:
+    """Raises InvalidInput: it says of no place where a tag is."""
+    return expected if isinstance(expected, Tag | Wherever) else optional_point(expected, "expected")
 
 
 def _moved(name: TagName) -> PreconditionFailed:

@@ -226,7 +226,7 @@ class Jobs:
                 self._emit(moved)
             return moved
 
-    def retry_job(self, tenant: TenantId, job: JobId) -> JobRow | None:
+    def retry_job(self, tenant: TenantId, job: JobId, *, rate: float | None = None) -> JobRow | None:
         with self.state.lock:
             now, found = self.state.clock.now(), self.state.jobs.get((tenant, job))
             if found is None or found.row.state not in RETRIED_IN:
@@ -240,6 +240,8 @@ class Jobs:
                     item.state, item.code, item.text, item.lost = ItemState.PENDING, None, None, 0
                     item.rests_until, item.changed_at = None, now
             row = replace(row, failed=0, pending=row.pending + row.failed)
+            if rate is not None:
+                row, found.paced_until = replace(row, rate=rate), None
             if had_failed:
                 row = replace(row, state=JobState.RUNNING, ended_at=None, running_since=now)
             found.row = _afresh(found, row, now)

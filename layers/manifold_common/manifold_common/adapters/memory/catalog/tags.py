@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from manifold_common.adapters.memory.catalog.state import State
 from manifold_common.domain.history import Point
@@ -25,6 +26,7 @@ class Tags:
         event: OutboxEvent,
         *,
         expected: Point | None,
+        moved_at: datetime | None = None,
     ) -> TagSet | None:
         with self.state.lock:
             found = self.state.living(tenant, project)
@@ -33,7 +35,7 @@ class Tags:
             here = found.tags.get(name)
             if here is not None and here.point == point:
                 return TagSet(here, is_changed=False)
-            if (here.point if here else None) != expected:
+            if not _is_as_seen(here, expected, moved_at):
                 return None
             if here is None and len(found.tags) >= MAX_TAGS:
                 raise too_many_tags(project)
@@ -46,7 +48,7 @@ class Tags:
                     generation=point.generation,
                     commit=point.commit,
                     user=user,
-                    moved_at=max(now, here.moved_at),
+                    moved_at=max(now, here.moved_at + timedelta(microseconds=1)),
                 )
             )
             found.tags[name] = row
@@ -54,12 +56,18 @@ class Tags:
             return TagSet(row, is_changed=True)
 
     def remove_tag(
-        self, tenant: TenantId, project: ProjectId, name: TagName, event: OutboxEvent, *, expected: Point
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        name: TagName,
+        event: OutboxEvent,
+        *,
+        expected: Point,
+        moved_at: datetime | None = None,
     ) -> bool:
         with self.state.lock:
             found = self.state.living(tenant, project)
-            here = found.tags.get(name)
-            if here is None or here.point != expected:
+            if not _is_as_seen(found.tags.get(name), expected, moved_at):
                 return False
             del found.tags[name]
             self.state.emit(tenant, project, found.row.head.generation, event, self.state.clock.now())
@@ -76,3 +84,9 @@ class Tags:
         with self.state.lock:
             tags = self.state.living(tenant, project).tags
             return [tags[name] for name in sorted(tags) if name > after_name][:limit]
+
+
+def _is_as_seen(here: TagRow | None, expected: Point | None, moved_at: datetime | None) -> bool:
+    if here is None:
+        return expected is None
+    return here.point == expected and moved_at in (None, here.moved_at)

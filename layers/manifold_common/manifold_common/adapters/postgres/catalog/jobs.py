@@ -239,7 +239,8 @@ WITH held AS (
       AND (i.state = 'failed' OR i.state = 'pending' AND i.lease IS NULL AND i.error_code IS NOT NULL)
 ), j AS (
     UPDATE jobs AS j SET
-        failed = 0, pending = j.pending + j.failed,
+        failed = 0, pending = j.pending + j.failed, rate = coalesce(%(rate)s::double precision, j.rate),
+        paced_until = CASE WHEN %(rate)s::double precision IS NULL THEN j.paced_until END,
         state = CASE WHEN j.state = 'failed' THEN 'running' ELSE j.state END, ended_at = NULL,
         rests_until = NULL, trouble_code = NULL, trouble_text = NULL, speed = NULL,
         measured_at = now(), measured_from = j.done + j.skipped,
@@ -369,9 +370,9 @@ class Jobs:
         }
         return _first(self._db.write(_MOVE, params)) or self.find_job(tenant, job)
 
-    def retry_job(self, tenant: TenantId, job: JobId) -> JobRow | None:
+    def retry_job(self, tenant: TenantId, job: JobId, *, rate: float | None = None) -> JobRow | None:
         states = [state.value for state in RETRIED_IN]
-        params = {"tenant": tenant, "job": job, "from": states, "origin": Jsonb(event_origin())}
+        params = {"tenant": tenant, "job": job, "from": states, "rate": rate, "origin": Jsonb(event_origin())}
         while True:  # a report may come between
             try:
                 tried = _first(self._db.write(_RETRY, params))

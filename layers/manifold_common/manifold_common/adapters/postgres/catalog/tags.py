@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from psycopg.types.json import Jsonb
 
 from manifold_common.adapters.postgres.catalog import rows
@@ -37,9 +39,10 @@ WITH here AS (
 ), moved AS (
     UPDATE tags AS t
     SET generation = %(generation)s, commit_id = %(commit)s, user_id = %(user)s,
-        moved_at = greatest(t.moved_at, %(now)s)
+        moved_at = greatest(t.moved_at + interval '1 microsecond', %(now)s)
     FROM p WHERE (t.tenant_id, t.project_id, t.name) = (p.tenant_id, p.project_id, %(name)s) AND NOT %(makes)s
       AND t.generation = %(at_generation)s AND t.commit_id = %(at_commit)s
+      AND t.moved_at = coalesce(%(at_since)s, t.moved_at)
     RETURNING t.*
 ), t AS (
     SELECT * FROM made UNION ALL SELECT * FROM moved
@@ -70,6 +73,7 @@ WITH p AS (
     DELETE FROM tags AS t USING p
     WHERE (t.tenant_id, t.project_id, t.name) = (p.tenant_id, p.project_id, %(name)s)
       AND t.generation = %(at_generation)s AND t.commit_id = %(at_commit)s
+      AND t.moved_at = coalesce(%(at_since)s, t.moved_at)
     RETURNING t.name
 ), o AS (
     INSERT INTO outbox (tenant_id, project_id, type, generation, data, created_at)
@@ -105,9 +109,10 @@ class Tags:
         event: OutboxEvent,
         *,
         expected: Point | None,
+        moved_at: datetime | None = None,
     ) -> TagSet | None:
         params = {
-            **self._tag_change(tenant, project, name, event, expected),
+            **self._tag_change(tenant, project, name, event, expected, moved_at),
             "generation": point.generation,
             "commit": point.commit,
             "user": user,
@@ -130,9 +135,16 @@ class Tags:
         return None
 
     def remove_tag(
-        self, tenant: TenantId, project: ProjectId, name: TagName, event: OutboxEvent, *, expected: Point
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        name: TagName,
+        event: OutboxEvent,
+        *,
+        expected: Point,
+        moved_at: datetime | None = None,
     ) -> bool:
-        found = self._db.write(_REMOVE, self._tag_change(tenant, project, name, event, expected))
+        found = self._db.write(_REMOVE, self._tag_change(tenant, project, name, event, expected, moved_at))
         if not found:
             raise no_project(project)
         return bool(found[0][0])
@@ -150,7 +162,13 @@ class Tags:
         return [rows.tag(row) for row in found if row[0] is not None]
 
     def _tag_change(
-        self, tenant: TenantId, project: ProjectId, name: TagName, event: OutboxEvent, expected: Point | None
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        name: TagName,
+        event: OutboxEvent,
+        expected: Point | None,
+        moved_at: datetime | None,
     ) -> dict[str, object]:
         return {
             "tenant": tenant,
@@ -158,6 +176,7 @@ class Tags:
             "name": name,
             "at_generation": expected.generation if expected else None,
             "at_commit": expected.commit if expected else None,
+            "at_since": moved_at,
             "now": self._clock.now(),
             "type": event.type,
             "data": Jsonb(event.data),

@@ -6,7 +6,7 @@ CREATE TABLE jobs (
     params        text COLLATE "C" NOT NULL,
     user_id       text COLLATE "C" NOT NULL,
     project_id    text COLLATE "C",
-    rate          double precision CHECK (rate > 0),
+    rate          double precision CHECK (rate BETWEEN 0.001 AND 1000000),
     state         text NOT NULL CHECK (state IN ('running', 'paused', 'done', 'failed', 'cancelled')),
     is_planned    boolean NOT NULL DEFAULT false,
     plan_cursor   text COLLATE "C",
