@@ -10,8 +10,9 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import Point
 from manifold_common.domain.listing import CommitFilter, Fact, TreeFilter
 from manifold_common.domain.tree import DIRECTORY, SYMLINK
+from manifold_common.domain.unknown import empty_generation
 from manifold_common.domain.wording import plural
-from manifold_common.errors import ManifoldError, NotFound
+from manifold_common.errors import ManifoldError
 from manifold_common.ids import Generation, ProjectId, parse_session_id, parse_user_id
 from manifold_common.shapes.history import Kind, kind_of
 
@@ -160,7 +161,7 @@ def show(call: Call, project: ProjectArgument, generation: GenerationArgument, p
         known = manifold.projects.resolve(call.principal, project)
         second = manifold.tags.resolve(call.principal, known.id, generation)
         if second == 0:
-            raise NotFound("generation 0 is the empty project: no commit made it", hint="commits count from 1")
+            raise empty_generation()
         first = Generation(second - 1)
         entry = manifold.history.commit(call.principal, known.id, second)
         found = manifold.history.diff(call.principal, known.id, first, second)

@@ -195,13 +195,13 @@ def _each(bar: Report | None) -> Callable[[], None]:
 
 def _records(manifold: Manifold, items: Sequence[JobItem]) -> dict[str, KeyRecord]:
     """Return the data keys that items are about, by what the items are called."""
-    from manifold_common.services.keys.rewrap_job import key_of
+    from manifold_common.services.keys.rewrap_job import item_of, key_of
 
     found: dict[str, KeyRecord] = {}
     for start in range(0, len(items), _PAGE):
         names = [key_of(item.item) for item in items[start : start + _PAGE]]
         for record in manifold.context.catalog.find_keys(names):
-            found["/".join((record.tenant, record.project, record.dek))] = record
+            found[item_of(record)] = record
     return found
 
 

@@ -54,6 +54,11 @@ def unknown_tag(name: TagName, meant: Sequence[str] = ()) -> NotFound:
     )
 
 
+def empty_generation() -> NotFound:
+    """Generation 0 is asked for as a commit."""
+    return NotFound("generation 0 is the empty project: no commit made it", hint="commits count from 1")
+
+
 def unknown_parameter(name: str, known: Collection[str]) -> InvalidInput:
     """Args: ``known``: those that the address of the request takes."""
     taken = f"this address takes {', '.join(known)}" if known else "this address takes none"

@@ -74,14 +74,13 @@ class Rewrap:
             InvalidInput: new projects are not encrypted. KeyUnavailable: also where the service does not allow it, or
                 lacks a version that data keys name.
         """
-        self._require_known_versions()
-        version = self.require_target().rotate()
-        return self.required_kek()._replace(key_version=version)
+        kek = self.required_kek()
+        self._require_versions_up_to(kek)
+        return kek._replace(key_version=self.require_target().rotate())
 
-    def _require_known_versions(self) -> None:
+    def _require_versions_up_to(self, kek: Kek) -> None:
         """Raises KeyUnavailable: the provider has lost what it wrapped with. A new version would take the number, and
         what it wraps would not open any more once the lost one is back."""
-        kek = self.required_kek()
         for record in keys_not_under(self._context.catalog, kek):
             wrapped = record.wrapped
             if wrapped.kek[:2] == kek[:2] and wrapped.key_version > kek.key_version:

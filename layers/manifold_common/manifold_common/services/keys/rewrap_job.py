@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from itertools import islice
 
 from manifold_common.domain.job import ItemState
-from manifold_common.domain.keys import KeyCursor
+from manifold_common.domain.keys import KeyCursor, KeyRecord
 from manifold_common.errors import ConfigError, InvalidInput
-from manifold_common.ids import DekId, TenantProject, parse_dek_id, parse_project_id, parse_tenant_id
+from manifold_common.ids import TenantProject, parse_dek_id, parse_project_id, parse_tenant_id
 from manifold_common.ports.catalog.keys import Keys
 from manifold_common.services.jobs.kind import Plan, Work
-from manifold_common.services.keys.rewrap import Gate, Rewrap
+from manifold_common.services.keys.rewrap import Gate, Rewrap, keys_not_under
 
 _PAGE = 1000
 _NAME_PARTS = 3
-_NO_KEY: Final = DekId("")
-"""Stands before every other one."""
 
 
 class RewrapJob:
@@ -34,12 +32,9 @@ class RewrapJob:
         kek = self._rewrap.kek()
         if kek is None:
             raise ConfigError("new projects are not encrypted any more", hint="set projects.encrypt, or cancel the job")
-        begin = None if self._only is None else (*self._only, _NO_KEY)
-        found = self._keys.keys_not_under(kek, after=begin if cursor is None else key_of(cursor), limit=_PAGE)
-        names = [(key.tenant, key.project, key.dek) for key in found]
-        mine = [name for name in names if self._only in (None, name[:2])]
-        is_last = len(found) < _PAGE or len(mine) < len(names)
-        return Plan(list(map("/".join, mine)), None if is_last else "/".join(names[-1]))
+        after = None if cursor is None else key_of(cursor)
+        items = list(map(item_of, islice(keys_not_under(self._keys, kek, after=after, only=self._only), _PAGE)))
+        return Plan(items, items[-1] if len(items) == _PAGE else None)
 
     def begin(self, items: Sequence[str]) -> Work:
         kek, gate = self._rewrap.kek(), Gate()
@@ -47,7 +42,7 @@ class RewrapJob:
         for item in items:
             with suppress(InvalidInput):  # it fails when its turn comes
                 names.append(key_of(item))
-        records = {"/".join(key.context[:3]): key for key in self._keys.find_keys(names)}
+        records = {item_of(key): key for key in self._keys.find_keys(names)}
 
         def work(item: str) -> ItemState:
             record = records.get(item)
@@ -61,6 +56,11 @@ class RewrapJob:
             return ItemState.DONE
 
         return work
+
+
+def item_of(key: KeyRecord) -> str:
+    """Return the item that a key is."""
+    return "/".join((key.tenant, key.project, key.dek))
 
 
 def key_of(item: str) -> KeyCursor:

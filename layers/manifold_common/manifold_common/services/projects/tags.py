@@ -10,8 +10,8 @@ from manifold_common.domain.arguments import checked_count, optional_generation,
 from manifold_common.domain.event import PROJECT_TAGGED, PROJECT_UNTAGGED, tag_event
 from manifold_common.domain.history import Point
 from manifold_common.domain.tag import MAX_TAGS, Named, Wherever, checked_named
-from manifold_common.domain.unknown import unknown_tag
-from manifold_common.errors import AlreadyExists, NotFound, PreconditionFailed
+from manifold_common.domain.unknown import empty_generation, unknown_tag
+from manifold_common.errors import AlreadyExists, PreconditionFailed
 from manifold_common.ids import Generation, ProjectId, TagName, parse_tag_name
 from manifold_common.nearest import nearest
 from manifold_common.ports.catalog import OutboxEvent, TagRow
@@ -103,7 +103,7 @@ class Tags:
         self._projects.get(principal, project)
         generation = self.resolve(principal, project, checked_named(named, "generation"))
         if generation == 0:
-            raise NotFound("generation 0 is the empty project: no commit made it", hint="commits count from 1")
+            raise empty_generation()
         context, tenant = self._context, principal.tenant
         point = context.catalog.commit_at(tenant, project, generation).point
         event = self._event(PROJECT_TAGGED, principal, project, name, point)
