@@ -1,49 +1,33 @@
-"""Every promise of the Jobs port, kept by each catalog."""
+"""Every promise of the Jobs port about jobs as a whole, kept by each catalog."""
 
 from __future__ import annotations
 
-import random
-import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from threading import Event
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 import pytest
-from manifold_common.adapters.memory.catalog import MemoryCatalog
-from manifold_common.adapters.postgres import database
-from manifold_common.adapters.postgres.pool import Limits
-from manifold_common.adapters.postgres.roles import JOBS
 from manifold_common.domain.correlation import Correlation, correlated
-from manifold_common.domain.event import JOB_EVENTS, ORIGIN, job_event
+from manifold_common.domain.event import ORIGIN, job_event
 from manifold_common.domain.job import (
     COMES_FROM,
-    MAX_RATE,
-    MIN_RATE,
     RETRIED_IN,
-    SUSPECT_AFTER,
     ItemState,
     JobFilter,
     JobPlace,
     JobState,
 )
 from manifold_common.errors import AlreadyExists
-from manifold_common.ids import JobId, ProjectId, TenantId
+from manifold_common.ids import ProjectId
 from manifold_common.ports.catalog import (
     Catalog,
     ClaimedItem,
     ItemReport,
     JobItem,
     JobRow,
-    NewJob,
-    OutboxRow,
 )
-from psycopg import errors as pg
 
 from tests.contract.catalog_fixtures import (
     NO_PROJECT,
@@ -51,154 +35,46 @@ from tests.contract.catalog_fixtures import (
     OTHER_USER,
     TENANT,
     USER,
-    SettableClock,
     all_events,
     new_id,
 )
-from tests.contract.postgres_fixtures import connected
-from tests.support.postgres import as_role, direct_dsn
-from tests.support.waiting import wait_until
-
-KIND, OTHER_KIND = "rewrap", "verify"
-LEASE_SECONDS = 60.0
-HOUR = 3600.0
-NO_JOB = JobId("q" * 25 + "a")
-RUNNING, PAUSED, DONE, FAILED, CANCELLED = JobState
-PENDING = ItemState.PENDING
-PassTime = Callable[[float], None]
-
-_PASS = """
-UPDATE jobs SET measured_at = measured_at - %(by)s, rests_until = rests_until - %(by)s,
-    paced_until = paced_until - %(by)s, ended_at = ended_at - %(by)s;
-UPDATE job_items SET leased_until = leased_until - %(by)s, rests_until = rests_until - %(by)s;
-"""
-
-
-@dataclass
-class RunningClock(SettableClock):
-    """The time of a server goes on by itself. So does this, and is put forward."""
-
-    ahead: timedelta = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-
-@pytest.fixture
-def clock() -> RunningClock:
-    return RunningClock()
-
-
-@pytest.fixture
-def pass_time(catalog: Catalog, clock: RunningClock, request: pytest.FixtureRequest) -> PassTime:
-    """Let some seconds pass: where times are the server's own, whatever was written down becomes that much older."""
-
-    def in_memory(seconds: float) -> None:
-        clock.ahead += timedelta(seconds=seconds)
-
-    def on_server(seconds: float) -> None:
-        with psycopg.ClientCursor(psycopg.connect(direct_dsn(request.getfixturevalue("postgres_dsn")))) as cursor:
-            cursor.execute(_PASS, {"by": timedelta(seconds=seconds)})
-            cursor.connection.commit()
-            cursor.connection.close()
-
-    return in_memory if isinstance(catalog, MemoryCatalog) else on_server
-
-
-def new(params: str = "{}", **changes: Any) -> NewJob:
-    return replace(NewJob(TENANT, JobId(new_id()), KIND, params, USER, None, None), **changes)
-
-
-def add(catalog: Catalog, params: str = "{}", **changes: Any) -> JobRow:
-    row, is_new = catalog.add_job(new(params, **changes))
-    assert is_new
-    return row
-
-
-def planned(catalog: Catalog, count: int = 3, params: str = "{}", **changes: Any) -> JobRow:
-    """Add a job with all its items."""
-    job = add(catalog, params, **changes)
-    row = catalog.plan_items(job.tenant, job.job, None, [f"item {number}" for number in range(1, count + 1)], None)
-    assert row is not None
-    return row
-
-
-def claim(
-    catalog: Catalog, job: JobRow, lease: str = "a", *, seconds: float = LEASE_SECONDS, limit: int = 100
-) -> list[ClaimedItem]:
-    return catalog.claim_items(job.tenant, job.job, lease, seconds=seconds, limit=limit)
-
-
-def numbers(claimed: Collection[ClaimedItem | JobItem]) -> list[int]:
-    return [one.number for one in claimed]
-
-
-def report(catalog: Catalog, job: JobRow, states: dict[int, ItemState], lease: str = "a", **more: Any) -> JobRow:
-    row = catalog.report_items(job.tenant, job.job, lease, [ItemReport(n, s, **more) for n, s in states.items()])
-    assert row is not None
-    return row
-
-
-def finish(catalog: Catalog, job: JobRow, state: ItemState = ItemState.DONE) -> JobRow:
-    """Claim and report whatever can be claimed."""
-    lease = new_id()
-    return report(catalog, job, dict.fromkeys(numbers(claim(catalog, job, lease)), state), lease)
-
-
-def move(catalog: Catalog, job: JobRow, to: JobState) -> JobRow:
-    row = catalog.move_job(job.tenant, job.job, to)
-    assert row is not None
-    return row
-
-
-def pause_and_resume(catalog: Catalog, job: JobRow) -> JobRow:
-    move(catalog, job, PAUSED)
-    return move(catalog, job, RUNNING)
-
-
-def retry(catalog: Catalog, job: JobRow) -> JobRow:
-    row = catalog.retry_job(job.tenant, job.job)
-    assert row is not None
-    return row
-
-
-def now_of(catalog: Catalog, job: JobRow) -> JobRow:
-    row = catalog.find_job(job.tenant, job.job)
-    assert row is not None
-    return row
-
-
-def items_of(catalog: Catalog, job: JobRow, **only: Any) -> list[JobItem]:
-    return catalog.job_items(job.tenant, job.job, **only)
-
-
-def counts(row: JobRow) -> tuple[int, int, int, int]:
-    return row.pending, row.done, row.skipped, row.failed
-
-
-def events_of(catalog: Catalog, job: JobRow) -> list[OutboxRow]:
-    return [event for event in all_events(catalog) if event.project == job.job]
-
-
-def told(catalog: Catalog, job: JobRow) -> list[str]:
-    """Return the states that the events of a job tell of."""
-    return [event.type.removeprefix(JOB_EVENTS) for event in events_of(catalog, job)]
-
-
-def all_of(catalog: Catalog, job: JobRow) -> tuple[object, ...]:
-    return catalog.find_job(job.tenant, job.job), items_of(catalog, job), all_events(catalog)
-
-
-def at_work(catalog: Catalog, *kinds: str, within_seconds: float = 0, limit: int = 100) -> list[JobId]:
-    found = catalog.jobs_at_work(kinds or (KIND, OTHER_KIND), within_seconds=within_seconds, limit=limit)
-    return [row.job for row in found]
-
-
-def in_state(catalog: Catalog, state: JobState, params: str = "{}") -> JobRow:
-    job = planned(catalog, params=params)
-    if state in (DONE, FAILED):
-        return finish(catalog, job, ItemState.DONE if state is DONE else ItemState.FAILED)
-    return job if state is RUNNING else move(catalog, job, state)
+from tests.contract.job_fixtures import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    HOUR,
+    KIND,
+    LEASE_SECONDS,
+    NO_JOB,
+    OTHER_KIND,
+    PAUSED,
+    PENDING,
+    RUNNING,
+    PassTime,
+    add,
+    all_of,
+    at_work,
+    claim,
+    counts,
+    finish,
+    in_state,
+    items_of,
+    move,
+    new,
+    now_of,
+    numbers,
+    pause_and_resume,
+    planned,
+    report,
+    retry,
+    told,
+)
+from tests.contract.job_fixtures import (
+    clock as clock,
+)
+from tests.contract.job_fixtures import (
+    pass_time as pass_time,
+)
 
 
 def test_a_new_job_is_what_was_asked_for_and_nothing_of_it_is_done(catalog: Catalog) -> None:
@@ -532,240 +408,6 @@ def test_nothing_is_added_to_a_job_that_is_over(catalog: Catalog, state: JobStat
     assert all_of(catalog, job) == before
 
 
-def test_items_are_claimed_in_order_and_no_more_than_were_asked_for(catalog: Catalog) -> None:
-    job = planned(catalog, 12)
-    assert claim(catalog, job, "a", limit=2) == [ClaimedItem(1, "item 1", 0), ClaimedItem(2, "item 2", 0)]
-    assert numbers(claim(catalog, job, "b", limit=9)) == list(range(3, 12))
-    assert numbers(claim(catalog, job, "c")) == [12]
-    assert claim(catalog, job, "d") == []
-    assert [one.begun for one in items_of(catalog, job)] == [1] * 12
-    assert catalog.is_under_way(TENANT, job.job)
-    assert now_of(catalog, job) == job, "a claim is no change that anybody sees"
-
-
-def test_items_of_one_job_are_not_those_of_another(catalog: Catalog) -> None:
-    one, two, other = planned(catalog, 1), planned(catalog, 2, "2"), planned(catalog, 3, tenant=OTHER_TENANT)
-    assert numbers(claim(catalog, two)) == [1, 2]
-    assert report(catalog, one, {1: ItemState.DONE}).done == 0
-    assert numbers(claim(catalog, one)) == [1]
-    assert numbers(claim(catalog, other)) == [1, 2, 3]
-    assert counts(report(catalog, two, {1: ItemState.DONE, 2: PENDING})) == (1, 1, 0, 0)
-    assert [counts(now_of(catalog, job)) for job in (one, other)] == [(1, 0, 0, 0), (3, 0, 0, 0)]
-
-
-def test_a_claim_that_ran_out_is_others_and_counts_as_a_lost_worker(catalog: Catalog) -> None:
-    job = planned(catalog, 2)
-    claim(catalog, job, "dead", seconds=0)
-    assert not catalog.is_under_way(TENANT, job.job)
-    assert claim(catalog, job, "b", seconds=-5, limit=1) == [ClaimedItem(1, "item 1", 1)]
-    assert claim(catalog, job, "c") == [ClaimedItem(1, "item 1", 2), ClaimedItem(2, "item 2", 1)]
-    assert claim(catalog, job, "d") == []
-    assert [one.begun for one in items_of(catalog, job)] == [3, 2]
-
-
-def test_a_report_ends_the_count_of_lost_workers(catalog: Catalog) -> None:
-    job = planned(catalog, 1)
-    claim(catalog, job, "dead", seconds=0)
-    claim(catalog, job, "dead too", seconds=0)
-    report(catalog, job, {1: PENDING}, "dead too", code="x")
-    assert claim(catalog, job) == [ClaimedItem(1, "item 1", 0)]
-
-
-def test_what_workers_may_die_of_is_claimed_alone_when_there_is_nothing_else(catalog: Catalog) -> None:
-    job = planned(catalog, 4)
-    for lost in range(SUSPECT_AFTER):
-        assert {one.lost for one in claim(catalog, job, f"dead {lost}", seconds=0, limit=2)} == {lost}
-    assert numbers(claim(catalog, job, "a", limit=1)) == [3]
-    assert numbers(claim(catalog, job, "b")) == [4]
-    assert claim(catalog, job, "c") == [ClaimedItem(1, "item 1", SUSPECT_AFTER)]
-    assert claim(catalog, job, "d") == [ClaimedItem(2, "item 2", SUSPECT_AFTER)]
-    assert claim(catalog, job, "e") == []
-
-
-def test_an_item_at_rest_is_claimed_after_all_others_and_not_before_its_time(
-    catalog: Catalog, pass_time: PassTime
-) -> None:
-    job = planned(catalog, 5)
-    claim(catalog, job, limit=3)
-    report(catalog, job, {1: PENDING}, rest_seconds=0, code="x")
-    report(catalog, job, {2: PENDING}, rest_seconds=-9, code="x")
-    report(catalog, job, {3: PENDING}, rest_seconds=30, code="x")
-    rests = items_of(catalog, job)[2].rests_until
-    assert rests is not None and rests.tzinfo is UTC
-    assert [numbers(claim(catalog, job, lease, limit=1)) for lease in "bcdef"] == [[4], [5], [2], [1], []]
-    pass_time(31)
-    assert numbers(claim(catalog, job, "g", limit=1)) == [3]
-
-
-def test_at_a_rate_no_more_than_a_seconds_worth_is_claimed_at_once(catalog: Catalog, pass_time: PassTime) -> None:
-    job = planned(catalog, 60, rate=19.5)
-    assert len(claim(catalog, job, "a", limit=4)) == 4
-    pass_time(1)
-    assert len(claim(catalog, job, "b")) == 20
-
-
-def test_a_rate_is_kept_by_all_workers_together(catalog: Catalog, pass_time: PassTime) -> None:
-    job = planned(catalog, 3, rate=0.01)
-    assert numbers(claim(catalog, job, "a")) == [1]
-    report(catalog, job, {1: ItemState.DONE})
-    pass_time(50)
-    assert claim(catalog, job, "b") == []
-    assert at_work(catalog) == []
-    pass_time(50)
-    assert at_work(catalog) == [job.job]
-    assert numbers(claim(catalog, job, "b")) == [2]
-    assert claim(catalog, job, "a") == []
-
-
-def test_the_highest_rate_holds_nobody_up(catalog: Catalog) -> None:
-    job = planned(catalog, 3, rate=MAX_RATE)
-    assert numbers(claim(catalog, job)) == [1, 2, 3]
-
-
-def test_with_a_retry_a_job_may_get_another_rate_at_once(catalog: Catalog) -> None:
-    job = planned(catalog, 30, rate=MIN_RATE)
-    assert len(claim(catalog, job, "a")) == 1
-    assert (same := catalog.retry_job(TENANT, job.job)) is not None and same.rate == MIN_RATE
-    assert claim(catalog, job, "b") == []
-    assert (other := catalog.retry_job(TENANT, job.job, rate=20.0)) is not None and other.rate == 20
-    assert len(claim(catalog, job, "b")) == 20
-
-
-def test_a_claim_that_finds_nothing_uses_up_no_rate(catalog: Catalog) -> None:
-    job = add(catalog, rate=0.001)
-    assert claim(catalog, job) == []
-    catalog.plan_items(TENANT, job.job, None, ["a"], None)
-    assert numbers(claim(catalog, job)) == [1]
-
-
-def test_workers_that_claim_at_once_get_no_more_than_the_rate(catalog: Catalog) -> None:
-    job = planned(catalog, 30, rate=0.01)
-    with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda n: claim(catalog, job, f"w{n}"), range(24)))
-    assert [numbers(claimed) for claimed in found if claimed] == [[1]]
-
-
-def test_a_claim_is_prolonged_while_it_is_the_callers(catalog: Catalog) -> None:
-    job = planned(catalog, 3)
-    claim(catalog, job, "a", seconds=0, limit=2)
-    assert catalog.extend_items(TENANT, job.job, "b", seconds=LEASE_SECONDS) == 0
-    assert catalog.extend_items(TENANT, job.job, "a", seconds=LEASE_SECONDS) == 2
-    assert numbers(claim(catalog, job, "b")) == [3]
-    report(catalog, job, {1: ItemState.DONE})
-    assert catalog.extend_items(TENANT, job.job, "a", seconds=0) == 1
-    assert numbers(claim(catalog, job, "c")) == [2]
-    assert catalog.extend_items(TENANT, job.job, "a", seconds=LEASE_SECONDS) == 0
-    assert now_of(catalog, job).pending == 2
-
-
-def test_reports_are_counted_and_the_last_one_ends_the_job(catalog: Catalog) -> None:
-    job = planned(catalog, 4)
-    claim(catalog, job)
-    row = report(catalog, job, {1: ItemState.DONE, 2: ItemState.SKIPPED})
-    assert row == replace(job, pending=2, done=1, skipped=1, revision=job.revision + 1)
-    assert row.finished == 2
-    assert told(catalog, job) == ["running"]
-    row = report(catalog, job, {4: ItemState.DONE, 3: ItemState.DONE})
-    assert (row.state, counts(row)) == (DONE, (0, 3, 1, 0))
-    assert row.ended_at is not None and row.ended_at.tzinfo is UTC
-    assert now_of(catalog, job) == row
-    assert told(catalog, job) == ["running", "done"]
-    assert not catalog.is_under_way(TENANT, job.job)
-
-
-def test_a_job_of_which_an_item_failed_has_failed_and_says_at_which(catalog: Catalog) -> None:
-    job = planned(catalog, 2)
-    claim(catalog, job)
-    assert report(catalog, job, {1: ItemState.FAILED}, code="not_found", text="gone").state is RUNNING
-    row = report(catalog, job, {2: ItemState.DONE})
-    assert (row.state, counts(row)) == (FAILED, (0, 1, 0, 1))
-    assert told(catalog, job) == ["running", "failed"]
-    item = items_of(catalog, job)[0]
-    assert (item.state, item.code, item.text, item.begun) == (ItemState.FAILED, "not_found", "gone", 1)
-    assert item.changed_at >= job.created_at
-
-
-def test_an_item_that_is_tried_again_keeps_its_error_until_it_is_reported_anew(catalog: Catalog) -> None:
-    job = planned(catalog, 1)
-    claim(catalog, job)
-    row = report(catalog, job, {1: PENDING}, code="x", text="y", rest_seconds=0)
-    assert (row.state, counts(row), row.revision) == (RUNNING, (1, 0, 0, 0), job.revision + 1)
-    (item,) = items_of(catalog, job)
-    assert (item.state, item.begun, item.code, item.text) == (PENDING, 1, "x", "y")
-    assert item.rests_until is not None
-    claim(catalog, job, "b")
-    assert items_of(catalog, job)[0].code == "x"
-    report(catalog, job, {1: ItemState.DONE}, "b")
-    (item,) = items_of(catalog, job)
-    assert (item.state, item.begun, item.code, item.text, item.rests_until) == (ItemState.DONE, 2, None, None, None)
-
-
-def test_a_report_under_a_lost_claim_changes_nothing(catalog: Catalog) -> None:
-    job = planned(catalog, 2)
-    claim(catalog, job, "dead", seconds=0)
-    claim(catalog, job, "b")
-    before = all_of(catalog, job)
-    assert report(catalog, job, {1: ItemState.DONE, 2: ItemState.FAILED}, "dead") == before[0]
-    assert report(catalog, job, {}, "b") == before[0]
-    assert report(catalog, job, {0: ItemState.DONE, 3: ItemState.DONE, -1: ItemState.DONE}, "b") == before[0]
-    assert all_of(catalog, job) == before
-    assert numbers(claim(catalog, job, "c")) == []
-
-
-def test_a_claim_that_ran_out_but_was_not_taken_over_still_counts(catalog: Catalog) -> None:
-    job = planned(catalog, 1)
-    claim(catalog, job, seconds=-HOUR)
-    assert report(catalog, job, {1: ItemState.DONE}).state is DONE
-
-
-def test_of_a_report_part_of_which_is_lost_the_rest_counts(catalog: Catalog) -> None:
-    job = planned(catalog, 2)
-    claim(catalog, job, "a", seconds=0)
-    claim(catalog, job, "b", limit=1)
-    assert counts(report(catalog, job, {1: ItemState.DONE, 2: ItemState.DONE}, "a")) == (1, 1, 0, 0)
-    assert [one.state for one in items_of(catalog, job)] == [PENDING, ItemState.DONE]
-
-
-def test_a_report_that_is_sent_again_changes_nothing(catalog: Catalog) -> None:
-    job = planned(catalog, 2)
-    claim(catalog, job)
-    for states in ({1: ItemState.DONE}, {2: ItemState.FAILED}):
-        report(catalog, job, states)
-        before = all_of(catalog, job)
-        assert report(catalog, job, states) == before[0]
-        assert all_of(catalog, job) == before
-    assert told(catalog, job) == ["running", "failed"]
-
-
-def test_a_report_that_names_an_item_twice_counts_it_once(catalog: Catalog) -> None:
-    job = planned(catalog, 2)
-    claim(catalog, job)
-    row = catalog.report_items(TENANT, job.job, "a", [ItemReport(1, ItemState.DONE)] * 2)
-    assert row is not None and counts(row) == (1, 1, 0, 0)
-
-
-def test_a_job_whose_last_item_is_reported_while_it_is_paused_ends_when_it_goes_on(catalog: Catalog) -> None:
-    job = planned(catalog, 1)
-    claim(catalog, job)
-    move(catalog, job, PAUSED)
-    row = report(catalog, job, {1: ItemState.FAILED})
-    assert (row.state, row.ended_at, counts(row)) == (PAUSED, None, (0, 0, 0, 1))
-    ended = move(catalog, job, RUNNING)
-    assert ended.state is FAILED and ended.ended_at is not None
-    assert told(catalog, job) == ["running", "paused", "failed"]
-
-
-def test_a_late_report_of_a_cancelled_job_counts_and_tells_nobody(catalog: Catalog) -> None:
-    job = planned(catalog, 2)
-    claim(catalog, job)
-    over = move(catalog, job, CANCELLED)
-    assert catalog.is_under_way(TENANT, job.job)
-    row = report(catalog, job, {1: ItemState.DONE, 2: ItemState.FAILED})
-    assert row == replace(over, pending=0, done=1, failed=1, revision=over.revision + 1)
-    assert not catalog.is_under_way(TENANT, job.job)
-    assert told(catalog, job) == ["running", "cancelled"]
-
-
 @pytest.mark.parametrize("to", COMES_FROM)
 @pytest.mark.parametrize("state", JobState)
 def test_a_job_comes_into_a_state_from_those_that_lead_there_alone(
@@ -1034,212 +676,3 @@ def test_every_event_of_a_job_has_the_data_that_events_of_jobs_have(
         if origin is not None:
             expected[ORIGIN] = origin.fields()
         assert event.data == {**expected, "timestamp": event.data["timestamp"]}
-
-
-@pytest.fixture
-def deadlocks(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
-    """The errors by which the server ended a circle of statements that waited for each other. Such a statement is sent
-    again, so nobody else notices."""
-    found: list[BaseException] = []
-    is_undone = database.is_undone
-
-    def watched(error: psycopg.Error) -> bool:
-        if isinstance(error, pg.DeadlockDetected):
-            found.append(error)
-        return is_undone(error)
-
-    monkeypatch.setattr(database, "is_undone", watched)
-    return found
-
-
-PATIENCE_SECONDS = 60.0
-LEADS_TO = {
-    "": {"running"},
-    "running": {"paused", "done", "failed"},
-    "paused": {"running", "done", "failed"},
-    "failed": {"running"},
-}
-
-
-def assert_whole(catalog: Catalog, job: JobRow) -> None:
-    """The counters are the items', and the events tell of each state once."""
-    row = now_of(catalog, job)
-    found = Counter(one.state for one in items_of(catalog, job, limit=10_000))
-    assert counts(row) == (
-        found[PENDING],
-        found[ItemState.DONE],
-        found[ItemState.SKIPPED],
-        found[ItemState.FAILED],
-    )
-    told_of = told(catalog, job)
-    for before, after in zip(["", *told_of], told_of, strict=False):
-        assert after in LEADS_TO[before], told_of
-    assert told_of[-1] == row.state.value
-    assert [events_of(catalog, job)[-1].data[name] for name in ("pending", "done", "skipped", "failed")] == [
-        *counts(row)
-    ]
-
-
-def are_over(catalog: Catalog, jobs: Collection[JobRow]) -> bool:
-    return all(now_of(catalog, job).state.is_over for job in jobs)
-
-
-def test_workers_at_once_finish_every_item_once(catalog: Catalog, deadlocks: list[BaseException]) -> None:
-    jobs = [
-        planned(catalog, 80),
-        planned(catalog, 40, "2", rate=100.0),
-        planned(catalog, 60, tenant=OTHER_TENANT),
-    ]
-    begun: list[tuple[TenantId, JobId, int]] = []
-    deadline = time.monotonic() + PATIENCE_SECONDS
-
-    def work(name: int) -> None:
-        turn = 0
-        while not are_over(catalog, jobs):
-            assert time.monotonic() < deadline
-            for job in catalog.jobs_at_work([KIND]):
-                turn += 1
-                lease = f"{name}.{turn}"
-                mine = numbers(claim(catalog, job, lease, limit=5))
-                begun.extend((job.tenant, job.job, number) for number in mine)
-                catalog.extend_items(job.tenant, job.job, lease, seconds=LEASE_SECONDS)
-                for part in (mine[:2], mine[2:]):
-                    report(catalog, job, dict.fromkeys(part, ItemState.DONE), lease)
-
-    with ThreadPoolExecutor(6) as threads:
-        list(threads.map(work, range(6)))
-    assert deadlocks == []
-    assert sorted(begun) == sorted(
-        (job.tenant, job.job, number) for job in jobs for number in range(1, job.pending + 1)
-    )
-    for job in jobs:
-        assert_whole(catalog, job)
-        assert told(catalog, job) == ["running", "done"]
-
-
-def test_jobs_stay_whole_whatever_is_done_to_them_while_workers_fail_and_die(
-    catalog: Catalog, deadlocks: list[BaseException]
-) -> None:
-    jobs = [planned(catalog, 50), planned(catalog, 30, "2", rate=200.0), planned(catalog, 1, "3")]
-    held: dict[int, str] = {}
-    calm = Event()
-    deadline = time.monotonic() + PATIENCE_SECONDS
-
-    def work(name: int) -> None:
-        dice, turn = random.Random(name), 0
-        while not (calm.is_set() and are_over(catalog, jobs)):
-            assert time.monotonic() < deadline
-            for job in catalog.jobs_at_work([KIND]):
-                turn += 1
-                lease = held[name] = f"{name}.{turn}"
-                dies = dice.random() < 0.2
-                mine = numbers(claim(catalog, job, lease, seconds=0 if dies else LEASE_SECONDS, limit=4))
-                dice.shuffle(mine)
-                if not dies:
-                    ends = ItemState.FAILED if dice.random() < 0.2 and not calm.is_set() else ItemState.DONE
-                    report(catalog, job, dict.fromkeys(mine[:1], PENDING), lease, code="x", rest_seconds=0)
-                    report(catalog, job, dict.fromkeys(mine[1:] or mine, ends), lease, code="y")
-                elif dice.random() < 0.5:
-                    report(catalog, job, dict.fromkeys(mine, ItemState.SKIPPED), lease)
-
-    def disturb(name: int) -> None:
-        dice = random.Random(f"disturber {name}")
-        for _ in range(100):
-            job, lease = dice.choice(jobs), dice.choice([*held.values(), "none"])
-            what = dice.randrange(8)
-            if what < 2:
-                move(catalog, job, (PAUSED, RUNNING)[what])
-            elif what < 4:
-                retry(catalog, job)
-            elif what < 6:
-                catalog.extend_items(TENANT, job.job, lease, seconds=(0.1, 0)[what - 4])
-            elif what == 6:
-                catalog.rest_job(TENANT, job.job, seconds=0, code="z", text=None)
-            else:
-                assert catalog.forget_jobs(HOUR) == 0
-
-    with ThreadPoolExecutor(8) as threads:
-        workers = [threads.submit(work, name) for name in range(1, 5)]
-        for disturber in [threads.submit(disturb, name) for name in range(1, 4)]:
-            disturber.result()
-        for job in jobs:
-            move(catalog, job, RUNNING)
-        calm.set()
-        for worker in workers:
-            worker.result()
-    assert deadlocks == []
-    for job in jobs:
-        assert_whole(catalog, job)
-
-
-_WAITING = """
-SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-"""
-
-
-@contextmanager
-def row_held(dsn: str, job: JobRow) -> Iterator[Callable[[int], None]]:
-    """Hold the row of a job as another transaction would, and yield what waits until so many wait for it."""
-    with psycopg.connect(direct_dsn(dsn)) as holder, psycopg.connect(direct_dsn(dsn), autocommit=True) as other:
-        holder.execute("SELECT FROM jobs WHERE job_id = %s FOR UPDATE", (job.job,))
-
-        def wait_for(waiting: int) -> None:
-            wait_until(lambda: other.execute(_WAITING).fetchall() == [(waiting,)])
-
-        yield wait_for
-        holder.commit()
-
-
-@pytest.fixture
-def on_server(postgres_dsn: str) -> Iterator[Catalog]:
-    with connected(as_role(postgres_dsn, JOBS), Limits()) as catalog:
-        yield catalog
-
-
-def test_a_job_that_fails_while_it_is_being_retried_is_not_left_running_with_nothing_to_do(
-    on_server: Catalog, postgres_dsn: str, deadlocks: list[BaseException]
-) -> None:
-    job = planned(on_server, 2)
-    claim(on_server, job)
-    report(on_server, job, {1: ItemState.FAILED})
-    with ThreadPoolExecutor(2) as threads:
-        with row_held(postgres_dsn, job) as wait_for:
-            reported = threads.submit(report, on_server, job, {2: ItemState.FAILED})
-            wait_for(1)
-            retried = threads.submit(retry, on_server, job)
-            wait_for(2)
-        assert reported.result().state is FAILED
-        assert (retried.result().state, counts(retried.result())) == (RUNNING, (2, 0, 0, 0))
-    assert numbers(claim(on_server, job, "b")) == [1, 2]
-    assert told(on_server, job) == ["running", "failed", "running"]
-    assert_whole(on_server, job)
-    assert deadlocks == []
-
-
-def test_a_claim_is_prolonged_while_its_items_are_reported(
-    on_server: Catalog, postgres_dsn: str, deadlocks: list[BaseException]
-) -> None:
-    job = planned(on_server, 50)
-    claim(on_server, job)
-    with ThreadPoolExecutor(2) as threads:
-        with row_held(postgres_dsn, job) as wait_for:
-            reported = threads.submit(report, on_server, job, dict.fromkeys(range(50, 1, -1), ItemState.DONE))
-            wait_for(1)
-            extended = threads.submit(on_server.extend_items, TENANT, job.job, "a", seconds=LEASE_SECONDS)
-            wait_for(2)
-        assert counts(reported.result()) == (1, 49, 0, 0)
-        assert extended.result() == 1
-    assert deadlocks == []
-
-
-def test_a_job_that_is_retried_while_it_is_being_forgotten_stays(on_server: Catalog, postgres_dsn: str) -> None:
-    job = in_state(on_server, FAILED)
-    with ThreadPoolExecutor(2) as threads:
-        with row_held(postgres_dsn, job) as wait_for:
-            retried = threads.submit(retry, on_server, job)
-            wait_for(1)
-            forgotten = threads.submit(on_server.forget_jobs, 0)
-            time.sleep(0.2)
-        assert retried.result().state is RUNNING
-        assert forgotten.result() == 0
-    assert_whole(on_server, job)
