@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 AREAS = {
-    "functions.api.routes.projects": ("projects", "fork"),
+    "functions.api.routes.projects": ("projects", "fork", "undelete"),
     "functions.api.routes.tree": ("tree",),
     "functions.api.routes.files": ("files", "read"),
     "functions.api.routes.resumable_uploads": ("resumable-uploads",),
@@ -21,9 +21,11 @@ AREAS = {
     "functions.api.routes.changes": ("dirs", "move", "commits", "restore"),
     "functions.api.routes.history": ("commits", "diff"),
     "functions.api.routes.tags": ("tags",),
+    "functions.api.routes.verification": ("verify", "damage"),
     "functions.api.routes.events": ("events",),
     "functions.api.routes.sessions": ("sessions", "checkout", "status", "save", "commit"),
     "functions.api.routes.jobs": ("jobs", "items", "pause", "resume", "cancel", "retry"),
+    "functions.api.routes.space": ("retention", "garbage", "usage"),
     "functions.api.routes.data_plane": ("plan", "uploads", "links", "verify", "publish", "keep"),
     "functions.api.routes.objects": ("objects",),
     "functions.api.routes.description": ("openapi.json",),

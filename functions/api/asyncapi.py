@@ -17,7 +17,10 @@ from manifold_common.domain.event import (
     PROJECT_CREATED,
     PROJECT_DELETED,
     PROJECT_RENAMED,
+    PROJECT_RETENTION,
     PROJECT_TAGGED,
+    PROJECT_TRIMMED,
+    PROJECT_UNDELETED,
     PROJECT_UNTAGGED,
     data_schema,
 )
@@ -39,6 +42,7 @@ class _Kind(NamedTuple):
 
 
 _PROJECT_DATA, _COMMIT_DATA, _TAG_DATA, _JOB_DATA = "ProjectData", "CommitData", "TagData", "JobData"
+_RETENTION_DATA, _TRIMMED_DATA = "RetentionData", "TrimmedData"
 _FIELDS: Final[Mapping[str, Sequence[str]]] = {
     _PROJECT_DATA: (),
     _COMMIT_DATA: (
@@ -51,6 +55,8 @@ _FIELDS: Final[Mapping[str, Sequence[str]]] = {
         "changes_url",
     ),
     _TAG_DATA: ("tag", "generation", "commit_id"),
+    _RETENTION_DATA: ("keep_generations", "keep_days"),
+    _TRIMMED_DATA: ("first", "last", "generations"),
     _JOB_DATA: ("job_id", "kind", "state", "pending", "done", "skipped", "failed"),
 }
 """What each kind of data has beside the fields of every event."""
@@ -65,7 +71,12 @@ _KINDS: Final = (
     _Kind(PROJECT_TAGGED, "projectTagged", "A generation has a tag, which is new or was moved", _TAG_DATA),
     _Kind(PROJECT_UNTAGGED, "projectUntagged", "A tag was removed", _TAG_DATA),
     _Kind(PROJECT_RENAMED, "projectRenamed", "A project has another name", _PROJECT_DATA),
+    _Kind(
+        PROJECT_RETENTION, "projectRetention", "A project's history is kept for another length of time", _RETENTION_DATA
+    ),
+    _Kind(PROJECT_TRIMMED, "projectTrimmed", "Generations that no rule kept were removed", _TRIMMED_DATA),
     _Kind(PROJECT_DELETED, "projectDeleted", "A project was deleted", _PROJECT_DATA),
+    _Kind(PROJECT_UNDELETED, "projectUndeleted", "A deleted project was brought back", _PROJECT_DATA),
     *(
         _Kind(JOB_EVENTS + state.value, f"job{state.value.capitalize()}", title, _JOB_DATA)
         for state, title in {

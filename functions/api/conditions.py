@@ -15,7 +15,7 @@ Dates: the time of a generation stands for all that is in it, since a file's own
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -230,6 +230,25 @@ def check_tag(headers: Headers, tag: TagOfProject | None, *, moves: bool = False
         return Wherever.WHEREVER
     is_place = conditions.none_match is None and conditions.match.match(found.place, None, strong=True)
     return tag.point if is_place else tag
+
+
+def check_retention(headers: Headers, project: Project, look: Callable[[], Validators]) -> Version | None:
+    """Hold conditions against how long a project's history is kept, before that is changed.
+
+    Args:
+        look: returns the validators of what is said of it now; called where they are asked for.
+
+    Returns:
+        The state in which the change has to find the project; ``None``: any.
+
+    Raises:
+        PreconditionFailed, GenerationMismatch, InvalidInput.
+    """
+    conditions = Conditions(headers)
+    if not conditions.asks_of_writes:
+        return None
+    conditions.require(_target(project)._replace(etag=look().etag))
+    return conditions.needed(project.version)
 
 
 def expected_by(

@@ -11,7 +11,7 @@ from manifold_common.domain.arguments import MAX_GENERATION
 from manifold_common.ids import JobId, RequestId, SessionId, TagName
 
 from functions.api.areas import load
-from functions.api.openapi_answers import add_headers, add_links, header_components
+from functions.api.openapi_answers import TAKE_PREFER, add_headers, add_links, header_components
 from functions.api.openapi_schemas import schema_of, schemas_of
 from functions.api.problem import responses
 
@@ -81,6 +81,7 @@ _TAGS = [
     {"name": "events", "description": "What has happened, and a wait for what happens next."},
     {"name": "sessions", "description": "Working directories on the server's machine."},
     {"name": "jobs", "description": "Work on many items, which goes on by itself."},
+    {"name": "space", "description": "How long history is kept, what is garbage, and what projects take."},
     {"name": "direct access", "description": "Clients that read and store content by themselves."},
     {"name": "health", "description": "How the server is."},
 ]
@@ -120,6 +121,7 @@ _IDEMPOTENCY_KEY = (
     "A name for this request, unique in the project. Sent again under that name, it changes nothing and is answered "
     "with the commit that it made."
 )
+_PREFER = "`respond-async`: a job does it, and the answer is that job (202), with its address in `Location`."
 _IDS = {"session": SessionId, "job": JobId, "tag": TagName, "Idempotency-Key": RequestId}
 """Parameters that routes take as text and read as an id, so that whoever writes a wrong one is told the rule."""
 _GENERATIONS = ("generation", "before_generation", "before", "after")
@@ -143,6 +145,8 @@ def _add_parameters(path: str, method: str, operation: dict[str, Any]) -> None:
         parameters += [_header(name, others.get(name, said)) for name, said in conditions.items()]
     if "422" in operation["responses"]:
         parameters.append(_header("Idempotency-Key", _IDEMPOTENCY_KEY))
+    if operation["operationId"] in TAKE_PREFER:
+        parameters.append(_header("Prefer", _PREFER))
     if "206" in operation["responses"]:
         parameters.append(_header("Range", "One range of bytes, such as `bytes=0-99` or `bytes=-100`."))
         parameters.append(_header("If-Range", "An ETag: take the range only of that version."))

@@ -13,6 +13,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {"description": "Finds the request in the server's log."},
     "Retry-After": {"description": "Seconds to wait before the same request is sent again."},
     "Location": {"description": "The address of what was made."},
+    "Preference-Applied": {"description": "`respond-async`: a job does the work.", "required": False},
     "ETag": {"description": "Stands for this version, in If-Match and If-None-Match.", "required": False},
     "Last-Modified": {
         "description": "Time of the generation; left out of what is younger than a second, and of what was asked for "
@@ -74,6 +75,8 @@ _ON_SUCCESS = {
     "look_at_file": _OF_FILES,
     "download_archive": ("Accept-Ranges", "Content-Disposition", "Manifold-Generation"),
 }
+TAKE_PREFER = frozenset({"verify_project"})
+"""Operations that a job does for who prefers it."""
 _TRY_LATER = ("429", "503")
 
 _MADE_BY = {
@@ -106,6 +109,8 @@ def _validators(name: str, status: str, answers: dict[str, Any]) -> tuple[str, .
     """Return the headers by which a client can go on without asking anew."""
     if "304" in answers:
         return ("ETag", "Moved-At" if name == "get_tag" else "Last-Modified")
+    if status == "202" and name in TAKE_PREFER:
+        return ("ETag", "Location", "Preference-Applied")
     made = ("ETag", "Location") if status == "201" else ("ETag",) if status == "200" and "412" in answers else ()
     return (*made, "Idempotency-Replayed") if made and "422" in answers else made
 

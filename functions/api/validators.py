@@ -7,6 +7,7 @@ tree, commit, folder   ``"<generation>-<commit id>"``: what a generation holds n
 file                   its content's
 archive                ``"<generation>-<commit id>:<digest>"``: the tree, and what makes its bytes of it
 session                all that is said of it: base, saved work, end
+retention              all that is said of it: rules, what is kept, what stands on what
 job                    ``W/"<id>-<state>-<revision>"``: weak, since its speed goes on changing between two revisions
 other JSON             the answer's own (``Revalidation``)
 =====================  =========================================================================================
@@ -24,6 +25,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+import msgspec
 from fastapi import Response
 from manifold_common.domain.api_address import API
 from manifold_common.domain.history import Point, Version
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from manifold_common.services.projects.edits import Written
     from manifold_common.services.projects.history import OpenFile
     from manifold_common.shapes.changes import Edited
+    from manifold_common.shapes.garbage import ProjectRetention
     from manifold_common.shapes.jobs import Job
     from manifold_common.shapes.projects import Project
     from manifold_common.shapes.sessions import Committed, Session
@@ -94,6 +97,10 @@ def of_tag(found: Tag) -> Validators:
 
 def of_session(found: Session) -> Validators:
     return Validators(etag_for("\n".join(map(str, structs.astuple(found))).encode()))
+
+
+def of_retention(found: ProjectRetention) -> Validators:
+    return Validators(etag_for(msgspec.json.encode(found)))
 
 
 def of_job(found: Job) -> Validators:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from manifold_common.bootstrap.jobs import kinds_of
 from manifold_common.domain.job import ItemState
+from manifold_common.domain.patience import wanted_while
 from manifold_common.services.jobs.worker import Step
 from manifold_common.shapes.base import Request
 
@@ -53,17 +54,24 @@ class Worked:
         self.failed[kind] += sum(one.code is not None for one in step.reports)
 
 
-def work_on_jobs(call: Call, function: str, margin_seconds: float) -> Worked:
+def work_on_jobs(call: Call, function: str, margin_seconds: float, *, stop: Callable[[], bool] | None = None) -> Worked:
     """Work on the jobs of a function until there is nothing to do or time runs out, and wake who goes on, if need be.
 
     Args:
-        margin_seconds: nothing is begun when so little time is left.
+        margin_seconds: nothing is begun when so little time is left, and what takes long is cut off.
+        stop: tells whether to begin nothing more although there is time.
 
     Raises CatalogUnavailable.
     """
     manifold, kinds, worked = call.manifold, kinds_of(function), Worked()
-    worker, stop = manifold.job_worker, call.ends_within(margin_seconds)
-    worker.run(kinds, stop=stop, patience_seconds=_PATIENCE_SECONDS, heed=worked.heed)
+    worker, is_over = manifold.job_worker, call.ends_within(margin_seconds)
+    with wanted_while(lambda: not is_over()):
+        worker.run(
+            kinds,
+            stop=is_over if stop is None else lambda: is_over() or stop(),
+            patience_seconds=_PATIENCE_SECONDS,
+            heed=worked.heed,
+        )
     queue = manifold.work_queues.get(function)
     if queue is not None:
         for seconds in _TURNS:

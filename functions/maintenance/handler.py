@@ -1,14 +1,18 @@
-"""Upkeep by the clock, and after each commit that is heard of: checkpoints, the end of sessions, old events."""
+"""Upkeep by the clock, and after each commit that is heard of: checkpoints, the end of sessions, old events, and jobs
+about content."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from manifold_common.bootstrap import Manifold
 from manifold_common.bootstrap.chores import CHORES, Stop, chores_of
 from manifold_common.domain.panic import panics_as_errors
-from manifold_common.errors import ManifoldError, NotFound, PartlyDone, told
+from manifold_common.errors import CatalogUnavailable, ManifoldError, NotFound, PartlyDone, told
 
 from functions.invocation import metrics
 from functions.invocation.batch import KafkaRecord, each_record, kind_of
@@ -16,12 +20,20 @@ from functions.invocation.decode import refusal_of
 from functions.invocation.entry import Call, function
 from functions.invocation.logs import logger, where_of
 from functions.invocation.schedule import ScheduledRequest, scheduled
+from functions.invocation.work import work_on_jobs
+from functions.maintenance import space
 from functions.maintenance.commits import commit_of
 
 _MARGIN_SECONDS = 15.0
 """A checkpoint of a large project takes some seconds."""
 
-NAMES = chores_of("maintenance")
+_JOB_SECONDS = 240.0
+"""Then no more of a job is begun: the next call by the schedule is near, and each works with what room there is."""
+_FUNCTION = "maintenance"
+_JOBS = "jobs"
+"""Stands beside the chores in answers and metrics."""
+
+NAMES = chores_of(_FUNCTION)
 
 
 class MaintenanceRequest(ScheduledRequest, frozen=True, kw_only=True):
@@ -29,11 +41,14 @@ class MaintenanceRequest(ScheduledRequest, frozen=True, kw_only=True):
 
     chores: tuple[str, ...] = tuple(NAMES)
     """Only these, in this order."""
+    jobs: bool | None = None
+    """Also work on jobs. By default where no chores are named."""
 
 
-@function("maintenance")
+@function(_FUNCTION)
 def handler(event: Any, call: Call) -> dict[str, Any]:
-    """Do each chore by itself, so that none can stop the others; answer how much was done.
+    """Do each chore by itself, so that none can stop the others, then what there is time for of jobs; answer how much
+    was done.
 
     Raises:
         PartlyDone: chores failed, or a batch of Kafka was not done. Its details say which.
@@ -53,33 +68,47 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
     for number, name in enumerate(request.chores):
         if name not in NAMES:
             raise refusal_of(f"chores[{number}]", f"expected one of {', '.join(NAMES)}")
-    chores = {name: _run(name, call.manifold, stop) for name in request.chores}
-    failed = [name for name, outcome in chores.items() if "error" in outcome]
+    chores = {name: _run(name, partial(CHORES[name].run, call.manifold, stop), call, stop) for name in request.chores}
+    answer: dict[str, Any] = {"chores": chores}
+    works = request.chores == tuple(NAMES) if request.jobs is None else request.jobs
+    if works:
+        answer[_JOBS] = _run(_JOBS, lambda: _work(call), call, stop)
+    failed = [name for name, outcome in {**chores, _JOBS: answer.get(_JOBS, {})}.items() if "error" in outcome]
     metrics.count("maintenance.failures", len(failed))
+    with suppress(CatalogUnavailable):  # the chores have said so
+        space.measure(call.manifold)
     for name in failed:
         metrics.count(f"maintenance.failures.{name}", 1)
     if failed:
         raise PartlyDone(
-            f"{len(failed)} of {len(chores)} chores failed: {', '.join(failed)}",
+            f"{len(failed)} of {len(chores) + works} chores failed: {', '.join(failed)}",
             hint="the next run tries again; the function's log has a line for each",
-            chores=chores,
+            **answer,
         )
-    return {"chores": chores}
+    return answer
 
 
-def _run(name: str, manifold: Manifold, stop: Stop) -> dict[str, Any]:
+def _work(call: Call) -> int:
+    """Work on jobs about content. Returns how many items came to an end."""
+    begun = time.monotonic()
+    worked = work_on_jobs(call, _FUNCTION, _MARGIN_SECONDS, stop=lambda: time.monotonic() - begun >= _JOB_SECONDS)
+    metrics.count("objects.damaged", call.manifold.context.catalog.count_damaged())
+    return worked.finished
+
+
+def _run(name: str, work: Callable[[], int], call: Call, stop: Stop) -> dict[str, Any]:
     begun = time.monotonic()
     outcome: dict[str, Any]
     try:
         with panics_as_errors():
-            outcome = {"skipped": "no time is left"} if stop() else {"done": CHORES[name].run(manifold, stop)}
+            outcome = {"skipped": "no time is left"} if stop() else {"done": work()}
     except ManifoldError as error:
         logger.error(f"chore {name} failed and will be tried again: {told(error)}")
         outcome = {"error": error.code}
         if isinstance(error, PartlyDone):
             outcome |= error.details
     except Exception as error:
-        logger.error(f"chore {name} failed: {where_of(error, discreet=manifold.settings.projects.encrypt)}")
+        logger.error(f"chore {name} failed: {where_of(error, discreet=call.manifold.settings.projects.encrypt)}")
         outcome = {"error": "internal"}
     return {**outcome, "seconds": round(time.monotonic() - begun, 3)}
 

@@ -93,8 +93,8 @@ def test_a_function_loads_the_services_that_it_uses_and_no_others(name: str, pos
     services = {"direct.plans", "direct.session_plans", "direct.uploads", "events.events", "events.relay",
                 "jobs.jobs", "jobs.worker", "keys.rewrap", "keys.rotation",
                 "projects.edits", "projects.forks", "projects.history", "projects.projects",
-                "projects.transfer", "projects.verify", "publish", "remote", "sessions.commit", "sessions.sessions",
-                "upkeep.maintenance"}  # fmt: skip
+                "projects.transfer", "publish", "remote", "sessions.commit", "sessions.sessions",
+                "upkeep.maintenance", "verification.scrub", "verification.verify"}  # fmt: skip
     assert {one for one in services if f"manifold_common.services.{one}" in loaded} == SERVICES[name]
 
 

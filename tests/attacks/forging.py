@@ -22,7 +22,7 @@ from manifold_common.format.commit_object import (
     build_checkpoint,
     build_commit,
 )
-from manifold_common.format.layout import note_key
+from manifold_common.format.layout import checkpoint_name, note_key
 from manifold_common.format.places import Block, Container, Place
 from manifold_common.format.sealed import ObjectKind, Opener, Payload, Seal, Sealer, unpack_header
 from manifold_common.ids import (
@@ -70,12 +70,16 @@ def plain_commit(
     return Forged(seal.key, bytes(built.data), built.record_hash, CommitId(commit), generation)
 
 
-def plain_checkpoint(tree: Snapshot) -> Forged:
-    """Return an unsealed checkpoint of ``tree``."""
+def plain_checkpoint(tree: Snapshot, in_place_of: str | None = None) -> Forged:
+    """Return an unsealed checkpoint of ``tree``. Args: ``in_place_of``: the key of one whose name it takes."""
     head = tree.head
     assert head.commit is not None
     object_id = ObjectId(encode_id(b"c" * 16))
-    own = Container(TENANT, tree.project, ObjectKind.CHECKPOINT, head.generation, head.commit, object_id, PLAIN)
+    name: str = head.commit
+    if in_place_of is not None:
+        object_id = ObjectId(in_place_of.rpartition("-")[2])
+        name = checkpoint_name(head.commit, object_id)
+    own = Container(TENANT, tree.project, ObjectKind.CHECKPOINT, head.generation, name, object_id, PLAIN)
     meta = CheckpointMeta(TENANT, tree.project, head.generation, head.commit, head.record_hash, 1)
     seal = own.seal()
     data = build_checkpoint(meta, Changes(tree.tree, set()), tree.places, Sealer(seal))
@@ -136,7 +140,7 @@ class Rows:
         self.keys[self.keys.index(before)] = after
 
     def replace_commit(self, generation: int, row: CommitRow) -> None:
-        self._found.commits[generation - 1] = row
+        self._found.commits[Generation(generation)] = row
         self._found.by_id[row.commit] = row
         if generation == len(self._found.commits):
             head = self._found.row.head._replace(
@@ -145,8 +149,8 @@ class Rows:
             self._found.row = replace(self._found.row, head=head)
 
     def append_commit(self, forged: Forged, note: bytes) -> None:
-        last = self._found.commits[-1]
-        self._found.commits.append(last)
+        last = self.commits_after(0)[-1]
+        self._found.commits[forged.generation] = last
         self.replace_commit(
             forged.generation,
             replace(
@@ -169,10 +173,10 @@ class Rows:
         return row
 
     def commit(self, generation: int) -> CommitRow:
-        return self._found.commits[generation - 1]
+        return self._found.commits[Generation(generation)]
 
     def commits_after(self, generation: int) -> list[CommitRow]:
-        return self._found.commits[generation:]
+        return [row for number, row in self._found.commits.items() if number > generation]
 
     def allow_plain(self) -> None:
         """Add a key that stands for none, if there is none."""

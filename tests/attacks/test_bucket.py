@@ -13,7 +13,7 @@ from manifold_common.format.layout import project_prefix
 from manifold_common.format.sealed import ObjectKind
 from manifold_common.ids import PLAIN, Generation, ProjectId
 from manifold_common.services.archive import ArchiveFormat
-from manifold_common.services.projects.verify import Verify
+from manifold_common.services.verification.verify import Verify
 from manifold_common.shapes.requests import CheckoutRequest
 
 from tests.attacks.begun import PLAIN_GENERATIONS, Begun, check_out_all
@@ -51,8 +51,9 @@ def test_a_commit_in_the_clear_in_the_place_of_a_sealed_one_is_refused(begun: Be
 def test_a_checkpoint_in_the_clear_in_the_place_of_the_sealed_one_is_refused(begun: Begun) -> None:
     tree = begun.make().context.log.load(TENANT, begun.project, Generation(PLAIN_GENERATIONS))
     hostile = {path: tree.tree[b"b"] for path in tree.tree if path} | {b"": tree.tree[b""]}
-    forged = plain_checkpoint(replace(tree, tree=hostile))
-    assert keys_of(begun, "checkpoints") == [forged.key]
+    (sealed,) = keys_of(begun, "checkpoints")
+    forged = plain_checkpoint(replace(tree, tree=hostile), in_place_of=sealed)
+    assert forged.key == sealed
     begun.store.put(forged.key, forged.data)
     with pytest.raises(CorruptObject) as caught:
         check_out_all(begun.make(), begun.project)

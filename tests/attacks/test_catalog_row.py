@@ -55,7 +55,8 @@ def second_epoch(begun: Begun) -> None:
     past = keys.past
     assert past is not None
     record = context.keys.make_next(keys, begun.project, past)
-    assert context.catalog.begin_epoch(record, context.catalog.head(TENANT, begun.project))
+    removals, _ = context.catalog.history_starts(TENANT, begun.project)
+    assert context.catalog.begin_epoch(record, context.catalog.head(TENANT, begun.project), removals=removals)
     write(begun.make(), begun.project)
 
 

@@ -219,13 +219,15 @@ def test_whatever_is_not_known_to_read_is_refused_while_it_is_in_doubt() -> None
     what health and the status page ask can be asked of a copy, too."""
     changes = {
         "add_checkpoint", "add_job", "add_resumable", "add_uploads", "advance_resumable", "begin_epoch",
-        "claim_events", "claim_items", "close_session", "commit_lease", "create_project", "delete_project",
-        "drop_draft", "end_session", "extend_items", "forget_ended", "forget_jobs", "forget_resumable",
-        "forget_superseded", "forget_uploads", "hold_resumable", "link_uploads", "move_job", "move_session",
-        "open_session", "plan_items", "prolong_session", "prove_uploads", "prune_events", "publish_commit",
-        "redrive_events", "redrive_sinks", "refer_uploads", "remove_resumable", "remove_tag", "remove_upload",
-        "rename_project", "replace_wrapped_key", "report_events", "report_items", "rest_job", "retry_job",
-        "save_draft", "set_tag", "settle_events", "settle_resumable", "take_session",
+        "claim_events", "claim_items", "close_session", "commit_lease", "create_project", "declare_backup",
+        "delete_project", "drop_draft", "end_session", "extend_items", "forget_condemned", "forget_ended",
+        "forget_jobs", "forget_resumable", "forget_superseded", "forget_uploads", "hold_resumable", "link_uploads",
+        "move_job", "move_session", "note_collected", "note_damage", "note_usage", "open_session", "plan_items",
+        "prolong_session", "prove_uploads", "prune_events", "publish_commit", "purge_projects", "redrive_events",
+        "redrive_sinks", "refer_uploads", "release_backup", "remove_generations", "remove_resumable", "remove_tag",
+        "remove_upload", "rename_project", "replace_wrapped_key", "report_events", "report_items", "rest_job",
+        "retry_job", "save_draft", "set_retention", "set_tag", "settle", "settle_events", "settle_resumable",
+        "suspect", "take_session", "undelete_project",
     }  # fmt: skip
     public = {name for name in dir(Catalog) if not name.startswith("_")}
     assert (public - CATALOG_READS, CATALOG_READS - public) == (changes, set())

@@ -27,6 +27,7 @@ from manifold_common.errors import (
     StaleStore,
 )
 from manifold_common.format.commit_object import build_checkpoint, read_checkpoint
+from manifold_common.format.layout import checkpoint_name
 from manifold_common.format.places import Container
 from manifold_common.format.sealed import ObjectKind, Opener, Sealer
 from manifold_common.ids import Generation, ProjectId, SessionId, TagName, UserId
@@ -361,6 +362,28 @@ def test_a_list_holds_nothing_but_what_was_asked_for(
             ask()
 
 
+def test_a_project_did_not_come_back_because_a_server_answers_about_another(
+    client: RemoteManifold, lying_server: LyingServer, project: ProjectId
+) -> None:
+    client.projects.delete(project)
+    other = ProjectId("b" * 25 + "a")
+    for field, value in (("deleted_at", None), ("name", "another")):
+        lying_server.lie = lambda asked, answer, field=field, value=value: {
+            **answer,
+            "items": [{**one, field: value} for one in answer["items"]] * 2,
+        }
+        with pytest.raises(BadAnswer, match="list"):
+            client.projects.deleted()
+    for field, value in (("id", other), ("name", "another"), ("deleted_at", "2026-01-01T00:00:00Z")):
+        lying_server.lie = lambda asked, answer, field=field, value=value: (
+            {**answer, field: value} if asked.startswith("POST") else answer
+        )
+        with pytest.raises(BadAnswer):
+            client.projects.undelete(project, "new")
+    lying_server.lie = truth
+    assert client.projects.undelete(project, "new").name == "new"
+
+
 def test_what_says_that_something_is_gone_is_no_page_of_something_else(
     client: RemoteManifold, lying_server: LyingServer, project: ProjectId
 ) -> None:
@@ -494,7 +517,8 @@ def with_tree(forge: Callable[[Tree, Entry], Tree]) -> Callable[[Any], None]:
         plan = said.get("plan", said)
         grant, data = plan["tree"]["grant"], base64.b64decode(plan["tree"]["data"])
         own = Container(
-            plan["tenant"], plan["project"], ObjectKind.CHECKPOINT, plan["generation"], plan["commit"],
+            plan["tenant"], plan["project"], ObjectKind.CHECKPOINT, plan["generation"],
+            checkpoint_name(plan["commit"], grant["object_id"]),
             grant["object_id"], grant["dek"],
         )  # fmt: skip
         key = base64.b64decode(grant["object_key"])

@@ -318,9 +318,24 @@ class Project:
 
     def describe(self, kind: int, generation: int, commit: str) -> Description:
         """Read a commit object or a checkpoint."""
-        folder = "commits" if kind == COMMIT else "checkpoints"
-        key = f"{self._prefix(self._project)}/{folder}/{generation:012d}-{commit}"
+        if kind == CHECKPOINT:
+            return self._describe_any(generation, commit)
+        key = f"{self._prefix(self._project)}/commits/{generation:012d}-{commit}"
         return self.describe_bytes((self._store / key).read_bytes(), key, kind, generation, commit)
+
+    def _describe_any(self, generation: int, commit: str) -> Description:
+        """Read one of a generation's checkpoints: of those that count, all say the same."""
+        folder = f"{self._prefix(self._project)}/checkpoints"
+        refusal = Refused("no such checkpoint")
+        for path in sorted((self._store / folder).glob(f"{generation:012d}-{commit}*")):
+            try:
+                data = path.read_bytes()
+                named = path.name[12 + 1 + 26 :]
+                refuse_unless(named in ("", f"-{id_text(data[8:24])}"), "a checkpoint of another name")
+                return self.describe_bytes(data, f"{folder}/{path.name}", CHECKPOINT, generation, commit)
+            except Refused as refused:
+                refusal = refused
+        raise refusal
 
     def describe_bytes(self, data: bytes, key: str, kind: int, generation: int, commit: str) -> Description:
         sealed = Sealed(key, data[:40], kind, self._deks)

@@ -57,6 +57,20 @@ def test_the_reader_made_from_the_document_reads_all_of_it(begun: Begun) -> None
 
 
 @pytest.mark.in_memory("keeps the objects of its store as files")
+def test_it_refuses_a_checkpoint_under_another_name(begun: Begun) -> None:
+    folder = begun.folder / f"t/default/p/{begun.project}/checkpoints"
+    named = [path for path in folder.iterdir() if path.name.count("-") == 2]
+    assert named, "writers name the object id"
+    for path in folder.iterdir():
+        if path in named:
+            path.rename(folder / f"{path.name[:39]}-{'a' * 26}")
+        else:
+            path.unlink()
+    with pytest.raises(Refused):
+        begun.reader().tree(4, begun.commits[3], checkpoint=(2, begun.commits[1]))
+
+
+@pytest.mark.in_memory("keeps the objects of its store as files")
 def test_it_refuses_what_came_later_in_the_clear(begun: Begun, make_manifold: MakeManifold) -> None:
     store = FilesystemObjectStore(begun.folder, clock=SystemClock(), randomness=SystemRandomness())
     node = make_manifold(store=store, node="c")

@@ -55,7 +55,7 @@ def test_the_key_of_a_new_epoch_comes_first_with_its_epoch(catalog: Catalog) -> 
     made = make_plain(catalog)
     first, third = key(made.id, epoch=1), key(made.id, epoch=3)
     assert catalog.begin_epoch(first, made.head)
-    assert catalog.begin_epoch(third, made.head)
+    assert catalog.begin_epoch(third, made.head, removals=1)
     assert catalog.project_keys(TENANT, made.id) == [third, first, *made.keys]
 
 
@@ -73,7 +73,8 @@ def test_an_epoch_begins_only_at_the_head_and_only_once(catalog: Catalog) -> Non
     for epoch in (1, 2):
         assert not catalog.begin_epoch(key(made.id, epoch=epoch), made.head)
     with pytest.raises(AlreadyExists):
-        catalog.begin_epoch(replace(catalog.project_keys(TENANT, made.id)[0], epoch=3), made.head)
+        again = replace(catalog.project_keys(TENANT, made.id)[0], epoch=3)
+        catalog.begin_epoch(again, made.head, removals=1)
     for wrong in (key(made.id), key(made.id, epoch=3, dek=PLAIN)):
         with pytest.raises(InternalError):
             catalog.begin_epoch(wrong, made.head)

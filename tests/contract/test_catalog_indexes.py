@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import psycopg
 import pytest
-from manifold_common.adapters.postgres.catalog import PostgresCatalog
+from manifold_common.adapters.postgres.catalog import PostgresCatalog, deleted_projects
 from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.domain.event_place import EventPlace, Followed
 from manifold_common.domain.job import ItemState, JobFilter, JobPlace
@@ -36,6 +36,11 @@ INSERT INTO commits (tenant_id, project_id, generation, commit_id, parent_id, re
 SELECT 't1', rpad('p1', 26, 'a'), n, lpad(n::text, 26, 'a'), CASE WHEN n > 1 THEN 'x' END, '', 'k', 0, 'u' || n % 1000,
        's' || n % 1000, '', now()
 FROM generate_series(1, 20000) AS n;
+INSERT INTO projects (tenant_id, project_id, owner_id, name, created_at, updated_at, deleted_at)
+SELECT 't1', rpad('d' || n, 26, 'a'), 'u' || n % 500, 'n' || n, now(), now(), now() - n * interval '1 minute'
+FROM generate_series(1, 20000) AS n;
+INSERT INTO projects (tenant_id, project_id, owner_id, name, created_at, updated_at)
+SELECT 't1', rpad('l' || n, 26, 'a'), 'u' || n % 500, 'n' || n, now(), now() FROM generate_series(1, 20000) AS n;
 INSERT INTO jobs (tenant_id, job_id, kind, params, user_id, state, measured_at, created_at, running_since, ended_at)
 SELECT 't' || n % 50, lpad(n::text, 26, 'a'), 'verify', n, 'ann', 'done', now(), now() - n * interval '1 minute', now(),
        now() - n * interval '1 minute'
@@ -107,6 +112,17 @@ STATEMENTS: dict[str, tuple[Callable[[Catalog], object], str, str]] = {
         "commits_by_session",
         "commits",
     ),
+    "deleted projects": (
+        lambda c: c.deleted_projects(TENANT, UserId("u7"), timedelta(days=9), limit=10),
+        "projects_deleted_name",
+        "projects",
+    ),
+    "projects to be purged": (
+        lambda c: cast(PostgresCatalog, c)._db.write(deleted_projects._PURGE, {"grace": timedelta(days=9), "limit": 1}),
+        "projects_to_purge",
+        "projects",
+    ),
+    "projects to be cleared": (lambda c: c.purge_projects(timedelta(days=9)), "projects_to_clear", "projects"),
     "jobs at work": (lambda c: c.jobs_at_work(["verify"]), "jobs_running", "jobs"),
     "items of jobs at work": (lambda c: c.jobs_at_work(["verify"]), "job_items_pending", "job_items"),
     "newest jobs": (lambda c: c.list_jobs(TENANT, JobFilter(), limit=10), "jobs_by_time", "jobs"),

@@ -10,12 +10,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 import pytest
-from manifold_common.adapters.postgres.catalog import PostgresCatalog
+from manifold_common.adapters.postgres.catalog import PostgresCatalog, deleted_projects
 from manifold_common.adapters.postgres.errors import translate
 from manifold_common.adapters.postgres.migrations import known_migrations, migrate
 from manifold_common.adapters.postgres.pool import Limits
@@ -30,7 +31,7 @@ from manifold_common.errors import (
     NotFound,
 )
 from manifold_common.ids import Generation, SessionId, TagName
-from manifold_common.ports.catalog import OutboxEvent
+from manifold_common.ports.catalog import DeletedProject, OutboxEvent
 from manifold_local.embedded.postgres import ensure_embedded
 from psycopg import errors as pg
 
@@ -394,9 +395,11 @@ def test_the_schema_refuses_nonsense_that_no_method_would_write(postgres_dsn: st
         ("UPDATE projects SET generation = 0", pg.CheckViolation),
         ("UPDATE projects SET skills_generation = 4", pg.CheckViolation),
         ("UPDATE projects SET head_commit_id = 'x'", pg.ForeignKeyViolation),
+        ("UPDATE projects SET head_commit_id = NULL", pg.CheckViolation),
+        ("UPDATE projects SET purged_at = now(), head_commit_id = NULL", pg.CheckViolation),
+        ("UPDATE projects SET purged_at = now(), deleted_at = now()", pg.CheckViolation),
         ("UPDATE projects SET owner_id = 'nobody'", pg.ForeignKeyViolation),
         ("UPDATE commits SET generation = 2 WHERE generation = 3", pg.UniqueViolation),
-        ("UPDATE commits SET parent_id = repeat('x', 26) WHERE generation = 2", pg.ForeignKeyViolation),
         ("UPDATE commits SET parent_id = NULL", pg.CheckViolation),
         ("UPDATE commits SET dek_id = repeat('x', 26)", pg.ForeignKeyViolation),
         ("DELETE FROM commits WHERE generation = 3", pg.ForeignKeyViolation),
@@ -405,11 +408,32 @@ def test_the_schema_refuses_nonsense_that_no_method_would_write(postgres_dsn: st
         ("UPDATE sessions SET base_generation = 0", pg.CheckViolation),
         ("UPDATE sessions SET draft_generation = 1", pg.CheckViolation),
         ("UPDATE sessions SET project_id = 'x'", pg.ForeignKeyViolation),
+        ("UPDATE sessions SET base_commit_id = repeat('x', 26)", pg.ForeignKeyViolation),
     ]
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         for statement, error in nonsense:
             with pytest.raises(error):
                 connection.execute(statement)
+
+
+def test_a_history_that_is_too_long_for_one_statement_is_purged_bit_by_bit(
+    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deleted_projects, "_CLEARED_AT_ONCE", 2)
+    with connected(postgres_dsn) as catalog, psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        made = make_project(catalog)
+        made.publish(7)
+        deleted = catalog.delete_project(TENANT, made.id, EVENT)
+        assert catalog.purge_projects(timedelta(0)) == [(TENANT, made.id)]
+        undone = DeletedProject(made.row, deleted)
+        how: Any = {"grace": timedelta(days=1), "ttl": TTL, "others": {}}
+        assert catalog.undelete_project(undone, "paper", EVENT, **how) is None, "although some of it is left"
+        left = "SELECT (SELECT count(*) FROM commits), (SELECT count(*) FROM project_keys)"
+        counts = [connection.execute(left).fetchone()]
+        for _ in range(3):
+            assert catalog.purge_projects(timedelta(0)) == []
+            counts.append(connection.execute(left).fetchone())
+        assert counts == [(3, 1), (1, 1), (0, 0), (0, 0)]
 
 
 @pytest.mark.alone("measures time-outs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from manifold_common.errors import ManifoldError
@@ -32,6 +33,12 @@ def row(catalog: Catalog) -> SessionRow:
     return view.session
 
 
+def delete_for_ever(made: Made) -> None:
+    made.catalog.delete_project(TENANT, made.id, EVENT)
+    assert [one.is_named for one in superseded(made.catalog)] == [True], "it may come back"
+    assert made.catalog.purge_projects(timedelta(0)) == [(TENANT, made.id)]
+
+
 End = Callable[[Made, DraftRef], object]
 
 ENDS: dict[str, End] = {
@@ -42,7 +49,7 @@ ENDS: dict[str, End] = {
     ),
     "the session is closed": lambda made, _: made.catalog.close_session(TENANT, USER, SESSION),
     "the session ends": lambda made, _: made.catalog.end_session(row(made.catalog)),
-    "the project is deleted": lambda made, _: made.catalog.delete_project(TENANT, made.id, EVENT),
+    "the project is deleted, and purged": lambda made, _: delete_for_ever(made),
 }
 
 

@@ -68,8 +68,14 @@ def work(function: Function) -> None:
     tags.remove(LOCAL_PRINCIPAL, project, name)
     manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork")
     manifold.projects.rename(LOCAL_PRINCIPAL, project, "other")
+    sessions.checkout(LOCAL_PRINCIPAL, SESSION, project)
+    (place / "new").write_text("even more")
+    manifold.commits.save(LOCAL_PRINCIPAL, SESSION)
     manifold.projects.delete(LOCAL_PRINCIPAL, project)
-    assert len(manifold.events.recent(limit=100)) == 12
+    manifold.deleted_projects.undelete(LOCAL_PRINCIPAL, project)
+    sessions.close(LOCAL_PRINCIPAL, SESSION)
+    manifold.projects.delete(LOCAL_PRINCIPAL, project)
+    assert len(manifold.events.recent(limit=100)) == 14
     assert manifold.context.catalog.health().ok
 
 
@@ -111,8 +117,8 @@ def test_jobs_are_done_by_their_role_and_denied_to_the_application(
     if name == "reencrypt":
         assert answer["job"]["done"] > 0 and not answer["job"]["failed"]
     if name == "fanout":
-        assert (len(webhook_endpoint.events), answer["waiting"]) == (12, 0)
-        assert answer["settled"] == 12
+        assert (len(webhook_endpoint.events), answer["waiting"]) == (14, 0)
+        assert answer["settled"] == 14
     if name == "maintenance":
         assert "error" not in str(answer["chores"])
 

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _send(url: str, method: str, body: Any = None) -> Any:
     kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
     request = urllib.request.Request(url, data, {"Content-Type": kind} if data is not None else {}, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+        return None if answer.status == HTTPStatus.NO_CONTENT else json.load(answer)
 
 
 def _get(url: str) -> Any:
@@ -76,7 +77,7 @@ def test_what_the_command_line_commits_the_host_serves(program: Program, url: st
 
 READ = (
     "project list", "project show", "log", "show", "diff", "ls", "sessions", "status", "jobs list", "jobs show",
-    "tags", "health",
+    "tags", "garbage", "usage", "damage", "verify", "health",
 )  # fmt: skip
 """What answers the same more than once: the very documents are compared, and of other operations their form."""
 
@@ -129,8 +130,12 @@ def test_json_of_a_command_that_changes_something_has_the_form_of_the_apis_answe
     same(("commit", mine), "POST", f"/sessions/{theirs}/commit", {})  # nothing
     same(("restore", mine, "1"), "POST", f"/projects/{theirs}/restore", {"generation": 1})
     same(("tag", mine, "1", "first"), "PUT", f"/projects/{theirs}/tags/first", {"generation": 1})
+    same(("retention", mine, "--generations", "9"), "PUT", f"/projects/{theirs}/retention", {"generations": 9})
     same(("fork", mine, f"{mine}-2"), "POST", f"/projects/{theirs}/fork", {"name": f"{theirs}-2"})
     same(("project", "rename", f"{mine}-2", f"{mine}-3"), "PATCH", f"/projects/{theirs}-2", {"name": f"{theirs}-3"})
+    program("project", "delete", mine, "--yes")
+    _send(f"{url}{API}/projects/{theirs}", "DELETE")
+    same(("project", "undelete", mine), "POST", f"/projects/{theirs}/undelete")
     job, other = make_job(program), make_job(program)
     for verb in ("pause", "resume", "retry", "cancel"):
         same(("jobs", verb, job), "POST", f"/jobs/{other}/{verb}")
@@ -170,6 +175,11 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
         (("ls", project, "--recursive"), f"{at}/tree?recursive=true"),
         (("ls", project, "docs", "--generation", "1"), f"{at}/tree/docs?generation=1"),
         (("tags", project), f"{at}/tags"),
+        (("damage", project), f"{at}/damage"),
+        (("retention", project), f"{at}/retention"),
+        (("garbage", project, "--dry-run"), f"{at}/garbage"),
+        (("usage", project), f"{at}/usage"),
+        (("usage",), f"{url}/api/v1/usage?limit=500"),
         (("jobs", "list"), f"{url}/api/v1/jobs"),
         (("jobs", "list", "--kind", "other", "--state", "running"), f"{url}/api/v1/jobs?kind=other&state=running"),
         (("jobs", "show", job), f"{url}/api/v1/jobs/{job}"),
@@ -177,6 +187,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
     ):
         assert program.json(*command) == _get(address), command
         compared.update(name for name in READ if " ".join(command).startswith(name))
+    assert program.json("verify", project, "--read-data") == _send(f"{at}/verify", "POST", {"read_data": True})
     first = program.json("log", project, "--limit", "1")["next_cursor"]
     assert program.json("log", project, "--cursor", first) == _get(f"{at}/commits?cursor={first}")
     shown, health = program.json("show", project, "2"), program.json("health")
@@ -187,7 +198,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
     for one in sessions["items"]:
         assert (one.pop("project_name"), one.pop("has_working_set_here")) == (project, True)
     assert sessions == _get(f"{url}/api/v1/sessions?project={project}")
-    assert compared | {"status", "show", "health", "sessions"} == set(READ)
+    assert compared | {"status", "show", "health", "sessions", "verify"} == set(READ)
 
 
 def test_commands_and_the_host_work_at_the_same_time_and_nothing_is_lost(program: Program, url: str) -> None:

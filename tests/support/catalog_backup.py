@@ -33,7 +33,8 @@ def in_memory() -> BackedUp:
             name: replace(
                 found,
                 keys=list(found.keys),
-                commits=list(found.commits),
+                commits=dict(found.commits),
+                removed=dict(found.removed),
                 by_id=dict(found.by_id),
                 checkpoints=dict(found.checkpoints),
             )

@@ -22,6 +22,7 @@ BOTH = {
     "project list": _of("get", "/projects"),
     "project show": _of("get", "/projects/{project}"),
     "project rename": _of("patch", "/projects/{project}"),
+    "project undelete": _of("post", "/projects/{project}/undelete"),
     "fork": _of("post", "/projects/{project}/fork"),
     "log": _of("get", "/projects/{project}/commits"),
     "show": _of("get", "/projects/{project}/commits/{generation}"),
@@ -35,6 +36,11 @@ BOTH = {
     "status": _of("get", "/sessions/{session}/status"),
     "save": _of("post", "/sessions/{session}/save"),
     "commit": _of("post", "/sessions/{session}/commit"),
+    "damage": _of("get", "/projects/{project}/damage"),
+    "verify": _of("post", "/projects/{project}/verify"),
+    "retention": _of("put", "/projects/{project}/retention"),
+    "usage": _of("get", "/usage"),
+    "garbage": _of("get", "/projects/{project}/garbage"),
     "jobs list": _of("get", "/jobs"),
     "jobs show": _of("get", "/jobs/{job}"),
     "jobs pause": _of("post", "/jobs/{job}/pause"),
@@ -47,7 +53,9 @@ BOTH = {
 
 SAME_DOCUMENT = {
     _of("get", "/jobs/{job}/items"): "jobs show",
+    _of("get", "/projects/{project}/retention"): "retention",
     _of("get", "/projects/{project}/tree/{path}"): "ls",
+    _of("get", "/projects/{project}/usage"): "usage",
     _of("post", "/sessions/{session}/checkout"): "checkout",
 }
 """Further operations that do what a command does."""
@@ -62,8 +70,9 @@ NO_DOCUMENT = {
 
 COMMANDS_ALONE = {
     "up", "stop", "database", "migrate-db", "config check", "config show", "store check", "store prepare", "adopt",
-    "leftovers list", "leftovers remove", "leftovers set-aside", "keys status", "keys rotate", "keys rewrap",
-    "events tail", "events list", "events redrive", "verify", "import", "export", "jobs watch", "jobs work",
+    "leftovers list", "leftovers remove", "leftovers set-aside", "backup declare", "backup list", "backup release",
+    "keys status", "keys rotate", "keys rewrap",
+    "events tail", "events list", "events redrive", "import", "export", "jobs watch", "jobs work",
 }  # fmt: skip
 """What is about this machine, its folders, or the installation: no operation does it."""
 

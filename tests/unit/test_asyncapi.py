@@ -23,6 +23,7 @@ from manifold_common.shapes.events import Event
 from manifold_common.shapes.intent import Intent
 
 from functions.api.asyncapi import page
+from tests.support.garbage import collect
 from tests.support.manifold import MakeManifold
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -65,7 +66,10 @@ def sent(manifold: Manifold) -> list[dict[str, Any]]:
     manifold.tags.set(LOCAL_PRINCIPAL, project, TagName("release-1"), Generation(1))
     manifold.tags.remove(LOCAL_PRINCIPAL, project, TagName("release-1"))
     manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork")
+    manifold.retention_settings.set(LOCAL_PRINCIPAL, project, 1)
+    collect(manifold, project, generations=1)
     projects.delete(LOCAL_PRINCIPAL, project)
+    manifold.deleted_projects.undelete(LOCAL_PRINCIPAL, project)
     end_jobs(manifold)
     return [dict(event.document) for event in manifold.events.recent(limit=100)]
 
@@ -113,7 +117,7 @@ def test_every_event_that_is_sent_is_as_the_schema_has_it(
     variables = {"SERVER_PUBLIC_URL": public_url} if public_url else {}
     documents = sent(make_manifold(KAFKA_INCLUDE_PATHS=include_paths, KAFKA_MAX_PATHS="1", **variables))
     assert {document["type"] for document in documents} == TYPES
-    assert len(documents) == 19
+    assert len(documents) == 22
     for document in documents:
         validator(document["type"]).validate(document)
         described = set(DOCUMENT["components"]["schemas"]["Event"]["properties"])

@@ -100,9 +100,9 @@ def test_what_asks_for_what_is_so_anyway_is_taken_in_silence(tmp_path: Path, var
 
 
 def test_a_default_that_would_do_something_is_no_less_a_promise(tmp_path: Path) -> None:
-    (problem,) = refusals(tmp_path, PROJECTS_RETENTION_DELETED_PROJECT_DAYS="7")
-    assert Settings().projects.retention.deleted_project_days == 7
-    assert "keeps every generation" in problem["message"]
+    (problem,) = refusals(tmp_path, OTEL_METRICS_INTERVAL_SECONDS="30")
+    assert Settings().otel.metrics_interval_seconds == 30
+    assert "sends no telemetry" in problem["message"]
 
 
 def test_an_empty_value_is_none_given(tmp_path: Path) -> None:

@@ -1,17 +1,18 @@
-"""Projects: list, create, get, rename, delete, fork."""
+"""Projects: list, create, get, rename, delete, bring back, fork."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import msgspec
-from fastapi import Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from manifold_common.domain.api_address import API
 from manifold_common.domain.listing import ProjectFilter
 from manifold_common.domain.project_name import MAX_NAME_BYTES
 from manifold_common.errors import Conflict
+from manifold_common.ids import ProjectId
 from manifold_common.shapes.cursors import Content, Cursors
-from manifold_common.shapes.projects import Fork, Project, ProjectName, ProjectPage
+from manifold_common.shapes.projects import Fork, Project, ProjectName, ProjectPage, Undelete
 from msgspec import Meta
 
 from functions.api.caller import Caller, ProjectRef
@@ -23,10 +24,14 @@ from functions.api.validators import of_project, tell_project
 
 router = Router(prefix=f"{API}/projects", tags=["projects"])
 
-_CURSORS = Cursors(
-    "projects",
-    msgspec.msgpack.Decoder(Content[Annotated[str, Meta(max_length=MAX_NAME_BYTES, pattern=r"\A[^\x00]+\Z")]]),
-)
+_Name = Annotated[str, Meta(max_length=MAX_NAME_BYTES, pattern=r"\A[^\x00]+\Z")]
+_CURSORS = Cursors("projects", msgspec.msgpack.Decoder(Content[_Name]))
+_CURSORS_OF_DELETED = Cursors("deleted projects", msgspec.msgpack.Decoder(Content[tuple[_Name, ProjectId]]))
+
+DeletedProjectRef = Annotated[
+    str,
+    Path(description="Id of a deleted project, or its name, if no other one had that.", examples=["demo"]),
+]
 
 
 @router.get("", responses=responses())
@@ -37,6 +42,9 @@ def list_projects(
     created_until: Time = None,
     updated_since: Time = None,
     updated_until: Time = None,
+    deleted: Annotated[
+        bool, Query(description="Deleted projects that can be brought back, in place of living ones.")
+    ] = (False),
     limit: Limit = DEFAULT_PAGE,
     cursor: After = None,
 ) -> ProjectPage:
@@ -49,6 +57,13 @@ def list_projects(
         updated_until=time_of(updated_until, "updated_until"),
     )
     list_of = (caller.principal, wanted)
+    if deleted:
+        place = _CURSORS_OF_DELETED.read(cursor, *list_of)
+        items, more = page_of(
+            caller.manifold.deleted_projects.page(caller.principal, wanted=wanted, after=place, limit=limit + 1), limit
+        )
+        following = _CURSORS_OF_DELETED.write((items[-1].name, items[-1].id), *list_of) if more else None
+        return ProjectPage(items=items, next_cursor=following)
     after = _CURSORS.read(cursor, *list_of)
     found = caller.manifold.projects.page(caller.principal, wanted=wanted, after_name=after or "", limit=limit + 1)
     items, more = page_of(found, limit)
@@ -93,13 +108,30 @@ def delete_project(
         bool, Query(description="Only if it is empty and nobody has a session on it, which is seen in the same step.")
     ] = False,
 ) -> None:
-    """Make a project, its sessions and its history invisible."""
+    """Make a project, its sessions and its history invisible. For `projects.retention.deletedProjectDays` it can be
+    brought back: `GET /projects?deleted=true` has it until then."""
     found = caller.project(project)
     expected = check_project(request.headers, found)
     if not only_unused:
         caller.manifold.projects.delete(caller.principal, found.id, expected)
     elif not caller.manifold.projects.withdraw(caller.principal, found.id, expected):
         raise Conflict("the project has generations or open sessions", hint="leave out only_unused to delete these too")
+
+
+@router.post("/{project}/undelete", responses=responses(404, 409, 412))
+def undelete_project(
+    request: Request, response: Response, caller: Caller, project: DeletedProjectRef, body: Undelete | None = None
+) -> Project:
+    """Bring a deleted project back, with its history, its tags, and the sessions that hold saved work.
+
+    Where it was brought back already, under that name, nothing is changed.
+    """
+    found = caller.manifold.deleted_projects.resolve(caller.principal, project)
+    check_project(request.headers, found)
+    name = None if body is None else body.name
+    done = caller.manifold.deleted_projects.undelete(caller.principal, found.id, name)
+    tell_project(response, done)
+    return done
 
 
 @router.post("/{project}/fork", status_code=201, responses=responses(404, 409, 412))

@@ -294,6 +294,18 @@ class Abandoned(ManifoldError):
     code = "abandoned"
 
 
+class ContentCollected(Unavailable):
+    """Content that the work refers to was collected as garbage while it was being done. Nothing was changed."""
+
+    code = "content_collected"
+
+    def __init__(self, project: str) -> None:
+        super().__init__(
+            f"content that this refers to was collected in project {project} while it was being done",
+            hint="do the same again: it is then stored anew",
+        )
+
+
 class Overloaded(Unavailable):
     """All clients together have more under way than this process takes on; or it is stopping."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, overload
 from manifold_common.domain.history import Point
 from manifold_common.domain.listing import EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.domain.tag import Named
+from manifold_common.errors import ManifoldError
 from manifold_common.ids import Generation, ProjectId, SessionId, TagName
 from manifold_common.services.sessions.sessions import WorkingSetStatus
 from manifold_common.shapes.changes import Edited, ExportedFolder, ImportedFolder
@@ -53,7 +55,11 @@ class Backend(Protocol):
     def project(self, name_or_id: str, *, with_plain_objects: bool = False) -> Project: ...
     def create(self, name: str) -> Project: ...
     def rename(self, project: ProjectId, name: str) -> Project: ...
-    def delete(self, project: ProjectId) -> None: ...
+    def delete(self, project: Project) -> Project:
+        """Returns it as it was, with the time until when it can be brought back, as far as that can be said."""
+
+    def deleted(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]: ...
+    def undelete(self, name_or_id: str, name: str | None) -> Project: ...
     def withdraw(self, project: ProjectId) -> bool: ...
     def log(self, project: ProjectId, wanted: CommitFilter, limit: int, cursor: str | None) -> CommitPage: ...
     @overload
@@ -112,8 +118,15 @@ class LocalBackend:
     def rename(self, project: ProjectId, name: str) -> Project:
         return self._manifold.projects.rename(self._principal, project, name)
 
-    def delete(self, project: ProjectId) -> None:
-        self._manifold.projects.delete(self._principal, project)
+    def delete(self, project: Project) -> Project:
+        return self._manifold.projects.delete(self._principal, project.id)
+
+    def deleted(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
+        return self._manifold.deleted_projects.all(self._principal, wanted)
+
+    def undelete(self, name_or_id: str, name: str | None) -> Project:
+        deleted = self._manifold.deleted_projects
+        return deleted.undelete(self._principal, deleted.resolve(self._principal, name_or_id).id, name)
 
     def withdraw(self, project: ProjectId) -> bool:
         return self._manifold.projects.withdraw(self._principal, project)
@@ -235,8 +248,18 @@ class RemoteBackend:
     def rename(self, project: ProjectId, name: str) -> Project:
         return self._remote.projects.rename(project, name)
 
-    def delete(self, project: ProjectId) -> None:
-        self._remote.projects.delete(project)
+    def delete(self, project: Project) -> Project:
+        self._remote.projects.delete(project.id)
+        with suppress(ManifoldError):  # it is deleted, whatever more can be said of it
+            found = self._remote.projects.deleted(ProjectFilter(prefix=project.name))
+            return next((one for one in found if one.id == project.id), project)
+        return project
+
+    def deleted(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
+        return self._remote.projects.deleted(wanted)
+
+    def undelete(self, name_or_id: str, name: str | None) -> Project:
+        return self._remote.projects.undelete(name_or_id, name)
 
     def withdraw(self, project: ProjectId) -> bool:
         return self._remote.projects.withdraw(project)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from manifold_common.ids import ProjectId, SessionId
+from manifold_common.shapes.backups import Backup
 from manifold_common.shapes.base import Answer, Count, Moment
 from manifold_common.shapes.jobs import Job
 from manifold_common.shapes.page import Page
@@ -45,6 +46,14 @@ class Leftovers(Answer, frozen=True, kw_only=True):
 
 class LeftoversRemoved(Answer, frozen=True, kw_only=True):
     removed: Annotated[list[str], Meta(description="Names of what was set aside.")]
+
+
+class BackupList(Answer, frozen=True, kw_only=True):
+    backups: Annotated[list[Backup], Meta(description="Oldest first.")]
+
+
+class BackupsReleased(Answer, frozen=True, kw_only=True):
+    released: Annotated[list[str], Meta(description="Their names.")]
 
 
 class SetAside(Answer, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Running and looking after Manifold: ``up``, ``verify``, ``config``, ``store``, ``migrate-db`` and ``health``."""
+"""Running and looking after Manifold: ``up``, ``config``, ``store``, ``migrate-db`` and ``health``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import manifold_common
 import typer
-from manifold_common.domain.keys import Encryption
 from manifold_common.domain.wording import plural
 from manifold_common.errors import ErrorKind
 
-from manifold_local.cli.arguments import ProjectArgument
 from manifold_local.cli.call import Call, command, not_empty
 from manifold_local.cli.exit_codes import EXIT_CODES
-from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
+from manifold_local.cli.output import human_time, print_line, print_table, safe
 
 if TYPE_CHECKING:
     from manifold_common.settings import Settings
@@ -93,46 +91,6 @@ def _running_stack(call: Call, settings: Settings, stack: ExitStack) -> Stack:
         say,
     )
     return servers
-
-
-def verify(
-    call: Call,
-    project: ProjectArgument,
-    read_data: Annotated[bool, typer.Option("--read-data", help="Also read and check every byte of content.")] = False,
-) -> None:
-    """Check that a project is whole.
-
-    All that it refers to must be in the store, and be what was written. Nothing is changed.
-    """
-    with call.manifold() as manifold:
-        known = manifold.projects.resolve(call.principal, project)
-        with call.progress("verifying", thing="object") as report:
-            found = manifold.verify.run(call.principal, known.id, read_data=read_data, progress=report)
-
-    def say() -> None:
-        for problem in found.problems:
-            since = f" (since generation {problem.first_generation})" if problem.first_generation else ""
-            print_line(f"DAMAGED {safe(problem.object)}: {safe(problem.reason)}{since}")
-            for session in problem.sessions:
-                print_line(f"    affects the saved work of session {safe(session)}")
-            for path in problem.paths:
-                print_line(f"    affects {safe(path)}")
-        what = "all content read" if read_data else "content not read; --read-data reads it"
-        print_line(
-            f"{'damage found' if found.problems else 'all is well'}: {plural(found.commits, 'commit')}, "
-            f"{plural(found.drafts, 'draft')}, {plural(found.objects, 'object')}, {plural(found.chunks, 'chunk')}, "
-            f"{human_bytes(found.bytes_read)} read ({what})"
-        )
-        if found.unencrypted_objects:
-            since = "" if known.encryption is Encryption.NONE else " from before the project was"
-            print_line(
-                f"not encrypted: {plural(found.unencrypted_objects, 'object')}{since}, "
-                f"{human_bytes(found.unencrypted_bytes)}"
-            )
-
-    call.answer(found, say)
-    if not found.ok:
-        raise typer.Exit(EXIT_CODES[ErrorKind.CORRUPT])
 
 
 def config_check(call: Call) -> None:
@@ -319,7 +277,6 @@ def _as_text(value: Any) -> str:
 
 def add_to(app: typer.Typer) -> None:
     command(app, "up", changes=True, answers="RunningServers")(up)
-    command(app, "verify", changes=False, answers="VerifyReport")(verify)
     group = typer.Typer(help="Check and show the configuration.")
     command(group, "check", changes=False, answers="ConfigChecked")(config_check)
     command(group, "show", changes=False, answers="ConfigShown")(config_show)

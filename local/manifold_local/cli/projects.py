@@ -38,13 +38,19 @@ def show_all(
         datetime | None, time_option("--updated-since", "Only those changed then or later.")
     ] = None,
     updated_until: Annotated[datetime | None, time_option("--updated-until", "Only those not changed since.")] = None,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Deleted ones that can be brought back, in place of the others.")
+    ] = False,
 ) -> None:
     """List the projects, by name."""
     wanted = ProjectFilter(prefix, created_since, created_until, updated_since, updated_until)
     with call.backend() as backend:
-        found = backend.projects(wanted)
+        found = backend.deleted(wanted) if deleted else backend.projects(wanted)
 
     def say() -> None:
+        if deleted:
+            _print_deleted(call, found)
+            return
         if not found:
             none = "there are no projects yet: 'manifold project create NAME' makes one"
             call.note(none if wanted == EVERY_PROJECT else "no project is like that")
@@ -67,6 +73,34 @@ def show_all(
         )
 
     call.answer(ProjectPage(items=found, next_cursor=None), say)
+
+
+def _print_deleted(call: Call, found: list[Project]) -> None:
+    if not found:
+        call.note("no deleted project can be brought back")
+        return
+    print_table(
+        ("NAME", "GENERATION", "ENTRIES", "SIZE", "DELETED", "UNTIL", "ID"),
+        [
+            (
+                safe(one.name),
+                str(one.generation),
+                f"{one.entries:,}",
+                human_bytes(one.total_bytes),
+                _time(one.deleted_at),
+                _time(one.restorable_until),
+                one.id,
+            )
+            for one in found
+        ],
+        right=frozenset({1, 2, 3}),
+        spare=(4, 2),
+    )
+    call.note("'manifold project undelete ID' brings one back, until the time in UNTIL")
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else human_time(moment)
 
 
 def show(call: Call, project: ProjectArgument) -> None:
@@ -108,13 +142,51 @@ def delete(
     project: ProjectArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a project, its sessions and its history."""
+    """Delete a project, its sessions and its history.
+
+    For projects.retention.deletedProjectDays, 'manifold project undelete' brings it back, with the work that its
+    sessions had saved.
+    """
     with call.backend() as backend:
         found = backend.project(project)
         if not yes:
             ask(_what_goes(found, [one.session for one in backend.sessions(found.id)]), "add --yes")
-        backend.delete(found.id)
-    call.answer(found, lambda: print_line(f"deleted {safe(found.name)}"))
+        gone = backend.delete(found)
+
+    def say() -> None:
+        print_line(f"deleted {safe(gone.name)}")
+        if gone.restorable_until is not None:
+            call.note(
+                f"until {human_time(gone.restorable_until)}, 'manifold project undelete {gone.id}' brings it back"
+            )
+        elif gone.deleted_at is not None:
+            call.note("it cannot be brought back: projects.retention.deletedProjectDays is 0")
+
+    call.answer(gone, say)
+
+
+def undelete(
+    call: Call,
+    project: Annotated[
+        str,
+        typer.Argument(metavar="PROJECT", help="Id of a deleted project, or its name, if no other one had that."),
+    ],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Give it this name.")] = None,
+) -> None:
+    """Bring a deleted project back.
+
+    Its history and tags come back with it, and so do sessions that hold saved work.
+    """
+    with call.backend() as backend:
+        back = backend.undelete(project, name)
+        drafted = [one.session for one in backend.sessions(back.id) if one.shown.draft_saved_at is not None]
+
+    def say() -> None:
+        print_line(f"brought back {safe(back.name)}  {back.id}")
+        for session in drafted:
+            call.note(f"session {session} holds saved work: manifold checkout {back.id} --session {session}")
+
+    call.answer(back, say)
 
 
 def _what_goes(project: Project, sessions: list[SessionId]) -> str:
@@ -142,11 +214,12 @@ def fork(call: Call, project: ProjectArgument, name: NameArgument, generation: G
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(help="Make, list, show, rename and delete projects.", no_args_is_help=False)
+    group = typer.Typer(help="Make, list, show, rename, delete and bring back projects.", no_args_is_help=False)
     command(group, "create", changes=True, answers="Project")(create)
     command(group, "list", changes=False, answers="ProjectPage")(show_all)
     command(group, "show", changes=False, answers="Project")(show)
     command(group, "rename", changes=True, answers="Project")(rename)
     command(group, "delete", changes=True, answers="Project")(delete)
+    command(group, "undelete", changes=True, answers="Project")(undelete)
     app.add_typer(group, name="project")
     command(app, "fork", changes=True, answers="Project")(fork)

@@ -46,8 +46,11 @@ from manifold_client.api.projects import (
     delete_project,
     fork_project,
     get_project,
+    list_damage,
     list_projects,
     rename_project,
+    undelete_project,
+    verify_project,
 )
 from manifold_client.api.resumable_uploads import (
     append_to_resumable,
@@ -66,6 +69,7 @@ from manifold_client.api.sessions import (
     save,
     status,
 )
+from manifold_client.api.space import get_garbage, get_retention, get_usage, list_usage, set_retention
 from manifold_client.api.tags import get_tag, list_tags, remove_tag, set_tag
 from manifold_client.models import (
     Checkout,
@@ -84,9 +88,13 @@ from manifold_client.models import (
     PutLinkChange,
     ReadFiles,
     Restore,
+    SetRetention,
     SetTag,
     StartJob,
     Strategy,
+    Undelete,
+    Verify,
+    VerifyReport,
 )
 from manifold_client.types import File
 
@@ -268,12 +276,35 @@ def jobs(client: Client) -> None:
         refused(move_job.sync(begun.id, client=client), 409, "job_ended")
 
 
+def space(client: Client) -> None:
+    shown = get_retention.sync_detailed("demo", client=client)
+    assert told(shown.parsed).generations is None and told(shown.parsed).due == 0
+    tag = shown.headers["etag"]
+    ruled = told(set_retention.sync("demo", client=client, body=SetRetention(generations=500), if_match=tag))
+    assert (ruled.generations, ruled.days, ruled.in_force.generations) == (500, None, 500)
+    late = set_retention.sync("demo", client=client, body=SetRetention(days=1), if_match=tag)
+    refused(late, 412, "precondition_failed")
+    assert told(get_garbage.sync("demo", client=client)).projects == []
+    one = told(get_usage.sync("demo", client=client))
+    assert one.live is None and one.condemned.objects == 0
+    whole = told(list_usage.sync(client=client, limit=10))
+    assert [row.name for row in whole.items] == ["copy", "demo"] and whole.user.unmeasured_projects == 2
+
+
 def projects(client: Client) -> None:
     forked = told(fork_project.sync("demo", client=client, body=Fork(name="forked", generation=1)))
     assert told(rename_project.sync(forked.id, client=client, body=ProjectName(name="renamed"))).name == "renamed"
     assert [one.name for one in told(list_projects.sync(client=client)).items] == ["copy", "demo", "renamed"]
+    looked = told(verify_project.sync(forked.id, client=client, body=Verify(read_data=True)))
+    assert (
+        isinstance(looked, VerifyReport) and looked.ok and told(list_damage.sync(forked.id, client=client)).items == []
+    )
+    assert verify_project.sync_detailed(forked.id, client=client, prefer="respond-async").status_code == 202
     assert delete_project.sync_detailed("renamed", client=client).status_code == 204
     refused(get_project.sync("renamed", client=client), 404, "not_found")
+    back = told(undelete_project.sync(forked.id, client=client, body=Undelete(name="back")))
+    assert (back.name, back.id) == ("back", forked.id)
+    assert delete_project.sync_detailed("back", client=client).status_code == 204
     assert told(live.sync(client=client)) is not None
     assert told(ready.sync(client=client)).status == told(health.sync(client=client)).status
 
@@ -287,7 +318,7 @@ def missed() -> set[str]:
 
 def main(url: str) -> None:
     with Client(base_url=url, raise_on_unexpected_status=True, timeout=httpx.Timeout(60)) as client:
-        for part in (files, preconditions, history, tags, events, archives, parts, sessions, jobs, projects):
+        for part in (files, preconditions, history, tags, events, archives, parts, sessions, jobs, space, projects):
             part(client)
     assert missed() == set()
 

@@ -246,6 +246,16 @@ async function jobs(): Promise<void> {
   refused(await api.POST("/api/v1/jobs/{job}/cancel", { params: { path } }), 409, "job_ended");
 }
 
+async function space(): Promise<void> {
+  const params = { path: { project: "demo" } };
+  const ruled = told(await api.PUT("/api/v1/projects/{project}/retention", { params, body: { days: 90 } }));
+  check(ruled.in_force.days === 90 && ruled.generations === null, "history has rules");
+  check(told(await api.GET("/api/v1/projects/{project}/retention", { params })).days === 90, "which are kept");
+  check(told(await api.GET("/api/v1/projects/{project}/garbage", { params })).projects.length === 0, "no garbage");
+  check(told(await api.GET("/api/v1/projects/{project}/usage", { params })).live === null, "nothing was measured");
+  check(told(await api.GET("/api/v1/usage")).items.length === 2, "each project is listed");
+}
+
 async function projects(): Promise<void> {
   const demo = { path: { project: "demo" } };
   const fork = told(await api.POST("/api/v1/projects/{project}/fork", { params: demo, body: { name: "forked" } }));
@@ -258,4 +268,4 @@ async function projects(): Promise<void> {
   check(told(await api.GET("/health")).status !== "failed", "the server is well");
 }
 
-for (const part of [files, preconditions, history, tags, events, archives, parts, sessions, jobs, projects]) await part();
+for (const part of [files, preconditions, history, tags, events, archives, parts, sessions, jobs, space, projects]) await part();

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.domain.job import JobFilter, JobState
 from manifold_common.errors import CatalogUnavailable
 from manifold_common.ids import ProjectId
 from manifold_common.services.projects.edits import MakeFolder
@@ -17,11 +20,12 @@ from manifold_common.services.projects.edits import MakeFolder
 from functions.invocation.entry import InvocationError
 from tests.support.functions import Function, MakeFunction, metrics_of, printed, sample
 from tests.support.panics import panic
+from tests.support.work import new_project
 
 
 @pytest.fixture
 def function(make_function: MakeFunction) -> Function:
-    return make_function(PROJECTS_MAINTENANCE_CHECKPOINT_COMMITS="2")
+    return make_function(PROJECTS_MAINTENANCE_CHECKPOINT_COMMITS="2", PROJECTS_MAINTENANCE_COLLECTION_HOURS="0")
 
 
 @pytest.fixture
@@ -202,3 +206,63 @@ def test_other_events_are_refused_with_the_name_of_the_field(
         function("maintenance", event)
     assert type(caught.value).__name__ == "malformed_event"
     assert f"{field}: " in str(caught.value)
+
+
+def test_jobs_about_content_are_worked_on_after_the_chores(function: Function, project: ProjectId, capsys: Any) -> None:
+    (commit,) = function.manifold.context.catalog.list_commits(LOCAL_PRINCIPAL.tenant, project, limit=1)
+    function.manifold.jobs.start(LOCAL_PRINCIPAL, "verify", {"project": project})
+    named = function("maintenance", {"chores": ["write_checkpoints"]})
+    assert "jobs" not in named, "who names chores asks for these alone"
+    capsys.readouterr()
+    answer = function("maintenance", sample("schedule"))
+    assert answer["jobs"]["done"] == 1
+    measured = metrics_of(capsys.readouterr().out)
+    assert (measured["jobs.finished"], measured["objects.damaged"]) == (1, 0)
+    (path,) = Path(function.variables["PROJECTS_FILESYSTEM_ROOT"]).rglob(f"commits/*-{commit.commit}")
+    path.write_bytes(b"damaged")
+    function.manifold.jobs.start(LOCAL_PRINCIPAL, "verify", {"project": project})
+    alone = function("maintenance", {"chores": [], "jobs": True})
+    assert (alone["chores"], alone["jobs"]["done"]) == ({}, 1)
+    assert metrics_of(capsys.readouterr().out)["objects.damaged"] == 1
+
+
+def test_without_time_no_job_is_begun(function: Function, project: ProjectId) -> None:
+    begun = function.manifold.jobs.start(LOCAL_PRINCIPAL, "verify", {"project": project}).job
+    assert function("maintenance", {}, milliseconds=10_000)["jobs"]["skipped"] == "no time is left"
+    assert function.manifold.jobs.get(LOCAL_PRINCIPAL, begun.id).state.value == "running"
+
+
+def test_what_was_collected_and_what_waits_is_measured(
+    function: Function, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    manifold = function.manifold
+    project = new_project(manifold, a=b"x")
+    function("maintenance", sample("schedule"))
+    quiet = metrics_of(capsys.readouterr().out)
+    assert (quiet["garbage.waiting"], quiet["garbage.waiting.bytes"]) == (0, 0)
+    assert not {name for name in quiet if "condemned" in name or "removed" in name}, "nothing was collected"
+    with manifold.context.pack_writer(manifold.context.log.load(LOCAL_PRINCIPAL.tenant, project)) as writer:
+        writer.add(os.urandom(1 << 20))
+        writer.finish(0)
+    monkeypatch.setattr(manifold.collector, "_grace", timedelta(seconds=-60))
+    manifold.collector.collect(LOCAL_PRINCIPAL.tenant, project)
+    function("maintenance", {"chores": ["close_sessions"]})
+    found = metrics_of(capsys.readouterr().out)
+    assert found["garbage.condemned"] == found["garbage.waiting"] == 1
+    assert found["garbage.condemned.bytes"] == found["garbage.waiting.bytes"] > 1 << 20
+    monkeypatch.setattr(manifold.condemned, "_grace_seconds", -60.0)
+    function("maintenance", {"chores": ["remove_condemned_objects"]})
+    gone = metrics_of(capsys.readouterr().out)
+    assert (gone["garbage.removed"], gone["garbage.removed.bytes"]) == (1, found["garbage.waiting.bytes"])
+    assert gone["garbage.waiting"] == 0 and "garbage.condemned" not in gone
+
+
+def test_the_schedule_starts_a_collection_and_works_on_it(make_function: MakeFunction, capsys: Any) -> None:
+    function = make_function()
+    new_project(function.manifold, a=b"x")
+    first = function("maintenance", sample("schedule"))
+    assert (first["chores"]["collect_garbage"]["done"], first["jobs"]["done"]) == (1, 1)
+    assert metrics_of(capsys.readouterr().out)["jobs.finished"] == 1
+    assert function("maintenance", sample("schedule"))["chores"]["collect_garbage"]["done"] == 0
+    (job,) = function.manifold.jobs.page(LOCAL_PRINCIPAL, JobFilter(kind="collect"))
+    assert (job.params, job.state) == ({}, JobState.DONE)

@@ -254,3 +254,31 @@ def test_frame_headers_are_little_endian() -> None:
     key = pack_key(TENANT, PROJECT, OBJECT)
     data = sealed(Seal(ObjectKind.PACK, key, OBJECT, PLAIN), [Payload(STORED, 258, bytes(258))])
     assert struct.unpack_from("<II", data, HEADER_BYTES) == (258, 258)
+
+
+@pytest.mark.parametrize("dek", SUITES)
+def test_an_object_is_rebuilt_from_copies_that_each_have_some_of_its_frames(dek: DekId) -> None:
+    which = seal(dek)
+    good, opener = sealed(which), Opener(which, dek_of(which))
+    starts = [offset for offset, _ in opener.split(good)]
+    broken = []
+    for start in (*starts, len(good) - 1):
+        copy = bytearray(good)
+        copy[start] ^= 1
+        broken.append(copy)
+    for one in broken:
+        assert opener.rebuild([one]) is None
+        for other in broken:
+            assert (opener.rebuild([one, other]) == good) is (one is not other)
+    assert opener.rebuild([good]) == good == opener.rebuild([b"", good + b"more"])
+    assert opener.rebuild([]) is None
+
+
+@pytest.mark.parametrize("dek", SUITES)
+def test_an_object_whose_last_frame_is_gone_is_not_rebuilt_with_a_new_one(dek: DekId) -> None:
+    which = seal(dek)
+    good, opener = sealed(which), Opener(which, dek_of(which))
+    for offset, part in opener.split(good):
+        assert opener.rebuild([good[: offset + len(part)]]) is None
+    shorter = sealed(which._replace(object_id=ObjectId(encode_id(bytes(16)))), [])
+    assert opener.rebuild([good[:-1], shorter]) is None

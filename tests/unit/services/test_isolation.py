@@ -39,6 +39,8 @@ ON_PROJECTS: dict[str, ProjectCall] = {
     "resolve": lambda m, who, project, _: m.projects.resolve(who, project),
     "rename": lambda m, who, project, _: m.projects.rename(who, project, "mine"),
     "delete": lambda m, who, project, _: m.projects.delete(who, project),
+    "undelete": lambda m, who, project, _: m.deleted_projects.undelete(who, project),
+    "resolve deleted": lambda m, who, project, _: m.deleted_projects.resolve(who, project),
     "snapshot": lambda m, who, project, _: m.history.snapshot(who, project),
     "old snapshot": lambda m, who, project, _: m.history.snapshot(who, project, ONE),
     "far snapshot": lambda m, who, project, _: m.history.snapshot(who, project, Generation(99)),
@@ -59,6 +61,8 @@ ON_PROJECTS: dict[str, ProjectCall] = {
     "checkout": lambda m, who, project, _: m.sessions.checkout(who, SessionId("mine"), project),
     "fork": lambda m, who, project, _: m.forks.fork(who, project, "stolen"),
     "verify": lambda m, who, project, _: m.verify.run(who, project),
+    "damage": lambda m, who, project, _: m.verify.damage(who, project),
+    "is much damaged": lambda m, who, project, _: m.verify.is_full(who, project),
     "import": lambda m, who, project, folder: m.transfer.import_folder(who, project, folder),
     "export": lambda m, who, project, folder: m.transfer.export(who, project, folder / "out"),
 }

@@ -25,10 +25,10 @@ def backup_of(manifold: Manifold, project: ProjectId) -> Callable[[], None]:
     catalog = manifold.context.catalog
     assert isinstance(catalog, MemoryCatalog)
     inside = catalog.state.projects[LOCAL_PRINCIPAL.tenant, project]
-    kept = (inside.row, list(inside.commits), dict(inside.by_id), dict(catalog.state.sessions))
+    kept = (inside.row, dict(inside.commits), dict(inside.by_id), dict(catalog.state.sessions))
 
     def restore() -> None:
-        inside.row, inside.commits, inside.by_id = replace(kept[0]), list(kept[1]), dict(kept[2])
+        inside.row, inside.commits, inside.by_id = replace(kept[0]), dict(kept[1]), dict(kept[2])
         catalog.state.sessions.clear()
         catalog.state.sessions.update(kept[3])
 

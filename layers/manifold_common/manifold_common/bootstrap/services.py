@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from manifold_common.ports.served_store import ServedStore
     from manifold_common.ports.work_queue import WorkQueue
     from manifold_common.services.archive import Archives
+    from manifold_common.services.collection.backups import Backups
+    from manifold_common.services.collection.collector import Collector
+    from manifold_common.services.collection.condemned import Condemned
+    from manifold_common.services.collection.purge import Purge
+    from manifold_common.services.collection.retention import Retention
+    from manifold_common.services.collection.retention_settings import RetentionSettings
+    from manifold_common.services.collection.schedule import CollectionSchedule
+    from manifold_common.services.collection.tally import Tally
+    from manifold_common.services.collection.usage import Usage
     from manifold_common.services.context import Context
     from manifold_common.services.direct.plans import Plans
     from manifold_common.services.direct.served_objects import ServedObjects
@@ -29,13 +38,13 @@ if TYPE_CHECKING:
     from manifold_common.services.keys.key_inventory import KeyInventories
     from manifold_common.services.keys.rewrap import Rewrap
     from manifold_common.services.keys.rotation import Rotation
+    from manifold_common.services.projects.deleted_projects import DeletedProjects
     from manifold_common.services.projects.edits import Edits
     from manifold_common.services.projects.forks import Forks
     from manifold_common.services.projects.history import History
     from manifold_common.services.projects.projects import Projects
     from manifold_common.services.projects.tags import Tags
     from manifold_common.services.projects.transfer import Transfer
-    from manifold_common.services.projects.verify import Verify
     from manifold_common.services.publish import Publisher
     from manifold_common.services.resumable.uploads import ResumableUploads
     from manifold_common.services.sessions.commit import Commits
@@ -49,6 +58,9 @@ if TYPE_CHECKING:
     from manifold_common.services.upkeep.installation import Installations
     from manifold_common.services.upkeep.maintenance import Maintenance
     from manifold_common.services.upkeep.superseded import Superseded
+    from manifold_common.services.verification.repair import Repair
+    from manifold_common.services.verification.scrub import Scrub
+    from manifold_common.services.verification.verify import Verify
     from manifold_common.settings import Settings
 
 S = TypeVar("S")
@@ -131,6 +143,12 @@ class Manifold:
         return Projects(self.context)
 
     @wired
+    def deleted_projects(self) -> DeletedProjects:
+        from manifold_common.services.projects.deleted_projects import DeletedProjects
+
+        return DeletedProjects(self.context, self.projects)
+
+    @wired
     def history(self) -> History:
         from manifold_common.services.projects.history import History
 
@@ -168,9 +186,15 @@ class Manifold:
 
     @wired
     def verify(self) -> Verify:
-        from manifold_common.services.projects.verify import Verify
+        from manifold_common.services.verification.verify import Verify
 
         return Verify(self.context, self.projects)
+
+    @wired
+    def repair(self) -> Repair:
+        from manifold_common.services.verification.repair import Repair
+
+        return Repair(self.context, self.verify, self.projects)
 
     @wired
     def publisher(self) -> Publisher:
@@ -272,6 +296,68 @@ class Manifold:
     # --- upkeep -----------------------------------------------------------------------------------------------------
 
     @wired
+    def retention(self) -> Retention:
+        from manifold_common.domain.garbage import Rules
+        from manifold_common.services.collection.retention import Retention
+
+        chosen, grace = self.settings.projects.retention, self.settings.projects.maintenance.garbage_grace_seconds
+        return Retention(self.context, Rules(chosen.generations, chosen.days, timedelta(seconds=grace)))
+
+    @wired
+    def collector(self) -> Collector:
+        from manifold_common.services.collection.collector import Collector
+        from manifold_common.services.collection.compaction import Compaction
+
+        chosen = self.settings.projects.maintenance
+        compaction = Compaction(self.context, chosen.compact_below_percent)
+        grace = chosen.garbage_grace_seconds
+        return Collector(self.context, self.retention, compaction, grace, self.collection_tally)
+
+    @wired
+    def collection_tally(self) -> Tally:
+        from manifold_common.services.collection.tally import Tally
+
+        return Tally()
+
+    @wired
+    def retention_settings(self) -> RetentionSettings:
+        from manifold_common.services.collection.retention_settings import RetentionSettings
+
+        return RetentionSettings(self.context, self.projects, self.retention)
+
+    @wired
+    def collection_schedule(self) -> CollectionSchedule:
+        from manifold_common.services.collection.schedule import CollectionSchedule
+
+        hours = self.settings.projects.maintenance.collection_hours
+        return CollectionSchedule(self.context.catalog, self.jobs, self.context.clock, hours)
+
+    @wired
+    def usage(self) -> Usage:
+        from manifold_common.services.collection.usage import Usage
+
+        return Usage(self.context, self.projects, self.collector, self.working_sets)
+
+    @wired
+    def condemned(self) -> Condemned:
+        from manifold_common.services.collection.condemned import Condemned
+
+        grace = self.settings.projects.maintenance.garbage_grace_seconds
+        return Condemned(self.context, grace, self.collection_tally)
+
+    @wired
+    def purge(self) -> Purge:
+        from manifold_common.services.collection.purge import Purge
+
+        return Purge(self.context, self.settings.projects.retention.deleted_project_days)
+
+    @wired
+    def backups(self) -> Backups:
+        from manifold_common.services.collection.backups import Backups
+
+        return Backups(self.context.catalog)
+
+    @wired
     def superseded(self) -> Superseded:
         from manifold_common.services.upkeep.superseded import Superseded
 
@@ -295,7 +381,8 @@ class Manifold:
                 queue.wake_all()
 
         kinds = {name: Offer(kind.params, partial(kind.check, self)) for name, kind in KINDS.items()}
-        kept_days = self.settings.projects.maintenance.jobs_kept_days
+        chosen = self.settings.projects.maintenance
+        kept_days = max(chosen.jobs_kept_days, chosen.collection_hours / 24)  # the last collection is to be known
         return Jobs(self.context, self.projects, kinds, kept_days=kept_days, wake=wake)
 
     @wired
@@ -317,6 +404,12 @@ class Manifold:
         from manifold_common.services.keys.rotation import Rotation
 
         return Rotation(self.rewrap, self.jobs, self.context.clock, self.settings.projects.encryption.rotation.kek_days)
+
+    @wired
+    def scrub(self) -> Scrub:
+        from manifold_common.services.verification.scrub import Scrub
+
+        return Scrub(self.context, self.jobs, self.settings.projects.maintenance.scrub_percent)
 
     @wired
     def key_inventories(self) -> KeyInventories:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,6 +138,7 @@ def assemble(
     policy = Policy(
         limits=limits_of(settings),
         session_ttl_seconds=workspace.ttl_seconds,
+        deleted_project_grace=timedelta(days=projects_settings.retention.deleted_project_days),
         plaintext_in_ram=in_ram,
         listed_paths=events.max_paths if events.include_paths or not projects_settings.encrypt else None,
         lists_encrypted_paths=events.include_paths,

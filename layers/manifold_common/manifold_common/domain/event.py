@@ -31,9 +31,12 @@ from manifold_common.ids import (
 PROJECT_CREATED: Final = "manifold.project.created"
 PROJECT_RENAMED: Final = "manifold.project.renamed"
 PROJECT_DELETED: Final = "manifold.project.deleted"
+PROJECT_UNDELETED: Final = "manifold.project.undeleted"
 PROJECT_COMMIT: Final = "manifold.project.commit"
 PROJECT_TAGGED: Final = "manifold.project.tagged"
 PROJECT_UNTAGGED: Final = "manifold.project.untagged"
+PROJECT_RETENTION: Final = "manifold.project.retention"
+PROJECT_TRIMMED: Final = "manifold.project.trimmed"
 
 JOB_EVENTS: Final = "manifold.job."
 """With the state that a job has come into: ``manifold.job.done``."""

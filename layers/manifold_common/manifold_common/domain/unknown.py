@@ -48,6 +48,14 @@ def unknown_project(name_or_id: str, meant: Sequence[str] = ()) -> NotFound:
     )
 
 
+def unknown_deleted_project(name_or_id: str, meant: Sequence[str] = ()) -> NotFound:
+    """It was never there, is another user's, or was deleted too long ago."""
+    return NotFound(
+        f"there is no deleted project {name_or_id[:80]!r} that can be brought back",
+        hint=did_you_mean(meant, "'manifold project list --deleted' shows those that can be"),
+    )
+
+
 def unknown_tag(name: TagName, meant: Sequence[str] = ()) -> NotFound:
     return NotFound(
         f"the project has no tag {name!r}", hint=did_you_mean(meant, "'manifold tags PROJECT' shows those that it has")

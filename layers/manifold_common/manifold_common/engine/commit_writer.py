@@ -17,7 +17,7 @@ from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CorruptObject
 from manifold_common.format.commit_object import CheckpointMeta, CommitMeta, build_checkpoint, build_commit
-from manifold_common.format.layout import commit_key, note_key
+from manifold_common.format.layout import checkpoint_name, commit_key, note_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import ObjectKind, Payload, Seal, unpack_header
 from manifold_common.ids import (
@@ -73,6 +73,8 @@ class StoredCommit:
     project: ProjectId
     row: CommitRow
     places: Places
+    gc_epoch: int
+    """At which those were known that it refers to."""
 
     def draft(self, saved_at: datetime) -> DraftRef:
         row = self.row
@@ -97,7 +99,8 @@ class CommitWriter:
 
         Args:
             content: the new chunks; those of its inline blocks travel inside the object.
-            known: places of the chunks that were stored before.
+            known: places of the chunks that were stored before, as they were known at the ``gc_epoch`` of ``base`` or
+                later.
         """
         tenant, project = base.tenant, base.project
         keys = self._keys.of(tenant, project)
@@ -139,7 +142,7 @@ class CommitWriter:
             created_at=now,
             request=by.request and by.request.name,
         )
-        return StoredCommit(project, row, built.places)
+        return StoredCommit(project, row, built.places, base.head.gc_epoch)
 
     def _time_after(self, parent: Head) -> datetime:
         """Return the time to record of a commit on ``parent``: now, unless this clock is behind the one that made the
@@ -147,24 +150,21 @@ class CommitWriter:
         now = self._clock.now()
         return now if parent.committed_at is None else max(now, parent.committed_at + timedelta(microseconds=1))
 
-    def write_checkpoint(self, snapshot: Snapshot) -> CheckpointRow:
-        """Store the whole tree of a snapshot: one PUT."""
-        return self.store_checkpoint(*self.seal_checkpoint(snapshot))
+    def write_checkpoint(self, snapshot: Snapshot, keys: ProjectKeys | None = None) -> CheckpointRow:
+        """Store the whole tree of a snapshot: one PUT. Args: ``keys``: as for ``seal_checkpoint``."""
+        return self.store_checkpoint(snapshot, *self.seal_checkpoint(snapshot, keys))
 
-    def seal_checkpoint(self, snapshot: Snapshot) -> tuple[Container, bytearray]:
-        """Return the whole tree of a snapshot as an object that is not stored. Each call makes another object."""
+    def seal_checkpoint(self, snapshot: Snapshot, keys: ProjectKeys | None = None) -> tuple[Container, bytearray]:
+        """Return the whole tree of a snapshot as an object that is not stored. Each call makes another object.
+
+        Args:
+            keys: to write with. ``None``: those that the project has.
+        """
         tenant, project, head = snapshot.tenant, snapshot.project, snapshot.head
         assert head.commit is not None
-        keys = self._keys.of(tenant, project)
-        own = Container(
-            tenant,
-            project,
-            ObjectKind.CHECKPOINT,
-            head.generation,
-            head.commit,
-            ObjectId(self._new_id()),
-            keys.write_dek,
-        )
+        keys, object_id = keys or self._keys.of(tenant, project), ObjectId(self._new_id())
+        name = checkpoint_name(head.commit, object_id)
+        own = Container(tenant, project, ObjectKind.CHECKPOINT, head.generation, name, object_id, keys.write_dek)
         meta = CheckpointMeta(
             tenant=tenant,
             project=project,
@@ -175,10 +175,11 @@ class CommitWriter:
         )
         return own, build_checkpoint(meta, Changes(snapshot.tree, set()), snapshot.places, keys.sealer(own.seal()))
 
-    def store_checkpoint(self, own: Container, data: bytearray) -> CheckpointRow:
-        """Store what ``seal_checkpoint`` made: one PUT."""
+    def store_checkpoint(self, snapshot: Snapshot, own: Container, data: bytearray) -> CheckpointRow:
+        """Store what ``seal_checkpoint`` made of ``snapshot``: one PUT."""
+        assert snapshot.head.commit is not None
         self._objects.write(own.seal().key, data)
-        return CheckpointRow(own.generation, CommitId(own.name), own.dek, len(data))
+        return CheckpointRow(own.generation, snapshot.head.commit, own.dek, len(data), own.object_id)
 
     def discard(self, tenant: TenantId, project: ProjectId, commit: CommitRow) -> None:
         """Remove a commit object that the catalog has never named, as a commit or as a draft.

@@ -6,7 +6,7 @@ Small files share blocks. So the next files' blocks are read together, in parall
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from manifold_common.domain.paths import to_display
@@ -53,7 +53,7 @@ class Contents:
     ) -> None:
         self._wanted = _Wanted(start, end)
         self._at = 0
-        self._pieces = _pieces(_places_of(entries, places, self._wanted), places, reader)
+        self._pieces = pieces_of(_places_of(entries, places, self._wanted), places, reader)
 
     def of(self, entry: Entry) -> Iterator[Buffer]:
         """Yield the content of the next file, as far as it is wanted. Raises CorruptObject."""
@@ -91,7 +91,11 @@ def _places_of(entries: Entries, places: Places, wanted: _Wanted) -> Iterator[Pl
             raise CorruptObject(to_display(path), f"its content has not the {plural(entry.size, 'byte')} it is said to")
 
 
-def _pieces(wanted: Iterator[Place], places: Places, reader: BlockReader) -> Iterator[Buffer]:
+def pieces_of(wanted: Iterable[Place], places: Places, reader: BlockReader) -> Iterator[Buffer]:
+    """Yield what stands at each of these places, in their order; neighbours' blocks are read together.
+
+    Args: ``places``: where the chunks are that are wanted.
+    """
     window: list[Place] = []
     blocks: dict[Block, None] = {}
     size = 0

@@ -266,6 +266,11 @@ class DataKeys:
         """Return what the catalog has. Raises NotFound."""
         return self._catalog.project_keys(tenant, project)
 
+    def of_records(self, records: Sequence[KeyRecord]) -> ProjectKeys:
+        """Return the keys of a project by its records, which the catalog may not show: it does not have all of them
+        yet, or the project was deleted."""
+        return ProjectKeys(records[0].tenant, records[0].project, records, self, known=False)
+
     @contextmanager
     def introduced(self, records: Sequence[KeyRecord]) -> Iterator[None]:
         """While this lasts, ``of`` answers for a project that the catalog does not have yet.
@@ -275,7 +280,7 @@ class DataKeys:
         """
         owner = (records[0].tenant, records[0].project)
         with self._lock:
-            self._introduced[owner] = ProjectKeys(*owner, records, self, known=False)
+            self._introduced[owner] = self.of_records(records)
         try:
             yield
         finally:

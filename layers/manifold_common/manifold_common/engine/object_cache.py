@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from manifold_common.domain.object_key import check_object_key
-from manifold_common.engine.working_set.ram import free_bytes
+from manifold_common.engine.working_set.ram import disk_bytes, free_bytes
 from manifold_common.engine.working_set.removal import remove_tree
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.object_store import Buffer
@@ -137,6 +137,12 @@ class ObjectCache:
         """Forget a copy, for instance one that did not open."""
         with suppress(OSError):
             os.unlink(self._path(key))
+
+    def size_of(self, folder: str) -> int:
+        """Return how much room the copies below ``folder`` take on the disk. Parts of files count as what they are."""
+        if not self._max_bytes:
+            return 0
+        return disk_bytes(f"{self._folder}/{check_object_key(folder)}")
 
     def keep_only(self, folder: str, name: str) -> None:
         """Forget every copy below ``folder`` but those below ``folder/name``."""

@@ -59,6 +59,14 @@ class SealedObjects:
             return False
         return True
 
+    def cached_bytes(self, folder: str) -> int:
+        """Return how much room this machine's copies of what is below ``folder`` take."""
+        return self._cache.size_of(folder)
+
+    def cached(self, key: str, *, max_bytes: int) -> Buffer | None:
+        """Return what the cache has of an object: perhaps damaged, perhaps cut off, perhaps with holes; or ``None``."""
+        return self._cache.get(key, max_bytes=max_bytes)
+
     def cached_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[Buffer] | None:
         """Return what the cache has for each ``(start, length)``: perhaps damaged, perhaps holes; or ``None``."""
         return self._cache.get_ranges(key, ranges)

@@ -54,8 +54,8 @@ class NewContent(NamedTuple):
 
     @property
     def packed_places(self) -> Places:
-        """The chunks' places, where none of the blocks are inline."""
-        return self._places(self.packed)
+        """The chunks' places, where none of the blocks are inline; else nothing."""
+        return self._places(self.packed) if self.packed else {}
 
     def _places(self, blocks: Mapping[int, Block]) -> Places:
         return {chunk: Place(blocks[number], at, length) for chunk, (number, at, length) in self.chunks.items()}

@@ -28,7 +28,7 @@ def scope_of(data_keys: DataKeys, row: SessionRow) -> tuple[str, ...]:
     keys = data_keys.of(row.tenant, row.project)
     # The session may have been opened before the project was encrypted; what its paths are tells nothing of content.
     old = keys.past is not None and keys.past.generations > 0
-    data = open_note(keys, row.tenant, row.project, _subject(row.session), row.scope, old=old)
+    data = open_note(keys, row.tenant, row.project, _subject(row.scope_session or row.session), row.scope, old=old)
     return tuple(_PATTERNS.decode(data))
 
 

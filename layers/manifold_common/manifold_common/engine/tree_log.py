@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 
 from manifold_common.domain.history import Point, history_replaced
@@ -32,14 +33,15 @@ from manifold_common.format.buffers import Buffer
 from manifold_common.format.commit_object import ReadCheckpoint, ReadCommit, read_checkpoint, read_commit
 from manifold_common.format.footprint import BLOCK_BYTES, CHUNK_BYTES, ENTRY_BYTES, TakeMemory
 from manifold_common.format.key_record import hash_history
-from manifold_common.format.layout import checkpoint_key, commit_key
+from manifold_common.format.layout import checkpoint_key, checkpoint_name, commit_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import UNDER_ANOTHER_KEY, ObjectKind, unpack_header
 from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import Catalog, CheckpointRow, CommitRow, DraftRef, Head, ReadPlan
 
 _CHECKPOINT_SLACK_BYTES = 1 << 20
-"""Two nodes may write a checkpoint of one generation: for a moment the row may be about the other, shorter one."""
+"""Where its object id is no part of its name, two nodes may write a checkpoint of one generation: for a moment the row
+may be about the other, shorter one."""
 _PRUNE_FACTOR = 2
 _PRUNE_SLACK = 4096
 _PREFETCHED_AT_ONCE = 4
@@ -105,8 +107,8 @@ def _is_overcounted(counted: int, tree: Tree) -> bool:
 EMPTY_HEAD = Head(Generation(0), None, b"", Generation(0))
 
 
-def empty_snapshot(tenant: TenantId, project: ProjectId) -> Snapshot:
-    return Snapshot(tenant, project, EMPTY_HEAD, {}, {}, 0)
+def empty_snapshot(tenant: TenantId, project: ProjectId, gc_epoch: int = 0) -> Snapshot:
+    return Snapshot(tenant, project, EMPTY_HEAD._replace(gc_epoch=gc_epoch), {}, {}, 0)
 
 
 class _NoMemoryAhead(Exception):
@@ -114,7 +116,11 @@ class _NoMemoryAhead(Exception):
 
 
 class TreeLog:
-    """Reads trees. Safe for several threads."""
+    """Reads trees. Safe for several threads.
+
+    A snapshot counts for the ``gc_epoch`` that it was read at: afterwards, objects that its places name may be gone,
+    and it is read anew.
+    """
 
     def __init__(
         self,
@@ -172,12 +178,15 @@ class TreeLog:
         *,
         commit: CommitId | None = None,
         start: Snapshot | None = None,
+        remember: bool = True,
     ) -> Snapshot:
         """Return the tree of ``generation`` (``None``: the head).
 
         Args:
             commit: of ``generation``, where the caller has seen it.
             start: a snapshot the caller has; the fold goes on from it if that is shorter.
+            remember: the head's. Not where many projects are looked at one after another, since it takes the place of
+                others.
 
         Raises:
             NotFound: no such project or generation. CorruptObject: the log does not hold together.
@@ -191,18 +200,31 @@ class TreeLog:
             if found is start:
                 raise history_replaced(found.head.point, plan.head.generation)
             self._drop(found)
-        usable = [
-            found for found in mine if found.head.point in plan.known and found.head.generation <= plan.generation
-        ]
-        base = max(usable, key=lambda found: found.head.generation, default=empty_snapshot(tenant, project))
+        mine = [found for found in mine if found.head.point in plan.known]
+        while any(found.head.gc_epoch != plan.head.gc_epoch for found in mine):
+            mine = [found for found in mine if found.head.gc_epoch == plan.head.gc_epoch]
+            plan = self._catalog.read_plan(tenant, project, generation, known=[found.head.point for found in mine])
+        usable = [found for found in mine if found.head.generation <= plan.generation]
+        empty = empty_snapshot(tenant, project, plan.head.gc_epoch)
+        base = max(usable, key=lambda found: found.head.generation, default=empty)
         snapshot = base
         if base.head.generation < plan.generation:
             snapshot = self._fold(tenant, project, plan, base)
-            if plan.generation == plan.head.generation:
+            if remember and plan.generation == plan.head.generation:
                 self.remember(snapshot)
         if commit is not None and snapshot.head.commit != commit:
             raise history_replaced(Point(plan.generation, commit), plan.head.generation)
         return snapshot
+
+    def load_from(
+        self, tenant: TenantId, project: ProjectId, generation: Generation, checkpoint: CheckpointRow | None
+    ) -> Snapshot:
+        """Return the tree of ``generation`` as it follows from this checkpoint (``None``: from the first commit),
+        whichever others there are. Raises as ``load``."""
+        plan = self._catalog.read_plan(tenant, project, generation)
+        after = Generation(0) if checkpoint is None else checkpoint.generation
+        plan = plan._replace(checkpoint=checkpoint, commits=self._rows(tenant, project, after, generation))
+        return self._fold(tenant, project, plan, empty_snapshot(tenant, project, plan.head.gc_epoch))
 
     def prefetch(self, tenant: TenantId, project: ProjectId, known: Point, *, most_bytes: int) -> tuple[Point, int]:
         """Fetch into the cache what folding from ``known`` to the head will read, sealed as it is, the newest first.
@@ -226,8 +248,7 @@ class TreeLog:
                 break
         else:
             if plan.checkpoint is not None:
-                key = checkpoint_key(tenant, project, plan.checkpoint.generation, plan.checkpoint.commit)
-                wanted.append((key, _most_checkpoint_bytes(plan.checkpoint)))
+                wanted.append((_checkpoint_key(tenant, project, plan.checkpoint), _most_bytes(plan.checkpoint)))
         fetched = 0
         for start in range(0, len(wanted), _PREFETCHED_AT_ONCE):  # others wait for these threads too
             some = wanted[start : start + _PREFETCHED_AT_ONCE]
@@ -267,7 +288,7 @@ class TreeLog:
                 # It was written anew when encryption began, and the catalog is of before that. The commits are there.
                 rows = self._rows(tenant, project, base.head.generation, plan.generation)
             else:
-                key = checkpoint_key(tenant, project, plan.checkpoint.generation, plan.checkpoint.commit)
+                key = _checkpoint_key(tenant, project, plan.checkpoint)
                 tree, places = {}, dict(found.places)
                 _change(tree, found.changes, key)
                 last = found.meta.record_hash
@@ -288,7 +309,7 @@ class TreeLog:
         head = (
             plan.head
             if plan.generation == plan.head.generation
-            else Head(plan.generation, commit_id, last, Generation(0), plan.committed_at)
+            else Head(plan.generation, commit_id, last, Generation(0), plan.committed_at, plan.head.gc_epoch)
         )
         if head.record_hash != last:
             raise CorruptObject(
@@ -300,8 +321,18 @@ class TreeLog:
     def _read_commits(
         self, rows: list[CommitRow], keys: ProjectKeys, account: Account
     ) -> Iterator[tuple[ReadCommit, int]]:
-        """Yield each commit and what it has taken of ``account``. Some are read ahead, as far as there is memory: only
-        the caller's thread waits for more, since others need the threads of the pool."""
+        """Yield each commit and what it has taken of ``account``. Raises as ``read_commit``."""
+        with closing(self._try_commits(rows, keys, account)) as commits:
+            for found, taken in commits:
+                if isinstance(found, CorruptObject):
+                    raise found
+                yield found, taken
+
+    def _try_commits(
+        self, rows: list[CommitRow], keys: ProjectKeys, account: Account
+    ) -> Generator[tuple[ReadCommit | CorruptObject, int], None, None]:
+        """Yield each commit, or what is wrong with it, and what it has taken of ``account``. Some are read ahead, as
+        far as there is memory: only the caller's thread waits for more, since others need the threads of the pool."""
         ahead: deque[Future[tuple[ReadCommit, int]]] = deque()
 
         def read(row: CommitRow, take_more: TakeMemory) -> tuple[ReadCommit, int]:
@@ -336,12 +367,16 @@ class TreeLog:
                 while begun < min(len(rows), number + _READ_AHEAD):
                     ahead.append(self._workers.requests.submit(read, rows[begun], take_if_free))
                     begun += 1
+                found: tuple[ReadCommit | CorruptObject, int]
                 try:
-                    found = ahead.popleft().result()
-                except _NoMemoryAhead:
-                    stop()  # perhaps it was only too much beside those that come after it
-                    begun = number + 1
-                    found = read(row, account.take)
+                    try:
+                        found = ahead.popleft().result()
+                    except _NoMemoryAhead:
+                        stop()  # perhaps it was only too much beside those that come after it
+                        begun = number + 1
+                        found = read(row, account.take)
+                except CorruptObject as error:
+                    found = error, 0
                 yield found
         finally:
             stop()
@@ -384,17 +419,32 @@ class TreeLog:
         keep = row.dek != PLAIN or keys.keeps_plain
         return self._objects.read(key, use, max_bytes=row.object_bytes, keep=keep)
 
-    def read_commits(self, tenant: TenantId, project: ProjectId, rows: Sequence[CommitRow]) -> Iterator[ReadCommit]:
+    def read_commits(
+        self, tenant: TenantId, project: ProjectId, rows: Sequence[CommitRow], keys: ProjectKeys | None = None
+    ) -> Iterator[ReadCommit]:
         """Yield several commits, in their order, some read ahead. Raises as ``read_commit``."""
-        keys = self._keys.of(tenant, project)
+        keys = keys or self._keys.of(tenant, project)
         with self.memory.account(f"commits of project {project}") as account:
             for commit, taken in self._read_commits(list(rows), keys, account):
                 yield commit
                 account.give_back(taken)
 
+    def try_commits(
+        self, tenant: TenantId, project: ProjectId, rows: Sequence[CommitRow]
+    ) -> Iterator[ReadCommit | CorruptObject]:
+        """Yield several commits, in their order, some read ahead; in place of one that is damaged, how it is.
+
+        Raises QuotaExceeded: one takes too much memory.
+        """
+        keys = self._keys.of(tenant, project)
+        with self.memory.account(f"commits of project {project}") as account:
+            for found, taken in self._try_commits(list(rows), keys, account):
+                yield found
+                account.give_back(taken)
+
     def record_hashes(self, tenant: TenantId, project: ProjectId, generation: Generation) -> list[bytes]:
         """Return the record hashes of all commits up to ``generation``, the first one's first, as the catalog says."""
-        return [row.record_hash for row in self._rows(tenant, project, Generation(0), generation)]
+        return self._catalog.record_hashes(tenant, project, generation)
 
     def _rows(self, tenant: TenantId, project: ProjectId, after: Generation, last: Generation) -> list[CommitRow]:
         rows: list[CommitRow] = []
@@ -446,14 +496,15 @@ class TreeLog:
         take: TakeMemory | None = None,
     ) -> ReadCheckpoint:
         """Return one checkpoint, after holding it against its row. Takes memory, and raises, as ``read_commit``."""
-        key = checkpoint_key(tenant, project, row.generation, row.commit)
-
+        key = _checkpoint_key(tenant, project, row)
         if take is None:
             with self.memory.account(key) as account:
                 return self.read_checkpoint(tenant, project, row, keys, account.take)
 
         def use(data: Buffer) -> ReadCheckpoint:
             own = _container(data, key, ObjectKind.CHECKPOINT, tenant, project, row)
+            if row.object_id not in (None, own.object_id):
+                raise CorruptObject(key, "it is another object than the catalog names")
             found = read_checkpoint(data, own, keys.opener(own.seal()), take)
             meta = found.meta
             said = (meta.tenant, meta.project, meta.generation, meta.commit)
@@ -462,10 +513,16 @@ class TreeLog:
             return found
 
         keep = row.dek != PLAIN or keys.keeps_plain
-        return self._objects.read(key, use, max_bytes=_most_checkpoint_bytes(row), keep=keep)
+        return self._objects.read(key, use, max_bytes=_most_bytes(row), keep=keep)
 
 
-def _most_checkpoint_bytes(row: CheckpointRow) -> int:
+def _checkpoint_key(tenant: TenantId, project: ProjectId, row: CheckpointRow) -> str:
+    return checkpoint_key(tenant, project, row.generation, checkpoint_name(row.commit, row.object_id))
+
+
+def _most_bytes(row: CheckpointRow) -> int:
+    if row.object_id is not None:
+        return row.object_bytes
     return 2 * row.object_bytes + _CHECKPOINT_SLACK_BYTES
 
 
@@ -485,4 +542,5 @@ def _container(
     row: CommitRow | DraftRef | CheckpointRow,
 ) -> Container:
     seal = unpack_header(data, key, kind, row.dek)
-    return Container(tenant, project, kind, row.generation, row.commit, seal.object_id, row.dek)
+    name = checkpoint_name(row.commit, row.object_id) if isinstance(row, CheckpointRow) else row.commit
+    return Container(tenant, project, kind, row.generation, name, seal.object_id, row.dek)

@@ -21,6 +21,7 @@ from manifold_common.errors import CorruptObject, InvalidInput, QuotaExceeded
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.compression import STORED
 from manifold_common.format.footprint import PLACES_FACTOR, RECORD_FACTOR, TakeMemory, no_bound
+from manifold_common.format.layout import checkpoint_name
 from manifold_common.format.places import FIRST_BLOCK_FRAME, Container, Place, Places
 from manifold_common.format.sealed import HEADER_BYTES, MAX_RAW_BYTES, Opener, Payload, Sealer
 from manifold_common.format.tree_columns import (
@@ -240,7 +241,10 @@ def read_commit(
 
 
 def _check_identity(meta: CommitMeta | CheckpointMeta, own: Container, opener: Opener) -> None:
-    if (meta.tenant, meta.project, meta.generation, meta.commit) != (own.tenant, own.project, own.generation, own.name):
+    name = meta.commit
+    if isinstance(meta, CheckpointMeta) and own.name != name:
+        name = checkpoint_name(meta.commit, own.object_id)
+    if (meta.tenant, meta.project, meta.generation, name) != (own.tenant, own.project, own.generation, own.name):
         raise CorruptObject(opener.seal.key, "its record is about another project or generation")
 
 

@@ -21,7 +21,7 @@ class Container(NamedTuple):
     generation: Generation
     """Of a commit object; 0 for a pack."""
     name: str
-    """The commit id, or the pack id."""
+    """The commit id, the pack id, or the checkpoint's name."""
     object_id: ObjectId
     dek: DekId
 
@@ -29,7 +29,7 @@ class Container(NamedTuple):
         if self.kind == ObjectKind.PACK:
             key = pack_key(self.tenant, self.project, self.object_id)
         elif self.kind == ObjectKind.CHECKPOINT:
-            key = checkpoint_key(self.tenant, self.project, self.generation, CommitId(self.name))
+            key = checkpoint_key(self.tenant, self.project, self.generation, self.name)
         else:
             key = commit_key(self.tenant, self.project, self.generation, CommitId(self.name))
         return Seal(self.kind, key, self.object_id, self.dek)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hmac
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -266,6 +267,38 @@ class Opener(_Bound):
                 take(_FRAMES_AT_ONCE * FRAME_BYTES)
             frames.append((at, view[at:end]))
             at = end
+
+    def rebuild(self, copies: Sequence[Buffer], *, max_raw_bytes: int = MAX_RAW_BYTES) -> bytearray | None:
+        """Return the whole object, each frame from the first of ``copies`` that has it as it was sealed; ``None``: none
+        has one of them. A copy may be damaged, cut off, or full of holes.
+
+        Nothing is sealed anew: where the last frame is gone, nobody knows how many there were, and a nonce is not to be
+        used twice.
+        """
+        out, number, last = bytearray(self.header), 0, False
+        while not last:
+            for copy in copies:
+                found = self._proven(number, memoryview(copy)[len(out) :], max_raw_bytes)
+                if found is not None:
+                    break
+            else:
+                return None
+            frame, last = found
+            out += frame
+            number += 1
+        return out
+
+    def _proven(self, number: int, view: memoryview, max_raw_bytes: int) -> tuple[memoryview, bool] | None:
+        """Return the frame that ``view`` begins with, if it is frame ``number``, and whether it is the last one."""
+        try:
+            stored, raw_bytes, codec, last = self._frame_header(number, view)
+            frame = view[: stored + FRAME_OVERHEAD_BYTES]
+            if len(frame) < stored + FRAME_OVERHEAD_BYTES or (last and (stored or raw_bytes or codec)):
+                return None
+            self._open(number, frame, stored, raw_bytes, codec, max_raw_bytes)
+        except CorruptObject:
+            return None
+        return frame, last
 
     def _frame_header(self, number: int, view: memoryview) -> tuple[int, int, int, bool]:
         if len(view) < FRAME_OVERHEAD_BYTES:

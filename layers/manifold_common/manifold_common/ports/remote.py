@@ -58,6 +58,12 @@ class RemoteServer(Protocol):
     def projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
         """Return all that are wanted, by name."""
 
+    def deleted_projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
+        """Return all that can be brought back and are wanted, by name and id."""
+
+    def undelete_project(self, name_or_id: str, name: str | None = None) -> Project:
+        """Raises NotFound, AlreadyExists, Conflict, InvalidInput."""
+
     def create_project(self, name: str) -> Project:
         """Raises AlreadyExists, InvalidInput."""
 

@@ -38,7 +38,7 @@ class PendingCommit:
     changes: Changes
     content: NewContent
     known: Places
-    """Places of the chunks that were stored before."""
+    """Places of the chunks that were stored before, as they were known at the ``gc_epoch`` of ``base`` or later."""
     author: UserId
     session: SessionId | None = None
     """The author's, in which they were made, and which moves on to the new generation."""
@@ -71,7 +71,7 @@ class CommitPoint:
             request=intent.request.fingerprint() if intent.request else b"",
         )
         by = Authorship(pending.author, pending.session, intent.message, intent.provenance, intent.request)
-        known = pending.known if target is pending.base else {**target.places, **pending.known}
+        known = pending.known if target is pending.base else {**pending.known, **target.places}
         return self._context.writer.write(target, changes, pending.content, known, by, note)
 
     def publication(
@@ -153,7 +153,8 @@ class CommitPoint:
             if head is None and lost and self._is_there(tenant, stored):
                 # An earlier try got through, and only its answer was lost.
                 skills = row.generation if publication.touches_skills else publication.base.skills_generation
-                head = Head(row.generation, row.commit, row.record_hash, skills, row.created_at)
+                epoch = publication.base.gc_epoch
+                head = Head(row.generation, row.commit, row.record_hash, skills, row.created_at, epoch)
             return head
         raise AssertionError("the loop above returns or raises")
 

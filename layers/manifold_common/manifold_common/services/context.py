@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.arguments import checked_count, checked_flag, checked_seconds
@@ -14,18 +15,20 @@ from manifold_common.domain.quota import UNLIMITED, Limits
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.commit_writer import CommitWriter
 from manifold_common.engine.data_keys import DataKeys
+from manifold_common.engine.object_cache import ObjectCache
 from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import PackWriter
 from manifold_common.engine.plaintext import Plaintext
 from manifold_common.engine.session_scope import seal_scope
 from manifold_common.engine.tree_log import Snapshot, TreeLog
 from manifold_common.engine.workers import Workers
+from manifold_common.errors import InvalidInput
 from manifold_common.format.places import Places
 from manifold_common.ids import PLAIN, ProjectId, SessionId, TenantId, encode_id
 from manifold_common.ports.catalog import Catalog, CommitRow, SessionRow
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.generation_cache import GenerationCache, NoGenerationCache
-from manifold_common.ports.object_store import ObjectStore
+from manifold_common.ports.object_store import ObjectAccess, ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Policy:
 
     limits: Limits = UNLIMITED
     session_ttl_seconds: float = 86_400.0
+    deleted_project_grace: timedelta = timedelta(days=7)
+    """How long a deleted project can be brought back."""
     lock_timeout_seconds: float = 30.0
     commit_lease_wait_seconds: float = 10.0
     plaintext_in_ram: bool = True
@@ -52,6 +57,8 @@ class Policy:
         """Raises InvalidInput: a field is not what it is said to be."""
         for name in ("session_ttl_seconds", "lock_timeout_seconds", "commit_lease_wait_seconds"):
             checked_seconds(getattr(self, name), name)
+        if self.deleted_project_grace < timedelta(0):
+            raise InvalidInput("deleted_project_grace is below 0", hint="0 keeps no project that was deleted")
         checked_flag(self.plaintext_in_ram, "plaintext_in_ram")
         if self.listed_paths is not None:
             checked_count(self.listed_paths, "listed_paths")
@@ -142,6 +149,11 @@ class Context:
             created_at=now,
             expires_at=now,
         )
+
+    def past_cache(self, store: ObjectAccess | None = None) -> SealedObjects:
+        """Return what stands in the store, or in another one, itself."""
+        none = ObjectCache(Path(), 0, clock=self.clock, randomness=self.randomness)
+        return SealedObjects(store or self.store, none)
 
     @property
     def plaintext(self) -> Plaintext:

@@ -87,7 +87,9 @@ class KeptWork:
         self, opened: OpenWorkingSet, state: WorkingState, target: Snapshot, lost: Changes, root: int
     ) -> SessionId:
         context, owner = self._context, opened.owner
-        known = {**state.base.places, **target.places}
+        # What the base knows of another epoch may be gone. All of it is at hand, and is stored anew where it is needed.
+        is_as_new = state.base.head.gc_epoch == target.head.gc_epoch
+        known = {**state.base.places, **target.places} if is_as_new else target.places
         chunker = context.keys.of(owner.tenant, owner.project).chunker
         with context.pack_writer(target, known) as writer:
             changes = read_content(root, in_scope(lost, target, state.scope), chunker, writer.add)
@@ -124,7 +126,7 @@ class KeptWork:
         nowhere = WorkingSetId(context.new_id())  # also a shared folder has to be taken there
         row = replace(row, draft=stored.draft(row.created_at), working_set=nowhere)
         try:
-            context.catalog.open_session(row, ttl=context.policy.session_ttl)
+            context.catalog.open_session(row, ttl=context.policy.session_ttl, gc_epoch=stored.gc_epoch)
         except CatalogUnavailable:
             raise  # it may be there now
         except ManifoldError:

@@ -34,6 +34,7 @@ from manifold_common.ports.generation_cache import Invalidation
 from manifold_common.services.commit_point import CommitPoint, PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.kept_work import KeptWork
+from manifold_common.services.renewal import renewed
 
 _CONTENDED_SECONDS = 5.0
 _POLITE_SECONDS = 0.25
@@ -93,6 +94,7 @@ class Publisher:
             SessionMoved: the session is not at ``pending.working_set``. InvalidInput: the changes do not fit together.
             StaleStore: the history that ``pending`` was done on was replaced by another one.
             QuotaExceeded: the project would grow too large.
+            ContentCollected: content that is stored already was collected meanwhile.
         """
         return _Attempt(self, self._context, pending, hooks).run()
 
@@ -195,7 +197,7 @@ class _Attempt:
                 self._catch_up()
             elif number == 0:
                 self._give_way(leases)
-            if not is_significant(self._target.tree, self._changes) and self._target is not self._pending.base:
+            if not is_significant(self._target.tree, self._changes) and self._is_rebased:
                 return Published(self._target, None, Changes({}, set()), True, self._conflicts, self._kept)
             self._check()
             stored = point.store(self._pending, self._target, self._changes)
@@ -203,8 +205,7 @@ class _Attempt:
             if head is not None:
                 after = self._target.with_changes(self._changes, stored.places, head=head)
                 self._context.log.remember(after)
-                rebased = self._target is not self._pending.base
-                return Published(after, stored.row, self._changes, rebased, self._conflicts, self._kept)
+                return Published(after, stored.row, self._changes, self._is_rebased, self._conflicts, self._kept)
             self._publisher.note_contention(tenant, project)
             point.discard(stored, tenant)
             if waited:
@@ -213,6 +214,10 @@ class _Attempt:
             f"project {project} had {_ATTEMPTS} other commits while this one was being made",
             hint="try again; the work is kept in its session",
         )
+
+    @property
+    def _is_rebased(self) -> bool:
+        return self._target.head.commit != self._pending.base.head.commit
 
     def _give_way(self, leases: ExitStack) -> None:
         """Let a writer of another node finish, and look at the head first if it is said to have moved: what is stored
@@ -240,16 +245,20 @@ class _Attempt:
         Raises:
             CommitConflict, GenerationMismatch: it cannot be; the work is kept as a draft.
             StaleStore: what it was done on is not in the project's history any more.
+            ContentCollected: it has to be stored anew.
         """
         base = self._pending.base
         self._look_for_earlier()
         head = self._context.log.load(base.tenant, base.project, start=self._target)
+        if head.head.gc_epoch != base.head.gc_epoch:
+            self._pending = renewed(self._context, self._pending, head)
         try:
             require_expected(head.head.point, self._intent.expected)
         except GenerationMismatch:
             self._keep()
             raise
         if head.head.commit == self._target.head.commit:
+            self._target = head
             return
         theirs = between(base.tree, head.tree)
         merge = rebase(base.tree, self._pending.changes, theirs, self._intent.strategy)

@@ -22,7 +22,6 @@ from manifold_common.settings.fields import (
 )
 from manifold_common.settings.stores import STORES
 
-_KEEPS_ALL = Unserved("this release keeps every generation, and what deleted projects have stored")
 _NO_CLIENT_CERTIFICATE = Unserved("the S3 client of this release shows no certificate", "remove it; keys say who asks")
 
 
@@ -291,15 +290,17 @@ class Retention(Section):
         0,
         "Keep this many of the newest generations of a project. 0 sets no number.",
         ge=0,
-        unserved=_KEEPS_ALL._replace(so=0),
+        le=1_000_000_000,
     )
     days: int = setting(
         0,
         "Keep generations that are younger than this, in days. 0 sets no age.",
         ge=0,
-        unserved=_KEEPS_ALL._replace(so=0),
+        le=36500,
     )
-    deleted_project_days: int = setting(7, "Days for which a deleted project can be brought back.", ge=0, le=3650)
+    deleted_project_days: int = setting(
+        7, "Days for which a deleted project can be brought back. 0: it cannot be.", ge=0, le=3650
+    )
 
 
 class Maintenance(Section):
@@ -315,7 +316,33 @@ class Maintenance(Section):
         "database and then copying the store must take less.",
         ge=3600,
     )
-    jobs_kept_days: int = setting(30, "How long jobs that are over are listed, in days.", ge=0, le=3650)
+    collection_hours: int = setting(
+        24,
+        "Time between two collections of garbage, which also remove the history that is not kept, in hours. 0 turns "
+        "them off.",
+        ge=0,
+        le=8760,
+    )
+    compact_below_percent: int = setting(
+        50,
+        "A collection writes stored objects anew of which less than this is still in use, in percent, and puts small "
+        "ones together. 0: none.",
+        ge=0,
+        le=100,
+    )
+    jobs_kept_days: int = setting(
+        30,
+        "How long jobs that are over are listed, in days; at least a day, and for `collectionHours`.",
+        ge=0,
+        le=3650,
+    )
+    scrub_percent: float = setting(
+        1.0,
+        "Percentage of the objects of all projects whose content is read and checked each night, when it is also "
+        "looked whether all are there. 0: neither is done.",
+        ge=0,
+        le=100,
+    )
 
 
 if TYPE_CHECKING:
@@ -346,5 +373,5 @@ class Projects(Section):
     events: Events = section(Events, env="KAFKA")
     quotas: Quotas = section(Quotas)
     resumable_uploads: ResumableUploads = section(ResumableUploads)
-    retention: Retention = section(Retention, unserved=_KEEPS_ALL)
+    retention: Retention = section(Retention)
     maintenance: Maintenance = section(Maintenance)

@@ -15,8 +15,8 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.domain.history import point_of
 from manifold_common.domain.listing import CommitFilter, ProjectFilter
 from manifold_common.domain.tag import Named
-from manifold_common.errors import BadAnswer
-from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, SessionId, TagName
+from manifold_common.errors import BadAnswer, InvalidInput
+from manifold_common.ids import CommitId, Generation, ObjectId, ProjectId, SessionId, TagName, parse_project_id
 from manifold_common.shapes.access import Plan, Published, SessionPlan, UploadLinks, UploadSlots
 from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.history import Commit
@@ -80,6 +80,33 @@ def renamed_project(project: ProjectId, name: str) -> Check[Project]:
     return check
 
 
+def undeleted_project(name_or_id: str, name: str | None) -> Check[Project]:
+    """Args: ``name``: what it was to be named; ``None``: what it was named before.
+
+    Who asks by name and gives another one has the server's word for which project that was.
+    """
+
+    def check(found: Project) -> None:
+        is_other_name = name is None and found.name != name_or_id
+        if found.id != name_or_id and (_is_id(name_or_id) or is_other_name):
+            raise _about("project", repr(name_or_id[:80]), f"{found.name!r} ({found.id})")
+        if found.deleted_at is not None or name not in (None, found.name):
+            raise BadAnswer(
+                f"the server was asked to bring {name_or_id[:80]!r} back, and answers {found.name!r}, which is not it",
+                hint="look at what became of it: 'manifold --remote URL project list', with and without --deleted",
+            )
+
+    return check
+
+
+def _is_id(text: str) -> bool:
+    try:
+        parse_project_id(text)
+    except InvalidInput:
+        return False
+    return True
+
+
 def restored(project: ProjectId, generation: Generation, intent: Intent) -> Check[Edited]:
     def check(done: Edited) -> None:
         if done.project != project:
@@ -134,6 +161,15 @@ def listed_projects(wanted: ProjectFilter) -> Check[Sequence[Project]]:
     def check(found: Sequence[Project]) -> None:
         _check_items("projects", all(wanted.takes(one.name, one.created_at, one.updated_at) for one in found))
         _check_order("projects", [one.name for one in found])
+
+    return check
+
+
+def listed_deleted_projects(wanted: ProjectFilter) -> Check[Sequence[Project]]:
+    def check(found: Sequence[Project]) -> None:
+        takes = (wanted.takes(one.name, one.created_at, one.updated_at) for one in found)
+        _check_items("deleted projects", all(takes) and all(one.deleted_at is not None for one in found))
+        _check_order("deleted projects", [(one.name, one.id) for one in found])
 
     return check
 

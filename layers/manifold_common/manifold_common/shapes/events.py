@@ -18,7 +18,8 @@ Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 
 class EventData(Answer, frozen=True, kw_only=True):
-    """What happened. From ``session_id`` on, fields are a commit's, ``tag`` is a tag's, from ``job_id`` on a job's."""
+    """What happened. From ``session_id`` on, fields are a commit's, ``tag`` is a tag's, from ``job_id`` on a job's,
+    from ``keep_generations`` on of how long history is kept, from ``first`` on of what was removed of it."""
 
     tenant_id: TenantId
     project_id: Annotated[
@@ -64,6 +65,29 @@ class EventData(Answer, frozen=True, kw_only=True):
     done: Annotated[Count, Meta(description="Those that are done.")] | UnsetType = UNSET
     skipped: Annotated[Count, Meta(description="Those that had nothing to be done.")] | UnsetType = UNSET
     failed: Annotated[Count, Meta(description="Those that failed for good.")] | UnsetType = UNSET
+    keep_generations: (
+        Annotated[
+            Count | None,
+            Meta(
+                description="So many of the newest generations are kept from now on; 0 sets no number, null: as the "
+                "deployment says."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    keep_days: (
+        Annotated[
+            Count | None,
+            Meta(
+                description="Those that are younger than so many days are kept; 0 sets no age, null: as the deployment "
+                "says."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    first: Annotated[Generation, Meta(description="The oldest generation that was removed.")] | UnsetType = UNSET
+    last: Annotated[Generation, Meta(description="The newest one that was removed.")] | UnsetType = UNSET
+    generations: Annotated[Count, Meta(description="How many were: all from the one to the other.")] | UnsetType = UNSET
 
 
 class Event(Answer, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from manifold_common.domain.job import MAX_RATE, MIN_RATE, ItemState, JobState
 from manifold_common.ids import JobId, ProjectId, UserId
 from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request
 from manifold_common.shapes.page import Page
+from manifold_common.shapes.verification import Sample
 
 KIND_PATTERN = r"^[a-z][a-z-]{0,63}$"
 _RATE = "Items per second at most, of all workers together."
@@ -35,6 +36,13 @@ class RewrapParams(JobParams, frozen=True):
         ]
         | None
     ) = None
+
+
+class VerifyParams(JobParams, frozen=True):
+    """What a job of the kind ``verify`` takes."""
+
+    read_data: Annotated[bool, Meta(description="Read and check all content; the same as a sample of 100.")] = False
+    sample: Sample | None = None
 
 
 class StartJob(Request, frozen=True):

@@ -56,6 +56,11 @@ class Project(Dated, frozen=True):
             "and commit it makes the ETag."
         ),
     ] = 0
+    deleted_at: Annotated[Moment | None, Meta(description="When it was deleted; null while it lives.")] = None
+    restorable_until: Annotated[
+        Moment | None,
+        Meta(description="Until when a deleted project can be brought back; null for one that cannot be, or lives."),
+    ] = None
     unencrypted: Annotated[
         PlainObjects | None,
         Meta(
@@ -82,7 +87,7 @@ class Project(Dated, frozen=True):
 
 
 class ProjectPage(Page, frozen=True):
-    items: Annotated[list[Project], Meta(description="By name.")]
+    items: Annotated[list[Project], Meta(description="By name; deleted ones of one name by id.")]
 
 
 class ProjectName(Request, frozen=True):
@@ -94,6 +99,17 @@ class ProjectName(Request, frozen=True):
             extra_json_schema={"pattern": NAME_PATTERN, "minLength": 1, "maxLength": MAX_NAME_BYTES},
         ),
     ]
+
+
+class Undelete(Request, frozen=True):
+    name: Annotated[
+        str | None,
+        Meta(
+            description="What it is to be named from then on; the name that it had by default.",
+            examples=["demo"],
+            extra_json_schema={"pattern": NAME_PATTERN, "minLength": 1, "maxLength": MAX_NAME_BYTES},
+        ),
+    ] = None
 
 
 class Fork(ProjectName, frozen=True):

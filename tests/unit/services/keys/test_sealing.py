@@ -15,7 +15,10 @@ from manifold_common.adapters.system.clock import SystemClock
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.keys import Encryption
+from manifold_common.engine import commit_writer, tree_log
+from manifold_common.engine.commit_writer import CommitWriter
 from manifold_common.errors import KeyUnavailable
+from manifold_common.format import commit_object
 from manifold_common.format.layout import project_prefix
 from manifold_common.ids import DEFAULT_TENANT, PLAIN, Generation, ProjectId
 from manifold_common.services.archive import ArchiveFormat
@@ -327,10 +330,19 @@ def test_a_draft_that_was_saved_while_encryption_began_can_be_read(
 
 
 @pytest.mark.in_memory("keeps a copy of the catalog")
+@pytest.mark.parametrize("is_named", [True, False])
 def test_a_catalog_of_before_reads_on_where_encryption_has_written_its_checkpoint_anew(
-    plain: Manifold, make_manifold: MakeManifold
+    plain: Manifold, make_manifold: MakeManifold, monkeypatch: pytest.MonkeyPatch, is_named: bool
 ) -> None:
-    """A dump was taken, encryption began, the store was copied: the checkpoint of the head has the same name."""
+    """A dump was taken, encryption began, the store was copied. Checkpoints of before the object id was a part of their
+    names have the same name then."""
+    if not is_named:
+        for module in (commit_object, commit_writer, tree_log):
+            monkeypatch.setattr(module, "checkpoint_name", lambda commit, _: commit)
+        store = CommitWriter.store_checkpoint
+        monkeypatch.setattr(
+            CommitWriter, "store_checkpoint", lambda self, *made: replace(store(self, *made), object_id=None)
+        )
     project = new_project(plain, a=b"one")
     put(plain, project, b"b", b"two")
     context = plain.context
@@ -339,11 +351,11 @@ def test_a_catalog_of_before_reads_on_where_encryption_has_written_its_checkpoin
     dumped = catalog.list_checkpoints(tenant, project)
     put(make_manifold(), project, b"c", b"three")
     found = catalog.state.projects[tenant, project]  # type: ignore[attr-defined]
-    del found.commits[2:]
-    found.by_id = {row.commit: row for row in found.commits}
+    del found.commits[Generation(3)]
+    found.by_id = {row.commit: row for row in found.commits.values()}
     found.checkpoints = {row.generation: row for row in dumped}
     found.keys = [key for key in found.keys if key.dek == PLAIN]
-    head = found.commits[-1]
+    head = found.commits[Generation(2)]
     found.row = replace(
         found.row, head=found.row.head._replace(generation=2, commit=head.commit, record_hash=head.record_hash)
     )

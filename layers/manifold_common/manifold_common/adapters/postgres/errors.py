@@ -19,6 +19,7 @@ from manifold_common.errors import (
     NoSpace,
     SchemaMismatch,
 )
+from manifold_common.ports.catalog import no_base
 
 MIGRATE_HINT = "run 'manifold migrate-db'"
 _GRANT_HINT = (
@@ -33,8 +34,16 @@ _TAKEN = {
     "project_keys_pkey": "the project has a key of that id already",
     "project_keys_epoch": "the project has a key of that epoch already",
     "commits_id": "that commit is published already",
+    "declared_backups_pkey": "there is a backup of that name already",
     "commits_request": "that request has made a commit already",
 }
+_STANDS_ON_COMMIT = (
+    "sessions_base",
+    "sessions_draft_base",
+    "tags_generation",
+    "checkpoints_tenant_id_project_id_generation_fkey",
+)
+"""Foreign keys of what stands on a commit, which may be removed at the same moment."""
 _PERMANENT = (
     "authentication failed",
     "permission denied",
@@ -172,6 +181,8 @@ def translate(error: psycopg.Error, without_secrets: Callable[[str], str] = str)
     constraint = error.diag.constraint_name or ""
     if isinstance(error, pg.UniqueViolation):
         return AlreadyExists(_TAKEN.get(constraint, f"{constraint} is taken"), hint="choose another")
+    if isinstance(error, pg.ForeignKeyViolation) and constraint in _STANDS_ON_COMMIT:
+        return no_base()
     if isinstance(error, psycopg.IntegrityError):
         return InternalError(f"the catalog refuses a row that makes no sense: {error.diag.message_primary}")
     if isinstance(error, psycopg.DataError):

@@ -62,7 +62,7 @@ from manifold_common.shapes.changes import Edited, Restore
 from manifold_common.shapes.history import Commit, CommitPage
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.path import Place
-from manifold_common.shapes.projects import Project, ProjectName
+from manifold_common.shapes.projects import Project, ProjectName, Undelete
 from manifold_common.shapes.requests import NEWEST, CheckoutRequest
 from manifold_common.shapes.sessions import Saved, Session
 from manifold_common.shapes.tags import SetTag, Tag
@@ -146,6 +146,17 @@ class HttpServer:
         ask = self._page("/projects", said_of_projects(wanted), _PROJECTS)
         found = all_items(ask, "projects", answer_checks.listed_projects(wanted)).items
         return list(map(self._met, found))
+
+    def deleted_projects(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
+        ask = self._page("/projects", {**said_of_projects(wanted), "deleted": "true"}, _PROJECTS)
+        return all_items(ask, "deleted projects", answer_checks.listed_deleted_projects(wanted)).items
+
+    def undelete_project(self, name_or_id: str, name: str | None = None) -> Project:
+        path, about = (
+            f"/projects/{quote(name_or_id, safe='')}/undelete",
+            answer_checks.undeleted_project(name_or_id, name),
+        )
+        return self._met(self._ask("POST", path, _PROJECT, about, Undelete(name=name), again=False))
 
     def create_project(self, name: str) -> Project:
         about = answer_checks.new_project(name, frozenset(self._known))

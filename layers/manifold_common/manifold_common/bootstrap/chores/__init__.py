@@ -16,6 +16,7 @@ MODULES = (
     "manifold_common.bootstrap.chores.objects",
     "manifold_common.bootstrap.chores.events",
     "manifold_common.bootstrap.chores.keys",
+    "manifold_common.bootstrap.chores.scrub",
     "manifold_common.bootstrap.chores.jobs",
 )
 """In the order in which a function does what is in them."""

@@ -27,4 +27,26 @@ CHORES = (
         "maintenance",
         lambda manifold, stop: manifold.superseded.sweep(stop=stop),
     ),
+    Chore(
+        "purge_deleted_projects",
+        "Purges projects that were deleted `projects.retention.deletedProjectDays` ago; a collection removes what they "
+        "have stored.",
+        UPKEEP,
+        "maintenance",
+        lambda manifold, stop: manifold.purge.sweep(stop=stop),
+    ),
+    Chore(
+        "collect_garbage",
+        "Starts a collection of garbage when the last one was started `projects.maintenance.collectionHours` ago.",
+        UPKEEP,
+        "maintenance",
+        lambda manifold, stop: 0 if stop() else manifold.collection_schedule.keep(),
+    ),
+    Chore(
+        "remove_condemned_objects",
+        "Removes objects that were condemned `projects.maintenance.garbageGraceSeconds` ago.",
+        UPKEEP,
+        "maintenance",
+        lambda manifold, stop: manifold.condemned.sweep(stop=stop),
+    ),
 )

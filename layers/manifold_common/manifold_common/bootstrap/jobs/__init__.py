@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MODULES = (
     "manifold_common.bootstrap.jobs.rewrap",
+    "manifold_common.bootstrap.jobs.collect",
+    "manifold_common.bootstrap.jobs.verify",
 )  # fmt: skip
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (import_module(module).KIND for module in MODULES)}

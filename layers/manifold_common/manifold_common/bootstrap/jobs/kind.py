@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from manifold_common.ports.catalog import JobRow
+    from manifold_common.services.collection.collector import Collector
     from manifold_common.services.context import Context
     from manifold_common.services.jobs.kind import JobKind
     from manifold_common.services.keys.rewrap import Rewrap
+    from manifold_common.services.verification.verify import Verify
     from manifold_common.shapes.jobs import JobParams
 
 
@@ -21,6 +23,11 @@ class Services(Protocol):
 
     @property
     def rewrap(self) -> Rewrap: ...
+    @property
+    def verify(self) -> Verify: ...
+
+    @property
+    def collector(self) -> Collector: ...
 
 
 @dataclass(frozen=True, slots=True)

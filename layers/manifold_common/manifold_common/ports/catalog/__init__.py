@@ -15,9 +15,22 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from manifold_common.ports.catalog.backups import Backups, DeclaredBackup
 from manifold_common.ports.catalog.checkpoints import CheckpointRow, Checkpoints, ReadPlan
+from manifold_common.ports.catalog.collection import (
+    Collection,
+    Condemned,
+    GarbageTotal,
+    Holdings,
+    Member,
+    Moment,
+    Retention,
+    Standing,
+)
 from manifold_common.ports.catalog.commit_leases import CommitLeases
-from manifold_common.ports.catalog.commits import CommitRow, Commits, Head, Publication
+from manifold_common.ports.catalog.commits import CommitRow, Commits, Head, Publication, removed_generation
+from manifold_common.ports.catalog.damage import MAX_DAMAGED, DamageRow, Damages, FoundDamage
+from manifold_common.ports.catalog.deleted_projects import DeletedPlace, DeletedProject, DeletedProjects
 from manifold_common.ports.catalog.drafts import DraftRef, Drafts
 from manifold_common.ports.catalog.event_feed import EventFeed, EventsPage
 from manifold_common.ports.catalog.installation import DatabaseIdentity, Installation, InstallationRow
@@ -31,7 +44,7 @@ from manifold_common.ports.catalog.jobs import (
 )
 from manifold_common.ports.catalog.keys import Keys, PlainObjects, encrypted_meanwhile
 from manifold_common.ports.catalog.outbox import EventClaim, EventReport, EventStream, Outbox, OutboxEvent, OutboxRow
-from manifold_common.ports.catalog.projects import ProjectRow, Projects
+from manifold_common.ports.catalog.projects import ProjectRow, Projects, name_taken
 from manifold_common.ports.catalog.resumable_uploads import (
     SPARE_KEPT,
     HeldResumable,
@@ -39,32 +52,44 @@ from manifold_common.ports.catalog.resumable_uploads import (
     ResumableUploads,
     UploadPart,
 )
-from manifold_common.ports.catalog.sessions import SessionRow, Sessions, SessionView
+from manifold_common.ports.catalog.sessions import SessionRow, Sessions, SessionView, no_base
 from manifold_common.ports.catalog.sinks import SinkReport, Sinks, SinkState
 from manifold_common.ports.catalog.superseded import Superseded, SupersededObject
 from manifold_common.ports.catalog.tags import TagRow, Tags, TagSet, too_many_tags
 from manifold_common.ports.catalog.uploads import Held, Upload, Uploads
+from manifold_common.ports.catalog.usage import Usage, UsageRow, UsageSum, Waiting
 
 __all__ = [
+    "MAX_DAMAGED",
     "SPARE_KEPT",
     "Catalog",
     "CatalogHealth",
     "CheckpointRow",
     "ClaimedItem",
     "CommitRow",
+    "Condemned",
+    "DamageRow",
     "DatabaseIdentity",
+    "DeclaredBackup",
+    "DeletedPlace",
+    "DeletedProject",
     "DraftRef",
     "EventClaim",
     "EventReport",
     "EventStream",
     "EventsPage",
+    "GarbageTotal",
+    "FoundDamage",
     "Head",
     "Held",
     "HeldResumable",
+    "Holdings",
     "InstallationRow",
     "ItemReport",
     "JobItem",
     "JobRow",
+    "Member",
+    "Moment",
     "NewJob",
     "OutboxEvent",
     "OutboxRow",
@@ -73,16 +98,24 @@ __all__ = [
     "Publication",
     "ReadPlan",
     "ResumableUpload",
+    "Retention",
     "SessionRow",
     "SessionView",
     "SinkReport",
     "SinkState",
+    "Standing",
     "SupersededObject",
     "TagRow",
     "TagSet",
     "Upload",
     "UploadPart",
+    "UsageRow",
+    "UsageSum",
+    "Waiting",
     "encrypted_meanwhile",
+    "name_taken",
+    "no_base",
+    "removed_generation",
     "too_many_tags",
 ]
 
@@ -97,6 +130,7 @@ class CatalogHealth(NamedTuple):
 
 class Catalog(
     Projects,
+    DeletedProjects,
     Keys,
     Commits,
     CommitLeases,
@@ -109,7 +143,11 @@ class Catalog(
     EventFeed,
     Sinks,
     Superseded,
+    Collection,
+    Backups,
+    Usage,
     Tags,
+    Damages,
     Jobs,
     Installation,
     Protocol,

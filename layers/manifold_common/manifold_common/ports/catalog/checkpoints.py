@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from manifold_common.domain.history import Point
-from manifold_common.ids import CommitId, DekId, Generation, ProjectId, TenantId
+from manifold_common.ids import CommitId, DekId, Generation, ObjectId, ProjectId, TenantId
 from manifold_common.ports.catalog.commits import CommitRow, Head
 
 
@@ -23,6 +23,8 @@ class CheckpointRow:
     commit: CommitId
     dek: DekId
     object_bytes: int
+    object_id: ObjectId | None = None
+    """``None``: it is of before its object id was a part of its name, and may have been written more than once."""
 
 
 class ReadPlan(NamedTuple):
@@ -43,10 +45,15 @@ class ReadPlan(NamedTuple):
 
 
 class Checkpoints(Protocol):
-    def add_checkpoint(self, tenant: TenantId, project: ProjectId, row: CheckpointRow) -> None:
+    def add_checkpoint(self, tenant: TenantId, project: ProjectId, row: CheckpointRow, *, gc_epoch: int = 0) -> None:
         """Record a checkpoint whose object is stored; a second one for a generation replaces the first.
 
-        Raises NotFound: no such project, or it has no such commit at that generation.
+        Args:
+            gc_epoch: at which the places were read that it refers to.
+
+        Raises:
+            NotFound: no such project, or it has no such commit at that generation.
+            ContentCollected: ``gc_epoch`` is another one by now.
         """
 
     def list_checkpoints(self, tenant: TenantId, project: ProjectId) -> list[CheckpointRow]:

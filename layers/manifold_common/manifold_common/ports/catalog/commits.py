@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from manifold_common.domain.history import Point
 from manifold_common.domain.listing import EVERY_COMMIT, CommitFilter
-from manifold_common.errors import InternalError
+from manifold_common.errors import InternalError, NotFound
 from manifold_common.ids import (
     CommitId,
     DekId,
@@ -39,6 +39,9 @@ class Head(NamedTuple):
     committed_at: datetime | None = None
     """When its commit says that it was made: no commit that follows may say an earlier time. ``None`` at generation 0,
     and where a client does not know."""
+    gc_epoch: int = 0
+    """How often objects of its project's fork family have been condemned: what was read of it refers to none of those
+    that were condemned up to then."""
 
     @property
     def point(self) -> Point:
@@ -78,7 +81,7 @@ class Publication:
     tenant: TenantId
     project: ProjectId
     base: Head
-    """The head this commit was built on; the publication happens only if it still is."""
+    """The head this commit was built on; the publication happens only if it still is, and at the same ``gc_epoch``."""
     commit: CommitRow
     touches_skills: bool
     tree_bytes: int
@@ -105,8 +108,8 @@ class Commits(Protocol):
         """Advance the head, add the commit, write the outbox row and move the session, in one statement.
 
         Returns:
-            The new head, or ``None`` when the head is no longer ``publication.base``, as also where the project is
-            deleted at the same moment (nothing was changed).
+            The new head, or ``None`` when the head is no longer ``publication.base``, or objects have been condemned
+            since that was read, as also where the project is deleted at the same moment (nothing was changed).
 
         Raises:
             NotFound: the project is gone, or the named session is, or it works on another project.
@@ -147,3 +150,10 @@ class Commits(Protocol):
         Raises:
             NotFound: no such project.
         """
+
+
+def removed_generation(project: ProjectId, generation: Generation) -> NotFound:
+    return NotFound(
+        f"generation {generation} of project {project} was removed by retention",
+        hint="'manifold log PROJECT' lists the generations that are kept; a tag keeps one for good",
+    )

@@ -42,10 +42,15 @@ class Drafts(Protocol):
         *,
         ttl: timedelta,
         working_set: WorkingSetId | None = None,
+        gc_epoch: int = 0,
     ) -> None:
         """Replace the session's draft, which is saved now, and let it end ``ttl`` from now.
 
+        Args:
+            gc_epoch: at which the places were read that the draft refers to.
+
         Raises:
+            ContentCollected: it is another one by now.
             NotFound. SessionMoved: it is not at ``working_set``.
             StaleStore: what the draft was made on is not in the project's history, so that nobody could bring it back.
         """

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from manifold_common.domain.keys import Kek, KeyCursor, KeyRecord, WrappedKey
 from manifold_common.errors import KeyUnavailable
 from manifold_common.ids import CommitId, ProjectId, TenantId
+from manifold_common.ports.catalog.checkpoints import CheckpointRow
 from manifold_common.ports.catalog.commits import Head
 
 
@@ -29,18 +30,30 @@ class Keys(Protocol):
         Raises NotFound.
         """
 
-    def begin_epoch(self, key: KeyRecord, head: Head, *, drafts: Sequence[CommitId] | None = None) -> bool:
-        """Add a sealed key whose epoch no other of the project has reached, if the project still is at ``head``.
+    def begin_epoch(
+        self,
+        key: KeyRecord,
+        head: Head,
+        *,
+        drafts: Sequence[CommitId] | None = None,
+        removals: int = 0,
+        checkpoints: Sequence[CheckpointRow] = (),
+    ) -> bool:
+        """Add a sealed key whose epoch no other of the project has reached, if the project still is at ``head``, and at
+        its ``gc_epoch``.
 
         Args:
             drafts: the unsealed drafts that are known of. ``None``: whichever there are.
+            removals: how often generations were removed or checkpoints replaced, as far as is known.
+            checkpoints: are recorded with the key, which seals them, in place of those of the same generations: one for
+                each of ``history_starts``, which nobody could read otherwise.
 
         From then on the project takes nothing unsealed: neither commit, checkpoint and draft nor upload. All are
         refused with KeyUnavailable; commits even if they were under way.
 
         Returns:
-            Whether it was added: not if the head has moved, another draft was saved unsealed, or the epoch has begun
-            already.
+            Whether it was added: not if the head has moved, another draft was saved unsealed, more generations were
+            removed, or the epoch has begun already.
 
         Raises:
             NotFound. AlreadyExists: that DEK id is there already. InternalError: the key is of epoch 0, or PLAIN.

@@ -1,7 +1,7 @@
 """The catalog's projects: names, owners, sizes, and what is a fork of what.
 
-A project that was deleted is seen nowhere. Its row stays as a tombstone all the same, because the stored objects
-outlive it until they are collected, and forks may refer to them.
+A project that was deleted is seen nowhere but among the deleted ones (``deleted_projects``). Its row stays for ever, as
+a tombstone in the end, because forks may refer to what it has stored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Protocol
 from manifold_common.domain.history import Version
 from manifold_common.domain.keys import Encryption, KeyRecord
 from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
+from manifold_common.errors import AlreadyExists
 from manifold_common.ids import Generation, ProjectId, TenantId, TenantProject, UserId
+from manifold_common.ports.catalog.collection import Retention
 from manifold_common.ports.catalog.commits import Head, Publication
 from manifold_common.ports.catalog.outbox import OutboxEvent
 
@@ -35,7 +37,8 @@ class ProjectRow:
     encryption: Encryption = Encryption.ALL
     """By the project's keys."""
     revision: int = 0
-    """Counts the changes to this row that make no generation: renames, and the beginning of encryption."""
+    """Counts the changes to this row that make no generation: renames, other rules of retention, the beginning of
+    encryption, undeletions."""
 
     @property
     def version(self) -> Version:
@@ -56,9 +59,9 @@ class Projects(Protocol):
         """Add an empty project (its head is generation 0) with its keys, oldest first.
 
         With ``fork_of``, also record that this project refers to objects of another one of its tenant (alive or
-        deleted), which keeps those from being collected; with ``source``, only if that project is alive and in this
-        state. With ``first``, a publication on the empty project that
-        moves no session, its first commit becomes visible together with it, as if it had been published right after.
+        deleted, but not purged), which keeps those from being collected; with ``source``, only if that project is alive
+        and in this state. With ``first``, a publication on the empty project that moves no session, its first commit
+        becomes visible together with it, as if it had been published right after.
 
         Raises:
             AlreadyExists: the owner has a project of that name, or the project id is taken.
@@ -98,6 +101,25 @@ class Projects(Protocol):
             it is in another state than ``expected``.
         """
 
+    def set_retention(
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        retention: Retention,
+        event: OutboxEvent,
+        *,
+        expected: Version | None = None,
+    ) -> bool:
+        """Say how long the project's history is kept. Removes nothing by itself.
+
+        Args: ``expected``: only if it is in this state.
+
+        Returns whether that is new; if not, nothing was changed, and no event was written.
+
+        Raises:
+            NotFound. GenerationMismatch, PreconditionFailed: it is in another state than ``expected``.
+        """
+
     def delete_project(
         self,
         tenant: TenantId,
@@ -106,12 +128,16 @@ class Projects(Protocol):
         *,
         expected: Version | None = None,
         only_unused: bool = False,
-    ) -> None:
-        """Make the project, its sessions and its history invisible; its name is free again at once.
+    ) -> datetime:
+        """Make the project, its sessions and its history invisible; its name is free again at once. For a while it can
+        be brought back (``deleted_projects``). Sessions that have no draft have ended.
 
         Args:
             expected: only if it is in this state.
             only_unused: only if it is at generation 0 and has no session.
+
+        Returns:
+            When that was, by the catalog's clock.
 
         Raises:
             NotFound: no such project, or it is deleted already; or it is used, and was to be unused.
@@ -124,3 +150,11 @@ class Projects(Protocol):
         A fork of a fork counts too, even if the one between was deleted, since it still refers to the objects of
         ``source``; the generation is then the one of ``source`` that its line left from.
         """
+
+
+def name_taken(name: str) -> AlreadyExists:
+    """A deleted project cannot come back under a name that another has."""
+    return AlreadyExists(
+        f"there is a project named {name!r} already",
+        hint="give the deleted one another name: 'manifold project undelete ID --name NAME'",
+    )

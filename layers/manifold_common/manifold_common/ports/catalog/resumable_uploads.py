@@ -104,15 +104,25 @@ class ResumableUploads(Protocol):
         """  # fmt: skip
 
     def advance_resumable(
-        self, upload: ResumableUpload, writer: str, parts: Sequence[UploadPart], lease: timedelta | None
+        self,
+        upload: ResumableUpload,
+        writer: str,
+        parts: Sequence[UploadPart],
+        lease: timedelta | None,
+        *,
+        gc_epoch: int = 0,
     ) -> bool:
         """Note how far an upload is: what it is about, its progress, bytes, spare names, stage, announcement, time and
         key, and further parts.
 
         Args:
             lease: how long the writer goes on; ``None``: it has ended.
+            gc_epoch: at which the places were read that ``parts`` refer to.
 
-        Returns whether it is still the writer's; else nothing was changed. Raises as ``add_resumable``.
+        Returns whether it is still the writer's; else nothing was changed.
+
+        Raises:
+            ContentCollected: there are parts, and ``gc_epoch`` is another one by now. Others as ``add_resumable``.
         """
 
     def settle_resumable(self, upload: ResumableUpload) -> None:

@@ -1,6 +1,7 @@
 """The catalog's sessions: what each one is based on, where its working set is, and until when it goes on.
 
-Sessions begin and end by the catalog's clock alone. A deleted project has none.
+Sessions begin and end by the catalog's clock alone. A deleted project has none: those with a draft are kept aside, and
+come back with it (``deleted_projects``).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from manifold_common.domain.history import Point
+from manifold_common.errors import NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
 from manifold_common.ports.catalog.commits import Head
 from manifold_common.ports.catalog.drafts import DraftRef
@@ -36,6 +38,8 @@ class SessionRow:
     """Up to then, what was changed in its working set is durable. ``None``: not opened yet."""
     gave_up_draft: bool = False
     """A draft of it was lost, and given up: what a working set was told to be durable may not be."""
+    scope_session: SessionId | None = None
+    """The session that ``scope`` was sealed for, where this one has another name by now."""
 
     @property
     def base(self) -> Point:
@@ -60,9 +64,17 @@ class SessionView(NamedTuple):
 
 
 class Sessions(Protocol):
-    def open_session(self, row: SessionRow, *, ttl: timedelta) -> SessionRow:
+    def open_session(self, row: SessionRow, *, ttl: timedelta, gc_epoch: int = 0) -> SessionRow:
         """Add a session, and return it with the times that count: it begins now and lasts for ``ttl``, by the
-        catalog's clock. Raises NotFound: no such project; AlreadyExists: the user has one of that id.
+        catalog's clock. What it stands on stays in the history.
+
+        Args:
+            gc_epoch: at which the places were read that its draft refers to, if it has one.
+
+        Raises:
+            NotFound: no such project, or no such commit that it or its draft stands on.
+            AlreadyExists: the user has a session of that id.
+            ContentCollected: it has a draft, and ``gc_epoch`` is another one by now.
         """
 
     def view_session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionView | None:
@@ -118,7 +130,8 @@ class Sessions(Protocol):
         """
 
     def was_ended(self, tenant: TenantId, user: UserId, session: SessionId, opened_at: datetime | None) -> bool:
-        """Tell whether a session that was opened at that time (``None``: at any) was closed, or ended.
+        """Tell whether a session that was opened at that time (``None``: at any) was closed, has ended, or was deleted
+        with its project.
 
         A session that is neither there nor was ended is one that the catalog does not know: it may be older than what
         it knows, as after a restore from a backup.
@@ -126,3 +139,10 @@ class Sessions(Protocol):
 
     def forget_ended(self, ended_for: timedelta) -> None:
         """Forget sessions that ended that long ago."""
+
+
+def no_base() -> NotFound:
+    return NotFound(
+        "what the session would stand on is not in the project's history",
+        hint="check out the newest generation: retention removes old ones, but for what sessions and tags stand on",
+    )

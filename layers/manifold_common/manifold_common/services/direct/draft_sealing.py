@@ -45,5 +45,7 @@ def seal_draft(
     by = Authorship(row.user, row.session, meta.message, meta.provenance)
     stored = context.writer.write(base, found.changes, content, known, by, Note("", {}, 0, 0, 0, 0))
     made = stored.draft(draft.saved_at)
-    context.catalog.save_draft(row.tenant, row.user, row.session, made, ttl=context.policy.session_ttl)
+    context.catalog.save_draft(
+        row.tenant, row.user, row.session, made, ttl=context.policy.session_ttl, gc_epoch=stored.gc_epoch
+    )
     return made, context.log.read_commit(row.tenant, row.project, made)

@@ -9,6 +9,7 @@ links, and the seal only keys.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -21,8 +22,8 @@ from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.tree import Tree, chunk_ids
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scope import Scope
-from manifold_common.errors import ConfigError, NotFound, StaleStore
-from manifold_common.format.layout import checkpoint_key
+from manifold_common.errors import ConfigError, ContentCollected, NotFound, StaleStore
+from manifold_common.format.layout import checkpoint_key, checkpoint_name
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import HEADER_BYTES, ObjectKind, Seal, unpack_header
 from manifold_common.ids import Generation, ProjectId
@@ -180,7 +181,8 @@ class Plans:
         keys = context.keys.of(tenant, project)
         stored = context.catalog.read_plan(tenant, project, head.generation).checkpoint
         if stored is not None and stored.commit == head.commit and stored.object_bytes > INLINE_TREE_BYTES:
-            key = checkpoint_key(tenant, project, stored.generation, stored.commit)
+            name = checkpoint_name(stored.commit, stored.object_id)
+            key = checkpoint_key(tenant, project, stored.generation, name)
             (start,) = context.store.get_ranges(key, [(0, HEADER_BYTES)])
             seal = unpack_header(start, key, ObjectKind.CHECKPOINT, stored.dek)
         else:
@@ -188,8 +190,9 @@ class Plans:
             seal = container.seal()
             if len(data) <= INLINE_TREE_BYTES:
                 return GrantedTree(grant=_grant(seal, keys.object_key(seal), ""), data=bytes(data))
-            row = context.writer.store_checkpoint(container, data)
-            context.catalog.add_checkpoint(tenant, project, row)
+            row = context.writer.store_checkpoint(snapshot, container, data)
+            with suppress(ContentCollected):  # it stays for this answer all the same
+                context.catalog.add_checkpoint(tenant, project, row, gc_epoch=head.gc_epoch)
         (url,) = self.links.to_read([seal.key], seconds=self.link_seconds)
         return GrantedTree(grant=_grant(seal, keys.object_key(seal), url), data=None)
 

@@ -414,6 +414,8 @@ class _PacksInCommits:
     def have(self, upload: Upload) -> bool:
         """Whether a commit made since ``upload`` was begun refers to its object, or that cannot be told any more."""
         project, since = (upload.tenant, upload.project), upload.created_at - _MARGIN
+        if self._context.catalog.was_removed(*project, since):
+            return True  # the commit that referred to it may be among the removed ones, and a kept tree still does
         known = self._known.get(project)
         if known is None or known[0] > since:
             try:

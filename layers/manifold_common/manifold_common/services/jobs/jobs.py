@@ -24,6 +24,8 @@ _PAGE = 100
 _FORGOTTEN_AT_ONCE = 10
 """Jobs, each of which may have many items."""
 _TROUBLES = 20
+_LEAST_KEPT = timedelta(days=1)
+"""What is begun once a day is known by its last job."""
 _MAX_PARAMS = 2000
 """An index holds them."""
 _LIST = "manifold jobs list"
@@ -57,13 +59,13 @@ class Jobs:
         """
         Args:
             kinds: what may be started, by name.
-            kept_days: how long jobs that are over are known.
+            kept_days: how long jobs that are over are known, a day at least.
             wake: called with a kind when there is something to do for a job of it. Never raises.
         """
         self._context = context
         self._projects = projects
         self._kinds = kinds
-        self._kept = timedelta(days=kept_days)
+        self._kept = max(timedelta(days=kept_days), _LEAST_KEPT)
         self._wake = wake
 
     def start(

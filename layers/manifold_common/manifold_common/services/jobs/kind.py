@@ -21,9 +21,10 @@ Work: TypeAlias = Callable[[str], ItemState]
 """Works on one item. Returns ``DONE``, or ``SKIPPED``: there was nothing to do any more.
 
 It may be cut off anywhere, and the same item may be worked on by another at the same time: what it does has to be
-right when it is done twice.
+right when it is done twice. One that takes minutes asks ``check_wanted`` now and then: the worker's time may be over.
 
-Raises ManifoldError: something is away, and the item is tried again; or it has failed for good.
+Raises ManifoldError: something is away, and the item is tried again; or it has failed for good. Abandoned: it was cut
+off, and is free for others at once.
 """
 
 

@@ -5,7 +5,8 @@ job. Killed in between, the claim runs out, and whoever comes next does the same
 on, its claim is prolonged by a thread of its own, however long an item takes.
 
 What is away (a key provider, the store) is no failure of an item: it rests, and is tried again. Where everything of a
-slice met that, the whole job rests.
+slice met that, the whole job rests. Whoever has a worker run may have it end in the middle of an item, by
+``domain.patience.wanted_while``: such an item is free for others at once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Final, TypeAlias
 from manifold_common.domain.job import GIVEN_UP_AFTER, ItemState, JobState
 from manifold_common.domain.panic import panics_as_errors
 from manifold_common.errors import (
+    Abandoned,
     ConfigError,
     ErrorKind,
     InternalError,
@@ -247,6 +249,8 @@ class JobWorker:
             try:
                 with _faults_as_errors(job):
                     done = ItemReport(one.number, work(one.item))
+            except Abandoned:
+                break
             except ManifoldError as error:
                 is_away = error.kind is ErrorKind.UNAVAILABLE
                 away = error if is_away else away

@@ -1,10 +1,11 @@
 """A project begins to be encrypted: the first time that something is written to it by a deployment that encrypts.
 
 Order of effects: the head is read, which proves that the log and the chunk-id key belong together; the new key goes
-into the bucket, then into the catalog, if the project and its drafts still are as they were read and nobody else has
-done the same. From that statement on the catalog takes nothing unsealed of the project. Then a sealed checkpoint of the
-head is written, so that no reader needs the unsealed ones. Cut off before the statement, nothing has happened; after
-it, only reading is slower until the next checkpoint.
+into the bucket, then into the catalog, with a sealed checkpoint of each generation whose predecessor was removed, if
+the project and its drafts still are as they were read and nobody else has done the same. From that statement on the
+catalog takes nothing unsealed of the project. Then a sealed checkpoint of the head is written, so that no reader needs
+the unsealed ones. Cut off before the statement, nothing has happened; after it, only reading is slower until the next
+checkpoint.
 
 What was stored before stays as it is and can be read. The key vouches for it (``PlainPast``): for all commits by one
 hash over their records' hashes, for each draft by its own.
@@ -45,13 +46,25 @@ class Sealing:
             keys.reload()
             if len(keys.leaders()) == 1:
                 return
+            removals, starts = context.catalog.history_starts(tenant, project)
             snapshot = context.log.load(tenant, project)
             drafts = [row for row in context.catalog.project_drafts(tenant, project) if row.dek == PLAIN]
             past = keys.past or self._past(keys, snapshot.head, drafts)
             record = context.keys.make_next(keys, project, past)
             name = wrapped_key_key(tenant, project, record.dek)
             context.store.put(name, encode_key_record(record))
-            if not context.catalog.begin_epoch(record, snapshot.head, drafts=[draft.commit for draft in drafts]):
+            later = context.keys.of_records([*context.keys.records(tenant, project), record])
+            checkpoints = [
+                context.writer.write_checkpoint(context.log.load(tenant, project, start), later) for start in starts
+            ]
+            begun = context.catalog.begin_epoch(
+                record,
+                snapshot.head,
+                drafts=[draft.commit for draft in drafts],
+                removals=removals,
+                checkpoints=checkpoints,
+            )
+            if not begun:
                 with suppress(ManifoldError):  # it opens nothing
                     context.store.delete([name])
                 continue
@@ -59,7 +72,8 @@ class Sealing:
             keys.reload()
             if snapshot.head.commit is not None:
                 try:
-                    context.catalog.add_checkpoint(tenant, project, context.writer.write_checkpoint(snapshot))
+                    row = context.writer.write_checkpoint(snapshot)
+                    context.catalog.add_checkpoint(tenant, project, row, gc_epoch=snapshot.head.gc_epoch)
                 except ManifoldError as error:
                     _log.warning("project %s: no sealed checkpoint could be written: %s", project, error.code)
             return

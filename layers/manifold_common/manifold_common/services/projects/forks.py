@@ -71,7 +71,8 @@ class Forks:
         generation = snapshot.head.generation
         # The fork's history goes on from the source's, and so does its time.
         empty = empty_snapshot(principal.tenant, project)
-        base = replace(empty, head=empty.head._replace(committed_at=snapshot.head.committed_at))
+        forked = snapshot.head
+        base = replace(empty, head=empty.head._replace(committed_at=forked.committed_at, gc_epoch=forked.gc_epoch))
         changes = Changes(dict(snapshot.tree), set())
         intent = Intent(
             f"fork of generation {generation}", {"forked_from": {"project": source, "generation": generation}}

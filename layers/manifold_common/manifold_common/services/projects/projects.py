@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from msgspec import structs
 
@@ -29,7 +30,7 @@ from manifold_common.format.key_record import encode_key_record
 from manifold_common.format.layout import commit_key, wrapped_key_key
 from manifold_common.ids import Generation, ProjectId, TenantProject, parse_project_id
 from manifold_common.nearest import nearest
-from manifold_common.ports.catalog import Head, OutboxEvent, ProjectRow, Publication
+from manifold_common.ports.catalog import OutboxEvent, ProjectRow, Publication
 from manifold_common.services.context import Context
 from manifold_common.shapes.projects import PlainObjects, Project
 
@@ -102,7 +103,7 @@ class Projects:
                     if unknown is None or not self._exists(row):
                         raise
                 context.nudge.give()
-                return _project_of(_with_first(row, first))
+                return project_of(_with_first(row, first))
         except ManifoldError:
             if unknown is None:  # else an earlier try might still get through
                 with suppress(ManifoldError):
@@ -129,7 +130,7 @@ class Projects:
             raise unknown_project(project) from None
         if row.owner != principal.user:
             raise unknown_project(project)
-        return _project_of(row)
+        return project_of(row)
 
     def resolve(self, principal: Principal, name_or_id: str) -> Project:
         """Return the user's project of that id, or else of that name. Raises NotFound."""
@@ -138,7 +139,7 @@ class Projects:
         row = self._context.catalog.find_project(principal.tenant, principal.user, name_or_id)
         if row is None:
             raise unknown_project(name_or_id, self._like(principal, name_or_id))
-        return _project_of(row)
+        return project_of(row)
 
     def resolve_even_deleted(self, principal: Principal, name_or_id: str) -> TenantProject:
         """Return which project is meant by a name or an id; by its id also one that was deleted. Raises NotFound."""
@@ -169,7 +170,7 @@ class Projects:
         rows = self._context.catalog.list_projects(
             principal.tenant, principal.user, wanted=wanted, after_name=after_name, limit=limit
         )
-        return list(map(_project_of, rows))
+        return list(map(project_of, rows))
 
     def with_plain_objects(self, principal: Principal, projects: Sequence[Project]) -> list[Project]:
         """Return the projects, those that are partly encrypted with a count of what they have stored in the clear."""
@@ -191,14 +192,16 @@ class Projects:
             principal.tenant, project, name, OutboxEvent(PROJECT_RENAMED, event), expected=expected
         )
         self._context.nudge.give()
-        return _project_of(row)
+        return project_of(row)
 
-    def delete(self, principal: Principal, project: ProjectId, expected: Version | None = None) -> None:
-        """Make the project and its history invisible. What it stored is collected later.
+    def delete(self, principal: Principal, project: ProjectId, expected: Version | None = None) -> Project:
+        """Make the project and its history invisible. For a while it can be brought back (``DeletedProjects``).
+
+        Returns it as it was, with the time until when that is so.
 
         Raises NotFound. GenerationMismatch, PreconditionFailed: it is in another state than ``expected``.
         """
-        self._delete(principal, project, expected, only_unused=False)
+        return self._delete(principal, project, expected, only_unused=False)
 
     def withdraw(self, principal: Principal, project: ProjectId, expected: Version | None = None) -> bool:
         """Delete a project if it is empty, and no session is open on it. Returns whether it was deleted.
@@ -211,21 +214,29 @@ class Projects:
             return False
         return True
 
-    def _delete(self, principal: Principal, project: ProjectId, expected: Version | None, *, only_unused: bool) -> None:
-        self.get(principal, project)
+    def _delete(
+        self, principal: Principal, project: ProjectId, expected: Version | None, *, only_unused: bool
+    ) -> Project:
+        found = self.get(principal, project)
         event = OutboxEvent(
             PROJECT_DELETED, project_event(principal.tenant, project, principal.user, self._context.clock.now())
         )
-        self._context.catalog.delete_project(
+        deleted_at = self._context.catalog.delete_project(
             principal.tenant, project, event, expected=expected, only_unused=only_unused
         )
         self._context.nudge.give()
         self._context.keys.forget(principal.tenant, project)
         self._context.log.forget(principal.tenant, project)
+        until = _restorable_until(deleted_at, self._context.policy.deleted_project_grace)
+        return structs.replace(found, deleted_at=deleted_at, restorable_until=until)
 
 
-def _project_of(row: ProjectRow) -> Project:
-    """Return a project as callers see it: its row without what is internal to the catalog."""
+def project_of(row: ProjectRow, deleted_at: datetime | None = None, grace: timedelta = timedelta(0)) -> Project:
+    """Return a project as callers see it: its row without what is internal to the catalog.
+
+    Args:
+        grace: how long it can be brought back, after ``deleted_at``.
+    """
     return Project(
         id=row.project,
         name=row.name,
@@ -239,7 +250,14 @@ def _project_of(row: ProjectRow) -> Project:
         updated_at=row.updated_at,
         encryption=row.encryption,
         revision=row.revision,
+        deleted_at=deleted_at,
+        restorable_until=None if deleted_at is None else _restorable_until(deleted_at, grace),
     )
+
+
+def _restorable_until(deleted_at: datetime, grace: timedelta) -> datetime | None:
+    """Return until when a project can be brought back; ``None``: it cannot be."""
+    return deleted_at + grace if grace else None
 
 
 def _with_first(row: ProjectRow, first: Publication | None) -> ProjectRow:
@@ -250,7 +268,13 @@ def _with_first(row: ProjectRow, first: Publication | None) -> ProjectRow:
     skills = commit.generation if first.touches_skills else row.head.skills_generation
     return replace(
         row,
-        head=Head(commit.generation, commit.commit, commit.record_hash, skills, commit.created_at),
+        head=first.base._replace(
+            generation=commit.generation,
+            commit=commit.commit,
+            record_hash=commit.record_hash,
+            skills_generation=skills,
+            committed_at=commit.created_at,
+        ),
         tree_bytes=first.tree_bytes,
         tree_files=first.tree_files,
         updated_at=max(row.updated_at, commit.created_at),

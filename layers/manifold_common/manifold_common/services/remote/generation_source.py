@@ -21,6 +21,7 @@ from manifold_common.engine.tree_log import Snapshot, empty_snapshot
 from manifold_common.engine.working_set.owner import Owner
 from manifold_common.errors import BadAnswer, CorruptObject, InternalError
 from manifold_common.format.commit_object import ReadCommit, read_checkpoint, read_commit
+from manifold_common.format.layout import checkpoint_name
 from manifold_common.format.places import Container
 from manifold_common.format.sealed import MAX_RAW_BYTES, ObjectKind
 from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, SessionId, TenantId
@@ -179,7 +180,7 @@ class PlannedGenerationSource:
             plan.project,
             ObjectKind.CHECKPOINT,
             plan.generation,
-            commit,
+            _checkpoint_name(grant, commit),
             grant.object_id,
             grant.dek,
         )
@@ -262,3 +263,9 @@ def _check_fit(base: Snapshot, changes: Changes, own: Container) -> None:
 def newest_of(plan: Plan) -> Point:
     """Return the project's newest generation, with its commit where that is the one planned."""
     return Point(plan.head_generation, plan.commit if plan.generation == plan.head_generation else None)
+
+
+def _checkpoint_name(grant: ObjectGrant, commit: CommitId) -> str:
+    """Return the name of the granted tree: with its object id, or without, as a server of before names it."""
+    named = checkpoint_name(commit, grant.object_id)
+    return named if grant.key.endswith(f"-{named}") else commit

@@ -32,10 +32,7 @@ class RemoteProjects:
 
     def resolve(self, name_or_id: str) -> Project:
         """Return the project of that name, or of that id. Raises NotFound; InvalidInput: it is no text."""
-        name = checked_text(name_or_id, "the project's name")
-        if not name or "/" in name or name.startswith("."):  # in an address, it would lead elsewhere
-            raise unknown_project(name)
-        return self._server.project(name)
+        return self._server.project(_in_address(name_or_id))
 
     def create(self, name: str) -> Project:
         """Raises AlreadyExists, InvalidInput."""
@@ -45,6 +42,17 @@ class RemoteProjects:
     def delete(self, project: ProjectId) -> None:
         """Raises NotFound."""
         self._server.delete_project(parse_project_id(project))
+
+    def deleted(self, wanted: ProjectFilter = EVERY_PROJECT) -> list[Project]:
+        """Return all that can be brought back and are wanted, by name and id."""
+        return self._server.deleted_projects(wanted)
+
+    def undelete(self, name_or_id: str, name: str | None = None) -> Project:
+        """Bring a deleted project back, of that id or else of that name. Raises as ``DeletedProjects``."""
+        known = _in_address(name_or_id)
+        if name is not None:
+            check_project_name(name)
+        return self._server.undelete_project(known, name)
 
     def withdraw(self, project: ProjectId) -> bool:
         """Delete a project if it is empty, and no session is open on it. Returns whether it was deleted."""
@@ -82,3 +90,11 @@ class RemoteProjects:
             listed_paths(paths, "paths"),
             intent,
         )
+
+
+def _in_address(name_or_id: str) -> str:
+    """Return what may stand in an address. Raises NotFound: elsewhere is where it would lead."""
+    name = checked_text(name_or_id, "the project's name")
+    if not name or "/" in name or name.startswith("."):
+        raise unknown_project(name)
+    return name

@@ -86,6 +86,8 @@ class Intake:
         """Nothing more is noted: the turn has ended, or another writer has taken the upload over."""
         self._noted_at = context.clock.monotonic()
         self._others_bytes: int | None = None
+        self._gc_epoch = 0
+        """At which the places of what was stored before were read."""
 
     def open(self) -> None:
         """Raises CorruptObject; BadUpload: it cannot go on; KeyUnavailable."""
@@ -163,7 +165,9 @@ class Intake:
         first = max(0, self.progress.parts - _KNOWN_PARTS)
         parts = self._context.catalog.resumable_parts(row.tenant, row.project, row.upload, first=first)
         of_parts = {one.chunk: one.place for one in self.records.chunks(parts, first)}
-        return ChainMap(of_parts, self._context.log.load(row.tenant, row.project).places)
+        newest = self._context.log.load(row.tenant, row.project)
+        self._gc_epoch = newest.head.gc_epoch
+        return ChainMap(of_parts, newest.places)
 
     def _pieces(self, fresh: ReadInto) -> Iterator[memoryview]:
         """Yield the chunks of the tail and what comes after it. A short file is one, as everywhere."""
@@ -280,7 +284,9 @@ class Intake:
             expires_at=context.clock.now() + self._kept,
         )
         with context.keys.writing(row.tenant, row.project):
-            there = context.catalog.advance_resumable(new, self._writer, parts, None if ends else LEASE)
+            there = context.catalog.advance_resumable(
+                new, self._writer, parts, None if ends else LEASE, gc_epoch=self._gc_epoch
+            )
         if not there:
             self.is_over = True
             now = context.clock.now()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from manifold_common.engine.commit_writer import open_note
+from manifold_common.engine.data_keys import ProjectKeys
 from manifold_common.engine.owned_names import is_owned, owned_name
 from manifold_common.errors import BadUpload, CorruptObject
 from manifold_common.format.layout import note_key, pack_key
@@ -123,10 +124,18 @@ _RUN = msgspec.msgpack.Decoder(Run)
 class Records:
     """Seals and opens what is about one upload."""
 
-    def __init__(self, context: Context, tenant: TenantId, project: ProjectId, upload: UploadId) -> None:
+    def __init__(
+        self,
+        context: Context,
+        tenant: TenantId,
+        project: ProjectId,
+        upload: UploadId,
+        keys: ProjectKeys | None = None,
+    ) -> None:
+        """Args: ``keys``: of the project, where the catalog may not show them."""
         self._context = context
         self._tenant, self._project, self._upload = tenant, project, upload
-        self._keys = context.keys.of(tenant, project)
+        self._keys = keys or context.keys.of(tenant, project)
 
     @property
     def dek(self) -> DekId:

@@ -438,6 +438,8 @@ class ResumableUploads:
             self._context.catalog.get_project(row.tenant, row.project)
         except NotFound:
             return
+        if self._context.catalog.was_removed(row.tenant, row.project, row.created_at):
+            return  # its commit may be among the removed ones, and a kept tree still refers to what it brought
         packs = self._packs(row)
         commit = self._context.catalog.find_request(row.tenant, row.project, _request_of(row).name)
         if commit is not None:

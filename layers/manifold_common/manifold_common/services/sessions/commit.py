@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 from msgspec import structs
 
@@ -16,7 +19,7 @@ from manifold_common.engine.tree_log import Snapshot
 from manifold_common.engine.working_set.scan import Progress, ScanResult
 from manifold_common.engine.working_set.state import NO_TRUST, Step, WorkingState
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
-from manifold_common.errors import CatalogUnavailable, ManifoldError, NotFound
+from manifold_common.errors import CatalogUnavailable, ContentCollected, ManifoldError, NotFound
 from manifold_common.ids import CommitId, SessionId
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
@@ -30,6 +33,9 @@ from manifold_common.shapes.path import listed
 from manifold_common.shapes.sessions import Committed, Saved
 
 _log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+_ATTEMPTS = 4
 
 
 class Commits:
@@ -71,39 +77,53 @@ class Commits:
         with self._working_sets.open(owner) as opened:
             state = self._files.state_of(opened, intent.strategy)
             intent = intent.of_session(principal.user, session)
-            earlier = self._publisher.earlier(principal.tenant, owner.project, intent.request)
-            if earlier is not None:
-                return self.answer_again(earlier)
-            pending, seen = self._prepare(opened, state, self._drafts.last(opened), intent, checksum, progress)
-            if not seen.is_significant:
-                if intent.expected is not None:
-                    self._publisher.check_expected(principal.tenant, owner.project, intent.expected)
-                self._drafts.forget(opened)
-                self._sessions.note_use(owner)
-                self._working_sets.keep(opened, WorkingState(state.base, seen.trust, state.scope))
-                return nothing_committed(opened, state.base.head.point, seen.found)
-            try:
-                published = self._publisher.publish(pending, self._hooks(opened, pending))
-            except CatalogUnavailable:
-                raise  # it may have been published: whoever opens the working set next finds out
-            except ManifoldError as error:
-                self._working_sets.settle(opened)
-                if isinstance(error, NotFound):
-                    self._working_sets.forget(owner)
-                    self._sessions.view(principal, session)  # which says what is here of one that is closed
-                raise
-            if published.commit is None:
-                self._rest_on(opened, published.head)
-            else:
-                self._drafts.published(opened)
-            behind = None
-            try:
-                self._advance(opened, seen, published)
-            except ManifoldError as error:
-                # The commit is made and stays made. The working set finds its place again at the next checkout.
-                _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
-                behind = error.code
-            return of_working_set(committed(published, pending), opened, seen.found, behind)
+            return self._until_kept(
+                state, lambda state: self._commit(principal, opened, state, intent, checksum, progress)
+            )
+
+    def _commit(
+        self,
+        principal: Principal,
+        opened: OpenWorkingSet,
+        state: WorkingState,
+        intent: Intent,
+        checksum: bool,
+        progress: Progress | None,
+    ) -> Committed:
+        owner, session = opened.owner, opened.owner.session
+        earlier = self._publisher.earlier(principal.tenant, owner.project, intent.request)
+        if earlier is not None:
+            return self.answer_again(earlier)
+        pending, seen = self._prepare(opened, state, self._drafts.last(opened), intent, checksum, progress)
+        if not seen.is_significant:
+            if intent.expected is not None:
+                self._publisher.check_expected(principal.tenant, owner.project, intent.expected)
+            self._drafts.forget(opened)
+            self._sessions.note_use(owner)
+            self._working_sets.keep(opened, WorkingState(state.base, seen.trust, state.scope))
+            return nothing_committed(opened, state.base.head.point, seen.found)
+        try:
+            published = self._publisher.publish(pending, self._hooks(opened, pending))
+        except CatalogUnavailable:
+            raise  # it may have been published: whoever opens the working set next finds out
+        except ManifoldError as error:
+            self._working_sets.settle(opened)
+            if isinstance(error, NotFound):
+                self._working_sets.forget(owner)
+                self._sessions.view(principal, session)  # which says what is here of one that is closed
+            raise
+        if published.commit is None:
+            self._rest_on(opened, published.head)
+        else:
+            self._drafts.published(opened)
+        behind = None
+        try:
+            self._advance(opened, seen, published)
+        except ManifoldError as error:
+            # The commit is made and stays made. The working set finds its place again at the next checkout.
+            _log.warning("session %s: committed, but its working set could not follow: %s", session, error.code)
+            behind = error.code
+        return of_working_set(committed(published, pending), opened, seen.found, behind)
 
     def answer_again(self, earlier: Published) -> Committed:
         """Return what the request that published this was answered, as far as that was kept."""
@@ -142,8 +162,23 @@ class Commits:
 
     def save_open(self, opened: OpenWorkingSet, *, checksum: bool = False) -> Saved:
         """Like ``save``, for a working set that is open already. Not a use of the session, unless it has changed."""
-        session, state = opened.owner.session, self._files.standing_state(opened)
-        last = self._drafts.last(opened)
+        return self._until_kept(
+            self._files.standing_state(opened), lambda state: self._save(opened, state, checksum=checksum)
+        )
+
+    def _until_kept(self, state: WorkingState, do: Callable[[WorkingState], Answer]) -> Answer:
+        """Do it again where content that it refers to was collected meanwhile: that is then stored anew."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return do(state)
+            except ContentCollected:
+                base = state.base
+                fresh = self._context.log.load(base.tenant, base.project, base.head.generation, commit=base.head.commit)
+                state = replace(state, base=fresh)
+        return do(state)
+
+    def _save(self, opened: OpenWorkingSet, state: WorkingState, *, checksum: bool) -> Saved:
+        session, last = opened.owner.session, self._drafts.last(opened)
         pending, seen = self._prepare(opened, state, last, NO_INTENT, checksum, None)
         base, changes = pending.base.head, pending.changes
         if not seen.is_significant:

@@ -18,7 +18,7 @@ from manifold_common.domain.tree import Changes
 from manifold_common.engine.commit_writer import StoredCommit
 from manifold_common.engine.working_set.state import DurableChanges
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet, WorkingSets
-from manifold_common.errors import KeyUnavailable, ManifoldError, NotFound, SessionMoved, StaleStore
+from manifold_common.errors import ContentCollected, KeyUnavailable, ManifoldError, NotFound, SessionMoved, StaleStore
 from manifold_common.format.places import Places
 from manifold_common.format.sealed import ObjectKind
 from manifold_common.ids import CommitId, Generation, SessionId, WorkingSetId
@@ -65,11 +65,11 @@ class Drafts:
     def save(self, opened: OpenWorkingSet, stored: StoredCommit, changes: Changes) -> None:
         """Make ``stored`` the session's draft, in place of the one before.
 
-        Raises NotFound, SessionMoved, StaleStore.
+        Raises NotFound, SessionMoved, StaleStore, ContentCollected.
         """
         try:
             self.put(opened.owner.principal, opened.owner.session, stored, working_set=opened.id)
-        except (NotFound, SessionMoved, StaleStore, KeyUnavailable):
+        except (NotFound, SessionMoved, StaleStore, KeyUnavailable, ContentCollected):
             with suppress(ManifoldError):
                 self._context.writer.discard(opened.owner.tenant, opened.owner.project, stored.row)
             raise
@@ -99,6 +99,7 @@ class Drafts:
                 stored.draft(now),
                 ttl=context.policy.session_ttl,
                 working_set=working_set,
+                gc_epoch=stored.gc_epoch,
             )
 
     def forget(self, opened: OpenWorkingSet) -> None:

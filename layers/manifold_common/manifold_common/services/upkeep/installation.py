@@ -8,19 +8,25 @@ touched: projects can be read, and everything else is refused.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 from manifold_common.domain.installation import Standing
 from manifold_common.engine.node_record import FolderPlace, NodeRecord, folder_place, read_record, write_record
-from manifold_common.errors import Conflict
+from manifold_common.errors import AlreadyExists, Conflict
 from manifold_common.ids import ID_BYTES, IncarnationId, encode_id
 from manifold_common.ports.catalog import InstallationRow
+from manifold_common.ports.catalog.backups import Backups
 from manifold_common.ports.catalog.installation import Installation
 from manifold_common.ports.clock import Randomness
 
 _HOST_CHARACTERS = 40
+_STORE_KEPT = timedelta(days=30)
+"""How long nothing is removed from the store after a dump was loaded."""
 
 
 class Adoption(Enum):
@@ -48,8 +54,12 @@ class Home:
 IN_WORKDIR = "workdir"
 
 
+class Catalog(Installation, Backups, Protocol):
+    """The features that are needed here."""
+
+
 class Installations:
-    def __init__(self, catalog: Installation, home: Home, randomness: Randomness) -> None:
+    def __init__(self, catalog: Catalog, home: Home, randomness: Randomness) -> None:
         self._catalog = catalog
         self._home = home
         self._randomness = randomness
@@ -87,6 +97,10 @@ class Installations:
         if adoption is Adoption.NEW:
             self._refuse_sharing(row, record, place)
             incarnation, node = IncarnationId(encode_id(self._randomness.token(ID_BYTES))), self._new_node()
+        if _doubt_of_database(row) is not None:
+            # The store may hold what was committed after the dump, and a later dump may be found that refers to it.
+            with suppress(AlreadyExists):
+                self._catalog.declare_backup(f"adopted-{incarnation}", _STORE_KEPT)
         if not self._catalog.settle_installation(row.incarnation, incarnation=incarnation, store=home.store):
             raise Conflict("another process has adopted this installation at the same time", hint="look again")
         settled = NodeRecord(incarnation, node, place, row.database)

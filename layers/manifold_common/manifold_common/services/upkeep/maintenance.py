@@ -20,7 +20,7 @@ from manifold_common.engine.working_set.working_sets import (
     ended_elsewhere,
     went_on_elsewhere,
 )
-from manifold_common.errors import ManifoldError, NotFound, PartlyDone, SessionBusy, SessionMoved
+from manifold_common.errors import ContentCollected, ManifoldError, NotFound, PartlyDone, SessionBusy, SessionMoved
 from manifold_common.ids import ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import ProjectRow, ReadPlan, SessionView
 from manifold_common.services.context import Context
@@ -258,8 +258,8 @@ class Maintenance:
             self._checkpointed = (row.tenant, row.project)
             try:
                 written += self.checkpoint_if_due(row.tenant, row.project)
-            except NotFound:
-                continue  # deleted meanwhile
+            except (NotFound, ContentCollected):
+                continue  # deleted, or collected, meanwhile: if it is still due, the next round sees to it
             except ManifoldError as error:
                 _log.warning("project %s: no checkpoint could be written: %s", row.project, error.code)
                 failed.note(f"project {row.project}", error)
@@ -279,7 +279,8 @@ class Maintenance:
         if since < self._rule.commits and not (dear and size > 2 * self._whole_bytes(plan, tenant, project)):
             return False
         snapshot = context.log.load(tenant, project, plan.generation)
-        context.catalog.add_checkpoint(tenant, project, context.writer.write_checkpoint(snapshot))
+        row = context.writer.write_checkpoint(snapshot)
+        context.catalog.add_checkpoint(tenant, project, row, gc_epoch=snapshot.head.gc_epoch)
         return True
 
     def _whole_bytes(self, plan: ReadPlan, tenant: TenantId, project: ProjectId) -> int:

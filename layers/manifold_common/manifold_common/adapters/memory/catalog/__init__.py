@@ -6,9 +6,13 @@ state with the catalog.
 
 from __future__ import annotations
 
+from manifold_common.adapters.memory.catalog.backups import Backups
 from manifold_common.adapters.memory.catalog.checkpoints import Checkpoints
+from manifold_common.adapters.memory.catalog.collection import Collection
 from manifold_common.adapters.memory.catalog.commit_leases import CommitLeases
 from manifold_common.adapters.memory.catalog.commits import Commits
+from manifold_common.adapters.memory.catalog.damage import Damages
+from manifold_common.adapters.memory.catalog.deleted_projects import DeletedProjects
 from manifold_common.adapters.memory.catalog.drafts import Drafts
 from manifold_common.adapters.memory.catalog.event_feed import EventFeed
 from manifold_common.adapters.memory.catalog.installation import Installation
@@ -23,12 +27,14 @@ from manifold_common.adapters.memory.catalog.state import State
 from manifold_common.adapters.memory.catalog.superseded import Superseded
 from manifold_common.adapters.memory.catalog.tags import Tags
 from manifold_common.adapters.memory.catalog.uploads import Uploads
+from manifold_common.adapters.memory.catalog.usage import Usage
 from manifold_common.ports.catalog import CatalogHealth
 from manifold_common.ports.clock import Clock
 
 
 class MemoryCatalog(
     Projects,
+    DeletedProjects,
     Keys,
     Commits,
     CommitLeases,
@@ -41,7 +47,11 @@ class MemoryCatalog(
     EventFeed,
     Sinks,
     Superseded,
+    Collection,
+    Backups,
+    Usage,
     Tags,
+    Damages,
     Jobs,
     Installation,
 ):

@@ -14,12 +14,14 @@ from manifold_common.ports.catalog import CheckpointRow, ReadPlan
 class Checkpoints:
     state: State
 
-    def add_checkpoint(self, tenant: TenantId, project: ProjectId, row: CheckpointRow) -> None:
+    def add_checkpoint(self, tenant: TenantId, project: ProjectId, row: CheckpointRow, *, gc_epoch: int = 0) -> None:
         with self.state.lock:
             found = self.state.living(tenant, project)
             if found.by_id.get(row.commit) is None or found.by_id[row.commit].generation != row.generation:
                 raise NotFound(f"project {project} has no commit {row.commit} of generation {row.generation}")
             self.state.require_key(found, row.dek)
+            self.state.require_epoch(found, gc_epoch)
+            found.removals += row.generation in found.checkpoints
             found.checkpoints[row.generation] = row
 
     def list_checkpoints(self, tenant: TenantId, project: ProjectId) -> list[CheckpointRow]:
@@ -41,8 +43,10 @@ class Checkpoints:
             target = head.generation if generation is None else generation
             if not 0 <= target <= head.generation:
                 raise NotFound(f"project {project} has no generation {target}")
-            held = [point for point in known if found.has(point)]
-            floor = max((point.generation for point in held if point.generation <= target), default=0)
+            if target:
+                found.at(target)
+            held = [point for point in known if found.had(point)]
+            floor = max((p.generation for p in held if p.generation <= target and found.has(p)), default=0)
             usable = [
                 g
                 for g, row in found.checkpoints.items()
@@ -50,5 +54,6 @@ class Checkpoints:
             ]
             checkpoint = found.checkpoints[max(usable)] if usable else None
             start = checkpoint.generation if checkpoint else floor
-            committed_at = found.commits[target - 1].created_at if target else None
-            return ReadPlan(head, target, checkpoint, found.commits[start:target], committed_at, held)
+            committed_at = found.commits[target].created_at if target else None
+            commits = [row for generation, row in found.commits.items() if start < generation <= target]
+            return ReadPlan(head, target, checkpoint, commits, committed_at, held)

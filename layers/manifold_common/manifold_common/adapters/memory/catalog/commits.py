@@ -7,7 +7,7 @@ from itertools import islice
 
 from manifold_common.adapters.memory.catalog.state import State, no_session, require_at
 from manifold_common.domain.listing import EVERY_COMMIT, CommitFilter
-from manifold_common.errors import AlreadyExists, NotFound
+from manifold_common.errors import AlreadyExists
 from manifold_common.ids import CommitId, Generation, ProjectId, RequestId, TenantId
 from manifold_common.ports.catalog import CommitRow, Head, Publication, SessionRow
 
@@ -34,10 +34,7 @@ class Commits:
 
     def commit_at(self, tenant: TenantId, project: ProjectId, generation: Generation) -> CommitRow:
         with self.state.lock:
-            commits = self.state.living(tenant, project).commits
-            if not 1 <= generation <= len(commits):
-                raise NotFound(f"project {project} has no commit of generation {generation}")
-            return commits[generation - 1]
+            return self.state.living(tenant, project).at(generation)
 
     def list_commits(
         self,
@@ -50,13 +47,11 @@ class Commits:
     ) -> list[CommitRow]:
         with self.state.lock:
             commits = self.state.living(tenant, project).commits
-            end = len(commits) if before is None else min(max(before - 1, 0), len(commits))
-            if wanted == EVERY_COMMIT:
-                return commits[max(end - limit, 0) : end][::-1]
             found = (
                 row
-                for row in reversed(commits[:end])
-                if wanted.takes(row.generation, row.author, row.session, row.created_at)
+                for row in reversed(commits.values())
+                if (before is None or row.generation < before)
+                and wanted.takes(row.generation, row.author, row.session, row.created_at)
             )
             return list(islice(found, limit))
 
@@ -72,7 +67,8 @@ def publish(state: State, publication: Publication) -> Head | None:
                 raise no_session(commit.session)
             require_at(moved, publication.working_set)
         head = found.row.head
-        if (head.generation, head.commit) != (publication.base.generation, publication.base.commit):
+        base = publication.base
+        if (*head.point, head.gc_epoch) != (*base.point, base.gc_epoch):
             return None
         if commit.commit in found.by_id:
             raise AlreadyExists(f"commit {commit.commit} is published already")
@@ -85,9 +81,10 @@ def publish(state: State, publication: Publication) -> Head | None:
             commit.record_hash,
             commit.generation if publication.touches_skills else head.skills_generation,
             commit.created_at,
+            head.gc_epoch,
         )
         commit = replace(commit, recorded_at=state.clock.now())
-        found.commits.append(commit)
+        found.commits[commit.generation] = commit
         found.by_id[commit.commit] = commit
         found.row = replace(
             found.row,

@@ -23,11 +23,13 @@ class Drafts:
         *,
         ttl: timedelta,
         working_set: WorkingSetId | None = None,
+        gc_epoch: int = 0,
     ) -> None:
         with self.state.lock:
             row = self.state.session(tenant, user, session)
             require_at(row, working_set)
             found = self.state.living(tenant, row.project)
+            self.state.require_epoch(found, gc_epoch)
             if draft.parent is not None and not found.has(draft.base):
                 raise history_replaced(draft.base, found.row.head.generation)
             self.state.require_key(found, draft.dek)

@@ -9,7 +9,7 @@ from manifold_common.adapters.memory.catalog.state import State
 from manifold_common.domain.keys import NO_PROVIDER, Encryption, Kek, KeyCursor, KeyRecord, WrappedKey
 from manifold_common.errors import AlreadyExists, InternalError
 from manifold_common.ids import PLAIN, CommitId, ProjectId, TenantId
-from manifold_common.ports.catalog import Head, PlainObjects
+from manifold_common.ports.catalog import CheckpointRow, Head, PlainObjects
 
 
 class Keys:
@@ -19,20 +19,33 @@ class Keys:
         with self.state.lock:
             return sorted(self.state.living(tenant, project).keys, key=lambda key: key.epoch)[::-1]
 
-    def begin_epoch(self, key: KeyRecord, head: Head, *, drafts: Sequence[CommitId] | None = None) -> bool:
+    def begin_epoch(
+        self,
+        key: KeyRecord,
+        head: Head,
+        *,
+        drafts: Sequence[CommitId] | None = None,
+        removals: int = 0,
+        checkpoints: Sequence[CheckpointRow] = (),
+    ) -> bool:
         with self.state.lock:
             found = self.state.living(key.tenant, key.project)
             if key.epoch < 1 or key.dek == PLAIN:
                 raise InternalError(f"key {key.dek} cannot begin epoch {key.epoch}")
             if found.holds_key(key.dek):
                 raise AlreadyExists(f"project {key.project} has a key {key.dek} already")
-            if found.row.head[:2] != head[:2] or found.epoch >= key.epoch:
+            standing = found.row.head
+            if (*standing.point, standing.gc_epoch, found.removals) != (*head.point, head.gc_epoch, removals):
+                return False
+            if found.epoch >= key.epoch:
                 return False
             saved = [row.draft for row in self.state.sessions_of(key.tenant, key.project) if row.draft is not None]
             plain = {draft.commit for draft in saved if draft.dek == PLAIN}
             if drafts is not None and not plain <= set(drafts):
                 return False
             found.keys.append(key)
+            found.removals += 1
+            found.checkpoints |= {row.generation: row for row in checkpoints}
             revision = found.row.revision + 1
             found.row = replace(found.row, encryption=Encryption.of(found.keys), revision=revision)
             return True
@@ -44,7 +57,7 @@ class Keys:
                 one = self.state.living_or_none(tenant, project)
                 if one is None:
                     continue
-                sizes = [commit.object_bytes for commit in one.commits if commit.dek == PLAIN]
+                sizes = [commit.object_bytes for commit in one.commits.values() if commit.dek == PLAIN]
                 sizes += [row.object_bytes for row in one.checkpoints.values() if row.dek == PLAIN]
                 if sizes:
                     found[project] = PlainObjects(len(sizes), sum(sizes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from manifold_common.adapters.memory.catalog.commits import publish
 from manifold_common.adapters.memory.catalog.state import State
@@ -13,7 +14,7 @@ from manifold_common.domain.keys import Encryption, KeyRecord
 from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.errors import AlreadyExists, NotFound
 from manifold_common.ids import Generation, ProjectId, TenantId, TenantProject, UserId
-from manifold_common.ports.catalog import OutboxEvent, ProjectRow, Publication
+from manifold_common.ports.catalog import OutboxEvent, ProjectRow, Publication, Retention
 
 
 class Projects:
@@ -34,12 +35,15 @@ class Projects:
                 if source is not None:
                     require_version(self.state.living(row.tenant, fork_of[0]).row.version, source)
                 forked = self.state.projects.get((row.tenant, fork_of[0]))
-                if forked is None or forked.row.head.generation < fork_of[1]:
+                if forked is None or forked.is_purged or forked.row.head.generation < fork_of[1]:
                     raise NotFound(f"there is no generation {fork_of[1]} of project {fork_of[0]} to fork")
+                if first is not None:
+                    self.state.require_epoch(forked, first.base.gc_epoch)
             if (row.tenant, row.project) in self.state.projects:
                 raise AlreadyExists(f"project {row.project} exists already")
             self._refuse_taken_name(row.tenant, row.owner, row.name)
-            made = Project(replace(row, encryption=Encryption.of(keys)), list(keys), fork_of)
+            head = row.head._replace(gc_epoch=first.base.gc_epoch) if first is not None else row.head
+            made = Project(replace(row, head=head, encryption=Encryption.of(keys)), list(keys), fork_of)
             if first is not None:
                 self.state.require_key(made, first.commit.dek)
             self.state.projects[row.tenant, row.project] = made
@@ -90,6 +94,25 @@ class Projects:
             self.state.emit(tenant, project, found.row.head.generation, event, now)
             return found.row
 
+    def set_retention(
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        retention: Retention,
+        event: OutboxEvent,
+        *,
+        expected: Version | None = None,
+    ) -> bool:
+        with self.state.lock:
+            found = self.state.living(tenant, project)
+            require_version(found.row.version, expected)
+            if found.retention == retention:
+                return False
+            found.retention = retention
+            found.row = replace(found.row, revision=found.row.revision + 1)
+            self.state.emit(tenant, project, found.row.head.generation, event, self.state.clock.now())
+            return True
+
     def delete_project(
         self,
         tenant: TenantId,
@@ -98,17 +121,22 @@ class Projects:
         *,
         expected: Version | None = None,
         only_unused: bool = False,
-    ) -> None:
+    ) -> datetime:
         with self.state.lock:
             found = self.state.living(tenant, project)
             require_version(found.row.version, expected)
             open_sessions = self.state.sessions_of(tenant, project)
             if only_unused and (found.row.head.generation or open_sessions):
                 raise NotFound(f"project {project} is used")
-            found.alive = False
+            found.deleted_at = now = self.state.clock.now()
             for row in open_sessions:
-                self.state.end(row)
-            self.state.emit(tenant, project, found.row.head.generation, event, self.state.clock.now())
+                if row.draft is None:
+                    self.state.end(row)
+                else:
+                    del self.state.sessions[row.tenant, row.user, row.session]
+                    self.state.deleted_sessions.append(row)
+            self.state.emit(tenant, project, found.row.head.generation, event, now)
+            return now
 
     def forks_of(self, tenant: TenantId, source: ProjectId) -> list[tuple[ProjectId, Generation]]:
         with self.state.lock:

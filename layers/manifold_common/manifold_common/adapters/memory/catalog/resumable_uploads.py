@@ -57,7 +57,13 @@ class ResumableUploads:
             return found
 
     def advance_resumable(
-        self, upload: ResumableUpload, writer: str, parts: Sequence[UploadPart], lease: timedelta | None
+        self,
+        upload: ResumableUpload,
+        writer: str,
+        parts: Sequence[UploadPart],
+        lease: timedelta | None,
+        *,
+        gc_epoch: int = 0,
     ) -> bool:
         with self.state.lock:
             found = self._living(_key(upload))
@@ -66,6 +72,8 @@ class ResumableUploads:
             project = self.state.living(upload.tenant, upload.project)
             for dek in (upload.dek, *(part.dek for part in parts)):
                 self.state.require_key(project, dek)
+            if parts:
+                self.state.require_epoch(project, gc_epoch)
             self.state.resumable[_key(upload)] = replace(
                 upload,
                 writer=writer if lease is not None else None,

@@ -14,9 +14,13 @@ from manifold_common.ports.catalog import SessionRow, SessionView
 class Sessions:
     state: State
 
-    def open_session(self, row: SessionRow, *, ttl: timedelta) -> SessionRow:
+    def open_session(self, row: SessionRow, *, ttl: timedelta, gc_epoch: int = 0) -> SessionRow:
         with self.state.lock:
             found = self.state.living(row.tenant, row.project)
+            if row.draft is not None:
+                self.state.require_epoch(found, gc_epoch)
+            for commit in (row.base_commit, row.draft.parent if row.draft else None):
+                self.state.require_commit(found, commit)
             if (row.tenant, row.user, row.session) in self.state.sessions:
                 raise AlreadyExists(f"session {row.session} is open already")
             if row.draft is not None:
@@ -105,10 +109,11 @@ class Sessions:
 
     def was_ended(self, tenant: TenantId, user: UserId, session: SessionId, opened_at: datetime | None) -> bool:
         with self.state.lock:
-            return any(
-                (row.tenant, row.user, row.session) == (tenant, user, session) and opened_at in (None, row.created_at)
-                for row, _ in self.state.ended
-            )
+            gone = [*(row for row, _ in self.state.ended), *self.state.deleted_sessions]
+        return any(
+            (row.tenant, row.user, row.session) == (tenant, user, session) and opened_at in (None, row.created_at)
+            for row in gone
+        )
 
     def forget_ended(self, ended_for: timedelta) -> None:
         with self.state.lock:

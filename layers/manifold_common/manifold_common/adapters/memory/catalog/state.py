@@ -8,7 +8,8 @@ import threading
 from datetime import datetime
 
 from manifold_common.adapters.memory.catalog.tables import Job, Project, SessionTable, Sink, Stream, Written
-from manifold_common.errors import InternalError, NotFound, SessionMoved
+from manifold_common.domain.garbage import Garbage
+from manifold_common.errors import ContentCollected, InternalError, NotFound, SessionMoved
 from manifold_common.ids import (
     ID_BYTES,
     PLAIN,
@@ -38,6 +39,7 @@ from manifold_common.ports.catalog import (
     Upload,
     UploadPart,
     encrypted_meanwhile,
+    no_base,
 )
 from manifold_common.ports.clock import Clock
 
@@ -54,9 +56,15 @@ class State:
         self.lock = threading.RLock()
         self.clock = clock
         self.projects: dict[TenantProject, Project] = {}
-        self.sessions = SessionTable(self._supersede)
+        self.sessions = SessionTable(self.supersede)
+        self.deleted_sessions: list[SessionRow] = []
+        """Those with a draft, of projects that may come back."""
         self.ended: list[tuple[SessionRow, datetime]] = []
         self.superseded: dict[CommitKey, tuple[datetime, SupersededObject]] = {}
+        self.condemned: dict[tuple[TenantId, ProjectId, str], tuple[Garbage, datetime | None]] = {}
+        """By key; ``None``: suspected only."""
+        self.backups: dict[str, tuple[datetime, datetime]] = {}
+        """By name: when it was declared, and until when it counts."""
         self.uploads: dict[UploadKey, Upload] = {}
         self.removing: set[UploadKey] = set()
         self.resumable: dict[ResumableKey, ResumableUpload] = {}
@@ -88,6 +96,14 @@ class State:
         if dek == PLAIN and project.epoch:
             raise encrypted_meanwhile(project.row.project)
 
+    def require_commit(self, project: Project, commit: CommitId | None) -> None:
+        if commit is not None and commit not in project.by_id:
+            raise no_base()
+
+    def require_epoch(self, project: Project, gc_epoch: int) -> None:
+        if project.row.head.gc_epoch != gc_epoch:
+            raise ContentCollected(project.row.project)
+
     def session(self, tenant: TenantId, user: UserId, session: SessionId) -> SessionRow:
         found = self.sessions.get((tenant, user, session))
         if found is None:
@@ -96,6 +112,9 @@ class State:
 
     def sessions_of(self, tenant: TenantId, project: ProjectId) -> list[SessionRow]:
         return [row for row in self.sessions.values() if (row.tenant, row.project) == (tenant, project)]
+
+    def deleted_sessions_of(self, tenant: TenantId, project: ProjectId) -> list[SessionRow]:
+        return [row for row in self.deleted_sessions if (row.tenant, row.project) == (tenant, project)]
 
     def end(self, row: SessionRow) -> None:
         del self.sessions[row.tenant, row.user, row.session]
@@ -108,10 +127,15 @@ class State:
         data = json.dumps(dict(event.data))
         self.written.append(Written(self.last_sequence, tenant, project, event.type, generation, data, now))
 
+    def is_held(self, given_up_at: datetime) -> bool:
+        """Tell whether a backup may refer to what was given up then."""
+        now = self.clock.now()
+        return any(declared <= given_up_at and until > now for declared, until in self.backups.values())
+
     def sink(self, name: str) -> Sink:
         return self.sinks.get(name, Sink(SinkState(name)))
 
-    def _supersede(self, row: SessionRow) -> None:
+    def supersede(self, row: SessionRow) -> None:
         if row.draft is not None:
             one = SupersededObject(row.tenant, row.project, row.draft.generation, row.draft.commit)
             self.superseded.pop((row.tenant, row.project, one.commit), None)

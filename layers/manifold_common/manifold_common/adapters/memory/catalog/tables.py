@@ -11,6 +11,7 @@ from datetime import datetime
 from manifold_common.domain.history import Point
 from manifold_common.domain.job import ItemState, JobState
 from manifold_common.domain.keys import KeyRecord
+from manifold_common.errors import NotFound
 from manifold_common.ids import (
     CommitId,
     DekId,
@@ -26,14 +27,18 @@ from manifold_common.ids import (
 from manifold_common.ports.catalog import (
     CheckpointRow,
     CommitRow,
+    DamageRow,
     JobItem,
     JobRow,
     OutboxRow,
     ProjectRow,
+    Retention,
     SessionRow,
     SinkReport,
     SinkState,
     TagRow,
+    UsageRow,
+    removed_generation,
 )
 
 SessionKey = tuple[TenantId, UserId, SessionId]
@@ -44,23 +49,53 @@ class Project:
     row: ProjectRow
     keys: list[KeyRecord]
     fork_of: tuple[ProjectId, Generation] | None
-    alive: bool = True
-    commits: list[CommitRow] = field(default_factory=list)
-    """Generation g is at index g - 1."""
+    deleted_at: datetime | None = None
+    is_purged: bool = False
+    commits: dict[Generation, CommitRow] = field(default_factory=dict)
+    """Oldest first, and so are ``removed``."""
+    removed: dict[Generation, CommitRow] = field(default_factory=dict)
+    removals: int = 0
+    collected: bytes | None = None
+    retention: Retention = field(default_factory=Retention)
+    usage: UsageRow | None = None
     by_id: dict[CommitId, CommitRow] = field(default_factory=dict)
+    """Of those that are kept."""
     checkpoints: dict[Generation, CheckpointRow] = field(default_factory=dict)
     tags: dict[TagName, TagRow] = field(default_factory=dict)
+    damaged: dict[str, DamageRow] = field(default_factory=dict)
+    """By the object's name."""
     lease: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def alive(self) -> bool:
+        return self.deleted_at is None
 
     def has(self, point: Point) -> bool:
         row = self.by_id.get(point.commit) if point.commit else None
         return row is not None and row.generation == point.generation
 
+    def had(self, point: Point) -> bool:
+        row = self.removed.get(point.generation)
+        return self.has(point) or (row is not None and row.commit == point.commit)
+
+    def at(self, generation: Generation) -> CommitRow:
+        """Raises NotFound."""
+        found = self.commits.get(generation)
+        if found is not None:
+            return found
+        if generation in self.removed:
+            raise removed_generation(self.row.project, generation)
+        raise NotFound(f"project {self.row.project} has no commit of generation {generation}")
+
     def by_request(self, request: RequestId) -> CommitRow | None:
-        return next((row for row in self.commits if row.request == request), None)
+        return next((row for row in self.commits.values() if row.request == request), None)
 
     def holds_key(self, dek: DekId) -> bool:
         return any(key.dek == dek for key in self.keys)
+
+    def move_epoch(self) -> None:
+        head = self.row.head
+        self.row = replace(self.row, head=head._replace(gc_epoch=head.gc_epoch + 1))
 
     @property
     def epoch(self) -> int:

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from manifold_common.adapters.postgres.catalog.backups import Backups
 from manifold_common.adapters.postgres.catalog.checkpoints import Checkpoints
+from manifold_common.adapters.postgres.catalog.collection import Collection
 from manifold_common.adapters.postgres.catalog.commit_leases import CommitLeases
 from manifold_common.adapters.postgres.catalog.commits import Commits
+from manifold_common.adapters.postgres.catalog.damage import Damages
+from manifold_common.adapters.postgres.catalog.deleted_projects import DeletedProjects
 from manifold_common.adapters.postgres.catalog.drafts import Drafts
 from manifold_common.adapters.postgres.catalog.event_feed import EventFeed
 from manifold_common.adapters.postgres.catalog.installation import Installation
@@ -26,6 +30,7 @@ from manifold_common.adapters.postgres.catalog.sinks import Sinks
 from manifold_common.adapters.postgres.catalog.superseded import Superseded
 from manifold_common.adapters.postgres.catalog.tags import Tags
 from manifold_common.adapters.postgres.catalog.uploads import Uploads
+from manifold_common.adapters.postgres.catalog.usage import Usage
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.event_horizon import EventHorizon
@@ -47,6 +52,7 @@ _HEALTH = "SELECT current_setting('server_version')"
 
 class PostgresCatalog(
     Projects,
+    DeletedProjects,
     Keys,
     Commits,
     Checkpoints,
@@ -58,7 +64,11 @@ class PostgresCatalog(
     EventFeed,
     Sinks,
     Superseded,
+    Collection,
+    Backups,
+    Usage,
     Tags,
+    Damages,
     Jobs,
     Installation,
 ):

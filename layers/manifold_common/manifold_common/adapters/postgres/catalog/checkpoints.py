@@ -7,12 +7,12 @@ from typing import Final
 
 from manifold_common.adapters.postgres.catalog import rows
 from manifold_common.adapters.postgres.catalog.keys import refuses_plain
-from manifold_common.adapters.postgres.catalog.projects import no_project
+from manifold_common.adapters.postgres.catalog.projects import head_of, no_project
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.domain.history import Point
-from manifold_common.errors import NotFound
+from manifold_common.errors import ContentCollected, NotFound
 from manifold_common.ids import PLAIN, Generation, ProjectId, TenantId
-from manifold_common.ports.catalog import CheckpointRow, ReadPlan, encrypted_meanwhile
+from manifold_common.ports.catalog import CheckpointRow, ReadPlan, encrypted_meanwhile, removed_generation
 
 # Each row repeats the head and the checkpoint beside one commit: one statement sees one state. OFFSET 0 keeps the
 # bounds inside, where they limit what is read of the index; as join conditions they would be tried on every commit.
@@ -32,6 +32,9 @@ CROSS JOIN LATERAL (
     FROM unnest(%(known)s::bigint[], %(known_commits)s::text[]) AS a (generation, commit_id)
     WHERE (a.generation = p.generation AND a.commit_id COLLATE "C" = p.head_commit_id) OR EXISTS (
         SELECT FROM commits AS b
+        WHERE b.tenant_id = p.tenant_id AND b.project_id = p.project_id AND b.generation = a.generation
+          AND b.commit_id = a.commit_id COLLATE "C") OR EXISTS (
+        SELECT FROM removed_commits AS b
         WHERE b.tenant_id = p.tenant_id AND b.project_id = p.project_id AND b.generation = a.generation
           AND b.commit_id = a.commit_id COLLATE "C")
 ) AS known
@@ -54,15 +57,28 @@ ORDER BY c.generation
 _CHECKPOINT_START: Final = rows.HEAD_WIDTH + 2
 _COMMIT_START: Final = _CHECKPOINT_START + rows.CHECKPOINT_WIDTH
 
+# The lock has whoever suspects objects wait, or this: then it finds another epoch. Only a row that was there before has
+# an xmax.
 _ADD_CHECKPOINT = """
-INSERT INTO checkpoints (tenant_id, project_id, generation, commit_id, dek_id, object_bytes)
-SELECT c.tenant_id, c.project_id, c.generation, c.commit_id, %(dek)s, %(object_bytes)s
-FROM projects AS p JOIN commits AS c USING (tenant_id, project_id)
-WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
-  AND c.generation = %(generation)s AND c.commit_id = %(commit)s AND (%(sealed)s OR p.key_epoch = 0)
-ON CONFLICT (tenant_id, project_id, generation) DO UPDATE
-    SET commit_id = EXCLUDED.commit_id, dek_id = EXCLUDED.dek_id, object_bytes = EXCLUDED.object_bytes
-RETURNING 1
+WITH p AS (
+    SELECT p.tenant_id, p.project_id FROM projects AS p
+    WHERE p.tenant_id = %(tenant)s AND p.project_id = %(project)s AND p.deleted_at IS NULL
+      AND (%(sealed)s OR p.key_epoch = 0) AND p.gc_epoch = %(gc_epoch)s
+    FOR NO KEY UPDATE
+), k AS (
+    INSERT INTO checkpoints (tenant_id, project_id, generation, commit_id, dek_id, object_bytes, object_id)
+    SELECT c.tenant_id, c.project_id, c.generation, c.commit_id, %(dek)s, %(object_bytes)s, %(object)s
+    FROM p JOIN commits AS c USING (tenant_id, project_id)
+    WHERE c.generation = %(generation)s AND c.commit_id = %(commit)s
+    ON CONFLICT (tenant_id, project_id, generation) DO UPDATE
+        SET commit_id = EXCLUDED.commit_id, dek_id = EXCLUDED.dek_id, object_bytes = EXCLUDED.object_bytes,
+            object_id = EXCLUDED.object_id
+    RETURNING tenant_id, project_id, xmax <> 0 AS is_replaced
+), counted AS (
+    UPDATE projects AS q SET removals = q.removals + 1
+    FROM k WHERE q.tenant_id = k.tenant_id AND q.project_id = k.project_id AND k.is_replaced
+)
+SELECT FROM k
 """
 
 _LIST_CHECKPOINTS = f"""
@@ -75,19 +91,23 @@ ORDER BY k.generation DESC
 class Checkpoints:
     _db: Database
 
-    def add_checkpoint(self, tenant: TenantId, project: ProjectId, row: CheckpointRow) -> None:
+    def add_checkpoint(self, tenant: TenantId, project: ProjectId, row: CheckpointRow, *, gc_epoch: int = 0) -> None:
         params = {
             "tenant": tenant,
             "project": project,
             "generation": row.generation,
             "commit": row.commit,
+            "gc_epoch": gc_epoch,
             "dek": row.dek,
             "sealed": row.dek != PLAIN,
             "object_bytes": row.object_bytes,
+            "object": row.object_id,
         }
         if not self._db.write(_ADD_CHECKPOINT, params):
             if row.dek == PLAIN and refuses_plain(self._db, tenant, project):
                 raise encrypted_meanwhile(project)
+            if head_of(self._db, tenant, project).gc_epoch != gc_epoch:
+                raise ContentCollected(project)
             raise NotFound(f"project {project} has no commit {row.commit} of generation {row.generation}")
 
     def list_checkpoints(self, tenant: TenantId, project: ProjectId) -> list[CheckpointRow]:
@@ -119,6 +139,8 @@ class Checkpoints:
         if not 0 <= target <= head.generation:
             raise NotFound(f"project {project} has no generation {target}")
         held, committed_at, *checkpoint = found[0][rows.HEAD_WIDTH : _COMMIT_START]
+        if target and committed_at is None:
+            raise removed_generation(project, target)
         return ReadPlan(
             head,
             target,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from psycopg.types.json import Jsonb
 
 from manifold_common.adapters.postgres.catalog import rows
-from manifold_common.adapters.postgres.catalog.projects import no_project
+from manifold_common.adapters.postgres.catalog.projects import head_of, no_project
 from manifold_common.adapters.postgres.catalog.sessions import no_session
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.domain.listing import EVERY_COMMIT, CommitFilter
 from manifold_common.errors import NotFound, SessionMoved
 from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, RequestId, TenantId
-from manifold_common.ports.catalog import CommitRow, Head, Publication, encrypted_meanwhile
+from manifold_common.ports.catalog import CommitRow, Head, Publication, encrypted_meanwhile, removed_generation
 
 # One statement, one round trip. The session is locked first: whoever closes it at the same time either comes before
 # (then there is nothing in s and nothing happens) or waits. The project's row is where writers queue: the one that had
@@ -35,6 +35,7 @@ WITH s AS (
         updated_at = greatest(updated_at, %(now)s)
     WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
       AND generation = %(base_generation)s AND head_commit_id IS NOT DISTINCT FROM %(base_commit)s
+      AND gc_epoch = %(gc_epoch)s
       AND (NOT %(moves_session)s OR EXISTS (SELECT FROM s)) AND (%(sealed)s OR key_epoch = 0)
     RETURNING tenant_id, project_id, skills_generation
 ), c AS (
@@ -71,11 +72,6 @@ SELECT
             AND session_id = %(session)s AND project_id = %(project)s)
 """
 
-_HEAD = f"""
-SELECT {rows.HEAD} FROM projects AS p
-WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL
-"""
-
 _FIND_COMMIT = f"""
 SELECT {rows.COMMIT} FROM projects AS p JOIN commits AS c USING (tenant_id, project_id)
 WHERE p.tenant_id = %s AND p.project_id = %s AND p.deleted_at IS NULL AND c.commit_id = %s
@@ -101,8 +97,13 @@ WITH RECURSIVE searched (which, moment, low, high) AS (
     UNION ALL
     SELECT s.which, s.moment, CASE WHEN c.created_at < s.moment THEN c.generation + 1 ELSE s.low END,
            CASE WHEN c.created_at < s.moment THEN s.high ELSE c.generation END
-    FROM searched AS s JOIN commits AS c
-      ON c.tenant_id = %(tenant)s AND c.project_id = %(project)s AND c.generation = (s.low + s.high) / 2
+    FROM searched AS s CROSS JOIN LATERAL (
+        SELECT c.generation, c.created_at FROM commits AS c
+        WHERE c.tenant_id = %(tenant)s AND c.project_id = %(project)s AND c.generation = (s.low + s.high) / 2
+        UNION ALL
+        SELECT c.generation, c.created_at FROM removed_commits AS c
+        WHERE c.tenant_id = %(tenant)s AND c.project_id = %(project)s AND c.generation = (s.low + s.high) / 2
+    ) AS c
     WHERE s.low < s.high
 )
 """
@@ -136,6 +137,7 @@ class Commits:
             "project": publication.project,
             "base_generation": publication.base.generation,
             "base_commit": publication.base.commit,
+            "gc_epoch": publication.base.gc_epoch,
             "generation": commit.generation,
             "commit": commit.commit,
             "hash": commit.record_hash,
@@ -159,7 +161,14 @@ class Commits:
         }
         skills_generation, project_exists, session_is_here, is_late = self._db.write(_PUBLISH, params)[0]
         if skills_generation is not None:
-            return Head(commit.generation, commit.commit, commit.record_hash, skills_generation, commit.created_at)
+            return Head(
+                commit.generation,
+                commit.commit,
+                commit.record_hash,
+                skills_generation,
+                commit.created_at,
+                publication.base.gc_epoch,
+            )
         if project_exists and is_late:
             raise encrypted_meanwhile(publication.project)
         if project_exists and session_is_here:
@@ -171,10 +180,7 @@ class Commits:
         raise SessionMoved(commit.session) if session_exists else no_session(commit.session)
 
     def head(self, tenant: TenantId, project: ProjectId) -> Head:
-        found = self._db.read(_HEAD, (tenant, project))
-        if not found:
-            raise no_project(project)
-        return rows.head(found[0])
+        return head_of(self._db, tenant, project)
 
     def find_commit(self, tenant: TenantId, project: ProjectId, commit: CommitId) -> CommitRow | None:
         found = self._db.read(_FIND_COMMIT, (tenant, project, commit))
@@ -187,6 +193,9 @@ class Commits:
     def commit_at(self, tenant: TenantId, project: ProjectId, generation: Generation) -> CommitRow:
         found = self._db.read(_COMMIT_AT, (tenant, project, generation))
         if not found:
+            head = self.head(tenant, project)
+            if 1 <= generation <= head.generation:
+                raise removed_generation(project, generation)
             raise NotFound(f"project {project} has no commit of generation {generation}")
         return rows.commit(found[0])
 

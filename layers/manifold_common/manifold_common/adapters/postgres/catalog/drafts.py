@@ -10,7 +10,7 @@ from manifold_common.adapters.postgres.catalog.projects import no_project
 from manifold_common.adapters.postgres.catalog.sessions import LIVING, no_session, view
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.domain.history import history_replaced
-from manifold_common.errors import SessionMoved
+from manifold_common.errors import ContentCollected, SessionMoved
 from manifold_common.ids import PLAIN, CommitId, ProjectId, SessionId, TenantId, UserId, WorkingSetId
 from manifold_common.ports.catalog import DraftRef, encrypted_meanwhile
 
@@ -38,12 +38,24 @@ WITH found AS (
 SELECT EXISTS (SELECT FROM dropped) FROM found
 """
 
+# The session is locked first, then the project, as a commit does. The project's lock has whoever condemns objects wait,
+# or this: then it finds another epoch.
 _SAVE_DRAFT = f"""
+WITH here AS (
+    SELECT s.tenant_id, s.user_id, s.session_id, s.project_id FROM sessions AS s
+    WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s
+    FOR NO KEY UPDATE
+), p AS (
+    SELECT p.tenant_id, p.project_id, p.key_epoch, p.deleted_at
+    FROM projects AS p JOIN here USING (tenant_id, project_id)
+    WHERE p.gc_epoch = %(gc_epoch)s
+    FOR SHARE OF p
+)
 UPDATE sessions AS s SET
     draft_generation = %(draft_generation)s, draft_commit_id = %(draft_commit)s, draft_parent_id = %(draft_parent)s,
     draft_dek_id = %(draft_dek)s, draft_bytes = %(draft_bytes)s, draft_saved_at = now(),
     expires_at = now() + %(ttl)s, durable_at = now()
-FROM projects AS p
+FROM p
 WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(session)s AND {LIVING}
   AND (%(working_set)s::text IS NULL OR s.working_set_id IS NULL OR s.working_set_id = %(working_set)s)
   AND (%(draft_parent)s::text IS NULL OR EXISTS (
@@ -67,6 +79,7 @@ class Drafts:
         *,
         ttl: timedelta,
         working_set: WorkingSetId | None = None,
+        gc_epoch: int = 0,
     ) -> None:
         params = {
             "tenant": tenant,
@@ -74,6 +87,7 @@ class Drafts:
             "session": session,
             "ttl": ttl,
             "working_set": working_set,
+            "gc_epoch": gc_epoch,
             "sealed": draft.dek != PLAIN,
             **rows.draft_params(draft),
         }
@@ -86,6 +100,8 @@ class Drafts:
             raise encrypted_meanwhile(found.session.project)
         if working_set is not None and not found.session.is_at(working_set):
             raise SessionMoved(session)
+        if found.head.gc_epoch != gc_epoch:
+            raise ContentCollected(found.session.project)
         raise history_replaced(draft.base, found.head.generation)
 
     def drop_draft(

@@ -10,7 +10,7 @@ from manifold_common.adapters.postgres.database import Database
 from manifold_common.domain.keys import NO_PROVIDER, Kek, KeyCursor, KeyRecord, WrappedKey
 from manifold_common.errors import InternalError
 from manifold_common.ids import PLAIN, CommitId, ProjectId, TenantId
-from manifold_common.ports.catalog import Head, PlainObjects
+from manifold_common.ports.catalog import CheckpointRow, Head, PlainObjects
 
 _KEYS = f"""
 SELECT {rows.KEY} FROM projects AS p LEFT JOIN project_keys AS k USING (tenant_id, project_id)
@@ -21,10 +21,11 @@ ORDER BY k.epoch DESC, k.position DESC
 # It changes the project's row, as every commit does: of the two, the one that had to wait looks at the row again.
 _BEGIN_EPOCH = """
 WITH p AS (
-    UPDATE projects SET key_epoch = %(epoch)s, revision = revision + 1
+    UPDATE projects SET key_epoch = %(epoch)s, revision = revision + 1, removals = removals + 1
     WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
       AND key_epoch < %(epoch)s
-      AND generation = %(generation)s AND head_commit_id IS NOT DISTINCT FROM %(commit)s
+      AND generation = %(generation)s AND head_commit_id IS NOT DISTINCT FROM %(commit)s AND removals = %(removals)s
+      AND gc_epoch = %(gc_epoch)s
       AND (%(drafts)s::text[] IS NULL OR NOT EXISTS (
             SELECT FROM sessions AS s
             WHERE s.tenant_id = %(tenant)s AND s.project_id = %(project)s AND s.draft_dek_id = %(plain)s
@@ -36,6 +37,11 @@ WITH p AS (
     SELECT p.tenant_id, p.project_id, %(dek)s, %(provider)s, %(key_name)s, %(key_version)s, %(ciphertext)s, %(epoch)s,
            %(created_at)s
     FROM p
+), c AS (
+    UPDATE checkpoints AS c SET dek_id = x.dek_id, object_bytes = x.object_bytes, object_id = x.object_id
+    FROM p, unnest(%(checkpoints)s::bigint[], %(checkpoint_deks)s::text[], %(checkpoint_bytes)s::bigint[],
+                   %(checkpoint_objects)s::text[]) AS x (generation, dek_id, object_bytes, object_id)
+    WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id AND c.generation = x.generation
 )
 SELECT
     EXISTS (SELECT FROM p),
@@ -98,7 +104,15 @@ class Keys:
             raise no_project(project)
         return [rows.key(row, tenant, project) for row in found if row[0] is not None]
 
-    def begin_epoch(self, key: KeyRecord, head: Head, *, drafts: Sequence[CommitId] | None = None) -> bool:
+    def begin_epoch(
+        self,
+        key: KeyRecord,
+        head: Head,
+        *,
+        drafts: Sequence[CommitId] | None = None,
+        removals: int = 0,
+        checkpoints: Sequence[CheckpointRow] = (),
+    ) -> bool:
         if key.epoch < 1 or key.dek == PLAIN:
             raise InternalError(f"key {key.dek} cannot begin epoch {key.epoch}")
         params = {
@@ -112,6 +126,12 @@ class Keys:
             "created_at": key.created_at,
             "drafts": None if drafts is None else list(drafts),
             "plain": PLAIN,
+            "removals": removals,
+            "gc_epoch": head.gc_epoch,
+            "checkpoints": [row.generation for row in checkpoints],
+            "checkpoint_deks": [row.dek for row in checkpoints],
+            "checkpoint_bytes": [row.object_bytes for row in checkpoints],
+            "checkpoint_objects": [row.object_id for row in checkpoints],
         }
         begun, project_exists = self._db.write(_BEGIN_EPOCH, params)[0]
         if not project_exists:

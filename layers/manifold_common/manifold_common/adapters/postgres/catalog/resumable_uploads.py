@@ -8,8 +8,9 @@ from typing import Any
 
 from manifold_common.adapters.postgres.catalog import rows
 from manifold_common.adapters.postgres.catalog.keys import refuses_plain
-from manifold_common.adapters.postgres.catalog.projects import no_project
+from manifold_common.adapters.postgres.catalog.projects import head_of, no_project
 from manifold_common.adapters.postgres.database import Database
+from manifold_common.errors import ContentCollected
 from manifold_common.ids import PLAIN, ObjectId, ProjectId, TenantId, UploadId, UserId
 from manifold_common.ports.catalog import SPARE_KEPT, HeldResumable, ResumableUpload, UploadPart, encrypted_meanwhile
 
@@ -58,7 +59,8 @@ SELECT {rows.RESUMABLE} FROM u
 _ADVANCE = """
 WITH p AS (
     SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
-      AND (%(sealed)s OR key_epoch = 0)
+      AND (%(sealed)s OR key_epoch = 0) AND (%(gc_epoch)s::bigint IS NULL OR gc_epoch = %(gc_epoch)s)
+    FOR SHARE
 ), u AS (
     UPDATE resumable_uploads
     SET dek_id = %(dek)s, about = %(about)s, progress = %(progress)s, received_bytes = %(received)s,
@@ -156,10 +158,17 @@ class ResumableUploads:
         return rows.resumable(found[0]) if found else None
 
     def advance_resumable(
-        self, upload: ResumableUpload, writer: str, parts: Sequence[UploadPart], lease: timedelta | None
+        self,
+        upload: ResumableUpload,
+        writer: str,
+        parts: Sequence[UploadPart],
+        lease: timedelta | None,
+        *,
+        gc_epoch: int = 0,
     ) -> bool:
         params = {
             **_params(upload),
+            "gc_epoch": gc_epoch if parts else None,
             "writer": writer,
             "lease": lease,
             "numbers": [part.number for part in parts],
@@ -172,6 +181,8 @@ class ResumableUploads:
             return True
         if not params["sealed"] and refuses_plain(self._db, upload.tenant, upload.project):
             raise encrypted_meanwhile(upload.project)
+        if parts and head_of(self._db, upload.tenant, upload.project).gc_epoch != gc_epoch:
+            raise ContentCollected(upload.project)
         return False
 
     def settle_resumable(self, upload: ResumableUpload) -> None:

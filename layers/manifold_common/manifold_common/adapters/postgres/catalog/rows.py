@@ -13,6 +13,7 @@ from manifold_common.ids import PLAIN, ProjectId, TenantId
 from manifold_common.ports.catalog import (
     CheckpointRow,
     CommitRow,
+    DamageRow,
     DraftRef,
     EventStream,
     Head,
@@ -32,28 +33,31 @@ _HAS_KEY: Final = (
     "EXISTS (SELECT FROM project_keys AS k WHERE k.tenant_id = p.tenant_id AND k.project_id = p.project_id "
     "AND k.dek_id {} '" + PLAIN + "')"
 )
-HEAD: Final = "p.generation, p.head_commit_id, p.head_hash, p.skills_generation, p.committed_at"
-HEAD_WIDTH: Final = 5
+HEAD: Final = "p.generation, p.head_commit_id, p.head_hash, p.skills_generation, p.committed_at, p.gc_epoch"
+HEAD_WIDTH: Final = 6
 PROJECT: Final = (
     "p.tenant_id, p.project_id, p.owner_id, p.name, p.generation, p.head_commit_id, p.head_hash, p.skills_generation, "
-    "p.committed_at, p.tree_bytes, p.tree_files, p.created_at, p.updated_at, p.revision, "
+    "p.committed_at, p.gc_epoch, p.tree_bytes, p.tree_files, p.created_at, p.updated_at, p.revision, "
     f"{_HAS_KEY.format('<>')}, {_HAS_KEY.format('=')}"
 )
 COMMIT: Final = (
     "c.generation, c.commit_id, c.parent_id, c.record_hash, c.dek_id, c.object_bytes, c.author_id, c.session_id, "
     "c.note, c.created_at, c.request_id, c.recorded_at"
 )
-CHECKPOINT: Final = "k.generation, k.commit_id, k.dek_id, k.object_bytes"
-CHECKPOINT_WIDTH: Final = 4
+CHECKPOINT: Final = "k.generation, k.commit_id, k.dek_id, k.object_bytes, k.object_id"
+CHECKPOINT_WIDTH: Final = 5
 KEY: Final = "k.dek_id, k.provider, k.key_name, k.key_version, k.ciphertext, k.epoch, k.created_at"
 DRAFT: Final = (
     "s.draft_generation, s.draft_commit_id, s.draft_parent_id, s.draft_dek_id, s.draft_bytes, s.draft_saved_at"
 )
 SESSION: Final = (
     f"s.tenant_id, s.user_id, s.session_id, s.project_id, s.base_generation, s.base_commit_id, {DRAFT}, s.scope, "
-    "s.created_at, s.expires_at, s.working_set_id, s.working_set_node, s.durable_at, s.gave_up_draft"
+    "s.created_at, s.expires_at, s.working_set_id, s.working_set_node, s.durable_at, s.gave_up_draft, "
+    "s.scope_session_id"
 )
-SESSION_WIDTH: Final = 19
+SESSION_WIDTH: Final = 20
+SESSION_COLUMNS: Final = SESSION.replace("s.", "")
+"""Those of ``sessions``, and of ``deleted_sessions``."""
 NOTE_ENDED: Final = """noted AS (
     INSERT INTO ended_sessions (tenant_id, user_id, session_id, created_at)
     SELECT tenant_id, user_id, session_id, created_at FROM ended ON CONFLICT DO NOTHING
@@ -70,6 +74,7 @@ RESUMABLE: Final = (
 )
 OUTBOX: Final = "o.sequence, o.tenant_id, o.project_id, o.type, o.generation, o.data, o.created_at"
 TAG: Final = "t.tenant_id, t.project_id, t.name, t.generation, t.commit_id, t.user_id, t.created_at, t.moved_at"
+DAMAGE: Final = "d.object_key, d.reason, d.first_generation, d.found_at, d.seen_at"
 JOB: Final = (
     "j.tenant_id, j.job_id, j.kind, j.params, j.user_id, j.project_id, j.rate, j.state, j.is_planned, j.plan_cursor, "
     "j.pending, j.done, j.skipped, j.failed, j.speed, j.rests_until, j.trouble_code, j.trouble_text, j.created_at, "
@@ -78,7 +83,8 @@ JOB: Final = (
 
 
 def head(row: Sequence[Any]) -> Head:
-    return Head(*[*row[:-1], utc_or_none(row[-1])])
+    *fields, committed_at, gc_epoch = row
+    return Head(*[*fields, utc_or_none(committed_at), gc_epoch])
 
 
 def project(row: Row) -> ProjectRow:
@@ -116,7 +122,7 @@ def key(row: Row, tenant: TenantId, project_id: ProjectId) -> KeyRecord:
 
 def session(row: Sequence[Any]) -> SessionRow:
     tenant, user, session_id, project_id, base_generation, base_commit, *rest = row
-    *draft, scope, created_at, expires_at, working_set, node, durable_at, gave_up_draft = rest
+    *draft, scope, created_at, expires_at, working_set, node, durable_at, gave_up_draft, scope_session = rest
     return SessionRow(
         tenant=tenant,
         user=user,
@@ -132,6 +138,7 @@ def session(row: Sequence[Any]) -> SessionRow:
         node=node,
         durable_at=utc(durable_at),
         gave_up_draft=gave_up_draft,
+        scope_session=scope_session,
     )
 
 
@@ -170,6 +177,11 @@ def resumable(row: Row) -> ResumableUpload:
 def tag(row: Sequence[Any]) -> TagRow:
     *fields, created_at, moved_at = row
     return TagRow(*[*fields, utc(created_at), utc(moved_at)])
+
+
+def damage(row: Row) -> DamageRow:
+    *fields, found_at, seen_at = row
+    return DamageRow(*[*fields, utc(found_at), utc(seen_at)])
 
 
 def job(row: Row) -> JobRow:

@@ -8,16 +8,20 @@ from datetime import datetime, timedelta
 from manifold_common.adapters.postgres.catalog import rows
 from manifold_common.adapters.postgres.catalog.projects import no_project
 from manifold_common.adapters.postgres.database import Database
-from manifold_common.errors import AlreadyExists, NotFound
+from manifold_common.errors import AlreadyExists, ContentCollected, NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
 from manifold_common.ports.catalog import SessionRow, SessionView
 
 LIVING = "p.tenant_id = s.tenant_id AND p.project_id = s.project_id AND p.deleted_at IS NULL"
 
-# A session that came too late for its project's deletion is invisible; its id is free again.
+# A session that came too late for its project's deletion is invisible; its id is free again. But not that of one which
+# comes back with its project while this statement waits for it, and which this statement sees deleted still: what is
+# replaced has to be as it was seen.
 _OPEN = f"""
 WITH p AS (
     SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL
+      AND (%(draft_commit)s::text IS NULL OR gc_epoch = %(gc_epoch)s)
+    FOR SHARE
 ), u AS (
     INSERT INTO users (tenant_id, user_id, created_at) SELECT %(tenant)s, %(user)s, now() FROM p
     ON CONFLICT DO NOTHING
@@ -38,11 +42,17 @@ WITH p AS (
         draft_dek_id = EXCLUDED.draft_dek_id, draft_bytes = EXCLUDED.draft_bytes,
         draft_saved_at = EXCLUDED.draft_saved_at, scope = EXCLUDED.scope, created_at = EXCLUDED.created_at,
         expires_at = EXCLUDED.expires_at, working_set_id = EXCLUDED.working_set_id,
-        working_set_node = EXCLUDED.working_set_node, durable_at = EXCLUDED.durable_at, gave_up_draft = false
-    WHERE NOT EXISTS (SELECT FROM projects AS p WHERE {LIVING})
+        working_set_node = EXCLUDED.working_set_node, durable_at = EXCLUDED.durable_at, gave_up_draft = false,
+        scope_session_id = NULL
+    WHERE NOT EXISTS (SELECT FROM projects AS p WHERE {LIVING}) AND EXISTS (
+        SELECT FROM sessions AS seen
+        WHERE seen.tenant_id = s.tenant_id AND seen.user_id = s.user_id AND seen.session_id = s.session_id
+          AND seen.project_id = s.project_id AND seen.expires_at = s.expires_at)
     RETURNING created_at, expires_at
 )
-SELECT EXISTS (SELECT FROM p), (SELECT created_at FROM opened), (SELECT expires_at FROM opened)
+SELECT EXISTS (SELECT FROM p),
+       EXISTS (SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL),
+       (SELECT created_at FROM opened), (SELECT expires_at FROM opened)
 """
 
 _VIEW = f"""
@@ -110,6 +120,10 @@ SELECT EXISTS (
     SELECT FROM ended_sessions
     WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND session_id = %(session)s
       AND created_at = coalesce(%(opened_at)s, created_at)
+) OR EXISTS (
+    SELECT FROM deleted_sessions
+    WHERE tenant_id = %(tenant)s AND user_id = %(user)s AND session_id = %(session)s
+      AND created_at = coalesce(%(opened_at)s, created_at)
 )
 """
 
@@ -119,7 +133,7 @@ _FORGET_ENDED = "DELETE FROM ended_sessions WHERE ended_at < now() - %s RETURNIN
 class Sessions:
     _db: Database
 
-    def open_session(self, row: SessionRow, *, ttl: timedelta) -> SessionRow:
+    def open_session(self, row: SessionRow, *, ttl: timedelta, gc_epoch: int = 0) -> SessionRow:
         params = {
             "tenant": row.tenant,
             "user": row.user,
@@ -131,11 +145,12 @@ class Sessions:
             "ttl": ttl,
             "working_set": row.working_set,
             "node": row.node,
+            "gc_epoch": gc_epoch,
             **rows.draft_params(row.draft),
         }
-        project_exists, created_at, expires_at = self._db.write(_OPEN, params)[0]
-        if not project_exists:
-            raise no_project(row.project)
+        is_fresh, project_exists, created_at, expires_at = self._db.write(_OPEN, params)[0]
+        if not is_fresh:
+            raise ContentCollected(row.project) if project_exists else no_project(row.project)
         if created_at is None:
             raise AlreadyExists(f"session {row.session} is open already", hint="use it, or choose another name")
         begun = rows.utc(created_at)

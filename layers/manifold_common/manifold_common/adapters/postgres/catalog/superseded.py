@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from manifold_common.adapters.postgres.catalog.backups import IS_HELD
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.ports.catalog import SupersededObject
 
-_SUPERSEDED = """
+_SUPERSEDED = f"""
 SELECT x.tenant_id, x.project_id, x.generation, x.commit_id,
        EXISTS (SELECT FROM commits AS c
                WHERE c.commit_id = x.commit_id AND c.tenant_id = x.tenant_id AND c.project_id = x.project_id)
        OR EXISTS (SELECT FROM sessions AS s
                   WHERE s.project_id = x.project_id AND s.tenant_id = x.tenant_id AND s.draft_commit_id = x.commit_id)
+       OR EXISTS (SELECT FROM deleted_sessions AS d
+                  WHERE d.project_id = x.project_id AND d.tenant_id = x.tenant_id AND d.draft_commit_id = x.commit_id)
 FROM superseded_objects AS x
 WHERE x.superseded_at <= now() - make_interval(secs => %s::double precision)
+  AND NOT {IS_HELD.format("x.superseded_at")}
 ORDER BY x.superseded_at LIMIT %s
 """
 

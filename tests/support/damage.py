@@ -1,0 +1,102 @@
+"""A project with history, tags, a draft and packs, whose objects have names that tests can damage them by."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from manifold_common.bootstrap import Manifold
+from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.ids import Generation, ProjectId, parse_tag_name
+from manifold_common.ports.object_store import ObjectStore
+from manifold_common.shapes.verification import Damage, VerifyReport
+
+from tests.support.work import S1, check_out, new_project, put, remove
+
+PACKED_BYTES = 2_200_000
+"""More than travels inside a commit object."""
+
+
+@dataclass
+class Place:
+    """A project, and which object each thing in it came to be in."""
+
+    manifold: Manifold
+    project: ProjectId
+    objects: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def store(self) -> ObjectStore:
+        return self.manifold.context.store
+
+    def stored(self) -> set[str]:
+        return {info.key for info in self.store.list("")}
+
+    def name(self, what: str, kind: str, act: Callable[[], object]) -> None:
+        """Do something, and give the one object of a kind that it makes a name."""
+        before = self.stored()
+        act()
+        (self.objects[what],) = [key for key in self.stored() - before if f"/{kind}/" in key]
+
+    def get(self, what: str) -> bytes:
+        return bytes(self.store.get(self.objects.get(what, what), max_bytes=1 << 30))
+
+    def flip(self, *whats: str) -> None:
+        for what in whats:
+            data = bytearray(self.get(what))
+            data[len(data) // 2] ^= 0x10
+            self.store.put(self.objects.get(what, what), data)
+
+    def verify(self, project: ProjectId | None = None, sample: float | None = 100) -> VerifyReport:
+        return self.manifold.verify.run(LOCAL_PRINCIPAL, project or self.project, sample=sample)
+
+    def named(self, report: VerifyReport) -> dict[str, Damage]:
+        """Return what is damaged, by the names of here."""
+        names = {key: what for what, key in self.objects.items()}
+        found = {names.get(problem.object, problem.object): problem for problem in report.problems}
+        assert (report.ok, report.damaged) == (not found, len(found))
+        return found
+
+    def known(self, project: ProjectId | None = None) -> set[str]:
+        names = {key: what for what, key in self.objects.items()}
+        rows = self.manifold.verify.damage(LOCAL_PRINCIPAL, project or self.project)
+        return {names.get(row.object, row.object) for row in rows}
+
+
+def touches(problem: Damage) -> tuple[int | None, int | None, Sequence[str], Sequence[str], Sequence[str]]:
+    return (problem.first_generation, problem.last_generation, problem.tags, problem.sessions, problem.paths)
+
+
+def packed() -> bytes:
+    return os.urandom(PACKED_BYTES)
+
+
+def make_place(manifold: Manifold) -> Place:
+    """Generations: 1 a, 2 a b, 3 another a and b, 4 c as well, 5 without b, 6 with d; a draft on that; a fork of 4."""
+    project = new_project(manifold, "demo")
+    place = Place(manifold, project)
+
+    def tag(generation: int, name: str) -> None:
+        manifold.tags.set(LOCAL_PRINCIPAL, project, parse_tag_name(name), Generation(generation))
+
+    place.name("a1", "packs", lambda: put(manifold, project, b"a", packed()))
+    place.name("b", "packs", lambda: put(manifold, project, b"b", packed()))
+    place.name("a2", "packs", lambda: put(manifold, project, b"a", packed()))
+    place.name("c", "packs", lambda: put(manifold, project, b"sub/c", packed()))
+    place.name("commit 5", "commits", lambda: remove(manifold, project, b"b"))
+    place.name("commit 6", "commits", lambda: put(manifold, project, b"d", b"small"))
+    for generation, name in ((2, "old"), (4, "middle"), (6, "new")):
+        tag(generation, name)
+    work = check_out(manifold, project)
+    (work / "mine").write_bytes(packed())
+    place.name("draft", "packs", lambda: manifold.commits.save(LOCAL_PRINCIPAL, S1))
+    return place
+
+
+def empty_cache(manifold: Manifold) -> None:
+    """Remove this machine's copies of what is stored."""
+    folder = manifold.context.objects._cache._folder
+    shutil.rmtree(folder)
+    os.mkdir(folder)
