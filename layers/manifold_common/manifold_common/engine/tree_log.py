@@ -248,7 +248,7 @@ class TreeLog:
                 break
         else:
             if plan.checkpoint is not None:
-                wanted.append((_checkpoint_key(tenant, project, plan.checkpoint), _most_bytes(plan.checkpoint)))
+                wanted.append((key_of_checkpoint(tenant, project, plan.checkpoint), _most_bytes(plan.checkpoint)))
         fetched = 0
         for start in range(0, len(wanted), _PREFETCHED_AT_ONCE):  # others wait for these threads too
             some = wanted[start : start + _PREFETCHED_AT_ONCE]
@@ -288,7 +288,7 @@ class TreeLog:
                 # It was written anew when encryption began, and the catalog is of before that. The commits are there.
                 rows = self._rows(tenant, project, base.head.generation, plan.generation)
             else:
-                key = _checkpoint_key(tenant, project, plan.checkpoint)
+                key = key_of_checkpoint(tenant, project, plan.checkpoint)
                 tree, places = {}, dict(found.places)
                 _change(tree, found.changes, key)
                 last = found.meta.record_hash
@@ -496,7 +496,7 @@ class TreeLog:
         take: TakeMemory | None = None,
     ) -> ReadCheckpoint:
         """Return one checkpoint, after holding it against its row. Takes memory, and raises, as ``read_commit``."""
-        key = _checkpoint_key(tenant, project, row)
+        key = key_of_checkpoint(tenant, project, row)
         if take is None:
             with self.memory.account(key) as account:
                 return self.read_checkpoint(tenant, project, row, keys, account.take)
@@ -516,7 +516,8 @@ class TreeLog:
         return self._objects.read(key, use, max_bytes=_most_bytes(row), keep=keep)
 
 
-def _checkpoint_key(tenant: TenantId, project: ProjectId, row: CheckpointRow) -> str:
+def key_of_checkpoint(tenant: TenantId, project: ProjectId, row: CheckpointRow) -> str:
+    """Return the key of a checkpoint that the catalog names."""
     return checkpoint_key(tenant, project, row.generation, checkpoint_name(row.commit, row.object_id))
 
 

@@ -27,7 +27,7 @@ from typing import NamedTuple, Protocol
 
 from manifold_common.domain.garbage import Garbage, Reason
 from manifold_common.domain.keys import KeyRecord
-from manifold_common.ids import Generation, ProjectId, TenantId, TenantProject
+from manifold_common.ids import CommitId, Generation, ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog.checkpoints import CheckpointRow
 from manifold_common.ports.catalog.commits import CommitRow, Head
 from manifold_common.ports.catalog.drafts import DraftRef
@@ -92,8 +92,8 @@ class Holdings:
     keys: Sequence[KeyRecord]
     uploads: Sequence[Upload]
     resumable: Sequence[tuple[ResumableUpload, Sequence[UploadPart]]]
-    superseded: frozenset[str]
-    """Keys, below the project's folder, of objects that have a time of their own to go."""
+    superseded: frozenset[tuple[Generation, CommitId]]
+    """Commit objects, by what their keys are made of, that have a time of their own to go."""
     listed: frozenset[str]
     """Keys, below the project's folder, of objects that are condemned."""
     suspected: Sequence[Garbage]

@@ -246,7 +246,7 @@ def _fingerprint(family: Mapping[ProjectId, Holdings], stored: Stored) -> bytes:
             *(f"{row.generation}-{row.object_id}" for row in holdings.checkpoints),
             *(one.name for one in holdings.uploads),
             *(" ".join((one.upload, str(len(parts)), *one.spare)) for one, parts in holdings.resumable),
-            *sorted(holdings.superseded),
+            *(f"{generation}-{commit}" for generation, commit in sorted(holdings.superseded)),
             *(key.dek for key in holdings.keys),
             *(one.object for one in holdings.suspected),
         ]

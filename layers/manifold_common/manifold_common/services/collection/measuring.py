@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 
 from manifold_common.domain.garbage import Kept, StoredUsage
-from manifold_common.format.layout import below_project
+from manifold_common.format.layout import below_project, commit_key
 from manifold_common.ids import Generation, ProjectId
 from manifold_common.ports.catalog import Holdings
 from manifold_common.ports.object_store import ObjectInfo
@@ -38,13 +38,13 @@ def _sorted(
     holdings: Holdings, stored: Sequence[ObjectInfo], reached: Set[str], live: Set[str], condemned: Set[str]
 ) -> StoredUsage:
     lives, history, unreferenced = Kept(), Kept(), Kept()
+    superseded = {commit_key(holdings.tenant, holdings.project, *one) for one in holdings.superseded}
     for one in stored:
-        name = below_project(one.key)
-        if name in holdings.listed or one.key in condemned:
+        if below_project(one.key) in holdings.listed or one.key in condemned:
             continue
         if one.key in live:
             lives = lives.with_one(one.size)
-        elif one.key in reached and name not in holdings.superseded:
+        elif one.key in reached and one.key not in superseded:
             history = history.with_one(one.size)
         else:
             unreferenced = unreferenced.with_one(one.size)

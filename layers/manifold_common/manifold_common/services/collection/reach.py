@@ -11,13 +11,10 @@ from itertools import chain
 
 from manifold_common.domain.tree import chunk_ids
 from manifold_common.engine.data_keys import ProjectKeys
-from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.tree_log import Snapshot, key_of_checkpoint
 from manifold_common.format.layout import (
-    checkpoint_key,
-    checkpoint_name,
     commit_key,
     pack_key,
-    project_prefix,
     wrapped_key_key,
 )
 from manifold_common.format.places import Container, Places
@@ -89,7 +86,7 @@ class Reach:
         counting = [row for row in holdings.checkpoints if row.dek != PLAIN or not is_sealed]
         start = max(counting, key=lambda row: row.generation, default=None)
         if start is not None:
-            needed.add(checkpoint_object(holdings, start))
+            needed.add(_checkpoint_key(holdings, start))
         since = min(Generation(0) if start is None else start.generation, holdings.head.generation - 1)
         needed.update(_commit_key(holdings, row) for row in holdings.commits if row.generation > since)
         snapshot = self._context.log.load(tenant, project, remember=False)
@@ -112,7 +109,7 @@ class Reach:
         for row in holdings.checkpoints:
             if row.generation in gone or (row.dek == PLAIN and keys.distrusts_plain):
                 continue
-            key = checkpoint_object(holdings, row)
+            key = _checkpoint_key(holdings, row)
             found = known.get(key)
             if found is None:
                 places = self._context.log.read_checkpoint(holdings.tenant, holdings.project, row, keys).places
@@ -138,7 +135,7 @@ def _named(holdings: Holdings, gone: Collection[Generation]) -> set[str]:
     tenant, project = holdings.tenant, holdings.project
     named = {_commit_key(holdings, draft) for draft in holdings.drafts}
     named.update(_commit_key(holdings, row) for row in holdings.commits if row.generation not in gone)
-    named.update(checkpoint_object(holdings, row) for row in holdings.checkpoints if row.generation not in gone)
+    named.update(_checkpoint_key(holdings, row) for row in holdings.checkpoints if row.generation not in gone)
     named.update(wrapped_key_key(tenant, project, record.dek) for record in holdings.keys)
     for upload in holdings.uploads:
         if upload.kind == "draft":
@@ -148,8 +145,7 @@ def _named(holdings: Holdings, gone: Collection[Generation]) -> set[str]:
     for resumable, parts in holdings.resumable:
         packs: Iterable[ObjectId] = chain(resumable.spare, *(part.objects for part in parts))
         named.update(pack_key(tenant, project, pack) for pack in packs)
-    prefix = project_prefix(tenant, project)
-    named.update(f"{prefix}/{one}" for one in holdings.superseded)
+    named.update(commit_key(tenant, project, *one) for one in holdings.superseded)
     return named
 
 
@@ -163,7 +159,5 @@ def _commit_key(holdings: Holdings, row: CommitRow | DraftRef) -> str:
     return commit_key(holdings.tenant, holdings.project, row.generation, row.commit)
 
 
-def checkpoint_object(holdings: Holdings, row: CheckpointRow) -> str:
-    """Return the key of a checkpoint."""
-    name = checkpoint_name(row.commit, row.object_id)
-    return checkpoint_key(holdings.tenant, holdings.project, row.generation, name)
+def _checkpoint_key(holdings: Holdings, row: CheckpointRow) -> str:
+    return key_of_checkpoint(holdings.tenant, holdings.project, row)

@@ -20,10 +20,9 @@ from manifold_common.domain.fitting import as_many_as_fit
 from manifold_common.domain.history import Seen, point_of
 from manifold_common.domain.object_key import ObjectKey
 from manifold_common.domain.tree import Tree, chunk_ids
-from manifold_common.engine.tree_log import Snapshot
+from manifold_common.engine.tree_log import Snapshot, key_of_checkpoint
 from manifold_common.engine.working_set.scope import Scope
 from manifold_common.errors import ConfigError, ContentCollected, NotFound, StaleStore
-from manifold_common.format.layout import checkpoint_key, checkpoint_name
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import HEADER_BYTES, ObjectKind, Seal, unpack_header
 from manifold_common.ids import Generation, ProjectId
@@ -181,8 +180,7 @@ class Plans:
         keys = context.keys.of(tenant, project)
         stored = context.catalog.read_plan(tenant, project, head.generation).checkpoint
         if stored is not None and stored.commit == head.commit and stored.object_bytes > INLINE_TREE_BYTES:
-            name = checkpoint_name(stored.commit, stored.object_id)
-            key = checkpoint_key(tenant, project, stored.generation, name)
+            key = key_of_checkpoint(tenant, project, stored)
             (start,) = context.store.get_ranges(key, [(0, HEADER_BYTES)])
             seal = unpack_header(start, key, ObjectKind.CHECKPOINT, stored.dek)
         else:

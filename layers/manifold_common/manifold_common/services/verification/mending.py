@@ -21,9 +21,8 @@ from typing import NamedTuple
 from manifold_common.domain.patience import check_wanted
 from manifold_common.engine.block_reader import BlockReader
 from manifold_common.engine.data_keys import ProjectKeys
-from manifold_common.engine.tree_log import Snapshot, empty_snapshot
+from manifold_common.engine.tree_log import Snapshot, empty_snapshot, key_of_checkpoint
 from manifold_common.errors import CorruptObject
-from manifold_common.format.layout import checkpoint_key, checkpoint_name
 from manifold_common.format.places import Block, Place, Places
 from manifold_common.ids import PLAIN, ChunkId, Generation, ProjectId
 from manifold_common.ports.catalog import CheckpointRow, CommitRow, DraftRef, Standing
@@ -100,8 +99,7 @@ class Mending:
         return Mended(frozenset(checkpoints), is_moved, frozenset(kept))
 
     def _key(self, row: CheckpointRow) -> str:
-        name = checkpoint_name(row.commit, row.object_id)
-        return checkpoint_key(self._tenant, self._project, row.generation, name)
+        return key_of_checkpoint(self._tenant, self._project, row)
 
     # --- trees ------------------------------------------------------------------------------------------------------
 

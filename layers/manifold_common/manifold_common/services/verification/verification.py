@@ -14,11 +14,11 @@ from msgspec import structs
 from manifold_common.domain.keys import KeyRecord
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Tree, apply, misfit
-from manifold_common.engine.tree_log import TreeLog
+from manifold_common.engine.tree_log import TreeLog, key_of_checkpoint
 from manifold_common.errors import CorruptObject, NotFound, ObjectNotFound
 from manifold_common.format.commit_object import ReadCheckpoint, ReadCommit
 from manifold_common.format.key_record import MAX_KEY_RECORD_BYTES, decode_key_record
-from manifold_common.format.layout import checkpoint_key, checkpoint_name, commit_key, project_prefix, wrapped_key_key
+from manifold_common.format.layout import commit_key, project_prefix, wrapped_key_key
 from manifold_common.format.places import Container, Places
 from manifold_common.ids import PLAIN, Generation, ProjectId, TagName, TenantId
 from manifold_common.ports.catalog import CheckpointRow, CommitRow, DamageRow, DraftRef, FoundDamage
@@ -215,7 +215,7 @@ class Verification:
         return commit_key(self.tenant, self.project, row.generation, row.commit)
 
     def _checkpoint_key(self, row: CheckpointRow) -> str:
-        return checkpoint_key(self.tenant, self.project, row.generation, checkpoint_name(row.commit, row.object_id))
+        return key_of_checkpoint(self.tenant, self.project, row)
 
     def _check_checkpoint(self, row: CheckpointRow, tree: Tree | None, before: Collection[Container]) -> Tree | None:
         """Hold a checkpoint against the tree; return the tree that it says. ``None``: it does not count."""

@@ -65,7 +65,7 @@ class Collection:
                     for key, one in resumable
                 ],
                 superseded=frozenset(
-                    f"commits/{one.generation:012d}-{one.commit}"
+                    (one.generation, one.commit)
                     for key, (_, one) in state.superseded.items()
                     if key[:2] == (tenant, project)
                 ),

@@ -277,9 +277,7 @@ class Collection:
             keys=[rows.key(row, tenant, project) for row in self._db.read(_KEYS, params)],
             uploads=uploads,
             resumable=[(one, parts.get(one.upload, [])) for one in resumable],
-            superseded=frozenset(
-                superseded_object(generation, commit) for generation, commit in self._db.read(_SUPERSEDED, params)
-            ),
+            superseded=frozenset((generation, commit) for generation, commit in self._db.read(_SUPERSEDED, params)),
             listed=frozenset(object_key for object_key, _, _, is_suspected in listed if not is_suspected),
             suspected=[
                 Garbage(object_key, size, Reason(reason))
@@ -383,10 +381,6 @@ class Collection:
     def garbage_of(self, tenant: TenantId, projects: Sequence[ProjectId]) -> list[GarbageTotal]:
         found = self._db.read(_TOTALS, (tenant, list(projects)))
         return [GarbageTotal(project, Reason(reason), count, int(size)) for project, reason, count, size in found]
-
-
-def superseded_object(generation: Generation, commit: str) -> str:
-    return f"commits/{generation:012d}-{commit}"
 
 
 def _standing(is_deleted: bool, is_purged: bool) -> Standing:
