@@ -25,6 +25,7 @@ AREAS = {
     "functions.api.routes.events": ("events",),
     "functions.api.routes.sessions": ("sessions", "checkout", "status", "save", "commit"),
     "functions.api.routes.jobs": ("jobs", "items", "pause", "resume", "cancel", "retry"),
+    "functions.api.routes.job_results": ("result", "content"),
     "functions.api.routes.space": ("retention", "garbage", "usage"),
     "functions.api.routes.data_plane": ("plan", "uploads", "links", "verify", "publish", "keep"),
     "functions.api.routes.objects": ("objects",),

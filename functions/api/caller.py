@@ -77,4 +77,5 @@ async def _call(request: Request) -> Call:
 
 
 Caller = Annotated[Call, Depends(_call)]
+JobRef = Annotated[str, Path(description="Id of a job.", examples=["k5q2m7w3x4y5z6a7b2c3d4e5f4"])]
 ProjectRef = Annotated[str, Path(description="Name or id of a project.", examples=["demo"])]

@@ -58,6 +58,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 _OF_FILES = (
     "Accept-Ranges", "Content-Disposition", "Manifold-Generation", "Manifold-Mode", "Manifold-Modified-At",
 )  # fmt: skip
+_OF_ARCHIVES = ("Accept-Ranges", "Content-Disposition", "Manifold-Generation")
 _NAMES = {"Committed-Generation": "Manifold-Generation", "Moved-At": "Last-Modified"}
 """Headers that are not called like what describes them."""
 _OF_UPLOADS = ("Tus-Resumable", "Tus-Version")
@@ -73,9 +74,10 @@ _ON_SUCCESS = {
     "end_resumable": _OF_UPLOADS,
     "read_file": _OF_FILES,
     "look_at_file": _OF_FILES,
-    "download_archive": ("Accept-Ranges", "Content-Disposition", "Manifold-Generation"),
+    "download_archive": _OF_ARCHIVES,
+    "download_job_content": _OF_ARCHIVES,
 }
-TAKE_PREFER = frozenset({"verify_project"})
+TAKE_PREFER = frozenset({"verify_project", "restore", "upload_archive", "download_archive"})
 """Operations that a job does for who prefers it."""
 _TRY_LATER = ("429", "503")
 
@@ -97,6 +99,9 @@ def add_headers(operations: Operations) -> None:
             declared: tuple[str, ...] = ()
             if status.startswith("2") or status == "304":
                 declared = ("X-Request-Id", *_ON_SUCCESS.get(name, ()), *_validators(name, status, answers))
+            if status == "202" and name in TAKE_PREFER:
+                replayed = ("Idempotency-Replayed",) if "422" in answers else ()
+                declared = ("X-Request-Id", "ETag", "Location", "Preference-Applied", *replayed)
             if status == "206":
                 declared += ("Content-Range",)
             if status in _TRY_LATER and MEDIA_TYPE in answer["content"]:
@@ -109,8 +114,6 @@ def _validators(name: str, status: str, answers: dict[str, Any]) -> tuple[str, .
     """Return the headers by which a client can go on without asking anew."""
     if "304" in answers:
         return ("ETag", "Moved-At" if name == "get_tag" else "Last-Modified")
-    if status == "202" and name in TAKE_PREFER:
-        return ("ETag", "Location", "Preference-Applied")
     made = ("ETag", "Location") if status == "201" else ("ETag",) if status == "200" and "412" in answers else ()
     return (*made, "Idempotency-Replayed") if made and "422" in answers else made
 

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from manifold_common.domain.wording import plural
+from manifold_common.domain.wording import plural, span
 from starlette.types import Message, Receive
 
 from functions.invocation.problems import IncompleteBody
@@ -59,7 +59,7 @@ class Pace:
 
     def _too_slow(self) -> IncompleteBody:
         return IncompleteBody(
-            f"the request's body came too slowly: {plural(self._bytes, 'byte')} in {self._span_seconds:g} seconds, "
+            f"the request's body came too slowly: {plural(self._bytes, 'byte')} in {span(self._span_seconds)}, "
             f"and {self._least_bytes} are the least",
             hint="send it again over a faster connection, or in parts; the operator may raise server.stallSeconds",
         )

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from fastapi import Query
 from manifold_common.domain.listing import parse_moment
+from manifold_common.errors import InvalidInput
 
 from functions.invocation.bounds import fitting
 
@@ -38,4 +39,7 @@ def page_of(found: Sequence[T], limit: int) -> tuple[list[T], bool]:
 
 def time_of(text: str | None, name: str) -> datetime | None:
     """Return the time that a parameter names. Raises InvalidInput."""
-    return None if text is None else parse_moment(text, name)
+    try:
+        return None if text is None else parse_moment(text, name)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, hint=f"{error.hint} (in a URL, a + is %2B)") from None

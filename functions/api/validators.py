@@ -84,6 +84,10 @@ def of_archive(archive: ExportedArchive) -> Validators:
     return Validators(f'"{archive.version}"', Version(archive.point, None), archive.made_at)
 
 
+def of_made_archive(etag: str, point: Point) -> Validators:
+    return Validators(etag, Version(point, None))
+
+
 def of_file(file: OpenFile) -> Validators:
     return Validators(file.etag, Version(file.point, None), file.made_at)
 

@@ -54,12 +54,21 @@ class Worked:
         self.failed[kind] += sum(one.code is not None for one in step.reports)
 
 
-def work_on_jobs(call: Call, function: str, margin_seconds: float, *, stop: Callable[[], bool] | None = None) -> Worked:
+def work_on_jobs(
+    call: Call,
+    function: str,
+    margin_seconds: float,
+    *,
+    stop: Callable[[], bool] | None = None,
+    hands_on: bool = True,
+) -> Worked:
     """Work on the jobs of a function until there is nothing to do or time runs out, and wake who goes on, if need be.
 
     Args:
         margin_seconds: nothing is begun when so little time is left, and what takes long is cut off.
         stop: tells whether to begin nothing more although there is time.
+        hands_on: wake who goes on. Not where the next call comes soon by itself: each such call would add a turn to
+            those that there are.
 
     Raises CatalogUnavailable.
     """
@@ -73,7 +82,7 @@ def work_on_jobs(call: Call, function: str, margin_seconds: float, *, stop: Call
             heed=worked.heed,
         )
     queue = manifold.work_queues.get(function)
-    if queue is not None:
+    if queue is not None and hands_on:
         for seconds in _TURNS:
             if worker.has_work(kinds, within_seconds=seconds):
                 queue.wake_one(delay_seconds=seconds)

@@ -1,5 +1,5 @@
-"""Upkeep by the clock, and after each commit that is heard of: checkpoints, the end of sessions, old events, and jobs
-about content."""
+"""Upkeep by the clock, and after each commit that is heard of: checkpoints, the end of sessions, old events; and jobs
+about content, also when the queue says that one has something to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from functions.invocation.decode import refusal_of
 from functions.invocation.entry import Call, function
 from functions.invocation.logs import logger, where_of
 from functions.invocation.schedule import ScheduledRequest, scheduled
-from functions.invocation.work import work_on_jobs
+from functions.invocation.work import Worked, each_turn, work_on_jobs
 from functions.maintenance import space
 from functions.maintenance.commits import commit_of
 
@@ -48,7 +48,7 @@ class MaintenanceRequest(ScheduledRequest, frozen=True, kw_only=True):
 @function(_FUNCTION)
 def handler(event: Any, call: Call) -> dict[str, Any]:
     """Do each chore by itself, so that none can stop the others, then what there is time for of jobs; answer how much
-    was done.
+    was done. A message of the queue has jobs worked on and no chore done.
 
     Raises:
         PartlyDone: chores failed, or a batch of Kafka was not done. Its details say which.
@@ -62,8 +62,8 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
             one_by_one=settings.functions.partial_batches,
             discreet=settings.projects.encrypt,
         )
-    if kind is not None:
-        raise refusal_of("Records", "this function takes no messages of a queue")
+    if kind == "sqs":
+        return each_turn(event, lambda: _turn(call))
     request, stop = scheduled(MaintenanceRequest, event), call.ends_within(_MARGIN_SECONDS)
     for number, name in enumerate(request.chores):
         if name not in NAMES:
@@ -72,11 +72,10 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
     answer: dict[str, Any] = {"chores": chores}
     works = request.chores == tuple(NAMES) if request.jobs is None else request.jobs
     if works:
-        answer[_JOBS] = _run(_JOBS, lambda: _work(call), call, stop)
+        answer[_JOBS] = _run(_JOBS, lambda: _work_between(call), call, stop)
     failed = [name for name, outcome in {**chores, _JOBS: answer.get(_JOBS, {})}.items() if "error" in outcome]
     metrics.count("maintenance.failures", len(failed))
-    with suppress(CatalogUnavailable):  # the chores have said so
-        space.measure(call.manifold)
+    _measure(call)
     for name in failed:
         metrics.count(f"maintenance.failures.{name}", 1)
     if failed:
@@ -88,12 +87,25 @@ def handler(event: Any, call: Call) -> dict[str, Any]:
     return answer
 
 
-def _work(call: Call) -> int:
-    """Work on jobs about content. Returns how many items came to an end."""
+def _work_between(call: Call) -> int:
+    """Work on jobs until the next scheduled call is near. Returns how many items came to an end."""
     begun = time.monotonic()
-    worked = work_on_jobs(call, _FUNCTION, _MARGIN_SECONDS, stop=lambda: time.monotonic() - begun >= _JOB_SECONDS)
-    metrics.count("objects.damaged", call.manifold.context.catalog.count_damaged())
+    worked = work_on_jobs(
+        call, _FUNCTION, _MARGIN_SECONDS, stop=lambda: time.monotonic() - begun >= _JOB_SECONDS, hands_on=False
+    )
     return worked.finished
+
+
+def _turn(call: Call) -> Worked:
+    """Work on jobs for as long as there is time. Once the next turn was handed on, nothing may fail any more."""
+    worked = work_on_jobs(call, _FUNCTION, _MARGIN_SECONDS)
+    _measure(call)
+    return worked
+
+
+def _measure(call: Call) -> None:
+    with suppress(CatalogUnavailable):  # then there is more to be heard of than this
+        space.measure(call.manifold)
 
 
 def _run(name: str, work: Callable[[], int], call: Call, stop: Stop) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What was collected, as metrics."""
+"""What was collected, and what is damaged, as metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from functions.invocation import metrics
 
 
 def measure(manifold: Manifold) -> None:
-    """Measure what this invocation has collected, and what is still to be removed. Raises CatalogUnavailable."""
+    """Measure what this invocation has collected, what is still to be removed, and what is known to be damaged.
+
+    Raises CatalogUnavailable.
+    """
     done = manifold.collection_tally.take()
     if done.removed_generations:
         metrics.count("history.removed", done.removed_generations)
@@ -21,3 +24,4 @@ def measure(manifold: Manifold) -> None:
     waiting = manifold.context.catalog.garbage_waiting()
     metrics.count("garbage.waiting", waiting.objects)
     metrics.count("garbage.waiting.bytes", waiting.bytes)
+    metrics.count("objects.damaged", manifold.context.catalog.count_damaged())

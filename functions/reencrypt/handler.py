@@ -8,7 +8,9 @@ from typing import Any
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.wording import plural
-from manifold_common.errors import AlreadyExists, PartlyDone
+from manifold_common.errors import PartlyDone
+from manifold_common.services.jobs.due import start_due
+from manifold_common.services.keys.rotation import TRIED_AGAIN_AFTER
 from manifold_common.shapes.decode import plain
 from manifold_common.shapes.jobs import Job
 from manifold_common.shapes.keys import MasterKey, Reencrypted
@@ -76,10 +78,8 @@ def _rewrap(request: ReencryptRequest, call: Call) -> Reencrypted:
 
 def _begun(manifold: Manifold, project: str | None) -> Job:
     """Start a rewrap. One that is under way goes on as it is: its workers were woken when it was started."""
-    try:
-        return manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {"project": project}, only_new=True).job
-    except AlreadyExists as error:
-        return manifold.jobs.get(LOCAL_PRINCIPAL, error.details["job"])
+    due_at = manifold.context.clock.now() - TRIED_AGAIN_AFTER
+    return start_due(manifold.jobs, "rewrap", {"project": project}, due_at=due_at).job
 
 
 def _work(call: Call) -> Worked:

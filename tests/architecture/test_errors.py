@@ -89,7 +89,9 @@ def test_hints_and_details_are_kept() -> None:
 def test_a_corrupt_object_names_the_object_and_the_way_out() -> None:
     error = CorruptObject("t/x/p/y", "it was cut")
     assert error.details == {"object": "t/x/p/y", "reason": "it was cut"}
-    assert "t/x/p/y" in str(error) and "verify" in str(error)
+    assert "t/x/p/y" in str(error)
+    assert "'manifold verify PROJECT --read-data'" in str(error.hint) and "--repair" in str(error.hint)
+    assert "backup" in str(error.hint)
 
 
 def test_a_commit_conflict_names_every_path() -> None:

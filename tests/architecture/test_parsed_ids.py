@@ -16,6 +16,7 @@ from manifold_common.domain.object_key import ObjectKey
 from manifold_common.engine import commit_writer, node_record
 from manifold_common.engine.working_set import owner, retired, state
 from manifold_common.format import commit_object, key_record
+from manifold_common.services.deferred import asked
 from manifold_common.services.resumable import records
 from manifold_common.shapes import cursors
 from msgspec import inspect
@@ -134,6 +135,7 @@ HELD_AGAINST_THE_OBJECT = {
     "tree_columns.PlaceColumns": {"containers"},  # parsed one by one, when rows are made of the columns
     "key_record._Record": {"tenant", "project", "dek", "provider", "key_name"},
     "owner._Record": {"incarnation"},  # compared with that of this installation
+    "asked.AskedArchive": {"version"},  # compared with that of the archive
     "node_record.NodeRecord": {"node"},  # shown
 }
 
@@ -152,6 +154,7 @@ def decoders() -> Iterator[tuple[str, Any]]:
         key_record,
         cursors,
         records,
+        asked,
     ):
         for name, found in vars(module).items():
             if isinstance(found, msgspec.json.Decoder | msgspec.msgpack.Decoder):

@@ -49,6 +49,7 @@ RUN_BY: dict[str, str] = {
     "docs/installations.md: ": INSTALLATION,
     "docs/jobs.md: manifold jobs list": "tests/e2e/test_cli_jobs.py::test_the_commands_that_the_page_shows",
     "docs/keys.md: manifold keys rotate": "tests/e2e/test_cli_keys.py::test_the_commands_that_the_page_shows",
+    "docs/keys.md: manifold keys rewrap": "tests/e2e/test_cli_keys.py::test_the_commands_that_the_page_shows",
     "docs/keys.md: manifold keys status": "tests/e2e/test_cli_keys.py::test_the_commands_that_the_page_shows",
     "docs/keys.md: vault secrets enable": VAULT,
     "docs/keys.md: vault write -f": VAULT,

@@ -224,7 +224,7 @@ def test_whatever_is_not_known_to_read_is_refused_while_it_is_in_doubt() -> None
         "forget_jobs", "forget_resumable", "forget_superseded", "forget_uploads", "hold_resumable", "link_uploads",
         "move_job", "move_session", "note_collected", "note_damage", "note_usage", "open_session", "plan_items",
         "prolong_session", "prove_uploads", "prune_events", "publish_commit", "purge_projects", "redrive_events",
-        "redrive_sinks", "refer_uploads", "release_backup", "remove_generations", "remove_resumable", "remove_tag",
+        "redrive_sinks", "refer_uploads", "release_backups", "remove_generations", "remove_resumable", "remove_tag",
         "remove_upload", "rename_project", "replace_wrapped_key", "report_events", "report_items", "rest_job",
         "retry_job", "save_draft", "set_retention", "set_tag", "settle", "settle_events", "settle_resumable",
         "suspect", "take_session", "undelete_project",

@@ -74,7 +74,7 @@ def test_an_odd_job_holds_up_neither_others_nor_lists(
     manifold: Manifold, database: psycopg.Connection, forged: str
 ) -> None:
     victim = begin(manifold)
-    other = manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {"to": "file/other"}).job.id
+    other = manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {"to": "file/other", "create": True}).job.id
     database.execute(f"UPDATE jobs SET {forged} WHERE job_id = %s", (victim,))  # type: ignore[arg-type]
     for _ in range(2):
         manifold.job_worker.run(["rewrap", "no-such-kind"])

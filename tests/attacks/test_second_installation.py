@@ -100,7 +100,7 @@ def test_a_catalog_that_does_not_know_a_session_has_its_working_set_set_aside_an
     one.maintenance.sweep_working_sets()
     assert [found.name for found in one.leftovers.set_aside()] == [aside.name], "it waits for somebody"
     assert check_out(one, project) == work, "its place is free"
-    one.leftovers.remove(aside.name)
+    one.leftovers.remove([aside.name])
     assert one.leftovers.set_aside() == []
     assert not Path(aside.folder).exists()
 

@@ -42,7 +42,7 @@ def test_what_is_condemned_after_a_backup_was_declared_stays_until_it_is_release
     before = Condemned(TENANT, made.id, PACK, 7)
     assert Condemned(TENANT, made.id, other, 7) not in catalog.condemned_objects(-60)
     assert declared in catalog.declared_backups() and not declared.is_over
-    assert catalog.release_backup(name) and not catalog.release_backup(name)
+    assert catalog.release_backups([name]) == [] and catalog.release_backups([name]) == [name]
     assert declared not in catalog.declared_backups()
     assert set(catalog.condemned_objects(-60)) >= {before, Condemned(TENANT, made.id, other, 7)}
 
@@ -58,7 +58,7 @@ def test_a_draft_that_is_given_up_after_a_backup_was_declared_stays(made: Made) 
         return any(one.commit == saved.commit for one in catalog.superseded_objects(-60, limit=1000))
 
     assert not may_go()
-    catalog.release_backup(name)
+    catalog.release_backups([name])
     assert may_go()
 
 
@@ -70,4 +70,19 @@ def test_a_backup_whose_time_is_over_holds_nothing(made: Made, clock: SettableCl
     clock.time += timedelta(seconds=1)
     (found,) = [one for one in catalog.declared_backups() if one.name == name]
     assert found.is_over and Condemned(TENANT, made.id, PACK, 7) in catalog.condemned_objects(-60)
-    catalog.release_backup(name)
+    catalog.release_backups([name])
+
+
+def test_backups_are_released_together_or_not_at_all(made: Made) -> None:
+    catalog = made.catalog
+    first, second, never = (f"{which} {new_id()}" for which in ("first", "second", "never"))
+    for name in (first, second):
+        catalog.declare_backup(name, timedelta(days=1))
+
+    def held() -> set[str]:
+        return {one.name for one in catalog.declared_backups()} & {first, second}
+
+    assert catalog.release_backups([first, never, second, never]) == [never]
+    assert held() == {first, second}
+    assert catalog.release_backups([first, second, first]) == [] and held() == set()
+    assert catalog.release_backups([]) == []

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from manifold_common.domain.garbage import Garbage, Reason
+from manifold_common.domain.garbage import Cause, Garbage
 from manifold_common.domain.history import Point
 from manifold_common.domain.keys import Encryption
 from manifold_common.domain.listing import CommitFilter
@@ -60,7 +60,7 @@ def epoch(made: Made) -> int:
 
 
 def suspect(made: Made, *objects: str, family: list[ProjectId] | None = None) -> dict[ProjectId, int]:
-    found = [(made.id, Garbage(one, 7, Reason.ORPHAN)) for one in objects]
+    found = [(made.id, Garbage(one, 7, Cause.ORPHAN)) for one in objects]
     return made.catalog.suspect(made.tenant, family or [made.id], found)
 
 
@@ -314,7 +314,7 @@ def test_suspects_are_cleared_or_condemned_and_only_the_condemned_go(made: Made)
     assert made.catalog.condemned_among(TENANT, made.id, []) == (1, set())
     assert made.catalog.condemned_objects(60) == []
     assert made.catalog.condemned_objects(-60) == [Condemned(TENANT, made.id, other, 7)]
-    assert made.catalog.garbage_of(TENANT, [made.id]) == [GarbageTotal(made.id, Reason.ORPHAN, 1, 7)]
+    assert made.catalog.garbage_of(TENANT, [made.id]) == [GarbageTotal(made.id, Cause.ORPHAN, 1, 7)]
     assert made.catalog.garbage_of(OTHER_TENANT, [made.id]) == []
     settle(made, [other], [])  # what is condemned is not cleared any more
     assert made.catalog.holdings(TENANT, made.id).listed == {other}

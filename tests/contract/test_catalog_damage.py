@@ -35,6 +35,23 @@ def test_what_is_found_is_kept_by_name(catalog: Catalog, made: Made) -> None:
     assert catalog.damaged_objects(TENANT, make_project(catalog, name="another").id) == []
 
 
+def test_the_head_says_so(catalog: Catalog, made: Made) -> None:
+    def said() -> set[bool]:
+        plan = catalog.read_plan(TENANT, made.id)
+        return {catalog.head(TENANT, made.id).is_damaged, plan.head.is_damaged}
+
+    other = make_project(catalog, name="another").id
+    assert said() == {False}
+    catalog.note_damage(TENANT, made.id, [A, B])
+    assert said() == {True}
+    assert not catalog.head(TENANT, other).is_damaged
+    assert catalog.get_project(TENANT, made.id).head.is_damaged
+    catalog.note_damage(TENANT, made.id, [B], catalog.damaged_objects(TENANT, made.id)[:1])
+    assert said() == {True}
+    catalog.note_damage(TENANT, made.id, [], catalog.damaged_objects(TENANT, made.id))
+    assert said() == {False}
+
+
 def test_what_is_found_again_keeps_its_beginning(catalog: Catalog, made: Made) -> None:
     catalog.note_damage(TENANT, made.id, [A, B])
     before = catalog.damaged_objects(TENANT, made.id)[0]

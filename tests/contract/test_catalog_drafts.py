@@ -55,6 +55,21 @@ def test_only_the_draft_that_is_named_is_dropped(catalog: Catalog) -> None:
     assert catalog.drop_draft(TENANT, USER, SESSION, newer.commit) is False
 
 
+def test_one_that_is_to_replace_another_is_saved_only_while_that_is_there(catalog: Catalog) -> None:
+    made = make_project(catalog)
+    older, newer, newest = draft(made), draft(made), draft(made)
+    catalog.open_session(session(made, draft=older), ttl=TTL)
+    assert catalog.save_draft(TENANT, USER, SESSION, newer, ttl=TTL, replaces=older.commit) is True
+    assert catalog.save_draft(TENANT, USER, SESSION, newest, ttl=TTL, replaces=older.commit) is False
+    kept = view(catalog).session.draft
+    assert kept is not None
+    assert kept.commit == newer.commit
+    assert catalog.drop_draft(TENANT, USER, SESSION, newer.commit)
+    assert catalog.save_draft(TENANT, USER, SESSION, newest, ttl=TTL, replaces=newer.commit) is False
+    assert view(catalog).session.draft is None
+    assert catalog.save_draft(TENANT, USER, SESSION, newest, ttl=TTL) is True
+
+
 def test_a_saved_draft_replaces_the_earlier_one_and_moves_the_expiry(catalog: Catalog) -> None:
     made = make_project(catalog)
     opened = catalog.open_session(session(made), ttl=TTL)

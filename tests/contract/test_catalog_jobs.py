@@ -139,6 +139,17 @@ def test_the_same_work_can_be_started_anew_once_it_is_over(catalog: Catalog, sta
     assert catalog.add_job(new()) == (again, False)
 
 
+@pytest.mark.parametrize("state", [RUNNING, PAUSED, DONE, FAILED, CANCELLED])
+def test_a_job_of_that_id_is_found_as_it_is_whatever_it_is_for(catalog: Catalog, state: JobState) -> None:
+    job = in_state(catalog, state)
+    equal = add(catalog, '{"a": 1}')
+    before = all_of(catalog, job)
+    for params in ("{}", '{"a": 1}', '{"a": 2}'):
+        assert catalog.add_job(new(params, job=job.job)) == (job, False)
+    assert all_of(catalog, job) == before and now_of(catalog, equal) == equal
+    assert catalog.add_job(new('{"a": 2}', tenant=OTHER_TENANT, job=job.job))[1]
+
+
 def test_of_many_who_start_the_same_work_at_once_one_does(catalog: Catalog) -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: catalog.add_job(new()), range(24)))

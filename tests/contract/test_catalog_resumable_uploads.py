@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from manifold_common.errors import InternalError, KeyUnavailable, NotFound
+from manifold_common.errors import ContentCollected, InternalError, KeyUnavailable, NotFound
 from manifold_common.ids import DekId, ObjectId, UploadId, UserId
 from manifold_common.ports.catalog import SPARE_KEPT, Catalog, HeldResumable, ResumableUpload, UploadPart
 
@@ -248,7 +248,32 @@ def test_nothing_in_the_clear_is_noted_once_the_project_is_encrypted(catalog: Ca
             catalog.advance_resumable(row, "w1", given, LEASE)
     with pytest.raises(KeyUnavailable):
         catalog.add_resumable(upload(made))
+    with pytest.raises(KeyUnavailable):
+        catalog.settle_resumable(replace(one, progress=b"what came of it"))
     assert parts(catalog, one) == [part(made, 0)]
     assert catalog.advance_resumable(
         replace(one, dek=sealed.dek), "w1", [replace(in_the_clear, dek=sealed.dek)], LEASE
     )  # fmt: skip
+
+
+def test_what_a_job_was_asked_to_do_is_no_upload_and_no_upload_is_that(catalog: Catalog, made: Made) -> None:
+    asked, one = upload(made, purpose="job", total_bytes=None), upload(made)
+    for row in (asked, one):
+        catalog.add_resumable(row)
+        assert catalog.find_resumable(TENANT, made.id, USER, row.upload, NOW, purpose=row.purpose) == row
+    assert find(catalog, asked) is None
+    assert catalog.find_resumable(TENANT, made.id, USER, one.upload, NOW, purpose="job") is None
+    assert hold(catalog, asked) == asked
+    assert sorted(row.purpose for row, _ in catalog.holdings(TENANT, made.id).resumable) == ["file", "job"]
+    assert catalog.held_resumable(TENANT, made.id, NOW) == HeldResumable(2, 100, 2)
+
+
+def test_parts_that_refer_to_nothing_of_others_are_noted_whatever_was_collected(catalog: Catalog, made: Made) -> None:
+    one = upload(made)
+    catalog.add_resumable(one)
+    hold(catalog, one)
+    catalog.suspect(TENANT, [made.id], [])
+    with pytest.raises(ContentCollected):
+        catalog.advance_resumable(one, "w1", [part(made, 0)], LEASE)
+    assert catalog.advance_resumable(one, "w1", [part(made, 0)], LEASE, gc_epoch=None)
+    assert parts(catalog, one) == [part(made, 0)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
-from manifold_common.domain.garbage import Garbage, Kept, Reason, StoredUsage
+from manifold_common.domain.garbage import Cause, Garbage, Kept, StoredUsage
 from manifold_common.ids import Generation
 from manifold_common.ports.catalog import Catalog, Moment, UsageRow, UsageSum, Waiting
 
@@ -38,7 +38,7 @@ def note(catalog: Catalog, made: Made, stored: StoredUsage, generation: int = 7)
 
 
 def condemn(catalog: Catalog, made: Made, *sizes: int, settled: bool = True) -> None:
-    found = [Garbage(f"packs/{number}", size, Reason.ORPHAN) for number, size in enumerate(sizes)]
+    found = [Garbage(f"packs/{number}", size, Cause.ORPHAN) for number, size in enumerate(sizes)]
     epochs = catalog.suspect(made.tenant, [made.id], [(made.id, one) for one in found])
     if settled:
         moment = Moment(epochs[made.id], catalog.holdings(made.tenant, made.id).removals)

@@ -325,11 +325,29 @@ def test_the_same_provider_wraps_under_another_key(key_server: KeyServer) -> Non
     old = provider.wrap(MATERIAL, CONTEXT)
     key_server.provider("second")
     provider = key_server.provider("first")
-    other = provider.with_key(key_server.called("second"))
+    other = provider.with_key(key_server.called("second"), create=True)
     new = other.rewrap(old, CONTEXT)
     assert (old.key_name, new.key_name) == (key_server.named("first"), key_server.named("second"))
     assert provider.unwrap(new, CONTEXT) == other.unwrap(old, CONTEXT) == MATERIAL
     assert provider.wrap(MATERIAL, CONTEXT).key_name == key_server.named("first"), "the one it came from is as it was"
+
+
+def test_a_key_that_is_not_there_is_not_made_unless_it_is_asked_for(key_server: KeyServer) -> None:
+    provider = key_server.provider("first")
+    record = provider.wrap(MATERIAL, CONTEXT)
+    known = provider.own_keys()
+    assert known is None or key_server.named("first") in known
+    if provider.name == "awskms":
+        return  # what it says of a key that is not there: tests/contract/test_kms.py
+    other = provider.with_key("no-such-key")
+    with pytest.raises(KeyUnavailable):
+        other.wrap(MATERIAL, CONTEXT)
+    with pytest.raises(KeyUnavailable):
+        other.rewrap(record, CONTEXT)
+    assert provider.own_keys() == known
+    if known is not None:
+        assert provider.with_key("no-such-key", create=True).rewrap(record, CONTEXT).key_name == "no-such-key"
+        assert provider.own_keys() == sorted([*known, "no-such-key"])
 
 
 def test_what_can_be_no_name_of_a_key_is_refused(provider: KeyProvider) -> None:

@@ -41,6 +41,16 @@ def test_a_backup_is_declared_once_listed_and_released(program: Program) -> None
     assert program.json("backup", "release", "monthly") == {"released": ["monthly"]}
 
 
+def test_names_of_which_one_is_wrong_release_nothing(program: Program) -> None:
+    for name in ("b1", "b2"):
+        program("backup", "declare", name)
+    error = program.error("backup", "release", "b1", "nope", "b2", code=ABSENT)
+    assert "'nope'" in error["message"] and "none of the others was released" in error["message"]
+    program("backup", "release", "b1", "no / name", code=ABSENT)
+    assert [one["name"] for one in program.json("backup", "list")["backups"]] == ["b1", "b2"]
+    assert program.json("backup", "release", "b1", "b2", "b1") == {"released": ["b1", "b2"]}
+
+
 def test_to_adopt_a_catalog_that_came_from_a_dump_keeps_what_is_in_the_store(
     program: Program, empty_postgres_dsn: str
 ) -> None:

@@ -77,6 +77,7 @@ def test_what_the_command_line_commits_the_host_serves(program: Program, url: st
 
 READ = (
     "project list", "project show", "log", "show", "diff", "ls", "sessions", "status", "jobs list", "jobs show",
+    "jobs result",
     "tags", "garbage", "usage", "damage", "verify", "health",
 )  # fmt: skip
 """What answers the same more than once: the very documents are compared, and of other operations their form."""
@@ -152,6 +153,8 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
     (work / b"caf\xe9".decode("utf-8", "surrogateescape")).write_bytes(b"")
     compared: set[str] = set()
     job = make_job(program)
+    done = program.json("restore", project, "1", "--background")["id"]
+    program.json("jobs", "watch", done)
     status = program.json("status", session)
     assert status == _get(f"{url}/api/v1/sessions/{session}/status")
     assert {one["change"] for one in status["differences"]} == {"added", "modified", "mode"}
@@ -184,6 +187,7 @@ def test_json_of_a_command_is_what_the_api_answers_of_the_same_thing(program: Pr
         (("jobs", "list", "--kind", "other", "--state", "running"), f"{url}/api/v1/jobs?kind=other&state=running"),
         (("jobs", "show", job), f"{url}/api/v1/jobs/{job}"),
         (("jobs", "show", job, "--items"), f"{url}/api/v1/jobs/{job}/items"),
+        (("jobs", "result", done), f"{url}/api/v1/jobs/{done}/result"),
     ):
         assert program.json(*command) == _get(address), command
         compared.update(name for name in READ if " ".join(command).startswith(name))

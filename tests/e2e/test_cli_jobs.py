@@ -360,9 +360,11 @@ def test_events_of_jobs_are_told(program: Program) -> None:
 def test_the_commands_that_the_page_shows(program: Program) -> None:
     (shown,) = (block for block in blocks() if block.name.startswith("docs/jobs.md: manifold jobs list"))
     one, other, over = "abcd" + "b" * 21 + "a", "bcde" + "c" * 21 + "a", program.json("keys", "rewrap")["job"]["id"]
+    answered = program.json("restore", program.project({"a.txt": b"one\n"}), "1", "--background")["id"]
+    program("jobs", "work", answered)
     add_jobs(program, one, other)
     commands = [shlex.split(line, comments=True)[1:] for line in shown.text.splitlines()]
     assert {command[1] for command in commands} == set(PROGRAM.commands["jobs"].commands)
     for command in commands:
-        fitting = {"watch": over, "cancel": other}.get(command[1], one)
+        fitting = {"watch": over, "cancel": other, "result": answered}.get(command[1], one)
         program(*(fitting if word == "JOB" else word for word in command))

@@ -189,19 +189,26 @@ def test_a_master_key_is_rotated_and_data_keys_go_to_another_one_and_back(progra
     assert named_commands(program("keys", "rotate").stderr.decode()) == [["keys", "rewrap"]]
     assert uses(program.json("keys", "status")) == [("file", "default", 1, 1, False)]
 
-    plan = program.json("keys", "rewrap", "--dry-run", "--to", "file/other")
+    invalid = EXIT_CODES[ErrorKind.INVALID]
+    for options in ([], ["--dry-run"]):
+        refused = program.error("keys", "rewrap", *options, "--to", "file/other", code=invalid)
+        assert "has no key 'other'" in refused["message"] and "there is: default; " in refused["hint"]
+        assert "--create" in refused["hint"]
+    assert program.json("jobs", "list")["items"] == []
+    plan = program.json("keys", "rewrap", "--dry-run", "--to", "file/other", "--create")
     assert (plan["current"]["key_name"], plan["projects"], len(plan["would_rewrap"]), plan["requests"]) == (
         "other", 1, 1, {},
     )  # fmt: skip
-    told = program("keys", "rewrap", "--dry-run", "--to", "file/other")
+    told = program("keys", "rewrap", "--dry-run", "--to", "file/other", "--create")
     assert b"1 data key of 1 project is not under file other" in told.stdout
     assert b"takes no request to a key service" in told.stdout
-    assert named_commands(told.stderr.decode()) == [["keys", "rewrap", "--to", "file/other"]]
-    assert "1 data key wrapped under file other version 1" in program.text("keys", "rewrap", "--to", "file/other")
+    (command,) = named_commands(told.stderr.decode())
+    assert command == ["keys", "rewrap", "--to", "file/other", "--create"]
+    assert "1 data key wrapped under file other version 1" in program.text(*command)
     assert uses(program.json("keys", "status")) == [("file", "other", 1, 1, False)]
     assert program.json("keys", "rewrap")["current"]["key_version"] == 3
     assert uses(program.json("keys", "status")) == [("file", "default", 3, 1, True)]
-    invalid = EXIT_CODES[ErrorKind.INVALID]
+    program.error("keys", "rewrap", "--create", code=invalid)
     assert "'vault' is not configured" in program.error("keys", "rewrap", "--to", "vault/x", code=invalid)["message"]
     for odd in ("", "file/", "file/a/b", "/"):
         program.error("keys", "rewrap", "--to", odd, code=invalid)
@@ -213,3 +220,5 @@ def test_the_commands_that_the_page_shows(program: Program) -> None:
     done = run_shown("docs/keys.md: manifold keys status", environ=program.environ(), cwd=program.folder)
     assert done.stdout.count("default") >= 2
     assert "version 2" in done.stdout
+    done = run_shown("docs/keys.md: manifold keys rewrap", environ=program.environ(), cwd=program.folder)
+    assert "1 data key wrapped under file second version 1" in done.stdout

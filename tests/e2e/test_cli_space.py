@@ -89,6 +89,7 @@ def test_a_dry_run_says_what_goes_and_the_command_that_it_names_does_it(program:
     assert [(one["generations"], one["first_generation"], one["last_generation"]) for one in planned] == [(2, 1, 2)]
     (command,) = named_commands(dry.stderr.decode())
     done = program.text(*command)
+    assert "each is removed 1 day after it was condemned" in done
     assert "collected in 1 project" in done and "condemned: only removed generations need it" in done
     assert generations(program, old) == [3]
     after = usage(program, old)
@@ -99,6 +100,32 @@ def test_a_dry_run_says_what_goes_and_the_command_that_it_names_does_it(program:
     assert "there is nothing to be collected" in program.text("garbage", old, "--dry-run")
     assert program("cat", old, "a").stdout == b"three"
     assert program.json("verify", old, "--read-data")["ok"]
+
+
+def test_a_collection_that_fails_says_what_is_damaged(program: Program, old: str) -> None:
+    program("retention", old, "--generations", "2")
+    identity = program.json("project", "show", old)["id"]
+    store = program.folder / "workdir" / ".store"
+    for copy in (program.folder / "workdir" / ".cache").rglob("commits/*"):
+        copy.unlink()
+    commit = max(store.rglob(f"p/{identity}/commits/*"))
+    commit.write_bytes(commit.read_bytes()[:-40])
+    failed = program("garbage", old, code=EXIT_CODES[ErrorKind.CORRUPT]).stdout.decode()
+    assert "nothing to be collected" not in failed and "has failed" in failed
+    assert commit.relative_to(store).as_posix() in failed
+    shown = program.text("jobs", "show", program.json("jobs", "list")["items"][0]["id"]).splitlines()
+    assert set(failed.splitlines()) >= {line for line in shown if line.startswith("item ")} != set()
+
+
+def test_many_tags_of_a_generation_are_counted(program: Program, old: str) -> None:
+    for number in range(13):
+        program("tag", old, "1", f"t{number:02}")
+    program("retention", old, "--generations", "1")
+    (line,) = [line for line in program.text("retention", old).splitlines() if line.startswith("generation 1 stays")]
+    assert line.endswith("tag t08, tag t09 and 3 more")
+    assert "what is younger than 1 day stays, too" in program.text("retention", old)
+    assert "t08, t09 and 3 more)" in program.text("log", old)
+    assert len(program.json("retention", old)["pinned"][0]["tags"]) == 13
 
 
 def test_a_collection_in_the_background_is_a_job_that_others_join(program: Program, old: str) -> None:

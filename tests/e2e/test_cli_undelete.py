@@ -79,6 +79,15 @@ def test_a_name_that_is_taken_by_then_is_told_of_with_the_way_out(anywhere: Prog
     assert (back["id"], back["name"]) == (gone["id"], f"{name}-2")
 
 
+def test_a_project_that_was_never_deleted_is_not_said_to_be_brought_back(anywhere: Program) -> None:
+    name = anywhere.project({"a": b"one"})
+    project = anywhere.json("project", "show", name)["id"]
+    for named in (name, project):
+        said = anywhere.text("project", "undelete", named)
+        assert said == f"{name} is not deleted: there is nothing to bring back  {project}\n"
+    assert anywhere.json("project", "undelete", name)["id"] == project
+
+
 def test_what_cannot_be_brought_back_is_said_to_be_so(anywhere: Program) -> None:
     error = anywhere.error("project", "undelete", f"never-{secrets.token_hex(4)}", code=3)
     assert error["code"] == "not_found" and "project list --deleted" in error["hint"]

@@ -60,7 +60,9 @@ def test_damage_is_told_listed_and_gone_once_it_is_whole(program: Program, proje
     assert program("damage", project).stderr.startswith(b"no damage is known")
     pack = pack_of(program, project)
     flip(pack)
-    told = program("verify", project, "--read-data", code=CORRUPT).stdout.decode()
+    done = program("verify", project, "--read-data", code=CORRUPT)
+    told = done.stdout.decode()
+    assert b"damaged object" not in done.stderr, "it is said once"
     name = pack.relative_to(program.folder / "workdir" / ".store").as_posix()
     assert f"DAMAGED {name}: " in told and "(generations 1 to 2)" in told
     assert "    affects the tag first\n" in told and "    affects a.bin\n" in told
@@ -97,7 +99,8 @@ def test_a_repair_says_what_it_brought_back_from_where_and_what_is_left(program:
     said = program("verify", project, "--read-data", "--repair", code=CORRUPT).stdout.decode()
     assert f"repaired {key.relative_to(store).as_posix()}: from the database\n" in said
     assert f"DAMAGED {pack.relative_to(store).as_posix()}: " in said
-    assert said.endswith("2 damaged objects: 1 repaired, 1 left, 1 kept aside\n")
+    assert "\n2 damaged objects: 1 repaired, 1 left, 1 kept aside\n" in said
+    assert said.endswith(" of content is read from elsewhere now\n")
     assert key.read_bytes() == good
     flip(pack)
     flip(key)
@@ -107,5 +110,22 @@ def test_a_repair_says_what_it_brought_back_from_where_and_what_is_left(program:
     assert (store / kept).is_file()
 
 
-def test_a_repair_is_not_made_in_the_background(program: Program, project: str) -> None:
-    assert "this machine's cache" in program.error("verify", project, "--repair", "--background", code=2)["message"]
+def test_a_job_repairs_in_the_background_what_can_be(program: Program, project: str) -> None:
+    pack, store = pack_of(program, project), program.folder / "workdir" / ".store"
+    good = pack.read_bytes()
+    flip(pack)
+    job = program.json("verify", project, "--read-data", "--repair", "--background")
+    assert (job["kind"], job["state"], job["params"]["repair"]) == ("verify", "running", True)
+    assert program.json("verify", project, "--repair", "--background")["id"] != job["id"], "that one reads nothing"
+    program("jobs", "work", job["id"])
+    assert program.json("jobs", "show", job["id"])["state"] == "done"
+    assert pack.read_bytes() == good
+    assert program.json("verify", project, "--read-data")["ok"]
+    name = pack.relative_to(store).as_posix()
+    flip(pack)
+    for copy in (program.folder / "workdir" / ".cache").rglob(pack.name):
+        copy.unlink()
+    job = program.json("verify", project, "--read-data", "--repair", "--background")
+    worked = program("jobs", "work", job["id"], code=CORRUPT)
+    told = (worked.stdout + worked.stderr).decode()
+    assert f"object {name} is damaged" in told and "nothing was repaired" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
 import secrets
@@ -11,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import zstandard
 
@@ -106,6 +108,8 @@ def work_with_canaries(make_host: MakeHost, folder: Path, ram: Path, **variables
         "PROJECTS_WORKSPACE_DRAFT_SECONDS": "1",
     }
     host = make_host(embedded=True, **variables)
+    assert host.process.stderr is not None
+    fcntl.fcntl(host.process.stderr, fcntl.F_SETPIPE_SZ, 1 << 20)  # all that is logged, which is read at the end
     source = ram / f"source-{WORD}"
     (source / f"folder {WORD}").mkdir(parents=True)
     (source / f"folder {WORD}" / "large").write_bytes(LARGE)
@@ -135,6 +139,7 @@ def work_with_canaries(make_host: MakeHost, folder: Path, ram: Path, **variables
         program("fork", "demo", "copy")
         program("verify", "demo", "--read-data")
         program("restore", "demo", "1")
+        have_jobs_done(client)
         (work / f"{WORD}-3").write_bytes(TEXT)
         assert client.post("/api/v1/sessions/s1/save").json()["draft"]
         deadline = time.monotonic() + 30
@@ -145,6 +150,26 @@ def work_with_canaries(make_host: MakeHost, folder: Path, ram: Path, **variables
     assert code == 0
     assert all(json.loads(line) for line in err.splitlines())
     return host.workdir, out + err
+
+
+def have_jobs_done(client: httpx.Client) -> None:
+    """Have jobs do what names and content go into, and what they answer is full of."""
+    at, later = "/api/v1/projects/demo", {"Prefer": "respond-async"}
+    archive = client.get(f"{at}/archive?format=tar").content
+    refused = {**later, "If-Match": client.get(at).headers["etag"]}
+    begun = [
+        client.post(f"{at}/archive", params={"folder": WORD, "message": WORD}, content=archive, headers=later),
+        client.post(f"{at}/restore", json={"generation": 1, "message": TEXT.decode()}, headers=later),
+        client.post(f"{at}/restore", json={"generation": 2, "paths": [{"path": f"{WORD}.txt"}]}, headers=refused),
+        client.get(f"{at}/archive?format=tar", headers=later),
+    ]
+    for answer in begun:
+        assert answer.status_code == 202, answer.text
+        deadline = time.monotonic() + 60
+        while client.get(f"{answer.headers['location']}?wait=5").json()["state"] not in ("done", "failed"):
+            assert time.monotonic() < deadline, "nobody works on jobs"
+    assert WORD in client.get(f"{begun[0].headers['location']}/result").text
+    assert WORD.encode() in client.get(f"{begun[-1].headers['location']}/content").content
 
 
 def test_no_content_and_no_name_leaves_ram_when_projects_are_encrypted(

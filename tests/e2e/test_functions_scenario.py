@@ -202,6 +202,22 @@ def test_a_job_that_is_started_over_http_is_done_by_the_queue_without_a_schedule
     eventually(lambda: messages_in(stack, "reencrypt") == [0, 0, 0])
 
 
+def test_a_job_about_content_is_done_by_a_queue_of_its_own_without_a_schedule(stack: FunctionsStack) -> None:
+    name = f"verified-{secrets.token_hex(4)}"
+    with httpx.Client(base_url=stack.url, timeout=60) as api:
+        assert api.post("/api/v1/projects", json={"name": name}).status_code == 201
+        assert api.put(f"/api/v1/projects/{name}/files/a", content=b"one").status_code == 201
+        headers = {"X-Correlation-Id": name, "Prefer": "respond-async"}
+        wanted = {"read_data": True, "repair": True}
+        begun = api.post(f"/api/v1/projects/{name}/verify", json=wanted, headers=headers)
+        assert begun.status_code == 202, begun.text
+        job = f"/api/v1/jobs/{begun.json()['id']}"
+        done = eventually(lambda: (found := api.get(job).json())["state"] == "done" and found)
+        assert (done["done"], done["failed"]) == (1, 0)
+    assert name in woken_by(stack, "maintenance")
+    eventually(lambda: messages_in(stack, "maintenance") == [0, 0, 0])
+
+
 def test_a_message_for_later_wakes_nobody_now(stack: FunctionsStack) -> None:
     name = f"later-{secrets.token_hex(4)}"
     body = json.dumps({"work": 1, "correlation_id": name})
@@ -279,7 +295,8 @@ def test_each_sample_is_served_by_the_guides_commands(stack: FunctionsStack) -> 
     assert statuses == {"http-post": 201, "http-get": 200, "http-plan": 200, "http-publish": 400}
     assert json.loads(answers["http-publish"]["body"])["code"] == "bad_upload"
     assert (answers["commit-direct"]["generation"], answers["checkout-direct"]["entries"]) == (1, 3)
-    assert answers["sqs-nudges"] == answers["sqs-reencrypt"] == answers["kafka-commits"] == {"batchItemFailures": []}
+    batches = ("sqs-nudges", "sqs-reencrypt", "sqs-maintenance", "kafka-commits")
+    assert [answers[name] for name in batches] == [{"batchItemFailures": []}] * len(batches)
     assert all("done" in outcome for outcome in answers["maintenance-direct"]["chores"].values())
 
 

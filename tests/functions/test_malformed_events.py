@@ -54,6 +54,7 @@ def code_of(function: Function, name: str, event: Any) -> str:
         ("checkout", "checkout-direct"), ("commit", "commit-direct"), ("fanout", "sqs-nudges"), ("fanout", "schedule"),
         ("maintenance", "kafka-commits"), ("maintenance", "schedule-notice"), ("maintenance", "maintenance-direct"),
         ("reencrypt", "reencrypt-direct"), ("reencrypt", "sqs-reencrypt"),
+        ("maintenance", "sqs-maintenance"),
     ],
 )  # fmt: skip
 def test_no_event_is_answered_as_if_it_had_met_a_bug(function: Function, name: str, trigger: str) -> None:

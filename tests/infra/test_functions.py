@@ -217,13 +217,15 @@ def test_the_queue_leaves_the_fan_out_containers_for_its_schedule() -> None:
     assert template()["Parameters"]["FanoutConcurrency"]["MinValue"] > taken
 
 
-def test_as_many_work_on_jobs_at_once_as_are_woken_and_they_leave_the_schedule_a_container() -> None:
-    source = resources("template", "AWS::Lambda::EventSourceMapping")["ReencryptSource"]
-    assert source["ScalingConfig"]["MaximumConcurrency"] == {"Ref": "ReencryptWorkers"}
+@pytest.mark.parametrize("name", ["Reencrypt", "Maintenance"])
+def test_as_many_work_on_jobs_at_once_as_are_woken_and_they_leave_the_schedule_a_container(name: str) -> None:
+    source = resources("template", "AWS::Lambda::EventSourceMapping")[f"{name}Source"]
+    assert source["ScalingConfig"]["MaximumConcurrency"] == {"Ref": f"{name}Workers"}
     assert source["BatchSize"] == 1, "each message is a worker's"
     variables = template()["Globals"]["Function"]["Environment"]["Variables"]
-    assert variables["FUNCTIONS_REENCRYPT_WORKERS"] == {"Ref": "ReencryptWorkers"}
-    workers, containers = (template()["Parameters"][f"Reencrypt{name}"] for name in ("Workers", "Concurrency"))
+    assert variables[f"FUNCTIONS_{name.upper()}_WORKERS"] == {"Ref": f"{name}Workers"}
+    assert variables[f"FUNCTIONS_{name.upper()}_QUEUE_URL"] == {"Fn::GetAtt": ["Queues", f"Outputs.{name}Url"]}
+    workers, containers = (template()["Parameters"][f"{name}{of}"] for of in ("Workers", "Concurrency"))
     assert workers["MinValue"] == 2, "Lambda takes no less"
     assert workers["Default"] < containers["Default"] and workers["MinValue"] < containers["MinValue"]
 
@@ -285,7 +287,9 @@ def test_sam_makes_an_alias_for_each_function_and_shifts_traffic_only_where_depl
         assert len(groups) == sum("UpdatePolicy" in one for one in aliases) == (kind != "AllAtOnce") * len(NAMES)
 
 
-@pytest.mark.parametrize(("name", "queue"), [("fanout", "Nudge"), ("reencrypt", "Reencrypt")])
+@pytest.mark.parametrize(
+    ("name", "queue"), [("fanout", "Nudge"), ("reencrypt", "Reencrypt"), ("maintenance", "Maintenance")]
+)
 def test_a_message_is_not_given_out_again_while_its_function_may_be_at_it(name: str, queue: str) -> None:
     facts = resources("queues", "AWS::SQS::Queue")[f"{queue}Queue"]
     assert facts["VisibilityTimeout"] == 6 * FACTS[name]["Timeout"]

@@ -75,7 +75,8 @@ def test_sam_local_gives_every_function_settings_for_the_servers_of_the_compose_
         assert projects.s3.secret_access_key is not None and projects.encryption.vault.token is not None
         assert (projects.s3.access_key_id, projects.s3.secret_access_key.get_secret_value()) == ("user", "minio")
         assert projects.encryption.vault.token.get_secret_value() == "token"
-        assert settings.functions.nudge_queue_url is settings.functions.reencrypt_queue_url is None
+        functions = settings.functions
+        assert functions.nudge_queue_url is functions.reencrypt_queue_url is functions.maintenance_queue_url is None
         addresses = [projects.redis.addr, *projects.events.brokers, _host(projects.s3.endpoint)]
         addresses.append(_host(projects.encryption.vault.address))
         for address in addresses:

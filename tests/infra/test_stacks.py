@@ -95,12 +95,14 @@ def test_who_changes_projects_can_store_wrap_and_nudge(name: str) -> None:
     assert {"s3:PutObject", "s3:GetObject", "kms:Encrypt", "kms:Decrypt", "sqs:SendMessage"} <= _may(name)
 
 
-def test_work_on_jobs_is_asked_for_where_jobs_are_started_and_taken_where_it_is_done() -> None:
+@pytest.mark.parametrize("worker", ["reencrypt", "maintenance"])
+def test_work_on_jobs_is_asked_for_where_jobs_are_started_and_taken_where_it_is_done(worker: str) -> None:
+    queue = {"Ref": f"{worker.capitalize()}QueueArn"}
     may = {
         name: {
             action.removeprefix("sqs:")
             for one in _statements(ROLES[name.capitalize()]["Properties"]["Policies"])
-            if one["Resource"] == {"Ref": "ReencryptQueueArn"}
+            if one["Resource"] == queue
             for action in as_list(one["Action"])
         }
         for name in NAMES
@@ -108,10 +110,10 @@ def test_work_on_jobs_is_asked_for_where_jobs_are_started_and_taken_where_it_is_
     takes = {"ReceiveMessage", "DeleteMessage", "GetQueueAttributes"}
     assert {name: actions for name, actions in may.items() if actions} == {
         "api": {"SendMessage"},
-        "reencrypt": {"SendMessage", *takes},
+        worker: {"SendMessage", *takes},
     }
     shared = [ROLES[name]["Properties"] for name in ("Platform", "ReadProjects", "WriteProjects")]
-    assert {"Ref": "ReencryptQueueArn"} not in [one["Resource"] for one in _statements(shared)]
+    assert queue not in [one["Resource"] for one in _statements(shared)]
 
 
 def test_the_kafka_source_gets_into_the_network_with_the_rights_of_its_function() -> None:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.conflict import Strategy
 
-from tests.support.garbage_model import PACKED, Line
+from tests.support.garbage import TENANT
+from tests.support.garbage_model import PACKED, Line, Session
 from tests.support.garbage_world import World
+from tests.support.steps import Steps
 
 X = PACKED[0]
 NEW = PACKED[1]
@@ -293,6 +296,68 @@ def a_commit_comes_between_search_and_suspicion(world: World) -> None:
     world.sweep()
 
 
+def content_moves_for_so_long_that_it_counts_as_garbage(world: World) -> None:
+    line = world.create()
+    world.put_all("a", line, {b"a": X, b"b": PACKED[1], b"c": PACKED[2]})
+    world.delete("a", line, b"b")
+    world.delete("a", line, b"c")
+    slow = world.collect(line, 1, stops=True)
+    slow.go_to("list")
+    slow.go_to("read_plan")
+    slow.go_to("read_plan")  # what is still in use of the pack is stored in one of its own
+    world.collect(line, 1)
+    world.finish(slow)
+    world.check_nothing_needed_goes()
+
+
+def _a_draft_is_taken_off(world: World, session: Session) -> None:
+    """As a client does that saves work which changes nothing: it asks for no working set."""
+    catalog, user = world.nodes["b"].context.catalog, LOCAL_PRINCIPAL.user
+    draft = catalog.view_session(TENANT, user, session.name).session.draft
+    assert catalog.drop_draft(TENANT, user, session.name, draft.commit)
+
+
+def _work_relies_on_a_draft_that_goes(world: World, again: Callable[[Session], Steps], call: str) -> None:
+    line = known_content(world)
+    session = world.open("a", line, 1)
+    world.write(session, b"b", NEW)
+    save = world.save(session, stops=True)
+    save.go_to("save_draft")
+    slow = world.collect(line, 1, stops=True)
+    slow.go_to("suspect")  # what the draft is about to refer to
+    world.finish(save)
+    slow.go_on()
+    world.write(session, b"c", b"more")
+    work = again(session)
+    work.go_to(call)
+    work.go_to(call)  # on the new epoch, at which the draft still refers to it
+    _a_draft_is_taken_off(world, session)
+    world.finish(slow)
+    world.finish(work)
+
+
+def a_save_relies_on_a_draft_that_goes(world: World) -> None:
+    _work_relies_on_a_draft_that_goes(world, lambda session: world.save(session, stops=True), "save_draft")
+
+
+def a_commit_relies_on_a_draft_that_goes(world: World) -> None:
+    _work_relies_on_a_draft_that_goes(world, lambda session: world.commit(session, stops=True), "publish_commit")
+
+
+def work_goes_on_from_a_draft_after_a_collection(world: World) -> None:
+    line = known_content(world)
+    session = world.open("a", line, 1)
+    world.write(session, b"b", NEW)
+    world.save(session)
+    world.delete("b", line, b"a")
+    remove_unreferenced(world, line)
+    before = world.keys()
+    world.write(session, b"c", b"more")
+    world.save(session)
+    assert not {key for key in world.keys() - before if "/packs/" in key}, "nothing of it has to be stored anew"
+    world.commit(session)
+
+
 Sequence = Callable[[World], None]
 SEQUENCES: list[Sequence] = [
     a_fork_is_made_between_search_and_suspicion,
@@ -313,6 +378,10 @@ SEQUENCES: list[Sequence] = [
     a_fork_holds_what_its_source_gave_up,
     a_collector_ends_with_suspicions,
     a_commit_comes_between_search_and_suspicion,
+    content_moves_for_so_long_that_it_counts_as_garbage,
+    a_save_relies_on_a_draft_that_goes,
+    a_commit_relies_on_a_draft_that_goes,
+    work_goes_on_from_a_draft_after_a_collection,
 ]
 
 

@@ -10,12 +10,14 @@ import pytest
 from manifold_common.adapters.memory.catalog import MemoryCatalog
 from manifold_common.adapters.memory.catalog.state import State
 from manifold_common.adapters.memory.catalog.tables import Project
+from manifold_common.domain.keys import KeyRecord
 from manifold_common.format.layout import project_prefix
 from manifold_common.ids import ProjectId, TenantId
-from manifold_common.ports.catalog import Condemned, Head, Holdings, Member, Publication
+from manifold_common.ports.catalog import Condemned, Head, Holdings, Member, Publication, Standing
 from manifold_common.services import renewal
 from manifold_common.services.collection.collector import Collector, Found
 from manifold_common.services.collection.reach import Reach
+from manifold_common.services.projects.edits import Edits, Stored
 
 Naive = Callable[[pytest.MonkeyPatch], None]
 
@@ -122,3 +124,38 @@ def nothing_is_pinned(patch: pytest.MonkeyPatch) -> None:
 
 def what_is_condemned_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Collector, "_condemn", lambda *_: set())
+
+
+def uploads_hold_nothing(patch: pytest.MonkeyPatch) -> None:
+    taken_without(patch, lambda held: replace(held, uploads=[], resumable=[]))
+
+
+def deleted_projects_hold_nothing(patch: pytest.MonkeyPatch) -> None:
+    def as_purged(held: Holdings) -> Holdings:
+        return replace(held, standing=Standing.PURGED) if held.standing is Standing.DELETED else held
+
+    taken_without(patch, as_purged)
+
+
+def backups_hold_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(State, "is_held", lambda *_: False)
+
+
+def encryption_ignores_the_epoch(patch: pytest.MonkeyPatch) -> None:
+    begin = MemoryCatalog.begin_epoch
+
+    def late(self: MemoryCatalog, key: KeyRecord, head: Head, **more: Any) -> bool:
+        now = self.state.projects[key.tenant, key.project]
+        more["removals"] = now.removals
+        return begin(self, key, head._replace(gc_epoch=now.row.head.gc_epoch), **more)
+
+    patch.setattr(MemoryCatalog, "begin_epoch", late)
+
+
+def an_upload_ignores_the_epoch(patch: pytest.MonkeyPatch) -> None:
+    write = Edits.write
+
+    def late(self: Edits, *args: Any, stored: Stored, **more: Any) -> Any:
+        return write(self, *args, stored=stored._replace(gc_epoch=None), **more)
+
+    patch.setattr(Edits, "write", late)

@@ -23,13 +23,15 @@ from manifold_common.domain.conflict import Strategy
 from manifold_common.errors import ManifoldError
 
 from tests.properties.naive_collectors import Naive, only_heads_are_marked
-from tests.support.garbage_model import CONTENTS, PACKED, PATHS, Foreseen, Line, Session
+from tests.support.garbage_model import CONTENTS, PACKED, PATHS, Foreseen, Line, Session, Upload
+from tests.support.garbage_nodes import PLAIN_NODE
 from tests.support.garbage_world import World
 from tests.support.manifold import settings_for
 
 SECONDS = float(os.environ.get("MANIFOLD_TEST_COLLECTION_SECONDS", "0"))
 
 NODES = st.sampled_from(["a", "b"])
+WRITERS = st.sampled_from(["a", "b", "a", "b", PLAIN_NODE])
 PATH = st.sampled_from(PATHS)
 CONTENT = st.sampled_from([*range(len(CONTENTS)), -1, -2, -3])
 """Which of CONTENTS."""
@@ -38,7 +40,8 @@ STOPS = st.booleans()
 FAIL_AT = st.sampled_from([0, 0, 0, 0, 1, 2, 3, 4, 6, 9])
 WHICH = st.integers(0, 5)
 CALLS = st.sampled_from([1, 2, 3, 5, 8, 12, 1000])
-MOST_PROJECTS, MOST_SESSIONS, MOST_STEPS = 4, 2, 4
+SHARES = st.sampled_from([0.4, 0.8, 1.0, 1.0])
+MOST_PROJECTS, MOST_SESSIONS, MOST_STEPS, MOST_UPLOADS, MOST_BACKUPS = 4, 2, 4, 2, 1
 
 
 class Collection(RuleBasedStateMachine):
@@ -56,19 +59,31 @@ class Collection(RuleBasedStateMachine):
         finally:
             self.world.close()
 
-    @initialize(newest=st.sampled_from([1, 1, 2]), data=CONTENT)
-    def begin(self, newest: int, data: int) -> None:
+    @initialize(newest=st.sampled_from([1, 1, 2]), data=CONTENT, node=WRITERS)
+    def begin(self, newest: int, data: int, node: str) -> None:
         self.newest = newest
-        line = self.world.create()
-        self.world.put("a", line, b"a", CONTENTS[data])
+        line = self.world.create(node)
+        self.world.put(node, line, b"a", CONTENTS[data])
+
+    def writer(self, node: str) -> str:
+        """Return a node. One that does not encrypt makes the project first, or there is none."""
+        return node if node in self.world.nodes else "a"
 
     def line(self, which: int) -> Line | None:
         alive = [line for line in self.world.lines if line.is_alive]
         return alive[which % len(alive)] if alive else None
 
     def session(self, which: int) -> Session | None:
-        idle = [one for one in self.world.sessions if one.is_open and not one.is_busy and not one.is_kept]
+        idle = [one for one in self.world.sessions if one.is_open and not one.is_busy and not one.is_left]
         return idle[which % len(idle)] if idle else None
+
+    def upload(self, which: int) -> Upload | None:
+        idle = [one for one in self.world.uploads if one.is_open and not one.is_busy and one.line.is_alive]
+        return idle[which % len(idle)] if idle else None
+
+    def stands(self, *names: str) -> bool:
+        """Tell whether work of one of these names is under way."""
+        return any(not one.done and one.name in names for one in self.world.steps)
 
     def may_stop(self, stops: bool) -> bool:
         return stops and sum(not one.done for one in self.world.steps) < MOST_STEPS
@@ -78,11 +93,12 @@ class Collection(RuleBasedStateMachine):
         self.world.check_nothing_needed_goes()
 
     @rule(
-        node=NODES, which=WHICH, path=PATH, data=CONTENT, strategy=STRATEGIES, stops=STOPS, fail_at=FAIL_AT
+        node=WRITERS, which=WHICH, path=PATH, data=CONTENT, strategy=STRATEGIES, stops=STOPS, fail_at=FAIL_AT
     )  # fmt: skip
     def put(self, node: str, which: int, path: bytes, data: int, strategy: Strategy, stops: bool, fail_at: int) -> None:
+        node, stops = self.writer(node), self.may_stop(stops)
         if (line := self.line(which)) is not None:
-            self.world.put(node, line, path, CONTENTS[data], strategy, stops=self.may_stop(stops), fail_at=fail_at)
+            self.world.put(node, line, path, CONTENTS[data], strategy, stops=stops, fail_at=fail_at)
 
     @rule(
         how=st.sampled_from(["delete", "delete", "move", "copy", "restore", "put all", "checkpoint"]),
@@ -127,7 +143,7 @@ class Collection(RuleBasedStateMachine):
 
     @rule(
         how=st.sampled_from(["nothing", "save", "save", "commit", "commit"]),
-        node=NODES, which=WHICH, back=WHICH, path=PATH, data=st.one_of(st.none(), CONTENT), strategy=STRATEGIES,
+        node=WRITERS, which=WHICH, back=WHICH, path=PATH, data=st.one_of(st.none(), CONTENT), strategy=STRATEGIES,
         stops=STOPS,
     )  # fmt: skip
     def work(
@@ -137,11 +153,11 @@ class Collection(RuleBasedStateMachine):
         """Change a file in a session, which may be a new one, and perhaps save or commit that."""
         session, line = self.session(which), self.line(which)
         if session is None and line is not None:
-            held = [one for one in self.world.sessions if one.is_open and not one.is_kept]
+            held = [one for one in self.world.sessions if one.is_open and not one.is_left]
             known = [*line.kept, line.head]
             if len(held) < MOST_SESSIONS:
-                session = self.world.open(node, line, known[-1 - back % len(known)])
-        if session is None:
+                session = self.world.open(self.writer(node), line, known[-1 - back % len(known)])
+        if session is None or not session.node:
             return
         self.world.write(session, path, None if data is None else CONTENTS[data])
         if how == "save":
@@ -161,6 +177,41 @@ class Collection(RuleBasedStateMachine):
         if held:
             self.world.end(held[which % len(held)], node)
 
+    @rule(how=st.sampled_from(["evict", "evict", "forget"]), which=WHICH, node=NODES)
+    def over(self, how: str, which: int, node: str) -> None:
+        """A session's time is over."""
+        if (session := self.session(which)) is None or not session.node:
+            return
+        if how == "evict":
+            self.world.evict(session)
+        else:
+            self.world.forget_session(node, session)
+
+    # --- uploads ------------------------------------------------------------------------------------------------------
+
+    @rule(
+        how=st.sampled_from(["part", "part", "part", "part", "plan", "plan", "end"]),
+        node=WRITERS, which=WHICH, path=PATH, data=CONTENT, share=SHARES, stops=STOPS, fail_at=FAIL_AT,
+    )  # fmt: skip
+    def store(
+        self, how: str, node: str, which: int, path: bytes, data: int, share: float, stops: bool, fail_at: int
+    ) -> None:
+        """Send a part of a file, which may be a new one; end that; or have a client store one by itself."""
+        line, upload, stops = self.line(which), self.upload(which), self.may_stop(stops)
+        if self.stands("upkeep") or line is None:
+            return
+        if how == "plan":
+            if line.head:
+                self.world.store_by_plan("b", line, path, CONTENTS[data], publish=share == 1, stops=stops)
+        elif how == "end":
+            if upload is not None:
+                self.world.end_upload("b", upload)
+        else:
+            if upload is None and sum(one.is_open for one in self.world.uploads) < MOST_UPLOADS:
+                upload = self.world.begin_upload(self.writer(node), line, path, CONTENTS[data])
+            if upload is not None and not upload.is_left:
+                self.world.send(self.writer(node), upload, share, stops=stops, fail_at=fail_at)
+
     # --- collection ---------------------------------------------------------------------------------------------------
 
     @rule(which=WHICH, stops=STOPS, fail_at=FAIL_AT)
@@ -168,9 +219,27 @@ class Collection(RuleBasedStateMachine):
         line = self.world.lines[which % len(self.world.lines)]
         self.world.collect(line, self.newest, stops=self.may_stop(stops), fail_at=fail_at)
 
-    @rule(stops=STOPS, fail_at=FAIL_AT)
-    def sweep(self, stops: bool, fail_at: int) -> None:
-        self.world.sweep(stops=self.may_stop(stops), fail_at=fail_at)
+    @rule(how=st.sampled_from(["condemned", "condemned", "uploads", "purge"]), stops=STOPS, fail_at=FAIL_AT)
+    def sweep(self, how: str, stops: bool, fail_at: int) -> None:
+        stops = self.may_stop(stops)
+        if how == "condemned":
+            self.world.sweep(stops=stops, fail_at=fail_at)
+        elif how == "purge":
+            self.world.purge(stops=stops)
+        elif not self.stands("send", "plan"):
+            self.world.sweep_uploads(stops=stops, fail_at=fail_at)
+
+    @rule(how=st.sampled_from(["undelete", "undelete", "declare", "release", "repair"]), node=NODES, which=WHICH)
+    def bring_back(self, how: str, node: str, which: int) -> None:
+        world, line, deleted = self.world, self.line(which), [one for one in self.world.lines if not one.is_alive]
+        if how == "undelete" and deleted:
+            world.undelete(node, deleted[which % len(deleted)])
+        elif how == "declare" and len(world.backups) < MOST_BACKUPS:
+            world.declare()
+        elif how == "release" and world.backups:
+            world.release(world.backups[which % len(world.backups)])
+        elif how == "repair" and line is not None and line.head:
+            world.repair(node, line, which)
 
     @rule(which=WHICH, calls=CALLS)
     def go_on(self, which: int, calls: int) -> None:

@@ -23,20 +23,36 @@ from tests.properties.collection_sequences import (
     a_restore_is_ready,
     a_session_and_a_tag_stand_on_old_generations,
     an_edit_is_ready,
+    content_moves_for_so_long_that_it_counts_as_garbage,
     dropped_work_is_about_to_be_kept,
     run,
+)
+from tests.properties.more_collection_sequences import (
+    MORE_SEQUENCES,
+    a_backup_is_declared,
+    a_client_stores_a_file_by_plan,
+    a_deleted_project_comes_back,
+    a_file_in_parts_waits,
+    a_project_begins_to_be_encrypted,
+    a_whole_file_of_known_content_is_sent,
+    the_rest_of_a_file_of_known_content_is_sent,
 )
 from tests.properties.naive_collectors import (
     Naive,
     a_commit_ignores_the_epoch,
     all_else_ignores_the_epoch,
+    an_upload_ignores_the_epoch,
+    backups_hold_nothing,
+    deleted_projects_hold_nothing,
     drafts_hold_nothing,
+    encryption_ignores_the_epoch,
     forks_are_not_looked_at,
     no_epoch_moves,
     nothing_is_looked_for_again,
     nothing_is_pinned,
     only_heads_are_marked,
     references_may_have_gone,
+    uploads_hold_nothing,
     what_is_condemned_stays,
     what_is_suspected_goes,
     whoever_comes_late_looks_for_nothing,
@@ -44,7 +60,7 @@ from tests.properties.naive_collectors import (
 from tests.support.garbage_world import World
 
 
-@pytest.mark.parametrize("sequence", SEQUENCES, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("sequence", [*SEQUENCES, *MORE_SEQUENCES], ids=lambda one: one.__name__)
 def test_what_could_go_wrong_ends_well(sequence: Sequence) -> None:
     run(sequence, World())
 
@@ -117,6 +133,14 @@ FOUND_OUT: list[tuple[Naive, Sequence]] = [
     (only_heads_are_marked, a_session_and_a_tag_stand_on_old_generations),
     (nothing_is_pinned, a_session_and_a_tag_stand_on_old_generations),
     (what_is_condemned_stays, an_edit_is_ready),
+    (all_else_ignores_the_epoch, content_moves_for_so_long_that_it_counts_as_garbage),
+    (an_upload_ignores_the_epoch, a_whole_file_of_known_content_is_sent),
+    (an_upload_ignores_the_epoch, the_rest_of_a_file_of_known_content_is_sent),
+    (uploads_hold_nothing, a_file_in_parts_waits),
+    (uploads_hold_nothing, a_client_stores_a_file_by_plan),
+    (deleted_projects_hold_nothing, a_deleted_project_comes_back),
+    (backups_hold_nothing, a_backup_is_declared),
+    (encryption_ignores_the_epoch, a_project_begins_to_be_encrypted),
 ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
+from manifold_common.engine.tree_log import key_of_checkpoint
 from manifold_common.ids import Generation, ProjectId, parse_tag_name
 from manifold_common.ports.object_store import ObjectStore
 from manifold_common.shapes.verification import Damage, VerifyReport
@@ -45,9 +46,7 @@ class Place:
 
     def flip(self, *whats: str) -> None:
         for what in whats:
-            data = bytearray(self.get(what))
-            data[len(data) // 2] ^= 0x10
-            self.store.put(self.objects.get(what, what), data)
+            flip(self.manifold, self.objects.get(what, what))
 
     def verify(self, project: ProjectId | None = None, sample: float | None = 100) -> VerifyReport:
         return self.manifold.verify.run(LOCAL_PRINCIPAL, project or self.project, sample=sample)
@@ -100,3 +99,25 @@ def empty_cache(manifold: Manifold) -> None:
     folder = manifold.context.objects._cache._folder
     shutil.rmtree(folder)
     os.mkdir(folder)
+
+
+def objects_of(manifold: Manifold, project: ProjectId, kind: str) -> set[str]:
+    """Return the names of what a project has stored, of one kind."""
+    prefix = f"t/{LOCAL_PRINCIPAL.tenant}/p/{project}/{kind}/"
+    return {one.key for one in manifold.context.store.list("") if one.key.startswith(prefix)}
+
+
+def flip(manifold: Manifold, key: str, at: int | None = None) -> None:
+    """Damage a byte of an object; ``None``: the one in the middle."""
+    data = bytearray(manifold.context.store.get(key, max_bytes=1 << 30))
+    data[len(data) // 2 if at is None else at] ^= 0x10
+    manifold.context.store.put(key, data)
+
+
+def write_checkpoint(manifold: Manifold, project: ProjectId, generation: Generation) -> str:
+    """Write one of a generation; return its name."""
+    tenant, context = LOCAL_PRINCIPAL.tenant, manifold.context
+    snapshot = context.log.load(tenant, project, generation)
+    row = context.writer.write_checkpoint(snapshot)
+    context.catalog.add_checkpoint(tenant, project, row, gc_epoch=snapshot.head.gc_epoch)
+    return key_of_checkpoint(tenant, project, row)

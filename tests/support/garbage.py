@@ -17,11 +17,13 @@ from manifold_common.services.collection.retention import Retention
 TENANT = LOCAL_PRINCIPAL.tenant
 
 
-def collector(manifold: Manifold, *, generations: int = 0, days: int = 0, percent: int = 50) -> Collector:
-    """Return a collector to which everything is old."""
+def collector(
+    manifold: Manifold, *, generations: int = 0, days: int = 0, percent: int = 50, grace: float = -60.0
+) -> Collector:
+    """Return a collector to which every generation is old, and what was stored more than ``grace`` seconds ago."""
     rules = Rules(generations, days, timedelta(seconds=-60))
     context = manifold.context
-    return Collector(context, Retention(context, rules), Compaction(context, percent), -60.0)
+    return Collector(context, Retention(context, rules), Compaction(context, percent), grace)
 
 
 def collect(manifold: Manifold, project: ProjectId, *, generations: int = 0) -> bool:

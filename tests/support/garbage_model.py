@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from manifold_common.domain.conflict import Strategy
-from manifold_common.ids import ProjectId, SessionId
+from manifold_common.ids import ProjectId, SessionId, UploadId
 
 Files = dict[bytes, bytes]
 Change = dict[bytes, bytes | None]
@@ -32,6 +32,7 @@ class Line:
     removed: set[int] = field(default_factory=set)
     tags: dict[str, int] = field(default_factory=dict)
     is_alive: bool = True
+    is_purged: bool = False
 
     @property
     def head(self) -> int:
@@ -56,7 +57,11 @@ class Session:
     is_busy: bool = False
     is_open: bool = True
     is_kept: bool = False
-    """It holds what a strategy has dropped, and is worked on by nobody."""
+    """It holds what a strategy has dropped."""
+    is_left: bool = False
+    """Nobody works on it any more."""
+    is_asleep: bool = False
+    """It holds saved work, and its project is deleted."""
 
     @property
     def changes(self) -> Change:
@@ -65,6 +70,29 @@ class Session:
     @property
     def is_saved(self) -> bool:
         return self.draft == (self.base, self.files) if self.changes else self.draft is None
+
+
+@dataclass
+class Upload:
+    """A file that comes in parts."""
+
+    line: Line
+    id: UploadId
+    path: bytes
+    data: bytes
+    is_plain: bool = False
+    """It cannot go on once the project is encrypted."""
+    is_busy: bool = False
+    is_open: bool = True
+    is_left: bool = False
+    """Nobody goes on with it: whoever was sending it died and holds it for a while, or it may have been swept."""
+
+
+@dataclass
+class Backup:
+    name: str
+    needed: set[str]
+    """Keys of what the catalog referred to when it was declared."""
 
 
 @dataclass

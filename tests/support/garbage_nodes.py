@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +21,57 @@ from manifold_common.adapters.memory.object_store import MemoryObjectStore
 from manifold_common.adapters.system.clock import SystemClock, SystemRandomness
 from manifold_common.bootstrap import Manifold, assemble
 from manifold_common.domain.conflict import Strategy
+from manifold_common.engine.data_keys import ProjectKeys
 from manifold_common.engine.pack_writer import PackWriter
 from manifold_common.errors import (
     AlreadyExists,
     CommitConflict,
     ContentCollected,
+    CorruptObject,
+    KeyUnavailable,
     NotFound,
     SessionMoved,
     StoreUnavailable,
 )
 from manifold_common.ids import Generation, ProjectId, SessionId
 from manifold_common.ports.catalog import Catalog
-from manifold_common.ports.clock import Randomness
+from manifold_common.ports.clock import Clock, Randomness
+from manifold_common.ports.object_links import Link
 from manifold_common.ports.object_store import ObjectStore
 
 from tests.support.faulty_store import Crash, Fault, FaultyStore
+from tests.support.garbage import TENANT
 from tests.support.garbage_model import (
     INLINE_BYTES,
+    Backup,
     Doing,
     Line,
     Session,
+    Upload,
     applied,
 )
 from tests.support.manifold import RAM, settings_for
 from tests.support.reachability import Reachability
-from tests.support.steps import Steps, Stops
+from tests.support.steps import Steps, Stops, holding_others_up
 
 _TO_THE_END = 1_000_000
-_GONE = (CommitConflict, ContentCollected, NotFound, AlreadyExists, SessionMoved)
+PLAIN_NODE = "plain"
+"""Of a deployment that does not encrypt new projects."""
+_REMOVES = ("sweep", "upkeep")
+"""Work that removes objects."""
+_CHECKPOINTS = {"PROJECTS_MAINTENANCE_CHECKPOINT_COMMITS": "2"}
+_GONE = (CommitConflict, ContentCollected, NotFound, AlreadyExists, SessionMoved, KeyUnavailable)
 """What work may end with when something else has come between."""
+
+
+class NamedLinks:
+    """Implements ObjectLinks. Clients here have the store itself."""
+
+    def to_read(self, keys: Sequence[str], *, seconds: int) -> list[str]:
+        return list(keys)
+
+    def to_create(self, key: str, size: int, *, seconds: int) -> Link:
+        return Link(key, {"Content-Length": str(size)})
 
 
 class Nodes:
@@ -71,6 +93,8 @@ class Nodes:
         self.nodes: dict[str, Manifold] = {}
         self.lines: list[Line] = []
         self.sessions: list[Session] = []
+        self.uploads: list[Upload] = []
+        self.backups: list[Backup] = []
         self.steps: list[Steps] = []
         self.doing: dict[int, Doing] = {}
         self.retained: dict[int, int] = {}
@@ -93,18 +117,26 @@ class Nodes:
         shutil.rmtree(self.folder)
         PackWriter.finish.__defaults__ = self._inline
 
-    def build(self, name: str, *, is_watched: bool = True) -> Manifold:
+    def build(self, name: str, *, is_watched: bool = True, clock: Clock | None = None, **variables: str) -> Manifold:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         store = self.stores[name] = FaultyStore(self.store)
         made = self.nodes[name] = assemble(
-            settings_for(folder, folder / "ram", PROJECTS_MAINTENANCE_CHECKPOINT_COMMITS="2", **self.variables),
+            settings_for(folder, folder / "ram", **{**_CHECKPOINTS, **self.variables, **variables}),
             catalog=Stops(self.catalog, self.seen) if is_watched else self.catalog,
             store=Stops(store) if is_watched else store,  # type: ignore[arg-type]
             providers={"file": FileKeyProvider(self.folder / "keystore", clock=self.clock, randomness=self.randomness)},
-            clock=self.clock,
+            clock=clock or self.clock,
             randomness=self.randomness,
+            links=NamedLinks(),
         )
+        begin = made.context.keys.begin
+
+        def begin_alone(keys: ProjectKeys) -> None:
+            with holding_others_up():
+                begin(keys)
+
+        made.context.keys.begin = begin_alone
         return made
 
     def new_name(self, kind: str) -> str:
@@ -151,13 +183,23 @@ class Nodes:
         elif call == "open_session" and args[0].draft is not None:  # what a strategy has dropped
             line = self.line(args[0].project)
             base = args[0].base_generation
-            kept = Session(args[0].session, line, "", base, dict(line.history[base]), base, (base, {}), is_kept=True)
+            before = dict(line.history[base])
+            kept = Session(args[0].session, line, "", base, before, base, (base, {}), is_kept=True, is_left=True)
             self.sessions.append(kept)
         elif call == "close_session":
             if (session := self.session(args[2])) is not None:
                 session.is_open = False
+        elif call == "end_session" and answer:
+            if (session := self.session(args[0].session)) is not None:
+                session.is_open = False
+        elif call == "move_session":
+            if (session := self.session(args[2])) is not None:
+                session.pinned = self.catalog.view_session(*args[:3]).session.base_generation
         elif call == "remove_generations" and answer:
             self.removed(self.line(args[1]), args[2])
+        elif call == "purge_projects":
+            for line in self.lines:
+                line.is_purged |= (TENANT, line.project) in answer
 
     def published(self, line: Line, generation: int, doing: Doing, name: SessionId | None) -> None:
         assert generation == line.head + 1
@@ -228,16 +270,25 @@ class Nodes:
         self.go_on(steps, 1 if stops else _TO_THE_END)
         return steps
 
+    def let_pass(self, node: str, me: Steps | None = None) -> None:
+        """Have other work of a node go on, where it would hold up what comes next."""
+        for one in self.steps:
+            while one is not me and one.node == node and one.holds_others_up:
+                self.go_on(one, 1)
+
     def at_once(self, node: str) -> None:
         """Something is about to be done from first to last, on a node whose store fails no more."""
+        self.let_pass(node)
         for one in self.steps:
             one.was_cut_in = True
         self.stores[node].revive()
         self.failing.discard(node)
 
     def go_on(self, steps: Steps, calls: int) -> None:
+        self.let_pass(steps.node, steps)
         for one in self.steps:
             one.was_cut_in |= one is not steps
+            one.was_swept |= one is not steps and steps.name in _REMOVES
         before = set(self.failing)
         steps.go_on(calls)
         for one in self.steps:
@@ -258,7 +309,9 @@ class Nodes:
         error = steps.error
         if not steps.done or error is None or isinstance(error, Crash):
             return
-        if steps.was_cut_in and isinstance(error, _GONE):
+        if (steps.was_cut_in or steps.node == PLAIN_NODE) and isinstance(error, _GONE):
+            return  # a node that does not encrypt learns by this that the project is encrypted by now
+        if steps.was_swept and isinstance(error, CorruptObject):
             return
         if isinstance(error, StoreUnavailable) and steps.may_fail:
             return

@@ -36,17 +36,20 @@ from tests.support.garbage_model import (
     between,
     mtime_ns,
 )
-from tests.support.garbage_nodes import Nodes
+from tests.support.garbage_nodes import PLAIN_NODE
+from tests.support.garbage_upkeep import Upkeep
 from tests.support.steps import Steps
 from tests.support.work import look, new_project, reader
 
 _MOST_ROUNDS = 8
 
 
-class World(Nodes):
+class World(Upkeep):
     # --- projects -----------------------------------------------------------------------------------------------------
 
     def create(self, node: str = "a") -> Line:
+        if node == PLAIN_NODE and node not in self.nodes:
+            self.build(node, PROJECTS_ENCRYPT="false")
         line = Line(new_project(self.nodes[node], self.new_name("p")))
         self.lines.append(line)
         return line
@@ -112,15 +115,6 @@ class World(Nodes):
     def untag(self, node: str, line: Line, name: str) -> None:
         self.nodes[node].tags.remove(LOCAL_PRINCIPAL, line.project, TagName(name))
         del line.tags[name]
-
-    def drop(self, node: str, line: Line) -> None:
-        """Delete a project."""
-        self.at_once(node)
-        self.nodes[node].projects.delete(LOCAL_PRINCIPAL, line.project)
-        line.is_alive = False
-        for session in self.sessions:
-            if session.line is line:
-                session.is_open = False
 
     def checkpoint(self, node: str, line: Line, *, stops: bool = False) -> Steps:
         manifold = self.nodes[node]
@@ -229,11 +223,11 @@ class World(Nodes):
 
     # --- what must hold -----------------------------------------------------------------------------------------------
 
-    def keys(self) -> set[str]:
-        return {one.key for line in self.lines for one in self.store.list(project_prefix(TENANT, line.project))}
-
     def needed(self) -> set[str]:
         return set().union(*(self.reachability.needed(TENANT, line.project) for line in self.lines))
+
+    def reserved(self) -> set[str]:
+        return set().union(*(self.reachability.reserved(TENANT, line.project) for line in self.lines))
 
     def condemned(self) -> set[str]:
         held = {line.project: self.catalog.holdings(TENANT, line.project).listed for line in self.lines}
@@ -242,7 +236,10 @@ class World(Nodes):
     def check_nothing_needed_goes(self) -> None:
         needed = self.needed()
         assert needed <= self.keys(), ("removed", sorted(needed - self.keys()))
-        assert not needed & self.condemned(), ("condemned", sorted(needed & self.condemned()))
+        for backup in self.backups:
+            assert backup.needed <= self.keys(), ("a backup needs", sorted(backup.needed - self.keys()))
+        held = needed | self.reserved()
+        assert not held & self.condemned(), ("condemned", sorted(held & self.condemned()))
 
     def check_everything_reads(self) -> None:
         """Every kept generation reads byte for byte on a node that has nothing; others say that they were removed."""
@@ -281,6 +278,9 @@ class World(Nodes):
             self.finish(steps)
         self.check_nothing_needed_goes()
         self.check_everything_reads()
+        self.sweep_uploads()
+        for backup in list(self.backups):
+            self.release(backup)
         for _ in range(_MOST_ROUNDS):
             self.sweep()
             leaders = {self.catalog.family_of(TENANT, line.project): line for line in self.lines}
@@ -294,8 +294,10 @@ class World(Nodes):
             if line.is_alive:
                 newest = range(max(1, line.head - generations + 1), line.head + 1)
                 assert set(line.kept) == (self.pinned(line) - {0}) | set(newest)
+            assert not line.is_purged or not self.catalog.holdings(TENANT, line.project).commits
         self.check_everything_reads()
-        assert self.keys() == self.needed()
+        assert self.keys() == self.needed(), sorted(self.keys() ^ self.needed())
+        assert not self.reserved()
         assert not self.condemned()
 
 

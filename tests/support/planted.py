@@ -68,6 +68,7 @@ def misplaced() -> dict[str, str]:
         "AWS_ENDPOINT_URL": with_user,
         "FUNCTIONS_NUDGE_QUEUE_URL": with_user,
         "FUNCTIONS_REENCRYPT_QUEUE_URL": with_user,
+        "FUNCTIONS_MAINTENANCE_QUEUE_URL": with_user,
         "SERVER_PUBLIC_URL": with_token,
         "AUTH_ISSUER_URL": with_user,
         "DATABASE_URL": f"mysql://user:{MARK}@{NOBODY}/db",

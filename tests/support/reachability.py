@@ -13,8 +13,9 @@ from manifold_common.format.layout import (
     pack_key,
     wrapped_key_key,
 )
-from manifold_common.ids import PLAIN, ProjectId, TenantId
+from manifold_common.ids import ProjectId, TenantId
 from manifold_common.ports.catalog import Standing
+from manifold_common.services.resumable.records import Records
 
 
 class Reachability:
@@ -24,8 +25,11 @@ class Reachability:
         self._context = manifold.context
         self._refers: dict[str, set[str]] = {}
 
-    def needed(self, tenant: TenantId, project: ProjectId) -> set[str]:
+    def needed(self, tenant: TenantId, project: ProjectId, *, uploads: bool = True) -> set[str]:
         """Return the keys of all objects without which something of a project could not be read.
+
+        Args:
+            uploads: also what has arrived of files that come in parts.
 
         Fails where one of these cannot be read now.
         """
@@ -43,11 +47,23 @@ class Reachability:
         for checkpoint in held.checkpoints:
             name = checkpoint_name(checkpoint.commit, checkpoint.object_id)
             key = checkpoint_key(tenant, project, checkpoint.generation, name)
-            counts = checkpoint.dek != PLAIN or not keys.distrusts_plain
+            counts = keys.trusts(checkpoint.dek)
             if key not in self._refers and counts:
                 places = log.read_checkpoint(tenant, project, checkpoint, keys).places
                 self._refers[key] = {place.block.container.seal().key for place in places.values()}
             found |= {key, *(self._refers[key] if counts else ())}
+        for resumable, parts in held.resumable if uploads else ():
+            if resumable.stage == "open" and keys.trusts(resumable.dek):
+                records = Records(self._context, tenant, project, resumable.upload, keys)
+                tail = records.progress(resumable).tail
+                placed = [*records.chunks(parts), *(records.placed(tail) if tail else ())]
+                found |= {one.place.block.container.seal().key for one in placed}
+        return found
+
+    def reserved(self, tenant: TenantId, project: ProjectId) -> set[str]:
+        """Return the keys that uploads have been given. Whether there are such objects depends on how far each is."""
+        held = self._context.catalog.holdings(tenant, project)
+        found = set()
         for upload in held.uploads:
             is_draft = upload.kind == "draft"
             found.add(

@@ -7,8 +7,8 @@ outcome, and can be tried again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from tests.support.faulty_store import Crash
@@ -22,7 +22,9 @@ class Steps:
     Attributes:
         at: the call that it is about to make. ``None``: it has not begun, or is done.
         was_cut_in: something else ran while it stood between two calls.
+        was_swept: objects were removed meanwhile, without the grace that whoever reads has.
         may_fail: a server that it needs fails.
+        holds_others_up: others of its node wait for a lock that it has.
         error: what it has raised, if it is done.
     """
 
@@ -30,7 +32,7 @@ class Steps:
         self.name, self.node = name, node
         self.at: str | None = None
         self.done = False
-        self.was_cut_in = self.may_fail = False
+        self.was_cut_in = self.was_swept = self.may_fail = self.holds_others_up = False
         self.result: Any = None
         self.error: BaseException | None = None
         self._work = work
@@ -89,6 +91,19 @@ class _Stepped(threading.local):
 
 
 _STEPPED = _Stepped()
+
+
+@contextmanager
+def holding_others_up() -> Iterator[None]:
+    """Stepped work has a lock of its process within."""
+    steps = _STEPPED.steps
+    if steps is not None:
+        steps.holds_others_up = True
+    try:
+        yield
+    finally:
+        if steps is not None:
+            steps.holds_others_up = False
 
 
 class Stops:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from manifold_common.domain.garbage import Rules, to_remove
 from manifold_common.errors import ConfigError
+from manifold_common.ids import Generation
 from manifold_common.settings import S3, Projects, Setting, Settings, describe_settings, load_settings
+from manifold_common.settings.fields import Section
+from manifold_common.settings.fields import setting as declared
 from pydantic import ValidationError
 
 from tests.support.settings import sample
@@ -414,3 +419,33 @@ def test_what_the_program_decides_counts_more_than_every_other_source(tmp_path: 
     )
     assert (settings.projects.backend, settings.projects.s3.bucket) == ("s3", "from-a-variable")
     assert settings.sources["projects.backend"] == "the program"
+
+
+# --- spans of time --------------------------------------------------------------------------------------------------
+
+_UNITS = {"seconds": 1, "hours": 3600, "days": 86_400}
+SPANS = [setting for setting in describe_settings() if setting.path[-1].rpartition("_")[2] in _UNITS]
+
+
+@pytest.mark.parametrize("setting", SPANS, ids=lambda setting: setting.key)
+def test_a_span_of_time_that_no_clock_bears_is_refused_by_its_name(load: Load, setting: Setting) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(**{setting.env[0]: "99999999999"})
+    (problem,) = caught.value.details["problems"]
+    assert problem["key"] == setting.key and "at most" in problem["message"]
+
+
+def test_the_longest_span_of_each_setting_can_be_reckoned_with(load: Load) -> None:
+    assert len(SPANS) > 30
+    now = datetime.now(UTC)
+    for setting in SPANS:
+        longest = float(setting.limits.rpartition("at most ")[2]) * _UNITS[setting.path[-1].rpartition("_")[2]]
+        assert now - timedelta(seconds=longest) < now < now + timedelta(seconds=longest), setting.key
+    settings = load(PROJECTS_MAINTENANCE_GARBAGE_GRACE_SECONDS=str(100 * 365 * 86_400))
+    rules = Rules(1, 0, timedelta(seconds=settings.projects.maintenance.garbage_grace_seconds))
+    assert to_remove([(Generation(1), now), (Generation(2), now)], (), now, rules) == []
+
+
+def test_a_span_of_time_without_a_maximum_cannot_be_declared() -> None:
+    with pytest.raises(TypeError, match=r"Endless\.kept_days is a span of time"):
+        type("Endless", (Section,), {"__annotations__": {"kept_days": int}, "kept_days": declared(1, "?", ge=0)})

@@ -33,7 +33,8 @@ SECRET = "hunter2"
         (b'{"hunter2 x": 1}', "(a name that no field has)", "no such field"),
         (b'{"message": "hunter2"}', "changes", "it is missing"),
         (b'{"changes": [{"op": "put", "path":"a","content_base64": "hunter2"}]}', "changes[0].content_base64", "64"),
-        (b'{"changes": [{"op": "put", "path": "a", "text": "hunter2\\udc00"}]}', "", "not Unicode"),
+        (b'{"changes": [{"op": "put", "path": "a", "text": "hunter2\\udc00"}]}', "changes[0].text", "not Unicode"),
+        (b'{"changes": [{"op": "put", "path": "a", "hunter2\\ud800": 1}]}', "changes[0]", "not Unicode"),
         (b'{"changes": [{"op": "mkdir", "path": "a"}], "provenance": {"hunter2": 1e999}}', "provenance[...]", "range"),
         (b'{"changes": [{"op": "mkdir", "path": "a"}], "provenance": {"a": NaN}}', "", "not JSON"),
         (b'{"changes": [{"op": "mkdir", "path": "a"}], "mode": "hunter2"}', "mode", "no such field"),
@@ -46,6 +47,13 @@ def test_what_does_not_fit_is_refused_with_its_place_and_not_its_content(body: b
     assert caught.value.details["field"] == field
     assert told in caught.value.message
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("depth", range(800, 1000, 10))
+def test_text_that_is_none_is_refused_at_any_depth(depth: int) -> None:
+    body = b'{"provenance": {"a":' + b"[" * depth + b'"hunter2\\ud800"' + b"]" * depth + b"}}"
+    with pytest.raises(InvalidInput, match=r"not Unicode|is not JSON"):
+        READING.json(COMMIT, body)
 
 
 def test_parsed_json_is_read_like_its_bytes() -> None:

@@ -10,9 +10,11 @@ from manifold_common.services.projects.edits import MakeFolder, Move
 from manifold_common.shapes.base import seen_of
 from manifold_common.shapes.changes import Edited, MovePaths, NewCommit, NewFolder, Restore
 from manifold_common.shapes.intent import Intent
+from manifold_common.shapes.jobs import Job
 
 from functions.api.caller import Caller, ProjectRef
 from functions.api.conditions import expected_by
+from functions.api.prefer import BEGUN, accepted, begun_before, prefers_async
 from functions.api.problem import responses
 from functions.api.request_names import named_request
 from functions.api.shaped import Router, also
@@ -77,13 +79,24 @@ def commit_changes(
     return done
 
 
-@router.post("/restore", responses=responses(404, 409, 412, 422))
-def restore(request: Request, response: Response, caller: Caller, project: ProjectRef, body: Restore) -> Edited:
-    """Make a new generation in which everything, or some paths, are as they were. Nothing is lost by it."""
+@router.post("/restore", responses={**also(202, Job, BEGUN), **responses(404, 409, 412, 422)})
+def restore(
+    request: Request, response: Response, caller: Caller, project: ProjectRef, body: Restore
+) -> Edited | Response:
+    """Make a new generation in which everything, or some paths, are as they were. Nothing is lost by it.
+
+    With `Prefer: respond-async` a job does it.
+    """
     found, named = caller.project(project), named_request(request, caller)
+    before = begun_before(request.headers, caller, found.id, named)
+    if before is not None:
+        return before
     expected = expected_by(caller, request.headers, found, seen_of(body.expected_generation), named=named)
     intent = body.intent(expected, named)
     paths = [path.exact for path in body.paths]
+    deferred = caller.manifold.deferred
+    if prefers_async(request.headers) and not deferred.is_done(caller.principal, found.id, named):
+        return accepted(deferred.restore(caller.principal, found.id, body.generation, paths, intent))
     done = caller.manifold.edits.restore(caller.principal, found.id, body.generation, paths, intent)
     tell_edits(response, done)
     return done

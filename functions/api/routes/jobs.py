@@ -7,7 +7,7 @@ from typing import Annotated
 
 import anyio
 import msgspec
-from fastapi import Path, Query, Request, Response
+from fastapi import Query, Request, Response
 from manifold_common.domain.access import Principal
 from manifold_common.domain.api_address import API
 from manifold_common.domain.job import RETRIED_IN, ItemState, JobFilter, JobPlace, JobState, SeenJob
@@ -17,7 +17,7 @@ from manifold_common.shapes.cursors import Content, Cursors
 from manifold_common.shapes.jobs import KIND_PATTERN, Job, JobItemPage, JobPage, StartJob
 from msgspec import Meta
 
-from functions.api.caller import Call, Caller
+from functions.api.caller import Call, Caller, JobRef
 from functions.api.conditions import Conditions, check_job, check_new, check_read, creates_only, target_of
 from functions.api.paging import DEFAULT_PAGE, After, Limit, page_of
 from functions.api.presence import LONGEST_WAIT_SECONDS, awaited
@@ -30,7 +30,6 @@ router = Router(prefix=f"{API}/jobs", tags=["jobs"])
 _CURSORS = Cursors("jobs", msgspec.msgpack.Decoder(Content[tuple[Moment, JobId]]))
 _ITEM_CURSORS = Cursors("job items", msgspec.msgpack.Decoder(Content[Annotated[int, Meta(ge=1, le=2**53 - 1)]]))
 
-JobRef = Annotated[str, Path(description="Id of a job.", examples=["k5q2m7w3x4y5z6a7b2c3d4e5f4"])]
 Wait = Annotated[
     int,
     Query(

@@ -389,7 +389,8 @@ class CorruptObject(ManifoldError):
         super().__init__(
             f"object {object_name} is damaged: {reason}",
             hint=hint
-            or "run 'manifold verify PROJECT --read-data' to see what is affected; restore the object from a backup",
+            or "'manifold verify PROJECT --read-data' shows what is affected; with --repair, it brings back what this "
+            "machine's cache, the project or its forks still have. Else restore the object from a backup",
             object=object_name,
             reason=reason,
             **details,

@@ -52,9 +52,9 @@ def release(call: Call, names: Annotated[list[str], typer.Argument(metavar="NAME
     from manifold_local.cli.documents import BackupsReleased
 
     with call.manifold() as manifold:
-        for name in names:
-            manifold.backups.release(name)
-    call.answer(BackupsReleased(released=names), lambda: print_line(f"released {plural(len(names), 'backup')}"))
+        manifold.backups.release(names)
+    released = list(dict.fromkeys(names))
+    call.answer(BackupsReleased(released=released), lambda: print_line(f"released {plural(len(released), 'backup')}"))
 
 
 def add_to(app: typer.Typer) -> None:

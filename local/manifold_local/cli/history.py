@@ -35,6 +35,7 @@ from manifold_local.cli.call import Call, command, project_path
 from manifold_local.cli.completion import complete_session
 from manifold_local.cli.conflicts import say_decided
 from manifold_local.cli.exit_codes import DIFFERENT
+from manifold_local.cli.job_views import print_job
 from manifold_local.cli.output import (
     human_bytes,
     human_time_ns,
@@ -251,6 +252,9 @@ def restore(
     expect: ExpectOption = None,
     strategy: StrategyOption = Strategy.FAIL,
     provenance: ProvenanceOption = None,
+    background: Annotated[
+        bool, typer.Option("--background", help="Have a job do it (manifold jobs), and do not wait for it.")
+    ] = False,
 ) -> None:
     """Bring back what an earlier generation had.
 
@@ -265,6 +269,14 @@ def restore(
         strategy=strategy,
     )
     names = [project_path(path) for path in paths or ()]
+    if background:
+        with call.manifold() as manifold:
+            found = manifold.projects.resolve(call.principal, project)
+            begun = manifold.deferred.restore(call.principal, found.id, generation, names, intent)
+        call.answer(begun, lambda: print_job(begun))
+        call.note(f"{call.command('jobs', 'watch', begun.id)}   follows it; a running host works on it")
+        call.note(f"{call.command('jobs', 'result', begun.id)}   says what came of it, when it is done")
+        return
     with call.backend() as backend:
         known = backend.project(project)
         wanted = backend.generation(known.id, generation)
@@ -321,4 +333,4 @@ def add_to(app: typer.Typer) -> None:
     command(app, "diff", changes=False, answers="DiffPage")(diff)
     command(app, "ls", changes=False, answers="TreePage")(list_folder)
     command(app, "cat", changes=False, answers="FileFacts")(cat)
-    command(app, "restore", changes=True, answers="Edited")(restore)
+    command(app, "restore", changes=True, answers=("Edited", "Job"))(restore)

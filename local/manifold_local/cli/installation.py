@@ -136,9 +136,8 @@ def remove(
     if bool(names) == every:
         raise InvalidInput("name what to remove, or say --all", hint="'manifold leftovers list' shows what there is")
     with call.manifold() as manifold:
-        chosen = [one.name for one in manifold.leftovers.set_aside()] if every else list(names or ())
-        for name in chosen:
-            manifold.leftovers.remove(name)
+        chosen = [one.name for one in manifold.leftovers.set_aside()] if every else list(dict.fromkeys(names or ()))
+        manifold.leftovers.remove(chosen)
     call.answer(LeftoversRemoved(removed=chosen), lambda: print_line(f"removed {plural(len(chosen), 'working set')}"))
 
 

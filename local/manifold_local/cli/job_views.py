@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from manifold_common.domain.job import ItemState, JobState
-from manifold_common.domain.wording import plural
+from manifold_common.domain.wording import plural, span
 
-from manifold_local.cli.output import human_time, print_line, safe
+from manifold_local.cli.output import human_bytes, human_time, print_line, safe
 
 if TYPE_CHECKING:
-    from manifold_common.shapes.jobs import Job, JobItem, JobTrouble
+    from manifold_common.shapes.changes import Edited
+    from manifold_common.shapes.jobs import Job, JobItem, JobResult, JobTrouble
 
 _STANDS = {
     JobState.RUNNING: "is running",
@@ -21,7 +22,7 @@ _STANDS = {
     JobState.FAILED: "has failed",
     JobState.CANCELLED: "is cancelled",
 }
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_MINUTE = 60
 
 
 def finished(job: Job) -> int:
@@ -38,7 +39,7 @@ def pace_text(job: Job) -> str:
     """Return how fast a job is and how long it takes yet, as far as that is known, or nothing."""
     said = [] if job.per_second is None else [speed_text(job.per_second)]
     if job.seconds_left is not None:
-        said.append(f"{span_text(job.seconds_left)} left")
+        said.append(f"{span(round(job.seconds_left))} left")
     return ", ".join(said)
 
 
@@ -47,18 +48,6 @@ def speed_text(per_second: float) -> str:
     if per_second >= 10:
         return f"{per_second:,.0f} a second"
     return f"{per_second:.1f} a second" if per_second >= 0.1 else f"{per_second * _MINUTE:.1f} a minute"
-
-
-def span_text(seconds: float) -> str:
-    """Return a span of time in words: ``40 seconds``, ``3 minutes``, ``2 hours 10 minutes``, ``3 days 1 hour``."""
-    whole = round(seconds)
-    if whole < 2 * _MINUTE:
-        return plural(whole, "second")
-    if whole < _HOUR:
-        return plural(whole // _MINUTE, "minute")
-    if whole < _DAY:
-        return f"{plural(whole // _HOUR, 'hour')} {plural(whole % _HOUR // _MINUTE, 'minute')}"
-    return f"{plural(whole // _DAY, 'day')} {plural(whole % _DAY // _HOUR, 'hour')}"
 
 
 def rests_until(one: JobItem | JobTrouble) -> str | None:
@@ -83,6 +72,26 @@ def became(item: JobItem, failed: str = "failed") -> str:
         return failed
     until = rests_until(item)
     return f"is tried again{f' at {until}' if until else ''} (begun {plural(item.begun, 'time')})"
+
+
+def print_result(found: JobResult) -> None:
+    if found.restored is not None:
+        changed = plural(found.restored.paths_total, "path")
+        _print_made(found.restored, f"restored {changed}", "nothing to restore")
+    if found.imported is not None:
+        taken = f"{plural(found.imported.entries, 'entry')}, {human_bytes(found.imported.total_bytes)}"
+        _print_made(found.imported, f"imported {taken}", f"nothing to import ({taken})")
+    if found.archive is not None:
+        made = found.archive
+        print_line(f"{made.format} of generation {made.generation}, {human_bytes(made.total_bytes)}")
+    print_line(f"kept until {human_time(found.expires_at)}")
+
+
+def _print_made(done: Edited, made: str, nothing: str) -> None:
+    if done.commit is None:
+        print_line(f"{nothing}; generation {done.generation}")
+    else:
+        print_line(f"{made} as generation {done.generation}")
 
 
 def print_state(job: Job) -> None:
@@ -118,4 +127,9 @@ def print_job(job: Job) -> None:
     if job.ended_at is not None:
         print_line(f"  over since {human_time(job.ended_at)}")
     for item in job.troubles:
-        print_line(f"item {item.number} ({safe(item.item)}) {became(item)}: {error_text(item)}")
+        print_trouble(item)
+
+
+def print_trouble(item: JobItem) -> None:
+    """Print one line: what became of an item that has met an error, and which."""
+    print_line(f"item {item.number} ({safe(item.item)}) {became(item)}: {error_text(item)}")

@@ -1,15 +1,17 @@
-"""Jobs: ``manifold jobs list``, ``show``, ``watch``, ``work``, ``pause``, ``resume``, ``cancel`` and ``retry``."""
+"""Jobs: ``manifold jobs list``, ``show``, ``watch``, ``result``, ``work``, ``pause``, ``resume``, ``cancel`` and
+``retry``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.job import ItemState, JobFilter, JobPlace, JobState
 from manifold_common.domain.wording import plural
-from manifold_common.errors import ErrorKind, InvalidInput, NotFound
+from manifold_common.errors import AlreadyExists, ErrorKind, InvalidInput, NotFound
 from manifold_common.ids import JobId, parse_job_id
 
 from manifold_local.cli.begun import say_left
@@ -19,6 +21,7 @@ from manifold_local.cli.job_views import (
     became,
     error_text,
     print_job,
+    print_result,
     print_state,
     progress_text,
     rests_until,
@@ -133,6 +136,43 @@ def watch(call: Call, job: JobArgument) -> None:
     end_by(met)
 
 
+def result(
+    call: Call,
+    job: JobArgument,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Write the archive that it has made to a new file.")
+    ] = None,
+) -> None:
+    """Show what came of a job that restores, imports, or makes an archive.
+
+    That is kept for a time (projects.resumableUploads.keptDays).
+    """
+    with call.manifold() as manifold:
+        known = _find(manifold, call.principal, job)
+        found = manifold.deferred.result(call.principal, known)
+        if save is not None:
+            _save(save, manifold.deferred.content(call.principal, known).content.read())
+    call.answer(found, lambda: print_result(found))
+    if found.archive is not None and save is None:
+        call.note(f"{call.command('jobs', 'result', found.job, '--save', 'FILE')}   writes it to a file")
+
+
+def _save(file: Path, pieces: Iterator[bytes | bytearray | memoryview]) -> None:
+    """Write a new file, or none."""
+    try:
+        with file.open("xb") as out:
+            try:
+                for piece in pieces:
+                    out.write(piece)
+            except BaseException:
+                file.unlink()
+                raise
+    except FileExistsError:
+        raise AlreadyExists(f"{file} is there already", hint="name a new file") from None
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be written: {error.strerror}", hint="name another file") from None
+
+
 def work(
     call: Call,
     job: Annotated[
@@ -217,13 +257,13 @@ def _each_item(
 
 
 def _at_work(manifold: Manifold) -> Iterator[tuple[Principal, JobId]]:
-    """Yield each job, of every tenant, when something can be done for it, with who has started it; each once."""
+    """Yield each job, of every tenant, when something can be done for it here, with who has started it; each once."""
     from manifold_common.bootstrap.jobs import KINDS
     from manifold_common.domain.access import Principal
 
     seen: set[JobId] = set()
     while True:
-        rows = [row for row in manifold.context.catalog.jobs_at_work(KINDS, limit=_PAGE) if row.job not in seen]
+        rows = [row for row in manifold.job_worker.at_work(KINDS, limit=_PAGE) if row.job not in seen]
         if not rows:
             return
         seen.add(rows[0].job)
@@ -300,6 +340,7 @@ def add_to(app: typer.Typer) -> None:
     command(group, "list", changes=False, answers="JobPage")(list_jobs)
     command(group, "show", changes=False, answers=("Job", "JobItemPage"))(show)
     command(group, "watch", changes=False, answers="Job")(watch)
+    command(group, "result", changes=False, answers="JobResult")(result)
     command(group, "work", changes=True, answers="JobsWorked")(work)
     command(group, "pause", changes=True, answers="Job")(pause)
     command(group, "resume", changes=True, answers="Job")(resume)

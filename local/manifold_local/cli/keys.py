@@ -127,6 +127,10 @@ def rewrap(
             help="Under this provider's key, or this key of it, such as vault/manifold-kek-2, instead of the current.",
         ),
     ] = None,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="With --to file/KEY: make that key if it is not there, which is refused else."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     rate: Annotated[
         float | None,
@@ -149,7 +153,8 @@ def rewrap(
     with call.manifold() as manifold:
         if dry_run and rate is not None:
             raise InvalidInput("--rate is about doing it", hint="leave out --rate or --dry-run")
-        target = manifold.rewrap if to is None else manifold.rewrap.to(to)
+        target = manifold.rewrap.to(to, create=create)
+        target.require_target_key()
         current = target.required_kek()
         if dry_run:
             pending = list(target.pending(only=call.resolve(manifold, project)))
@@ -161,9 +166,11 @@ def rewrap(
                 requests=dict(requests),
                 would_rewrap=list(map(DataKey.of_record, pending)),
             )
-            call.answer(plan, lambda: _say_plan(pending, plan, call, current, to))
+            again = [*([] if to is None else ["--to", to]), *(["--create"] if create else [])]
+            call.answer(plan, lambda: _say_plan(pending, plan, call, current, again))
             return
-        params = {name: value for name, value in (("project", project), ("to", to)) if value is not None}
+        given = (("project", project), ("to", to), ("create", create or None))
+        params = {name: value for name, value in given if value is not None}
         begun = manifold.jobs.start(call.principal, "rewrap", params, rate=rate)
         if not begun.is_new:
             call.note(f"goes on with job {begun.job.id}, which was started {human_time(begun.job.created_at)}")
@@ -234,7 +241,7 @@ def _say_first(keys: list[KeyRecord]) -> None:
         print_line(f"... and {len(keys) - _SHOWN} more: --json has them all")
 
 
-def _say_plan(pending: list[KeyRecord], plan: RewrapPlan, call: Call, target: Kek, to: str | None) -> None:
+def _say_plan(pending: list[KeyRecord], plan: RewrapPlan, call: Call, target: Kek, options: Sequence[str]) -> None:
     is_are = "is" if len(pending) == 1 else "are"
     of = f"of {plural(plan.projects, 'project')}" if pending else "of any project"
     print_line(f"{plural(len(pending), 'data key')} {of} {is_are} not under {_kek_text(target)}")
@@ -243,7 +250,7 @@ def _say_plan(pending: list[KeyRecord], plan: RewrapPlan, call: Call, target: Ke
     _say_first(pending)
     asked = [f"{plural(count, 'request')} to {provider}" for provider, count in plan.requests.items() if count]
     print_line(f"wrapping them under it takes {' and '.join(asked) or 'no request to a key service'}")
-    call.note(f"{call.command('keys', 'rewrap', *([] if to is None else ['--to', to]))}   does it")
+    call.note(f"{call.command('keys', 'rewrap', *options)}   does it")
 
 
 def _say_trouble(record: KeyRecord, what: str, error: str) -> None:

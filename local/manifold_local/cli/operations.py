@@ -232,13 +232,15 @@ def store_prepare(call: Call) -> None:
 
 def health(call: Call) -> None:
     """Say how everything is that Manifold depends on, what works without it, and where to read on."""
+    from manifold_common.services.jobs.waiting import waiting_jobs
     from manifold_common.shapes.health import HealthHere, RunningHost, State, overall
 
     from manifold_local.host_lock import host_is_running
 
     with call.manifold() as manifold:
         found = manifold.health.look()
-        warnings = list(manifold.warnings)
+        waiting = waiting_jobs(manifold.context, found)
+        warnings = [*manifold.warnings, *waiting]
         host = host_is_running(manifold.settings.workdir)
 
     def say() -> None:
@@ -252,6 +254,8 @@ def health(call: Call) -> None:
             if one.state in (State.DEGRADED, State.FAILED):
                 last = f" Last seen to work: {human_time(one.last_ok_at)}." if one.last_ok_at else ""
                 print_line(f"{one.name} is {one.state.value}.{last} Still works: {one.without_it}. See {one.see}.")
+        for sentence in waiting:
+            print_line(sentence)
         print_line(f"host: running at {host.url} (process {host.pid})" if host else "host: not running")
 
     status = overall(found)

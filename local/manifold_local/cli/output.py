@@ -134,6 +134,12 @@ def shell_words(*words: str) -> str:
     return " ".join(map(shlex.quote, words))
 
 
+def some_of(texts: Sequence[str], most: int = 10) -> str:
+    """Return the first of many texts, and how many more there are. They are safe already."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def human_bytes(count: int) -> str:
     """Return a number of bytes with a unit that leaves it short: ``1.5 MiB``."""
     value = float(count)

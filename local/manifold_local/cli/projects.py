@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.domain.wording import plural
-from manifold_common.ids import SessionId
+from manifold_common.errors import NotFound
+from manifold_common.ids import ProjectId, SessionId
 from manifold_common.shapes.projects import Project, ProjectPage
 
 from manifold_local.cli.arguments import GenerationOption, ProjectArgument, time_option
 from manifold_local.cli.asking import ask
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
+
+if TYPE_CHECKING:
+    from manifold_local.cli.backend import Backend
 
 _NAMED = 5
 """Sessions that a question names."""
@@ -178,15 +182,27 @@ def undelete(
     Its history and tags come back with it, and so do sessions that hold saved work.
     """
     with call.backend() as backend:
+        living = _living(backend, project)
         back = backend.undelete(project, name)
         drafted = [one.session for one in backend.sessions(back.id) if one.shown.draft_saved_at is not None]
 
     def say() -> None:
+        if living == back.id:
+            print_line(f"{safe(back.name)} is not deleted: there is nothing to bring back  {back.id}")
+            return
         print_line(f"brought back {safe(back.name)}  {back.id}")
         for session in drafted:
             call.note(f"session {session} holds saved work: manifold checkout {back.id} --session {session}")
 
     call.answer(back, say)
+
+
+def _living(backend: Backend, name_or_id: str) -> ProjectId | None:
+    """Return the id of a project that is not deleted; ``None``: there is none."""
+    try:
+        return backend.project(name_or_id).id
+    except NotFound:
+        return None
 
 
 def _what_goes(project: Project, sessions: list[SessionId]) -> str:

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from manifold_common.domain.job import JobState
-from manifold_common.domain.wording import plural
+from manifold_common.domain.wording import plural, span
 from manifold_common.errors import InvalidInput
 
 from manifold_local.cli.arguments import ProjectArgument
 from manifold_local.cli.call import Call, command
 from manifold_local.cli.completion import complete_project
-from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe
+from manifold_local.cli.job_views import error_text, print_state, print_trouble
+from manifold_local.cli.output import human_bytes, human_time, print_line, print_table, safe, some_of
 from manifold_local.cli.working import end_by, kinds_met, work_on
 
 if TYPE_CHECKING:
     from manifold_common.bootstrap import Manifold
     from manifold_common.ids import TenantProject
-    from manifold_common.shapes.garbage import GarbageCount, GarbageOfProject, PinnedGeneration, ProjectRetention
-    from manifold_common.shapes.jobs import Job
+    from manifold_common.shapes.garbage import CondemnedCount, GarbageOfProject, PinnedGeneration, ProjectRetention
+    from manifold_common.shapes.jobs import Job, JobItem
     from manifold_common.shapes.usage import ProjectUsage, Stored, UsageTotal
 
 _PAGE = 500
@@ -79,10 +80,10 @@ def _say_retention(call: Call, found: ProjectRetention, name: str) -> None:
         return
     print_line(f"{plural(found.kept, 'generation')} there now, the oldest is {found.oldest}")
     if found.in_force.generations or found.in_force.days:
-        print_line(f"what is younger than {found.in_force.grace_seconds / 3600:g} hours stays, too")
+        print_line(f"what is younger than {span(found.in_force.grace_seconds)} stays, too")
     if found.due:
-        span = f"{found.first_due}" if found.due == 1 else f"from {found.first_due} to {found.last_due}"
-        print_line(f"the next collection removes {plural(found.due, 'generation')}, {span}")
+        which = f"{found.first_due}" if found.due == 1 else f"from {found.first_due} to {found.last_due}"
+        print_line(f"the next collection removes {plural(found.due, 'generation')}, {which}")
         call.note(f"{call.command('garbage', name, '--dry-run')}   says what else goes")
     for one in found.pinned[:_SHOWN]:
         print_line(f"generation {one.generation} stays for {_pins_text(one)}")
@@ -99,7 +100,7 @@ def _rules_text(found: ProjectRetention) -> str:
 
 def _pins_text(pinned: PinnedGeneration) -> str:
     named = [f"tag {name}" for name in pinned.tags] + [f"session {safe(one)}" for one in pinned.sessions]
-    return ", ".join(named) or "what has just ended"
+    return some_of(named) or "what has just ended"
 
 
 # --- garbage --------------------------------------------------------------------------------------------------------
@@ -148,7 +149,8 @@ def garbage(
         troubles = list(manifold.jobs.troubles(call.principal, job.id))
         condemned = _condemned(manifold, only)
         grace = manifold.settings.projects.maintenance.garbage_grace_seconds
-    call.answer(Collected(job=job, condemned=condemned), lambda: _say_collected(call, job, condemned, grace))
+    answer = Collected(job=job, condemned=condemned)
+    call.answer(answer, lambda: _say_collected(call, job, troubles, condemned, grace))
     if not background:
         end_by(kinds_met(job, troubles))
 
@@ -174,20 +176,20 @@ def _names(manifold: Manifold, call: Call) -> dict[str, str]:
     return names
 
 
-def _condemned(manifold: Manifold, only: TenantProject | None) -> list[GarbageCount]:
+def _condemned(manifold: Manifold, only: TenantProject | None) -> list[CondemnedCount]:
     """Return what is condemned and not removed yet, by reason."""
     from collections import Counter
 
-    from manifold_common.domain.garbage import Reason
-    from manifold_common.shapes.garbage import GarbageCount
+    from manifold_common.domain.garbage import Cause
+    from manifold_common.shapes.garbage import CondemnedCount
 
-    objects, sizes = Counter[Reason](), Counter[Reason]()
+    objects, sizes = Counter[Cause](), Counter[Cause]()
     for tenant, leader in _families(manifold, only):
         members = [one.project for one in manifold.context.catalog.fork_family(tenant, leader)]
         for one in manifold.context.catalog.garbage_of(tenant, members):
             objects[one.reason] += one.objects
             sizes[one.reason] += one.bytes
-    return [GarbageCount(reason=one, objects=objects[one], bytes=sizes[one]) for one in Reason if objects[one]]
+    return [CondemnedCount(reason=one, objects=objects[one], bytes=sizes[one]) for one in Cause if objects[one]]
 
 
 def _say_plan(call: Call, found: Sequence[GarbageOfProject], names: dict[str, str], project: str | None) -> None:
@@ -198,17 +200,24 @@ def _say_plan(call: Call, found: Sequence[GarbageOfProject], names: dict[str, st
     for one in found:
         name = safe(names.get(one.project, one.project))
         if one.generations:
-            span = f"{one.first_generation} to {one.last_generation}"
-            rows.append((name, plural(one.generations, "generation"), "-", f"no rule keeps {span}"))
+            which = f"{one.first_generation} to {one.last_generation}"
+            rows.append((name, plural(one.generations, "generation"), "-", f"no rule keeps {which}"))
         rows += [
-            (name, plural(kind.objects, "object"), human_bytes(kind.bytes), _why(kind.reason.value))
-            for kind in one.garbage
+            (name, plural(count, "object"), human_bytes(size), _why(reason)) for reason, count, size in _counts(one)
         ]
     print_table(("PROJECT", "WHAT", "SIZE", "WHY"), rows, right=frozenset({1, 2}))
-    objects = sum(kind.objects for one in found for kind in one.garbage)
-    size = sum(kind.bytes for one in found for kind in one.garbage)
+    counts = [count for one in found for count in _counts(one)]
+    objects, size = sum(count for _, count, _ in counts), sum(size for *_, size in counts)
     print_line(f"{plural(objects, 'object')}, {human_bytes(size)}, and {plural(_gone(found), 'generation')} would go")
+    if any(one.moved for one in found):
+        print_line("what is still in use of objects that are written anew is stored again")
     call.note(f"{call.command('garbage', '--all' if project is None else project)}   does it")
+
+
+def _counts(found: GarbageOfProject) -> list[tuple[str, int, int]]:
+    """Return why how many objects, of how many bytes, would go."""
+    unneeded = [(one.reason.value, one.objects, one.bytes) for one in found.garbage]
+    return unneeded + [(one.reason.value, one.objects, one.bytes) for one in found.moved]
 
 
 def _gone(found: Sequence[GarbageOfProject]) -> int:
@@ -220,21 +229,34 @@ def _why(reason: str) -> str:
         "history": "only removed generations need it",
         "orphan": "nothing ever referred to it",
         "deleted": "its project was deleted",
+        "moved": "what was in use of it was written anew",
+        "mostly_dead": "little of it is in use, which is written anew",
+        "small": "small ones are put together",
+        "checkpoint": "it says where content is that moves",
     }[reason]
 
 
-def _say_collected(call: Call, job: Job, condemned: Sequence[GarbageCount], grace_seconds: float) -> None:
+def _say_collected(
+    call: Call, job: Job, troubles: Sequence[JobItem], condemned: Sequence[CondemnedCount], grace_seconds: float
+) -> None:
     if job.state is JobState.RUNNING:
         go_on = call.command("jobs", "work", job.id)
         print_line(f"job {job.id} is started")
         call.note(f"a running host works on it, or: {go_on}")
-    else:
-        done = f"collected in {plural(job.done, 'project')}, each with its forks"
-        print_line(done if job.done else "there was nothing to be collected")
+    elif job.done:
+        print_line(f"collected in {plural(job.done, 'project')}, each with its forks")
+    elif job.state is JobState.DONE:
+        print_line("there was nothing to be collected")
+    if job.state not in (JobState.RUNNING, JobState.DONE):
+        print_state(job)
+    if job.trouble is not None:
+        print_line(f"nothing can be done for now: {error_text(job.trouble)}")
+    for item in troubles:
+        print_trouble(item)
     for one in condemned:
         print_line(f"{plural(one.objects, 'object')}, {human_bytes(one.bytes)}, condemned: {_why(one.reason.value)}")
     if condemned:
-        print_line(f"each is removed {grace_seconds / 3600:g} hours after it was condemned, by a running host")
+        print_line(f"each is removed {span(grace_seconds)} after it was condemned, by a running host")
 
 
 # --- usage ----------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ _SOURCES = {
     "cache": "as it was, from this machine's cache",
     "catalog": "from the database",
     "log": "another checkpoint of the same tree takes its place",
+    "rebuilt": "made anew from the trees before and after it and the database",
     "moved": "what it held stands elsewhere now, and it is not needed any more",
 }
 
@@ -55,8 +56,8 @@ def verify(
         bool,
         typer.Option(
             "--repair",
-            help="Bring back what this machine's cache, the database and the rest of the project still have. Damaged "
-            "bytes that are replaced are kept aside.",
+            help="Bring back what this machine's cache and working sets, the database, forks and the rest of the "
+            "project still have. Damaged bytes that are replaced are kept aside.",
         ),
     ] = False,
     background: Annotated[
@@ -73,12 +74,10 @@ def verify(
     from manifold_common.shapes.jobs import VerifyParams
 
     percentage(read_data=read_data, sample=sample, field="--sample")
-    if repair and background:
-        raise typer.BadParameter("a repair is not made in the background: it needs this machine's cache")
     with call.manifold() as manifold:
         known = manifold.projects.resolve(call.principal, project)
         if background:
-            params = VerifyParams(project=known.id, read_data=read_data, sample=sample)
+            params = VerifyParams(project=known.id, read_data=read_data, sample=sample, repair=repair)
             begun = manifold.jobs.start(call.principal, "verify", msgspec.to_builtins(params))
             call.answer(begun.job, lambda: print_job(begun.job))
             call.note(f"{call.command('jobs', 'watch', begun.job.id)}   follows it; a running host works on it")
@@ -86,14 +85,16 @@ def verify(
         if repair:
             with call.progress("verifying", thing="object") as report:
                 done = manifold.repair.run(
-                    call.principal, known.id, read_data=read_data, sample=sample, progress=report
+                    call.principal, known.id, read_data=read_data, sample=sample, progress=report, logs=False
                 )
             call.answer(done, lambda: _say_repair(done))
             if not done.ok:
                 raise typer.Exit(EXIT_CODES[ErrorKind.CORRUPT])
             return
         with call.progress("verifying", thing="object") as report:
-            found = manifold.verify.run(call.principal, known.id, read_data=read_data, sample=sample, progress=report)
+            found = manifold.verify.run(
+                call.principal, known.id, read_data=read_data, sample=sample, progress=report, logs=False
+            )
 
     call.answer(found, lambda: _say(found, known, is_read=read_data or sample is not None))
     if not found.ok:
@@ -137,6 +138,8 @@ def _say_repair(done: RepairReport) -> None:
         f"{plural(done.found, 'damaged object')}: {len(done.repaired):,} repaired, {done.damaged:,} left, "
         f"{len(done.quarantined):,} kept aside"
     )
+    if done.rescued_bytes:
+        print_line(f"{human_bytes(done.rescued_bytes)} of content is read from elsewhere now")
 
 
 def _say_problem(problem: Damage) -> None:

@@ -12,7 +12,7 @@ from manifold_common.shapes.history import ChangeKind, Commit, change_of
 from manifold_common.shapes.losses import NotKept
 from manifold_common.shapes.projects import Project
 
-from manifold_local.cli.output import human_bytes, human_time, print_line, safe, safe_path
+from manifold_local.cli.output import human_bytes, human_time, print_line, safe, safe_path, some_of
 
 LETTERS = {
     ChangeKind.ADDED: "A",
@@ -97,7 +97,7 @@ def summary(differences: Sequence[Difference]) -> str:
 def print_log_entry(entry: Commit, tags: Sequence[str] = ()) -> None:
     """Print a commit over several lines. Args: ``tags``: the names of its generation."""
     by = f"{safe(entry.author)}, session {entry.session}" if entry.session else safe(entry.author)
-    named = f"  ({', '.join(tags)})" if tags else ""
+    named = f"  ({some_of(tags)})" if tags else ""
     print_line(f"generation {entry.generation}  {entry.id}{named}")
     print_line(f"  {human_time(entry.created_at)}  {by}")
     counts = f"+{entry.added:,} ~{entry.modified:,} -{entry.deleted:,}"

@@ -32,6 +32,7 @@ from typing import Self
 from urllib.parse import quote
 
 from manifold_common.domain.own_server import OwnServer
+from manifold_common.domain.wording import span
 from manifold_common.errors import CatalogUnavailable, ConfigError, ManifoldError, NoSpace
 
 from manifold_local.embedded import postgres_cluster as cluster
@@ -197,7 +198,7 @@ class EmbeddedPostgres:
 
     def _hangs(self, what: str) -> CatalogUnavailable:
         return CatalogUnavailable(
-            f"{what} in {self._folder} for more than {self._start_timeout_seconds:g} seconds",
+            f"{what} in {self._folder} for more than {span(self._start_timeout_seconds)}",
             hint=f"see {cluster.LOG} in the folder, look for hanging manifold and postgres processes, then try again",
         )
 

@@ -33,7 +33,9 @@ from manifold_client.api.health import health, live, ready
 from manifold_client.api.history import diff, get_commit, list_commits
 from manifold_client.api.jobs import (
     cancel_job,
+    download_job_content,
     get_job,
+    get_job_result,
     list_job_items,
     list_jobs,
     pause_job,
@@ -72,11 +74,16 @@ from manifold_client.api.sessions import (
 from manifold_client.api.space import get_garbage, get_retention, get_usage, list_usage, set_retention
 from manifold_client.api.tags import get_tag, list_tags, remove_tag, set_tag
 from manifold_client.models import (
+    ArchiveFormat,
     Checkout,
     CommitSession,
     DeleteChange,
+    Edited,
     Fork,
+    ImportedArchive,
+    Job,
     JobState,
+    MadeArchive,
     MovePaths,
     NewCommit,
     NewFolder,
@@ -181,7 +188,7 @@ def history(client: Client) -> None:
     found = told(diff.sync("demo", client=client, before=done.generation, after=moved.generation))
     assert {one.path for one in found.items} == {"a.txt", "docs", "docs/a.txt"}
     back = told(restore.sync("demo", client=client, body=Restore(generation=done.generation)))
-    assert back.generation == moved.generation + 1
+    assert isinstance(back, Edited) and back.generation == moved.generation + 1
     told(delete_path.sync("demo", "src", client=client, recursive=True))
 
 
@@ -210,11 +217,14 @@ def events(client: Client) -> None:
 
 
 def archives(client: Client) -> None:
-    data = told(download_archive.sync("demo", client=client)).payload.read()
+    downloaded = told(download_archive.sync("demo", client=client))
+    assert isinstance(downloaded, File)
+    data = downloaded.payload.read()
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         assert archive.getnames().count("run.sh") == 1
     told(create_project.sync(client=client, body=ProjectName(name="copy")))
     loaded = told(upload_archive.sync("copy", client=client, body=content(data), folder="from/demo"))
+    assert isinstance(loaded, ImportedArchive)
     assert loaded.entries == len(told(list_root.sync("demo", client=client, recursive=True)).items)
     assert told(read_file.sync("copy", "from/demo/run.sh", client=client)).payload.read() == b"#!/bin/sh\n"
 
@@ -276,6 +286,23 @@ def jobs(client: Client) -> None:
         refused(move_job.sync(begun.id, client=client), 409, "job_ended")
 
 
+def deferred(client: Client) -> None:
+    begun = told(download_archive.sync("copy", client=client, format_=ArchiveFormat.TAR, prefer="respond-async"))
+    assert isinstance(begun, Job) and told(get_job.sync(begun.id, client=client, wait=50)).state is JobState.DONE
+    made = told(get_job_result.sync(begun.id, client=client)).archive
+    data = told(download_job_content.sync(begun.id, client=client)).payload.read()
+    assert isinstance(made, MadeArchive) and made.total_bytes == len(data)
+    more = told(upload_archive.sync("copy", client=client, body=content(data), folder="2", prefer="respond-async"))
+    assert isinstance(more, Job) and told(get_job.sync(more.id, client=client, wait=50)).state is JobState.DONE
+    imported = told(get_job_result.sync(more.id, client=client)).imported
+    assert isinstance(imported, ImportedArchive) and imported.generation == made.generation + 1
+    back = told(restore.sync("copy", client=client, body=Restore(generation=1), prefer="respond-async"))
+    assert isinstance(back, Job) and told(get_job.sync(back.id, client=client, wait=50)).state is JobState.DONE
+    restored = told(get_job_result.sync(back.id, client=client)).restored
+    assert isinstance(restored, Edited) and restored.generation == made.generation + 2
+    refused(get_job_result.sync("a" * 26, client=client), 404, "not_found")
+
+
 def space(client: Client) -> None:
     shown = get_retention.sync_detailed("demo", client=client)
     assert told(shown.parsed).generations is None and told(shown.parsed).due == 0
@@ -318,7 +345,20 @@ def missed() -> set[str]:
 
 def main(url: str) -> None:
     with Client(base_url=url, raise_on_unexpected_status=True, timeout=httpx.Timeout(60)) as client:
-        for part in (files, preconditions, history, tags, events, archives, parts, sessions, jobs, space, projects):
+        for part in (
+            files,
+            preconditions,
+            history,
+            tags,
+            events,
+            archives,
+            parts,
+            sessions,
+            jobs,
+            deferred,
+            space,
+            projects,
+        ):
             part(client)
     assert missed() == set()
 

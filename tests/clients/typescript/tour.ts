@@ -121,6 +121,7 @@ async function history(): Promise<void> {
   const back = told(
     await api.POST("/api/v1/projects/{project}/restore", { params: demo, body: { generation: changes.generation } }),
   );
+  if (!("generation" in back)) throw new Error("no job was asked for");
   check(back.generation === moved.generation + 1, "a restore is a new generation");
   told(
     await api.DELETE("/api/v1/projects/{project}/files/{path}", {
@@ -177,6 +178,7 @@ async function archives(): Promise<void> {
       bodySerializer: () => archive,
     }),
   );
+  if (!("entries" in loaded)) throw new Error("no job was asked for");
   check(loaded.entries > 0, "an archive goes in again");
   const read = await api.GET("/api/v1/projects/{project}/files/{path}", {
     params: file("copy", "from/demo/run.sh"),
@@ -246,6 +248,19 @@ async function jobs(): Promise<void> {
   refused(await api.POST("/api/v1/jobs/{job}/cancel", { params: { path } }), 409, "job_ended");
 }
 
+async function deferred(): Promise<void> {
+  const archive = "/api/v1/projects/{project}/archive";
+  const later = { path: { project: "copy" }, header: { Prefer: "respond-async" } };
+  const begun = told(await api.GET(archive, { params: { ...later, query: { format: "tar" } } }));
+  if (typeof begun === "string" || !("state" in begun)) throw new Error("a job was asked for");
+  const params = { path: { job: begun.id } };
+  const done = told(await api.GET("/api/v1/jobs/{job}", { params: { ...params, query: { wait: 50 } } }));
+  check(done.state === "done", "an archive is made by a job");
+  const made = told(await api.GET("/api/v1/jobs/{job}/result", { params })).archive;
+  const data = told(await api.GET("/api/v1/jobs/{job}/content", { params, parseAs: "arrayBuffer" }));
+  check(made !== null && (data as unknown as ArrayBuffer).byteLength === made.total_bytes, "and downloaded");
+}
+
 async function space(): Promise<void> {
   const params = { path: { project: "demo" } };
   const ruled = told(await api.PUT("/api/v1/projects/{project}/retention", { params, body: { days: 90 } }));
@@ -268,4 +283,4 @@ async function projects(): Promise<void> {
   check(told(await api.GET("/health")).status !== "failed", "the server is well");
 }
 
-for (const part of [files, preconditions, history, tags, events, archives, parts, sessions, jobs, space, projects]) await part();
+for (const part of [files, preconditions, history, tags, events, archives, parts, sessions, jobs, deferred, space, projects]) await part();

@@ -4,6 +4,7 @@ import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 from manifold_common.adapters.memory.object_store import MemoryObjectStore
 from manifold_common.adapters.system.clock import SystemClock
+from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.errors import CatalogUnavailable
 from manifold_common.ports.object_store import StoreHealth
+from manifold_common.services.jobs import waiting
 
 from tests.support.api import Api, MakeApi
 from tests.support.kafka import KafkaBroker
@@ -169,3 +172,19 @@ def test_what_is_down_says_where_to_read_on_and_the_guide_has_it(make_api: MakeA
         named = {item["see"].partition("#")[::2] for item in api.get("/health").json()["dependencies"]}
         assert {page for page, _ in named} == {"docs/operations.md"}
         assert {entry for _, entry in named} <= headings
+
+
+def test_a_job_that_waits_for_a_key_that_is_gone_is_among_the_warnings(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifold = api.manifold
+    project = manifold.projects.create(LOCAL_PRINCIPAL, "locked").id
+    (record,) = manifold.context.catalog.project_keys(LOCAL_PRINCIPAL.tenant, project)
+    manifold.context.catalog.replace_wrapped_key(record, record.wrapped._replace(provider="vault"))
+    job = manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {}).job.id
+    manifold.job_worker.run(["rewrap"])
+    before = api.get("/health").json()["warnings"]
+    monkeypatch.setattr(waiting, "_LONG", timedelta(0))
+    monkeypatch.setattr(waiting, "_TRIES", 1)
+    (warning,) = (text for text in api.get("/health").json()["warnings"] if text not in before)
+    assert f"{job} (rewrap)" in warning and "key_unavailable" in warning

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -130,6 +131,11 @@ def test_a_job_is_about_the_project_that_is_named_or_was_deleted(api: Api) -> No
         ({"kind": "rewarp"}, "kind"),
         ({"kind": "rewrap", "params": {"colour": 1}}, "params.colour"),
         ({"kind": "rewrap", "params": {"project": 7}}, "params.project"),
+        ({"kind": "collect", "params": {"project": "\0"}}, "params.project"),
+        ({"kind": "verify", "params": {"project": "\ud800"}}, "params.project"),
+        ({"kind": "rewrap", "params": {"to": "file/\0"}}, "params.to"),
+        ({"kind": "rewrap", "params": {"to": "\udc00"}}, "params.to"),
+        ({"kind": "\ud800"}, "kind"),
         ({"kind": "rewrap", "params": []}, "params"),
         ({"kind": "rewrap", "rate": 0}, "rate"),
         ({"kind": "rewrap", "rate": "fast"}, "rate"),
@@ -140,7 +146,8 @@ def test_a_job_is_about_the_project_that_is_named_or_was_deleted(api: Api) -> No
     ids=str,
 )
 def test_what_no_job_can_be_made_of_is_refused_and_the_field_named(api: Api, body: dict[str, Any], field: str) -> None:
-    refused = api.post(JOBS, json=body)
+    sent = json.dumps(body)  # in which half a surrogate pair is an escape
+    refused = api.post(JOBS, content=sent, headers={"Content-Type": "application/json"})
     assert code_of(refused) == (400, "invalid_input")
     assert refused.json()["details"]["field"] == field
     assert api.get(JOBS).json()["items"] == []
@@ -442,6 +449,24 @@ def test_a_wait_in_which_nothing_happens_ends_with_its_time(api: Api) -> None:
         assert code_of(api.get(f"{JOBS}/{job}", params={"wait": wait})) == (400, "invalid_input")
     for bad in ("{}", '"'):
         assert code_of(waited(api, job, bad)[0]) == (400, "invalid_input")
+
+
+def test_a_name_that_no_catalog_can_hold_is_that_of_no_project(make_manifold: MakeManifold, postgres_dsn: str) -> None:
+    with ExitStack() as stack:
+        catalog = PostgresCatalog(postgres_dsn, clock=SystemClock())
+        stack.callback(catalog.close)
+        api = stack.enter_context(serving(make_manifold(catalog=catalog)))
+        assert code_of(api.get(f"{JOBS}?project=a%00b")) == (404, "not_found")
+        assert code_of(api.get("/api/v1/sessions?project=%00")) == (404, "not_found")
+        assert code_of(api.post("/api/v1/sessions", json={"project": "\0"})) == (404, "not_found")
+        answer = api.post(JOBS, json={"kind": "collect", "params": {"project": "\0"}})
+        assert code_of(answer) == (400, "invalid_input") and answer.json()["details"]["field"] == "params.project"
+
+
+def test_where_nothing_is_encrypted_a_rewrap_needs_a_key(make_api: MakeApi) -> None:
+    api = make_api(PROJECTS_ENCRYPT="false")
+    answer = api.post(JOBS, json={"kind": "rewrap"})
+    assert code_of(answer) == (400, "invalid_input") and answer.json()["details"] == {"field": "params.to"}
 
 
 def test_a_wait_ends_soon_when_another_process_changes_the_job(make_manifold: MakeManifold, postgres_dsn: str) -> None:

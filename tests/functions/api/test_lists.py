@@ -260,3 +260,5 @@ def test_a_filter_that_cannot_be_meant_is_refused(api: Api) -> None:
         answer = api.get(f"{DEMO}/{query}")
         assert answer.status_code == 400, (query, answer.text)
         assert answer.json()["detail"]
+    told = api.get(f"{DEMO}/commits", params={"since": "2026-05-04"}).json()
+    assert "%2B" in told["hint"], "as a + in a URL is a space"

@@ -105,6 +105,25 @@ def test_who_prefers_something_else_is_answered_at_once(demo: Api, prefer: str) 
     assert "preference-applied" not in told.headers
 
 
+def test_a_repair_is_done_by_a_job_and_asked_for_with_one(demo: Api) -> None:
+    store, (key, *_) = demo.manifold.context.store, objects_of(demo, "commits")
+    good = bytes(store.get(key, max_bytes=1 << 30))
+    remove(demo, key)
+    refused = verify(demo, {"repair": True})
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_input")
+    assert refused.json()["details"]["field"] == "repair" and "Prefer: respond-async" in refused.json()["hint"]
+    assert demo.get("/api/v1/jobs").json()["items"] == [] and key not in objects_of(demo, "commits")
+    begun = verify(demo, {"read_data": True, "repair": True}, Prefer="respond-async")
+    job = begun.json()
+    assert (begun.status_code, job["params"]["repair"], job["params"]["read_data"]) == (202, True, True)
+    same = demo.post("/api/v1/jobs", json={"kind": "verify", "params": job["params"]})
+    assert (same.status_code, same.json()["id"]) == (200, job["id"])
+    demo.manifold.job_worker.run(["verify"])
+    assert demo.get(begun.headers["location"]).json()["state"] == "done"
+    assert bytes(store.get(key, max_bytes=1 << 30)) == good
+    assert demo.get(f"{P}/damage").json()["items"] == []
+
+
 def test_a_job_names_what_is_damaged_and_no_path(demo: Api) -> None:
     packs = objects_of(demo, "commits")
     for key in packs:

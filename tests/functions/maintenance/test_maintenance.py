@@ -195,7 +195,6 @@ def test_a_bug_met_by_a_record_of_kafka_is_no_success(
         ({"chores": ["sleep"]}, "chores[0]"),
         ({"chores": "all"}, "chores"),
         ({"chore": []}, "chore"),
-        (sample("sqs-nudges"), "Records"),
     ],
 )
 def test_other_events_are_refused_with_the_name_of_the_field(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 from manifold_common.errors import InvalidInput, UnsafePath
-from manifold_local.cli.arguments import MAX_PROVENANCE_BYTES, parse_message, parse_provenance
+from manifold_local.cli.arguments import MAX_PROVENANCE_BYTES, parse_message, parse_provenance, time_option
 from manifold_local.cli.call import project_path
 
 
@@ -64,3 +65,9 @@ def test_a_path_may_be_written_as_the_shell_completes_it(argument: str, path: by
 def test_a_path_that_leaves_the_project_or_cannot_exist_is_refused(argument: str) -> None:
     with pytest.raises(UnsafePath):
         project_path(argument)
+
+
+def test_a_time_without_its_zone_is_refused_in_the_words_of_a_command_line() -> None:
+    with pytest.raises(typer.BadParameter, match="2026-05-04T10:20:30Z") as caught:
+        time_option("--since", "?").parser("2026-11-01")
+    assert "URL" not in str(caught.value)

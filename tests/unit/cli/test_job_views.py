@@ -16,7 +16,6 @@ from manifold_local.cli.job_views import (
     print_job,
     progress_text,
     rests_until,
-    span_text,
     speed_text,
 )
 
@@ -39,23 +38,6 @@ def item(**facts: Any) -> JobItem:
         "message": "the vault is sealed", "retry_at": None, "changed_at": NOW,
     }  # fmt: skip
     return JobItem(**{**usual, **facts})
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (0.4, "0 seconds"),
-        (1, "1 second"),
-        (119.4, "119 seconds"),
-        (119.6, "2 minutes"),
-        (3599, "59 minutes"),
-        (3600, "1 hour 0 minutes"),
-        (7860, "2 hours 11 minutes"),
-        (86_400 * 3 + 3600, "3 days 1 hour"),
-    ],
-)
-def test_a_span_of_time_reads_as_people_say_it(seconds: float, said: str) -> None:
-    assert span_text(seconds) == said
 
 
 def test_a_speed_has_the_digits_that_mean_something() -> None:

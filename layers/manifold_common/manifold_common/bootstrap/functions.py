@@ -87,16 +87,20 @@ def build_nudge_queue(settings: Settings, clock: Clock) -> NudgeQueue | None:
 
 
 def _work_queues(settings: Settings) -> dict[str, WorkQueue]:
+    """Return what wakes each function that works on jobs, of those that a queue wakes."""
     functions = settings.functions
-    if functions.reencrypt_queue_url is None:
+    chosen = {
+        "reencrypt": (functions.reencrypt_queue_url, functions.reencrypt_workers),
+        "maintenance": (functions.maintenance_queue_url, functions.maintenance_workers),
+    }
+    urls = {name: (url, workers) for name, (url, workers) in chosen.items() if url is not None}
+    if not urls:
         return {}
     from manifold_common.adapters.aws.work_queue import SqsWorkQueue
     from manifold_common.adapters.system.clock import SystemClock
 
-    queue = SqsWorkQueue(
-        functions.reencrypt_queue_url, functions.reencrypt_workers, _aws_options(settings.aws), clock=SystemClock()
-    )
-    return {"reencrypt": queue}
+    options, clock = _aws_options(settings.aws), SystemClock()
+    return {name: SqsWorkQueue(url, workers, options, clock=clock) for name, (url, workers) in urls.items()}
 
 
 def _open_secret(secrets_id: str, aws: Aws) -> dict[str, str]:

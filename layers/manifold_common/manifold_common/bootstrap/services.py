@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from manifold_common.services.collection.tally import Tally
     from manifold_common.services.collection.usage import Usage
     from manifold_common.services.context import Context
+    from manifold_common.services.deferred.deferred import Deferred
     from manifold_common.services.direct.plans import Plans
     from manifold_common.services.direct.served_objects import ServedObjects
     from manifold_common.services.direct.session_plans import SessionPlans
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from manifold_common.services.projects.tags import Tags
     from manifold_common.services.projects.transfer import Transfer
     from manifold_common.services.publish import Publisher
+    from manifold_common.services.resumable.rules import KeptRules
     from manifold_common.services.resumable.uploads import ResumableUploads
     from manifold_common.services.sessions.commit import Commits
     from manifold_common.services.sessions.drafts import Drafts
@@ -193,8 +195,9 @@ class Manifold:
     @wired
     def repair(self) -> Repair:
         from manifold_common.services.verification.repair import Repair
+        from manifold_common.services.verification.working_copies import WorkingCopies
 
-        return Repair(self.context, self.verify, self.projects)
+        return Repair(self.context, self.verify, self.projects, WorkingCopies(self.working_sets.folders))
 
     @wired
     def publisher(self) -> Publisher:
@@ -287,11 +290,24 @@ class Manifold:
 
     @wired
     def resumable_uploads(self) -> ResumableUploads:
-        from manifold_common.services.resumable.uploads import ResumableUploads, Rules
+        from manifold_common.services.resumable.uploads import ResumableUploads
+
+        return ResumableUploads(self.context, self.projects, self.edits, self.kept_rules)
+
+    @wired
+    def deferred(self) -> Deferred:
+        from manifold_common.services.deferred.deferred import Deferred
+        from manifold_common.services.resumable.kept_requests import KeptRequests
+
+        kept = KeptRequests(self.context, self.kept_rules)
+        return Deferred(self.context, kept, self.jobs, self.projects, self.tags, self.edits, self.archives)
+
+    @wired
+    def kept_rules(self) -> KeptRules:
+        from manifold_common.services.resumable.rules import KeptRules
 
         chosen = self.settings.projects.resumable_uploads
-        rules = Rules(timedelta(days=chosen.kept_days), chosen.max_per_project, chosen.max_per_tenant)
-        return ResumableUploads(self.context, self.projects, self.edits, rules)
+        return KeptRules(timedelta(days=chosen.kept_days), chosen.max_per_project, chosen.max_per_tenant)
 
     # --- upkeep -----------------------------------------------------------------------------------------------------
 

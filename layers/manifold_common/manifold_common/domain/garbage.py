@@ -10,8 +10,8 @@ from typing import NamedTuple
 from manifold_common.ids import Generation
 
 
-class Reason(Enum):
-    """Why nothing refers to an object."""
+class Cause(Enum):
+    """Why nothing refers to an object. Values are kept in the catalog, and sent to clients."""
 
     HISTORY = "history"
     """Only generations did that retention has removed."""
@@ -19,6 +19,19 @@ class Reason(Enum):
     """Nothing ever did: whoever stored it was cut off, or came too late."""
     DELETED = "deleted"
     """It is of a project that was deleted, and whose time to be brought back is over."""
+    MOVED = "moved"
+    """What it held was written anew elsewhere (``Anew``) by the collection that found it."""
+
+
+class Anew(Enum):
+    """Why what an object holds is written anew, so that nothing refers to it any more. Values are sent to clients."""
+
+    MOSTLY_DEAD = "mostly_dead"
+    """Little of it is still in use."""
+    SMALL = "small"
+    """There are many small ones, which are put together."""
+    CHECKPOINT = "checkpoint"
+    """It is a checkpoint that says where content is that moves."""
 
 
 class Garbage(NamedTuple):
@@ -27,7 +40,15 @@ class Garbage(NamedTuple):
     object: str
     """Its key below the project's folder."""
     bytes: int
-    reason: Reason
+    reason: Cause
+
+
+class Leaving(NamedTuple):
+    """An object that something refers to until what it holds is written anew."""
+
+    key: str
+    bytes: int
+    why: Anew
 
 
 class Kept(NamedTuple):

@@ -24,7 +24,7 @@ _LAST_CHARACTER = 0x10FFFF
 _FIRST_SURROGATE, _LAST_SURROGATE = 0xD800, 0xDFFF
 _MAX_TEXT = 1024
 _SHOWN = 80
-_TIME_HINT = "write it as 2026-05-04T10:20:30Z (in a URL, a + is %2B)"
+_TIME_HINT = "write it as 2026-05-04T10:20:30Z"
 
 
 @dataclass(frozen=True, slots=True)

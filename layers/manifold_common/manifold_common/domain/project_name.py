@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from manifold_common.errors import InvalidInput
@@ -31,6 +32,11 @@ def check_project_name(name: str) -> None:
             f"{name[:80]!r} cannot be a project's name: {reason}",
             hint="use letters, digits, spaces and marks such as - _ .",
         )
+
+
+def can_be_text(name: str) -> bool:
+    """Tell whether a catalog can look for a name: it has no NUL, and no half of a surrogate pair."""
+    return re.search(r"[\0\ud800-\udfff]", name) is None
 
 
 def _is_id(name: str) -> bool:

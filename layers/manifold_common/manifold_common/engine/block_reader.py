@@ -89,12 +89,12 @@ class BlockReader:
 
     def _fetch_anew(self, run: Run, spans: list[tuple[int, int]]) -> _Fetched:
         container = run[0].container
-        keep = container.dek != PLAIN or self._keys.keeps_plain
+        keep = self._keys.keeps(container.dek)
         return _Fetched(spans, self._objects.fetch_ranges(container.seal().key, spans, keep=keep), from_cache=False)
 
     def _to_prove(self, blocks: Sequence[Block], places: Places) -> _Parts:
         """Return what has to be looked for in blocks that nothing else proves."""
-        plain = {block for block in blocks if block.container.dek == PLAIN} if self._keys.distrusts_plain else ()
+        plain = () if self._keys.trusts(PLAIN) else {block for block in blocks if block.container.dek == PLAIN}
         parts: _Parts = {block: [] for block in plain}
         if plain:
             for chunk, (block, offset, length) in places.items():

@@ -16,10 +16,12 @@ from manifold_common.engine.objects import SealedObjects
 from manifold_common.engine.pack_writer import NewContent
 from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CorruptObject
+from manifold_common.format.buffers import Buffer
 from manifold_common.format.commit_object import CheckpointMeta, CommitMeta, build_checkpoint, build_commit
 from manifold_common.format.layout import checkpoint_name, commit_key, note_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import ObjectKind, Payload, Seal, unpack_header
+from manifold_common.format.tree_columns import used_chunks
 from manifold_common.ids import (
     CommitId,
     Generation,
@@ -144,6 +146,43 @@ class CommitWriter:
         )
         return StoredCommit(project, row, built.places, base.head.gc_epoch)
 
+    def write_again(self, base: Snapshot, changes: Changes, places: Places, row: CommitRow) -> Buffer | None:
+        """Return an object, which is not stored, for a commit whose own is lost: the same record under another object
+        id. ``None``: the record is not the one that was published, or the object would be larger than readers take.
+
+        Args:
+            base: the tree that it was made on.
+            places: of every chunk that the changes mention.
+
+        Raises:
+            CorruptObject: its note cannot be read; or a place is sealed under a key that the project never had.
+            KeyUnavailable: it would not be sealed, and the project is encrypted.
+        """
+        tenant, project = base.tenant, base.project
+        keys = self._keys.of(tenant, project)
+        note = decode_note(keys, tenant, project, row)
+        own = Container(
+            tenant, project, ObjectKind.COMMIT, row.generation, row.commit, ObjectId(self._new_id()), row.dek
+        )
+        meta = CommitMeta(
+            tenant=tenant,
+            project=project,
+            generation=row.generation,
+            commit=row.commit,
+            parent=row.parent or "",
+            parent_hash=base.head.record_hash,
+            author=row.author,
+            session=row.session or "",
+            time_ns=_nanoseconds(row.created_at),
+            message=note.message,
+            provenance=note.provenance,
+        )
+        for container in {places[chunk].block.container for chunk in used_chunks(changes.upserts)}:
+            keys.block_opener(container.seal())
+        built = build_commit(meta, changes, places, [], own, keys.sealer(own.seal()), keys.id_key)
+        is_it = built.record_hash == row.record_hash and len(built.data) <= row.object_bytes
+        return built.data if is_it else None
+
     def _time_after(self, parent: Head) -> datetime:
         """Return the time to record of a commit on ``parent``: now, unless this clock is behind the one that made the
         parent. A microsecond is the smallest step that commit object and catalog can both say."""
@@ -199,12 +238,20 @@ class CommitWriter:
 
 
 def open_note(
-    keys: ProjectKeys, tenant: TenantId, project: ProjectId, subject: str, sealed: bytes, *, old: bool = False
+    keys: ProjectKeys,
+    tenant: TenantId,
+    project: ProjectId,
+    subject: str,
+    sealed: bytes,
+    *,
+    old: bool = False,
+    max_bytes: int = _NOTE_BYTES,
 ) -> bytes:
     """Return what ``seal_note`` was given. Raises CorruptObject.
 
     Args:
         old: it may have been written before the project was encrypted, and is taken unsealed then.
+        max_bytes: it has no more.
     """
     name = note_key(tenant, project, subject)
     seal = unpack_header(sealed, name, ObjectKind.NOTE)
@@ -212,7 +259,7 @@ def open_note(
     frames = opener.split(sealed)
     if len(frames) != 1:
         raise CorruptObject(name, f"it has {len(frames)} frames instead of one")
-    return bytes(opener.open_frame(0, frames[0][1], max_raw_bytes=_NOTE_BYTES))
+    return bytes(opener.open_frame(0, frames[0][1], max_raw_bytes=max_bytes))
 
 
 def decode_note(keys: ProjectKeys, tenant: TenantId, project: ProjectId, row: CommitRow) -> Note:

@@ -62,15 +62,12 @@ class ProjectKeys:
         leading = self._leading
         return None if leading.dek == PLAIN else self._material(leading.dek).past
 
-    @property
-    def distrusts_plain(self) -> bool:
-        """Whether unsealed bytes have to be proven."""
-        return self._leading.dek != PLAIN
+    def trusts(self, dek: DekId) -> bool:
+        return dek != PLAIN or self._leading.dek == PLAIN
 
-    @property
-    def keeps_plain(self) -> bool:
-        """Whether copies of unsealed objects may be kept on the disk: where nothing is encrypted anyway."""
-        return not (self.distrusts_plain or self._source.encrypts)
+    def keeps(self, dek: DekId) -> bool:
+        """See ``Openers.keeps``: where nothing is encrypted anyway."""
+        return dek != PLAIN or (self.trusts(PLAIN) and not self._source.encrypts)
 
     @property
     def _leading(self) -> KeyRecord:
@@ -160,8 +157,8 @@ class ProjectKeys:
         return Opener(seal, self._material(seal.dek, seal.key).dek)
 
     def block_opener(self, seal: Seal) -> Opener:
-        """Like ``opener``, for a container of blocks. Where ``distrusts_plain``, the caller holds the chunks of an
-        unsealed one against their ids."""
+        """Like ``opener``, for a container of blocks. The caller holds the chunks of one that is not
+        trusted against their ids."""
         return Opener(seal, self._material(seal.dek, seal.key).dek)
 
     def object_key(self, seal: Seal) -> bytes:
@@ -174,7 +171,7 @@ class ProjectKeys:
         return derive_object_key(self._material(seal.dek, seal.key).dek, seal)
 
     def _refuse_plain(self, seal: Seal) -> None:
-        if seal.dek == PLAIN and self.distrusts_plain:
+        if not self.trusts(seal.dek):
             raise unencrypted(seal.key)
 
     def _material(self, dek: DekId, object_name: str = "") -> KeyMaterial:

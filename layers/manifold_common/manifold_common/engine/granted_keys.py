@@ -43,16 +43,16 @@ class GrantedKeys:
             raise InternalError("no key to name chunks with was granted")
         return self._chunker
 
-    @property
-    def keeps_plain(self) -> bool:
-        return not self._has_sealed
+    def keeps(self, dek: DekId) -> bool:
+        return dek != PLAIN or not self._has_sealed
 
     def grant(self, object_id: ObjectId, object_key: bytes) -> None:
         self._keys[object_id] = object_key
         self._has_sealed = self._has_sealed or bool(object_key)
 
-    distrusts_plain = True
-    """A client is not told whether what it reads may be unsealed: it proves whatever is."""
+    def trusts(self, dek: DekId) -> bool:
+        """Only what is sealed: a client is not told whether what it reads may be unsealed."""
+        return dek != PLAIN
 
     def opener(self, seal: Seal) -> Opener:
         return Opener(seal, object_key=self._key(seal))

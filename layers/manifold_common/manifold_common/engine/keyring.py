@@ -10,13 +10,12 @@ from manifold_common.ids import DekId
 
 
 class Openers(Protocol):
-    @property
-    def distrusts_plain(self) -> bool:
-        """Whether unsealed bytes have to be proven by the ids of their chunks."""
+    def trusts(self, dek: DekId) -> bool:
+        """Tell whether an object under this key is taken for what it says it is. Unsealed ones of a project that is
+        encrypted are not: their blocks have to be proven by the ids of their chunks, and the others do not count."""
 
-    @property
-    def keeps_plain(self) -> bool:
-        """Whether copies of unsealed objects may be kept on the disk."""
+    def keeps(self, dek: DekId) -> bool:
+        """Tell whether copies of objects under this key may be kept on the disk."""
 
     @property
     def chunker(self) -> Chunker: ...

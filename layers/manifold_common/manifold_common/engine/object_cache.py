@@ -139,9 +139,9 @@ class ObjectCache:
             os.unlink(self._path(key))
 
     def size_of(self, folder: str) -> int:
-        """Return how much room the copies below ``folder`` take on the disk. Parts of files count as what they are."""
-        if not self._max_bytes:
-            return 0
+        """Return how much room the copies below ``folder`` take on the disk. Parts of files count as what they are.
+
+        Also where the cache is switched off: other processes of this machine may have it on."""
         return disk_bytes(f"{self._folder}/{check_object_key(folder)}")
 
     def keep_only(self, folder: str, name: str) -> None:

@@ -13,7 +13,7 @@ import os
 
 from manifold_common.engine.data_keys import DataKeys
 from manifold_common.errors import RamUnavailable
-from manifold_common.ids import ProjectId, TenantId
+from manifold_common.ids import PLAIN, ProjectId, TenantId
 
 _EPHEMERAL = (
     "set projects.workspace.mode to ephemeral (or PROJECTS_WORKSPACE_MODE=ephemeral), with projects.workspace.tmpfsDir "
@@ -68,4 +68,4 @@ class Plaintext:
 
     def _is_exposed(self, tenant: TenantId, project: ProjectId) -> bool:
         """Tell whether plaintext of an encrypted project would get onto a disk here. Raises NotFound."""
-        return not self._in_ram and self._keys.of(tenant, project).distrusts_plain
+        return not (self._in_ram or self._keys.of(tenant, project).trusts(PLAIN))

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence, Set
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manifold_common.domain.history import Point, history_replaced
 from manifold_common.domain.paths import ROOT
@@ -36,7 +36,7 @@ from manifold_common.format.key_record import hash_history
 from manifold_common.format.layout import checkpoint_key, checkpoint_name, commit_key
 from manifold_common.format.places import Container, Places
 from manifold_common.format.sealed import UNDER_ANOTHER_KEY, ObjectKind, unpack_header
-from manifold_common.ids import PLAIN, CommitId, Generation, ProjectId, TenantId, TenantProject
+from manifold_common.ids import PLAIN, ChunkId, CommitId, Generation, ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import Catalog, CheckpointRow, CommitRow, DraftRef, Head, ReadPlan
 
 _CHECKPOINT_SLACK_BYTES = 1 << 20
@@ -86,6 +86,24 @@ class Snapshot:
             memory = memory_of(tree, known)
         size = self.tree_bytes + growth(self.tree, changes)[0]
         return Snapshot(self.tenant, self.project, head or self.head, tree, known, size, memory)
+
+    def with_stored_anew(self, changes: Changes, chunks: Set[ChunkId]) -> Changes:
+        """Return the changes to this tree, and with them entries that stay as they are but whose content was stored
+        once more, since it is in damaged objects: it takes a commit to say where it is now.
+
+        Args:
+            chunks: that were stored for these changes.
+        """
+        if not (self.head.is_damaged and chunks):
+            return changes
+        rest = {
+            path: entry
+            for path, entry in self.tree.items()
+            if path not in changes.upserts
+            and path not in changes.deletes
+            and any(chunk in chunks for chunk in chunk_ids(entry))
+        }
+        return Changes({**changes.upserts, **rest}, changes.deletes)
 
     def totals_with(self, changes: Changes) -> tuple[int, int]:
         """Return (bytes of all files, entries without the root) of the tree with ``changes`` made."""
@@ -214,6 +232,8 @@ class TreeLog:
                 self.remember(snapshot)
         if commit is not None and snapshot.head.commit != commit:
             raise history_replaced(Point(plan.generation, commit), plan.head.generation)
+        if snapshot.head.is_damaged != plan.head.is_damaged:
+            snapshot = replace(snapshot, head=snapshot.head._replace(is_damaged=plan.head.is_damaged))
         return snapshot
 
     def load_from(
@@ -238,7 +258,7 @@ class TreeLog:
         plan = self._catalog.read_plan(tenant, project, known=[known] if known.commit else [])
         if known == plan.head.point:
             return known, 0
-        if any(row.dek == PLAIN for row in plan.commits) and not self._keys.of(tenant, project).keeps_plain:
+        if any(row.dek == PLAIN for row in plan.commits) and not self._keys.of(tenant, project).keeps(PLAIN):
             return plan.head.point, 0
         wanted: list[tuple[str, int]] = []
         for row in reversed(plan.commits):
@@ -412,11 +432,11 @@ class TreeLog:
                 raise CorruptObject(key, "it is another commit than the catalog names")
             if isinstance(row, CommitRow) and commit.record_hash != row.record_hash:
                 raise CorruptObject(key, "its record is not the one that was published")
-            if row.dek == PLAIN and keys.distrusts_plain:
+            if not keys.trusts(row.dek):
                 self._prove_old(keys, row, commit, key)
             return commit
 
-        keep = row.dek != PLAIN or keys.keeps_plain
+        keep = keys.keeps(row.dek)
         return self._objects.read(key, use, max_bytes=row.object_bytes, keep=keep)
 
     def read_commits(
@@ -512,7 +532,7 @@ class TreeLog:
                 raise CorruptObject(key, "it is another checkpoint than the catalog names")
             return found
 
-        keep = row.dek != PLAIN or keys.keeps_plain
+        keep = keys.keeps(row.dek)
         return self._objects.read(key, use, max_bytes=_most_bytes(row), keep=keep)
 
 

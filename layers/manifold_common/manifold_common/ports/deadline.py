@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from manifold_common.domain.wording import span
+
 T = TypeVar("T")
 
 
@@ -39,7 +41,7 @@ def within(seconds: float, operation: Callable[[], T]) -> T:
     except RuntimeError:  # threads cannot be started while the interpreter shuts down, when last drafts are saved
         return operation()
     if not ended.wait(seconds):
-        raise TimeoutError(f"not done within {seconds:g} seconds")
+        raise TimeoutError(f"not done within {span(seconds)}")
     if errors:
         raise errors.pop()
     return results[0]

@@ -57,12 +57,19 @@ class KeyProvider(Protocol):
     def stays_inside(self, wrapped: WrappedKey) -> bool:
         """Tell whether ``rewrap`` of this record leaves the material where it is."""
 
-    def with_key(self, key_name: str) -> KeyProvider:
+    def with_key(self, key_name: str, *, create: bool = False) -> KeyProvider:
         """Return the same provider, over the same connections, whose current KEK is another one.
+
+        Args:
+            create: where there is none of that name yet, and the provider makes KEKs itself, it is made when first
+                wrapped under. Else nothing is wrapped under one that is not there.
 
         Raises:
             ConfigError: no key can be called so.
         """
+
+    def own_keys(self) -> list[str] | None:
+        """Return the names of all KEKs there are, where the provider makes them itself; ``None``: it does not."""
 
     def rotate(self) -> int:
         """Make a new version of the current KEK, which wraps from now on, and return it; 0 where the service keeps

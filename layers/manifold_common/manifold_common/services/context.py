@@ -117,7 +117,12 @@ class Context:
         return encode_id(self.randomness.token(16))
 
     def pack_writer(self, base: Snapshot, known: Places | None = None) -> PackWriter:
-        """Return a writer for a commit on ``base``. Use it as a context manager."""
+        """Return a writer for a commit on ``base``. Use it as a context manager.
+
+        Args:
+            known: where content is that is stored already. ``None``: what ``base`` knows.
+        """
+        known = base.places if known is None else known
         return PackWriter(
             base.tenant,
             base.project,
@@ -125,8 +130,18 @@ class Context:
             self.objects,
             self.workers,
             self.randomness,
-            base.places if known is None else known,
+            self.sound(base, known),
         )
+
+    def sound(self, base: Snapshot, known: Places) -> Places:
+        """Return those places that new content may be told to be at, in place of being stored: not those in objects
+        that were found damaged."""
+        if not base.head.is_damaged:
+            return known
+        damaged = {row.object for row in self.catalog.damaged_objects(base.tenant, base.project)}
+        containers = {place.block.container for place in known.values()}
+        unsound = {one for one in containers if one.seal().key in damaged}
+        return {chunk: place for chunk, place in known.items() if place.block.container not in unsound}
 
     def session_row(
         self, principal: Principal, session: SessionId, base: Snapshot, patterns: tuple[str, ...]

@@ -7,7 +7,10 @@ what is condemned, and in the store, since what was removed from there is on no 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from typing import Final, TypeVar
 
 from manifold_common.domain.tree import chunk_ids
 from manifold_common.engine.tree_log import Snapshot
@@ -16,6 +19,20 @@ from manifold_common.format.layout import below_project
 from manifold_common.format.places import Container, Places
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
+
+Answer = TypeVar("Answer")
+_ATTEMPTS: Final = 3
+
+
+def redone(work: Callable[[], Answer]) -> Answer:
+    """Do work that reads all it needs by itself; from its beginning again where some of that was collected meanwhile.
+
+    Raises ContentCollected: so it was each time.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(ContentCollected):
+            return work()
+    return work()
 
 
 def renewed(context: Context, pending: PendingCommit, head: Snapshot) -> PendingCommit:
@@ -41,6 +58,21 @@ def renewed(context: Context, pending: PendingCommit, head: Snapshot) -> Pending
     _require_standing(context, base, {place.block.container for place in doubtful.values()}, epoch)
     base = replace(base, head=base.head._replace(gc_epoch=epoch))
     return replace(pending, base=base, known=known)
+
+
+def still_standing(context: Context, base: Snapshot, places: Places) -> Places:
+    """Return those places that count at the ``gc_epoch`` of ``base``, of some that were read at another.
+
+    Args:
+        places: of content that something refers to at this moment. It may not for much longer.
+    """
+    keys = {place.block.container.seal().key: place.block.container.project for place in places.values()}
+    named = [(project, below_project(key)) for key, project in keys.items()]
+    now, condemned = context.catalog.condemned_among(base.tenant, base.project, named)
+    if now != base.head.gc_epoch:
+        return {}
+    gone = {key for key, name in zip(keys, named, strict=True) if name in condemned}
+    return {chunk: place for chunk, place in places.items() if place.block.container.seal().key not in gone}
 
 
 def _base_places(context: Context, base: Snapshot, epoch: int) -> Places:

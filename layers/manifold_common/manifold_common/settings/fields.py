@@ -9,12 +9,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
+
+CENTURY_DAYS = 36_500
+CENTURY_SECONDS = CENTURY_DAYS * 86_400
+"""What is meant to last for ever. Much more is no span that a clock's moments can be moved by."""
+_SPANS = {"seconds": CENTURY_SECONDS, "hours": CENTURY_DAYS * 24, "days": CENTURY_DAYS}
+"""The longest that a setting may allow, by the unit that its name ends with."""
 
 
 def yaml_key(attribute: str) -> str:
@@ -35,6 +42,13 @@ class Section(BaseModel):
         # One schema for the whole tree instead of one per section: sections are built on first use alone.
         defer_build=True,
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        for name, field in cls.model_fields.items():
+            longest = _SPANS.get(name.rpartition("_")[2])
+            if longest is not None and not any(getattr(one, "le", inf) <= longest for one in field.metadata):
+                raise TypeError(f"{cls.__name__}.{name} is a span of time and needs le: {longest} at most")
 
 
 class Unserved(NamedTuple):

@@ -279,6 +279,14 @@ class Functions(Section):
     reencrypt_workers: int = setting(
         2, "How many of that queue's messages are worked on at once: its `MaximumConcurrency` on Lambda.", ge=1, le=100
     )
+    maintenance_queue_url: HttpUrl | None = setting(
+        None,
+        "SQS queue that wakes the function `maintenance` when a job about content has something to do. Unset: such "
+        "jobs wait for its next scheduled run.",
+    )
+    maintenance_workers: int = setting(
+        2, "How many of that queue's messages are worked on at once: its `MaximumConcurrency` on Lambda.", ge=1, le=100
+    )
     partial_batches: bool = setting(
         False,
         "The Kafka source that calls this function is in provisioned mode and asks which records of a batch failed. "

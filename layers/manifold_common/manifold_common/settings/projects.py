@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import SecretStr
 
 from manifold_common.settings.fields import (
+    CENTURY_DAYS,
+    CENTURY_SECONDS,
     Address,
     Addresses,
     Bytes,
@@ -141,7 +143,10 @@ class Workspace(Section):
         "Where ephemeral working sets live; must be a RAM file system. On Lambda: `/tmp/manifold-sets`.",
     )
     ttl_seconds: int = setting(
-        86400, "Idle time after which a session's working set is removed, its changes saved first; in seconds.", ge=60
+        86400,
+        "Idle time after which a session's working set is removed, its changes saved first; in seconds.",
+        ge=60,
+        le=CENTURY_SECONDS,
     )
     draft_seconds: int = setting(
         60, "Time between two safety saves of changed working sets, in seconds. 0 turns them off.", ge=0, le=86400
@@ -188,7 +193,9 @@ class S3(Section):
     )
     request_timeout_seconds: float = setting(60.0, "Longest time for one request, in seconds.", gt=0, le=3600)
     max_retries: int = setting(5, "How often a failed request is sent again, with growing pauses.", ge=0, le=50)
-    retry_timeout_seconds: float = setting(60.0, "Longest time for a request and its retries, in seconds.", gt=0)
+    retry_timeout_seconds: float = setting(
+        60.0, "Longest time for a request and its retries, in seconds.", gt=0, le=86400
+    )
     public_endpoint: HttpUrl | None = setting(
         None, "Address of the service for clients that read and store content by themselves. Unset: `endpoint`."
     )
@@ -274,9 +281,16 @@ class Quotas(Section):
 
 
 class ResumableUploads(Section):
-    """Files that clients send in parts, over several requests."""
+    """Files that clients send in parts, over several requests; and restores, imports and archives that jobs do for
+    clients, with what came of them.
+    """
 
-    kept_days: int = setting(7, "How long an unfinished one is kept after its last part, in days.", ge=1, le=365)
+    kept_days: int = setting(
+        7,
+        "How long an unfinished one is kept after its last part, and what came of a job's request, in days.",
+        ge=1,
+        le=365,
+    )
     max_per_project: int = setting(100, "Most that are open at once in one project.", ge=1)
     max_per_tenant: int = setting(1000, "Most that are open at once in all projects of a tenant.", ge=1)
 
@@ -296,7 +310,7 @@ class Retention(Section):
         0,
         "Keep generations that are younger than this, in days. 0 sets no age.",
         ge=0,
-        le=36500,
+        le=CENTURY_DAYS,
     )
     deleted_project_days: int = setting(
         7, "Days for which a deleted project can be brought back. 0: it cannot be.", ge=0, le=3650
@@ -306,7 +320,7 @@ class Retention(Section):
 class Maintenance(Section):
     """Background upkeep of the store."""
 
-    interval_seconds: int = setting(300, "Time between two rounds, in seconds. 0 turns them off.", ge=0)
+    interval_seconds: int = setting(300, "Time between two rounds, in seconds. 0 turns them off.", ge=0, le=86400 * 365)
     checkpoint_commits: int = setting(
         64, "Commits after the newest checkpoint at which the next one is written, at the latest.", ge=1, le=10000
     )
@@ -315,6 +329,7 @@ class Maintenance(Section):
         "How long an object stays in the store after the last reference to it has gone, in seconds. Dumping the "
         "database and then copying the store must take less.",
         ge=3600,
+        le=CENTURY_SECONDS,
     )
     collection_hours: int = setting(
         24,

@@ -7,7 +7,9 @@ as one. Text that no bytes stand for (lone surrogates) and numbers that JSON can
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,7 +18,7 @@ import msgspec
 from manifold_common.domain.tag import HOW_TO_NAME
 from manifold_common.errors import InvalidInput
 from manifold_common.ids import TAG
-from manifold_common.shapes.json_text import fault_of
+from manifold_common.shapes.json_text import NO_TEXT, fault_of
 
 T = TypeVar("T")
 
@@ -54,6 +56,9 @@ class Reading:
         """
         fault = fault_of(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
         if fault is not None:
+            if fault == NO_TEXT:
+                with suppress(RecursionError):
+                    self._check_text(json.loads(data), "")
             raise self.error(f"{self.what} {fault}", hint=self.hint, field="")
         try:
             return decoder.decode(data)
@@ -83,7 +88,7 @@ class Reading:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                raise self.refusal(place, "it holds text that is not Unicode") from None
+                raise self.refusal(place, f"it {NO_TEXT}") from None
         elif isinstance(value, dict):
             for name, item in value.items():
                 self._check_text(name, place)

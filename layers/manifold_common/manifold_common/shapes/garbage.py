@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from enum import Enum
 from typing import Annotated
 
 from msgspec import Meta
 
-from manifold_common.domain.garbage import Garbage, Reason
+from manifold_common.domain.garbage import Anew, Cause, Garbage, Leaving
 from manifold_common.ids import Generation, ProjectId, SessionId, TagName
 from manifold_common.shapes.base import Answer, Count, Request
 from manifold_common.shapes.jobs import Job
+
+
+class Reason(Enum):
+    """Why nothing refers to an object."""
+
+    HISTORY = "history"
+    ORPHAN = "orphan"
+    DELETED = "deleted"
 
 
 class GarbageCount(Answer, frozen=True):
@@ -26,27 +35,65 @@ class GarbageCount(Answer, frozen=True):
     bytes: Count
 
 
+class MovedCount(Answer, frozen=True):
+    """Objects that go because a collection writes what they hold anew, and what that is a part of."""
+
+    reason: Annotated[
+        Anew,
+        Meta(
+            description="`mostly_dead`: little of it is still in use. `small`: there are many small ones, which are "
+            "put together. `checkpoint`: it says where content is that moves."
+        ),
+    ]
+    objects: Count
+    bytes: Annotated[Count, Meta(description="Of the objects that go. What is in use of them is stored anew.")]
+
+
+class CondemnedCount(Answer, frozen=True):
+    reason: Annotated[
+        Cause,
+        Meta(
+            description="`history`: no kept generation refers to it. `orphan`: nothing does; whoever stored it was cut "
+            "off. `deleted`: its project was, and cannot be brought back any more. `moved`: what was in use of it was "
+            "written anew elsewhere."
+        ),
+    ]
+    objects: Count
+    bytes: Count
+
+
 class GarbageOfProject(Answer, frozen=True):
     project: ProjectId
     generations: Annotated[Count, Meta(description="How many generations no rule keeps.")]
     first_generation: Generation | None
     last_generation: Generation | None
-    garbage: list[GarbageCount]
+    garbage: Annotated[list[GarbageCount], Meta(description="What nothing refers to, or only those generations do.")]
+    moved: Annotated[
+        list[MovedCount],
+        Meta(description="What something refers to, until a collection has written what is in use of it anew."),
+    ]
 
     @staticmethod
-    def of(project: ProjectId, gone: Sequence[Generation], found: Sequence[Garbage]) -> GarbageOfProject:
-        objects = Counter(one.reason for one in found)
-        sizes: Counter[Reason] = Counter()
+    def of(
+        project: ProjectId, gone: Sequence[Generation], found: Sequence[Garbage], leaving: Sequence[Leaving]
+    ) -> GarbageOfProject:
+        objects, why = Counter(one.reason.value for one in found), Counter(one.why for one in leaving)
+        sizes, left = Counter[str](), Counter[Anew]()
         for one in found:
-            sizes[one.reason] += one.bytes
+            sizes[one.reason.value] += one.bytes
+        for other in leaving:
+            left[other.why] += other.bytes
         return GarbageOfProject(
             project=project,
             generations=len(gone),
             first_generation=gone[0] if gone else None,
             last_generation=gone[-1] if gone else None,
             garbage=[
-                GarbageCount(reason=one, objects=objects[one], bytes=sizes[one]) for one in Reason if objects[one]
+                GarbageCount(reason=one, objects=objects[one.value], bytes=sizes[one.value])
+                for one in Reason
+                if objects[one.value]
             ],
+            moved=[MovedCount(reason=one, objects=why[one], bytes=left[one]) for one in Anew if why[one]],
         )
 
 
@@ -117,5 +164,6 @@ class Collected(Answer, frozen=True):
 
     job: Job
     condemned: Annotated[
-        list[GarbageCount], Meta(description="What is condemned by now and not removed yet, whenever it was condemned.")
+        list[CondemnedCount],
+        Meta(description="What is condemned by now and not removed yet, whenever it was condemned."),
     ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from manifold_common.domain.job import MAX_RATE, MIN_RATE, ItemState, JobState
-from manifold_common.ids import JobId, ProjectId, UserId
+from manifold_common.ids import CommitId, Generation, JobId, ProjectId, UploadId, UserId
 from manifold_common.shapes.base import Answer, Count, Dated, Moment, Request
+from manifold_common.shapes.changes import GENERATION_COMMIT, Edited, ImportedArchive
 from manifold_common.shapes.page import Page
-from manifold_common.shapes.verification import Sample
+from manifold_common.shapes.verification import REPAIR, Sample
 
 KIND_PATTERN = r"^[a-z][a-z-]{0,63}$"
 _RATE = "Items per second at most, of all workers together."
@@ -36,6 +37,10 @@ class RewrapParams(JobParams, frozen=True):
         ]
         | None
     ) = None
+    create: Annotated[
+        bool,
+        Meta(description="`to` names a key of `file`, and that is made if it is not there. Else it has to be there."),
+    ] = False
 
 
 class VerifyParams(JobParams, frozen=True):
@@ -43,6 +48,13 @@ class VerifyParams(JobParams, frozen=True):
 
     read_data: Annotated[bool, Meta(description="Read and check all content; the same as a sample of 100.")] = False
     sample: Sample | None = None
+    repair: Annotated[bool, Meta(description=REPAIR)] = False
+
+
+class DeferredParams(JobParams, frozen=True, kw_only=True):
+    """What a job takes that does one request, which is kept: ``restore``, ``import`` and ``archive``."""
+
+    request: Annotated[UploadId, Meta(description="Which one. Its own answer (202) names the job that does it.")]
 
 
 class StartJob(Request, frozen=True):
@@ -101,6 +113,28 @@ class Job(Dated, frozen=True):
         list[JobItem],
         Meta(description="The first items that have failed or rest. In lists of jobs there are none: ask for the job."),
     ]
+
+
+class MadeArchive(Answer, frozen=True):
+    """An archive that a job has made: `GET /api/v1/jobs/{job}/content` has it."""
+
+    project: ProjectId
+    generation: Generation
+    generation_commit: Annotated[CommitId | None, Meta(description=GENERATION_COMMIT)]
+    format: Literal["tar.gz", "zip", "tar"]
+    total_bytes: Count
+    etag: Annotated[str, Meta(description="Stands for these bytes, in conditions.")]
+
+
+class JobResult(Dated, frozen=True):
+    """What has come of a job that does one request: one of the three."""
+
+    job: JobId
+    kind: str
+    restored: Annotated[Edited | None, Meta(description="As the restore is answered without a job.")]
+    imported: Annotated[ImportedArchive | None, Meta(description="As the import is answered without a job.")]
+    archive: MadeArchive | None
+    expires_at: Annotated[Moment, Meta(description="Until then it is kept, and an archive can be downloaded.")]
 
 
 class JobPage(Page, frozen=True):

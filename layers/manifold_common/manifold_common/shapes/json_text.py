@@ -12,6 +12,8 @@ import json
 import re
 from typing import Any, NoReturn
 
+NO_TEXT = "holds text that is not Unicode"
+"""What is wrong with half a surrogate pair."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,60}")
 _HALF = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -34,7 +36,7 @@ def fault_of(text: bytes) -> str | None:
     except (ValueError, RecursionError):
         return "is not JSON"
     if b"\\u" in text and _HALF.search(text.replace(b"\\\\", b"")):
-        return "holds text that is not Unicode"
+        return NO_TEXT
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -21,12 +21,15 @@ Sample = Annotated[
     ),
 ]
 
+REPAIR: Final = "Bring back what is damaged, as far as it is found elsewhere. What is replaced is kept aside."
+
 
 class Verify(Request, frozen=True):
     """How thoroughly a project is looked at."""
 
     read_data: Annotated[bool, Meta(description="Read and check all content; the same as a sample of 100.")] = False
     sample: Sample | None = None
+    repair: Annotated[bool, Meta(description=f"{REPAIR} Only by a job: send `Prefer: respond-async`.")] = False
 
 
 class Damage(Answer, frozen=True):
@@ -99,6 +102,8 @@ class Source(Enum):
     """The database, which has all that a key record says."""
     LOG = "log"
     """Other checkpoints and commits: a checkpoint of the same tree has taken its place."""
+    REBUILT = "rebuilt"
+    """The trees before and after a commit, and the database: another object with the very record that was published."""
     MOVED = "moved"
     """What it held stands elsewhere now, and nobody needs it any more; it stays where it is, as it is."""
 
@@ -109,7 +114,9 @@ class RepairedObject(Answer, frozen=True):
         Source,
         Meta(
             description="`cache`: this machine's cache, byte for byte; `catalog`: the database; `log`: a checkpoint, "
-            "by another one of the same tree; `moved`: what it held stands elsewhere now, and nobody needs it any more."
+            "by another one of the same tree; `rebuilt`: a commit, from the trees before and after it and the "
+            "database, with the very record that was published; `moved`: what it held stands elsewhere now, and nobody "
+            "needs it any more."
         ),
     ]
 
@@ -123,6 +130,10 @@ class RepairReport(Answer, frozen=True):
     repaired: Annotated[
         list[RepairedObject],
         Meta(description="What was found whole, or not to be needed any more, afterwards; by name."),
+    ]
+    rescued_bytes: Annotated[
+        Count,
+        Meta(description="Of content that is read from elsewhere now than from damaged objects."),
     ]
     quarantined: Annotated[
         list[str], Meta(description="Where damaged bytes are kept that others have taken the place of.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from manifold_common.bootstrap import Manifold
@@ -11,7 +12,7 @@ from manifold_common.format.layout import project_prefix
 from manifold_common.ids import Generation, ProjectId, TagName
 from manifold_common.services.projects.edits import Delete, PutFile, reading
 
-from tests.support.garbage import TENANT, collect, objects
+from tests.support.garbage import TENANT, collect, collector, objects
 from tests.support.manifold import MakeManifold
 from tests.support.work import S1, cat, check_out, committed, new_project, put
 
@@ -122,3 +123,61 @@ def test_what_is_small_and_whole_is_not_written_anew_each_time(manifold: Manifol
     before = objects(manifold, project)
     assert not collect(manifold, project, generations=1)
     assert objects(manifold, project) == before
+
+
+GRACE = 0.5
+"""Seconds. What a collection itself has stored is never old enough to go with it."""
+
+
+def told(manifold: Manifold, project: ProjectId, *, generations: int, percent: int = 50) -> dict[str, tuple[int, int]]:
+    """Return what a collection is said to do: by reason, how many objects and bytes."""
+    leader = manifold.context.catalog.family_of(TENANT, project)
+    plan = collector(manifold, generations=generations, percent=percent, grace=GRACE).plan(TENANT, leader)
+    counts = [(one.reason.value, one.objects, one.bytes) for found in plan.projects for one in found.garbage]
+    counts += [(one.reason.value, one.objects, one.bytes) for found in plan.projects for one in found.moved]
+    return {reason: (count, size) for reason, count, size in counts}
+
+
+def condemned(manifold: Manifold, project: ProjectId) -> dict[str, tuple[int, int]]:
+    return {
+        one.reason.value: (one.objects, one.bytes) for one in manifold.context.catalog.garbage_of(TENANT, [project])
+    }
+
+
+def collect_as_told(manifold: Manifold, project: ProjectId, *, generations: int) -> dict[str, tuple[int, int]]:
+    """Collect what there is; return what was told of it. Just that is condemned."""
+    time.sleep(GRACE)
+    before = told(manifold, project, generations=generations)
+    assert told(manifold, project, generations=generations) == before, "nothing was changed"
+    leader = manifold.context.catalog.family_of(TENANT, project)
+    assert collector(manifold, generations=generations, grace=GRACE).collect(TENANT, leader)
+    gone = condemned(manifold, project)
+    assert sum(count for count, _ in gone.values()) == sum(count for count, _ in before.values())
+    assert sum(size for _, size in gone.values()) == sum(size for _, size in before.values())
+    moved = [before[reason] for reason in ("mostly_dead", "small", "checkpoint") if reason in before]
+    assert gone["moved"] == (sum(count for count, _ in moved), sum(size for _, size in moved))
+    assert told(manifold, project, generations=generations) == {}
+    return before
+
+
+def test_a_plan_says_that_a_pack_is_mostly_dead(manifold: Manifold) -> None:
+    project, _ = mostly_dead(manifold)
+    time.sleep(GRACE)
+    assert "mostly_dead" not in told(manifold, project, generations=1, percent=0)
+    count, size = collect_as_told(manifold, project, generations=1)["mostly_dead"]
+    assert count == 1 and size >= FILES * SIZE
+    assert is_sound(manifold, project)
+
+
+def test_a_plan_says_which_small_objects_are_put_together_and_which_checkpoints_go(manifold: Manifold) -> None:
+    project = new_project(manifold)
+    for number in range(40):
+        put(manifold, project, f"f{number}".encode(), os.urandom(1000))
+        if number == 30:
+            manifold.tags.set(LOCAL_PRINCIPAL, project, TagName("v1"), Generation(20))
+    collect(manifold, project, generations=2)
+    for number in range(40):
+        put(manifold, project, f"g{number}".encode(), os.urandom(1000))
+    before = collect_as_told(manifold, project, generations=2)
+    assert before["small"][0] >= 16 and before["checkpoint"][0] >= 1
+    assert is_sound(manifold, project)

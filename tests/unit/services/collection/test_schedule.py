@@ -33,8 +33,19 @@ class Place:
     def tend(self, node: int = 0) -> int:
         return CHORES["collect_garbage"].run(self.nodes[node], lambda: False)
 
+    def lose_the_key_of_a_project(self) -> None:
+        """Have the key of another project wrapped by a provider that is gone."""
+        project = self.manifold.projects.create(LOCAL_PRINCIPAL, "locked").id
+        (record,) = self.manifold.context.catalog.project_keys(LOCAL_PRINCIPAL.tenant, project)
+        gone = record.wrapped._replace(provider="vault")
+        assert self.manifold.context.catalog.replace_wrapped_key(record, gone) == gone
+        for node in self.nodes:
+            node.context.keys.forget(LOCAL_PRINCIPAL.tenant, project)
+
     def work(self) -> None:
-        self.manifold.job_worker.run(["collect"])
+        for _ in range(3):
+            self.manifold.job_worker.run(["collect"])
+            self.clock.advance(15.1)  # what met something away rests
 
     def jobs(self) -> list[Job]:
         return self.manifold.jobs.page(LOCAL_PRINCIPAL, JobFilter(kind="collect"))
@@ -59,14 +70,48 @@ def test_of_nodes_at_once_one_starts_it(make_manifold: MakeManifold) -> None:
     assert len(place.jobs()) == 1
 
 
-def test_one_that_is_not_over_is_not_doubled_however_long_that_takes(make_manifold: MakeManifold) -> None:
+def test_one_that_goes_on_is_not_doubled_however_long_that_takes(make_manifold: MakeManifold) -> None:
     place = Place(make_manifold)
     place.tend()
     place.clock.advance(100 * HOUR)
-    assert place.tend() == 0
+    assert place.tend() == 0 and len(place.jobs()) == 1
+
+
+def test_a_project_whose_key_is_gone_holds_up_no_collection_of_the_others(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold)
+    place.lose_the_key_of_a_project()
+    place.tend()
+    place.work()
+    (first,) = place.jobs()
+    assert (first.state, first.skipped, first.pending) == (JobState.RUNNING, 1, 1), "the other was looked at"
+    place.clock.advance(23.9 * HOUR)
+    assert place.tend() == 0 and [job.state for job in place.jobs()] == [first.state], (
+        "waited for until the next is due"
+    )
+    place.clock.advance(0.2 * HOUR)
+    assert (place.tend(), place.tend(1)) == (1, 0)
+    place.work()
+    assert [job.state for job in place.jobs()] == [JobState.RUNNING, JobState.CANCELLED]
+    assert [job.skipped for job in place.jobs()] == [1, 1], "the next one has looked at the other, too"
+    for _ in range(5):
+        place.clock.advance(24.1 * HOUR)
+        place.tend()
+        place.work()
+    states = [job.state for job in place.jobs()]
+    assert states == [JobState.RUNNING] + [JobState.CANCELLED] * 6, "they do not pile up"
+
+
+def test_one_that_is_paused_holds_up_the_next_no_longer_than_until_that_is_due(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold)
+    place.tend()
     (job,) = place.jobs()
     place.manifold.jobs.pause(LOCAL_PRINCIPAL, job.id)
-    assert place.tend() == 0 and len(place.jobs()) == 1
+    place.clock.advance(23.9 * HOUR)
+    assert place.tend() == 0
+    place.clock.advance(0.2 * HOUR)
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(lambda number: place.tend(number % 2), range(32))) == 1
+    assert [job.state for job in place.jobs()] == [JobState.RUNNING, JobState.CANCELLED]
 
 
 def test_a_collection_of_a_single_project_does_not_count(make_manifold: MakeManifold) -> None:

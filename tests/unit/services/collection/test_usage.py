@@ -211,6 +211,18 @@ def test_caches_and_working_sets_are_those_of_this_machine(make_manifold: MakeMa
     assert usage(here, project).ram_bytes == 0
 
 
+def test_what_this_machine_has_is_told_whichever_mode_the_asking_process_is_in(make_manifold: MakeManifold) -> None:
+    manifold = make_manifold()
+    project = new_project(manifold, a=os.urandom(1 << 20))
+    check_out(manifold, project)
+    plain = make_manifold(PROJECTS_ENCRYPT="false", PROJECTS_WORKSPACE_MODE="legacy")
+    found = usage(plain, project)
+    assert found.cache_bytes >= 1 << 20 and found.ram_bytes >= 1 << 20
+    assert (found.cache_bytes, found.ram_bytes) == (usage(manifold, project).cache_bytes, found.ram_bytes)
+    machine = plain.usage.of_machine(LOCAL_PRINCIPAL)
+    assert (machine.cache_bytes, machine.ram_bytes) == (found.cache_bytes, found.ram_bytes)
+
+
 def test_what_was_collected_is_counted_once(manifold: Manifold) -> None:
     project = new_project(manifold)
     size = big(manifold, project, b"gone")

@@ -47,7 +47,15 @@ def test_a_kind_that_there_is_not_is_refused_with_what_may_have_been_meant(shop:
 
 @pytest.mark.parametrize(
     ("params", "field"),
-    [({"name": 5}, "params.name"), ({"nam": "x"}, "params.nam"), ({"project": []}, "params.project")],
+    [
+        ({"name": 5}, "params.name"),
+        ({"nam": "x"}, "params.nam"),
+        ({"project": []}, "params.project"),
+        ({"project": "\0"}, "params.project"),
+        ({"project": "de\0mo"}, "params.project"),
+        ({"project": "\ud800"}, "params.project"),
+        ({"name": "\udc00"}, "params.name"),
+    ],
 )
 def test_wrong_parameters_are_refused_by_name(shop: Workshop, params: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:

@@ -11,7 +11,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.job import ItemState, JobState
 from manifold_common.errors import KeyUnavailable
-from manifold_common.ids import JobId
+from manifold_common.ids import JobId, TenantId
 from manifold_common.ports.catalog import ItemReport, JobRow, NewJob
 from manifold_common.services.jobs.kind import Plan
 from manifold_common.services.jobs.worker import REST_SECONDS, JobWorker, Step
@@ -26,6 +26,7 @@ class Counted:
     """Implements JobKind: ten items, of which two are worked on at once."""
 
     at_once = 2
+    is_open = False
 
     def __init__(self, work: Callable[[str], ItemState]) -> None:
         self._work = work
@@ -105,6 +106,22 @@ def test_what_a_lost_worker_held_is_taken_over_when_its_time_is_over(manifold: M
     step = used.see_through(row)
     assert (state(step), step.finished) == ((JobState.DONE, 10, 0), 10)
     assert 59.9 < sum(clock.slept) < 61
+
+
+def test_what_becomes_free_just_before_it_is_looked_for_is_taken_over(
+    manifold: Manifold, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, catalog = start(manifold), manifold.context.catalog
+    used, is_under_way = worker(manifold), catalog.is_under_way
+    used.step(row)
+    assert len(catalog.claim_items(TENANT, row.job, "lost", seconds=60, limit=10)) == 10
+
+    def too_late(tenant: TenantId, job: JobId) -> bool:
+        clock.advance(61)
+        return is_under_way(tenant, job)
+
+    monkeypatch.setattr(catalog, "is_under_way", too_late)
+    assert state(used.see_through(row)) == (JobState.DONE, 10, 0)
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(2.0, 4), (0.1, 90)])

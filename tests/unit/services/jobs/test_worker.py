@@ -18,7 +18,9 @@ from manifold_common.errors import (
     StoreUnavailable,
     UnsafePath,
 )
-from manifold_common.services.jobs.worker import REST_SECONDS
+from manifold_common.ports.catalog import JobRow
+from manifold_common.services.jobs.kind import NotForHere
+from manifold_common.services.jobs.worker import REST_SECONDS, JobWorker
 
 from tests.support.manifold import MakeManifold
 from tests.support.panics import panic
@@ -268,6 +270,43 @@ def test_a_worker_tells_of_each_step_what_became_of_its_items(shop: Workshop) ->
     shop.worker.run(["toy"], heed=lambda kind, step: seen.extend((kind, one.code) for one in step.reports))
     assert seen.count(("toy", None)) == seen.count(("toy", UnsafePath.code)) == 1
     assert seen.count(("toy", StoreUnavailable.code)) == len(seen) - 2 == 2
+
+
+def test_what_is_not_for_this_process_is_left_as_it_is_and_holds_up_no_other(shop: Workshop) -> None:
+    def make(job: JobRow) -> Toy:
+        name = shop.now(job.job).params.get("name", "")
+        if name.startswith("theirs"):
+            raise NotForHere(InvalidInput("the key is not here"))
+        return shop.toys[name]
+
+    theirs = [shop.start(Toy([["a"]]), f"theirs {number}") for number in range(45)]
+    ours = shop.start(Toy([["a"], ["b"]]), "ours")
+    before = [shop.now(job).revision for job in theirs]
+    here = JobWorker(shop.manifold.context, {"toy": make})
+    assert here.run(["toy"]) == 2, "however many others stand before it"
+    assert shop.now(ours).state is JobState.DONE
+    assert [shop.now(job).revision for job in theirs] == before
+    assert not here.has_work(["toy"], within_seconds=900) and shop.worker.has_work(["toy"], within_seconds=0)
+    with pytest.raises(InvalidInput, match="not here"):
+        here.see_through(shop.jobs.row(TENANT, theirs[0]))
+    assert shop.run() == 45
+
+
+@pytest.mark.parametrize(("is_open", "text"), [(True, "how (do this)"), (False, None)])
+@pytest.mark.parametrize("where", ["look", "prepare", "do"])
+def test_the_words_of_errors_are_kept_where_they_can_name_no_files(
+    shop: Workshop, where: str, text: str | None, *, is_open: bool
+) -> None:
+    def fail(_: object) -> None:
+        raise InvalidInput("how", hint="do this")
+
+    toy = Toy([["a"]], is_open=is_open)
+    setattr(toy, where, fail)
+    job = shop.start(toy)
+    shop.run()
+    now = shop.now(job)
+    told = [item.message for item in now.troubles] + [now.trouble.message if now.trouble is not None else None]
+    assert text in told if is_open else not any(told)
 
 
 def test_what_a_newer_release_has_started_waits_for_it(shop: Workshop) -> None:

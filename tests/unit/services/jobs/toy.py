@@ -42,6 +42,7 @@ class Toy:
     look: Callable[[str | None], None] = lambda _: None
     """Before a page is planned."""
     at_once: int = 10
+    is_open: bool = False
     worked: Counter[str] = field(default_factory=Counter)
     slices: list[list[str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -15,10 +15,11 @@ from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.job import JobState
 from manifold_common.domain.keys import Kek, WrappedKey
 from manifold_common.engine.data_keys import DataKeys
-from manifold_common.errors import CatalogUnavailable, KeyUnavailable, StoreUnavailable
+from manifold_common.errors import CatalogUnavailable, InvalidInput, KeyUnavailable, StoreUnavailable
 from manifold_common.format.key_record import decode_key_record
 from manifold_common.format.layout import wrapped_key_key
-from manifold_common.ids import ProjectId
+from manifold_common.ids import JobId, ProjectId
+from manifold_common.ports.catalog import NewJob
 from manifold_common.ports.key_provider import KeyProvider
 from manifold_common.services.jobs.worker import JobWorker
 from manifold_common.services.keys.rewrap import Rewrap
@@ -233,3 +234,38 @@ def test_keys_of_a_provider_that_is_no_longer_there_hold_up_no_others(
     assert (job.state, job.done, job.pending, job.planned) == (JobState.RUNNING, 0, 8, True)
     assert errors_of(job) == ["key_unavailable"] * 8
     assert len(asked) == 5, "after some, it is not asked any more"
+
+
+@pytest.mark.parametrize("is_planned", [True, False])
+@pytest.mark.parametrize("params", [{}, {"to": "vault"}])
+def test_a_node_that_lacks_the_key_leaves_the_job_to_those_that_have_it(
+    manifold: Manifold, make_manifold: MakeManifold, params: dict[str, object], *, is_planned: bool
+) -> None:
+    make_projects(manifold)
+    provider_of(manifold).rotate()
+    if params:  # as a node that has it would have started it
+        manifold.context.catalog.add_job(
+            NewJob(TENANT, JobId("a" * 26), "rewrap", '{"to":"vault"}', LOCAL_PRINCIPAL.user, None, None)
+        )
+        job = JobId("a" * 26)
+    else:
+        job = manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {}).job.id
+    if is_planned:
+        items = [f"{record.tenant}/{record.project}/{record.dek}" for record in manifold.rewrap.pending()]
+        manifold.context.catalog.plan_items(TENANT, job, None, items, None)
+    before = manifold.jobs.get(LOCAL_PRINCIPAL, job)
+    lacking = make_manifold(node="lacking", PROJECTS_ENCRYPT="false")
+    assert lacking.job_worker.run(["rewrap"]) == 0
+    assert not lacking.job_worker.has_work(["rewrap"], within_seconds=900)
+    after = lacking.jobs.get(LOCAL_PRINCIPAL, job)
+    assert (after.revision, after.failed, after.trouble) == (before.revision, 0, None)
+    if not params:
+        assert manifold.job_worker.run(["rewrap"]) == 2
+        assert manifold.jobs.get(LOCAL_PRINCIPAL, job).state is JobState.DONE
+
+
+def test_without_a_key_of_its_own_a_node_starts_no_rewrap_to_none(make_manifold: MakeManifold) -> None:
+    lacking = make_manifold(PROJECTS_ENCRYPT="false")
+    with pytest.raises(InvalidInput, match="not encrypted") as refused:
+        lacking.jobs.start(LOCAL_PRINCIPAL, "rewrap", {})
+    assert refused.value.details == {"field": "params.to"}

@@ -25,6 +25,7 @@ from tests.support.manifold import MakeManifold
 
 DAY = timedelta(days=1).total_seconds()
 TENANT = LOCAL_PRINCIPAL.tenant
+OTHER = {"to": "file/other", "create": True}
 pytestmark = pytest.mark.in_memory("moves the clock by days")
 
 
@@ -37,6 +38,10 @@ class Place:
             PROJECTS_ENCRYPTION_ROTATION_KEK_DAYS=str(days),
         )
         self.project = self.manifold.projects.create(LOCAL_PRINCIPAL, "demo").id
+
+    @property
+    def keystore(self) -> Path:
+        return Path(self.manifold.providers["file"].describe()["keystore"])
 
     def tend(self) -> int:
         return CHORES["rotate_master_key"].run(self.manifold, lambda: False)
@@ -133,7 +138,7 @@ def test_without_encryption_there_is_nothing_to_rotate(make_manifold: MakeManifo
 def test_keys_go_to_another_key_of_the_provider_and_back(make_manifold: MakeManifold) -> None:
     place = Place(make_manifold, 0)
     jobs, worker = place.manifold.jobs, place.manifold.job_worker
-    jobs.start(LOCAL_PRINCIPAL, "rewrap", {"to": "file/other"})
+    jobs.start(LOCAL_PRINCIPAL, "rewrap", OTHER)
     assert worker.run(["rewrap"]) == 1
     assert place.kek() == Kek("file", "other", 1)
     place.manifold.history.snapshot(LOCAL_PRINCIPAL, place.project)
@@ -146,9 +151,44 @@ def test_jobs_to_different_keys_are_different_jobs(make_manifold: MakeManifold) 
     place = Place(make_manifold, 0)
     begun = [
         place.manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", params).job.id
-        for params in ({}, {"to": "file"}, {"to": "file/other"}, {"to": "file/other"}, {"project": place.project})
+        for params in ({}, {"to": "file"}, OTHER, OTHER, {"project": place.project})
     ]
     assert len(set(begun)) == 4 and begun[2] == begun[3]
+
+
+def test_no_job_goes_to_a_key_that_is_not_there_unless_it_may_be_made(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold, 0)
+    jobs, worker, keystore = place.manifold.jobs, place.manifold.job_worker, place.keystore
+    with pytest.raises(InvalidInput, match="has no key 'typo'") as caught:
+        jobs.start(LOCAL_PRINCIPAL, "rewrap", {"to": "file/typo"})
+    assert caught.value.details["field"] == "params.to" and "there is: default;" in str(caught.value.hint)
+    assert [one.name for one in keystore.iterdir() if one.is_dir()] == ["default"]
+    jobs.start(LOCAL_PRINCIPAL, "rewrap", OTHER)
+    assert worker.run(["rewrap"]) == 1
+    jobs.start(LOCAL_PRINCIPAL, "rewrap", {})
+    assert worker.run(["rewrap"]) == 1
+    jobs.start(LOCAL_PRINCIPAL, "rewrap", {"to": "file/other"})
+    assert worker.run(["rewrap"]) == 1 and place.kek() == Kek("file", "other", 1)
+
+
+@pytest.mark.parametrize("params", [{}, {"to": "file"}])
+def test_what_is_to_be_made_has_a_name(make_manifold: MakeManifold, params: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Place(make_manifold, 0).manifold.jobs.start(LOCAL_PRINCIPAL, "rewrap", {**params, "create": True})
+    assert caught.value.details["field"] == "params.create"
+
+
+def test_a_key_that_was_lost_after_a_job_was_started_is_not_made_anew(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold, 0)
+    provider, keystore = place.manifold.providers["file"], place.keystore
+    (record,) = place.manifold.context.catalog.project_keys(TENANT, place.project)
+    provider.with_key("other").rotate()
+    known = place.manifold.rewrap.to("file/other")
+    known.require_target_key()
+    (keystore / "other" / "1.key").unlink()
+    with pytest.raises(KeyUnavailable, match="has no key 'other'"):
+        known.rewrap(record)
+    assert list((keystore / "other").iterdir()) == []
 
 
 @pytest.mark.parametrize("to", ["vault/x", "", "file/", "file/../x", "file/\0", "/"])
@@ -180,3 +220,21 @@ def test_keys_go_from_one_provider_to_another_and_what_it_costs_is_known(make_ma
     other.available = False
     with pytest.raises(KeyUnavailable):
         Rewrap(context, {"file": file, "memory": other}, file).rewrap(moved)
+
+
+def test_a_key_that_is_gone_does_not_keep_the_others_under_the_old_version(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold, 90)
+    locked = place.manifold.projects.create(LOCAL_PRINCIPAL, "locked").id
+    catalog = place.manifold.context.catalog
+    (record,) = catalog.project_keys(TENANT, locked)
+    catalog.replace_wrapped_key(record, record.wrapped._replace(provider="vault"))
+    place.manifold.context.keys.forget(TENANT, locked)
+    for version in (2, 3):
+        place.clock.advance(90.1 * DAY)
+        assert place.tend() == 2, "a version and a job"
+        place.manifold.job_worker.run(["rewrap"])
+        assert place.kek() == Kek("file", "default", version)
+        place.clock.advance(0.5 * DAY)
+        assert place.tend() == 0, "what rests is waited for"
+    jobs = place.manifold.jobs.page(LOCAL_PRINCIPAL, JobFilter(kind="rewrap"))
+    assert [job.state for job in jobs] == [JobState.RUNNING, JobState.CANCELLED]

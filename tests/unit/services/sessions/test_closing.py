@@ -16,6 +16,7 @@ import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.engine.working_set import retired
+from manifold_common.errors import NotFound
 from manifold_common.ids import ProjectId
 
 from tests.support.manifold import MakeManifold
@@ -197,7 +198,10 @@ def test_what_was_set_aside_on_request_outlives_its_session(manifold: Manifold, 
     manifold.maintenance.sweep_working_sets()
     assert [one.name for one in manifold.leftovers.set_aside()] == [aside.name]
     assert Path(aside.folder, "mine").read_bytes() == b"not saved"
-    manifold.leftovers.remove(aside.name)
+    with pytest.raises(NotFound, match="nope"):
+        manifold.leftovers.remove([aside.name, "nope"])
+    assert Path(aside.folder, "mine").exists(), "all, or none"
+    manifold.leftovers.remove([aside.name])
     assert not Path(aside.folder).exists()
 
 

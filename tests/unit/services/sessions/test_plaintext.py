@@ -43,7 +43,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def become_encrypted(sealing: Manifold, project: ProjectId, *others: Manifold) -> None:
     """Give a plain project a data key, as the first change after encryption was switched on does."""
     keys = sealing.context.keys.of(LOCAL_PRINCIPAL.tenant, project)
-    assert not keys.distrusts_plain
+    assert keys.trusts(PLAIN)
     assert keys.write_dek != PLAIN
     for manifold in others:
         manifold.context.keys.forget(LOCAL_PRINCIPAL.tenant, project)

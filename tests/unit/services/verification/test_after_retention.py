@@ -10,7 +10,7 @@ from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.ids import Generation, ProjectId, parse_tag_name
 from manifold_common.ports.object_store import ObjectInfo
-from manifold_common.services.verification import verify_job
+from manifold_common.services.verification import look as looks
 from manifold_common.shapes.verification import VerifyReport
 
 from tests.support.garbage import collect
@@ -22,8 +22,8 @@ PACKED_BYTES = 2_200_000
 
 
 @pytest.fixture
-def manifold(make_manifold: MakeManifold) -> Manifold:
-    return make_manifold()
+def manifold(make_on_either: MakeManifold) -> Manifold:
+    return make_on_either()
 
 
 def packs(manifold: Manifold, project: ProjectId) -> set[str]:
@@ -82,7 +82,7 @@ def test_damage_touches_what_is_kept_and_needs_it(manifold: Manifold, project: P
 def test_each_stretch_is_looked_at_wherever_it_begins(
     manifold: Manifold, project: ProjectId, stretch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_job, "STRETCH_GENERATIONS", stretch)
+    monkeypatch.setattr(looks, "STRETCH_GENERATIONS", stretch)
     whole = verify(manifold, project)
     reads: list[VerifyReport] = []
     look = manifold.verify.look

@@ -12,6 +12,7 @@ from manifold_common.errors import Abandoned, InvalidInput, StoreUnavailable
 from manifold_common.format.layout import project_prefix
 from manifold_common.ids import Generation
 from manifold_common.services.verification import findings, verify_job
+from manifold_common.services.verification import look as looks
 from manifold_common.shapes.jobs import Job
 from manifold_common.shapes.verification import VerifyReport
 
@@ -165,7 +166,7 @@ def work(place: Place, **params: object) -> Job:
 def test_the_parts_of_a_project_are_all_of_it(
     place: Place, monkeypatch: pytest.MonkeyPatch, stretch: int, piece: int
 ) -> None:
-    monkeypatch.setattr(verify_job, "STRETCH_GENERATIONS", stretch)
+    monkeypatch.setattr(looks, "STRETCH_GENERATIONS", stretch)
     monkeypatch.setattr(verify_job, "PIECE_BYTES", piece)
     whole = place.verify()
     reads: list[VerifyReport] = []
@@ -189,7 +190,7 @@ def test_the_parts_of_a_project_are_all_of_it(
 def test_a_stretch_after_one_that_cannot_be_read_is_looked_at_all_the_same(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_job, "STRETCH_GENERATIONS", 3)
+    monkeypatch.setattr(looks, "STRETCH_GENERATIONS", 3)
     (commit,) = [key for key in place.stored() if f"{place.project}/commits/{2:012d}-" in key]
     place.flip(commit, "commit 6")
     job = work(place)

@@ -14,7 +14,7 @@ from manifold_common.services.projects.edits import PutFile, reading
 from manifold_common.services.verification import mending
 from manifold_common.shapes.verification import RepairReport
 
-from tests.support.damage import PACKED_BYTES, empty_cache
+from tests.support.damage import PACKED_BYTES, empty_cache, flip, objects_of, write_checkpoint
 from tests.support.garbage import collect
 from tests.support.manifold import MakeManifold
 from tests.support.work import cat, committed, new_project, put, remove
@@ -23,26 +23,12 @@ TENANT = LOCAL_PRINCIPAL.tenant
 
 
 @pytest.fixture
-def manifold(make_manifold: MakeManifold) -> Manifold:
-    return make_manifold()
-
-
-def objects_of(manifold: Manifold, project: ProjectId, kind: str) -> set[str]:
-    return {
-        one.key
-        for one in manifold.context.store.list("")
-        if f"/p/{project}/{kind}/" in one.key and "quar" not in one.key
-    }
+def manifold(make_on_either: MakeManifold) -> Manifold:
+    return make_on_either()
 
 
 def get(manifold: Manifold, key: str) -> bytes:
     return bytes(manifold.context.store.get(key, max_bytes=1 << 30))
-
-
-def flip(manifold: Manifold, key: str, at: int | None = None) -> None:
-    data = bytearray(get(manifold, key))
-    data[len(data) // 2 if at is None else at] ^= 1
-    manifold.context.store.put(key, data)
 
 
 def repair(manifold: Manifold, project: ProjectId) -> RepairReport:
@@ -55,18 +41,9 @@ def repaired(report: RepairReport) -> dict[str, str]:
     return {one.object: one.by.value for one in report.repaired}
 
 
-def checkpoint(manifold: Manifold, project: ProjectId, generation: int) -> str:
-    before = objects_of(manifold, project, "checkpoints")
-    snapshot = manifold.context.log.load(TENANT, project, Generation(generation))
-    row = manifold.context.writer.write_checkpoint(snapshot)
-    manifold.context.catalog.add_checkpoint(TENANT, project, row, gc_epoch=snapshot.head.gc_epoch)
-    (new,) = objects_of(manifold, project, "checkpoints") - before
-    return new
-
-
 def forget(manifold: Manifold, project: ProjectId, generation: int) -> None:
     """Have whoever commits next know nothing of content that this generation does not have."""
-    checkpoint(manifold, project, generation)
+    write_checkpoint(manifold, project, Generation(generation))
     manifold.context.log.forget(TENANT, project)
 
 
@@ -82,13 +59,13 @@ def histories(manifold: Manifold, project: ProjectId, last: int) -> list[dict[by
     return [committed(manifold, project, generation, known) for generation in range(1, last + 1)]
 
 
-def test_a_checkpoint_is_written_anew_from_those_before_it(manifold: Manifold, make_manifold: MakeManifold) -> None:
+def test_a_checkpoint_is_written_anew_from_those_before_it(manifold: Manifold, make_on_either: MakeManifold) -> None:
     project = new_project(manifold, a=b"1")
     keys = []
     for number in range(2, 8):
         put(manifold, project, b"f%d" % number, b"x")
         if number in (2, 4, 6):
-            keys.append(checkpoint(manifold, project, number))
+            keys.append(write_checkpoint(manifold, project, Generation(number)))
     before = histories(manifold, project, 7)
     flip(manifold, keys[1])
     manifold.context.store.delete([keys[2]])
@@ -96,7 +73,7 @@ def test_a_checkpoint_is_written_anew_from_those_before_it(manifold: Manifold, m
     report = repair(manifold, project)
     assert (report.ok, repaired(report)) == (True, {keys[1]: "log", keys[2]: "log"})
     assert [get(manifold, one) for one in report.quarantined] == [bad]
-    assert histories(make_manifold(node="new"), project, 7) == before
+    assert histories(make_on_either(node="new"), project, 7) == before
     assert manifold.verify.damage(LOCAL_PRINCIPAL, project) == []
     assert collect(manifold, project) and keys[1] not in objects_of(manifold, project, "checkpoints")
     assert [get(manifold, one) for one in report.quarantined] == [bad], "no collection takes what was put aside"
@@ -113,7 +90,7 @@ def test_what_is_whole_of_a_pack_is_saved_from_it_and_the_rest_is_named(manifold
     assert len(told.problems[0].paths) == 6
     report = repair(manifold, project)
     (left,) = report.left
-    assert (report.ok, left.object, len(left.paths)) == (False, pack, 1)
+    assert (report.ok, left.object, len(left.paths), report.rescued_bytes) == (False, pack, 1, 5 * 600_000)
     assert (left.first_generation, left.last_generation) == (1, 2)
     (lost,) = (path.encode() for path in left.paths)
     for path, data in files.items():
@@ -127,14 +104,15 @@ def test_what_is_whole_of_a_pack_is_saved_from_it_and_the_rest_is_named(manifold
     packs = objects_of(manifold, project, "packs")
     again = repair(manifold, project)
     assert [one.object for one in again.left] == [pack] and again.left[0].paths == left.paths
+    assert again.rescued_bytes == 0
     assert objects_of(manifold, project, "packs") == packs, "what was saved is not saved twice"
     assert all(cat(manifold, project, path) == data for path, data in files.items() if path != lost)
 
 
 def test_content_that_was_stored_again_later_is_read_from_there(
-    manifold: Manifold, make_manifold: MakeManifold
+    manifold: Manifold, make_on_either: MakeManifold
 ) -> None:
-    other, data = make_manifold(node="other"), os.urandom(PACKED_BYTES)
+    other, data = make_on_either(node="other"), os.urandom(PACKED_BYTES)
     project = new_project(manifold, a=b"1")
     first = new_pack(manifold, project, b"x", data)
     put(manifold, project, b"a", b"2")
@@ -150,7 +128,7 @@ def test_content_that_was_stored_again_later_is_read_from_there(
     report = repair(manifold, project)
     assert (report.ok, repaired(report)) == (True, {first: "moved"})
     assert objects_of(manifold, project, "packs") == packs
-    for node in (manifold, other, make_manifold(node="new")):
+    for node in (manifold, other, make_on_either(node="new")):
         assert histories(node, project, 7) == before
     assert manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
     assert not repair(manifold, project).found
@@ -158,7 +136,7 @@ def test_content_that_was_stored_again_later_is_read_from_there(
     assert {one.object for one in repair(manifold, project).left} == {second}
 
 
-def test_content_of_small_commits_is_brought_back_too(manifold: Manifold, make_manifold: MakeManifold) -> None:
+def test_content_of_small_commits_is_brought_back_too(manifold: Manifold, make_on_either: MakeManifold) -> None:
     project, data = new_project(manifold, a=b"1"), os.urandom(5000)
     put(manifold, project, b"x", data)
     remove(manifold, project, b"x")
@@ -169,12 +147,12 @@ def test_content_of_small_commits_is_brought_back_too(manifold: Manifold, make_m
     flip(manifold, commit, -100)
     report = repair(manifold, project)
     assert (report.ok, repaired(report)) == (True, {commit: "moved"})
-    assert histories(make_manifold(node="new"), project, 4) == before
+    assert histories(make_on_either(node="new"), project, 4) == before
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
 def test_what_a_fork_has_stored_for_itself_comes_back(
-    manifold: Manifold, make_manifold: MakeManifold, is_deleted: bool
+    manifold: Manifold, make_on_either: MakeManifold, is_deleted: bool
 ) -> None:
     data, also = os.urandom(PACKED_BYTES), os.urandom(PACKED_BYTES)
     project = new_project(manifold, a=b"1")
@@ -190,11 +168,11 @@ def test_what_a_fork_has_stored_for_itself_comes_back(
     report = repair(manifold, project)
     assert repaired(report) == {pack: "moved"}
     assert [(one.object, one.paths) for one in report.left] == [(lost, ("y",))]
-    new = make_manifold(node="new")
+    new = make_on_either(node="new")
     assert cat(new, project, b"x", 2) == cat(new, project, b"x", 3) == data
 
 
-def test_a_fork_is_mended_by_what_its_source_has(manifold: Manifold, make_manifold: MakeManifold) -> None:
+def test_a_fork_is_mended_by_what_its_source_has(manifold: Manifold, make_on_either: MakeManifold) -> None:
     data = os.urandom(PACKED_BYTES)
     project = new_project(manifold, a=b"1")
     fork = manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork").id
@@ -203,11 +181,11 @@ def test_a_fork_is_mended_by_what_its_source_has(manifold: Manifold, make_manifo
     flip(manifold, pack)
     report = repair(manifold, fork)
     assert (report.ok, repaired(report)) == (True, {pack: "moved"})
-    assert cat(make_manifold(node="new"), fork, b"x") == data
+    assert cat(make_on_either(node="new"), fork, b"x") == data
 
 
-def test_a_session_goes_on_from_a_head_that_was_mended(manifold: Manifold, make_manifold: MakeManifold) -> None:
-    other, data = make_manifold(node="other"), os.urandom(PACKED_BYTES)
+def test_a_session_goes_on_from_a_head_that_was_mended(manifold: Manifold, make_on_either: MakeManifold) -> None:
+    other, data = make_on_either(node="other"), os.urandom(PACKED_BYTES)
     project = new_project(manifold, a=b"1")
     first = new_pack(manifold, project, b"x", data)
     put(manifold, project, b"y", data)
@@ -221,10 +199,10 @@ def test_a_session_goes_on_from_a_head_that_was_mended(manifold: Manifold, make_
     assert repair(manifold, project).ok
     put(other, project, b"another", data)
     assert manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
-    assert cat(make_manifold(node="new"), project, b"another") == data
+    assert cat(make_on_either(node="new"), project, b"another") == data
 
 
-def test_collection_keeps_what_a_repair_has_stored(manifold: Manifold, make_manifold: MakeManifold) -> None:
+def test_collection_keeps_what_a_repair_has_stored(manifold: Manifold, make_on_either: MakeManifold) -> None:
     project = new_project(manifold, a=b"1")
     fork = manifold.forks.fork(LOCAL_PRINCIPAL, project, "fork").id
     data, rest = os.urandom(PACKED_BYTES), {b"rest%d" % number: os.urandom(300_000) for number in range(8)}
@@ -238,7 +216,7 @@ def test_collection_keeps_what_a_repair_has_stored(manifold: Manifold, make_mani
     assert repaired(repair(manifold, project)) == {pack: "moved"}
     for generations in (0, 1):
         collect(manifold, project, generations=generations)
-        new = make_manifold(node=f"new{generations}")
+        new = make_on_either(node=f"new{generations}")
         assert all(cat(new, project, path) == one for path, one in every.items())
         assert manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from manifold_common.bootstrap import Manifold
@@ -18,6 +20,7 @@ from manifold_common.shapes.verification import RepairReport
 
 from tests.support.damage import Place, empty_cache, make_place
 from tests.support.faulty_store import Crash, Fault, FaultyStore, Kind
+from tests.support.garbage import collect
 from tests.support.manifold import MakeManifold
 from tests.support.work import cat, paths, put
 
@@ -26,8 +29,8 @@ WHATS = ["a1", "b", "a2", "c", "commit 5", "commit 6", "draft"]
 
 
 @pytest.fixture
-def manifold(make_manifold: MakeManifold) -> Manifold:
-    return make_manifold()
+def manifold(make_on_either: MakeManifold) -> Manifold:
+    return make_on_either()
 
 
 @pytest.fixture
@@ -152,8 +155,8 @@ def test_what_a_fork_shares_is_repaired_from_either_side(place: Place) -> None:
 
 
 @pytest.fixture
-def plain(make_manifold: MakeManifold) -> Place:
-    return make_place(make_manifold(PROJECTS_ENCRYPT="false"))
+def plain(make_on_either: MakeManifold) -> Place:
+    return make_place(make_on_either(PROJECTS_ENCRYPT="false"))
 
 
 def test_what_is_not_encrypted_comes_back_where_hashes_vouch_for_it(plain: Place) -> None:
@@ -239,35 +242,85 @@ class Ruin:
 
 
 def test_a_repair_that_is_cut_off_after_any_of_its_writes_leaves_nothing_worse(
-    manifold: Manifold, make_manifold: MakeManifold
+    manifold: Manifold, make_on_either: MakeManifold
 ) -> None:
     ruin = Ruin.make(manifold)
-    before = ruin.readable(make_manifold(node="reader"))
+    before = ruin.readable(make_on_either(node="reader"))
     assert len(before) < FILES_OF_ALL
     kinds: list[Kind] = ["crash", "crash_after", "lost_acknowledgement"]
     for run in range(60):  # each begins with the copies that the ones before it made already
         store = FaultyStore(manifold.context.store)
         store.plan(Fault(kinds[run % 3], at=1 + run // 3, method="put"))
         try:
-            report = make_manifold(store=store).repair.run(LOCAL_PRINCIPAL, ruin.place.project, read_data=True)
+            report = make_on_either(store=store).repair.run(LOCAL_PRINCIPAL, ruin.place.project, read_data=True)
         except (Crash, StoreUnavailable):
             pass
         else:
             break
-        now = ruin.readable(make_manifold(node=f"reader{run}"))
+        now = ruin.readable(make_on_either(node=f"reader{run}"))
         assert before.keys() <= now.keys() and all(now[at] == data for at, data in before.items())
         assert all(map(ruin.is_kept, ruin.damaged))
         before = now
     assert report.ok and run > 5
-    assert len(ruin.readable(make_manifold(node="last"))) == FILES_OF_ALL
+    assert len(ruin.readable(make_on_either(node="last"))) == FILES_OF_ALL
     assert ruin.place.known() == set()
 
 
-def test_two_repairs_at_once_do_what_one_does(manifold: Manifold, make_manifold: MakeManifold) -> None:
+def test_two_repairs_at_once_do_what_one_does(manifold: Manifold, make_on_either: MakeManifold) -> None:
     ruin = Ruin.make(manifold)
-    nodes = [manifold, make_manifold(node="other")]
+    nodes = [manifold, make_on_either(node="other")]
     with ThreadPoolExecutor(len(nodes)) as pool:
         reports = list(pool.map(lambda node: repair(ruin.place, node), nodes))
     assert any(report.ok for report in reports)
     assert ruin.place.verify().ok and all(map(ruin.is_kept, ruin.damaged))
-    assert len(ruin.readable(make_manifold(node="last"))) == FILES_OF_ALL
+    assert len(ruin.readable(make_on_either(node="last"))) == FILES_OF_ALL
+
+
+def test_what_another_one_has_repaired_since_it_was_looked_at_is_not_said_to_be_left(
+    place: Place, make_on_either: MakeManifold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cold, reports = make_on_either(node="cold"), list[RepairReport]()
+    place.flip("commit 5", "commit 6")
+    examine = cold.verify.examine
+
+    def slow(*of: Any, **how: Any) -> Any:
+        found = examine(*of, **how)
+        if not reports:
+            reports.append(repair(place))
+        return found
+
+    monkeypatch.setattr(cold.verify, "examine", slow)
+    late = repair(place, cold)
+    assert (reports[0].ok, late.ok, late.left, late.found) == (True, True, [], 2)
+
+
+def test_a_repair_beside_commits_and_collections_loses_nothing_and_comes_to_its_end(
+    manifold: Manifold, make_on_either: MakeManifold
+) -> None:
+    ruin = Ruin.make(manifold)
+    project, written = ruin.place.project, dict[bytes, bytes]()
+    writer, collector = make_on_either(node="writer"), make_on_either(node="collector")
+
+    def write() -> None:
+        for number in range(8):
+            path, data = b"new %d" % number, os.urandom(1000)
+            with suppress(CorruptObject):  # it is damaged yet
+                put(writer, project, path, data)
+                written[path] = data
+
+    def collect_often() -> None:
+        for _ in range(8):
+            with suppress(CorruptObject):
+                collect(collector, project)
+
+    def repair_until_whole() -> None:
+        assert any(repair(ruin.place).ok for _ in range(5))
+
+    with ThreadPoolExecutor(3) as pool:
+        ended = [pool.submit(one) for one in (repair_until_whole, write, collect_often)]
+        for one in ended:
+            one.result()
+    new = make_on_either(node="last")
+    assert new.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
+    assert len(ruin.readable(new)) == FILES_OF_ALL
+    assert {path: cat(new, project, path) for path in written} == written

@@ -98,10 +98,10 @@ class History:
 
 
 @pytest.fixture
-def history(make_manifold: MakeManifold) -> History:
+def history(make_on_either: MakeManifold) -> History:
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")
-    return History(make_manifold(), random.Random(seed))
+    return History(make_on_either(), random.Random(seed))
 
 
 def test_with_a_warm_cache_all_comes_back_byte_for_byte(history: History) -> None:
@@ -116,13 +116,13 @@ def test_with_a_warm_cache_all_comes_back_byte_for_byte(history: History) -> Non
 
 
 def test_without_a_cache_what_stands_elsewhere_comes_back_and_the_rest_is_named(
-    history: History, make_manifold: MakeManifold
+    history: History, make_on_either: MakeManifold
 ) -> None:
     generations = sorted(history.dice.sample(range(1, COMMITS + 1), min(SAMPLED, COMMITS)))
     before = history.read(history.manifold, generations)
     good = history.rot()
     empty_cache(history.manifold)
-    after_rot = history.read(make_manifold(node="reader"), generations)
+    after_rot = history.read(make_on_either(node="reader"), generations)
     report = history.repair()
     left = {one.object: one for one in report.left}
     named = {one.object for one in report.repaired} | left.keys()
@@ -131,7 +131,7 @@ def test_without_a_cache_what_stands_elsewhere_comes_back_and_the_rest_is_named(
     assert all("/packs/" in key for key in hidden), "only a commit object that is left can hide what it refers to"
     assert not hidden or any("/commits/" in key for key in left)
     assert history.named() == left.keys()
-    now = history.read(make_manifold(node="new"), generations)
+    now = history.read(make_on_either(node="new"), generations)
     assert after_rot.keys() <= now.keys() and all(before[at] == data for at, data in now.items())
     spans = [(one.first_generation or 0, one.last_generation or COMMITS) for one in report.left]
     for generation, _ in before.keys() - now.keys():

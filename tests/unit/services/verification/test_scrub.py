@@ -64,30 +64,111 @@ def test_each_day_one_is_begun_and_looks_at_everything(make_manifold: MakeManifo
     assert len(place.jobs()) == 2
 
 
-def test_another_look_at_everything_counts_and_one_at_a_project_does_not(make_manifold: MakeManifold) -> None:
+def test_a_look_at_a_project_does_not_count(make_manifold: MakeManifold) -> None:
     place = Place(make_manifold)
     place.clock.advance(48 * HOUR)
     for sample in (1, 2, 3):
         place.manifold.jobs.start(LOCAL_PRINCIPAL, "verify", {"project": "demo", "sample": sample})
     place.work()
     assert place.tend() == 1
-    place.work()
+
+
+@pytest.mark.parametrize(
+    ("params", "begun"),
+    [({}, 1), ({"sample": 1.9}, 1), ({"sample": 2}, 0), ({"sample": 50}, 0), ({"read_data": True}, 0)],
+)
+@pytest.mark.parametrize("is_over", [True, False])
+def test_another_look_at_everything_counts_if_it_reads_as_much(
+    make_manifold: MakeManifold, params: dict[str, object], begun: int, *, is_over: bool
+) -> None:
+    place = Place(make_manifold, "2")
+    place.clock.advance(48 * HOUR)
+    place.until(1)
+    place.manifold.jobs.start(LOCAL_PRINCIPAL, "verify", params)
+    if is_over:
+        place.work()
+    assert place.tend() == begun
+
+
+def test_another_look_at_everything_that_was_ended_or_is_held_up_does_not_count(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold)
+    place.clock.advance(48 * HOUR)
+    place.until(1)
+    jobs = place.manifold.jobs
+    jobs.cancel(LOCAL_PRINCIPAL, jobs.start(LOCAL_PRINCIPAL, "verify", {"read_data": True}).job.id)
+    jobs.pause(LOCAL_PRINCIPAL, jobs.start(LOCAL_PRINCIPAL, "verify", {"read_data": True}).job.id)
+    assert (place.tend(), place.tend()) == (1, 0)
+
+
+def test_the_scrub_of_a_day_that_was_ended_is_not_begun_again_on_that_day(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold)
+    place.clock.advance(48 * HOUR)
+    place.until(1)
+    assert place.tend() == 1
+    place.manifold.jobs.cancel(LOCAL_PRINCIPAL, place.jobs()[0].id)
+    assert place.tend() == 0
+    place.until(0.1)
+    assert place.tend() == 1
+
+
+def test_another_look_that_found_damage_counts_and_one_that_failed_otherwise_does_not(
+    make_manifold: MakeManifold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(make_manifold)
+    (commit,) = place.manifold.context.catalog.list_commits(LOCAL_PRINCIPAL.tenant, place.project, limit=1)
+    key = f"t/{LOCAL_PRINCIPAL.tenant}/p/{place.project}/commits/{commit.generation:012d}-{commit.commit}"
+    place.manifold.context.store.delete([key])
+    place.clock.advance(48 * HOUR)
     place.until(1)
     place.manifold.jobs.start(LOCAL_PRINCIPAL, "verify", {"read_data": True})
     place.work()
-    assert place.tend() == 0
+    assert place.jobs()[0].state.value == "failed" and place.tend() == 0
+    place.until(1)
+
+    def break_down(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(place.manifold.verify, "look", break_down)
+        place.manifold.jobs.start(LOCAL_PRINCIPAL, "verify", {"read_data": True})
+        place.work()
+    assert place.jobs()[0].state.value == "failed" and place.tend() == 1
 
 
-def test_none_is_begun_while_one_of_an_earlier_day_is_not_over(make_manifold: MakeManifold) -> None:
+def test_none_is_begun_while_one_of_an_earlier_day_goes_on(make_manifold: MakeManifold) -> None:
     place = Place(make_manifold)
     place.clock.advance(48 * HOUR)
     assert place.tend() == 1
+    place.clock.advance(48 * HOUR)
+    assert (place.tend(), len(place.jobs())) == (0, 1)
+
+
+def test_one_that_is_paused_does_not_keep_that_of_the_next_day_from_being_begun(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold)
+    place.clock.advance(48 * HOUR)
+    place.until(0.1)
+    assert place.tend() == 1
     (job,) = place.jobs()
     place.manifold.jobs.pause(LOCAL_PRINCIPAL, job.id)
-    place.clock.advance(48 * HOUR)
+    place.until(23.9)
     assert place.tend() == 0
-    place.manifold.jobs.cancel(LOCAL_PRINCIPAL, job.id)
-    assert place.tend() == 1
+    place.until(0.1)
+    assert (place.tend(), place.tend(), place.work()) == (1, 0, 1)
+    assert [job.state.value for job in place.jobs()] == ["done", "cancelled"]
+
+
+def test_a_project_whose_key_is_gone_does_not_end_the_scrub_of_the_others(make_manifold: MakeManifold) -> None:
+    place = Place(make_manifold)
+    locked = place.manifold.projects.create(LOCAL_PRINCIPAL, "locked").id
+    (record,) = place.manifold.context.catalog.project_keys(LOCAL_PRINCIPAL.tenant, locked)
+    gone = record.wrapped._replace(provider="vault")
+    assert place.manifold.context.catalog.replace_wrapped_key(record, gone) == gone
+    place.manifold.context.keys.forget(LOCAL_PRINCIPAL.tenant, locked)
+    place.clock.advance(24 * HOUR)
+    for _ in range(3):
+        place.until(0.1)
+        assert (place.tend(), place.work(), place.tend()) == (1, 1, 0), "the other one is read each day"
+    assert [job.state.value for job in place.jobs()] == ["running", "cancelled", "cancelled"]
 
 
 def test_one_that_has_found_damage_does_not_keep_the_next_from_being_begun(make_manifold: MakeManifold) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from manifold_common.adapters.aws.signature import signed
+from manifold_common.domain.wording import span
 from manifold_common.errors import Denied, ManifoldError, Unavailable
 from manifold_common.ports.aws_account import AwsAccount, NoAwsKeys
 from manifold_common.ports.clock import Clock
@@ -61,7 +62,7 @@ class AwsService:
             raise Denied(f"AWS {self._name} cannot be asked for {operation}: {error}", hint=error.hint) from None
         except TimeoutError:
             self.close()
-            raise self._failure(operation, f"no answer within {seconds:g} s") from None
+            raise self._failure(operation, f"no answer within {span(seconds)}") from None
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise self._failure(operation, type(error).__name__) from None

@@ -56,6 +56,18 @@ class Keystore:
         with self._translated(name), self._folder(name) as fd:
             return _versions(fd) if fd is not None else []
 
+    def names(self) -> list[str]:
+        """Return the names of the keys that have a version, in order."""
+        with self._translated(""):
+            try:
+                found = os.listdir(self.path)
+            except FileNotFoundError:
+                if os.path.islink(self.path):
+                    raise  # as for a key's folder
+                return []
+        folders = (name for name in found if is_key_name(name) and os.path.isdir(os.path.join(self.path, name)))
+        return sorted(name for name in folders if self.versions(name))
+
     def load(self, name: str, version: int) -> MasterKey:
         """Return a version of the key ``name``. The caller wipes it.
 

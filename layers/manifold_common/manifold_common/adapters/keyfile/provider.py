@@ -50,9 +50,18 @@ class FileKeyProvider:
     requests = Requests(0, 0, 0)
 
     def __init__(
-        self, keystore: str | os.PathLike[str], *, key_name: str = "default", clock: Clock, randomness: Randomness
+        self,
+        keystore: str | os.PathLike[str],
+        *,
+        key_name: str = "default",
+        clock: Clock,
+        randomness: Randomness,
+        makes: bool = True,
     ) -> None:
         """Use the master key ``key_name`` of the directory ``keystore``; both are made when first wrapped under.
+
+        Args:
+            makes: false: nothing is made, and nothing wrapped under a key that is not there.
 
         Raises:
             ConfigError: no key can be called ``key_name``.
@@ -63,6 +72,7 @@ class FileKeyProvider:
                 hint="use 1 to 64 letters, digits and . _ -, beginning and ending with a letter or digit",
             )
         self._key_name = key_name
+        self._makes = makes
         self._clock = clock
         self._randomness = randomness
         self._keystore = Keystore(keystore, clock=clock, randomness=randomness)
@@ -101,9 +111,12 @@ class FileKeyProvider:
     def stays_inside(self, wrapped: WrappedKey) -> bool:  # noqa: ARG002 - the port's shape
         return False
 
-    def with_key(self, key_name: str) -> FileKeyProvider:
-        path = self._keystore.path
-        return FileKeyProvider(path, key_name=key_name, clock=self._clock, randomness=self._randomness)
+    def with_key(self, key_name: str, *, create: bool = False) -> FileKeyProvider:
+        path, clock, randomness = self._keystore.path, self._clock, self._randomness
+        return FileKeyProvider(path, key_name=key_name, clock=clock, randomness=randomness, makes=create)
+
+    def own_keys(self) -> list[str]:
+        return self._keystore.names()
 
     def rotate(self) -> int:
         versions = self._keystore.versions(self._key_name)
@@ -154,6 +167,11 @@ class FileKeyProvider:
         versions = self._keystore.versions(self._key_name)
         if not versions and self._missed is not None:
             raise self._missed.with_traceback(None)
+        if not versions and not self._makes:
+            raise KeyUnavailable(
+                f"the keystore {self._keystore.path} has no key {self._key_name!r}",
+                hint="restore the keystore from its backup, or point file.keystorePath at the one with this key",
+            )
         version = versions[-1] if versions else self._keystore.create(self._key_name, after=0)
         with self._lock:
             if version != self._settled_version:

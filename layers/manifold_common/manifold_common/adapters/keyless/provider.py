@@ -35,7 +35,10 @@ class KeylessProvider:
     def stays_inside(self, wrapped: WrappedKey) -> bool:  # noqa: ARG002
         raise self._refusal()
 
-    def with_key(self, key_name: str) -> KeylessProvider:  # noqa: ARG002
+    def with_key(self, key_name: str, *, create: bool = False) -> KeylessProvider:  # noqa: ARG002
+        raise self._refusal()
+
+    def own_keys(self) -> None:
         raise self._refusal()
 
     def rotate(self) -> int:

@@ -10,6 +10,7 @@ from botocore.exceptions import (
 )
 
 from manifold_common.adapters.kms.options import KmsOptions
+from manifold_common.domain.wording import span
 from manifold_common.errors import KeyUnavailable
 from manifold_common.ports.aws_account import NoAwsKeys
 
@@ -82,7 +83,7 @@ def translate(error: Exception, operation: str, key: str, options: KmsOptions) -
     if isinstance(error, SSLError):
         return unreachable(options, "its certificate is not accepted, or it does not speak TLS", passing=False)
     if isinstance(error, TimeoutError):
-        return unreachable(options, f"no answer within {options.timeout_seconds:g} seconds", passing=True)
+        return unreachable(options, f"no answer within {span(options.timeout_seconds)}", passing=True)
     if isinstance(error, HTTPClientError):
         return unreachable(options, type(error).__name__, passing=True)
     reason = f"the client cannot make the request ({type(error).__name__})"

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from manifold_common.adapters.kms.options import KmsOptions, region_of
 from manifold_common.domain.keys import KeyContext, WrappedKey
+from manifold_common.domain.wording import span
 from manifold_common.errors import CorruptObject, InvalidInput, KeyUnavailable
 from manifold_common.ports.aws_account import AwsAccount
 from manifold_common.ports.clock import Clock, Randomness
@@ -96,9 +97,12 @@ class KmsKeyProvider:
     def stays_inside(self, wrapped: WrappedKey) -> bool:
         return self._client()[1].region_of(self._options.key_id) == region_of(wrapped.key_name)
 
-    def with_key(self, key_name: str) -> KmsKeyProvider:
+    def with_key(self, key_name: str, *, create: bool = False) -> KmsKeyProvider:  # noqa: ARG002 - none is made
         options = replace(self._options, key_id=key_name)
         return KmsKeyProvider(options, self._accounts, clock=self._clock, randomness=self._randomness)
+
+    def own_keys(self) -> None:
+        return None
 
     def rotate(self) -> int:
         arn = str(self._metadata(patient=True).get("Arn"))  # an alias is not taken
@@ -123,7 +127,7 @@ class KmsKeyProvider:
         try:
             found = within(self._options.timeout_seconds, lambda: self._metadata(patient=False))
         except TimeoutError:
-            ok, detail = False, f"KMS at {self._options.where} did not answer in {self._options.timeout_seconds:g} s"
+            ok, detail = False, f"KMS at {self._options.where} did not answer in {span(self._options.timeout_seconds)}"
         except KeyUnavailable as error:
             ok, detail = False, str(error)
         else:

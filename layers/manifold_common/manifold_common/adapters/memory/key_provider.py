@@ -26,11 +26,12 @@ class MemoryKeyProvider:
     name = "memory"
     requests = Requests(1, 1, 1)
 
-    def __init__(self, randomness: Randomness, *, key_name: str = "default") -> None:
+    def __init__(self, randomness: Randomness, *, key_name: str = "default", makes: bool = True) -> None:
         self._randomness = randomness
         self._lock = threading.Lock()
         self._keys: dict[str, list[bytes]] = {}
         self.key_name = key_name
+        self._makes = makes
         self.available = True
         self.calls = 0
 
@@ -52,10 +53,15 @@ class MemoryKeyProvider:
     def stays_inside(self, wrapped: WrappedKey) -> bool:
         return wrapped.provider == self.name
 
-    def with_key(self, key_name: str) -> MemoryKeyProvider:
-        other = MemoryKeyProvider(self._randomness, key_name=key_name)
+    def with_key(self, key_name: str, *, create: bool = False) -> MemoryKeyProvider:
+        other = MemoryKeyProvider(self._randomness, key_name=key_name, makes=create)
         other._keys, other._lock = self._keys, self._lock
         return other
+
+    def own_keys(self) -> list[str]:
+        self._check()
+        with self._lock:
+            return sorted(name for name, versions in self._keys.items() if versions)
 
     def rotate(self) -> int:
         with self._lock:
@@ -85,6 +91,8 @@ class MemoryKeyProvider:
             name = self.key_name
             versions = self._keys.setdefault(name, [])
             if not versions:
+                if not self._makes:
+                    raise KeyUnavailable(f"there is no memory key {name!r}", hint="name one that there is")
                 versions.append(self._randomness.token(32))
             version, key = len(versions), versions[-1]
         nonce = self._randomness.token(12)

@@ -24,6 +24,7 @@ from manifold_common.adapters.postgres.connection import Connection, connect
 from manifold_common.adapters.postgres.dsn import Dsn
 from manifold_common.adapters.postgres.errors import is_permanent, translate
 from manifold_common.domain.patience import patience
+from manifold_common.domain.wording import span
 from manifold_common.errors import CatalogUnavailable
 
 _TRUST_IDLE_SECONDS = 20.0
@@ -77,7 +78,7 @@ class Pool:
         places = self._places
         if not places.acquire(timeout=longest):
             raise CatalogUnavailable(
-                f"all {self._limits.connections} database connections have been in use for {longest:g} seconds",
+                f"all {self._limits.connections} database connections have been in use for {span(longest)}",
                 hint="try again; if it happens often, raise DATABASE_POOL_MAX",
             )
         try:

@@ -8,6 +8,7 @@ import ssl
 from redis import exceptions
 
 from manifold_common.adapters.redis.options import REFUSED, RedisOptions
+from manifold_common.domain.wording import span
 from manifold_common.errors import Unavailable
 
 _REFUSALS = (exceptions.AuthenticationError, exceptions.NoPermissionError)
@@ -24,7 +25,7 @@ def unavailable(options: RedisOptions, error: Exception) -> Unavailable:
 def _reason(options: RedisOptions, error: Exception) -> tuple[str, str]:
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
         return (
-            f"no answer within {options.timeout_seconds:g} seconds",
+            f"no answer within {span(options.timeout_seconds)}",
             "check projects.redis.addr and the network; 'redis-cli ping' must answer",
         )
     if _is_tls(error):

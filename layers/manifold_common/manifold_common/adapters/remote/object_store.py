@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil
 from typing import NamedTuple, NoReturn
 
 import urllib3
@@ -17,7 +18,7 @@ from manifold_common.adapters.remote.bodies import exchange, words_of
 from manifold_common.adapters.remote.network import Forbidden, Network
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.domain.served_link import PATH
-from manifold_common.domain.wording import plural
+from manifold_common.domain.wording import plural, span
 from manifold_common.errors import (
     AlreadyExists,
     BadAnswer,
@@ -177,7 +178,7 @@ class LinkedObjects:
         """
         if left := self._rest.left_seconds():
             raise StoreUnavailable(
-                f"the store has asked to be left alone for another {left:.0f} seconds",
+                f"the store has asked to be left alone for another {span(ceil(left))}",
                 hint="try again then",
                 retryable=True,
                 **asked_wait(left),

@@ -11,6 +11,7 @@ what was asked for (``shapes/answer_checks.py``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -26,6 +27,7 @@ from manifold_common.domain.history import Point, Seen, point_of
 from manifold_common.domain.listing import EVERY_COMMIT, EVERY_PROJECT, CommitFilter, ProjectFilter
 from manifold_common.domain.retry_after import asked_wait, seconds_asked
 from manifold_common.domain.tag import Named
+from manifold_common.domain.wording import span
 from manifold_common.errors import BadAnswer, InvalidInput, ManifoldError, NotFound, OutcomeUnknown, Unavailable
 from manifold_common.ids import (
     CommitId,
@@ -369,7 +371,7 @@ class HttpServer:
         url, what = self._url + path, f"{method} {path.partition('?')[0]}"
         if left := self._rest.left_seconds():
             raise Unavailable(
-                f"the server {self._url} has asked to be left alone for another {left:.0f} seconds",
+                f"the server {self._url} has asked to be left alone for another {span(ceil(left))}",
                 hint="try again then",
                 retryable=True,
                 **asked_wait(left),

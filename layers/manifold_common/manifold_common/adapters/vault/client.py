@@ -15,6 +15,7 @@ from manifold_common.adapters.vault.failures import Answer, Refusals
 from manifold_common.adapters.vault.options import VaultOptions
 from manifold_common.domain.patience import patience
 from manifold_common.domain.retry_after import seconds_asked
+from manifold_common.domain.wording import span
 from manifold_common.errors import KeyUnavailable
 from manifold_common.ports.clock import Clock
 from manifold_common.ports.deadline import within
@@ -60,7 +61,7 @@ class VaultClient:
         try:
             outcome = within(seconds, lambda: self._exchange(method, path, body, token))
         except TimeoutError:
-            outcome = self._refusals.unreachable(f"no answer within {seconds:g} seconds", passing=True)
+            outcome = self._refusals.unreachable(f"no answer within {span(seconds)}", passing=True)
         if isinstance(outcome, KeyUnavailable):
             raise outcome.with_traceback(None)
         return outcome
@@ -74,7 +75,7 @@ class VaultClient:
         except requests.exceptions.SSLError:
             return self._refusals.tls("the certificate of one side is not accepted, or it does not speak TLS")
         except requests.exceptions.Timeout:
-            return self._refusals.unreachable(f"no answer within {self._seconds:g} seconds", passing=True)
+            return self._refusals.unreachable(f"no answer within {span(self._seconds)}", passing=True)
         except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
             return self._refusals.unreachable("it cannot be connected to, or broke the connection", passing=True)
         except requests.exceptions.RequestException as error:
@@ -85,7 +86,7 @@ class VaultClient:
             try:
                 content = _bounded(response)
             except requests.exceptions.Timeout:
-                return self._refusals.unreachable(f"no answer within {self._seconds:g} seconds", passing=True)
+                return self._refusals.unreachable(f"no answer within {span(self._seconds)}", passing=True)
             except requests.exceptions.RequestException:
                 return self._refusals.unreachable("it broke the connection", passing=True)
         return self._read(response, content, path)

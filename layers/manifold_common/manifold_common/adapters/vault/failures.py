@@ -6,11 +6,13 @@ are looked at.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 from manifold_common.adapters.vault.confidential import Body
 from manifold_common.adapters.vault.options import VaultOptions
 from manifold_common.domain.retry_after import asked_wait
+from manifold_common.domain.wording import span
 from manifold_common.errors import KeyUnavailable
 
 
@@ -86,7 +88,7 @@ class Refusals:
 
     def resting(self, seconds: float) -> KeyUnavailable:
         return KeyUnavailable(
-            f"Vault at {self._options.where} has asked to be left alone for another {seconds:.0f} seconds",
+            f"Vault at {self._options.where} has asked to be left alone for another {span(ceil(seconds))}",
             hint="run 'vault status' and look into the server's log, or into that of what stands before it",
             reason="overloaded",
             retryable=True,

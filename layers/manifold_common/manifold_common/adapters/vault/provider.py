@@ -27,6 +27,7 @@ from manifold_common.adapters.vault.failures import Answer, Refusals
 from manifold_common.adapters.vault.options import SignIn, VaultOptions, is_key_name
 from manifold_common.adapters.vault.session import VaultSession
 from manifold_common.domain.keys import KeyContext, WrappedKey
+from manifold_common.domain.wording import span
 from manifold_common.errors import CorruptObject, InvalidInput, KeyUnavailable
 from manifold_common.ports.clock import Clock, Randomness
 from manifold_common.ports.credentials import Credentials
@@ -122,9 +123,12 @@ class VaultKeyProvider:
     def stays_inside(self, wrapped: WrappedKey) -> bool:
         return wrapped.ciphertext.startswith(b"context:") and wrapped.key_name == self._options.key_name
 
-    def with_key(self, key_name: str) -> VaultKeyProvider:
+    def with_key(self, key_name: str, *, create: bool = False) -> VaultKeyProvider:  # noqa: ARG002 - none is made
         options = replace(self._options, key_name=key_name)
         return VaultKeyProvider(options, clock=self._clock, randomness=self._randomness, session=self._session)
+
+    def own_keys(self) -> None:
+        return None
 
     def rotate(self) -> int:
         self._usable_key()
@@ -159,7 +163,7 @@ class VaultKeyProvider:
         try:
             ok, detail = within(self._options.timeout_seconds, self._examine)
         except TimeoutError:
-            late = self._refusals.unreachable(f"no answer within {self._options.timeout_seconds:g} s", passing=True)
+            late = self._refusals.unreachable(f"no answer within {span(self._options.timeout_seconds)}", passing=True)
             ok, detail = False, str(late)
         except KeyUnavailable as error:
             ok, detail = False, str(error)

@@ -14,8 +14,8 @@ CHORES = (
     ),
     Chore(
         "remove_expired_uploads",
-        "Removes resumable uploads that nobody went on with for `projects.resumableUploads.keptDays`, and packs that "
-        "uploads need no more.",
+        "Removes resumable uploads that nobody went on with for `projects.resumableUploads.keptDays`, what was asked "
+        "of jobs and came of it so long ago, and packs that they need no more.",
         UPKEEP,
         "maintenance",
         lambda manifold, stop: manifold.resumable_uploads.sweep(stop=stop),

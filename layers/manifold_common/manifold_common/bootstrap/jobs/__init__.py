@@ -23,6 +23,9 @@ MODULES = (
     "manifold_common.bootstrap.jobs.rewrap",
     "manifold_common.bootstrap.jobs.collect",
     "manifold_common.bootstrap.jobs.verify",
+    "manifold_common.bootstrap.jobs.restore",
+    "manifold_common.bootstrap.jobs.import_archive",
+    "manifold_common.bootstrap.jobs.archive",
 )  # fmt: skip
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (import_module(module).KIND for module in MODULES)}

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from manifold_common.ports.catalog import JobRow
     from manifold_common.services.collection.collector import Collector
     from manifold_common.services.context import Context
+    from manifold_common.services.deferred.deferred import Deferred
     from manifold_common.services.jobs.kind import JobKind
     from manifold_common.services.keys.rewrap import Rewrap
+    from manifold_common.services.verification.repair import Repair
     from manifold_common.services.verification.verify import Verify
     from manifold_common.shapes.jobs import JobParams
 
@@ -25,9 +27,14 @@ class Services(Protocol):
     def rewrap(self) -> Rewrap: ...
     @property
     def verify(self) -> Verify: ...
+    @property
+    def repair(self) -> Repair: ...
 
     @property
     def collector(self) -> Collector: ...
+
+    @property
+    def deferred(self) -> Deferred: ...
 
 
 @dataclass(frozen=True, slots=True)

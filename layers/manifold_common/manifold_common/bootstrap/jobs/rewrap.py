@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from manifold_common.bootstrap.jobs.kind import Kind, Services
+from manifold_common.errors import InvalidInput
+from manifold_common.services.jobs.kind import NotForHere
 from manifold_common.shapes.jobs import RewrapParams
 
 if TYPE_CHECKING:
@@ -17,15 +19,25 @@ def _make(services: Services, job: JobRow, params: RewrapParams) -> JobKind:
     from manifold_common.services.keys.rewrap_job import RewrapJob
 
     only = None if job.project is None else (job.tenant, job.project)
-    return RewrapJob(services.context.catalog, _rewrap(services, params), only)
-
-
-def _check(services: Services, params: RewrapParams) -> None:
-    _rewrap(services, params).require_target()
+    try:
+        return RewrapJob(services.context.catalog, _rewrap(services, params), only)
+    except InvalidInput as error:
+        raise NotForHere(error) from None
 
 
 def _rewrap(services: Services, params: RewrapParams) -> Rewrap:
-    return services.rewrap if params.to is None else services.rewrap.to(params.to)
+    """Raises InvalidInput: there is no such key here, or, without a name, none that new projects are encrypted with."""
+    rewrap = services.rewrap.to(params.to, create=params.create)
+    if params.to is None:
+        try:
+            rewrap.require_target()
+        except InvalidInput as error:
+            raise InvalidInput(error.message, hint=f"{error.hint}, or name a key", field="params.to") from None
+    return rewrap
+
+
+def _check(services: Services, params: RewrapParams) -> None:
+    _rewrap(services, params).require_target_key()
 
 
 KIND = Kind(

@@ -18,7 +18,8 @@ def _make(services: Services, job: JobRow, params: VerifyParams) -> JobKind:
 
     only = None if job.project is None else (job.tenant, job.project)
     sample = percentage(read_data=params.read_data, sample=params.sample)
-    return VerifyJob(services.context.catalog, services.verify, sample, only)
+    repair = services.repair if params.repair else None
+    return VerifyJob(services.context.catalog, services.verify, sample, only, repair)
 
 
 def _check(_: Services, params: VerifyParams) -> None:
@@ -29,7 +30,7 @@ def _check(_: Services, params: VerifyParams) -> None:
 
 KIND = Kind(
     "verify",
-    "Looks whether projects are whole, and reads the content of a sample of their objects, or of all.",
+    "Looks whether projects are whole, reads the content of a sample of their objects, or of all, and may repair them.",
     "maintenance",
     VerifyParams,
     _make,

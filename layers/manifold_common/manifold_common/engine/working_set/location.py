@@ -119,6 +119,7 @@ class WorkingSetFolders:
     ) -> None:
         self.mode = mode = member_of(WorkspaceMode, mode, "mode")
         self.root = str(ram if mode is WorkspaceMode.EPHEMERAL else workdir)
+        self._ram = str(ram)
         self.own = f"{self.root}/{incarnation}"
         """In ephemeral mode, the folder of this installation."""
         self.retired = RetiredSets(self.own, clock)
@@ -128,7 +129,7 @@ class WorkingSetFolders:
 
     def locate(self, owner: Owner) -> Location:
         if self.mode is WorkspaceMode.EPHEMERAL:
-            meta = f"{self.own}/{owner.tenant}/{owner.user}/{owner.session}"
+            meta = _place_in(self.own, owner)
             return Location(f"{meta}/work", meta)
         below = f"users/{owner.user}/projects/{owner.project}"
         if owner.tenant != DEFAULT_TENANT:
@@ -252,6 +253,19 @@ class WorkingSetFolders:
         # A record that lies elsewhere than the set that it speaks of speaks of another's.
         return [owner for meta, owner in owners.items() if owner is not None and self.locate(owner).meta == meta]
 
+    def in_ram(self) -> list[tuple[Owner, str]]:
+        """Return this installation's working sets of ephemeral mode, each with its folder, whichever mode this is:
+        other processes of this user may be in that one."""
+        try:
+            status = os.lstat(self._ram)
+        except OSError:
+            return []
+        if status.st_uid != os.geteuid():
+            return []
+        own = f"{self._ram}/{self._incarnation}"
+        sets = ((read_owner(meta, self._incarnation), meta) for meta in _third_level(own))
+        return [(owner, meta) for owner, meta in sets if owner is not None and _place_in(own, owner) == meta]
+
     def ownerless(self) -> list[Location]:
         """Return the places of this installation that have no owner's record: half made, or what somebody broke."""
         if self.mode is WorkspaceMode.LEGACY:
@@ -288,6 +302,10 @@ class WorkingSetFolders:
         finally:
             if fd is not None:
                 os.close(fd)
+
+
+def _place_in(own: str, owner: Owner) -> str:
+    return f"{own}/{owner.tenant}/{owner.user}/{owner.session}"
 
 
 def _third_level(folder: str) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -102,10 +102,16 @@ class RetiredSets:
                 return _look(path)
         return None
 
+    def require(self, names: Iterable[str]) -> None:
+        """Raises NotFound: nothing is set aside under one of these names."""
+        there = {one.name for one in self.aside()}
+        for name in names:
+            if name not in there:
+                raise NotFound(f"nothing is set aside as '{name}'", hint="'manifold leftovers list' shows what is")
+
     def drop(self, name: str) -> str | None:
         """Remove what was set aside under this name. Returns as ``remove``. Raises NotFound."""
-        if name not in {one.name for one in self.aside()}:
-            raise NotFound(f"nothing is set aside as '{name}'", hint="'manifold leftovers list' shows what is")
+        self.require([name])
         return self.remove(f"{self._aside}/{name}")
 
     def _remove(self, path: str, patience_seconds: float) -> str | None:

@@ -48,6 +48,7 @@ from manifold_common.ports.catalog.projects import ProjectRow, Projects, name_ta
 from manifold_common.ports.catalog.resumable_uploads import (
     SPARE_KEPT,
     HeldResumable,
+    Purpose,
     ResumableUpload,
     ResumableUploads,
     UploadPart,
@@ -96,6 +97,7 @@ __all__ = [
     "PlainObjects",
     "ProjectRow",
     "Publication",
+    "Purpose",
     "ReadPlan",
     "ResumableUpload",
     "Retention",

@@ -6,6 +6,7 @@ until its time is over or it is released.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -25,5 +26,5 @@ class Backups(Protocol):
     def declared_backups(self) -> list[DeclaredBackup]:
         """Return all, oldest first."""
 
-    def release_backup(self, name: str) -> bool:
-        """Remove one; tell whether there was one."""
+    def release_backups(self, names: Sequence[str]) -> list[str]:
+        """Remove all of these, if all are there, or none; return which are not, each once, in order."""

@@ -25,7 +25,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from manifold_common.domain.garbage import Garbage, Reason
+from manifold_common.domain.garbage import Cause, Garbage
 from manifold_common.domain.keys import KeyRecord
 from manifold_common.ids import CommitId, Generation, ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog.checkpoints import CheckpointRow
@@ -113,7 +113,7 @@ class GarbageTotal(NamedTuple):
     """What is condemned and not removed yet."""
 
     project: ProjectId
-    reason: Reason
+    reason: Cause
     objects: int
     bytes: int
 

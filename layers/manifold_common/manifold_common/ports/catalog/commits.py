@@ -42,6 +42,8 @@ class Head(NamedTuple):
     gc_epoch: int = 0
     """How often objects of its project's fork family have been condemned: what was read of it refers to none of those
     that were condemned up to then."""
+    is_damaged: bool = False
+    """Objects of its project were found damaged, and not found whole since. Nothing new may rely on them."""
 
     @property
     def point(self) -> Point:

@@ -43,11 +43,15 @@ class Drafts(Protocol):
         ttl: timedelta,
         working_set: WorkingSetId | None = None,
         gc_epoch: int = 0,
-    ) -> None:
+        replaces: CommitId | None = None,
+    ) -> bool:
         """Replace the session's draft, which is saved now, and let it end ``ttl`` from now.
 
         Args:
             gc_epoch: at which the places were read that the draft refers to.
+            replaces: the draft that the session has to have still. ``None``: whatever it has.
+
+        Returns whether that was done: else it has another draft by now, or none.
 
         Raises:
             ContentCollected: it is another one by now.

@@ -105,7 +105,8 @@ class JobItem:
 
 class Jobs(Protocol):
     def add_job(self, new: NewJob) -> tuple[JobRow, bool]:
-        """Start a job, unless an equal one is unfinished. Returns that one or the new one, and whether it is new."""
+        """Start a job, unless there is one of that id, or an equal one is unfinished. Returns that one or the new one,
+        and whether it is new."""
 
     def find_job(self, tenant: TenantId, job: JobId) -> JobRow | None:
         """Return a job; ``None``: the tenant has no such job."""

@@ -11,6 +11,9 @@ An upload's whole life, and what is left at each instant if everything stops the
    until its time is over. ``spare`` has the names of all that was stored for it, until what the commit does not refer
    to is removed.
 
+What a job was asked to do is kept in the same way, for the purpose ``job``: its content is a body that has arrived, or
+what the job has made. No commit refers to that, so it is never announced.
+
 A row that is being *removed* is found by nobody any more; its objects go next, then the row.
 """
 
@@ -19,10 +22,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from manifold_common.ids import DekId, ObjectId, ProjectId, TenantId, UploadId, UserId
 
+Purpose: TypeAlias = Literal["file", "job"]
 SPARE_KEPT = 16
 """So many spare names an upload that is open may have before it is worth a turn to remove what they stand for."""
 
@@ -52,6 +56,7 @@ class ResumableUpload:
     """Since when a commit may refer to its objects; once *done*, since when it is. ``None``: none does."""
     writer: str | None = None
     writing_until: datetime | None = None
+    purpose: Purpose = "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +90,17 @@ class ResumableUploads(Protocol):
         PLAIN, and the project has been encrypted."""
 
     def find_resumable(
-        self, tenant: TenantId, project: ProjectId, user: UserId, upload: UploadId, now: datetime
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        user: UserId,
+        upload: UploadId,
+        now: datetime,
+        *,
+        purpose: Purpose = "file",
     ) -> ResumableUpload | None:
-        """Return the user's upload to a project that is there, unless its time is over or it is being removed."""
+        """Return the user's upload to a project that is there, unless it is for another purpose, its time is over, or
+        it is being removed."""
 
     def hold_resumable(
         self,
@@ -110,14 +123,15 @@ class ResumableUploads(Protocol):
         parts: Sequence[UploadPart],
         lease: timedelta | None,
         *,
-        gc_epoch: int = 0,
+        gc_epoch: int | None = 0,
     ) -> bool:
         """Note how far an upload is: what it is about, its progress, bytes, spare names, stage, announcement, time and
         key, and further parts.
 
         Args:
             lease: how long the writer goes on; ``None``: it has ended.
-            gc_epoch: at which the places were read that ``parts`` refer to.
+            gc_epoch: at which the places were read that ``parts`` refer to; ``None``: they refer to nothing that was
+                not stored for this upload.
 
         Returns whether it is still the writer's; else nothing was changed.
 
@@ -127,7 +141,7 @@ class ResumableUploads(Protocol):
 
     def settle_resumable(self, upload: ResumableUpload) -> None:
         """Note that an upload is done, and its progress, spare names, announcement, time and key; forget its parts and
-        writer."""
+        writer. Raises KeyUnavailable: it is PLAIN, and the project has been encrypted."""
 
     def resumable_parts(
         self, tenant: TenantId, project: ProjectId, upload: UploadId, *, first: int = 0

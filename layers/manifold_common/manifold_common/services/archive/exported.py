@@ -101,16 +101,17 @@ class ExportedArchive:
             held += _HELD_BYTES if wanted is not None and self.size is None else 0
         return held
 
-    def read(self) -> Iterator[Buffer]:
-        """Yield the archive, read from the store as it is taken. Raises CorruptObject."""
+    def read(self, start: int = 0) -> Iterator[Buffer]:
+        """Yield the archive from byte ``start`` on, read from the store as it is taken. Raises CorruptObject."""
         if self._known_bytes is not None:
-            yield from write_tar(self._entries, self._contents)
+            yield from write_tar(self._entries, self._contents, start)
             return
         size = 0
         with closing(self._compressed()) as pieces:
             for piece in pieces:
                 size += len(piece)
-                yield piece
+                if size > start:
+                    yield memoryview(piece)[max(0, len(piece) - (size - start)) :]
         self._sizes.keep(self.version, size)
 
     def part(self, wanted: ByteRange) -> ArchivePart:

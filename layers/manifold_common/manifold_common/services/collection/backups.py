@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 
 from manifold_common.errors import InvalidInput, NotFound
@@ -36,10 +37,12 @@ class Backups:
         """Return all, oldest first."""
         return list(map(_told, self._catalog.declared_backups()))
 
-    def release(self, name: str) -> None:
-        """Let go what only this backup refers to. Raises NotFound."""
-        if not self._catalog.release_backup(name):
-            raise NotFound(f"there is no backup {name[:100]!r}", hint="'manifold backup list' shows them")
+    def release(self, names: Sequence[str]) -> None:
+        """Let go what only these backups refer to. Raises NotFound: one of them is not there; all others stay."""
+        missing = [name for name in names if not _NAME.match(name)] or self._catalog.release_backups(names)
+        if missing:
+            others = "; none of the others was released" if len(set(names)) > 1 else ""
+            raise NotFound(f"there is no backup {missing[0][:100]!r}{others}", hint="'manifold backup list' shows them")
 
 
 def _told(found: DeclaredBackup) -> Backup:

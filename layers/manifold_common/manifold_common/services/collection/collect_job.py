@@ -19,6 +19,7 @@ class CollectJob:
     """Implements JobKind."""
 
     at_once = 1
+    is_open = False
 
     def __init__(self, catalog: Collection, collector: Collector, only: TenantProject | None) -> None:
         """Args: ``only``: of this project's family."""

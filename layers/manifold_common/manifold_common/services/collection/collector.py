@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
 from blake3 import blake3
 
-from manifold_common.domain.garbage import Garbage, Reason
+from manifold_common.domain.garbage import Cause, Garbage
+from manifold_common.domain.tree import chunk_ids
+from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CorruptObject
 from manifold_common.format.layout import below_project, project_prefix
+from manifold_common.format.places import Places
 from manifold_common.ids import Generation, ProjectId, TenantId
 from manifold_common.ports.catalog import Holdings, Moment, Standing
 from manifold_common.ports.object_store import ObjectInfo
@@ -82,12 +85,13 @@ class Collector:
         if not removed and seen == family[leader].collected:
             return False
         reach = self._reached(family, Reach(self._context))
-        sizes = {one.key: one.size for some in old.values() for one in some}
-        if sum([self._compact(holdings, reach, sizes) for holdings in family.values()]):
+        sizes = _sizes(old)
+        moved = set[str]().union(*[self._compact(holdings, reach, sizes) for holdings in family.values()])
+        if moved:
             family = self._family(tenant, leader)
             self._reached(family, reach)
         live = self._live(family, reach)
-        found = self._unreached(family, old, reach)
+        found = self._unreached(family, old, reach, moved=moved)
         self._clear(tenant, family, found)
         if not any(found.values()):
             self._context.catalog.note_usage(tenant, measure(family, stored, reach.objects, live, set()))
@@ -109,26 +113,36 @@ class Collector:
         """Say what ``collect`` would do now, and why. Changes nothing. Raises as ``collect``."""
         family = self._family(tenant, leader)
         due = {project: self._retention.due(holdings) for project, holdings in family.items()}
+        old = self._old(family, self._stored(family))
+        if not any(due.values()) and _fingerprint(family, old) == family[leader].collected:
+            return CollectionPlan(projects=[])
         reach = Reach(self._context)
+        starts: dict[ProjectId, Places] = {}
         for project, holdings in family.items():
-            gone = due[project]
-            reach.take(holdings, frozenset(gone), self._retention.missing_starts(holdings, gone) if gone else ())
-        found = self._unreached(family, self._old(family, self._stored(family)), reach, due)
+            places = starts[project] = {}
+            missing = self._retention.missing_starts(holdings, due[project]) if due[project] else ()
+            reach.take(holdings, frozenset(due[project]), _noted(missing, places))
+        found = self._unreached(family, old, reach, due)
+        sizes = _sizes(old)
+        leaving = {
+            project: self._compaction.plan(holdings, reach, sizes, frozenset(due[project]), starts[project])
+            for project, holdings in family.items()
+        }
         return CollectionPlan(
             projects=[
-                GarbageOfProject.of(project, due[project], found[project])
+                GarbageOfProject.of(project, due[project], found[project], leaving[project])
                 for project in family
-                if due[project] or found[project]
+                if due[project] or found[project] or leaving[project]
             ]
         )
 
-    def _compact(self, holdings: Holdings, reach: Reach, sizes: Mapping[str, int]) -> int:
+    def _compact(self, holdings: Holdings, reach: Reach, sizes: Mapping[str, int]) -> set[str]:
         """Like ``Compaction.compact``. What is damaged stays where it is, and what is garbage goes all the same."""
         try:
             return self._compaction.compact(holdings, reach, sizes)
         except CorruptObject as error:
             _log.warning("project %s is not compacted: %s", holdings.project, error.message)
-            return 0
+            return set()
 
     @staticmethod
     def _reached(family: Mapping[ProjectId, Holdings], reach: Reach) -> Reach:
@@ -166,12 +180,22 @@ class Collector:
         stored: Stored,
         reach: Reach,
         due: Mapping[ProjectId, Sequence[Generation]] | None = None,
+        *,
+        moved: Collection[str] = (),
     ) -> Found:
-        """Args: ``due``: generations that ``reach`` has as removed, and that are still there."""
+        """
+        Args:
+            due: generations that ``reach`` has as removed, and that are still there.
+            moved: keys of what compaction has left just now.
+        """
         reached, due = reach.objects, due or {}
         return {
             project: [
-                Garbage(below_project(one.key), one.size, _reason(holdings, due.get(project, ())))
+                Garbage(
+                    below_project(one.key),
+                    one.size,
+                    Cause.MOVED if one.key in moved else _cause(holdings, due.get(project, ())),
+                )
                 for one in stored.get(project, ())
                 if one.key not in reached and below_project(one.key) not in holdings.listed
             ]
@@ -227,11 +251,23 @@ def _some(every: Sequence[Item]) -> Iterator[Sequence[Item]]:
     return (every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE))
 
 
-def _reason(holdings: Holdings, due: Sequence[Generation]) -> Reason:
+def _sizes(stored: Stored) -> dict[str, int]:
+    return {one.key: one.size for some in stored.values() for one in some}
+
+
+def _noted(snapshots: Iterable[Snapshot], places: Places) -> Iterator[Snapshot]:
+    """Yield trees one by one, and note where the content of their files is."""
+    for snapshot in snapshots:
+        for entry in snapshot.tree.values():
+            places.update((chunk, snapshot.places[chunk]) for chunk in chunk_ids(entry))
+        yield snapshot
+
+
+def _cause(holdings: Holdings, due: Sequence[Generation]) -> Cause:
     """Return why nothing refers to an object. What was cut off is not told from history, once there is any of that."""
     if holdings.standing is Standing.PURGED:
-        return Reason.DELETED
-    return Reason.HISTORY if holdings.removals or due else Reason.ORPHAN
+        return Cause.DELETED
+    return Cause.HISTORY if holdings.removals or due else Cause.ORPHAN
 
 
 def _fingerprint(family: Mapping[ProjectId, Holdings], stored: Stored) -> bytes:

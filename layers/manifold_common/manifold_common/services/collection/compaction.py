@@ -9,15 +9,17 @@ new packs are.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from manifold_common.domain.garbage import Anew, Leaving
 from manifold_common.domain.tree import chunk_ids
 from manifold_common.engine.contents import pieces_of
+from manifold_common.engine.tree_log import Snapshot, key_of_checkpoint
 from manifold_common.errors import CorruptObject
 from manifold_common.format.places import Block, Container, Places
-from manifold_common.ids import PLAIN
+from manifold_common.ids import Generation
 from manifold_common.ports.catalog import CheckpointRow, Holdings, Standing
 from manifold_common.services.collection.reach import Reach
 from manifold_common.services.context import Context
@@ -50,8 +52,9 @@ class Compaction:
         self._context = context
         self._below = below_percent / 100
 
-    def compact(self, holdings: Holdings, reach: Reach, sizes: Mapping[str, int]) -> int:
-        """Move living content of a project. Returns how many objects it has left.
+    def compact(self, holdings: Holdings, reach: Reach, sizes: Mapping[str, int]) -> set[str]:
+        """Move living content of a project. Returns the keys of the objects that it has left, and of the checkpoints
+        that have others in their place.
 
         Args:
             reach: of its whole family, as it is now.
@@ -60,53 +63,87 @@ class Compaction:
         Raises:
             CorruptObject: something cannot be read. ContentCollected: objects were condemned meanwhile.
         """
-        if not self._below or holdings.standing is not Standing.ALIVE:
-            return 0
-        context, tenant, project = self._context, holdings.tenant, holdings.project
-        keys = context.keys.of(tenant, project)
-        rows = [row for row in holdings.checkpoints if row.dek != PLAIN or not keys.distrusts_plain]
-        places: Places = {}
-        for row in rows:
-            for chunk, place in context.log.read_checkpoint(tenant, project, row, keys).places.items():
-                key = place.block.container.seal().key
-                if key in sizes and key not in reach.pinned:
-                    places[chunk] = place
-        chosen = self._choose(_objects(places, sizes))
-        living = {chunk: place for chunk, place in places.items() if place.block.container in chosen}
+        if not self._compacts(holdings):
+            return set()
+        rows = self._counting(holdings)
+        chosen, living = self._choose(self._places(holdings, rows), reach, sizes)
         if not living:
-            return 0
-        moved = self._move(holdings, rows, living)
-        for row in rows:
-            self._write_anew(holdings, row, living, moved)
-        context.log.forget(tenant, project)
-        return len(chosen)
+            return set()
+        newest = self._context.log.load(holdings.tenant, holdings.project, max(row.generation for row in rows))
+        epoch, moved = newest.head.gc_epoch, self._move(newest, living)
+        left = {one.seal().key for one in chosen}
+        left.update(_key(holdings, row) for row in rows if self._write_anew(holdings, row, living, moved, epoch))
+        self._context.log.forget(holdings.tenant, holdings.project)
+        return left
 
-    def _choose(self, found: Mapping[Container, _Object]) -> set[Container]:
-        wanted = {
-            one
-            for one, counted in found.items()
-            if counted.living_bytes < self._below * counted.stored_bytes
-            and counted.stored_bytes - counted.living_bytes >= _LEAST_DEAD_BYTES
-        }
-        small = {one for one, counted in found.items() if counted.stored_bytes < _SMALL_BYTES}
-        if len(small) >= _SMALL_COUNT:
-            wanted |= small
-        chosen: set[Container] = set()
+    def plan(
+        self,
+        holdings: Holdings,
+        reach: Reach,
+        sizes: Mapping[str, int],
+        gone: Collection[Generation] = (),
+        starts: Places | None = None,
+    ) -> list[Leaving]:
+        """Return what ``compact`` would leave, and why. Changes nothing. Raises CorruptObject.
+
+        Args:
+            gone: generations that count as removed.
+            starts: where the content is of trees that count as written down in checkpoints.
+        """
+        if not self._compacts(holdings):
+            return []
+        rows = [row for row in self._counting(holdings) if row.generation not in gone]
+        chosen, living = self._choose(self._places(holdings, rows) | (starts or {}), reach, sizes)
+        found = [Leaving(one.seal().key, sizes[one.seal().key], why) for one, why in chosen.items()]
+        for row in rows if living else ():
+            key = _key(holdings, row)
+            if key in sizes and not living.keys().isdisjoint(self._places(holdings, [row])):
+                found.append(Leaving(key, sizes[key], Anew.CHECKPOINT))
+        return found
+
+    def _compacts(self, holdings: Holdings) -> bool:
+        return bool(self._below) and holdings.standing is Standing.ALIVE
+
+    def _counting(self, holdings: Holdings) -> list[CheckpointRow]:
+        keys = self._context.keys.of(holdings.tenant, holdings.project)
+        return [row for row in holdings.checkpoints if keys.trusts(row.dek)]
+
+    def _places(self, holdings: Holdings, rows: Iterable[CheckpointRow]) -> Places:
+        tenant, project = holdings.tenant, holdings.project
+        keys, places = self._context.keys.of(tenant, project), Places()
+        for row in rows:
+            places.update(self._context.log.read_checkpoint(tenant, project, row, keys).places)
+        return places
+
+    def _choose(self, places: Places, reach: Reach, sizes: Mapping[str, int]) -> tuple[dict[Container, Anew], Places]:
+        """Return which objects to write anew, and where what is alive of them is now."""
+        movable: Places = {}
+        for chunk, place in places.items():
+            key = place.block.container.seal().key
+            if key in sizes and key not in reach.pinned:
+                movable[chunk] = place
+        found = _objects(movable, sizes)
+        small = [one for one, counted in found.items() if counted.stored_bytes < _SMALL_BYTES]
+        wanted = dict.fromkeys(small if len(small) >= _SMALL_COUNT else (), Anew.SMALL)
+        for one, counted in found.items():
+            dead = counted.stored_bytes - counted.living_bytes
+            if counted.living_bytes < self._below * counted.stored_bytes and dead >= _LEAST_DEAD_BYTES:
+                wanted[one] = Anew.MOSTLY_DEAD
+        chosen: dict[Container, Anew] = {}
         size = 0
         for one in sorted(wanted):
             size += found[one].raw_bytes
             if size > _MOST_BYTES and chosen:
                 break
-            chosen.add(one)
-        return chosen
+            chosen[one] = wanted[one]
+        return chosen, {chunk: place for chunk, place in movable.items() if place.block.container in chosen}
 
-    def _move(self, holdings: Holdings, rows: list[CheckpointRow], living: Places) -> Places:
+    def _move(self, newest: Snapshot, living: Places) -> Places:
         """Store the chunks once more, in the order of the newest tree; return where they are now."""
         context = self._context
-        newest = context.log.load(holdings.tenant, holdings.project, max(row.generation for row in rows))
         in_order = [chunk for path in sorted(newest.tree) for chunk in chunk_ids(newest.tree[path]) if chunk in living]
         wanted: Places = {chunk: living[chunk] for chunk in in_order} | living
-        reader = context.block_reader(holdings.tenant, holdings.project)
+        reader = context.block_reader(newest.tenant, newest.project)
         with context.pack_writer(newest, {}) as writer:
             for (chunk, place), data in zip(wanted.items(), pieces_of(wanted.values(), living, reader), strict=True):
                 if writer.add(bytes(data)) != chunk:
@@ -114,15 +151,25 @@ class Compaction:
                     raise CorruptObject(name, "it holds other content than its chunks are named for")
             return writer.finish(0).packed_places
 
-    def _write_anew(self, holdings: Holdings, row: CheckpointRow, living: Places, moved: Places) -> None:
+    def _write_anew(self, holdings: Holdings, row: CheckpointRow, living: Places, moved: Places, gc_epoch: int) -> bool:
+        """Put another checkpoint in the place of one. Returns whether anything of it has moved.
+
+        Args:
+            gc_epoch: before anything was moved. Since then the new packs are what nothing refers to.
+        """
         context, tenant, project = self._context, holdings.tenant, holdings.project
         snapshot = context.log.load(tenant, project, row.generation)
         changed = {chunk: moved[chunk] for chunk in snapshot.places if chunk in living}
         if not changed:
-            return
+            return False
         written = context.writer.write_checkpoint(replace(snapshot, places={**snapshot.places, **changed}))
         with context.keys.writing(tenant, project):
-            context.catalog.add_checkpoint(tenant, project, written, gc_epoch=snapshot.head.gc_epoch)
+            context.catalog.add_checkpoint(tenant, project, written, gc_epoch=gc_epoch)
+        return True
+
+
+def _key(holdings: Holdings, row: CheckpointRow) -> str:
+    return key_of_checkpoint(holdings.tenant, holdings.project, row)
 
 
 def _objects(places: Places, sizes: Mapping[str, int]) -> dict[Container, _Object]:

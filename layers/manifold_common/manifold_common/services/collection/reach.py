@@ -18,7 +18,7 @@ from manifold_common.format.layout import (
     wrapped_key_key,
 )
 from manifold_common.format.places import Container, Places
-from manifold_common.ids import PLAIN, Generation, ObjectId, ProjectId
+from manifold_common.ids import Generation, ObjectId, ProjectId
 from manifold_common.ports.catalog import CheckpointRow, CommitRow, DraftRef, Holdings, Standing
 from manifold_common.services.context import Context
 from manifold_common.services.resumable.records import Records
@@ -64,7 +64,7 @@ class Reach:
             found = self._containers(holdings, _containers_of(snapshot))
             self._checkpoints[project][f"generation {snapshot.head.generation}"] = found
         for upload, parts in holdings.resumable:
-            if upload.dek == PLAIN and keys.distrusts_plain:
+            if not keys.trusts(upload.dek):
                 continue  # it cannot go on
             records = Records(self._context, holdings.tenant, project, upload.upload, keys)
             self._pin({one.place.block.container for one in records.chunks(parts)})
@@ -82,8 +82,8 @@ class Reach:
         needed = {wrapped_key_key(tenant, project, record.dek) for record in holdings.keys}
         if not holdings.commits:
             return needed
-        is_sealed = any(key.dek != PLAIN for key in holdings.keys)
-        counting = [row for row in holdings.checkpoints if row.dek != PLAIN or not is_sealed]
+        keys = self._context.keys.of(tenant, project)
+        counting = [row for row in holdings.checkpoints if keys.trusts(row.dek)]
         start = max(counting, key=lambda row: row.generation, default=None)
         if start is not None:
             needed.add(_checkpoint_key(holdings, start))
@@ -107,7 +107,7 @@ class Reach:
     def _take_checkpoints(self, holdings: Holdings, gone: Collection[Generation], keys: ProjectKeys) -> None:
         known, now = self._checkpoints.get(holdings.project, {}), {}
         for row in holdings.checkpoints:
-            if row.generation in gone or (row.dek == PLAIN and keys.distrusts_plain):
+            if row.generation in gone or not keys.trusts(row.dek):
                 continue
             key = _checkpoint_key(holdings, row)
             found = known.get(key)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.job import JobFilter, JobPlace
-from manifold_common.errors import AlreadyExists
 from manifold_common.ports.catalog.collection import Collection
 from manifold_common.ports.clock import Clock
+from manifold_common.services.jobs.due import start_due
 from manifold_common.services.jobs.jobs import Jobs
 
 KIND = "collect"
@@ -27,18 +26,17 @@ class CollectionSchedule:
         self._pause = timedelta(hours=hours)
 
     def keep(self) -> int:
-        """Start one if none was started for long enough, and none is under way. Returns how many were started.
+        """Start one if none was started for long enough, and none that is under way goes on. Returns how many were
+        started.
 
         Raises CatalogUnavailable.
         """
-        if not self._pause or self._was_started_since(self._clock.now() - self._pause):
+        due_at = self._clock.now() - self._pause
+        if not self._pause or self._was_started_since(due_at):
             return 0
         if not self._catalog.fork_families(limit=1):
             return 0  # there never was a project
-        with suppress(AlreadyExists):  # one is not over yet, or another process was faster
-            self._jobs.start(LOCAL_PRINCIPAL, KIND, {}, only_new=True)
-            return 1
-        return 0
+        return int(start_due(self._jobs, KIND, {}, due_at=due_at).is_new)
 
     def _was_started_since(self, moment: datetime) -> bool:
         """Tell whether a collection of everything was; one of a single project does not count."""

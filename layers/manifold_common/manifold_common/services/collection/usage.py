@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from manifold_common.domain.access import Principal
 from manifold_common.domain.garbage import Kept
-from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.ram import disk_bytes
 from manifold_common.engine.working_set.working_sets import WorkingSets
 from manifold_common.format.layout import project_prefix, tenant_prefix
@@ -88,9 +87,8 @@ class Usage:
     def _ram(self) -> Counter[TenantProject]:
         """Return what working sets take in RAM, by their projects. Plain folders of legacy mode are not in RAM."""
         sizes: Counter[TenantProject] = Counter()
-        if self._folders.mode is WorkspaceMode.EPHEMERAL:
-            for owner in self._folders.found():
-                sizes[owner.tenant, owner.project] += disk_bytes(self._folders.locate(owner).meta)
+        for owner, folder in self._folders.in_ram():
+            sizes[owner.tenant, owner.project] += disk_bytes(folder)
         return sizes
 
 

@@ -127,7 +127,7 @@ class Inspector:
         draft = UploadedDraft(upload, base, commit, NewContent({}, {}, []), {}, {})
         self._sort(draft, own, keys, data, opener)
         draft.packs = self._find(principal, session, list(draft.parts), "pack")
-        if keys.distrusts_plain and any(one.dek == PLAIN for one in draft.packs.values()):
+        if not all(keys.trusts(one.dek) for one in draft.packs.values()):
             raise BadUpload("the draft refers to packs from before the project was encrypted", hint="upload again")
         for name, blocks in draft.parts.items():
             pack = draft.packs[name]

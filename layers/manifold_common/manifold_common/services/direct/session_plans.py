@@ -16,7 +16,7 @@ from manifold_common.errors import AlreadyExists
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.layout import commit_key
 from manifold_common.format.sealed import MAX_RAW_BYTES, ObjectKind, Seal, unpack_header
-from manifold_common.ids import PLAIN, CommitId, ProjectId, SessionId
+from manifold_common.ids import CommitId, ProjectId, SessionId
 from manifold_common.ports.catalog import DraftRef, SessionRow
 from manifold_common.services.context import Context
 from manifold_common.services.direct.draft_sealing import seal_draft
@@ -81,7 +81,11 @@ class SessionPlans:
         wanted = msgspec.structs.replace(wanted, patterns=scope_of(context.keys, row))
         draft = None
         if restore and row.draft is not None:
-            plan, draft = self._restoring(principal, row, row.draft, wanted)
+            restored = self._restoring(principal, row, row.draft, wanted)
+            if restored is None:
+                # Other work was saved at this very moment.
+                return self.plan(principal, row.session, project, request, wanted=wanted, restore=True)
+            plan, draft = restored
         else:
             plan = self._plans.without_id_key(principal, row.project, request.generation, wanted)
             if wanted.content and (wanted.known is None or plan.known is not None):
@@ -106,14 +110,17 @@ class SessionPlans:
 
     def _restoring(
         self, principal: Principal, row: SessionRow, draft: DraftRef, wanted: Wanted
-    ) -> tuple[Plan, GrantedDraft]:
+    ) -> tuple[Plan, GrantedDraft] | None:
         context = self._context
         base = context.log.load(row.tenant, row.project, draft.base.generation, commit=draft.base.commit)
         with blaming_draft(row.session, row.project, draft.generation, draft.commit):
             found = context.log.read_commit(row.tenant, row.project, draft)
-        if draft.dek == PLAIN and context.keys.of(row.tenant, row.project).distrusts_plain:
+        if not context.keys.of(row.tenant, row.project).trusts(draft.dek):
             # Its client could not tell it from another one.
-            draft, found = seal_draft(context, row, draft, base, found)
+            sealed = seal_draft(context, row, draft, base, found)
+            if sealed is None:
+                return None
+            draft, found = sealed
         restored = base.with_changes(found.changes, found.places)
         containers = self._plans.containers(Scope(wanted.patterns).select(restored.tree), restored.places)
         newest = context.catalog.head(row.tenant, row.project).generation

@@ -305,7 +305,11 @@ class Uploads:
             return True  # deleted: a fork may refer to what it had
         if any(draft.commit in upload.commits for draft in drafts):  # also of sessions that keep what was dropped
             return True
-        return any(catalog.find_commit(upload.tenant, upload.project, one) is not None for one in upload.commits)
+        if any(catalog.find_commit(upload.tenant, upload.project, one) is not None for one in upload.commits):
+            return True
+        # A dump may have a draft that was given up since: its packs are then a collection's to remove, as any draft's.
+        given_up = {commit for _, commit in catalog.holdings(upload.tenant, upload.project).superseded}
+        return not given_up.isdisjoint(upload.commits)
 
     def _check_room(self, principal: Principal, session: SessionId, *, slots: int = 0, size: int = 0) -> None:
         held = self._context.catalog.held_uploads(principal.tenant, principal.user, session)

@@ -76,6 +76,7 @@ class Jobs:
         *,
         rate: float | None = None,
         only_new: bool = False,
+        job: JobId | None = None,
     ) -> Begun:
         """Start a job, or join an equal one that is not over: what rests or has failed of it is then tried at once.
 
@@ -83,6 +84,7 @@ class Jobs:
             params: as ``JobParams`` of the kind.
             rate: items per second at most, also of an equal one, which else keeps its own.
             only_new: join none.
+            job: its id. Where there is one of that id, whatever its state, that is left as it is, and told.
 
         Raises:
             InvalidInput: there is no such kind, it has other parameters, or these can do nothing here. NotFound: the
@@ -94,18 +96,19 @@ class Jobs:
         wanted = _READING.value(offer.params, dict(params))
         project: ProjectId | None = None
         if wanted.project is not None:
+            if "\0" in wanted.project:
+                raise _READING.refusal("project", "it has a NUL character, which no name or id has")
             _, project = self._projects.resolve_even_deleted(principal, wanted.project)
             wanted = msgspec.structs.replace(wanted, project=project)
         offer.check(wanted)
         text = msgspec.json.encode(wanted).decode()
         if len(text) > _MAX_PARAMS:
             raise _READING.refusal("", f"it has more than {_MAX_PARAMS} characters")
-        job = JobId(self._context.new_id())
-        new = NewJob(principal.tenant, job, kind, text, principal.user, project, rate)
+        new = NewJob(principal.tenant, job or JobId(self._context.new_id()), kind, text, principal.user, project, rate)
         row, is_new = self._context.catalog.add_job(new)
         if not is_new and only_new:
             raise AlreadyExists(f"job {row.job} does the same, and is not over", hint=_LIST, job=row.job)
-        if not is_new:
+        if not is_new and row.job != job:
             row = self._context.catalog.retry_job(row.tenant, row.job, rate=rate) or row
         self._announce(row)
         return Begun(self._told(row), is_new)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from manifold_common.domain.job import ItemState
+from manifold_common.errors import ManifoldError
 
 
 class Plan(NamedTuple):
@@ -28,8 +29,21 @@ off, and is free for others at once.
 """
 
 
+class NotForHere(Exception):
+    """This process cannot do a job that others can, by its settings: it is left to them as it is."""
+
+    def __init__(self, reason: ManifoldError) -> None:
+        """Args: ``reason``: for who asks for the job to be done here."""
+        super().__init__()
+        self.reason = reason
+
+
 class JobKind(Protocol):
     """One job's work. Used by one thread."""
+
+    @property
+    def is_open(self) -> bool:
+        """Its errors can name no files, so that the words of all of them are kept in the clear."""
 
     @property
     def at_once(self) -> int:

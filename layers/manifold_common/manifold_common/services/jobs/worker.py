@@ -33,7 +33,7 @@ from manifold_common.errors import (
 )
 from manifold_common.ports.catalog import ClaimedItem, ItemReport, JobRow
 from manifold_common.services.context import Context
-from manifold_common.services.jobs.kind import JobKind
+from manifold_common.services.jobs.kind import JobKind, NotForHere
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _MAX_TEXT = 2000
 _LOOK_SECONDS = 0.3
 
 MakeKind: TypeAlias = Callable[[JobRow], JobKind]
-"""Raises ManifoldError: the job's parameters cannot be used."""
+"""Raises ManifoldError: the job's parameters cannot be used. NotForHere."""
 Stop: TypeAlias = Callable[[], bool]
 
 
@@ -94,7 +94,7 @@ class JobWorker:
         finished = 0
         while not stop():
             steps = []
-            for job in self._context.catalog.jobs_at_work(kinds, limit=_JOBS_AT_ONCE):
+            for job in self.at_work(kinds, limit=_JOBS_AT_ONCE):
                 if stop():
                     break
                 steps.append(self._step_alone(job, stop))
@@ -106,9 +106,22 @@ class JobWorker:
                 self._context.clock.sleep(_LOOK_SECONDS)
         return finished
 
+    def at_work(self, kinds: Collection[str], *, within_seconds: float = 0, limit: int) -> list[JobRow]:
+        """Return jobs, the oldest first, that there is something to do for here, however many are left to others.
+
+        Raises CatalogUnavailable.
+        """
+        asked = limit
+        while True:
+            found = self._context.catalog.jobs_at_work(kinds, within_seconds=within_seconds, limit=asked)
+            ours = list(filter(self._is_for_here, found))
+            if len(ours) >= limit or len(found) < asked:
+                return ours[:limit]
+            asked *= 2
+
     def has_work(self, kinds: Collection[str], *, within_seconds: float) -> bool:
-        """Tell whether there is something to do for jobs of these kinds by then. Raises CatalogUnavailable."""
-        return bool(self._context.catalog.jobs_at_work(kinds, within_seconds=within_seconds, limit=1))
+        """Tell whether there is something to do here for jobs of these kinds by then. Raises CatalogUnavailable."""
+        return bool(self.at_work(kinds, within_seconds=within_seconds, limit=1))
 
     def see_through(
         self,
@@ -126,24 +139,30 @@ class JobWorker:
             report: called after each item that came to an end.
             changed: called with the job as it is after each step.
 
-        Raises CatalogUnavailable.
+        Raises:
+            CatalogUnavailable. ManifoldError: by its settings this process has to leave the job to others.
         """
         catalog, clock = self._context.catalog, self._context.clock
-        finished, moved_at = 0, clock.monotonic()
+        finished, moved_at, was_idle = 0, clock.monotonic(), False
         now: JobRow | None = job
         while now is not None and now.state is JobState.RUNNING and not stop():
-            before, step = now, self.step(now, stop=stop, report=report)
+            try:
+                before, step = now, self.step(now, stop=stop, report=report)
+            except NotForHere as left:
+                raise left.reason from None
             finished, now = finished + step.finished, step.job
-            is_moving = step.moved
+            is_moving, is_idle = step.moved, False
             if step.job is not None and not step.moved:
                 is_held = catalog.is_under_way(job.tenant, job.job)
                 now = catalog.find_job(job.tenant, job.job)
                 is_moving = is_held or (now is not None and now.finished != before.finished)
                 is_changed = now is None or now.revision != step.job.revision  # by another one, after this step
-                if not is_moving and not is_changed and clock.monotonic() - moved_at >= _pause_seconds(job):
+                is_idle = not (is_moving or is_changed) and clock.monotonic() - moved_at >= _pause_seconds(job)
+                if is_idle and was_idle:
                     break
-                if not is_changed:
+                if not (is_idle or is_changed):
                     clock.sleep(_LOOK_SECONDS)
+            was_idle = is_idle  # once more: what others held may have become free before that was looked for
             if is_moving:
                 moved_at = clock.monotonic()
             if now is not None and changed is not None:
@@ -156,13 +175,13 @@ class JobWorker:
         Args:
             report: called after each item that came to an end.
 
-        Raises CatalogUnavailable.
+        Raises CatalogUnavailable. NotForHere.
         """
         try:
             with _faults_as_errors(job):
                 kind = self._make(job)
         except ManifoldError as error:
-            return self._rest(job, error)
+            return self._rest(job, error, is_open=True)
         lease = self._context.new_id()
         claimed = self._context.catalog.claim_items(
             job.tenant, job.job, lease, seconds=self._lease_seconds, limit=kind.at_once
@@ -178,8 +197,20 @@ class JobWorker:
         try:
             with _faults_as_errors(job):
                 return self.step(job, stop=stop)
+        except NotForHere:
+            return Step(job, moved=False)
         except (InternalError, InvalidInput) as error:  # what else the catalog raises, it would raise of every job
             return self._rest(job, error)
+
+    def _is_for_here(self, job: JobRow) -> bool:
+        try:
+            with _faults_as_errors(job):
+                self._make(job)
+        except NotForHere:
+            return False
+        except ManifoldError:
+            pass  # said when its turn comes
+        return True
 
     def _make(self, job: JobRow) -> JobKind:
         if job.kind not in self._kinds:
@@ -191,7 +222,7 @@ class JobWorker:
             with _faults_as_errors(job):
                 plan = kind.plan(job.cursor)
         except ManifoldError as error:
-            return self._rest(job, error)
+            return self._rest(job, error, is_open=kind.is_open)
         planned = self._context.catalog.plan_items(job.tenant, job.job, job.cursor, plan.items, plan.cursor)
         self._tell(planned)
         return Step(planned, moved=planned is not None and planned.revision != job.revision)
@@ -217,7 +248,7 @@ class JobWorker:
         self._tell(after)
         finished = sum(one.state is not ItemState.PENDING for one in reports)
         if away is not None and not finished:
-            return replace(self._rest(job, away), reports=reports)
+            return replace(self._rest(job, away, is_open=kind.is_open), reports=reports)
         return Step(after, finished, reports, moved=finished > 0)
 
     def _each(
@@ -255,16 +286,16 @@ class JobWorker:
                 is_away = error.kind is ErrorKind.UNAVAILABLE
                 away = error if is_away else away
                 state, rest = (ItemState.PENDING, REST_SECONDS) if is_away else (ItemState.FAILED, None)
-                done = ItemReport(one.number, state, error.code, _kept_text(error), rest)
+                done = ItemReport(one.number, state, error.code, _kept_text(error, is_open=kind.is_open), rest)
                 _log.warning("job %s: item %d %s: %s", job.job, one.number, _became(state), error.code)
             reports.append(done)
             if done.state is not ItemState.PENDING:
                 report()
         return away
 
-    def _rest(self, job: JobRow, error: ManifoldError) -> Step:
+    def _rest(self, job: JobRow, error: ManifoldError, *, is_open: bool = False) -> Step:
         _log.warning("job %s rests for %.0f s: %s", job.job, REST_SECONDS, error.code)
-        catalog, text = self._context.catalog, _kept_text(error)
+        catalog, text = self._context.catalog, _kept_text(error, is_open=is_open)
         catalog.rest_job(job.tenant, job.job, seconds=REST_SECONDS, code=error.code, text=text)
         return Step(catalog.find_job(job.tenant, job.job), moved=False)
 
@@ -301,7 +332,7 @@ def _faults_as_errors(job: JobRow) -> Iterator[None]:
     try:
         with panics_as_errors():
             yield
-    except ManifoldError:
+    except (ManifoldError, NotForHere):
         raise
     except Exception as error:
         _log.exception("job %s (%s) met a fault", job.job, job.kind)
@@ -313,9 +344,9 @@ def _pause_seconds(job: JobRow) -> float:
     return 0.0 if job.rate is None else math.ceil(job.rate) / job.rate
 
 
-def _kept_text(error: ManifoldError) -> str | None:
-    """Return what the catalog keeps of an error's words: such as it can hold."""
-    text = open_text(error)
+def _kept_text(error: ManifoldError, *, is_open: bool) -> str | None:
+    """Return what the catalog keeps of an error's words: such as it can hold, and of ``is_open`` work all of them."""
+    text = str(error) if is_open else open_text(error)
     if text is None:
         return None
     return text.replace("\0", "?").encode("utf-8", "replace").decode()[:_MAX_TEXT]

@@ -8,7 +8,7 @@ in no bucket either, and may be retired. Several may wrap the same key at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -24,6 +24,8 @@ from manifold_common.ports.key_provider import KeyProvider
 from manifold_common.services.context import Context
 
 _PAGE = 100
+_NAMED = 20
+"""Keys in an error's hint."""
 _GIVE_UP_AFTER = 5
 """Failures in a row of keys of one provider that is away: the rest would fail as well, each after its time-out."""
 
@@ -36,24 +38,40 @@ class KeyTrouble(NamedTuple):
 
 
 class Rewrap:
-    def __init__(self, context: Context, providers: Mapping[str, KeyProvider], target: KeyProvider | None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        providers: Mapping[str, KeyProvider],
+        target: KeyProvider | None,
+        *,
+        existing_key: str | None = None,
+    ) -> None:
         """
         Args:
             target: wraps the keys anew; ``None``: new projects are not encrypted.
+            existing_key: its key, where that has to be there already.
         """
         self._context = context
         self._providers = providers
         self._target = target
+        self._existing_key = existing_key
 
-    def to(self, target: str) -> Rewrap:
+    def to(self, target: str | None, *, create: bool = False) -> Rewrap:
         """Return what wraps under another KEK than that of the settings.
 
         Args:
-            target: a provider, such as ``file``, or one of its keys: ``vault/manifold-kek-2``.
+            target: a provider, such as ``file``, or one of its keys: ``vault/manifold-kek-2``. ``None``: that of the
+                settings.
+            create: it names a key that is made if it is not there.
 
         Raises:
-            InvalidInput: no such provider is configured, or no key can be called so.
+            InvalidInput: no such provider is configured, no key can be called so, or no key is named, or of a provider
+                that makes none, which is to be created.
         """
+        if target is None:
+            if create:
+                raise _no_key_to_create("no key is named that is to be made")
+            return self
         name, slash, key = target.partition("/")
         provider = self._providers.get(name)
         if provider is None:
@@ -62,10 +80,17 @@ class Rewrap:
                 hint=f"configured: {', '.join(self._providers) or 'none'}; 'manifold config show' has the settings",
                 field="params.to",
             )
+        if create and not slash:
+            raise _no_key_to_create(f"{target[:64]!r} names no key that is to be made")
+        if create and provider.own_keys() is None:
+            raise _no_key_to_create(f"Manifold makes no keys of the provider {name!r}: they are made in its service")
+        if not slash:
+            return Rewrap(self._context, self._providers, provider)
         try:
-            return Rewrap(self._context, self._providers, provider.with_key(key) if slash else provider)
+            chosen = provider.with_key(key, create=create)
         except ConfigError as error:
             raise InvalidInput(error.message, hint=error.hint, field="params.to") from None
+        return Rewrap(self._context, self._providers, chosen, existing_key=None if create else key)
 
     def rotate(self) -> Kek:
         """Make a new version of the current KEK, which wraps new data keys from now on. Returns it.
@@ -103,6 +128,19 @@ class Rewrap:
                 hint="set projects.encrypt to true (PROJECTS_ENCRYPT)",
             )
         return self._target
+
+    def require_target_key(self) -> None:
+        """Raises InvalidInput: new projects are not encrypted, or the key that was named is not there. KeyUnavailable:
+        it cannot be told which keys there are."""
+        target = self.require_target()
+        known = None if self._existing_key is None else target.own_keys()
+        if known is not None and self._existing_key not in known:
+            raise InvalidInput(
+                f"the key provider {target.name!r} has no key {self._existing_key!r}",
+                hint=f"there {'is' if len(known) == 1 else 'are'}: {_listed(known)}; to have a new one made, add "
+                "--create, or 'create': true to the params of a job",
+                field="params.to",
+            )
 
     def required_kek(self) -> Kek:
         """As ``kek``. Raises InvalidInput: there is none."""
@@ -154,6 +192,15 @@ class Rewrap:
     def _store(self, record: KeyRecord, wrapped: WrappedKey) -> None:
         name = wrapped_key_key(record.tenant, record.project, record.dek)
         self._context.store.put(name, encode_key_record(replace(record, wrapped=wrapped)))
+
+
+def _no_key_to_create(message: str) -> InvalidInput:
+    return InvalidInput(message, hint="name a key of the provider 'file', as in --to file/KEY", field="params.create")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return (", ".join(names[:_NAMED]) or "none") + more
 
 
 def _kek_of(provider: KeyProvider) -> Kek:

@@ -8,7 +8,7 @@ from itertools import islice
 
 from manifold_common.domain.job import ItemState
 from manifold_common.domain.keys import KeyCursor, KeyRecord
-from manifold_common.errors import ConfigError, InvalidInput
+from manifold_common.errors import InvalidInput
 from manifold_common.ids import TenantProject, parse_dek_id, parse_project_id, parse_tenant_id
 from manifold_common.ports.catalog.keys import Keys
 from manifold_common.services.jobs.kind import Plan, Work
@@ -22,6 +22,7 @@ class RewrapJob:
     """Implements JobKind."""
 
     at_once = 50
+    is_open = True
 
     def __init__(self, keys: Keys, rewrap: Rewrap, only: TenantProject | None) -> None:
         self._keys = keys
@@ -29,15 +30,13 @@ class RewrapJob:
         self._only = only
 
     def plan(self, cursor: str | None) -> Plan:
-        kek = self._rewrap.kek()
-        if kek is None:
-            raise ConfigError("new projects are not encrypted any more", hint="set projects.encrypt, or cancel the job")
+        kek = self._rewrap.required_kek()
         after = None if cursor is None else key_of(cursor)
         items = list(map(item_of, islice(keys_not_under(self._keys, kek, after=after, only=self._only), _PAGE)))
         return Plan(items, items[-1] if len(items) == _PAGE else None)
 
     def begin(self, items: Sequence[str]) -> Work:
-        kek, gate = self._rewrap.kek(), Gate()
+        kek, gate = self._rewrap.required_kek(), Gate()
         names: list[KeyCursor] = []
         for item in items:
             with suppress(InvalidInput):  # it fails when its turn comes

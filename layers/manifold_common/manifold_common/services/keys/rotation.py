@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from datetime import timedelta
 
 from manifold_common.domain.access import LOCAL_PRINCIPAL
 from manifold_common.domain.job import JobFilter, JobState
-from manifold_common.errors import AlreadyExists
 from manifold_common.ports.clock import Clock
+from manifold_common.services.jobs.due import start_due
 from manifold_common.services.jobs.jobs import Jobs
 from manifold_common.services.keys.rewrap import Rewrap
 
 _log = logging.getLogger(__name__)
 
-_TRIED_AGAIN_AFTER = timedelta(days=1)
+TRIED_AGAIN_AFTER = timedelta(days=1)
+"""Since a rewrap was started that stands still, or since one has failed."""
 
 
 class Rotation:
@@ -41,20 +41,15 @@ class Rotation:
         rotated = self.rotate_if_due()
         if next(self._rewrap.pending(), None) is None or not (rotated or self._may_start()):
             return int(rotated)
-        with suppress(AlreadyExists):  # another process was faster
-            self._jobs.start(LOCAL_PRINCIPAL, "rewrap", {}, only_new=True)
-            return rotated + 1
-        return int(rotated)
+        due_at = self._clock.now() - TRIED_AGAIN_AFTER
+        return rotated + start_due(self._jobs, "rewrap", {}, due_at=due_at).is_new
 
     def _may_start(self) -> bool:
-        """Tell whether no rewrap of everything is under way, and none has failed within the last day: that one names
-        what was wrong, and another would only fail again."""
-        since = self._clock.now() - _TRIED_AGAIN_AFTER
-        rewraps = self._jobs.page(LOCAL_PRINCIPAL, JobFilter(kind="rewrap"))
-        return not any(
-            not job.params and (job.ended_at is None or (job.state is JobState.FAILED and job.ended_at > since))
-            for job in rewraps
-        )
+        """Tell whether no rewrap of everything has failed within the last day: that one names what was wrong, and
+        another would only fail again."""
+        since = self._clock.now() - TRIED_AGAIN_AFTER
+        failed = self._jobs.page(LOCAL_PRINCIPAL, JobFilter([JobState.FAILED], "rewrap"))
+        return not any(not job.params and job.ended_at is not None and job.ended_at > since for job in failed)
 
     def rotate_if_due(self) -> bool:
         """Returns whether a new version was made. Raises KeyUnavailable."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from manifold_common.domain.access import Principal
@@ -46,6 +47,7 @@ from manifold_common.services.projects.tree_editor import (
     reading,
 )
 from manifold_common.services.publish import NO_HOOKS, Hooks, Published, Publisher
+from manifold_common.services.renewal import redone
 from manifold_common.shapes.changes import Edited
 from manifold_common.shapes.intent import NO_INTENT, Intent
 from manifold_common.shapes.path import listed
@@ -72,6 +74,8 @@ class Stored(NamedTuple):
     places: Places
     new_bytes: int
     """Raw bytes of it that were not stored before."""
+    gc_epoch: int | None = None
+    """At which the places of what others had stored before were read; ``None``: none of these is among them."""
 
 
 NOTHING_STORED = Stored({}, 0)
@@ -97,7 +101,10 @@ class Edits:
             NotFound: no such project, or a path to delete or move is not there. AlreadyExists. InvalidInput.
             UnsafePath. QuotaExceeded. GenerationMismatch. CommitConflict.
         """
-        return _answer(self._apply(principal, project, edits, intent))
+        listed_edits = edits if isinstance(edits, Sequence) else None
+        if listed_edits is None or any(isinstance(edit, PutFile) for edit in listed_edits):  # read, it cannot be again
+            return _answer(self._apply(principal, project, edits, intent))
+        return _answer(redone(lambda: self._apply(principal, project, listed_edits, intent)))
 
     def write(
         self,
@@ -130,14 +137,17 @@ class Edits:
         if done is not None:
             return done
         base = self.base(principal, project, intent.expected)
+        if stored.gc_epoch is not None:  # what was read before it may be gone by now: the commit point is to find out
+            base = replace(base, head=base.head._replace(gc_epoch=stored.gc_epoch))
         with self._context.pack_writer(base) as writer:
             draft = TreeEditor(self._context, base, writer)
             for edit in edits:
                 draft.edit(edit)
             content = writer.finish()
+        changes = base.with_stored_anew(draft.changes(), content.chunks.keys())
         try:
             new_bytes = writer.new_bytes + stored.new_bytes
-            return self._publish(principal, base, draft.changes(), content, intent, new_bytes, stored.places, hooks)
+            return self._publish(principal, base, changes, content, intent, new_bytes, stored.places, hooks)
         except CommitConflict:
             draft.refuse_taken(self._context.log.load(principal.tenant, project).tree)
             raise
@@ -157,20 +167,46 @@ class Edits:
             ``apply``.
         """
         named = checked_named(generation, "generation")
-        paths = listed_paths(paths, "paths")
+        chosen = [check_path(path) for path in listed_paths(paths, "paths")]
+        return redone(lambda: self._restore(principal, project, named, chosen, intent))
+
+    def _restore(
+        self, principal: Principal, project: ProjectId, named: Named, paths: list[bytes], intent: Intent
+    ) -> Edited:
         done = self.earlier(principal, project, intent.request)
         if done is not None:
             return done
+        base, old, changes = self._to_restore(principal, project, named, paths, intent.expected)
+        intent = intent.or_message(f"restore generation {old.head.generation}")
+        nothing_new = NewContent({}, {}, [])
+        return self.publish(principal, base, changes, nothing_new, intent, 0, known=old.places)
+
+    def check_restore(
+        self,
+        principal: Principal,
+        project: ProjectId,
+        generation: Named,
+        paths: Sequence[bytes] = (),
+        expected: Seen | None = None,
+    ) -> Generation:
+        """Return which generation a restore would bring back by now, if it is none that could not be. Raises as
+        ``restore``."""
+        named = checked_named(generation, "generation")
+        chosen = [check_path(path) for path in listed_paths(paths, "paths")]
+        return self._to_restore(principal, project, named, chosen, expected)[1].head.generation
+
+    def _to_restore(
+        self, principal: Principal, project: ProjectId, named: Named, paths: list[bytes], expected: Seen | None
+    ) -> tuple[Snapshot, Snapshot, Changes]:
+        """Return the head, the generation that is to come back, and what differs between them, in ``paths``."""
         generation = self._tags.resolve(principal, project, named)
-        base = self.base(principal, project, intent.expected)
+        base = self.base(principal, project, expected)
         old = self._context.log.load(principal.tenant, project, generation)
         changes = between(base.tree, old.tree)
         changes.deletes.discard(ROOT)  # generation 0 has none, but a project that had a commit keeps its root folder
         if paths:
-            changes = _restrict(changes, [check_path(path) for path in paths], base.tree, old.tree)
-        intent = intent.or_message(f"restore generation {generation}")
-        nothing_new = NewContent({}, {}, [])
-        return self.publish(principal, base, changes, nothing_new, intent, 0, known=old.places)
+            changes = _restrict(changes, paths, base.tree, old.tree)
+        return base, old, changes
 
     def base(self, principal: Principal, project: ProjectId, expected: Seen | None) -> Snapshot:
         """Return the head to work on. Raises NotFound; GenerationMismatch: it is not ``expected``."""

@@ -24,6 +24,7 @@ from manifold_common.services.commit_point import CommitPoint, PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.projects.history import History
 from manifold_common.services.projects.projects import Projects
+from manifold_common.services.renewal import redone
 from manifold_common.shapes.intent import Intent
 from manifold_common.shapes.projects import Project
 
@@ -50,6 +51,16 @@ class Forks:
             GenerationMismatch, PreconditionFailed: the source is in another state than ``expected``.
         """
         check_project_name(name)
+        return redone(lambda: self._fork(principal, source, name, generation, expected))
+
+    def _fork(
+        self,
+        principal: Principal,
+        source: ProjectId,
+        name: str,
+        generation: Generation | None,
+        expected: Version | None,
+    ) -> Project:
         context = self._context
         snapshot = self._history.snapshot(principal, source, generation)
         project = ProjectId(context.new_id())

@@ -15,7 +15,7 @@ from manifold_common.domain.history import Version
 from manifold_common.domain.keys import Encryption, KeyRecord
 from manifold_common.domain.listing import EVERY_PROJECT, ProjectFilter
 from manifold_common.domain.patience import patience
-from manifold_common.domain.project_name import check_project_name
+from manifold_common.domain.project_name import can_be_text, check_project_name
 from manifold_common.domain.unknown import unknown_project
 from manifold_common.engine.tree_log import EMPTY_HEAD
 from manifold_common.errors import (
@@ -136,6 +136,8 @@ class Projects:
         """Return the user's project of that id, or else of that name. Raises NotFound."""
         with suppress(InvalidInput, NotFound):
             return self.get(principal, parse_project_id(name_or_id))
+        if not can_be_text(name_or_id):
+            raise unknown_project(name_or_id)
         row = self._context.catalog.find_project(principal.tenant, principal.user, name_or_id)
         if row is None:
             raise unknown_project(name_or_id, self._like(principal, name_or_id))

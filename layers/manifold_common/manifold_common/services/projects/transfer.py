@@ -135,8 +135,9 @@ class Incoming(NamedTuple):
 
     @property
     def is_news(self) -> bool:
-        """An empty folder is a first commit too."""
-        return is_significant(self.base.tree, self.changes) or ROOT not in self.base.tree
+        """An empty folder is a first commit too; and where content was stored, the tree stands or its content does."""
+        is_first = ROOT not in self.base.tree
+        return is_first or bool(self.content.chunks) or is_significant(self.base.tree, self.changes)
 
 
 def read_source(
@@ -153,8 +154,8 @@ def read_source(
         progress=progress,
         without=source.own,
     )
-    changes = Changes(found.changes.upserts, set()) if keep else found.changes
-    return Incoming(base, changes, writer.finish(), writer.new_bytes, found)
+    changes, content = Changes(found.changes.upserts, set()) if keep else found.changes, writer.finish()
+    return Incoming(base, base.with_stored_anew(changes, content.chunks.keys()), content, writer.new_bytes, found)
 
 
 def imported(incoming: Incoming, done: Publication) -> ImportedFolder:

@@ -86,13 +86,14 @@ class Intake:
         """Nothing more is noted: the turn has ended, or another writer has taken the upload over."""
         self._noted_at = context.clock.monotonic()
         self._others_bytes: int | None = None
-        self._gc_epoch = 0
-        """At which the places of what was stored before were read."""
+        self.gc_epoch: int | None = None
+        """At which the places of what others had stored before were read; ``None``: none of these is referred to."""
 
     def open(self) -> None:
         """Raises CorruptObject; BadUpload: it cannot go on; KeyUnavailable."""
         self.records.check_sealed(self.row)
-        self.about: About = self.records.about(self.row)
+        if self.row.purpose == "file":
+            self.about: About = self.records.about(self.row)
         self.progress: Progress = self.records.progress(self.row)
 
     def clear(self) -> None:
@@ -165,9 +166,11 @@ class Intake:
         first = max(0, self.progress.parts - _KNOWN_PARTS)
         parts = self._context.catalog.resumable_parts(row.tenant, row.project, row.upload, first=first)
         of_parts = {one.chunk: one.place for one in self.records.chunks(parts, first)}
+        if row.purpose == "job":
+            return ChainMap(of_parts)  # a collection that comes between would cost the whole body
         newest = self._context.log.load(row.tenant, row.project)
-        self._gc_epoch = newest.head.gc_epoch
-        return ChainMap(of_parts, newest.places)
+        self.gc_epoch = newest.head.gc_epoch
+        return ChainMap(of_parts, self._context.sound(newest, newest.places))
 
     def _pieces(self, fresh: ReadInto) -> Iterator[memoryview]:
         """Yield the chunks of the tail and what comes after it. A short file is one, as everywhere."""
@@ -208,8 +211,8 @@ class Intake:
 
     # --- noting ------------------------------------------------------------------------------------------------------
 
-    def keep(self, taken: Taken, total_bytes: int | None) -> None:
-        """Note all that was taken, and end the turn.
+    def keep(self, taken: Taken, total_bytes: int | None, *, answer: bytes | None = None) -> None:
+        """Note all that was taken, and end the turn. Args: ``answer``: what has come of a job.
 
         Of a file that is complete the last byte is left out: it becomes no commit now, so whoever looks at the upload
         is to see that something is left to be done.
@@ -226,7 +229,12 @@ class Intake:
             self._used = [pack for pack in self._used if pack not in noted]
             tail = self._store_tail(cut, last) if last else None
         progress = msgspec.structs.replace(
-            self.progress, cut_bytes=cut, parts=self.progress.parts + len(parts), total_bytes=total_bytes, tail=tail
+            self.progress,
+            cut_bytes=cut,
+            parts=self.progress.parts + len(parts),
+            total_bytes=total_bytes,
+            tail=tail,
+            answer=answer,
         )
         self._note(parts, progress, ends=True)
 
@@ -252,6 +260,10 @@ class Intake:
     def describe(self, about: About) -> None:
         """The file is to be something else than was said before."""
         self.about = about
+        self.reword(about)
+
+    def reword(self, about: msgspec.Struct) -> None:
+        """Have what is kept of the request be this from the next note on."""
         self.row = replace(self.row, about=self.records.seal_about(about))
 
     def end(self) -> None:
@@ -285,12 +297,15 @@ class Intake:
         )
         with context.keys.writing(row.tenant, row.project):
             there = context.catalog.advance_resumable(
-                new, self._writer, parts, None if ends else LEASE, gc_epoch=self._gc_epoch
+                new, self._writer, parts, None if ends else LEASE, gc_epoch=self.gc_epoch
             )
         if not there:
             self.is_over = True
             now = context.clock.now()
-            if context.catalog.find_resumable(row.tenant, row.project, row.user, row.upload, now) is None:
+            found = context.catalog.find_resumable(
+                row.tenant, row.project, row.user, row.upload, now, purpose=row.purpose
+            )
+            if found is None:
                 raise NotFound("the upload was ended meanwhile", hint="upload the file anew")
             raise locked()
         self.row, self.progress, self.is_over, self._names = new, progress, ends, names
@@ -302,12 +317,21 @@ class Intake:
         upload began, together with what else the project has open."""
         context, row = self._context, self.row
         limits = context.policy.limits
-        limits.check_file(to_display(self.about.path), size)
+        if row.purpose == "file":
+            limits.check_file(to_display(self.about.path), size)
         if row.total_bytes is None and limits.max_project_bytes:
             if self._others_bytes is None:
                 held = context.catalog.held_resumable(row.tenant, row.project, context.clock.now())
                 self._others_bytes = held.project_bytes - row.received_bytes
             limits.check_project(self._others_bytes + size, 0)
+
+
+def take_turn(context: Context, row: ResumableUpload, count: int, kept: timedelta) -> Intake | None:
+    """Begin a turn at an upload, with so many names for packs. ``None``: another writer has it, or it has ended."""
+    records = Records(context, row.tenant, row.project, row.upload)
+    writer, names = context.new_id(), records.new_names(count)
+    held = context.catalog.hold_resumable(row.tenant, row.project, row.upload, writer, LEASE, names)
+    return None if held is None else Intake(context, records, held, writer, names, kept)
 
 
 class _Segment(NamedTuple):

@@ -106,6 +106,8 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     total_bytes: int | None = None
     tail: Run | None = None
     outcome: Outcome | None = None
+    answer: bytes | None = None
+    """What has come of what a job was asked to do, as JSON."""
 
     @property
     def tail_bytes(self) -> int:
@@ -116,6 +118,8 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.cut_bytes + self.tail_bytes
 
 
+_MOST_BYTES = 8 << 20
+"""Of a record: an answer lists some thousand paths."""
 _ABOUT = msgspec.msgpack.Decoder(About)
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 _RUN = msgspec.msgpack.Decoder(Run)
@@ -147,7 +151,9 @@ class Records:
         if row.dek == PLAIN and self.dek != PLAIN:
             raise BadUpload(
                 "the upload was begun before the project was encrypted, and what has arrived is not",
-                hint="end it with DELETE, and upload the file anew",
+                hint="end it with DELETE, and upload the file anew"
+                if row.purpose == "file"
+                else "send the request anew, which begins another job",
             )
 
     def new_names(self, count: int) -> list[ObjectId]:
@@ -163,8 +169,12 @@ class Records:
     def _owner(self) -> str:
         return self._name("packs")
 
-    def seal_about(self, about: About) -> bytes:
+    def seal_about(self, about: msgspec.Struct) -> bytes:
         return self._seal("about", about)
+
+    def asked(self, row: ResumableUpload, decoder: msgspec.msgpack.Decoder[T]) -> T:
+        """Return what a job was asked to do. Raises CorruptObject."""
+        return self._open("about", row.about, decoder)
 
     def about(self, row: ResumableUpload) -> About:
         """Raises CorruptObject."""
@@ -215,7 +225,7 @@ class Records:
         return self._context.writer.seal_note(self._tenant, self._project, self._subject(subject), data)
 
     def _open(self, subject: str, sealed: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
-        data = open_note(self._keys, self._tenant, self._project, self._subject(subject), sealed)
+        data = open_note(self._keys, self._tenant, self._project, self._subject(subject), sealed, max_bytes=_MOST_BYTES)
         try:
             return decoder.decode(data)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:

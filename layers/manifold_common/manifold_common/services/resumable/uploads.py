@@ -29,7 +29,6 @@ from manifold_common.errors import (
     InvalidInput,
     ManifoldError,
     NotFound,
-    QuotaExceeded,
     UploadOffsetMismatch,
 )
 from manifold_common.format.places import Places
@@ -46,30 +45,16 @@ from manifold_common.services.context import Context
 from manifold_common.services.projects.edits import Edits, PlaceFile, ReadInto, Stored
 from manifold_common.services.projects.projects import Projects
 from manifold_common.services.publish import Hooks
-from manifold_common.services.resumable.intake import LEASE, NAMES, Intake, Taken, check_total, locked
+from manifold_common.services.resumable.intake import NAMES, Intake, Taken, check_total, locked, take_turn
 from manifold_common.services.resumable.records import About, Outcome, Progress, Records
+from manifold_common.services.resumable.rules import DOUBT, KeptRules
 from manifold_common.shapes.intent import Intent
 
-DOUBT = timedelta(days=1)
-"""How long after it was begun a commit may still come to be published. An upload is kept for longer anyway."""
 _MARGIN = timedelta(hours=1)
 """Clocks of nodes differ."""
 _SWEPT_AT_ONCE = 100
 _TIDIED_AT_ONCE = 1000
 _FINGERPRINT = b"resumable upload"
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Choices an operator makes."""
-
-    kept: timedelta = timedelta(days=7)
-    """After the last part."""
-    per_project: int = 100
-    per_tenant: int = 1000
-
-    def __post_init__(self) -> None:
-        assert self.kept >= DOUBT
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +100,7 @@ class Incoming:
 
 
 class ResumableUploads:
-    def __init__(self, context: Context, projects: Projects, edits: Edits, rules: Rules) -> None:
+    def __init__(self, context: Context, projects: Projects, edits: Edits, rules: KeptRules) -> None:
         self._context = context
         self._projects = projects
         self._edits = edits
@@ -135,18 +120,7 @@ class ResumableUploads:
         self._projects.get(principal, project)
         limits, now = context.policy.limits, context.clock.now()
         limits.check_file(to_display(about.path), total_bytes or 0)
-        held = context.catalog.held_resumable(principal.tenant, project, now)
-        for count, most, whose in (
-            (held.project_uploads, self._rules.per_project, "the project"),
-            (held.tenant_uploads, self._rules.per_tenant, "the tenant"),
-        ):
-            if count >= most:
-                raise QuotaExceeded(
-                    f"{whose} has {count} resumable uploads open, which is the limit",
-                    hint="complete some, or end them with DELETE",
-                    limit=most,
-                )
-        limits.check_project(held.project_bytes + (total_bytes or 0), 0)
+        self._rules.require_room(context, principal, project, total_bytes or 0)
         upload = parse_upload_id(context.new_id())
         records = Records(context, principal.tenant, project, upload)
         with context.keys.writing(principal.tenant, project):
@@ -256,11 +230,7 @@ class ResumableUploads:
 
     def _turn(self, row: ResumableUpload, count: int) -> Intake | None:
         """Begin a turn at an upload, with so many names for packs. ``None``: another writer has it, or it has ended."""
-        context, writer = self._context, self._context.new_id()
-        records = Records(context, row.tenant, row.project, row.upload)
-        names = records.new_names(count)
-        held = context.catalog.hold_resumable(row.tenant, row.project, row.upload, writer, LEASE, names)
-        return None if held is None else Intake(context, records, held, writer, names, self._rules.kept)
+        return take_turn(self._context, row, count, self._rules.kept)
 
     # --- one request -------------------------------------------------------------------------------------------------
 
@@ -339,7 +309,7 @@ class ResumableUploads:
                 row.project,
                 PlaceFile(about.path, total, b"".join(one.chunk for one in chunks), about.mode, creates),
                 Intent(about.message, about.provenance, expected=expected, request=request),
-                stored=Stored(places, sum(place.length for place in ours)),
+                stored=Stored(places, sum(place.length for place in ours), intake.gc_epoch),
                 hooks=Hooks(announce=announce),
             )
         except ManifoldError as error:
@@ -434,18 +404,24 @@ class ResumableUploads:
     def _discard_unused(self, row: ResumableUpload) -> None:
         """Remove the packs of an upload that ends or is done, but for what a commit refers to, whatever the row says of
         there being one. Those of a deleted project stay: a fork may refer to what it had."""
-        try:
-            self._context.catalog.get_project(row.tenant, row.project)
-        except NotFound:
-            return
-        if self._context.catalog.was_removed(row.tenant, row.project, row.created_at):
-            return  # its commit may be among the removed ones, and a kept tree still refers to what it brought
         packs = self._packs(row)
         commit = self._context.catalog.find_request(row.tenant, row.project, _request_of(row).name)
+        if commit is None and self._may_have_gone(row):
+            return
         if commit is not None:
             places = self._context.log.read_commit(row.tenant, row.project, commit).places.values()
             packs -= {place.block.container.object_id for place in places}
         Records(self._context, row.tenant, row.project, row.upload).discard(sorted(packs))
+
+    def _may_have_gone(self, row: ResumableUpload) -> bool:
+        """Tell whether a commit of an upload that was just not found may have been there before: it was removed, and a
+        kept tree still refers to what it brought; or its project is deleted."""
+        catalog = self._context.catalog
+        try:
+            catalog.get_project(row.tenant, row.project)
+        except NotFound:
+            return True
+        return catalog.was_removed(row.tenant, row.project, row.created_at - _MARGIN)
 
 
 def _keep_refused(intake: Intake, taken: Taken, total: int, error: ManifoldError) -> None:

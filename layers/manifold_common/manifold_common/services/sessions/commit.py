@@ -20,10 +20,12 @@ from manifold_common.engine.working_set.scan import Progress, ScanResult
 from manifold_common.engine.working_set.state import NO_TRUST, Step, WorkingState
 from manifold_common.engine.working_set.working_sets import OpenWorkingSet
 from manifold_common.errors import CatalogUnavailable, ContentCollected, ManifoldError, NotFound
+from manifold_common.format.places import Places
 from manifold_common.ids import CommitId, SessionId
 from manifold_common.services.commit_point import PendingCommit
 from manifold_common.services.context import Context
 from manifold_common.services.publish import Hooks, Published, Publisher
+from manifold_common.services.renewal import still_standing
 from manifold_common.services.sessions.drafts import Drafts, SavedDraft
 from manifold_common.services.sessions.session_files import SessionFiles, Survey, standing_on
 from manifold_common.services.sessions.sessions import Sessions
@@ -201,7 +203,7 @@ class Commits:
     ) -> tuple[PendingCommit, Survey]:
         """Scan the working set and store its new content."""
         context, base, owner = self._context, state.base, opened.owner
-        known = {**base.places, **draft.packed} if draft else base.places
+        known = {**base.places, **self._places_of(draft, base)} if draft else base.places
         with context.pack_writer(base, known) as writer:
             seen = self._files.survey(opened, state, checksum=checksum, writer=writer, progress=progress)
             context.policy.limits.check_project(*base.totals_with(seen.changes))
@@ -218,6 +220,13 @@ class Commits:
             working_set=opened.id,
         )
         return pending, seen
+
+    def _places_of(self, draft: SavedDraft, base: Snapshot) -> Places:
+        """Return where content is that the draft refers to, and new work may: a client may take the draft off the
+        session before that is stored."""
+        if draft.gc_epoch == base.head.gc_epoch:
+            return draft.packed
+        return still_standing(self._context, base, draft.packed)
 
     def _hooks(self, opened: OpenWorkingSet, pending: PendingCommit) -> Hooks:
         def announce(stored: StoredCommit) -> None:

@@ -35,6 +35,8 @@ class SavedDraft:
     changes: Changes
     places: Places
     commit: CommitId
+    gc_epoch: int
+    """At which its places count."""
 
     @property
     def packed(self) -> Places:
@@ -76,7 +78,7 @@ class Drafts:
         base = Point(Generation(stored.row.generation - 1), stored.row.parent)
         self._working_sets.note_durable(opened, DurableChanges.of(base, changes))
         with self._lock:
-            self._last[_key(opened)] = SavedDraft(base, changes, stored.places, stored.row.commit)
+            self._last[_key(opened)] = SavedDraft(base, changes, stored.places, stored.row.commit, stored.gc_epoch)
             while len(self._last) > _REMEMBERED:
                 self._last.popitem(last=False)
 

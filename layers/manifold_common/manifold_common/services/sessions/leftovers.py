@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from manifold_common.domain.access import Principal
 from manifold_common.domain.history import Point
 from manifold_common.domain.installation import Standing
 from manifold_common.domain.unknown import not_here
+from manifold_common.domain.wording import plural
 from manifold_common.engine.working_set.location import Location
 from manifold_common.engine.working_set.retired import SetAside
 from manifold_common.engine.working_set.state import load_state
@@ -64,18 +65,23 @@ class Leftovers:
         """Return what lies beside this installation's working sets. It is never touched."""
         return [Stranger(*found) for found in self._working_sets.folders.others()]
 
-    def remove(self, name: str) -> None:
-        """Remove what was set aside under this name, for good.
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove what was set aside under these names, for good.
 
-        Raises NotFound; NotAdopted; Unavailable: a process works in it, or some of it cannot be removed yet.
+        Raises NotFound: nothing is, under one of them; all stays. NotAdopted. Unavailable: a process works in one, or
+        some of it cannot be removed yet; those before it are gone.
         """
         self._standing.admit()
-        left = self._working_sets.folders.retired.drop(name)
-        if left is not None:
-            raise Unavailable(
-                f"'{name}' could not be removed whole: {left}",
-                hint="end the process that works there; a host goes on to remove it",
-            )
+        retired = self._working_sets.folders.retired
+        retired.require(names)
+        for gone, name in enumerate(dict.fromkeys(names)):
+            left = retired.drop(name)
+            if left is not None:
+                before = f"; {plural(gone, 'other')} before it {'is' if gone == 1 else 'are'} gone" if gone else ""
+                raise Unavailable(
+                    f"'{name}' could not be removed whole: {left}{before}",
+                    hint="end the process that works there; a host goes on to remove it",
+                )
 
     def put_aside(self, principal: Principal, session: SessionId) -> SetAside:
         """Set the working set of a session aside, as it is. The next checkout begins anew from what is stored.

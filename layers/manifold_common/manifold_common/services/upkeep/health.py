@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from manifold_common.domain.disk_space import is_low, shown
 from manifold_common.domain.panic import is_panic
 from manifold_common.domain.patience import hurried
-from manifold_common.domain.wording import plural
+from manifold_common.domain.wording import plural, span
 from manifold_common.engine.working_set.location import WorkspaceMode
 from manifold_common.engine.working_set.working_sets import WorkingSets
 from manifold_common.errors import CatalogUnavailable, ManifoldError
@@ -198,7 +198,7 @@ class _Look:
             found, seconds = self._finding, self._seconds
         else:
             seconds = self._clock.monotonic() - self._begun
-            found = State.FAILED, f"no answer within {seconds:.1f} seconds"
+            found = State.FAILED, f"no answer within {span(seconds)}"
         if not check.needed and found[0] is State.FAILED:
             found = State.DEGRADED, found[1]
         if isinstance(found, Observation):

@@ -99,7 +99,7 @@ class GoodCopies:
             return
         commit = log.read_commit(self._tenant, self._project, row, keys)
         if row.dek == PLAIN:
-            if isinstance(row, DraftRef) and not keys.distrusts_plain:
+            if isinstance(row, DraftRef) and keys.trusts(PLAIN):
                 raise CorruptObject(key, "nothing vouches for saved work that is not encrypted")
             self._prove_places(key, commit.places, BlockReader(keys, objects, context.workers))
 

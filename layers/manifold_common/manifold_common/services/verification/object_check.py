@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from heapq import nsmallest
 
 from manifold_common.domain.patience import check_wanted
@@ -44,7 +44,7 @@ class ObjectCheck:
         self._tell = tell
         self._names = {container: container.seal().key for container in references.blocks}
 
-    def run(self, look: Look, folder: str | None, suspects: Mapping[str, object]) -> None:
+    def run(self, look: Look, folder: str | None, suspects: Collection[str]) -> None:
         """
         Args:
             folder: where most of the objects are; what nothing refers to there is counted. ``None``: it has many more

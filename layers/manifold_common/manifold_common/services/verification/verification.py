@@ -20,7 +20,7 @@ from manifold_common.format.commit_object import ReadCheckpoint, ReadCommit
 from manifold_common.format.key_record import MAX_KEY_RECORD_BYTES, decode_key_record
 from manifold_common.format.layout import commit_key, project_prefix, wrapped_key_key
 from manifold_common.format.places import Container, Places
-from manifold_common.ids import PLAIN, Generation, ProjectId, TagName, TenantId
+from manifold_common.ids import Generation, ProjectId, TagName, TenantId
 from manifold_common.ports.catalog import CheckpointRow, CommitRow, DamageRow, DraftRef, FoundDamage
 from manifold_common.services.context import Context
 from manifold_common.services.verification.damage_trace import DamageTrace, Touched
@@ -80,7 +80,8 @@ class Verification:
         self._check_tags()
         self._check_drafts()
         check = ObjectCheck(self._context, self._objects, self._keys, self._findings, self.references, self._tell)
-        check.run(self._look, project_prefix(self.tenant, self.project) if self._is_all else None, self._known)
+        folder = project_prefix(self.tenant, self.project) if self._is_all else None
+        check.run(self._look, folder, self._known.keys() | self._look.suspects)
         found = self._findings
         return VerifyReport(
             project=self.project,
@@ -102,13 +103,26 @@ class Verification:
         """Return what was said to be damaged, as it was said then, and is not."""
         return self._findings.sound(self._known, is_all=self._is_all)
 
+    def can_read(self, row: CommitRow) -> bool:
+        """Tell whether a commit object is, by now, what was published."""
+        try:
+            self._log.read_commit(self.tenant, self.project, row, self._keys)
+        except CorruptObject:
+            return False
+        return True
+
+    @property
+    def has_all_references(self) -> bool:
+        """Whether it knows what every generation refers to, and not those of a stretch alone."""
+        return not self._look.after and self._is_newest
+
     @property
     def _is_newest(self) -> bool:
         return self._end == self._head
 
     @property
     def _is_all(self) -> bool:
-        return not self._look.after and self._is_newest and self._look.pieces == 1
+        return self.has_all_references and self._look.pieces == 1
 
     def _tell(self, objects: int, size: int) -> None:
         check_wanted()
@@ -158,7 +172,8 @@ class Verification:
         rows = self._catalog.list_checkpoints(self.tenant, self.project)
         checkpoints = {row.generation: row for row in rows}
         tree = None if start.tree is None else dict(start.tree)
-        before, last, expected = start.containers(), start.record_hash, start.generation + 1
+        before = {one for one in start.containers() if one.seal().key not in self._look.suspects}
+        last, expected = start.record_hash, start.generation + 1
         for row, found in self._each_commit():
             if row.generation != expected:
                 # Those before it were removed: a checkpoint says what they had made.
@@ -223,7 +238,7 @@ class Verification:
         self._findings.reads(key)
         self._findings.count(checkpoints=1)
         self._findings.note_plain(key, row.dek, row.object_bytes)
-        if row.dek == PLAIN and self._keys.distrusts_plain:
+        if not self._keys.trusts(row.dek):
             return None  # nobody reads it any more
         self._checkpoints[row.generation] = self.rows[key] = row
         try:

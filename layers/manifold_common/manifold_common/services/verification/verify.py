@@ -45,29 +45,31 @@ class Verify:
         read_data: bool = False,
         sample: float | None = None,
         progress: Progress | None = None,
+        logs: bool = True,
     ) -> VerifyReport:
         """Look at everything a project refers to. Damage is reported, not raised.
 
         Args:
             sample: percentage of the objects whose content is read; ``read_data``: of all.
+            logs: damage is a line of the log, too. Not for whoever reads the log and the report at the same place.
 
         Raises:
             InvalidInput: the percentage is none, or stands beside ``read_data``. NotFound. Unavailable.
         """
         look = Look(sample=percentage(read_data=read_data, sample=sample))
         found = self._projects.get(principal, project)
-        return self._run(principal.tenant, found.id, found.generation, look, progress)[1]
+        return self._run(principal.tenant, found.id, found.generation, look, progress, logs=logs)[1]
 
     def look(self, tenant: TenantId, project: ProjectId, look: Look) -> VerifyReport:
         """As ``run``, of a stretch, for whoever works through all projects."""
         return self.examine(tenant, project, look)[1]
 
     def examine(
-        self, tenant: TenantId, project: ProjectId, look: Look, progress: Progress | None = None
+        self, tenant: TenantId, project: ProjectId, look: Look, progress: Progress | None = None, *, logs: bool = True
     ) -> tuple[Verification, VerifyReport]:
-        """As ``look``, for whoever has to know more of what was seen."""
+        """As ``look``, for whoever has to know more of what was seen. Args: ``logs``: as for ``run``."""
         head = self._context.catalog.get_project(tenant, project).head.generation
-        return self._run(tenant, project, head, look, progress)
+        return self._run(tenant, project, head, look, progress, logs=logs)
 
     def damage(
         self, principal: Principal, project: ProjectId, *, after: str = "", limit: int = MAX_DAMAGED
@@ -84,7 +86,14 @@ class Verify:
         return len(self._context.catalog.damaged_objects(principal.tenant, project)) >= MAX_DAMAGED
 
     def _run(
-        self, tenant: TenantId, project: ProjectId, head: Generation, look: Look, progress: Progress | None = None
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        head: Generation,
+        look: Look,
+        progress: Progress | None,
+        *,
+        logs: bool,
     ) -> tuple[Verification, VerifyReport]:
         for _ in range(_TRIES):
             epoch = self._context.catalog.head(tenant, project).gc_epoch
@@ -93,18 +102,23 @@ class Verify:
             # What was collected since it began may have been looked for in vain.
             if report.ok or epoch == self._context.catalog.head(tenant, project).gc_epoch:
                 break
+        if logs:
+            _log_damage(verification, report)
         self._note(verification, report)
         return verification, report
 
     def _note(self, verification: Verification, report: VerifyReport) -> None:
         found, sound = verification.found(), verification.sound()
-        for one in found:
-            _log.error("damaged object %s of project %s: %s", one.object, report.project, one.reason)
-        for row in sound:
-            _log.info("object %s of project %s is not damaged any more", row.object, report.project)
         if found or sound:
             with suppress(NotAdopted):  # a copy may be looked at, too
                 self._context.catalog.note_damage(verification.tenant, report.project, found, sound)
+
+
+def _log_damage(verification: Verification, report: VerifyReport) -> None:
+    for one in verification.found():
+        _log.error("damaged object %s of project %s: %s", one.object, report.project, one.reason)
+    for row in verification.sound():
+        _log.info("object %s of project %s is not damaged any more", row.object, report.project)
 
 
 def percentage(*, read_data: bool, sample: float | None, field: str = "sample") -> float:

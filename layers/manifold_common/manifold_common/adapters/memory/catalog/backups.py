@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from manifold_common.adapters.memory.catalog.state import State
@@ -26,6 +27,9 @@ class Backups:
             found = sorted((at, name, until) for name, (at, until) in self.state.backups.items())
         return [DeclaredBackup(name, at, until, until <= now) for at, name, until in found]
 
-    def release_backup(self, name: str) -> bool:
+    def release_backups(self, names: Sequence[str]) -> list[str]:
         with self.state.lock:
-            return self.state.backups.pop(name, None) is not None
+            missing = sorted(set(names).difference(self.state.backups))
+            for name in () if missing else set(names):
+                del self.state.backups[name]
+            return missing

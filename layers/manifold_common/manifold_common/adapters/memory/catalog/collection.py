@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from manifold_common.adapters.memory.catalog.state import State
 from manifold_common.adapters.memory.catalog.tables import Project
-from manifold_common.domain.garbage import Garbage, Reason, starts_of
+from manifold_common.domain.garbage import Cause, Garbage, starts_of
 from manifold_common.errors import NotFound
 from manifold_common.ids import PLAIN, Generation, ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import Condemned, GarbageTotal, Holdings, Member, Moment, OutboxEvent, Standing
@@ -177,8 +177,8 @@ class Collection:
                     del self.state.condemned[one.tenant, one.project, one.object]
 
     def garbage_of(self, tenant: TenantId, projects: Sequence[ProjectId]) -> list[GarbageTotal]:
-        objects: Counter[tuple[ProjectId, Reason]] = Counter()
-        sizes: Counter[tuple[ProjectId, Reason]] = Counter()
+        objects: Counter[tuple[ProjectId, Cause]] = Counter()
+        sizes: Counter[tuple[ProjectId, Cause]] = Counter()
         with self.state.lock:
             for (owner, project, _), (garbage, since) in self.state.condemned.items():
                 if owner == tenant and project in projects and since is not None:

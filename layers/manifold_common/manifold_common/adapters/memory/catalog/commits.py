@@ -82,6 +82,7 @@ def publish(state: State, publication: Publication) -> Head | None:
             commit.generation if publication.touches_skills else head.skills_generation,
             commit.created_at,
             head.gc_epoch,
+            head.is_damaged,
         )
         commit = replace(commit, recorded_at=state.clock.now())
         found.commits[commit.generation] = commit

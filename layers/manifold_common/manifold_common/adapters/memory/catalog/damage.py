@@ -46,6 +46,7 @@ class Damages:
                     known[one.object] = replace(here, reason=one.reason, first_generation=first, seen_at=seen_at)
                 elif len(known) < MAX_DAMAGED:
                     known[one.object] = DamageRow(*one, found_at=now, seen_at=now)
+            of.row = replace(of.row, head=of.row.head._replace(is_damaged=bool(known)))
 
 
 def _earlier(one: Generation | None, other: Generation | None) -> Generation | None:

@@ -24,7 +24,8 @@ class Drafts:
         ttl: timedelta,
         working_set: WorkingSetId | None = None,
         gc_epoch: int = 0,
-    ) -> None:
+        replaces: CommitId | None = None,
+    ) -> bool:
         with self.state.lock:
             row = self.state.session(tenant, user, session)
             require_at(row, working_set)
@@ -33,10 +34,13 @@ class Drafts:
             if draft.parent is not None and not found.has(draft.base):
                 raise history_replaced(draft.base, found.row.head.generation)
             self.state.require_key(found, draft.dek)
+            if replaces is not None and (row.draft is None or row.draft.commit != replaces):
+                return False
             now = self.state.clock.now()
             self.state.sessions[tenant, user, session] = replace(
                 row, draft=replace(draft, saved_at=now), expires_at=now + ttl, durable_at=now
             )
+            return True
 
     def drop_draft(
         self, tenant: TenantId, user: UserId, session: SessionId, commit: CommitId, *, given_up: bool = False

@@ -38,7 +38,7 @@ class Jobs:
 
     def add_job(self, new: NewJob) -> tuple[JobRow, bool]:
         with self.state.lock:
-            equal = self._equal(new.tenant, new.kind, new.params)
+            equal = self.state.jobs.get((new.tenant, new.job)) or self._equal(new.tenant, new.kind, new.params)
             if equal is not None:
                 return equal.row, False
             now = self.state.clock.now()

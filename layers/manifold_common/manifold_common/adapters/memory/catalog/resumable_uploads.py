@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from manifold_common.adapters.memory.catalog.state import ResumableKey, State
 from manifold_common.ids import ObjectId, ProjectId, TenantId, UploadId, UserId
-from manifold_common.ports.catalog import SPARE_KEPT, HeldResumable, ResumableUpload, UploadPart
+from manifold_common.ports.catalog import SPARE_KEPT, HeldResumable, Purpose, ResumableUpload, UploadPart
 
 
 class ResumableUploads:
@@ -32,12 +32,20 @@ class ResumableUploads:
             self.state.resumable_parts[_key(upload)] = {}
 
     def find_resumable(
-        self, tenant: TenantId, project: ProjectId, user: UserId, upload: UploadId, now: datetime
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        user: UserId,
+        upload: UploadId,
+        now: datetime,
+        *,
+        purpose: Purpose = "file",
     ) -> ResumableUpload | None:
         with self.state.lock:
             found = self._living((tenant, project, upload))
-        is_theirs = found is not None and found.user == user and found.expires_at > now and found.stage != "removing"
-        return found if is_theirs else None
+        if found is None or (found.user, found.purpose) != (user, purpose):
+            return None
+        return found if found.expires_at > now and found.stage != "removing" else None
 
     def hold_resumable(
         self, tenant: TenantId, project: ProjectId, upload: UploadId, writer: str, lease: timedelta,
@@ -63,7 +71,7 @@ class ResumableUploads:
         parts: Sequence[UploadPart],
         lease: timedelta | None,
         *,
-        gc_epoch: int = 0,
+        gc_epoch: int | None = 0,
     ) -> bool:
         with self.state.lock:
             found = self._living(_key(upload))
@@ -72,7 +80,7 @@ class ResumableUploads:
             project = self.state.living(upload.tenant, upload.project)
             for dek in (upload.dek, *(part.dek for part in parts)):
                 self.state.require_key(project, dek)
-            if parts:
+            if parts and gc_epoch is not None:
                 self.state.require_epoch(project, gc_epoch)
             self.state.resumable[_key(upload)] = replace(
                 upload,
@@ -85,6 +93,7 @@ class ResumableUploads:
     def settle_resumable(self, upload: ResumableUpload) -> None:
         with self.state.lock:
             if _key(upload) in self.state.resumable:
+                self.state.require_key(self.state.projects[upload.tenant, upload.project], upload.dek)
                 self.state.resumable[_key(upload)] = replace(upload, stage="done", writer=None, writing_until=None)
                 self.state.resumable_parts[_key(upload)] = {}
 

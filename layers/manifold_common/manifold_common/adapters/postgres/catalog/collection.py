@@ -12,7 +12,7 @@ from manifold_common.adapters.postgres.catalog import rows
 from manifold_common.adapters.postgres.catalog.backups import IS_HELD
 from manifold_common.adapters.postgres.catalog.projects import head_of, no_project
 from manifold_common.adapters.postgres.database import Database
-from manifold_common.domain.garbage import Garbage, Reason
+from manifold_common.domain.garbage import Cause, Garbage
 from manifold_common.errors import NotFound
 from manifold_common.ids import PLAIN, Generation, ProjectId, TenantId, TenantProject
 from manifold_common.ports.catalog import (
@@ -280,7 +280,7 @@ class Collection:
             superseded=frozenset((generation, commit) for generation, commit in self._db.read(_SUPERSEDED, params)),
             listed=frozenset(object_key for object_key, _, _, is_suspected in listed if not is_suspected),
             suspected=[
-                Garbage(object_key, size, Reason(reason))
+                Garbage(object_key, size, Cause(reason))
                 for object_key, size, reason, is_suspected in listed
                 if is_suspected
             ],
@@ -380,7 +380,7 @@ class Collection:
 
     def garbage_of(self, tenant: TenantId, projects: Sequence[ProjectId]) -> list[GarbageTotal]:
         found = self._db.read(_TOTALS, (tenant, list(projects)))
-        return [GarbageTotal(project, Reason(reason), count, int(size)) for project, reason, count, size in found]
+        return [GarbageTotal(project, Cause(reason), count, int(size)) for project, reason, count, size in found]
 
 
 def _standing(is_deleted: bool, is_purged: bool) -> Standing:

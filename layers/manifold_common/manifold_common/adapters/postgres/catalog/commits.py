@@ -168,6 +168,7 @@ class Commits:
                 skills_generation,
                 commit.created_at,
                 publication.base.gc_epoch,
+                publication.base.is_damaged,
             )
         if project_exists and is_late:
             raise encrypted_meanwhile(publication.project)

@@ -63,6 +63,7 @@ WHERE s.tenant_id = %(tenant)s AND s.user_id = %(user)s AND s.session_id = %(ses
         WHERE c.tenant_id = p.tenant_id AND c.project_id = p.project_id AND c.commit_id = %(draft_parent)s
           AND c.generation = %(draft_generation)s - 1))
   AND (%(sealed)s OR p.key_epoch = 0)
+  AND (%(replaces)s::text IS NULL OR s.draft_commit_id = %(replaces)s)
 RETURNING 1
 """
 
@@ -80,7 +81,8 @@ class Drafts:
         ttl: timedelta,
         working_set: WorkingSetId | None = None,
         gc_epoch: int = 0,
-    ) -> None:
+        replaces: CommitId | None = None,
+    ) -> bool:
         params = {
             "tenant": tenant,
             "user": user,
@@ -89,10 +91,11 @@ class Drafts:
             "working_set": working_set,
             "gc_epoch": gc_epoch,
             "sealed": draft.dek != PLAIN,
+            "replaces": replaces,
             **rows.draft_params(draft),
         }
         if self._db.write(_SAVE_DRAFT, params):
-            return
+            return True
         found = view(self._db, tenant, user, session)
         if found is None:
             raise no_session(session)
@@ -102,6 +105,8 @@ class Drafts:
             raise SessionMoved(session)
         if found.head.gc_epoch != gc_epoch:
             raise ContentCollected(found.session.project)
+        if replaces is not None and (found.session.draft is None or found.session.draft.commit != replaces):
+            return False
         raise history_replaced(draft.base, found.head.generation)
 
     def drop_draft(

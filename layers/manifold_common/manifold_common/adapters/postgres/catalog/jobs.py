@@ -65,7 +65,7 @@ WITH t AS (
     INSERT INTO jobs AS j (tenant_id, job_id, kind, params, user_id, project_id, rate, state, measured_at, created_at,
                            running_since)
     VALUES (%(tenant)s, %(job)s, %(kind)s, %(params)s, %(user)s, %(project)s, %(rate)s, 'running', now(), now(), now())
-    ON CONFLICT (tenant_id, kind, params) WHERE ended_at IS NULL DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING j.*
 ), e AS ({_EVENT})
 SELECT {rows.JOB} FROM j
@@ -73,7 +73,9 @@ SELECT {rows.JOB} FROM j
 
 _EQUAL = f"""
 SELECT {rows.JOB} FROM jobs AS j
-WHERE j.tenant_id = %(tenant)s AND j.kind = %(kind)s AND j.params = %(params)s AND j.ended_at IS NULL
+WHERE j.tenant_id = %(tenant)s
+  AND (j.job_id = %(job)s OR j.kind = %(kind)s AND j.params = %(params)s AND j.ended_at IS NULL)
+ORDER BY j.job_id = %(job)s DESC LIMIT 1
 """
 
 _FIND = f"SELECT {rows.JOB} FROM jobs AS j WHERE {_THE_JOB}"

@@ -12,7 +12,14 @@ from manifold_common.adapters.postgres.catalog.projects import head_of, no_proje
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.errors import ContentCollected
 from manifold_common.ids import PLAIN, ObjectId, ProjectId, TenantId, UploadId, UserId
-from manifold_common.ports.catalog import SPARE_KEPT, HeldResumable, ResumableUpload, UploadPart, encrypted_meanwhile
+from manifold_common.ports.catalog import (
+    SPARE_KEPT,
+    HeldResumable,
+    Purpose,
+    ResumableUpload,
+    UploadPart,
+    encrypted_meanwhile,
+)
 
 _HELD = """
 SELECT count(*) FILTER (WHERE project_id = %(project)s),
@@ -27,9 +34,9 @@ WITH p AS (
       AND (%(sealed)s OR key_epoch = 0)
 ), added AS (
     INSERT INTO resumable_uploads (tenant_id, project_id, upload_id, user_id, dek_id, about, progress, received_bytes,
-                                   total_bytes, spare, created_at, expires_at, stage)
+                                   total_bytes, spare, created_at, expires_at, stage, purpose)
     SELECT %(tenant)s, %(project)s, %(upload)s, %(user)s, %(dek)s, %(about)s, %(progress)s, %(received)s, %(total)s,
-           %(spare)s, %(created)s, %(expires)s, %(stage)s
+           %(spare)s, %(created)s, %(expires)s, %(stage)s, %(purpose)s
     FROM p
 )
 SELECT FROM p
@@ -38,7 +45,7 @@ SELECT FROM p
 _FIND = f"""
 SELECT {rows.RESUMABLE} FROM resumable_uploads AS u JOIN projects AS p USING (tenant_id, project_id)
 WHERE u.tenant_id = %s AND u.project_id = %s AND u.user_id = %s AND u.upload_id = %s AND u.expires_at > %s
-  AND u.stage <> 'removing' AND p.deleted_at IS NULL
+  AND u.stage <> 'removing' AND u.purpose = %s AND p.deleted_at IS NULL
 """
 
 # What it was is read under the lock of the row that changes: of two writers, the later one sees that the first has it.
@@ -82,17 +89,21 @@ SELECT 1 FROM u
 """
 
 _SETTLE = """
-WITH u AS (
+WITH p AS (
+    SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND (%(sealed)s OR key_epoch = 0)
+    FOR SHARE
+), u AS (
     UPDATE resumable_uploads
     SET dek_id = %(dek)s, progress = %(progress)s, received_bytes = %(received)s, total_bytes = %(total)s,
         expires_at = %(expires)s, stage = 'done', spare = %(spare)s, announced_at = %(announced)s, writer = NULL,
         writing_until = NULL
+    FROM p
     WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND upload_id = %(upload)s
 ), gone AS (
-    DELETE FROM resumable_parts
+    DELETE FROM resumable_parts USING p
     WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND upload_id = %(upload)s
 )
-SELECT 1
+SELECT 1 FROM p
 """
 
 _PARTS = """
@@ -130,16 +141,23 @@ class ResumableUploads:
         return HeldResumable(*self._db.read(_HELD, {"tenant": tenant, "project": project, "now": now})[0])
 
     def add_resumable(self, upload: ResumableUpload) -> None:
-        params = {**_params(upload), "user": upload.user, "created": upload.created_at}
+        params = {**_params(upload), "user": upload.user, "created": upload.created_at, "purpose": upload.purpose}
         if not self._db.write(_ADD, params):
             if upload.dek == PLAIN and refuses_plain(self._db, upload.tenant, upload.project):
                 raise encrypted_meanwhile(upload.project)
             raise no_project(upload.project)
 
     def find_resumable(
-        self, tenant: TenantId, project: ProjectId, user: UserId, upload: UploadId, now: datetime
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        user: UserId,
+        upload: UploadId,
+        now: datetime,
+        *,
+        purpose: Purpose = "file",
     ) -> ResumableUpload | None:
-        found = self._db.read(_FIND, (tenant, project, user, upload, now))
+        found = self._db.read(_FIND, (tenant, project, user, upload, now, purpose))
         return rows.resumable(found[0]) if found else None
 
     def hold_resumable(
@@ -164,7 +182,7 @@ class ResumableUploads:
         parts: Sequence[UploadPart],
         lease: timedelta | None,
         *,
-        gc_epoch: int = 0,
+        gc_epoch: int | None = 0,
     ) -> bool:
         params = {
             **_params(upload),
@@ -181,12 +199,16 @@ class ResumableUploads:
             return True
         if not params["sealed"] and refuses_plain(self._db, upload.tenant, upload.project):
             raise encrypted_meanwhile(upload.project)
-        if parts and head_of(self._db, upload.tenant, upload.project).gc_epoch != gc_epoch:
+        if parts and gc_epoch is not None and head_of(self._db, upload.tenant, upload.project).gc_epoch != gc_epoch:
             raise ContentCollected(upload.project)
         return False
 
     def settle_resumable(self, upload: ResumableUpload) -> None:
-        self._db.write(_SETTLE, _params(upload))
+        params = _params(upload)
+        if self._db.write(_SETTLE, params) or params["sealed"]:
+            return
+        if refuses_plain(self._db, upload.tenant, upload.project):
+            raise encrypted_meanwhile(upload.project)
 
     def resumable_parts(
         self, tenant: TenantId, project: ProjectId, upload: UploadId, *, first: int = 0

@@ -33,11 +33,16 @@ _HAS_KEY: Final = (
     "EXISTS (SELECT FROM project_keys AS k WHERE k.tenant_id = p.tenant_id AND k.project_id = p.project_id "
     "AND k.dek_id {} '" + PLAIN + "')"
 )
-HEAD: Final = "p.generation, p.head_commit_id, p.head_hash, p.skills_generation, p.committed_at, p.gc_epoch"
-HEAD_WIDTH: Final = 6
+_IS_DAMAGED: Final = (
+    "EXISTS (SELECT FROM damaged_objects AS d WHERE d.tenant_id = p.tenant_id AND d.project_id = p.project_id)"
+)
+HEAD: Final = (
+    "p.generation, p.head_commit_id, p.head_hash, p.skills_generation, p.committed_at, p.gc_epoch, " + _IS_DAMAGED
+)
+HEAD_WIDTH: Final = 7
 PROJECT: Final = (
     "p.tenant_id, p.project_id, p.owner_id, p.name, p.generation, p.head_commit_id, p.head_hash, p.skills_generation, "
-    "p.committed_at, p.gc_epoch, p.tree_bytes, p.tree_files, p.created_at, p.updated_at, p.revision, "
+    f"p.committed_at, p.gc_epoch, {_IS_DAMAGED}, p.tree_bytes, p.tree_files, p.created_at, p.updated_at, p.revision, "
     f"{_HAS_KEY.format('<>')}, {_HAS_KEY.format('=')}"
 )
 COMMIT: Final = (
@@ -70,7 +75,7 @@ UPLOAD: Final = (
 )
 RESUMABLE: Final = (
     "u.tenant_id, u.project_id, u.upload_id, u.user_id, u.dek_id, u.about, u.progress, u.received_bytes, "
-    "u.total_bytes, u.spare, u.created_at, u.expires_at, u.stage, u.announced_at, u.writer, u.writing_until"
+    "u.total_bytes, u.spare, u.created_at, u.expires_at, u.stage, u.announced_at, u.writer, u.writing_until, u.purpose"
 )
 OUTBOX: Final = "o.sequence, o.tenant_id, o.project_id, o.type, o.generation, o.data, o.created_at"
 TAG: Final = "t.tenant_id, t.project_id, t.name, t.generation, t.commit_id, t.user_id, t.created_at, t.moved_at"
@@ -83,8 +88,8 @@ JOB: Final = (
 
 
 def head(row: Sequence[Any]) -> Head:
-    *fields, committed_at, gc_epoch = row
-    return Head(*[*fields, utc_or_none(committed_at), gc_epoch])
+    *fields, committed_at, gc_epoch, is_damaged = row
+    return Head(*[*fields, utc_or_none(committed_at), gc_epoch, is_damaged])
 
 
 def project(row: Row) -> ProjectRow:
@@ -167,10 +172,10 @@ def upload(row: Row) -> Upload:
 
 
 def resumable(row: Row) -> ResumableUpload:
-    *fields, spare, created_at, expires_at, stage, announced_at, writer, writing_until = row
+    *fields, spare, created_at, expires_at, stage, announced_at, writer, writing_until, purpose = row
     times = utc(created_at), utc(expires_at)
     return ResumableUpload(
-        *[*fields, tuple(spare), *times, stage, utc_or_none(announced_at), writer, utc_or_none(writing_until)]
+        *[*fields, tuple(spare), *times, stage, utc_or_none(announced_at), writer, utc_or_none(writing_until), purpose]
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from manifold_common.adapters.postgres.catalog import rows
-from manifold_common.adapters.postgres.catalog.projects import no_project
+from manifold_common.adapters.postgres.catalog.projects import head_of
 from manifold_common.adapters.postgres.database import Database
 from manifold_common.errors import AlreadyExists, ContentCollected, NotFound
 from manifold_common.ids import CommitId, Generation, ProjectId, SessionId, TenantId, UserId, WorkingSetId
@@ -51,7 +51,6 @@ WITH p AS (
     RETURNING created_at, expires_at
 )
 SELECT EXISTS (SELECT FROM p),
-       EXISTS (SELECT FROM projects WHERE tenant_id = %(tenant)s AND project_id = %(project)s AND deleted_at IS NULL),
        (SELECT created_at FROM opened), (SELECT expires_at FROM opened)
 """
 
@@ -148,9 +147,10 @@ class Sessions:
             "gc_epoch": gc_epoch,
             **rows.draft_params(row.draft),
         }
-        is_fresh, project_exists, created_at, expires_at = self._db.write(_OPEN, params)[0]
+        is_fresh, created_at, expires_at = self._db.write(_OPEN, params)[0]
         if not is_fresh:
-            raise ContentCollected(row.project) if project_exists else no_project(row.project)
+            head_of(self._db, row.tenant, row.project)  # it may have been deleted since the statement began
+            raise ContentCollected(row.project)
         if created_at is None:
             raise AlreadyExists(f"session {row.session} is open already", hint="use it, or choose another name")
         begun = rows.utc(created_at)
