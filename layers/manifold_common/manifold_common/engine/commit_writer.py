@@ -112,19 +112,7 @@ class CommitWriter:
             tenant, project, ObjectKind.COMMIT, generation, commit, ObjectId(self._new_id()), keys.write_dek
         )
         now = self._time_after(base.head)
-        meta = CommitMeta(
-            tenant=tenant,
-            project=project,
-            generation=generation,
-            commit=commit,
-            parent=base.head.commit or "",
-            parent_hash=base.head.record_hash,
-            author=by.author,
-            session=by.session or "",
-            time_ns=_nanoseconds(now),
-            message=by.message,
-            provenance=dict(by.provenance),
-        )
+        meta = _meta(own, base.head, by, now)
         seal = own.seal()
         new = content.places(own)
         built = build_commit(
@@ -164,19 +152,8 @@ class CommitWriter:
         own = Container(
             tenant, project, ObjectKind.COMMIT, row.generation, row.commit, ObjectId(self._new_id()), row.dek
         )
-        meta = CommitMeta(
-            tenant=tenant,
-            project=project,
-            generation=row.generation,
-            commit=row.commit,
-            parent=row.parent or "",
-            parent_hash=base.head.record_hash,
-            author=row.author,
-            session=row.session or "",
-            time_ns=_nanoseconds(row.created_at),
-            message=note.message,
-            provenance=note.provenance,
-        )
+        by = Authorship(row.author, row.session, note.message, note.provenance)
+        meta = _meta(own, base.head, by, row.created_at)
         for container in {places[chunk].block.container for chunk in used_chunks(changes.upserts)}:
             keys.block_opener(container.seal())
         built = build_commit(meta, changes, places, [], own, keys.sealer(own.seal()), keys.id_key)
@@ -235,6 +212,23 @@ class CommitWriter:
 
     def _new_id(self) -> str:
         return encode_id(self._randomness.token(16))
+
+
+def _meta(own: Container, base: Head, by: Authorship, now: datetime) -> CommitMeta:
+    """Return what the commit object ``own``, which follows ``base``, says of itself."""
+    return CommitMeta(
+        tenant=own.tenant,
+        project=own.project,
+        generation=own.generation,
+        commit=own.name,
+        parent=base.commit or "",
+        parent_hash=base.record_hash,
+        author=by.author,
+        session=by.session or "",
+        time_ns=_nanoseconds(now),
+        message=by.message,
+        provenance=dict(by.provenance),
+    )
 
 
 def open_note(

@@ -16,12 +16,12 @@ from typing import NamedTuple
 from manifold_common.domain.garbage import Anew, Leaving
 from manifold_common.domain.tree import chunk_ids
 from manifold_common.engine.contents import pieces_of
-from manifold_common.engine.tree_log import Snapshot, key_of_checkpoint
+from manifold_common.engine.tree_log import Snapshot
 from manifold_common.errors import CorruptObject
 from manifold_common.format.places import Block, Container, Places
 from manifold_common.ids import Generation
 from manifold_common.ports.catalog import CheckpointRow, Holdings, Standing
-from manifold_common.services.collection.reach import Reach
+from manifold_common.services.collection.reach import Reach, checkpoint_key_of
 from manifold_common.services.context import Context
 
 _SMALL_BYTES = 4 << 20
@@ -72,7 +72,9 @@ class Compaction:
         newest = self._context.log.load(holdings.tenant, holdings.project, max(row.generation for row in rows))
         epoch, moved = newest.head.gc_epoch, self._move(newest, living)
         left = {one.seal().key for one in chosen}
-        left.update(_key(holdings, row) for row in rows if self._write_anew(holdings, row, living, moved, epoch))
+        left.update(
+            checkpoint_key_of(holdings, row) for row in rows if self._write_anew(holdings, row, living, moved, epoch)
+        )
         self._context.log.forget(holdings.tenant, holdings.project)
         return left
 
@@ -96,7 +98,7 @@ class Compaction:
         chosen, living = self._choose(self._places(holdings, rows) | (starts or {}), reach, sizes)
         found = [Leaving(one.seal().key, sizes[one.seal().key], why) for one, why in chosen.items()]
         for row in rows if living else ():
-            key = _key(holdings, row)
+            key = checkpoint_key_of(holdings, row)
             if key in sizes and not living.keys().isdisjoint(self._places(holdings, [row])):
                 found.append(Leaving(key, sizes[key], Anew.CHECKPOINT))
         return found
@@ -166,10 +168,6 @@ class Compaction:
         with context.keys.writing(tenant, project):
             context.catalog.add_checkpoint(tenant, project, written, gc_epoch=gc_epoch)
         return True
-
-
-def _key(holdings: Holdings, row: CheckpointRow) -> str:
-    return key_of_checkpoint(holdings.tenant, holdings.project, row)
 
 
 def _objects(places: Places, sizes: Mapping[str, int]) -> dict[Container, _Object]:

@@ -86,7 +86,7 @@ class Reach:
         counting = [row for row in holdings.checkpoints if keys.trusts(row.dek)]
         start = max(counting, key=lambda row: row.generation, default=None)
         if start is not None:
-            needed.add(_checkpoint_key(holdings, start))
+            needed.add(checkpoint_key_of(holdings, start))
         since = min(Generation(0) if start is None else start.generation, holdings.head.generation - 1)
         needed.update(_commit_key(holdings, row) for row in holdings.commits if row.generation > since)
         snapshot = self._context.log.load(tenant, project, remember=False)
@@ -109,7 +109,7 @@ class Reach:
         for row in holdings.checkpoints:
             if row.generation in gone or not keys.trusts(row.dek):
                 continue
-            key = _checkpoint_key(holdings, row)
+            key = checkpoint_key_of(holdings, row)
             found = known.get(key)
             if found is None:
                 places = self._context.log.read_checkpoint(holdings.tenant, holdings.project, row, keys).places
@@ -135,7 +135,7 @@ def _named(holdings: Holdings, gone: Collection[Generation]) -> set[str]:
     tenant, project = holdings.tenant, holdings.project
     named = {_commit_key(holdings, draft) for draft in holdings.drafts}
     named.update(_commit_key(holdings, row) for row in holdings.commits if row.generation not in gone)
-    named.update(_checkpoint_key(holdings, row) for row in holdings.checkpoints if row.generation not in gone)
+    named.update(checkpoint_key_of(holdings, row) for row in holdings.checkpoints if row.generation not in gone)
     named.update(wrapped_key_key(tenant, project, record.dek) for record in holdings.keys)
     for upload in holdings.uploads:
         if upload.kind == "draft":
@@ -159,5 +159,5 @@ def _commit_key(holdings: Holdings, row: CommitRow | DraftRef) -> str:
     return commit_key(holdings.tenant, holdings.project, row.generation, row.commit)
 
 
-def _checkpoint_key(holdings: Holdings, row: CheckpointRow) -> str:
+def checkpoint_key_of(holdings: Holdings, row: CheckpointRow) -> str:
     return key_of_checkpoint(holdings.tenant, holdings.project, row)
