@@ -3,7 +3,12 @@ encrypted (collection_sequences.py)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from manifold_common.errors import ContentCollected
+
 from tests.properties.collection_sequences import NEW, Sequence, X, known_content, remove_unreferenced
+from tests.support.garbage_model import Line
 from tests.support.garbage_nodes import PLAIN_NODE
 from tests.support.garbage_world import World
 
@@ -136,6 +141,60 @@ def a_repair_comes_between_search_and_suspicion(world: World) -> None:
     world.finish(write)
 
 
+def _what_a_collector_is_about_to_read_goes(world: World, line: Line, others: Callable[[], object]) -> None:
+    slow = world.collect(line, 2, stops=True)
+    slow.go_to("list")  # it knows what the catalog names, and has read nothing of it
+    others()
+    remove_unreferenced(world, line)
+    world.finish(slow)
+    assert isinstance(slow.error, ContentCollected), slow.error
+
+
+def a_generation_goes_that_a_collector_is_about_to_read(world: World) -> None:
+    line = known_content(world)
+    world.put("a", line, b"a", NEW)
+    _what_a_collector_is_about_to_read_goes(world, line, lambda: None)
+
+
+def a_project_goes_that_a_collector_is_about_to_read(world: World) -> None:
+    line = known_content(world)
+    world.fork("a", line, 1)
+
+    def purged() -> None:
+        world.drop("b", line)
+        world.purge()
+
+    _what_a_collector_is_about_to_read_goes(world, line, purged)
+
+
+def a_draft_goes_that_a_collector_is_about_to_read(world: World) -> None:
+    line = known_content(world)
+    session = world.open("a", line, 1)
+    world.write(session, b"b", NEW)
+    world.save(session)
+
+    def saved_anew() -> None:
+        world.write(session, b"b", b"newer")
+        world.save(session)
+
+    _what_a_collector_is_about_to_read_goes(world, line, saved_anew)
+
+
+def a_draft_goes_that_a_verification_is_about_to_read(world: World) -> None:
+    line = known_content(world)
+    session = world.open("a", line, 1)
+    world.write(session, b"b", NEW)
+    world.save(session)
+    verify = world.verify(line, stops=True)
+    verify.go_to("drafted_sessions")
+    verify.go_on()
+    world.write(session, b"b", b"newer")
+    world.save(session)
+    world.sweep()
+    world.finish(verify)
+    assert verify.result.ok, verify.result.problems
+
+
 MORE_SEQUENCES: list[Sequence] = [
     a_whole_file_of_known_content_is_sent,
     the_rest_of_a_file_of_known_content_is_sent,
@@ -148,4 +207,8 @@ MORE_SEQUENCES: list[Sequence] = [
     a_backup_is_declared,
     a_backup_is_declared_of_work_that_a_client_has_saved,
     a_repair_comes_between_search_and_suspicion,
+    a_generation_goes_that_a_collector_is_about_to_read,
+    a_project_goes_that_a_collector_is_about_to_read,
+    a_draft_goes_that_a_collector_is_about_to_read,
+    a_draft_goes_that_a_verification_is_about_to_read,
 ]

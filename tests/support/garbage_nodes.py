@@ -311,8 +311,8 @@ class Nodes:
             return
         if (steps.was_cut_in or steps.node == PLAIN_NODE) and isinstance(error, _GONE):
             return  # a node that does not encrypt learns by this that the project is encrypted by now
-        if steps.was_swept and isinstance(error, CorruptObject):
-            return
+        if steps.was_swept and steps.name != "collect" and isinstance(error, CorruptObject):
+            return  # a collector has to know damage from what another one has removed
         if isinstance(error, StoreUnavailable) and steps.may_fail:
             return
         raise error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,13 @@ class World(Upkeep):
             return made.collect(TENANT, leader)
 
         return self.do("collect", run, None, stops, fail_at, name, lambda *_: self.leaving.append(name))
+
+    def verify(self, line: Line, *, stops: bool = False) -> Steps:
+        """Look at everything that a project refers to, on a node that does nothing else."""
+        name = f"verifier-{next(self._numbers)}"
+        made = self.build(name).verify
+        run = partial(made.run, LOCAL_PRINCIPAL, line.project)
+        return self.do("verify", run, None, stops, 0, name, lambda *_: self.leaving.append(name))
 
     def sweep(self, *, stops: bool = False, fail_at: int = 0) -> Steps:
         name = f"sweeper-{next(self._numbers)}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from blake3 import blake3
 from manifold_common.domain.garbage import Cause, Garbage
 from manifold_common.domain.tree import chunk_ids
 from manifold_common.engine.tree_log import Snapshot
-from manifold_common.errors import CorruptObject
+from manifold_common.errors import ContentCollected, CorruptObject
 from manifold_common.format.layout import below_project, project_prefix
 from manifold_common.format.places import Places
 from manifold_common.ids import Generation, ProjectId, TenantId
@@ -26,7 +27,7 @@ from manifold_common.ports.catalog import Holdings, Moment, Standing
 from manifold_common.ports.object_store import ObjectInfo
 from manifold_common.services.collection.compaction import Compaction
 from manifold_common.services.collection.measuring import measure
-from manifold_common.services.collection.reach import Reach
+from manifold_common.services.collection.reach import Reach, named
 from manifold_common.services.collection.retention import Retention
 from manifold_common.services.collection.tally import Collected, Tally
 from manifold_common.services.context import Context
@@ -74,8 +75,37 @@ class Collector:
 
         Raises:
             CorruptObject: something of it cannot be read, so that what it refers to is not known; nothing is condemned.
+            ContentCollected: others have collected meanwhile, and what it was about to read is gone.
             KeyUnavailable, StoreUnavailable, CatalogUnavailable: the next run goes on.
         """
+        with self._while_named(tenant, leader):
+            return self._collect(tenant, leader)
+
+    def measure(self, tenant: TenantId, leader: ProjectId) -> None:
+        """Note what each project of a family has stored. Removes and condemns nothing. Raises as ``collect``."""
+        with self._while_named(tenant, leader):
+            self._measure(tenant, leader)
+
+    def plan(self, tenant: TenantId, leader: ProjectId) -> CollectionPlan:
+        """Say what ``collect`` would do now, and why. Changes nothing. Raises as ``collect``."""
+        with self._while_named(tenant, leader):
+            return self._plan(tenant, leader)
+
+    @contextmanager
+    def _while_named(self, tenant: TenantId, leader: ProjectId) -> Iterator[None]:
+        """An object that cannot be read is damaged only where the catalog still names it.
+
+        Raises ContentCollected: it does not, so that others may have removed it by right.
+        """
+        try:
+            yield
+        except CorruptObject as error:
+            family = self._family(tenant, leader)
+            if not any(error.object_name in named(holdings) for holdings in family.values()):
+                raise ContentCollected(leader) from error
+            raise
+
+    def _collect(self, tenant: TenantId, leader: ProjectId) -> bool:
         removed = sum(self._retention.apply(one) for one in self._family(tenant, leader).values())
         self._tally.add(Collected(removed_generations=removed))
         family = self._family(tenant, leader)
@@ -101,16 +131,14 @@ class Collector:
         self._context.catalog.note_usage(tenant, measure(family, stored, reach.objects, live, condemned))
         return bool(removed or condemned)
 
-    def measure(self, tenant: TenantId, leader: ProjectId) -> None:
-        """Note what each project of a family has stored. Removes and condemns nothing. Raises as ``collect``."""
+    def _measure(self, tenant: TenantId, leader: ProjectId) -> None:
         family = self._family(tenant, leader)
         stored = self._stored(family)
         reach = self._reached(family, Reach(self._context))
         live = self._live(family, reach)
         self._context.catalog.note_usage(tenant, measure(family, stored, reach.objects, live, set()))
 
-    def plan(self, tenant: TenantId, leader: ProjectId) -> CollectionPlan:
-        """Say what ``collect`` would do now, and why. Changes nothing. Raises as ``collect``."""
+    def _plan(self, tenant: TenantId, leader: ProjectId) -> CollectionPlan:
         family = self._family(tenant, leader)
         due = {project: self._retention.due(holdings) for project, holdings in family.items()}
         old = self._old(family, self._stored(family))

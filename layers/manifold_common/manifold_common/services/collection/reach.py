@@ -56,7 +56,7 @@ class Reach:
         if holdings.standing is Standing.PURGED:
             self._named[project], self._checkpoints[project] = set(), {}
             return
-        self._named[project] = _named(holdings, gone)
+        self._named[project] = named(holdings, gone)
         keys = self._context.keys.of_records(holdings.keys)
         self._take_commits(holdings, gone, keys)
         self._take_checkpoints(holdings, gone, keys)
@@ -130,23 +130,23 @@ class Reach:
         return {one.seal().key for one in containers}
 
 
-def _named(holdings: Holdings, gone: Collection[Generation]) -> set[str]:
-    """Return what the catalog itself names."""
+def named(holdings: Holdings, gone: Collection[Generation] = ()) -> set[str]:
+    """Return what the catalog itself names. Args: ``gone``: generations that count as removed."""
     tenant, project = holdings.tenant, holdings.project
-    named = {_commit_key(holdings, draft) for draft in holdings.drafts}
-    named.update(_commit_key(holdings, row) for row in holdings.commits if row.generation not in gone)
-    named.update(checkpoint_key_of(holdings, row) for row in holdings.checkpoints if row.generation not in gone)
-    named.update(wrapped_key_key(tenant, project, record.dek) for record in holdings.keys)
+    found = {_commit_key(holdings, draft) for draft in holdings.drafts}
+    found.update(_commit_key(holdings, row) for row in holdings.commits if row.generation not in gone)
+    found.update(checkpoint_key_of(holdings, row) for row in holdings.checkpoints if row.generation not in gone)
+    found.update(wrapped_key_key(tenant, project, record.dek) for record in holdings.keys)
     for upload in holdings.uploads:
         if upload.kind == "draft":
-            named.add(commit_key(tenant, project, upload.generation, upload.draft))
+            found.add(commit_key(tenant, project, upload.generation, upload.draft))
         else:
-            named.add(pack_key(tenant, project, upload.object_id))
+            found.add(pack_key(tenant, project, upload.object_id))
     for resumable, parts in holdings.resumable:
         packs: Iterable[ObjectId] = chain(resumable.spare, *(part.objects for part in parts))
-        named.update(pack_key(tenant, project, pack) for pack in packs)
-    named.update(commit_key(tenant, project, *one) for one in holdings.superseded)
-    return named
+        found.update(pack_key(tenant, project, pack) for pack in packs)
+    found.update(commit_key(tenant, project, *one) for one in holdings.superseded)
+    return found
 
 
 def _containers_of(snapshot: Snapshot) -> set[Container]:
