@@ -195,6 +195,17 @@ def a_draft_goes_that_a_verification_is_about_to_read(world: World) -> None:
     assert verify.result.ok, verify.result.problems
 
 
+def a_history_goes_that_a_writer_is_about_to_read(world: World) -> None:
+    line = known_content(world)
+    write = world.put("b", line, b"b", b"more", stops=True)
+    write.go_to("read_plan")
+    write.go_on()  # it knows what to read, and has read nothing of it
+    world.put("a", line, b"a", NEW)
+    remove_unreferenced(world, line)
+    world.finish(write)
+    assert line.history[line.head] == {b"a": NEW, b"b": b"more"}, write.error
+
+
 MORE_SEQUENCES: list[Sequence] = [
     a_whole_file_of_known_content_is_sent,
     the_rest_of_a_file_of_known_content_is_sent,
@@ -211,4 +222,5 @@ MORE_SEQUENCES: list[Sequence] = [
     a_project_goes_that_a_collector_is_about_to_read,
     a_draft_goes_that_a_collector_is_about_to_read,
     a_draft_goes_that_a_verification_is_about_to_read,
+    a_history_goes_that_a_writer_is_about_to_read,
 ]

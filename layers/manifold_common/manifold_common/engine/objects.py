@@ -16,6 +16,8 @@ from manifold_common.ids import TenantId
 from manifold_common.ports.object_store import Buffer, ObjectAccess
 
 T = TypeVar("T")
+MISSING = "it is missing from the object store"
+"""The reason of a ``CorruptObject``."""
 
 
 class SealedObjects:
@@ -98,4 +100,4 @@ class SealedObjects:
 
 
 def _missing(key: str) -> CorruptObject:
-    return CorruptObject(key, "it is missing from the object store")
+    return CorruptObject(key, MISSING)

@@ -26,7 +26,7 @@ from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Changes, Tree, apply, chunk_ids, growth, misfit
 from manifold_common.engine.data_keys import DataKeys, ProjectKeys, unencrypted
 from manifold_common.engine.memory import Account, Memory
-from manifold_common.engine.objects import SealedObjects
+from manifold_common.engine.objects import MISSING, SealedObjects
 from manifold_common.engine.workers import REQUEST_THREADS, Workers
 from manifold_common.errors import CorruptObject
 from manifold_common.format.buffers import Buffer
@@ -49,6 +49,8 @@ _READ_AHEAD = 2 * REQUEST_THREADS
 _COUNTED_ANEW_BYTES = 64 << 20
 """What was counted of a tree in memory may be so much above twice what it takes, before it is counted anew."""
 _ROWS_AT_ONCE = 1000
+_LOOKS = 3
+"""Of a reader that finds objects gone that were replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,25 @@ class TreeLog:
             NotFound: no such project or generation. CorruptObject: the log does not hold together.
             StaleStore: ``commit`` or ``start`` is not in the project's history; it was replaced by another one.
         """
+        for _ in range(_LOOKS - 1):
+            try:
+                return self._load(tenant, project, generation, commit, start, remember=remember)
+            except CorruptObject as error:
+                if error.reason != MISSING or self._is_named(tenant, project, generation, error.object_name):
+                    raise
+                # Whoever stands still between two requests may find that what is replaced is removed by now.
+        return self._load(tenant, project, generation, commit, start, remember=remember)
+
+    def _load(
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        generation: Generation | None,
+        commit: CommitId | None,
+        start: Snapshot | None,
+        *,
+        remember: bool,
+    ) -> Snapshot:
         remembered = self._remembered_of(tenant, project)
         mine = [found for found in (start, remembered) if found is not None and found.head.commit is not None]
         plan = self._catalog.read_plan(tenant, project, generation, known=[found.head.point for found in mine])
@@ -235,6 +256,14 @@ class TreeLog:
         if snapshot.head.is_damaged != plan.head.is_damaged:
             snapshot = replace(snapshot, head=snapshot.head._replace(is_damaged=plan.head.is_damaged))
         return snapshot
+
+    def _is_named(self, tenant: TenantId, project: ProjectId, generation: Generation | None, name: str) -> bool:
+        """Tell whether an object is still what reading a generation takes. Raises NotFound: that is gone."""
+        plan = self._catalog.read_plan(tenant, project, generation)
+        named = {commit_key(tenant, project, row.generation, row.commit) for row in plan.commits}
+        if plan.checkpoint is not None:
+            named.add(key_of_checkpoint(tenant, project, plan.checkpoint))
+        return name in named
 
     def load_from(
         self, tenant: TenantId, project: ProjectId, generation: Generation, checkpoint: CheckpointRow | None
