@@ -95,7 +95,7 @@ class Collector:
     def _while_named(self, tenant: TenantId, leader: ProjectId) -> Iterator[None]:
         """An object that cannot be read is damaged only where the catalog still names it.
 
-        Raises ContentCollected: it does not, so that others may have removed it by right.
+        Raises ContentCollected: it does not, so that others may have removed it by right, or mended it.
         """
         try:
             yield
