@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 from manifold_common.bootstrap import Manifold
 from manifold_common.domain.access import LOCAL_PRINCIPAL
-from manifold_common.errors import NotFound
+from manifold_common.errors import CorruptObject, NotFound
+from manifold_common.format.layout import project_prefix
 from manifold_common.ids import Generation, ProjectId, TagName
 
 from tests.support.garbage import collect, objects
@@ -166,3 +168,29 @@ def test_a_commit_that_was_ready_before_content_was_condemned_stores_it_anew(
     manifold.commits.commit(LOCAL_PRINCIPAL, S1)
     assert cat(other, project, b"b") == data
     assert manifold.verify.run(LOCAL_PRINCIPAL, project, read_data=True).ok
+
+
+def test_a_history_that_does_not_hold_together_is_damage_and_nothing_goes(manifold: Manifold) -> None:
+    project = new_project(manifold)
+    big(manifold, project, b"gone")
+    remove(manifold, project, b"gone")
+    before = objects(manifold, project)
+    state = manifold.context.catalog.state  # type: ignore[attr-defined]
+    row = state.projects[LOCAL_PRINCIPAL.tenant, project]
+    row.row = replace(row.row, head=row.row.head._replace(record_hash=b"\0" * 32))
+    manifold.context.log.forget(LOCAL_PRINCIPAL.tenant, project)
+    with pytest.raises(CorruptObject, match="does not end in the head's commit"):
+        collect(manifold, project, generations=1)
+    assert objects(manifold, project) == before
+
+
+def test_a_commit_object_that_is_lost_is_damage_and_nothing_goes(manifold: Manifold) -> None:
+    project = new_project(manifold)
+    big(manifold, project, b"gone")
+    remove(manifold, project, b"gone")
+    before = objects(manifold, project)
+    lost = min(one for one in before if one.startswith("commits/"))
+    manifold.context.objects.discard([f"{project_prefix(LOCAL_PRINCIPAL.tenant, project)}/{lost}"])
+    with pytest.raises(CorruptObject, match="missing from the object store"):
+        collect(manifold, project)
+    assert objects(manifold, project) == before - {lost}

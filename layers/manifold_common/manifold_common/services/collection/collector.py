@@ -39,6 +39,8 @@ _OURS = re.compile(
     r"(packs/[a-z2-7]{26}|keys/[a-z2-7]{26}|(commits|checkpoints)/[0-9]{12}-[a-z2-7]{26}(-[a-z2-7]{26})?)\Z"
 )
 """What may be in a project's folder. Anything else was put there by somebody else, and is left alone."""
+_NAMED_BY_ROWS = re.compile(r"t/[^/]+/p/[^/]+/(commits|checkpoints)/[^/]+\Z")
+"""Objects that the catalog names itself. What else an error may be about is no object, or is named by these."""
 _AT_ONCE = 10_000
 _MOST_SUSPECTED = 100_000
 """In one run: whoever can write to the store could fill the catalog otherwise. The next run goes on."""
@@ -100,6 +102,8 @@ class Collector:
         try:
             yield
         except CorruptObject as error:
+            if not _NAMED_BY_ROWS.match(error.object_name):
+                raise
             family = self._family(tenant, leader)
             if not any(error.object_name in named(holdings) for holdings in family.values()):
                 raise ContentCollected(leader) from error
