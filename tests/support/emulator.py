@@ -14,7 +14,6 @@ import http.client
 import json
 import os
 import platform
-import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from manifold_local.embedded.stack.child import free_ports
 from tests.support.artifacts import Artifacts, python
 from tests.support.functions import function_variables
 from tests.support.tools import tools
+from tests.support.waiting import frozen
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (ROOT / "layers" / "manifold_common", ROOT)
@@ -163,12 +163,8 @@ class EmulatedFunction:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Do to the runtime what Lambda does between invocations."""
-        process = self.runtime
-        process.send_signal(signal.SIGSTOP)
-        try:
+        with frozen(self.runtime.pid):
             yield
-        finally:
-            process.send_signal(signal.SIGCONT)
 
     def log(self) -> str:
         """Return all that the function has printed."""

@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -27,6 +26,8 @@ from kafka import errors as kafka_errors
 from manifold_common.adapters.kafka.options import KafkaOptions
 from manifold_local.embedded.stack.child import Child, free_ports
 from manifold_local.embedded.stack.tansu import Tansu
+
+from tests.support.waiting import frozen
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # as the host has it; records also keep dead sockets alive
 
@@ -68,11 +69,10 @@ class KafkaBroker:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """It holds its connections, and answers nothing."""
-        self._child.signal(signal.SIGSTOP)
-        try:
+        pid = self._child.pid
+        assert pid is not None
+        with frozen(pid):
             yield
-        finally:
-            self._child.signal(signal.SIGCONT)
 
     @contextlib.contextmanager
     def admin(self) -> Iterator[Any]:

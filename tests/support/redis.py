@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,8 @@ import redis
 from manifold_common.adapters.redis.options import RedisOptions
 from manifold_local.embedded.stack.child import free_ports
 from manifold_local.embedded.stack.valkey import Valkey
+
+from tests.support.waiting import frozen
 
 
 class RedisServer:
@@ -67,11 +68,10 @@ class RedisServer:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """It holds its connections, and answers nothing."""
-        self._server.child.signal(signal.SIGSTOP)
-        try:
+        pid = self._server.child.pid
+        assert pid is not None
+        with frozen(pid):
             yield
-        finally:
-            self._server.child.signal(signal.SIGCONT)
 
 
 @contextlib.contextmanager

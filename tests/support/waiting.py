@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
@@ -19,3 +23,20 @@ def later(seconds: float, work: Callable[[], object]) -> threading.Timer:
     timer = threading.Timer(seconds, work)
     timer.start()
     return timer
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A process stands still, with whatever connections it has. All of its threads do when this begins: each of them
+    notices the signal in its own time, and may answer a request until then."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: all(_state(stat) in "Tt" for stat in Path(f"/proc/{pid}/task").glob("*/stat")))
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _state(stat: Path) -> str:
+    """Return what a thread does: a letter, after its name in brackets."""
+    return stat.read_text().rpartition(") ")[2][0]
