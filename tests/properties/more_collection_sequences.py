@@ -8,7 +8,7 @@ from collections.abc import Callable
 from manifold_common.errors import ContentCollected
 
 from tests.properties.collection_sequences import NEW, Sequence, X, known_content, remove_unreferenced
-from tests.support.garbage_model import Line
+from tests.support.garbage_model import Line, Session
 from tests.support.garbage_nodes import PLAIN_NODE
 from tests.support.garbage_world import World
 
@@ -150,6 +150,11 @@ def _what_a_collector_is_about_to_read_goes(world: World, line: Line, others: Ca
     assert isinstance(slow.error, ContentCollected), slow.error
 
 
+def _save(world: World, session: Session, data: bytes) -> None:
+    world.write(session, b"b", data)
+    world.save(session)
+
+
 def a_generation_goes_that_a_collector_is_about_to_read(world: World) -> None:
     line = known_content(world)
     world.put("a", line, b"a", NEW)
@@ -170,26 +175,18 @@ def a_project_goes_that_a_collector_is_about_to_read(world: World) -> None:
 def a_draft_goes_that_a_collector_is_about_to_read(world: World) -> None:
     line = known_content(world)
     session = world.open("a", line, 1)
-    world.write(session, b"b", NEW)
-    world.save(session)
-
-    def saved_anew() -> None:
-        world.write(session, b"b", b"newer")
-        world.save(session)
-
-    _what_a_collector_is_about_to_read_goes(world, line, saved_anew)
+    _save(world, session, NEW)
+    _what_a_collector_is_about_to_read_goes(world, line, lambda: _save(world, session, b"newer"))
 
 
 def a_draft_goes_that_a_verification_is_about_to_read(world: World) -> None:
     line = known_content(world)
     session = world.open("a", line, 1)
-    world.write(session, b"b", NEW)
-    world.save(session)
+    _save(world, session, NEW)
     verify = world.verify(line, stops=True)
     verify.go_to("drafted_sessions")
     verify.go_on()
-    world.write(session, b"b", b"newer")
-    world.save(session)
+    _save(world, session, b"newer")
     world.sweep()
     world.finish(verify)
     assert verify.result.ok, verify.result.problems

@@ -24,16 +24,6 @@ DAY = 86_400.0
 AHEAD_SECONDS = 2.0
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def manifold(make_manifold: MakeManifold, clock: ManualClock) -> Manifold:
-    return make_manifold(clock=clock)
-
-
 def refuse(*_: Any) -> None:
     raise CatalogUnavailable("not now")
 

@@ -40,16 +40,6 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def manifold(make_manifold: MakeManifold, clock: ManualClock) -> Manifold:
-    return make_manifold(clock=clock)
-
-
-@pytest.fixture
 def project(manifold: Manifold) -> ProjectId:
     return new_project(manifold)
 

@@ -20,7 +20,7 @@ from manifold_common.engine.contents import MOST_HELD_BYTES, pieces_of
 from manifold_common.errors import CorruptObject, ManifoldError, Overloaded, QuotaExceeded
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.places import Place
-from manifold_common.ids import ProjectId, UploadId, parse_upload_id
+from manifold_common.ids import ProjectId, UploadId
 from manifold_common.ports.catalog import ResumableUpload
 from manifold_common.services.context import Context
 from manifold_common.services.projects.edits import ReadInto
@@ -73,28 +73,7 @@ class KeptRequests:
                 hint="name folders in place of what is in them, or wait for the answer: leave out Prefer",
                 limit=MOST_ASKED_BYTES,
             )
-        context = self._context
-        self._rules.require_room(context, principal, project, 0)
-        request = parse_upload_id(context.new_id())
-        records, now = Records(context, principal.tenant, project, request), context.clock.now()
-        with context.keys.writing(principal.tenant, project):
-            row = ResumableUpload(
-                tenant=principal.tenant,
-                project=project,
-                upload=request,
-                user=principal.user,
-                dek=records.dek,
-                about=records.seal_about(asked),
-                progress=records.seal_progress(Progress()),
-                received_bytes=0,
-                total_bytes=None,
-                spare=(),
-                created_at=now,
-                expires_at=now + self._rules.kept,
-                purpose="job",
-            )
-            context.catalog.add_resumable(row)
-        return row
+        return self._rules.begin(self._context, principal, project, asked, purpose="job")
 
     def receive(self, row: ResumableUpload, read: ReadInto, asked: Callable[[], msgspec.Struct]) -> None:
         """Keep the body that a request comes with, to its end.

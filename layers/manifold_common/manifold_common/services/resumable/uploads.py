@@ -38,7 +38,6 @@ from manifold_common.ids import (
     ProjectId,
     UploadId,
     parse_request_id,
-    parse_upload_id,
 )
 from manifold_common.ports.catalog import ResumableUpload, encrypted_meanwhile
 from manifold_common.services.context import Context
@@ -115,31 +114,11 @@ class ResumableUploads:
             NotFound: no such project. UnsafePath. InvalidInput. QuotaExceeded: the file is too large, or too many
             uploads are open.
         """
-        context = self._context
         check_path(about.path)
         self._projects.get(principal, project)
-        limits, now = context.policy.limits, context.clock.now()
-        limits.check_file(to_display(about.path), total_bytes or 0)
-        self._rules.require_room(context, principal, project, total_bytes or 0)
-        upload = parse_upload_id(context.new_id())
-        records = Records(context, principal.tenant, project, upload)
-        with context.keys.writing(principal.tenant, project):
-            row = ResumableUpload(
-                tenant=principal.tenant,
-                project=project,
-                upload=upload,
-                user=principal.user,
-                dek=records.dek,
-                about=records.seal_about(about),
-                progress=records.seal_progress(Progress(total_bytes=total_bytes)),
-                received_bytes=0,
-                total_bytes=total_bytes,
-                spare=(),
-                created_at=now,
-                expires_at=now + self._rules.kept,
-            )
-            context.catalog.add_resumable(row)
-        return UploadState(project, upload, 0, total_bytes, about, row.expires_at)
+        self._context.policy.limits.check_file(to_display(about.path), total_bytes or 0)
+        row = self._rules.begin(self._context, principal, project, about, total_bytes=total_bytes)
+        return UploadState(project, row.upload, 0, total_bytes, about, row.expires_at)
 
     def look(self, principal: Principal, project: ProjectId, upload: UploadId) -> UploadState:
         """Say how far an upload is. Raises NotFound; BadUpload: it cannot go on."""

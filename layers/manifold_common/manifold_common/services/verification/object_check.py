@@ -10,7 +10,7 @@ from heapq import nsmallest
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.wording import plural
 from manifold_common.engine.data_keys import ProjectKeys
-from manifold_common.engine.objects import SealedObjects
+from manifold_common.engine.objects import MISSING, SealedObjects
 from manifold_common.errors import CorruptObject
 from manifold_common.format.buffers import Buffer
 from manifold_common.format.chunker import Chunker
@@ -91,7 +91,7 @@ class ObjectCheck:
         for container, size in zip(containers, self._context.workers.requests.map(size_of, containers), strict=True):
             key, end = self._names[container], self._references.end_of(container)
             if size is None:
-                self._problem(container, CorruptObject(key, "it is missing from the object store"))
+                self._problem(container, CorruptObject(key, MISSING))
             elif size < end:
                 self._problem(container, CorruptObject(key, f"it has {plural(size, 'byte')}, and {end} are needed"))
             else:

@@ -14,6 +14,7 @@ from msgspec import structs
 from manifold_common.domain.keys import KeyRecord
 from manifold_common.domain.patience import check_wanted
 from manifold_common.domain.tree import Tree, apply, misfit
+from manifold_common.engine.objects import MISSING
 from manifold_common.engine.tree_log import TreeLog, key_of_checkpoint
 from manifold_common.errors import CorruptObject, NotFound, ObjectNotFound
 from manifold_common.format.commit_object import ReadCheckpoint, ReadCommit
@@ -142,7 +143,7 @@ class Verification:
                 if kept.wrapped != record.wrapped:
                     self._check_kept(kept, name)
             except ObjectNotFound:
-                self._findings.problem(CorruptObject(name, "it is missing from the object store"))
+                self._findings.problem(CorruptObject(name, MISSING))
             except CorruptObject as error:
                 self._findings.problem(error)
 
