@@ -31,12 +31,15 @@ def frozen(pid: int) -> Iterator[None]:
     notices the signal in its own time, and may answer a request until then."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        wait_until(lambda: all(_state(stat) in "Tt" for stat in Path(f"/proc/{pid}/task").glob("*/stat")))
+        wait_until(lambda: all(map(_stands_still, Path(f"/proc/{pid}/task").glob("*/stat"))))
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
-def _state(stat: Path) -> str:
-    """Return what a thread does: a letter, after its name in brackets."""
-    return stat.read_text().rpartition(") ")[2][0]
+def _stands_still(stat: Path) -> bool:
+    """Tell whether a thread was stopped, or has ended. What it does is a letter, after its name in brackets."""
+    try:
+        return stat.read_text().rpartition(") ")[2][0] in "Tt"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
